@@ -1,0 +1,21 @@
+# What a developer types; .ci/run does the same in a fresh environment.
+.PHONY: dev check test bench clean
+
+dev:            ## an editable installation with everything
+	python -m pip install -e '.[dev]'
+
+check:          ## lint, format, types, layers
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+test:           ## all tests
+	python -m pytest
+
+bench:          ## speed, as ratios against a rival in the same run
+	python benchmarks/replay_speed.py
+
+clean:
+	rm -rf build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

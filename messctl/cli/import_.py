@@ -1,0 +1,139 @@
+"""`messctl import`: turn another project's benchmark results into a trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messctl.cli.arguments import console, print_json, progress_console
+from messctl.errors import UsageError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.importers import ImportSummary
+    from messctl.trace import CostBasis
+
+EPILOG = "Example: messctl import routellm mmlu/ --cost gpt-4=0.01 --cost mixtral=0.001 -o trace.parquet"
+PER_1K_TOKENS = "per-1k-tokens"
+PER_REQUEST = "per-request"
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("import", epilog=EPILOG)(import_)
+
+
+def _list_formats(wanted: bool) -> None:
+    if wanted:
+        from messctl.importers import formats
+
+        for known in formats().values():
+            print(f"{known.name:<16}{known.summary}")
+        raise typer.Exit
+
+
+def import_(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="What wrote the source; --formats lists them.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of them.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write, a Parquet file.")],
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL=VALUE", help=f"Cost per request, or VALUE:{PER_1K_TOKENS}; repeatable."),
+    ] = None,
+    cost_unit: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Unit of --cost. Default: the source's, or 'unit'.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read pickles: this runs whatever code they hold.")
+    ] = False,
+    metric: Annotated[str | None, typer.Option(help="lm-eval: the metric that says satisfied.")] = None,
+    filter: Annotated[str | None, typer.Option(help="lm-eval: the filter whose answers count.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    formats: Annotated[
+        bool,
+        typer.Option("--formats", is_eager=True, callback=_list_formats, help="List the formats and exit."),
+    ] = False,
+) -> None:
+    """Turn another project's benchmark results into a trace, which replay can play."""
+    del formats
+    from messctl.importers import CostStatement, ImportOptions, convert, get_format
+
+    kind = get_format(format)
+    costs = CostStatement(parse_costs(cost or []), cost_unit)
+    options = ImportOptions(allow_pickle=allow_pickle, metric=metric, filter=filter)
+    with _progress() as progress:
+        summary = convert(kind, sources, output, options=options, costs=costs, progress=progress)
+    if as_json:
+        print_json({"output": str(output), "format": kind.name, **asdict(summary)})
+    else:
+        _print_summary(output, summary)
+
+
+def parse_costs(statements: list[str]) -> dict[str, CostBasis]:
+    """Read `MODEL=VALUE`, `MODEL=VALUE:per-1k-tokens` …; the model's name may hold `=` and `:` itself.
+
+    Raises UsageError for anything else, and for a model that is named twice.
+    """
+    from messctl.trace import CostBasis
+
+    costs: dict[str, CostBasis] = {}
+    for statement in statements:
+        model, _, stated = statement.rpartition("=")
+        value, _, basis = stated.partition(":")
+        if not model or basis not in ("", PER_REQUEST, PER_1K_TOKENS):
+            raise UsageError(f"--cost {statement!r}: write MODEL=VALUE (per request) or MODEL=VALUE:{PER_1K_TOKENS}")
+        if model in costs:
+            raise UsageError(f"--cost {statement!r}: {model!r} has a cost already; state each model's cost once")
+        costs[model] = CostBasis(_number(statement, value), per_1k_tokens=basis == PER_1K_TOKENS)
+    return costs
+
+
+def _number(statement: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError(f"--cost {statement!r}: {value!r} is not a number") from None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """Yield what shows the progress of an import on a terminal; None where stderr is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console(), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total, description="writing" if total else "reading")
+
+        yield show
+
+
+def _print_summary(output: Path, summary: ImportSummary) -> None:
+    lines = [f"{output}: {summary.rows:,} rows, {len(summary.models)} models: {', '.join(summary.models)}"]
+    if summary.rows_with_empty_cells:
+        lines.append(f"{summary.rows_with_empty_cells:,} rows have empty cells; they are kept, with nulls")
+    if summary.rows_dropped:
+        lines.append(f"{summary.rows_dropped:,} rows were dropped: no model was observed in them")
+    if summary.request_ids_made_unique:
+        lines.append(f"{summary.request_ids_made_unique:,} repeated request ids were made unique with #2, #3 …")
+    if summary.models_never_observed:
+        lines.append(f"never observed, and left out: {', '.join(summary.models_never_observed)}")
+    if summary.cost_unit:
+        lines.append(f"costs in {summary.cost_unit}, {summary.meter}")
+    if summary.models_without_cost:
+        names = ", ".join(summary.models_without_cost)
+        lines.append(f"no cost for {names}; a replay needs them: import again with --cost MODEL=VALUE")
+    for line in lines:
+        console().print(plain(line), soft_wrap=True)

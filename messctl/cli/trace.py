@@ -1,0 +1,191 @@
+"""`messctl trace`: say what a trace holds, whether it is sound, and show its first rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import console, print_json
+from messctl.errors import TraceError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from messctl.trace import Batch, Problem, TraceFile, TraceSummary
+
+LONGEST_PROMPT = 200  # characters of a prompt that `head` shows
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace, a Parquet file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Look into a trace: info, validate, head.")
+    group.command("info", epilog="Example: messctl trace info trace.parquet")(info)
+    group.command("validate", epilog="Example: messctl trace validate trace.parquet && echo sound")(validate)
+    group.command("head", epilog="Example: messctl trace head -n 3 trace.parquet")(head)
+    app.add_typer(group, name="trace")
+
+
+def info(file: File, as_json: AsJson = False) -> None:
+    """Show models, rows, cost unit, means per model, and missing cells."""
+    from messctl.trace import TraceFile, summarise
+
+    trace = TraceFile(file)
+    summary = summarise(trace)
+    if as_json:
+        print_json(_info_document(trace, summary))
+    else:
+        _print_info(trace, summary)
+    _raise_first(trace, summary.problems)
+
+
+def validate(file: File, as_json: AsJson = False) -> None:
+    """List everything that is wrong, by row and column; exit code 2 where anything is."""
+    from messctl.trace import TraceFile, summarise
+
+    trace = TraceFile(file)
+    summary = summarise(trace)
+    if as_json:
+        problems = [asdict(problem) for problem in summary.problems]
+        document = {"file": str(file), "sound": not problems, "rows": summary.rows, "problems": problems}
+        print_json(document)
+    elif summary.problems:
+        for problem in summary.problems:
+            _say(f"{file}: {problem}")
+    else:
+        _say(f"{file}: sound ({summary.rows:,} rows, {len(summary.models)} models)")
+    _raise_first(trace, summary.problems)
+
+
+def head(
+    file: File,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Show the first rows: the prompt, and each model's satisfaction and cost."""
+    from messctl.trace import TraceFile, check
+
+    trace = TraceFile(file)
+    batch = next(iter(trace.batches(min(rows, max(trace.rows, 1)))), None)
+    if batch is None:
+        raise TraceError(f"{file}: has no rows; import it again from its source")
+    documents = _rows(trace, batch)
+    if as_json:
+        print_json({"file": str(file), "cost_unit": trace.metadata.cost_unit, "rows": documents})
+    else:
+        for document in documents:
+            _print_row(document, trace.metadata.cost_unit)
+    _raise_first(trace, list(check(trace, batch)))
+
+
+def _raise_first(trace: TraceFile, problems: Sequence[Problem]) -> None:
+    if problems:
+        others = f"; {len(problems)} columns have problems" if len(problems) > 1 else ""
+        raise TraceError(f"{trace.path}: {problems[0]}{others}; mend the source and import it again")
+
+
+def _info_document(trace: TraceFile, summary: TraceSummary) -> dict[str, Any]:
+    return {
+        "file": str(trace.path),
+        "rows": summary.rows,
+        "complete_rows": summary.complete_rows,
+        "cost_unit": trace.metadata.cost_unit,
+        "meter": trace.metadata.meter,
+        "source": trace.metadata.source,
+        "models": {
+            known.model: {
+                "mean_satisfaction": known.mean_satisfaction,
+                "mean_cost": known.mean_cost,
+                "observed": known.observed,
+                "missing": summary.rows - known.observed,
+                "missing_costs": summary.rows - known.costed,
+            }
+            for known in summary.models
+        },
+        "ignored_columns": trace.ignored_columns,
+        "problems": [asdict(problem) for problem in summary.problems],
+    }
+
+
+def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
+    from rich.table import Table
+
+    metadata = trace.metadata
+    _say(f"{trace.path}: {summary.rows:,} rows, {summary.complete_rows:,} of them complete for all models")
+    _say(f"cost unit: {metadata.cost_unit}   meter: {metadata.meter}   source: {metadata.source}")
+    if trace.ignored_columns:
+        _say(f"ignored columns: {', '.join(trace.ignored_columns)}")
+    unit = plain(metadata.cost_unit)
+    table = Table("model")
+    for title in ("mean satisfaction", f"mean cost ({unit})", "observed", "missing", "missing costs"):
+        table.add_column(title, justify="right")
+    for known in summary.models:
+        table.add_row(
+            plain(known.model),
+            _number(known.mean_satisfaction),
+            _number(known.mean_cost),
+            f"{known.observed:,}",
+            f"{summary.rows - known.observed:,}",
+            f"{summary.rows - known.costed:,}",
+        )
+    console().print(table)
+    for problem in summary.problems:
+        _say(str(problem))
+
+
+def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
+    """Return the rows of `batch` as JSON has them: null for what was not observed, or is no number."""
+    return [
+        {
+            "row": batch.first_row + row,
+            "request_id": batch.request_ids[row].as_py(),
+            "prompt": batch.prompts[row].as_py(),
+            "models": {
+                model: {
+                    "satisfied": _finite(batch.satisfied[row, index]),
+                    "cost": _finite(batch.cost[row, index]),
+                }
+                for index, model in enumerate(trace.models)
+            },
+        }
+        for row in range(len(batch.request_ids))
+    ]
+
+
+def _print_row(document: dict[str, Any], cost_unit: str) -> None:
+    _say(f"row {document['row']}: {document['request_id']}")
+    words = " ".join((document["prompt"] or "").split())
+    _say(words if len(words) <= LONGEST_PROMPT else f"{words[:LONGEST_PROMPT]}…")
+    console().print(_outcomes(document["models"], cost_unit))
+
+
+def _outcomes(models: dict[str, dict[str, float | None]], cost_unit: str) -> Table:
+    from rich.table import Table
+
+    table = Table("model")
+    table.add_column("satisfied", justify="right")
+    table.add_column(f"cost ({plain(cost_unit)})", justify="right")
+    for model, outcome in models.items():
+        table.add_row(plain(model), _number(outcome["satisfied"]), _number(outcome["cost"]))
+    return table
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _say(line: str) -> None:
+    console().print(plain(line), soft_wrap=True)

@@ -1,0 +1,71 @@
+"""Every error that messctl raises on purpose, as one tree.
+
+    MessctlError                 exit code 2 unless it says otherwise
+    ├── UsageError               options that are wrong or that contradict each other
+    │   └── UnknownNameError     a policy, model, format … that does not exist; names the nearest
+    ├── InputError               something read is not as it should be
+    │   ├── TraceError           a trace: which file, column and row
+    │   ├── SourceError          another project's benchmark results
+    │   └── ConfigError          zoo.yaml: which line
+    ├── OutputError              a result cannot be written
+    └── MissingExtraError        an optional library is not installed
+
+A message is one line: what is wrong, where, and what to do about it. The command line prints that line
+and nothing else; a library caller can catch as narrowly as it likes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MessctlError(Exception):
+    """The root. `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class UsageError(MessctlError):
+    """An option has an impossible value, or two options contradict each other."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not among those known; the message names the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, names)}; known: {', '.join(names)}")
+
+
+class InputError(MessctlError):
+    """A file that was read does not hold what it should."""
+
+
+class TraceError(InputError):
+    """A trace is not as `messctl.trace` describes it."""
+
+
+class SourceError(InputError):
+    """A file of another project's benchmark results cannot be understood."""
+
+
+class ConfigError(InputError):
+    """A zoo.yaml has an unknown key or an impossible value."""
+
+
+class OutputError(MessctlError):
+    """A result cannot be written where it was asked for."""
+
+
+class MissingExtraError(MessctlError):
+    """An optional dependency is needed and is not installed."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {library}: pip install 'messctl[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest of `known`, or nothing where none is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -1,0 +1,30 @@
+"""Importers: other projects' benchmark results, each format in one small module that yields trace rows.
+
+A format is a module of this package with a constant `FORMAT`; adding one touches no other file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from messctl.errors import UnknownNameError
+from messctl.importers.base import Format, ImportOptions
+from messctl.importers.convert import CostStatement, ImportSummary, convert
+
+__all__ = ["CostStatement", "Format", "ImportOptions", "ImportSummary", "convert", "formats", "get_format"]
+
+
+def formats() -> dict[str, Format]:
+    """Return every format of this package by its name, sorted."""
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    found = (getattr(module, "FORMAT", None) for module in modules)
+    return {known.name: known for known in sorted(filter(None, found), key=lambda known: known.name)}
+
+
+def get_format(name: str) -> Format:
+    """Return the format called `name`. Raises UnknownNameError, which names the nearest."""
+    known = formats()
+    if name not in known:
+        raise UnknownNameError("format", name, known)
+    return known[name]

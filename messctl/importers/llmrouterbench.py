@@ -1,0 +1,97 @@
+"""LLMRouterBench: one JSON file per dataset, split, model and time, joined on dataset, split and index.
+
+`results/bench/<dataset>/<split>/<model>/<dataset>-<split>-<model>-<stamp>.json` holds `model_name`,
+`dataset_name`, `split`, `demo` and `records` of {`index`, `prompt`, `origin_query`, `score` (or null),
+`cost` (USD), `prompt_tokens`, `completion_tokens`, `prediction`}. The latest full run of a model counts,
+and a demo run only where there is no full one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.files import expand, json_document, json_records
+from messctl.trace import Outcome, Row
+
+Runs = dict[tuple[str, str], dict[str, Path]]
+
+
+def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
+    """Yield one row per record of a dataset's split, with the memory of one split at a time."""
+    del options
+    for (dataset, split), files in sorted(_latest_runs(expand(sources, ["*.json"], recursive=True)).items()):
+        name = f"{dataset}/{split}"
+        prompts: dict[str, str] = {}
+        outcomes: dict[str, dict[str, Outcome]] = defaultdict(dict)
+        for model, path in sorted(files.items()):
+            for at, record in _records(path):
+                index = str(at.key(record, "index"))
+                if model in outcomes[index]:
+                    raise at.error(f"index {index} appears twice in this file", column="index")
+                if not prompts.get(index):
+                    prompts[index] = _prompt(at, record)
+                outcomes[index][model] = _outcome(at, record)
+        for index, observed in outcomes.items():
+            yield Row(f"{name}/{index}", prompts[index], observed, source=name)
+
+
+def _latest_runs(files: Sequence[Path]) -> Runs:
+    latest: dict[tuple[str, str, str], tuple[tuple[bool, str], Path]] = {}
+    for path in files:
+        at = At(path)
+        document = at.mapping(json_document(path))
+        key = (
+            _name(at, document, "dataset_name"),
+            _name(at, document, "split"),
+            _name(at, document, "model_name"),
+        )
+        at.key(document, "records")
+        # Files of one model differ in their stamp only, whose text sorts as its time.
+        rank = (not document.get("demo"), path.stem)
+        if key not in latest or rank > latest[key][0]:
+            latest[key] = (rank, path)
+    runs: Runs = defaultdict(dict)
+    for (dataset, split, model), (_, path) in latest.items():
+        runs[dataset, split][model] = path
+    return runs
+
+
+def _name(at: At, document: Mapping[str, Any], key: str) -> str:
+    name = at.key(document, key)
+    if not (isinstance(name, str) and name):
+        raise at.error("a name is expected", column=key)
+    return name
+
+
+def _records(path: Path) -> Iterator[tuple[At, dict[str, Any]]]:
+    at = At(path)
+    return json_records(at, at.key(at.mapping(json_document(path)), "records"))
+
+
+def _prompt(at: At, record: Mapping[str, Any]) -> str:
+    column = "prompt" if record.get("prompt") else "origin_query"
+    return at.text(column, at.key(record, column))
+
+
+def _outcome(at: At, record: Mapping[str, Any]) -> Outcome:
+    prediction = record.get("prediction")
+    return Outcome(
+        satisfied=at.satisfaction("score", at.key(record, "score")),
+        cost=at.cost("cost", at.optional(record, "cost")),
+        tokens_in=at.count("prompt_tokens", at.optional(record, "prompt_tokens")),
+        tokens_out=at.count("completion_tokens", at.optional(record, "completion_tokens")),
+        answer=prediction if isinstance(prediction, str) and prediction else None,
+    )
+
+
+FORMAT = Format(
+    name="llmrouterbench",
+    summary="LLMRouterBench's folders of JSON files, with costs and token counts",
+    rows=rows,
+    cost_unit="USD",
+    meter="reported by LLMRouterBench",
+)

@@ -1,0 +1,110 @@
+"""RouterBench: a wide table with a column per model, as CSV, Parquet or (at the user's risk) pickle.
+
+Per model: `<model>` (score), `<model>|model_response`, `<model>|total_cost` (USD). Per request: `sample_id`,
+`prompt` (often the repr of a list), `eval_name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from messctl.errors import SourceError, UsageError, did_you_mean
+from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.files import csv_records, expand, parquet_records, require
+from messctl.trace import Outcome, Row
+
+RESPONSE = "|model_response"
+TOTAL_COST = "|total_cost"
+NOT_MODELS = {"", "index", "sample_id", "prompt", "eval_name", "oracle_model_to_route_to"}
+Records = Iterator[tuple[At, dict[str, Any]]]
+
+
+def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
+    """Yield the rows of every table, one after the other."""
+    patterns = ["*.csv", "*.parquet", *(["*.pkl", "*.pickle"] if options.allow_pickle else [])]
+    for path in expand(sources, patterns):
+        models: list[str] = []
+        for at, record in _reader(path, options)(path):
+            if at.row == 1:
+                require(path, record, ["prompt"])
+                models = _models(path, list(record))
+            yield _row(at, record, models)
+
+
+def _row(at: At, record: dict[str, Any], models: Iterable[str]) -> Row:
+    outcomes = {
+        model: Outcome(
+            satisfied=at.satisfaction(model, record[model]),
+            cost=at.cost(model + TOTAL_COST, record.get(model + TOTAL_COST)),
+            answer=at.text(model + RESPONSE, record.get(model + RESPONSE)) or None,
+        )
+        for model in models
+    }
+    name = record.get("sample_id")
+    return Row(
+        request_id=f"{at.path.stem}/{at.row}" if name in (None, "") else str(name),
+        prompt=at.text("prompt", record["prompt"]),
+        outcomes=outcomes,
+        source=str(record.get("eval_name") or at.path.stem),
+    )
+
+
+def _models(path: Path, columns: list[str]) -> list[str]:
+    """Return the models that a header names: those with a cost, or else every column not otherwise known."""
+    suffixes = (RESPONSE, TOTAL_COST)
+    for name in columns:
+        suffix = name[name.rfind("|") :] if "|" in name else ""
+        # A model's own name may hold a bar, so only what looks like a suffix misspelt is refused.
+        if suffix not in suffixes and (meant := did_you_mean(suffix, suffixes)):
+            raise At(path).error(f"is unknown{meant}", column=name)
+    costed = [name.removesuffix(TOTAL_COST) for name in columns if name.endswith(TOTAL_COST)]
+    others = [
+        name
+        for name in columns
+        if name not in NOT_MODELS and not name.endswith(suffixes) and not name.startswith("Unnamed:")
+    ]
+    if not (costed or others):
+        raise SourceError(f"{path}: names no model; a column '<model>' and '<model>{TOTAL_COST}' are expected")
+    require(path, columns, costed)
+    return costed or others
+
+
+def _reader(path: Path, options: ImportOptions) -> Callable[[Path], Records]:
+    kind = path.suffix.lower()
+    if kind in (".pkl", ".pickle"):
+        if not options.allow_pickle:
+            raise UsageError(
+                f"{path}: unpickling runs whatever code the file holds; "
+                "give --allow-pickle if you trust where it comes from, or convert it to Parquet first"
+            )
+        return _pickle_records
+    readers: dict[str, Callable[[Path], Records]] = {".csv": csv_records, ".parquet": parquet_records}
+    if kind not in readers:
+        raise SourceError(f"{path}: unknown kind of file {kind!r}; give a .csv, .parquet or .pkl")
+    return readers[kind]
+
+
+def _pickle_records(path: Path) -> Records:
+    try:
+        import pandas as pd  # type: ignore[import-not-found, import-untyped, unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        raise UsageError(f"{path}: reading a pickle needs pandas: pip install pandas") from None
+    try:
+        frame = pd.read_pickle(path)
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    except Exception as error:  # noqa: BLE001 – unpickling runs foreign code, which may raise anything
+        raise SourceError(f"{path}: not a pickled table ({type(error).__name__}: {error})") from None
+    for row, record in enumerate(records, start=1):
+        yield At(path, row), {str(name): value for name, value in record.items()}
+
+
+FORMAT = Format(
+    name="routerbench",
+    summary="RouterBench's wide tables: CSV, Parquet or, with --allow-pickle, pickle",
+    rows=rows,
+    cost_unit="USD",
+    meter="reported by RouterBench",
+    takes=frozenset({"allow_pickle"}),
+)

@@ -1,0 +1,35 @@
+"""Making text readable, and fit for a column of UTF-8."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+
+
+def readable_prompt(text: str) -> str:
+    r"""Turn the repr of a list of strings into those strings joined by newlines; leave anything else.
+
+    >>> readable_prompt("['Rub your hands.\\nWhy?', 'And now?']")
+    'Rub your hands.\nWhy?\nAnd now?'
+    >>> readable_prompt("[1, 2]")
+    '[1, 2]'
+    """
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    try:
+        with warnings.catch_warnings():
+            # Text that merely looks like Python may hold escapes that the compiler would warn of.
+            warnings.simplefilter("ignore")
+            parts = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    if not parts or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return text
+    return "\n".join(parts)
+
+
+def encodable(text: str) -> str:
+    """Return `text` with U+FFFD in the place of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,59 @@
+"""Outputs: written aside, then renamed, so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from messctl.errors import OutputError
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work is done whether `path` could be written.
+
+    Raises OutputError where `path` is a directory or a device, or its folder is missing or not writable.
+    """
+    try:
+        _check_writable(path, path.parent)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}); choose another place") from None
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory; give a file name")
+    if path.exists() and not path.is_file():
+        # The result is renamed over `path`: that would replace /dev/null itself.
+        raise OutputError(f"{path}: is not a regular file; give a file name")
+    if not folder.is_dir():
+        raise OutputError(f"{path}: the folder {folder} does not exist; create it or choose another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: no permission to write in {folder}; choose another place")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced to disk and replaces `path`.
+
+    On any exception, Ctrl-C included, the temporary file is removed and `path` stays as it was.
+    Raises OutputError where the disk or the folder refuses.
+    """
+    check_writable(path)
+    aside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    try:
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -1,0 +1,53 @@
+"""Policies and yardsticks: each module here that has a `POLICY` is one, and is found by that alone."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+
+from messctl.errors import UnknownNameError
+from messctl.policies.base import Lottery, Played, Policy, PolicyKind, Rounds
+from messctl.zoo import Settings
+
+__all__ = [
+    "Lottery",
+    "Played",
+    "Policy",
+    "PolicyKind",
+    "Rounds",
+    "build",
+    "default_names",
+    "kind_of",
+    "kinds",
+]
+
+
+def kinds() -> dict[str, PolicyKind]:
+    """Return all kinds of policy by name, from the worst to the best informed."""
+    modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    found: list[PolicyKind] = [module.POLICY for module in modules if hasattr(module, "POLICY")]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.rank)}
+
+
+def default_names(models: Sequence[str]) -> list[str]:
+    """Return the names of all policies that a replay of these models shows, in order."""
+    return [
+        f"{kind.name}:{choice}" if choice else kind.name
+        for kind in kinds().values()
+        for choice in (kind.choices(models) if kind.choices else [""])
+    ]
+
+
+def kind_of(name: str) -> PolicyKind:
+    """Return the kind of `name` or `name:argument`. Raises UnknownNameError."""
+    known = kinds()
+    kind, _, argument = name.partition(":")
+    if kind not in known or (argument and not known[kind].choices):
+        raise UnknownNameError("policy", name, known)
+    return known[kind]
+
+
+def build(name: str, rounds: Rounds, settings: Settings) -> Policy:
+    """Build the policy `name` or `name:argument`. Raises UnknownNameError, UsageError."""
+    return kind_of(name).build(name.partition(":")[2] or None, rounds, settings)

@@ -1,0 +1,193 @@
+"""What a policy is, what it may be built from, and what playing it over recorded requests yields.
+
+A policy has two verbs, `decide` and `learn`; nothing else changes its state. Over recorded requests the same
+arithmetic also runs as one compiled loop, `play`, which must take the very same decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.coins import stream
+from messctl.features import Features
+from messctl.predictor import Weights
+from messctl.records import Decision, Feedback, Request
+from messctl.virtual_queue import advance, certificate, path
+from messctl.zoo import Settings, Zoo
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Recorded requests in the order in which they arrive, with everything that can be observed of them.
+
+    `request_ids`, `features`, `satisfied` and `cost` are in the trace's order, the last two (n, models) with the
+    models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
+    requests get feedback at all; it comes after `delay` further requests have been decided.
+    """
+
+    zoo: Zoo
+    request_ids: Sequence[str]
+    features: Features
+    satisfied: Floats
+    cost: Floats
+    order: npt.NDArray[np.int64]
+    heard: npt.NDArray[np.bool_]
+    delay: int = 0
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def arranged(self, *, seed: int, shuffle: bool, feedback_rate: float, feedback_delay: int) -> Rounds:
+        """Return the same requests as one seed has them arrive and be judged."""
+        n = len(self)
+        order = stream(seed, "shuffle").permutation(n) if shuffle else np.arange(n)
+        heard = stream(seed, "feedback").random(n) < feedback_rate
+        return replace(self, order=order, heard=heard, delay=feedback_delay)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a policy did, request by request in order of arrival; every array is (n,) or (n, models).
+
+    `order` is the trace's row of each; `served` is the model's index, or None for a lottery, which is scored by its
+    expectation. `cost` is what was paid for everything queried; `satisfied` is NaN where no feedback came,
+    `satisfied_all` is what only a replay can know. `queue_after` is the queue at the next decision, and the last one
+    is the queue once all feedback is in. `predicted` and `mean_cost` are None for a policy that keeps none; a mean
+    not yet observed is NaN. `cost_scale` and `weights` are as they stood at the end.
+    """
+
+    zoo: Zoo
+    alpha: float
+    order: npt.NDArray[np.int64]
+    share: Floats
+    cost: Floats
+    satisfied: Floats
+    satisfied_all: Floats
+    queue_before: Floats
+    queue_after: Floats
+    served: npt.NDArray[np.int64] | None = None
+    explored: npt.NDArray[np.bool_] | None = None
+    p_explore: Floats | None = None
+    predicted: Floats | None = None
+    mean_cost: Floats | None = None
+    cost_scale: float | None = None
+    weights: Weights | None = None
+
+    @property
+    def attained(self) -> float | None:
+        """The mean satisfaction of the answers that got feedback; None where there was none."""
+        heard = ~np.isnan(self.satisfied)
+        return float(self.satisfied[heard].mean()) if heard.any() else None
+
+    @property
+    def queue_final(self) -> float:
+        """The queue once all feedback is in."""
+        return float(self.queue_after[-1])
+
+    @property
+    def certificate(self) -> float | None:
+        """The level attained for certain, α − Q/n."""
+        return certificate(self.alpha, self.queue_final, int((~np.isnan(self.satisfied)).sum()))
+
+
+class Policy(Protocol):
+    """Decides which model serves a request, and learns from what came of it."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is asked for."""
+
+    def decide(self, request: Request) -> Decision:
+        """Choose what to query and what to serve. Requests count from 1."""
+
+    def learn(self, decision: Decision, feedback: Feedback) -> None:
+        """Take what became known about a decision: costs, satisfaction, or both."""
+
+    def play(self, rounds: Rounds) -> Played:
+        """Start afresh and play all rounds in one compiled loop; this instance stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKind:
+    """A kind of policy: its name, how well-informed it is (for the order of tables), and how to build one.
+
+    `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
+    arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
+    built anew for every seed.
+    """
+
+    name: str
+    rank: int
+    summary: str
+    build: Callable[[str | None, Rounds, Settings], Policy]
+    choices: Callable[[Sequence[str]], Sequence[str]] | None = None
+    learns: bool = False
+
+
+class Lottery:
+    """A policy that serves by fixed odds and never learns: all yardsticks are lotteries.
+
+    `odds` is (1, models), the same for every request, or (n, models), a row for each of the trace's. Played
+    over rounds it is scored by its expectation, so that a yardstick carries no luck of its own; having known
+    everything beforehand, it needs no feedback, and every request counts.
+    """
+
+    def __init__(self, name: str, rounds: Rounds, settings: Settings, odds: Floats) -> None:
+        self.name = name
+        self._zoo = rounds.zoo
+        self._alpha = settings.alpha
+        self._odds = odds
+        self._request_ids = rounds.request_ids
+        self._coin = stream(settings.seed, "lottery")
+        self._decided = 0
+        self._queue = 0.0
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {request_id: row for row, request_id in enumerate(self._request_ids)}
+
+    def decide(self, request: Request) -> Decision:
+        """Draw the model to serve."""
+        odds = self._odds[self._row_of[request.request_id] if len(self._odds) > 1 else 0]
+        possible = np.flatnonzero(odds)
+        drawn = int(np.searchsorted(np.cumsum(odds[possible]), self._coin.random(), side="right"))
+        index = int(possible[min(drawn, len(possible) - 1)])
+        self._decided += 1
+        model = self._zoo.models[index]
+        return Decision(request, self._decided, model, (model,), float(odds[index]), queue=self._queue)
+
+    def learn(self, decision: Decision, feedback: Feedback) -> None:
+        """Keep the books; the odds stay as they are."""
+        if decision.served in feedback.satisfied:
+            self._queue = advance(self._queue, self._alpha, feedback.satisfied[decision.served])
+
+    def play(self, rounds: Rounds) -> Played:
+        """Score the odds by their expectation."""
+        odds = np.broadcast_to(self._odds, (len(rounds), len(self._zoo.models)))[rounds.order]
+        satisfied = _expected(odds, rounds.satisfied[rounds.order])
+        queue = path(satisfied, self._alpha)
+        return Played(
+            zoo=self._zoo,
+            alpha=self._alpha,
+            order=rounds.order,
+            share=odds.mean(axis=0),
+            cost=_expected(odds, rounds.cost[rounds.order]),
+            satisfied=satisfied,
+            satisfied_all=satisfied,
+            queue_before=queue[:-1],
+            queue_after=queue[1:],
+        )
+
+
+def _expected(odds: Floats, values: Floats) -> Floats:
+    # A certain choice gives the recorded value to the last bit, whatever the other columns hold.
+    certain = odds.max(axis=1) == 1.0
+    return np.where(certain, values[np.arange(len(odds)), odds.argmax(axis=1)], (odds * values).sum(axis=1))

@@ -1,0 +1,217 @@
+"""`messplus`: the router of MESS+ (arXiv:2505.19947).
+
+With probability min(1, c / t^¼) it explores: every model is queried and paid for, each label is learned, and the
+reference's answer is served. Otherwise it serves argmin V·Ē + Q·(α − ŝ).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.coins import stream
+from messctl.compiled import compiled
+from messctl.costs import AUTO_SCALE, observe, scale_of
+from messctl.features import encode_one
+from messctl.policies.base import Floats, Played, PolicyKind, Rounds
+from messctl.predictor import Weights, predict, step
+from messctl.records import Decision, Feedback, Request
+from messctl.virtual_queue import advance
+from messctl.zoo import Settings, Zoo
+
+
+class MessPlus:
+    """MESS+ with its state: virtual queue, running mean costs, predictor and exploration coins."""
+
+    name = "messplus"
+
+    def __init__(self, zoo: Zoo, width: int, settings: Settings) -> None:
+        self._zoo = zoo
+        self._settings = settings
+        self._scale = settings.cost_scale or AUTO_SCALE
+        self._coin = stream(settings.seed, "exploration")
+        self._decided = 0
+        self._queue = 0.0
+        self._mean_cost = np.zeros(len(zoo.models))
+        self._cost_count = np.zeros(len(zoo.models), dtype=np.int64)
+        self._weights = Weights.zero(len(zoo.models), width)
+
+    @property
+    def queue(self) -> float:
+        """The virtual queue Q, ≥ 0."""
+        return self._queue
+
+    @property
+    def weights(self) -> Weights:
+        """The predictor's state; it goes on changing as this policy learns."""
+        return self._weights
+
+    def decide(self, request: Request) -> Decision:
+        """Flip the exploration coin, then explore or exploit."""
+        settings, models = self._settings, self._zoo.models
+        self._decided += 1
+        p_explore = explore_probability(settings.c, settings.exponent, self._decided)
+        explored = bool(self._coin.random() < p_explore)
+        predicted = self._weights.predict(encode_one(request.prompt))
+        scale = scale_of(self._mean_cost, self._scale)
+        best = models[exploit(settings.v, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
+        served = self._zoo.reference if explored else best
+        # The reference is served when exploring, and otherwise only where it is also the best.
+        propensity = (p_explore if served == self._zoo.reference else 0.0) + (1 - p_explore) * (served == best)
+        return Decision(
+            request=request,
+            request_number=self._decided,
+            served=served,
+            queried=models if explored else (served,),
+            propensity=propensity,
+            explored=explored,
+            p_explore=p_explore,
+            queue=self._queue,
+            predicted=dict(zip(models, predicted.tolist(), strict=True)),
+            mean_cost={
+                model: float(mean)
+                for model, mean, count in zip(models, self._mean_cost, self._cost_count, strict=True)
+                if count
+            },
+        )
+
+    def learn(self, decision: Decision, feedback: Feedback) -> None:
+        """Take costs into the means, the served answer's feedback into the queue, explored labels into the weights."""
+        for index, model in enumerate(self._zoo.models):
+            if model in feedback.costs:
+                observe(self._mean_cost, self._cost_count, index, feedback.costs[model])
+        if decision.served in feedback.satisfied:
+            self._queue = advance(self._queue, self._settings.alpha, feedback.satisfied[decision.served])
+        if decision.explored and feedback.satisfied:
+            features = encode_one(decision.request.prompt)
+            for index, model in enumerate(self._zoo.models):
+                if model in feedback.satisfied:
+                    self._weights.step(index, features, feedback.satisfied[model])
+
+    def play(self, rounds: Rounds) -> Played:
+        """Start afresh and play all rounds in one compiled loop."""
+        settings, features, n = self._settings, rounds.features, len(rounds)
+        shape = (n, len(self._zoo.models))
+        served, explored = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
+        paid, heard, before, after, p_explore = (np.empty(n) for _ in range(5))
+        predicted, mean_cost = np.empty(shape), np.empty(shape)
+        weights = Weights.zero(shape[1], features.width)
+        scale = _play(
+            (settings.alpha, settings.v, settings.c, settings.exponent, self._scale),
+            self._zoo.index(self._zoo.reference),
+            (rounds.order, rounds.heard, rounds.delay),
+            (features.starts, features.indices, features.values),
+            (rounds.satisfied, rounds.cost),
+            stream(settings.seed, "exploration").random(n),
+            (weights.weight, weights.bias, weights.steps),
+            (served, explored, paid, heard, before, after, p_explore, predicted, mean_cost),
+        )
+        return Played(
+            zoo=self._zoo,
+            alpha=settings.alpha,
+            order=rounds.order,
+            share=np.bincount(served, minlength=shape[1]) / n,
+            cost=paid,
+            satisfied=heard,
+            satisfied_all=rounds.satisfied[rounds.order, served],
+            queue_before=before,
+            queue_after=after,
+            served=served,
+            explored=explored,
+            p_explore=p_explore,
+            predicted=predicted,
+            mean_cost=mean_cost,
+            cost_scale=scale,
+            weights=weights,
+        )
+
+
+def build(_argument: str | None, rounds: Rounds, settings: Settings) -> MessPlus:
+    """Build the policy; of the rounds it takes the zoo and the features' width, nothing that happened in them."""
+    return MessPlus(rounds.zoo, rounds.features.width, settings)
+
+
+POLICY = PolicyKind("messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True)
+
+
+@compiled
+def explore_probability(c: float, exponent: float, request_number: int) -> float:
+    """Return min(1, c / t^exponent), t counted from 1."""
+    return min(1.0, c / request_number**exponent)
+
+
+@compiled
+def exploit(v: float, alpha: float, queue: float, scale: float, mean_cost: Floats, predicted: Floats) -> int:
+    """Return argmin over m of V·Ē_m/scale + Q·(α − ŝ_m); a tie goes to the cheaper model, then to the name."""
+    best = 0
+    least = np.inf
+    for model in range(len(mean_cost)):
+        score = v * (mean_cost[model] / scale) + queue * (alpha - predicted[model])
+        if score < least or (score == least and mean_cost[model] < mean_cost[best]):
+            best = model
+            least = score
+    return best
+
+
+@compiled
+def _play(
+    settings: tuple[float, float, float, float, float],
+    reference: int,
+    arrivals: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], int],
+    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    outcomes: tuple[Floats, Floats],
+    coins: Floats,
+    learned: tuple[Floats, Floats, npt.NDArray[np.int64]],
+    steps: tuple[
+        npt.NDArray[np.int64],
+        npt.NDArray[np.bool_],
+        Floats,
+        Floats,
+        Floats,
+        Floats,
+        Floats,
+        Floats,
+        Floats,
+    ],
+) -> float:
+    alpha, v, c, exponent, fixed_scale = settings
+    order, heard, delay = arrivals
+    starts, indices, values = rows
+    satisfied, cost = outcomes
+    served, explored, paid, judged, before, after, p_explore, predicted, mean_costs = steps
+    n, models = predicted.shape
+    queue = 0.0
+    mean_cost, cost_count = np.zeros(models), np.zeros(models, dtype=np.int64)
+    weight, bias, taken = learned
+    for t in range(n + delay):
+        if t < n:
+            row = order[t]
+            part = slice(starts[row], starts[row + 1])
+            predict(weight, bias, indices[part], values[part], predicted[t])
+            for model in range(models):
+                mean_costs[t, model] = mean_cost[model] if cost_count[model] else np.nan
+            before[t] = queue
+            p_explore[t] = explore_probability(c, exponent, t + 1)
+            explored[t] = coins[t] < p_explore[t]
+            paid[t] = 0.0
+            if explored[t]:
+                served[t] = reference
+                for model in range(models):
+                    paid[t] += cost[row, model]
+                    observe(mean_cost, cost_count, model, cost[row, model])
+            else:
+                scale = scale_of(mean_cost, fixed_scale)
+                served[t] = exploit(v, alpha, queue, scale, mean_cost, predicted[t])
+                paid[t] = cost[row, served[t]]
+                observe(mean_cost, cost_count, served[t], paid[t])
+            judged[t] = satisfied[row, served[t]] if heard[t] else np.nan
+        due = t - delay
+        if due >= 0 and heard[due]:
+            queue = advance(queue, alpha, judged[due])
+            if explored[due]:
+                row = order[due]
+                part = slice(starts[row], starts[row + 1])
+                for model in range(models):
+                    step(weight, bias, taken, model, indices[part], values[part], satisfied[row, model])
+        after[min(t, n - 1)] = queue
+    return scale_of(mean_cost, fixed_scale)

@@ -1,0 +1,21 @@
+"""`static-mix`: the cheapest fixed mixture of models that meets α, knowing every model's mean beforehand.
+
+It is the optimum of the linear program over mean cost and mean satisfaction, and it mixes at most two models.
+Where α is above every model's mean, the best model serves everything and the promise is missed.
+"""
+
+from __future__ import annotations
+
+from messctl.frontier import cheapest_mixture
+from messctl.policies.base import Lottery, PolicyKind, Rounds
+from messctl.zoo import Settings
+
+
+def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
+    """Solve the linear program over the rounds' means."""
+    cost = rounds.cost.mean(axis=0, keepdims=True)
+    satisfied = rounds.satisfied.mean(axis=0, keepdims=True)
+    return Lottery("static-mix", rounds, settings, cheapest_mixture(cost, satisfied, settings.alpha))
+
+
+POLICY = PolicyKind("static-mix", 20, "the cheapest fixed mixture of models that meets α", build)

@@ -1,0 +1,8 @@
+"""What reaches a terminal: data is shown, never interpreted."""
+
+from __future__ import annotations
+
+
+def plain(text: str) -> str:
+    """Return `text` with control characters made visible: data never moves the reader's cursor."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

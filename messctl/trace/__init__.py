@@ -1,0 +1,24 @@
+"""Traces: one Parquet row per request, with what each model answered, cost, and whether it satisfied."""
+
+from messctl.trace.check import Problem, check
+from messctl.trace.format import CostBasis, Outcome, Row, TraceMetadata, column, schema
+from messctl.trace.reader import Batch, TraceFile
+from messctl.trace.summary import ModelSummary, TraceSummary, summarise
+from messctl.trace.writer import TraceWriter
+
+__all__ = [
+    "Batch",
+    "CostBasis",
+    "ModelSummary",
+    "Outcome",
+    "Problem",
+    "Row",
+    "TraceFile",
+    "TraceMetadata",
+    "TraceSummary",
+    "TraceWriter",
+    "check",
+    "column",
+    "schema",
+    "summarise",
+]

@@ -1,0 +1,166 @@
+"""Reading a trace by record batch, so that it may be larger than memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from messctl.errors import TraceError, did_you_mean
+from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TraceMetadata, column
+
+ROWS_PER_BATCH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive rows of a trace.
+
+    `first_row` counts from 1. `request_ids` and `prompts` are Arrow large strings; `satisfied` and `cost`
+    are float64 arrays of shape (rows, models), the models in the order of `TraceFile.models`, with
+    NaN where nothing was observed; a NaN that the file itself holds reads as infinity, which no check lets
+    by.
+    """
+
+    first_row: int
+    request_ids: pa.LargeStringArray
+    prompts: pa.LargeStringArray
+    satisfied: npt.NDArray[np.float64]
+    cost: npt.NDArray[np.float64]
+
+
+class TraceFile:
+    """An opened trace: its models (sorted by name), metadata, and rows by batch.
+
+    Opening reads the schema only. Raises TraceError for a file that is missing, a directory, not Parquet,
+    cut short, or that lacks columns.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file = _open(self.path)
+        self.schema: pa.Schema = self._file.schema_arrow
+        self.rows: int = self._file.metadata.num_rows
+        self.metadata = TraceMetadata.decode(self.path, self.schema.metadata)
+        self.models = _models(self.path, self.schema, self.metadata)
+
+    @property
+    def ignored_columns(self) -> list[str]:
+        """Columns that no part of messctl reads."""
+        known = {column(name, model) for name in FIELDS for model in self.models} | set(REQUEST_COLUMNS)
+        return [name for name in self.schema.names if name not in known]
+
+    def has(self, name: str, model: str) -> bool:
+        """Tell whether the trace has a column of field `name` for `model`."""
+        return column(name, model) in self.schema.names
+
+    def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[Batch]:
+        """Yield all rows in file order, unchecked but for their types. Raises TraceError."""
+        fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
+        first_row = 1
+        for batch in self.raw_batches(["request_id", "prompt", *fields], rows_per_batch):
+            yield Batch(
+                first_row=first_row,
+                request_ids=_text(batch["request_id"], self.path, "request_id"),
+                prompts=_text(batch["prompt"], self.path, "prompt"),
+                satisfied=_numbers(batch, SATISFIED, self.models, self.path),
+                cost=_numbers(batch, COST, self.models, self.path),
+            )
+            first_row += batch.num_rows
+
+    def raw_batches(self, columns: Sequence[str], rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """Yield those of `columns` that the trace has, as Arrow record batches. Raises TraceError."""
+        present = [name for name in columns if name in self.schema.names]
+        with _mapped(self.path):
+            yield from self._file.iter_batches(batch_size=rows_per_batch, columns=present)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TraceError(f"{path}: damaged or cut short ({reason}); make it again from its source") from None
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        exists, is_file = path.exists(), path.is_file()
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
+    if not exists:
+        raise TraceError(f"{path}: no such file")
+    if not is_file:
+        raise TraceError(f"{path}: not a file; give one Parquet trace")
+    if not os.access(path, os.R_OK):
+        raise TraceError(f"{path}: no permission to read it")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise TraceError(
+            f"{path}: not a Parquet file, or one that was cut short; `messctl import` makes traces"
+        ) from None
+
+
+def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str, ...]:
+    names: list[str] = schema.names
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise TraceError(f"{path}: column {min(twice)!r} appears twice")
+    for name in ("request_id", "prompt"):
+        if name not in names:
+            raise TraceError(f"{path}: column {name!r} is missing{did_you_mean(name, names)}")
+    prefixed = [name.split("/", 1) for name in names if "/" in name]
+    models = {model for prefix, model in prefixed if prefix in (SATISFIED, COST)} | set(metadata.models)
+    for prefix, model in prefixed:
+        meant = did_you_mean(prefix, FIELDS)
+        if prefix not in FIELDS and meant:
+            raise TraceError(f"{path}: unknown column '{prefix}/{model}'{meant}")
+    if not models:
+        raise TraceError(f"{path}: no column 'satisfied/<model>'; not a messctl trace")
+    for model in sorted(models):
+        if column(SATISFIED, model) not in names:
+            raise TraceError(f"{path}: column {column(SATISFIED, model)!r} is missing")
+    return tuple(sorted(models))
+
+
+def _text(array: pa.Array, path: Path, name: str) -> pa.LargeStringArray:
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise TraceError(f"{path}: column {name!r} holds {array.type}; it must hold text")
+    return pc.cast(array, pa.large_string())
+
+
+def _numbers(batch: pa.RecordBatch, field: str, models: Sequence[str], path: Path) -> npt.NDArray[np.float64]:
+    values = np.full((batch.num_rows, len(models)), np.nan)
+    for index, model in enumerate(models):
+        name = column(field, model)
+        if name in batch.schema.names:
+            values[:, index] = _as_float(batch[name], path, name)
+    return values
+
+
+def _as_float(array: pa.Array, path: Path, name: str) -> npt.NDArray[np.float64]:
+    kind = array.type
+    numeric = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    if not (numeric or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
+        raise TraceError(f"{path}: column {name!r} holds {kind}; it must hold numbers")
+    if pa.types.is_boolean(kind):
+        array = pc.cast(array, pa.int8())
+    values = pc.cast(array, pa.float64(), safe=False)
+    observed: npt.NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
+    not_a_number = np.isnan(observed)
+    if not_a_number.any():
+        # A null means "not observed", a NaN that was written is an error; infinity is one too.
+        written = not_a_number & pc.is_valid(values).to_numpy(zero_copy_only=False)
+        observed = np.where(written, np.inf, observed)
+    return observed

@@ -1,0 +1,90 @@
+"""What a trace holds, in one pass over it: means per model, what is missing, and everything that is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from messctl.errors import TraceError
+from messctl.trace.check import Problem, check, repeated_ids
+from messctl.trace.reader import TraceFile
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One model of a trace.
+
+    `observed` counts the rows with a satisfaction, `costed` those with a cost. The means are over these, the
+    cost in the trace's unit; None where there is nothing to average, or a value that is no finite number.
+    """
+
+    model: str
+    observed: int
+    costed: int
+    mean_satisfaction: float | None
+    mean_cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary:
+    """A whole trace. `complete_rows` counts those in which every model was observed."""
+
+    rows: int
+    complete_rows: int
+    models: tuple[ModelSummary, ...]
+    problems: tuple[Problem, ...]
+
+
+def summarise(trace: TraceFile) -> TraceSummary:
+    """Read the whole of `trace`. Raises TraceError for one that has no rows or that cannot be read."""
+    if trace.rows == 0:
+        raise TraceError(f"{trace.path}: has no rows; import it again from its source")
+    count = len(trace.models)
+    satisfied, cost = _Mean(count), _Mean(count)
+    complete = 0
+    problems: list[Problem] = []
+    ids: list[pa.Array] = []
+    for batch in trace.batches():
+        satisfied.add(batch.satisfied)
+        cost.add(batch.cost)
+        complete += int((~np.isnan(batch.satisfied)).all(axis=1).sum())
+        problems += check(trace, batch)
+        ids.append(batch.request_ids)
+    problems += repeated_ids(pa.chunked_array(ids))
+    models = tuple(
+        ModelSummary(model, int(satisfied.counts[i]), int(cost.counts[i]), satisfied.mean(i), cost.mean(i))
+        for i, model in enumerate(trace.models)
+    )
+    return TraceSummary(trace.rows, complete, models, _merged(problems))
+
+
+class _Mean:
+    def __init__(self, columns: int) -> None:
+        self.counts = np.zeros(columns, dtype=np.int64)
+        self._sums = np.zeros(columns)
+
+    def add(self, values: npt.NDArray[np.float64]) -> None:
+        self.counts += (~np.isnan(values)).sum(axis=0)
+        # Infinities of both signs in one column make a NaN, which `mean` reports as no mean.
+        with np.errstate(invalid="ignore"):
+            self._sums += np.nansum(values, axis=0)
+
+    def mean(self, column: int) -> float | None:
+        if not self.counts[column]:
+            return None
+        mean = float(self._sums[column] / self.counts[column])
+        return mean if math.isfinite(mean) else None
+
+
+def _merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return the first problem of every column, with the count of all, in the order of their rows."""
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        known = first.get(problem.column)
+        first[problem.column] = replace(known, count=known.count + problem.count) if known else problem
+    return tuple(sorted(first.values(), key=lambda problem: (problem.row, problem.column)))

@@ -1,0 +1,81 @@
+"""Writing a trace, row by row, with memory for one record batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from messctl.outputs import written_aside
+from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, Row, TraceMetadata, column, schema
+
+ROWS_PER_GROUP = 4096
+
+
+class TraceWriter:
+    """A context manager that appends rows to a new trace.
+
+    The file appears at `path` when the block ends well; on any exception nothing is left there.
+    `fields` are the per-model fields to keep, `request` the optional columns of the request.
+    Raises OutputError where the disk or the folder refuses.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: TraceMetadata,
+        fields: Iterable[str] = (SATISFIED, COST),
+        request: Iterable[str] = ("source",),
+    ) -> None:
+        self._fields = tuple(fields)
+        self._models = metadata.models
+        self._schema = schema(metadata, self._fields, request)
+        self._rows: list[Row] = []
+        self._aside = written_aside(path)
+
+    def __enter__(self) -> Self:
+        aside = self._aside.__enter__()
+        try:
+            self._writer = pq.ParquetWriter(aside, self._schema, compression="zstd")
+        except BaseException as error:
+            # No __exit__ follows a failed __enter__: this one cleans up, and names the output in the error.
+            self._aside.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def append(self, row: Row) -> None:
+        """Add one row; models that the trace does not name are not kept."""
+        self._rows.append(row)
+        if len(self._rows) == ROWS_PER_GROUP:
+            self._flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+            self._writer.close()
+        except BaseException as late:
+            if not self._aside.__exit__(type(late), late, late.__traceback__):
+                raise
+        else:
+            self._aside.__exit__(kind, error, traceback)
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        values: dict[str, list[Any]] = {
+            name: [getattr(row, name) for row in self._rows] for name in REQUEST_COLUMNS if name in self._schema.names
+        }
+        for model in self._models:
+            outcomes = [row.outcomes.get(model) for row in self._rows]
+            for name in FIELDS:
+                if name in self._fields:
+                    values[column(name, model)] = [getattr(outcome, name, None) for outcome in outcomes]
+        self._writer.write_table(pa.table(values, schema=self._schema))
+        self._rows.clear()

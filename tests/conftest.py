@@ -1,0 +1,41 @@
+"""What all tests share: where things are, a compiler cache that is never stale, and small recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """Set up hypothesis and the compiler's cache.
+
+    The cache is keyed by the whole source, since numba does not see a change in a callee's module.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "messctl").rglob("*.py")):
+        digest.update(path.read_bytes())
+    # The first example of a test may be the one that compiles; in CI the same examples run every time.
+    settings.register_profile("messctl", deadline=None, derandomize="CI" in os.environ)
+    settings.load_profile("messctl")
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / digest.hexdigest()[:16]))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real benchmark results beside the checkout; tests that need them skip where they are absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    return folder

@@ -1,0 +1,153 @@
+"""`messctl import` as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from importers.cases import CASES, write_json
+
+from messctl.cli import run
+from messctl.errors import UsageError
+
+JSON_KEYS = {
+    "output",
+    "format",
+    "rows",
+    "models",
+    "rows_with_empty_cells",
+    "rows_dropped",
+    "request_ids_made_unique",
+    "models_without_cost",
+    "models_never_observed",
+    "cost_unit",
+    "meter",
+}
+
+
+@pytest.fixture
+def source(tmp_path):
+    records = [
+        {"question": "q", "scores": {"x=y:z": 1, "b": None}},
+        {"question": "r", "scores": {"x=y:z": 0, "b": 1}},
+    ]
+    return str(write_json(tmp_path / "s.json", records))
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "t.parquet"
+
+
+def failed(capsys, *arguments):
+    """Run what must fail, and return its one line."""
+    assert run(list(map(str, arguments))) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_format(tmp_path, capsys, output, name):
+    case = CASES[name]
+    sources = map(str, case.write(tmp_path, case.models))
+    assert run(["import", name, *sources, "-o", str(output), "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert set(document) == JSON_KEYS
+    assert document["rows"] == len(case.expected)
+    assert document["models"] == sorted(case.models)
+    assert captured.err == ""
+    assert run(["trace", "validate", str(output)]) == 0
+
+
+def test_summary_for_people(capsys, source, output):
+    assert run(["import", "routerdc", source, "-o", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert "2 rows, 2 models: b, x=y:z" in captured.out
+    assert "1 rows have empty cells" in captured.out
+    assert "--cost MODEL=VALUE" in captured.out
+    assert captured.err == ""
+
+
+def test_costs(capsys, source, output):
+    costs = ["--cost", "x=y:z=0.5", "--cost", "b=1e-3:per-request", "--cost-unit", "J", "--json"]
+    assert run(["import", "routerdc", source, "-o", str(output), *costs]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["cost_unit"], document["models_without_cost"]) == ("J", [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--cost", "b"], "write MODEL=VALUE"),
+        (["--cost", "=1"], "write MODEL=VALUE"),
+        (["--cost", "b=1:per-token"], "write MODEL=VALUE"),
+        (["--cost", "b=cheap"], "'cheap' is not a number"),
+        (["--cost", "b=nan"], "finite and not negative"),
+        (["--cost", "b=1", "--cost", "b=2"], "state each model's cost once"),
+        (["--cost", "c=1"], "unknown model 'c'"),
+        (["--cost", "b=1:per-1k-tokens"], "no token counts"),
+        (["--metric", "acc"], "no use for --metric"),
+        (["--cots", "b=1"], "--cots"),
+    ],
+)
+def test_bad_options(capsys, source, output, arguments, part):
+    assert part in failed(capsys, "import", "routerdc", source, "-o", output, *arguments)
+    assert not output.exists()
+
+
+def test_bad_input(capsys, tmp_path, source, output):
+    assert "did you mean 'routerdc'" in failed(capsys, "import", "routedc", source, "-o", output)
+    assert "nowhere: no such file" in failed(capsys, "import", "routerdc", tmp_path / "nowhere", "-o", output)
+    assert "is a directory" in failed(capsys, "import", "routerdc", source, "-o", tmp_path)
+    assert "does not exist" in failed(capsys, "import", "routerdc", source, "-o", tmp_path / "no" / "t.parquet")
+    assert "output" in failed(capsys, "import", "routerdc", source)
+    evil = write_json(tmp_path / "evil.json", [{"question": "q", "scores": {"\x1b[31m[bold]": 7}}])
+    line = failed(capsys, "import", "routerdc", evil, "-o", output)
+    assert "\x1b" not in line
+    assert "[bold]" in line
+
+
+def test_names_are_never_markup_nor_escapes(capsys, tmp_path, output):
+    evil = write_json(tmp_path / "evil.json", [{"question": "q", "scores": {"\x1b[31m[bold]m[/]": 1}}])
+    assert run(["import", "routerdc", str(evil), "-o", str(output)]) == 0
+    assert r"\x1b[31m[bold]m[/]" in capsys.readouterr().out
+
+
+def test_formats_are_listed(capsys):
+    assert run(["import", "--formats"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == sorted(CASES)
+
+
+def test_help_has_an_example(capsys):
+    assert run(["import", "--help"]) == 0
+    assert "Example: messctl import" in capsys.readouterr().out
+
+
+def test_progress_on_a_terminal_only(capsys, monkeypatch, source, output):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert run(["import", "routerdc", source, "-o", str(output), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["rows"] == 2
+
+
+def test_an_interrupt_is_one_line(capsys, monkeypatch, source, output):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("messctl.importers.convert", interrupted)
+    assert run(["import", "routerdc", source, "-o", str(output)]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_parse_costs_is_per_request_by_default():
+    from messctl.cli.import_ import parse_costs
+
+    assert not parse_costs(["m=1"])["m"].per_1k_tokens
+    assert parse_costs(["m=1:per-1k-tokens"])["m"].per_1k_tokens
+    with pytest.raises(UsageError):
+        parse_costs(["m=1:"[:0]])

@@ -1,0 +1,177 @@
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from making import learnable, write_trace
+
+from messctl.cli import run
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    rounds = learnable(300)
+    rows = [
+        {model: (rounds.satisfied[row, k], rounds.cost[row, k]) for k, model in enumerate(rounds.zoo.models)}
+        for row in range(300)
+    ]
+    return str(write_trace(tmp_path_factory.mktemp("trace") / "t.parquet", rows, models=rounds.zoo.models))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """No zoo.yaml here."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_table_for_people(trace, capsys):
+    assert run(["replay", trace, "--alpha", "0.8"]) == 0
+    out, err = capsys.readouterr()
+    for word in (
+        "always:large",
+        "static-mix",
+        "messplus",
+        "hindsight",
+        "clairvoyant",
+        "certificate",
+        "α = 0.8",
+    ):
+        assert word in out
+    assert err == ""
+
+
+def test_json_and_nothing_else(trace, capsys):
+    assert run(["replay", trace, "--alpha", "0.8", "--policy", "messplus", "--policy", "random", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["trace"] == document["trace"] | {"path": trace, "requests": 300, "cost_unit": "J"}
+    assert [result["policy"] for result in document["results"]] == ["messplus", "random"]
+
+
+def test_csv(trace, capsys):
+    assert run(["replay", trace, "--alpha", "0.8", "--policy", "random", "--csv"]) == 0
+    assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 1
+
+
+def test_every_option_arrives(trace, capsys):
+    arguments = "--alpha 0.7 --v 2 --c 0.5 --seed 3 --seeds 2 --shuffle --feedback-rate 0.9 --feedback-delay 2"
+    assert run(["replay", trace, *arguments.split(), "--reference", "middle", "--cost-scale", "1", "--json",
+                "--policy", "messplus"]) == 0  # fmt: skip
+    document = json.loads(capsys.readouterr().out)
+    assert document["trace"]["reference"] == "middle"
+    assert [document[key] for key in ("alpha", "seed", "seeds", "shuffle", "feedback_rate", "feedback_delay")] == [
+        0.7, 3, 2, True, 0.9, 2,
+    ]  # fmt: skip
+    result = document["results"][0]
+    assert (result["v"], result["c"], result["v_per_cost_unit"]) == (2, 0.5, 2)
+
+
+def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
+    (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {v: 9, cost_scale: 1}\n")
+    run(["replay", trace, "--policy", "messplus", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["alpha"], document["results"][0]["v"]) == (0.6, 9)
+    assert document["results"][0]["v_per_cost_unit"] == 9
+    run(["replay", trace, "--policy", "messplus", "--json", "--alpha", "0.5", "--cost-scale", "auto"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["alpha"] == 0.5
+    assert document["results"][0]["v_per_cost_unit"] != 9
+
+
+def test_steps_and_plot_are_written(trace, tmp_path):
+    assert run(["replay", trace, "--alpha", "0.8", "--steps", "s.parquet", "--plot", "p.svg"]) == 0
+    assert pq.read_table(tmp_path / "s.parquet").num_rows == 300
+    assert sorted(os.listdir(tmp_path)) == ["p.svg", "s.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "policy", "code"),
+    [
+        ("0.5", "always:large", 0),
+        ("0.97", "always:small", 1),
+        ("0.97", "messplus", 1),
+        ("0.5", "messplus", 0),
+    ],
+)
+def test_require_sla_is_an_exit_code(trace, alpha, policy, code):
+    assert run(["replay", trace, "--alpha", alpha, "--policy", policy, "--require-sla"]) == code
+    assert run(["replay", trace, "--alpha", alpha, "--policy", policy]) == 0
+
+
+BAD = [
+    (["--alpha", "1.5"], "alpha is 1.5"),
+    (["--alpha", "nan"], "alpha is nan"),
+    (["--alpha", "lots"], "--alpha"),
+    (["--alpha", "1"], "beyond every policy"),
+    (["--v", "-1"], "v is -1"),
+    (["--c", "-0.1"], "c is -0.1"),
+    (["--seed", "-1"], "seed is -1"),
+    (["--seeds", "0"], "seeds is 0"),
+    (["--policy", "mess"], "did you mean 'messplus'"),
+    (["--policy", "always:larg"], "did you mean 'large'"),
+    (["--reference", "huge"], "unknown reference model 'huge'"),
+    (["--cost-scale", "big"], "--cost-scale is 'big'"),
+    (["--cost-scale", "0"], "cost_scale is 0"),
+    (["--feedback-rate", "2"], "feedback-rate is 2"),
+    (["--feedback-delay", "-1"], "feedback-delay is -1"),
+    (["--zoo", "absent.yaml"], "absent.yaml: cannot be read"),
+    (["--plot", "p.pdf"], ".png or .svg"),
+    (["--plot", "no/p.png"], "the folder no does not exist"),
+    (["--steps", "."], "is a directory"),
+    (["--steps", "s.parquet", "--policy", "random"], "add --policy messplus"),
+    (["--json", "--csv"], "exclude each other"),
+    (["--polcy", "random"], "--policy"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, arguments, message):
+    assert run(["replay", trace, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("messctl: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_real_process_has_no_traceback_either(trace, tmp_path):
+    def messctl(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "messctl", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+
+    (tmp_path / "bad\n\x1b[31m.parquet").write_text("x")
+    done = messctl("replay", "bad\n\x1b[31m.parquet")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "\x1b" not in done.stderr
+    done = messctl("replay", trace, "--alpha", "0.8", "--policy", "random")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messctl("--version").stdout.startswith("messctl ")
+    assert "replay" in messctl().stdout
+
+
+def test_a_reader_who_leaves_early_is_no_error(trace, tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m messctl replay {trace} --json | head -1; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.stdout == "{\n0\n"
+    assert done.stderr == ""
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from messctl.cli import run; run(['--help']); run(['replay', '--help'])\n"
+        "heavy = {'numpy', 'numba', 'pyarrow', 'sklearn', 'scipy', 'matplotlib', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,144 @@
+"""What single formats promise beyond the conformance suite, and how text is made readable."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from importers.cases import CASES, imported, table_of, write_csv
+
+from messctl.errors import MessctlError, SourceError, UnknownNameError, UsageError
+from messctl.importers.text import encodable, readable_prompt
+
+# --- routerbench -----------------------------------------------------------------------------------
+
+
+def test_routerbench_parquet_reads_like_csv(tmp_path):
+    case = CASES["routerbench"]
+    (source,) = case.write(tmp_path, case.models)
+    rows = [
+        {"sample_id": r, "prompt": case.prompts[r].split("\n"), "eval_name": "arc"}
+        | {m: v[0] for m, v in cells.items()}
+        | {f"{m}|total_cost": v[1] for m, v in cells.items()}
+        for r, cells in case.expected.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "arc.parquet")
+    imported("routerbench", [tmp_path / "arc.parquet"], tmp_path / "p.parquet")
+    imported("routerbench", [source], tmp_path / "c.parquet")
+    assert table_of(tmp_path / "p.parquet") == table_of(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize("content", [b"just text", b"PAR1 cut", b""])
+def test_routerbench_parquet_that_is_none(tmp_path, content):
+    (tmp_path / "x.parquet").write_bytes(content)
+    with pytest.raises(SourceError, match=r"x\.parquet: not a Parquet file, or one that was cut short"):
+        imported("routerbench", [tmp_path / "x.parquet"], tmp_path / "t.parquet")
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('unpickled')",))
+
+
+def test_routerbench_pickle_is_refused_unopened(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(UsageError, match="--allow-pickle"):
+        imported("routerbench", [tmp_path / "x.pkl"], tmp_path / "t.parquet")
+
+
+def test_routerbench_pickle_without_pandas(tmp_path, monkeypatch):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps([1]))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MessctlError, match="pip install pandas"):
+        imported("routerbench", [tmp_path / "x.pkl"], tmp_path / "t.parquet", allow_pickle=True)
+
+
+def test_routerbench_without_costs_takes_the_columns_it_does_not_know(tmp_path):
+    rows = [{"sample_id": "1", "prompt": "p", "eval_name": "e", "m/1": "0.5", "m/2": "1"}]
+    summary = imported("routerbench", [write_csv(tmp_path / "x.csv", rows)], tmp_path / "t.parquet")
+    assert summary.models == ("m/1", "m/2")
+    assert summary.models_without_cost == ("m/1", "m/2")
+
+
+def test_sources_are_concatenated_and_long_cells_are_read(tmp_path):
+    long = "x" * 200_000
+    one = write_csv(tmp_path / "1.csv", [{"sample_id": "1", "prompt": long, "a": "1", "a|total_cost": "1"}])
+    two = write_csv(tmp_path / "2.csv", [{"sample_id": "1", "prompt": "p", "b": "1", "b|total_cost": "1"}])
+    summary = imported("routerbench", [one, two], tmp_path / "t.parquet")
+    assert (summary.models, summary.rows_with_empty_cells) == (("a", "b"), 2)
+    assert len(pq.read_table(tmp_path / "t.parquet")["prompt"][0].as_py()) == 200_000
+
+
+# --- lm-eval ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def harness(tmp_path):
+    return CASES["lm-eval"].write(tmp_path, CASES["lm-eval"].models)
+
+
+def test_lm_eval_metric_and_filter(tmp_path, harness):
+    imported("lm-eval", harness, tmp_path / "t.parquet", metric="acc_norm", filter="strict")
+    table = table_of(tmp_path / "t.parquet")
+    assert table["mini_mc/0"] == {"lab/strong": (1.0, None), "weak": (1.0, None)}
+    assert table["gen/0"] == {"lab/strong": (0.0, None), "weak": (0.0, None)}
+
+
+@pytest.mark.parametrize(("option", "known"), [("metric", "acc_norm"), ("filter", "flexible")])
+def test_lm_eval_unknown_choice(tmp_path, harness, option, known):
+    with pytest.raises(UnknownNameError, match=f"unknown {option} '{known}s' .did you mean '{known}'"):
+        imported("lm-eval", harness, tmp_path / "t.parquet", **{option: f"{known}s"})
+
+
+def test_lm_eval_answer_of_generating_tasks_only(tmp_path, harness):
+    imported("lm-eval", harness, tmp_path / "t.parquet")
+    answers = {r["request_id"]: r["answer/weak"] for r in pq.read_table(tmp_path / "t.parquet").to_pylist()}
+    assert answers == {"gen/0": "lol", "mini_mc/0": None, "mini_mc/1": None}
+
+
+def test_lm_eval_without_results_takes_the_folders_name(tmp_path, harness):
+    for results in harness[0].rglob("results_*.json"):
+        results.unlink()
+    assert imported("lm-eval", harness, tmp_path / "t.parquet").models == ("lab__strong", "weak")
+
+
+def test_lm_eval_filters_that_do_not_match(tmp_path, harness):
+    (file,) = harness[0].glob("weak/samples_gen_*.jsonl")
+    file.write_text(file.read_text().replace("flexible", "loose"))
+    with pytest.raises(SourceError, match="has no filter 'flexible'"):
+        imported("lm-eval", harness, tmp_path / "t.parquet")
+
+
+# --- text ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_readable_prompt_undoes_repr(parts):
+    assert readable_prompt(repr(parts)) == "\n".join(parts)
+
+
+@given(st.text() | st.text("[]'\",\\x 1a", max_size=30).map(lambda text: f"[{text}]"))
+def test_readable_prompt_leaves_anything_else(text):
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        value = None
+    if not (isinstance(value, list) and value and all(isinstance(part, str) for part in value)):
+        assert readable_prompt(text) == text
+
+
+@pytest.mark.parametrize("text", ["[]", "[1, 2]", "['a', 1]", "['\\d'", "[" * 100_000 + "]", "['\\", "plain"])
+def test_readable_prompt_survives(text):
+    assert readable_prompt(text) == text
+
+
+@given(st.text(st.characters(codec=None)))
+def test_encodable(text):
+    assert encodable(text).encode("utf-8").decode("utf-8") == encodable(text)
+    assert encodable(encodable(text)) == encodable(text)

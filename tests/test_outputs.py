@@ -1,0 +1,68 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from messctl.errors import OutputError
+from messctl.outputs import check_writable, written_aside
+
+
+def test_the_new_replaces_the_old_only_when_whole(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("old")
+    with written_aside(path) as aside:
+        aside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_what_fails_leaves_nothing(tmp_path, error):
+    path = tmp_path / "out"
+    path.write_text("old")
+    with pytest.raises(error), written_aside(path) as aside:
+        aside.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_disk_that_refuses_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError, match="No space left"), written_aside(tmp_path / "out") as aside:
+        aside.write_text("x")
+        raise OSError(28, "No space left on device")
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    with pytest.raises(OutputError, match="is a directory"):
+        check_writable(tmp_path)
+    with pytest.raises(OutputError, match="does not exist"):
+        check_writable(tmp_path / "no" / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_process_leaves_the_old_file(tmp_path, number):
+    path = tmp_path / "out"
+    path.write_text("old")
+    code = (
+        "import sys, time; from pathlib import Path; from messctl.outputs import written_aside\n"
+        "with written_aside(Path(sys.argv[1])) as aside:\n"
+        "    aside.write_text('half'); print('writing', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert path.read_text() == "old"

@@ -1,0 +1,288 @@
+"""Loading a trace, and what a replay measures."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import learnable, make_recording, write_trace
+
+from messctl.errors import MessctlError, TraceError, UnknownNameError, UsageError
+from messctl.policies import default_names
+from messctl.replay import Conditions, load, replay
+from messctl.trace import TraceFile
+from messctl.zoo import Settings
+
+GOOD = [
+    {"a": (1.0, 1.0), "b": (1.0, 5.0)},
+    {"a": (0.0, 1.0), "b": (1.0, 5.0)},
+    {"a": (0.5, 2.0), "b": (1.0, 4.0)},
+]
+
+
+def edited(path: Path, change) -> Path:
+    """The good trace, with its Arrow table changed."""
+    write_trace(path, GOOD)
+    pq.write_table(change(pq.read_table(path)), path)
+    return path
+
+
+def with_value(column, row, value):
+    def change(table):
+        values = table[column].to_pylist()
+        values[row] = value
+        return table.set_column(table.schema.get_field_index(column), column, pa.array(values, table[column].type))
+
+    return change
+
+
+def renamed(old, new):
+    return lambda table: table.rename_columns([new if name == old else name for name in table.column_names])
+
+
+def test_a_good_trace_loads_in_order_of_name_with_the_costliest_as_reference(tmp_path):
+    path = write_trace(tmp_path / "t.parquet", GOOD, models=("b", "a"))
+    recording = load(path)
+    assert recording.rounds.zoo.models == ("a", "b")
+    assert recording.rounds.zoo.reference == "b"
+    assert load(path, "a").rounds.zoo.reference == "a"
+    assert recording.rounds.satisfied.tolist() == [[1.0, 1.0], [0.0, 1.0], [0.5, 1.0]]
+    assert recording.rounds.cost.tolist() == [[1.0, 5.0], [1.0, 5.0], [2.0, 4.0]]
+    assert recording.rounds.request_ids == ["r0", "r1", "r2"]
+    assert (recording.cost_unit, recording.left_out) == ("J", 0)
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.cast(pa.schema([f.with_type(pa.string()) if f.type == pa.large_string() else f for f in t.schema])),
+    lambda t: t.set_column(1, "prompt", t["prompt"].cast(pa.string()).dictionary_encode()),
+    lambda t: t.set_column(t.schema.get_field_index("cost/b"), "cost/b", pa.array([5, 5, 4], pa.int32())),
+    lambda t: t.append_column("remark", pa.array(["x", "y", "z"])),
+    lambda t: t.select(list(reversed(t.column_names))),
+    lambda t: t.replace_schema_metadata(None),
+])  # fmt: skip
+def test_a_trace_written_by_another_tool_loads_the_same(tmp_path, change):
+    good = load(write_trace(tmp_path / "good.parquet", GOOD)).rounds
+    other = load(edited(tmp_path / "other.parquet", change)).rounds
+    assert other.request_ids == good.request_ids
+    assert other.cost.tolist() == good.cost.tolist()
+    assert other.features.values.tobytes() == good.features.values.tobytes()
+
+
+def test_rows_that_lack_a_model_are_left_out_and_counted(tmp_path):
+    rows = [
+        *GOOD,
+        {"a": (1.0, 1.0)},
+        {"a": (1.0, 1.0), "b": (None, 5.0)},
+        {"a": (1.0, 1.0), "b": (1.0, None)},
+    ]
+    recording = load(write_trace(tmp_path / "t.parquet", rows))
+    assert len(recording.rounds) == 3
+    assert recording.left_out == 3
+
+
+BAD_VALUES = [
+    ("cost/a", 1, -0.5, "row 2, column 'cost/a': is -0.5"),
+    ("cost/b", 0, float("nan"), "row 1, column 'cost/b': is not a finite number"),
+    ("cost/b", 2, float("inf"), "row 3, column 'cost/b': is not a finite number"),
+    ("satisfied/a", 2, 1.5, "row 3, column 'satisfied/a': is 1.5"),
+    ("satisfied/a", 0, -0.1, "row 1, column 'satisfied/a': is -0.1"),
+    ("satisfied/a", 0, float("nan"), "row 1, column 'satisfied/a': is not a finite number"),
+    ("request_id", 2, "r0", "row 3, column 'request_id': 'r0' is already the id of row 1"),
+    ("request_id", 1, None, "row 2, column 'request_id': is empty"),
+    ("prompt", 1, None, "row 2, column 'prompt': is empty"),
+]
+
+
+@pytest.mark.parametrize(("column", "row", "value", "message"), BAD_VALUES)
+def test_a_wrong_value_is_named_by_row_and_column(tmp_path, column, row, value, message):
+    path = edited(tmp_path / "t.parquet", with_value(column, row, value))
+    with pytest.raises(TraceError) as caught:
+        load(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+BAD_SHAPES = [
+    (renamed("prompt", "promt"), "column 'prompt' is missing (did you mean 'promt'?)"),
+    (renamed("request_id", "id"), "column 'request_id' is missing"),
+    (renamed("satisfied/a", "satisfeid/a"), "unknown column 'satisfeid/a' (did you mean 'satisfied'?)"),
+    (renamed("cost/a", "cots/a"), "unknown column 'cots/a' (did you mean 'cost'?)"),
+    (lambda t: t.drop_columns(["satisfied/b"]), "column 'satisfied/b' is missing"),
+    (lambda t: t.drop_columns(["cost/b"]), "has no costs for 'b'; import it again with --cost 'b=VALUE'"),
+    (lambda t: t.drop_columns(["cost/a", "cost/b"]), "--cost 'a=VALUE'"),
+    (
+        lambda t: t.drop_columns(["satisfied/b", "cost/b"]).replace_schema_metadata(None),
+        "has one model only, 'a'; routing needs at least two",
+    ),
+    (
+        lambda t: t.drop_columns(["satisfied/a", "cost/a", "satisfied/b", "cost/b"]).replace_schema_metadata(None),
+        "no column 'satisfied/<model>'",
+    ),
+    (lambda t: t.slice(0, 0), "has no rows"),
+    (
+        lambda t: t.set_column(1, "prompt", pa.array([1, 2, 3])),
+        "column 'prompt' holds int64; it must hold text",
+    ),
+    (
+        lambda t: t.set_column(t.schema.get_field_index("cost/a"), "cost/a", pa.array(["1", "2", "3"])),
+        "column 'cost/a' holds string; it must hold numbers",
+    ),
+    (lambda t: t.replace_schema_metadata({"messctl": "{"}), "the schema metadata 'messctl' is not the JSON"),
+    (lambda t: t.replace_schema_metadata({"messctl": '{"version": 99}'}), "upgrade messctl"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_SHAPES)
+def test_a_wrong_shape_is_named(tmp_path, change, message):
+    with pytest.raises(TraceError) as caught:
+        load(edited(tmp_path / "t.parquet", change))
+    assert message in str(caught.value)
+
+
+def test_a_trace_in_which_no_row_is_complete(tmp_path):
+    rows = [{"a": (1.0, 1.0)}, {"b": (1.0, 2.0)}]
+    with pytest.raises(TraceError, match="no row has an outcome of every model"):
+        load(write_trace(tmp_path / "t.parquet", rows))
+
+
+def test_what_is_no_trace_at_all(tmp_path):
+    good = write_trace(tmp_path / "good.parquet", GOOD * 2000, ids=[f"r{i}" for i in range(6000)])
+    (tmp_path / "text.parquet").write_text("hello")
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    (tmp_path / "cut.parquet").write_bytes(good.read_bytes()[:-100])
+    data = bytearray(good.read_bytes())
+    data[200:900] = bytes(700)
+    (tmp_path / "damaged.parquet").write_bytes(data)
+    for name, message in [
+        ("absent.parquet", "no such file"),
+        (".", "not a file"),
+        ("text.parquet", "not a Parquet file"),
+        ("empty.parquet", "not a Parquet file"),
+        ("cut.parquet", "cut short"),
+        ("damaged.parquet", "damaged or cut short"),
+    ]:
+        with pytest.raises(TraceError, match=message):
+            load(tmp_path / name)
+
+
+def test_the_batch_size_does_not_matter(tmp_path):
+    path = write_trace(tmp_path / "t.parquet", GOOD * 5, ids=[f"r{i}" for i in range(15)])
+    batches = list(TraceFile(path).batches(rows_per_batch=4))
+    assert [batch.first_row for batch in batches] == [1, 5, 9, 13]
+    assert np.concatenate([batch.cost for batch in batches]).tolist() == load(path).rounds.cost.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seeds": 0}, "seeds is 0"),
+        ({"feedback_rate": 1.1}, "feedback-rate is 1.1"),
+        ({"feedback_rate": float("nan")}, "feedback-rate is nan"),
+        ({"feedback_delay": -1}, "feedback-delay is -1"),
+    ],
+)
+def test_impossible_conditions(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        Conditions(**arguments)
+
+
+def test_an_alpha_beyond_every_policy_names_the_closest_model():
+    recording = make_recording(learnable(200))
+    reach = recording.rounds.satisfied.max(axis=1).mean()
+    with pytest.raises(MessctlError, match=rf"{reach:.4f} can be attained; the closest model, 'large', attains 0\."):
+        replay(recording, ["messplus"], Settings(alpha=0.999), Conditions())
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_played():
+    heard = []
+    with pytest.raises(UnknownNameError, match="did you mean 'hindsight'"):
+        replay(
+            make_recording(learnable(9)),
+            ["random", "hindsigt"],
+            Settings(alpha=0.1),
+            Conditions(),
+            heard.append,
+        )
+    assert heard == []
+
+
+def test_a_result_adds_up():
+    recording = make_recording(learnable(500))
+    names = default_names(recording.rounds.zoo.models)
+    outcome = replay(recording, [*names, "messplus"], Settings(alpha=0.85, c=0.5), Conditions())
+    results = {result.policy: result for result in outcome.results}
+    assert list(results) == names  # each once
+    assert outcome.judged.policy == "messplus"
+    router, large, mix = results["messplus"], results["always:large"], results["static-mix"]
+    played = outcome.played["messplus"]
+    assert router.attained == played.satisfied.mean() == router.attained_all
+    assert router.total_cost == pytest.approx(played.cost.sum())
+    assert router.mean_cost == pytest.approx(router.total_cost / 500)
+    assert router.cost_vs_costliest == pytest.approx(router.mean_cost / large.mean_cost)
+    assert router.cost_vs_static_mix == pytest.approx(router.mean_cost / mix.mean_cost)
+    assert router.explored == played.explored.mean()
+    assert router.certificate == pytest.approx(0.85 - router.queue_final / 500)
+    assert router.v_per_cost_unit == pytest.approx(0.3 / np.nanmax(played.mean_cost[-1]), rel=0.01)
+    assert (large.v, large.c, large.v_per_cost_unit) == (None, None, None)
+    assert large.attained == recording.rounds.satisfied[:, 0].mean()
+    assert large.model_share == {"large": 1.0, "middle": 0.0, "small": 0.0}
+    served = {model: float((played.served == k).mean()) for k, model in enumerate(recording.rounds.zoo.models)}
+    assert router.model_share == pytest.approx(served)
+
+
+def test_several_seeds_are_their_means_and_spread():
+    recording, settings = make_recording(learnable(300)), Settings(alpha=0.85, seed=4)
+    single = [
+        replay(recording, ["messplus"], Settings(alpha=0.85, seed=seed), Conditions(shuffle=True)).results[0]
+        for seed in (4, 5, 6)
+    ]
+    both = replay(recording, ["messplus", "static-mix"], settings, Conditions(seeds=3, shuffle=True)).results
+    assert both[0].attained == pytest.approx(np.mean([result.attained for result in single]))
+    assert both[0].mean_cost_spread == pytest.approx(np.std([result.mean_cost for result in single], ddof=1))
+    assert both[0].attained_spread > 0
+    assert both[1].attained_spread == pytest.approx(0, abs=1e-12)
+    assert single[0].attained_spread is None
+
+
+def test_feedback_that_never_comes_changes_nothing():
+    result = replay(
+        make_recording(learnable(100)), ["messplus"], Settings(alpha=0.8), Conditions(feedback_rate=0.0)
+    ).results[0]
+    assert (result.attained, result.certificate, result.sla_met, result.queue_final) == (
+        None,
+        None,
+        False,
+        0.0,
+    )
+    assert result.attained_all > 0
+
+
+def test_feedback_is_counted_where_it_comes():
+    recording = make_recording(learnable(1000))
+    outcome = replay(recording, ["messplus"], Settings(alpha=0.8), Conditions(feedback_rate=0.3))
+    satisfied = outcome.played["messplus"].satisfied
+    assert 200 < (~np.isnan(satisfied)).sum() < 400
+    assert outcome.results[0].attained == pytest.approx(np.nanmean(satisfied))
+
+
+def test_golden_numbers_on_the_trace_in_the_box(root):
+    recording = load(root / "traces" / "synthetic.parquet")
+    outcome = replay(recording, default_names(recording.rounds.zoo.models), Settings(), Conditions())
+    found = {result.policy: (result.attained, result.mean_cost) for result in outcome.results}
+    for policy, numbers in GOLDEN.items():
+        assert found[policy] == pytest.approx(numbers, rel=1e-6), policy
+    assert set(found) == set(GOLDEN)
+
+
+GOLDEN = {
+    "always:giant-70b": (0.8754, 49.89697082),
+    "always:large-14b": (0.7354, 9.973908719999999),
+    "always:medium-4b": (0.5326, 2.9043283),
+    "always:small-1b": (0.3048, 0.8363393199999999),
+    "random": (0.61205, 15.902886790000002),
+    "static-mix": (0.8, 28.395550231857136),
+    "messplus": (0.8, 28.91866588),
+    "hindsight": (0.8, 21.1317263),
+    "clairvoyant": (0.8, 2.7818637199999996),
+}

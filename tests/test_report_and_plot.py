@@ -1,0 +1,112 @@
+import csv
+import io
+import json
+import sys
+
+import pytest
+from making import learnable, make_recording, make_rounds
+from rich.console import Console
+
+from messctl import plot, report
+from messctl.errors import MissingExtraError, UsageError
+from messctl.policies import default_names
+from messctl.replay import Conditions, replay
+from messctl.zoo import Settings
+
+STABLE = [
+    "policy", "v", "c", "requests", "attained", "sla_met", "certificate", "mean_cost", "total_cost",
+    "cost_vs_costliest", "cost_vs_static_mix", "explored", "queue_final", "model_share",
+]  # fmt: skip
+
+
+def shown(renderable, width=160):
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    recording = make_recording(learnable(300))
+    return replay(recording, default_names(recording.rounds.zoo.models), Settings(alpha=0.85), Conditions(seeds=2))
+
+
+def test_the_json_document_has_its_stable_keys(outcome):
+    document = json.loads(json.dumps(report.document(outcome), allow_nan=False))
+    assert {"path", "requests", "models", "cost_unit"} <= set(document["trace"])
+    assert (document["alpha"], document["seed"]) == (0.85, 0)
+    for result in document["results"]:
+        assert list(result)[: len(STABLE)] == STABLE
+        assert set(result["model_share"]) == set(document["trace"]["models"])
+    assert [result["v"] for result in document["results"] if result["policy"] == "messplus"] == [0.3]
+    assert document["judged"] == "messplus"
+
+
+def test_csv_has_a_line_per_policy(outcome):
+    rows = list(csv.DictReader(io.StringIO(report.as_csv(outcome))))
+    assert [row["policy"] for row in rows] == [result.policy for result in outcome.results]
+    assert float(rows[0]["model_share/large"]) == 1.0
+    assert float(rows[0]["mean_cost"]) == outcome.results[0].mean_cost
+
+
+def test_the_table_tells_what_json_tells(outcome):
+    text = shown(report.table(outcome))
+    for result in outcome.results:
+        line = next(line for line in text.splitlines() if line.startswith(result.policy))
+        assert f"{result.attained:.4f}" in line
+        assert ("met" in line.split()) == result.sla_met
+        assert f"{result.cost_vs_costliest:.3f}" in line
+    assert "means ± standard deviation" in text
+    assert "V = 0.3 on costs divided by the costliest model's running mean, or " in text
+    assert "messplus" in text.splitlines()[-1]
+
+
+def test_bars_are_whole_and_in_proportion(outcome):
+    for result in outcome.results:
+        bar = report._bar(result).plain
+        assert len(bar) == report.BAR_CELLS
+        for letter, share in zip(report.LETTERS, result.model_share.values(), strict=False):
+            assert abs(bar.count(letter) / report.BAR_CELLS - share) < 1 / report.BAR_CELLS
+
+
+def test_names_are_data_and_not_markup():
+    names = ["[bold]x[/bold]", "a\x1b[31mred", ":smile:"]
+    rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, names)
+    played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())
+    text = shown(report.table(played))
+    assert "[bold]x[/bold]" in text
+    assert ":smile:" in text
+    assert "\x1b" not in text
+
+
+def test_costs_of_zero_have_no_ratio():
+    rounds = make_rounds([[1, 0]] * 9, [[0, 0]] * 9)
+    played = replay(make_recording(rounds), ["messplus", "random"], Settings(alpha=0.5), Conditions())
+    assert [result.cost_vs_costliest for result in played.results] == [None, None]
+    assert "–" in shown(report.table(played))
+    json.dumps(report.document(played), allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
+def test_a_plot_is_drawn_and_the_same_twice(outcome, tmp_path, name, start):
+    plot.write_plot(outcome, tmp_path / name)
+    first = (tmp_path / name).read_bytes()
+    assert first.startswith(start)
+    assert len(first) > 10_000
+    plot.write_plot(outcome, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == first
+
+
+def test_a_plot_of_single_models_and_of_little_feedback(tmp_path):
+    recording = make_recording(learnable(30))
+    conditions = Conditions(feedback_rate=0.0)
+    for names in (["always:large"], ["messplus"]):
+        plot.write_plot(replay(recording, names, Settings(alpha=0.5), conditions), tmp_path / "a.png")
+
+
+def test_what_cannot_be_drawn(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"\.png or \.svg"):
+        plot.check_format(tmp_path / "a.pdf")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"messctl\[plot\]"):
+        plot.check_format(tmp_path / "a.png")
