@@ -130,7 +130,9 @@ def _weights(settings: Settings, learner: Result, unit: str) -> str:
 
 def _policy(result: Result) -> Text:
     name = plain(result.policy)
-    return Text(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
+    if len(name) > LONGEST_NAME:  # names differ at their ends as often as at their beginnings
+        name = f"{name[: LONGEST_NAME // 2]}…{name[-(LONGEST_NAME // 2 - 1) :]}"
+    return Text(name)
 
 
 def _number(value: float | None, form: str) -> str:
