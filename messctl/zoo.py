@@ -132,6 +132,7 @@ def _value(where: str, node: yaml.Node, kind: str) -> Any:
     if kind == "float | None" and value == "auto":
         return None
     wanted: tuple[type, ...] = (str,) if "str" in kind else (int,) if kind == "int" else (int, float)
-    if isinstance(value, bool) or not isinstance(value, wanted):
+    fits = isinstance(value, wanted) and not isinstance(value, bool)
+    if not fits:
         raise ConfigError(f"{where} is {value!r}; it must be {'text' if str in wanted else 'a number'}")
-    return float(node.value) if isinstance(value, (int, float)) and kind.startswith("float") else value
+    return float(value) if kind.startswith("float") else value
