@@ -33,7 +33,8 @@ from sklearn.linear_model import SGDClassifier
 from messctl.coins import stream
 from messctl.policies import Rounds, build
 from messctl.predictor import DECAY, SHRINKAGE, STEP
-from messctl.replay import drive, load
+from messctl.recording import load
+from messctl.replay import drive
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 

@@ -7,6 +7,8 @@
     │   ├── TraceError           a trace: which file, column and row
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
+    ├── BackendError             a model cannot be loaded, or cannot answer
+    ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     └── MissingExtraError        an optional library is not installed
 
@@ -52,6 +54,14 @@ class SourceError(InputError):
 
 class ConfigError(InputError):
     """A zoo.yaml has an unknown key or an impossible value."""
+
+
+class BackendError(MessctlError):
+    """A model cannot be loaded, or cannot answer: which one, why, and what to do."""
+
+
+class StoreError(MessctlError):
+    """The live state cannot be read or written: which file, and why."""
 
 
 class OutputError(MessctlError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +32,15 @@ def _check_writable(path: Path, folder: Path) -> None:
         raise OutputError(f"{path}: the folder {folder} does not exist; create it or choose another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: no permission to write in {folder}; choose another place")
+
+
+def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise OutputError where an output is also an input, or two outputs are one file."""
+    seen = {path.resolve(): "is read by the same command" for path in inputs}
+    for path in outputs:
+        if path.resolve() in seen:
+            raise OutputError(f"{path}: {seen[path.resolve()]}; give the output another name")
+        seen[path.resolve()] = "is written twice by the same command"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from messctl.errors import MissingExtraError, UsageError
 from messctl.outputs import written_aside
 from messctl.policies import Played
 from messctl.replay import Replay
+from messctl.terminal import plain
 
 MOST_POINTS = 2_000
 FORMATS = (".png", ".svg")
@@ -56,7 +57,7 @@ def write_plot(replay: Replay, path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
     requests = len(replay.recording.rounds)
     figure.suptitle(
-        f"{replay.recording.path.name}: {requests:,} requests, α = {replay.settings.alpha:g}",
+        f"{_name(replay.recording.path.name)}: {requests:,} requests, α = {replay.settings.alpha:g}",
         x=0.01,
         ha="left",
     )
@@ -64,6 +65,11 @@ def write_plot(replay: Replay, path: Path) -> None:
     with written_aside(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
         kind = path.suffix.lower()[1:]
         figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
+
+
+def _name(text: str) -> str:
+    """Return a name as it is to be drawn: no formula, no control characters."""
+    return plain(text).replace("$", r"\$")
 
 
 def _points(n: int) -> Any:
@@ -88,7 +94,7 @@ def _attainment(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     for model, level in zip(rounds.zoo.models, levels, strict=True):
         axes.axhline(level, color="0.75", lw=0.8, ls=":")
         axes.annotate(
-            model,
+            _name(model),
             (1.0, level),
             xycoords=("axes fraction", "data"),
             fontsize=6,
@@ -128,7 +134,7 @@ def _calls(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     for k, (_, played, style) in enumerate(_styled(curves)):
         places = np.arange(len(models)) + (k - (len(curves) - 1) / 2) * height
         axes.barh(places, played.share, height=height, color=style["color"])
-    axes.set_yticks(np.arange(len(models)), models, fontsize=8)
+    axes.set_yticks(np.arange(len(models)), [_name(model) for model in models], fontsize=8)
     axes.invert_yaxis()
     axes.set(title="Share of requests served by each model")
 
@@ -137,5 +143,5 @@ def _cost(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     for name, played, style in _styled(curves):
         total = np.cumsum(played.cost)
         at = _points(len(total))
-        axes.plot(at + 1, total[at], label=name, **style)
-    axes.set(title=f"Cumulative cost ({replay.recording.cost_unit})", xlabel="request", ylim=(0, None))
+        axes.plot(at + 1, total[at], label=_name(name), **style)
+    axes.set(title=f"Cumulative cost ({_name(replay.recording.cost_unit)})", xlabel="request", ylim=(0, None))

@@ -1,4 +1,4 @@
-"""The frozen nouns that travel through the house: Request, Decision, Feedback."""
+"""The frozen nouns that travel through the house: Request, Decision, Question, Completion, Feedback."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ def _nothing() -> Mapping[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a policy may see of a request. It carries no labels, so no policy can peek."""
+    """What a policy may see of a request. It carries no labels, so no policy can peek.
+
+    `gradable` tells whether somebody will grade every answer to it, so that exploring it can teach anything.
+    """
 
     request_id: str
     prompt: str
+    gradable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +55,38 @@ class Feedback:
 
     costs: Mapping[str, float] = field(default_factory=_nothing)
     satisfied: Mapping[str, float] = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
+
+    `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
+    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable.
+    """
+
+    prompt: str
+    system: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered, and what that took.
+
+    `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
+    included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
+    0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
+    limit was reached ("length").
+    """
+
+    model: str
+    answer: str
+    tokens_in: int
+    tokens_out: int
+    latency_s: float
+    load_s: float
+    finish: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,8 @@ from messctl.zoo import Settings
 
 BAR_CELLS = 12
 LONGEST_NAME = 40
+SHORTEST_NAME = 12
+LEAST_FIRST = ("certificate", "explored", "queue", "÷ costliest", "served by", "÷ static-mix")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 COLOURS = (
     "cyan",
@@ -65,37 +68,64 @@ def as_csv(replay: Replay) -> str:
     return text.getvalue()
 
 
-def table(replay: Replay) -> RenderableType:
-    """Return the table of a replay, with what was asked above it and a legend of the models below."""
-    unit = plain(replay.recording.cost_unit)
+def table(replay: Replay, width: int) -> RenderableType:
+    """Return the table of a replay, with what was asked above it and a legend of the models below.
+
+    Where `width` (characters) does not hold all columns, those that matter least are left out.
+    """
+    columns = _columns(replay)
+    names = list(columns)
+    for least in LEAST_FIRST:
+        if _width(columns, names) > width:
+            names.remove(least)
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    grid.add_column("policy", no_wrap=True)
-    for heading in ("attained", "SLA", f"{unit}/request", "÷ costliest", "÷ static-mix", "explored"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("served by", no_wrap=True)
-    for heading in ("queue", "certificate"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for result in replay.results:
-        judged = result.policy == replay.judged.policy
-        grid.add_row(
-            _policy(result),
-            _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
-            Text("met", "green") if result.sla_met else Text("missed", "red"),
-            _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
-            _number(result.cost_vs_costliest, ".3f"),
-            _number(result.cost_vs_static_mix, ".3f"),
-            f"{result.explored:.1%}" if result.explored else "",
-            _bar(result),
-            f"{result.queue_final:.1f}",
-            _number(result.certificate, ".4f"),
-            style="bold" if judged else "",
-        )
+    room = max(SHORTEST_NAME, width - _width(columns, names[1:]) - 2)
+    columns["policy"] = [_shortened(text.plain, room) for text in columns["policy"]]
+    for name in names:
+        grid.add_column(name, justify="left" if name in ("policy", "served by") else "right", no_wrap=True)
+    for index, result in enumerate(replay.results):
+        style = "bold" if result.policy == replay.judged.policy else ""
+        grid.add_row(*(columns[name][index] for name in names), style=style)
     return Group(_heading(replay), Text(), grid, Text(), _legend(replay))
+
+
+def _columns(replay: Replay) -> dict[str, list[Text]]:
+    """Return the cells of all columns, by heading."""
+    unit = plain(replay.recording.cost_unit)
+    cells: dict[str, Callable[[Result], Text | str]] = {
+        "policy": lambda result: _shortened(plain(result.policy), LONGEST_NAME),
+        "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
+        "SLA": _verdict,
+        f"{unit}/request": lambda result: _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
+        "÷ costliest": lambda result: _number(result.cost_vs_costliest, ".3f"),
+        "÷ static-mix": lambda result: _number(result.cost_vs_static_mix, ".3f"),
+        "explored": lambda result: f"{result.explored:.1%}" if result.explored else "",
+        "served by": _bar,
+        "queue": lambda result: f"{result.queue_final:.1f}",
+        "certificate": lambda result: _number(result.certificate, ".4f"),
+    }
+    return {
+        heading: [text if isinstance(text, Text) else Text(text) for text in map(cell, replay.results)]
+        for heading, cell in cells.items()
+    }
+
+
+def _width(columns: dict[str, list[Text]], names: list[str]) -> int:
+    return sum(2 + max(len(name), *(text.cell_len for text in columns[name])) for name in names) - 2
+
+
+def _shortened(name: str, room: int) -> Text:
+    """Shorten in the middle: names differ at their ends as often as at their beginnings."""
+    if len(name) <= room:
+        return Text(name)
+    return Text(f"{name[: room // 2]}…{name[len(name) - (room - room // 2 - 1) :]}")
 
 
 def verdict(replay: Replay) -> str:
     """Return one sentence on the judged policy."""
     result = replay.judged
+    if result.sla_met is None:
+        return f"{plain(result.policy)}: nothing was judged, so nobody can tell whether the promise was kept"
     kept = "keeps" if result.sla_met else "misses"
     attained = _number(result.attained, ".4f")
     return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:g}"
@@ -128,11 +158,10 @@ def _weights(settings: Settings, learner: Result, unit: str) -> str:
     return f"V = {settings.v:g} on costs divided by {divisor}, or {raw} on raw {unit}; c = {settings.c:g}"
 
 
-def _policy(result: Result) -> Text:
-    name = plain(result.policy)
-    if len(name) > LONGEST_NAME:  # names differ at their ends as often as at their beginnings
-        name = f"{name[: LONGEST_NAME // 2]}…{name[-(LONGEST_NAME // 2 - 1) :]}"
-    return Text(name)
+def _verdict(result: Result) -> Text:
+    if result.sla_met is None:
+        return Text("–")
+    return Text("met", "green") if result.sla_met else Text("missed", "red")
 
 
 def _number(value: float | None, form: str) -> str:
@@ -160,7 +189,7 @@ def _legend(replay: Replay) -> Text:
     rounds, unit = replay.recording.rounds, plain(replay.recording.cost_unit)
     legend = Text()
     for index, model in enumerate(rounds.zoo.models):
-        satisfied, cost = rounds.satisfied[:, index].mean(), rounds.cost[:, index].mean()
+        satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
         mark = ", the reference" if model == rounds.zoo.reference else ""
         legend.append(LETTERS[index % len(LETTERS)], COLOURS[index % len(COLOURS)])
         legend.append(f"  {plain(model)}: satisfies {satisfied:.4f} at {cost:.4g} {unit}{mark}\n")

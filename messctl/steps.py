@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         columns[f"mean_cost/{model}"] = pa.array(played.mean_cost[:, index], from_pandas=True)
     settings = replay.settings
     stated = {
+        "trace": str(replay.recording.path),
+        **asdict(replay.conditions),
         "policy": policy,
         "alpha": settings.alpha,
         "v": settings.v,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def pytest_configure() -> None:
 
     The cache is keyed by the whole source, since numba does not see a change in a callee's module.
     """
+    sys.path.append(str(ROOT))  # for `training`, which is not installed; behind the installed messctl
     digest = hashlib.sha256()
     for path in sorted((ROOT / "messctl").rglob("*.py")):
         digest.update(path.read_bytes())
@@ -24,6 +26,15 @@ def pytest_configure() -> None:
     settings.register_profile("messctl", deadline=None, derandomize="CI" in os.environ)
     settings.load_profile("messctl")
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / digest.hexdigest()[:16]))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests to CI, and to whoever asks for them with `-m slow`."""
+    if "CI" in os.environ or config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from messctl.features import encode
 from messctl.policies import Rounds
-from messctl.replay import Recording
+from messctl.recording import Recording
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import Zoo
 

@@ -2,8 +2,11 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -118,7 +121,11 @@ BAD = [
     (["--feedback-rate", "2"], "feedback-rate is 2"),
     (["--feedback-delay", "-1"], "feedback-delay is -1"),
     (["--zoo", "absent.yaml"], "absent.yaml: cannot be read"),
+    (["--feedback-delay", "99999999999999999999"], "--feedback-delay"),
+    (["--v", "1e101"], "v is 1e+101"),
     (["--plot", "p.pdf"], ".png or .svg"),
+    (["--plot", "p.png", "--steps", "p.png"], "is written twice"),
+    (["--steps", "TRACE"], "is read by the same command"),
     (["--plot", "no/p.png"], "the folder no does not exist"),
     (["--steps", "."], "is a directory"),
     (["--steps", "s.parquet", "--policy", "random"], "add --policy messplus"),
@@ -129,6 +136,7 @@ BAD = [
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
 def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, arguments, message):
+    arguments = [trace if argument == "TRACE" else argument for argument in arguments]
     assert run(["replay", trace, *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -158,13 +166,47 @@ def test_a_real_process_has_no_traceback_either(trace, tmp_path):
     assert "replay" in messctl().stdout
 
 
-def test_a_reader_who_leaves_early_is_no_error(trace, tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m messctl replay {trace} --json | head -1; echo ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.stdout == "{\n0\n"
-    assert done.stderr == ""
+@pytest.mark.parametrize("arguments", ["", "replay --help", "replay TRACE --json", "replay TRACE", "trace info TRACE"])
+def test_a_reader_who_leaves_early_is_no_error(trace, arguments):
+    """The reader is gone before the first byte is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "messctl", *arguments.replace("TRACE", trace).split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_takes_nothing(trace):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "messctl", "replay", trace, "--policy", "random", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("messctl: standard output: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, root):
+    """A real signal to a real process, in the middle of its work."""
+    heeding = (
+        "import signal, sys; from messctl.__main__ import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
+        "main()"
+    )
+    command = [sys.executable, "-c", heeding, "replay", str(root / "traces" / "synthetic.parquet")]
+    command += ["--policy", "messplus", "--seeds", "1000000", "--shuffle", "--steps", "s.parquet"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "messctl: interrupted; nothing was left half-written\n")
+    assert os.listdir(tmp_path) == []
 
 
 def test_help_imports_nothing_heavy():

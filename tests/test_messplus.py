@@ -58,10 +58,13 @@ def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
     # The certificate, telescoped: the debt bounds what the sum of satisfaction lacks.
     heard = [row["satisfied"] for row in rows if row["satisfied"] is not None]
     assert sum(heard) >= stated["alpha"] * len(heard) - rows[-1]["queue_after"] - 1e-9
-    queue = 0.0
-    for value in heard:
-        queue = max(0.0, queue + stated["alpha"] - value)
-    assert queue == rows[-1]["queue_after"]
+    queue, waiting = 0.0, [row["satisfied"] for row in rows]
+    for row in rows:
+        due = row["t"] - stated["feedback_delay"] if row["t"] < len(rows) else len(rows)
+        while len(rows) - len(waiting) < due:
+            value = waiting.pop(0)
+            queue = queue if value is None else max(0.0, queue + stated["alpha"] - value)
+        assert row["queue_after"] == queue
 
 
 @pytest.mark.parametrize(("settings", "conditions"), CASES)

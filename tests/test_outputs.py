@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -52,17 +51,16 @@ def test_a_killed_process_leaves_the_old_file(tmp_path, number):
     path = tmp_path / "out"
     path.write_text("old")
     code = (
-        "import sys, time; from pathlib import Path; from messctl.outputs import written_aside\n"
+        "import signal, sys, time; from pathlib import Path; from messctl.outputs import written_aside\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
         "with written_aside(Path(sys.argv[1])) as aside:\n"
         "    aside.write_text('half'); print('writing', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "writing\n"
-    time.sleep(0.05)
-    process.send_signal(number)
-    process.communicate(timeout=20)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
     assert process.returncode != 0
     assert path.read_text() == "old"

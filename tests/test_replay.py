@@ -10,7 +10,8 @@ from making import learnable, make_recording, write_trace
 
 from messctl.errors import MessctlError, TraceError, UnknownNameError, UsageError
 from messctl.policies import default_names
-from messctl.replay import Conditions, load, replay
+from messctl.recording import load
+from messctl.replay import Conditions, replay
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 
@@ -83,11 +84,13 @@ def test_rows_that_lack_a_model_are_left_out_and_counted(tmp_path):
 
 BAD_VALUES = [
     ("cost/a", 1, -0.5, "row 2, column 'cost/a': is -0.5"),
-    ("cost/b", 0, float("nan"), "row 1, column 'cost/b': is not a finite number"),
-    ("cost/b", 2, float("inf"), "row 3, column 'cost/b': is not a finite number"),
+    ("cost/b", 0, float("nan"), "row 1, column 'cost/b': is NaN or infinite"),
+    ("cost/b", 0, 1e101, "row 1, column 'cost/b': is 1e+101"),
+    ("cost/b", 0, 1e-101, "row 1, column 'cost/b': is 1e-101"),
+    ("cost/b", 2, float("inf"), "row 3, column 'cost/b': is NaN or infinite"),
     ("satisfied/a", 2, 1.5, "row 3, column 'satisfied/a': is 1.5"),
     ("satisfied/a", 0, -0.1, "row 1, column 'satisfied/a': is -0.1"),
-    ("satisfied/a", 0, float("nan"), "row 1, column 'satisfied/a': is not a finite number"),
+    ("satisfied/a", 0, float("nan"), "row 1, column 'satisfied/a': is NaN or infinite"),
     ("request_id", 2, "r0", "row 3, column 'request_id': 'r0' is already the id of row 1"),
     ("request_id", 1, None, "row 2, column 'request_id': is empty"),
     ("prompt", 1, None, "row 2, column 'prompt': is empty"),
@@ -106,8 +109,8 @@ def test_a_wrong_value_is_named_by_row_and_column(tmp_path, column, row, value, 
 BAD_SHAPES = [
     (renamed("prompt", "promt"), "column 'prompt' is missing (did you mean 'promt'?)"),
     (renamed("request_id", "id"), "column 'request_id' is missing"),
-    (renamed("satisfied/a", "satisfeid/a"), "unknown column 'satisfeid/a' (did you mean 'satisfied'?)"),
-    (renamed("cost/a", "cots/a"), "unknown column 'cots/a' (did you mean 'cost'?)"),
+    (renamed("satisfied/a", "satisfeid/a"), "unknown column 'satisfeid/a' (did you mean 'satisfied/a'?)"),
+    (renamed("cost/a", "cots/a"), "unknown column 'cots/a' (did you mean 'cost/a'?)"),
     (lambda t: t.drop_columns(["satisfied/b"]), "column 'satisfied/b' is missing"),
     (lambda t: t.drop_columns(["cost/b"]), "has no costs for 'b'; import it again with --cost 'b=VALUE'"),
     (lambda t: t.drop_columns(["cost/a", "cost/b"]), "--cost 'a=VALUE'"),
@@ -142,7 +145,7 @@ def test_a_wrong_shape_is_named(tmp_path, change, message):
 
 def test_a_trace_in_which_no_row_is_complete(tmp_path):
     rows = [{"a": (1.0, 1.0)}, {"b": (1.0, 2.0)}]
-    with pytest.raises(TraceError, match="no row has an outcome of every model"):
+    with pytest.raises(TraceError, match="in no row is there an outcome of every model"):
         load(write_trace(tmp_path / "t.parquet", rows))
 
 
@@ -241,7 +244,7 @@ def test_several_seeds_are_their_means_and_spread():
     assert both[0].attained == pytest.approx(np.mean([result.attained for result in single]))
     assert both[0].mean_cost_spread == pytest.approx(np.std([result.mean_cost for result in single], ddof=1))
     assert both[0].attained_spread > 0
-    assert both[1].attained_spread == pytest.approx(0, abs=1e-12)
+    assert both[1].attained_spread is None  # a yardstick has no luck
     assert single[0].attained_spread is None
 
 
@@ -252,7 +255,7 @@ def test_feedback_that_never_comes_changes_nothing():
     assert (result.attained, result.certificate, result.sla_met, result.queue_final) == (
         None,
         None,
-        False,
+        None,
         0.0,
     )
     assert result.attained_all > 0

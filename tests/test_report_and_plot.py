@@ -50,7 +50,7 @@ def test_csv_has_a_line_per_policy(outcome):
 
 
 def test_the_table_tells_what_json_tells(outcome):
-    text = shown(report.table(outcome))
+    text = shown(report.table(outcome, 160))
     for result in outcome.results:
         line = next(line for line in text.splitlines() if line.startswith(result.policy))
         assert f"{result.attained:.4f}" in line
@@ -59,6 +59,17 @@ def test_the_table_tells_what_json_tells(outcome):
     assert "means ± standard deviation" in text
     assert "V = 0.3 on costs divided by the costliest model's running mean, or " in text
     assert "messplus" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_narrow_table_leaves_out_what_matters_least(outcome, width):
+    lines = shown(report.table(outcome, width), width).splitlines()
+    rows = lines[next(index for index, line in enumerate(lines) if line.startswith("policy")) + 1 :]
+    for result, line in zip(outcome.results, rows, strict=False):
+        assert line.startswith(result.policy[:5])
+        assert f"{result.attained:.4f}" in line
+        assert f"{result.mean_cost:.4g}" in line
+        assert ("met" if result.sla_met else "missed") in line.split()
 
 
 def test_bars_are_whole_and_in_proportion(outcome):
@@ -73,7 +84,7 @@ def test_names_are_data_and_not_markup():
     names = ["[bold]x[/bold]", "a\x1b[31mred", ":smile:"]
     rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, names)
     played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())
-    text = shown(report.table(played))
+    text = shown(report.table(played, 160))
     assert "[bold]x[/bold]" in text
     assert ":smile:" in text
     assert "\x1b" not in text
@@ -83,7 +94,7 @@ def test_costs_of_zero_have_no_ratio():
     rounds = make_rounds([[1, 0]] * 9, [[0, 0]] * 9)
     played = replay(make_recording(rounds), ["messplus", "random"], Settings(alpha=0.5), Conditions())
     assert [result.cost_vs_costliest for result in played.results] == [None, None]
-    assert "–" in shown(report.table(played))
+    assert "–" in shown(report.table(played, 160))
     json.dumps(report.document(played), allow_nan=False)
 
 
@@ -95,6 +106,13 @@ def test_a_plot_is_drawn_and_the_same_twice(outcome, tmp_path, name, start):
     assert len(first) > 10_000
     plot.write_plot(outcome, tmp_path / name)
     assert (tmp_path / name).read_bytes() == first
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, ["a$\\frac$", "b$x_$", "\x1b[31mc"])
+    played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())
+    plot.write_plot(played, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size > 10_000
 
 
 def test_a_plot_of_single_models_and_of_little_feedback(tmp_path):

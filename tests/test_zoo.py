@@ -1,9 +1,29 @@
-from dataclasses import fields
+"""zoo.yaml and the models in it: what is read, what is refused and at which line, and how files are judged."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
+import yaml
+from gguf_making import write_gguf
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from messctl.errors import ConfigError, UnknownNameError, UsageError
-from messctl.zoo import Settings, Zoo, load_settings
+from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, available_memory, check_zoo, load_settings, load_zoo
+from messctl.zoo import file as zoo_file_module
+from messctl.zoo.models import BOX
+
+MODEL = "models:\n  - name: a\n    path: a.gguf\n"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "zoo.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def test_models_are_sorted_and_indexed_by_name():
@@ -14,12 +34,12 @@ def test_models_are_sorted_and_indexed_by_name():
         Zoo.of(["a", "c/x"], "c/y")
 
 
-def test_the_zoo_file_in_the_box_says_what_is_true_without_it(root, tmp_path, monkeypatch):
+def test_the_zoo_file_at_the_top_says_what_is_true_without_it(root, tmp_path, monkeypatch):
     from_file, path = load_settings(root / "zoo.yaml")
     assert from_file == Settings()
     assert path == root / "zoo.yaml"
     text = (root / "zoo.yaml").read_text()
-    assert all(field.name in text for field in fields(Settings))
+    assert all(f"{field.name}:" in text for field in (*fields(Settings), *fields(ModelSpec), *fields(CostPerToken)))
     monkeypatch.chdir(tmp_path)
     assert load_settings(None) == (Settings(), None)
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.5}\nrouter:\n  v: 2\n  cost_scale: 1\n  reference: big\n")
@@ -28,51 +48,373 @@ def test_the_zoo_file_in_the_box_says_what_is_true_without_it(root, tmp_path, mo
     assert str(path) == "zoo.yaml"
 
 
-@pytest.mark.parametrize("text", ["", "sla:\n", "router:\nsla:\n", "# nothing\n"])
+def test_the_zoo_in_the_box_is_the_one_at_the_top(root, tmp_path, monkeypatch):
+    assert (root / "zoo.yaml").read_bytes() == (BOX / "zoo.yaml").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    in_the_box = load_zoo(None)
+    assert in_the_box.path == BOX / "zoo.yaml"
+    assert len(in_the_box.models) == 4
+    assert {model.path.parent for model in in_the_box.models} == {BOX}
+    written(tmp_path, MODEL)
+    assert load_zoo(None).names == ("a",)
+
+
+def test_the_commented_example_is_a_zoo(root, tmp_path):
+    above, _, example = (root / "zoo.yaml").read_text().partition("# Your own models")
+    lines = [line.removeprefix("#").removeprefix(" ") for line in example.splitlines()]
+    text = "\n".join(lines[lines.index("defaults:") :])
+    (tmp_path / "gemma.jinja").write_text("{{ messages }}")
+    zoo_file = load_zoo(written(tmp_path, text))
+    assert [model.name for model in zoo_file.models] == ["qwen-0.5b", "llama-8b", "gemma-27b"]
+    assert zoo_file.models[2].chat_template == "{{ messages }}"
+    commented = "\n".join(line.replace("# ", "", 1) if line.startswith("  # ") else line for line in above.splitlines())
+    assert load_zoo(written(tmp_path, commented)).settings.reference is not None
+
+
+def test_a_box_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zoo_file_module, "PACKAGED_FILE", tmp_path / "box" / "zoo.yaml")
+    with pytest.raises(ConfigError, match="the zoo in the box .* is not installed; install messctl again"):
+        load_zoo(None)
+
+
+@pytest.mark.parametrize("text", ["", "sla:\n", "router:\nsla:\n", "# nothing\n", "models:\n", "models: []\ndefaults:"])
 def test_what_is_left_out_is_the_default(tmp_path, text):
-    (tmp_path / "zoo.yaml").write_text(text)
-    assert load_settings(tmp_path / "zoo.yaml")[0] == Settings()
+    path = written(tmp_path, text)
+    assert load_settings(path)[0] == Settings()
+    with pytest.raises(ConfigError, match="names no models; list them under `models`"):
+        load_zoo(path)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("sla:\n  alpa: 1", "line 2: unknown key 'alpa' in sla (did you mean 'alpha'?)"),
-        ("routr:\n  v: 1", "line 1: unknown key 'routr' in the file (did you mean 'router'?)"),
-        ("sla:\n  alpha: 1.5", "line 2: alpha is 1.5"),
-        ("sla:\n  alpha: high", "line 2: sla.alpha is 'high'; it must be a number"),
-        ("sla:\n  alpha: true", "line 2: sla.alpha is True"),
-        ("sla:\n  alpha: .nan", "line 2: alpha is nan"),
-        ("sla:\n  alpha: [1]", "line 2: sla.alpha is [1]"),
-        ("router:\n\n  v: -1", "line 3: v is -1"),
-        ("router:\n  v: .inf", "line 2: v is inf"),
-        ("router:\n  seed: 1.5", "line 2: router.seed is 1.5"),
-        ("router:\n  policy: 3", "line 2: router.policy is 3; it must be text"),
-        ("router:\n  cost_scale: 0", "line 2: cost_scale is 0"),
-        ("sla: 3", "line 1: sla must be keys and values"),
-        ("- a", "line 1: the file must be keys and values"),
-        ("sla:\n  alpha: 1\n  alpha: 0", "line 3: key 'alpha' stands twice"),
-        ("sla: [", "not YAML"),
-        ("sla:\n\talpha: 1", "line 2: not YAML"),
-    ],
-)
-def test_a_wrong_file_is_named_by_line(tmp_path, text, message):
-    (tmp_path / "zoo.yaml").write_text(text)
+def test_a_full_zoo(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    (tmp_path / "t.jinja").write_text("{{ é }}", encoding="utf-8")
+    text = """
+energy: {flop_per_j: 1.0e10}
+grader: exact
+defaults:
+  n_ctx: 512
+  n_threads: 2
+  temperature: 1
+  chat_template: {file: t.jinja}
+  cost: &price {unit: USD, prompt: 1e-7, generated: 2.0E-07}
+models:
+- {name: org/a, path: ../a.gguf, n_threads: auto, system: "two\\nlines", cost: *price}
+- {name: b, path: ~/b.gguf, n_ctx: 0, n_gpu_layers: -1, chat_template: "{{ x }}", top_k: 0, min_p: 0, top_p: 1}
+- {name: "3", path: "box:c.gguf", chat_template: null, max_tokens: 7}
+router: {reference: b}
+"""
+    zoo_file = load_zoo(written(tmp_path, text))
+    a, b, c = zoo_file.models
+    price = CostPerToken("USD", 1e-7, 2e-7)
+    common = {"n_ctx": 512, "n_threads": 2, "temperature": 1.0, "chat_template": "{{ é }}", "cost": price}
+    assert a == ModelSpec("org/a", tmp_path / "../a.gguf", **common | {"n_threads": None, "system": "two\nlines"})
+    differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0}
+    assert b == ModelSpec("b", Path("/home/someone/b.gguf"), **common | differing)
+    assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "max_tokens": 7})
+    assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, "exact", "b")
+    assert zoo_file.model("b") is b
+    with pytest.raises(UnknownNameError, match="did you mean 'org/a'"):
+        zoo_file.model("org/b")
+
+
+SETTINGS_REFUSED = [
+    ("sla:\n  alpa: 1", "line 2: unknown key 'alpa' in sla (did you mean 'alpha'?); known: alpha"),
+    ("routr:\n  v: 1", "line 1: unknown key 'routr' in the file (did you mean 'router'?)"),
+    ("sla:\n  alpha: 1.5", "line 2: sla.alpha is 1.5; it must be a finite number of at least 0 and at most 1"),
+    ("sla:\n  alpha: high", "line 2: sla.alpha is 'high'; it must be a finite number"),
+    ("sla:\n  alpha: true", "line 2: sla.alpha is True"),
+    ("sla:\n  alpha:", "line 2: sla.alpha is None"),
+    ("sla:\n  alpha: .nan", "line 2: sla.alpha is nan"),
+    ("sla:\n  alpha: [1]", "line 2: sla.alpha is a list; it must be one value"),
+    ("sla:\n  alpha: {a: 1}", "line 2: sla.alpha is keys and values; it must be one value"),
+    ("sla:\n  alpha: !!int x", "line 2: sla.alpha is 'x', which cannot be understood"),
+    ("sla:\n  alpha: !!python/object:os.x y", "line 2: sla.alpha is 'y', which cannot be understood"),
+    ("sla:\n  alpha: 2026-99-99", "line 2: sla.alpha is '2026-99-99', which cannot be understood"),
+    ("router:\n\n  v: -1", "line 3: router.v is -1; it must be a finite number of at least 0"),
+    ("router:\n  v: .inf", "line 2: router.v is inf"),
+    ("router:\n  v: 1e999", "line 2: router.v is inf"),
+    (f"router:\n  v: {'9' * 400}", "line 2: router.v is 99999"),
+    (f"router:\n  v: {'9' * 9999}", "line 2: router.v is '99999"),
+    ("router:\n  v: '1'", "line 2: router.v is '1'"),
+    ("router:\n  seed: 1.5", "line 2: router.seed is 1.5; it must be a whole number of at least 0"),
+    ("router:\n  policy: 3", "line 2: router.policy is 3; it must be text (put quotes around it)"),
+    ("router:\n  policy: ' '", "line 2: router.policy is ' '; it must be text that is not blank"),
+    ("router:\n  cost_scale: 0", "line 2: router.cost_scale is 0; it must be 'auto' or a finite number above 0"),
+    ("sla: 3", "line 1: sla must be keys and values"),
+    ("- a", "line 1: the file must be keys and values"),
+    ("sla:\n  alpha: 1\n  alpha: 0", "line 3: key 'alpha' stands twice"),
+    ("sla:\n  [1]: 0", "line 2: unknown key 'a list' in sla"),
+    ("sla:\n  ? {a: 1}\n  : 0", "line 2: unknown key 'keys and values' in sla"),
+    ("sla: [", "not YAML"),
+    ("sla:\n\talpha: 1", "line 2: not YAML"),
+    ("a: 1\n---\nb: 1", "line 2: not YAML"),
+    ("a: \x07", "not YAML"),
+    ("[" * 5000, "nested too deeply"),
+    ("energy:\n  flop_per_j: 0", "line 2: energy.flop_per_j is 0; it must be a finite number above 0"),
+    ("energy:\n  flops: 1", "line 2: unknown key 'flops' in energy (did you mean 'flop_per_j'?)"),
+    ("grader: []", "line 1: grader is a list"),
+    ("defaults:\n  name: a", "line 2: unknown key 'name' in defaults"),
+    ("defaults:\n  path: a", "line 2: unknown key 'path' in defaults"),
+    ("defaults:\n  temperatur: 1", "line 2: unknown key 'temperatur' in defaults (did you mean 'temperature'?)"),
+    ("models: a", "line 1: models must be a list"),
+    ("models:\n  a: {path: b}", "line 2: models must be a list"),
+    ("models:\n  - a.gguf", "line 2: models[1] must be keys and values"),
+    (f"{MODEL}    pth: a.gguf", "line 4: unknown key 'pth' in models[1] (did you mean 'path'?)"),
+    (f"{MODEL}  - nctx: 1", "line 4: unknown key 'nctx' in models[2] (did you mean 'n_ctx'?)"),
+]
+
+MODEL_VALUES_REFUSED = [
+    ("name: 3", "models[1].name is 3; it must be text (put quotes around it)"),
+    ('name: "a\\e[31m"', r"models[1].name is 'a\x1b[31m'; it must be text on one line"),
+    (f"name: '{'n' * 99}\t'", f"models[1].name is '{'n' * 59}…; it must be text on one line"),
+    ("name: ''", "models[1].name is ''; it must be text that is not blank"),
+    ("path:", "models[1].path is None; it must be text"),
+    ('path: "a\\0"', "models[1].path is "),
+    ("path: 'box:../a'", "models[1].path is 'box:../a'; after 'box:' stands the bare name of a file"),
+    ("path: 'box:'", "models[1].path is 'box:'"),
+    ("path: ~nobody-of-this-name/a", "there is no such home folder"),
+    ("n_ctx: -1", "models[1].n_ctx is -1; it must be a whole number of at least 0 and at most 2147483647"),
+    ("n_ctx: 2147483648", "models[1].n_ctx is 2147483648"),
+    ("n_ctx: 1.0", "models[1].n_ctx is 1; it must be a whole number"),
+    ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be a whole number of at least -1"),
+    ("n_gpu_layers: all", "models[1].n_gpu_layers is 'all'"),
+    ("n_threads: 0", "models[1].n_threads is 0; it must be 'auto' or a whole number of at least 1"),
+    ("chat_template: ' '", "models[1].chat_template is ' '; it must be text that is not blank"),
+    ("chat_template: {}", "models[1].chat_template has no file; it is text, or {file: template.jinja}"),
+    ("chat_template: {fil: a}", "unknown key 'fil' in models[1].chat_template (did you mean 'file'?)"),
+    ("chat_template: {file: 1}", "models[1].chat_template.file is 1; it must be text"),
+    ("system: 1", "models[1].system is 1; it must be text"),
+    ("max_tokens: 0", "models[1].max_tokens is 0; it must be a whole number of at least 1"),
+    ("temperature: -0.1", "models[1].temperature is -0.1"),
+    ("top_p: 0", "models[1].top_p is 0; it must be a finite number above 0 and at most 1"),
+    ("top_k: -1", "models[1].top_k is -1"),
+    ("min_p: 1.1", "models[1].min_p is 1.1"),
+    ("cost: 3", "models[1].cost must be keys and values"),
+    ("cost: {unit: J}", "models[1].cost has no prompt; it needs unit, prompt, generated"),
+    ("cost: {unit: 1, prompt: 0, generated: 0}", "models[1].cost.unit is 1; it must be text"),
+    ("cost: {unit: J, prompt: -1, generated: 0}", "models[1].cost.prompt is -1"),
+    ("cost: {unit: J, prompt: 0, generate: 0}", "unknown key 'generate' in models[1].cost (did you mean 'generated'?)"),
+]
+
+ZOOS_REFUSED = [
+    ("models:\n- path: a", "line 2: models[1] has no name"),
+    (f"{MODEL}  - name: b", "line 4: model 'b' has no path; give the GGUF file, relative to zoo.yaml"),
+    (f"{MODEL}  - name: a\n    path: b", "line 4: model 'a' stands twice"),
+    (f"router:\n  reference: ab\n{MODEL}", "line 2: router.reference is 'ab' (did you mean 'a'?); it must be one of a"),
+    (f"{MODEL}    chat_template: {{file: absent}}", "line 4: the chat template"),
+    (f"{MODEL}    chat_template: {{file: zoo.yaml/x}}", "cannot be read (Not a directory)"),
+    (f"{MODEL}    cost: {{unit: J, prompt: 0, generated: 0}}", "all models cost 0"),
+    (
+        f"{MODEL}  - {{name: b, path: b, cost: {{unit: J, prompt: 1, generated: 1}}}}",
+        "line 4: model 'b' has a stated cost and 'a' has none; state all of them, or none",
+    ),
+    (
+        f"{MODEL}    cost: {{unit: J, prompt: 1, generated: 1}}\n  - {{name: b, path: b}}",
+        "line 5: model 'a' has a stated cost and 'b' has none",
+    ),
+    (
+        f"{MODEL}    cost: &c {{unit: J, prompt: 1, generated: 1}}\n"
+        "  - {name: b, path: b, cost: *c}\n  - {name: c, path: c, cost: {unit: USD, prompt: 1, generated: 1}}",
+        "line 6: model 'c' costs USD, but 'a' costs J; one router cannot compare them",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), SETTINGS_REFUSED)
+@pytest.mark.parametrize("load", [load_settings, load_zoo])
+def test_a_wrong_file_is_named_by_line(tmp_path, text, message, load):
     with pytest.raises(ConfigError) as caught:
-        load_settings(tmp_path / "zoo.yaml")
+        load(written(tmp_path, text))
     assert message in str(caught.value)
-    assert "zoo.yaml" in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "zoo.yaml"))
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(("text", "message"), MODEL_VALUES_REFUSED)
+def test_a_wrong_value_of_a_model_is_named_by_line(tmp_path, text, message):
+    for load in (load_settings, load_zoo):
+        with pytest.raises(ConfigError) as caught:
+            load(
+                written(
+                    tmp_path,
+                    f"models:\n  - n_gpu_layers: 0\n    {text}".replace(
+                        "n_gpu_layers: 0\n    n_gpu", "n_ctx: 0\n    n_gpu"
+                    ),
+                )
+            )
+        assert message in str(caught.value)
+        assert "zoo.yaml, line 3: " in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), ZOOS_REFUSED)
+def test_models_that_do_not_fit_together_do_not_stop_a_replay(tmp_path, text, message):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_zoo(path)
+    assert message in str(caught.value)
+    assert load_settings(path)[1] == path
+
+
+def test_many_aliases_do_no_harm(tmp_path):
+    bombs = "\n".join(f"  - &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]" for i in range(1, 30))
+    with pytest.raises(ConfigError, match=r"models\[1\] must be keys and values"):
+        load_zoo(written(tmp_path, f"models:\n  - &x0 [a]\n{bombs}"))
+    with pytest.raises(ConfigError, match="must be keys and values"):
+        load_zoo(written(tmp_path, "models: &a [*a]"))
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_settings(tmp_path / "absent.yaml")
-    (tmp_path / "zoo.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not UTF-8"):
-        load_settings(tmp_path / "zoo.yaml")
+    for load in (load_settings, load_zoo):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(tmp_path / "absent.yaml")
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load(tmp_path)
+        (tmp_path / "zoo.yaml").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(ConfigError, match="not UTF-8"):
+            load(tmp_path / "zoo.yaml")
+
+
+def test_a_chat_template_that_cannot_be_used(tmp_path):
+    path = written(tmp_path, f"{MODEL}    chat_template: {{file: t}}")
+    (tmp_path / "t").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="line 4: the chat template .* is not UTF-8"):
+        load_zoo(path)
+    (tmp_path / "t").write_bytes(b"\n")
+    with pytest.raises(ConfigError, match="line 4: the chat template .* is blank"):
+        load_zoo(path)
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": -0.1}, {"v": -1}, {"c": float("inf")}, {"seed": -1}, {"cost_scale": -2}])
 def test_impossible_settings(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}]
+)
+def test_impossible_models(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        replace(ModelSpec("a", Path("a")), **wrong)
+    with pytest.raises(UsageError, match="unit"):
+        CostPerToken("", 0, 0)
+
+
+line = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda s: s.isprintable() and s.strip())
+share = st.floats(0, 1)
+amount = st.floats(0, 1e300) | st.integers(0, 10**12)
+count = st.integers(0, 2**31 - 1)
+router_keys = st.fixed_dictionaries(
+    {},
+    optional={
+        "policy": line,
+        "v": amount,
+        "c": amount,
+        "exponent": amount,
+        "cost_scale": st.floats(1e-300, 1e300),
+        "seed": st.integers(0, 2**70),
+    },
+)
+model_keys = st.fixed_dictionaries(
+    {},
+    optional={
+        "n_ctx": count,
+        "n_gpu_layers": st.integers(-1, 2**31 - 1),
+        "n_threads": st.none() | st.integers(1, 1000),
+        "chat_template": st.none() | line,
+        "system": st.none() | line,
+        "max_tokens": st.integers(1, 2**31 - 1),
+        "temperature": amount,
+        "top_p": st.floats(1e-9, 1),
+        "top_k": count,
+        "min_p": share,
+    },
+)
+prices = st.fixed_dictionaries({"prompt": amount, "generated": st.floats(1e-12, 1e3)})
+
+
+@examples(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    alpha=st.none() | share,
+    router=router_keys,
+    defaults=model_keys,
+    models=st.dictionaries(line, model_keys, min_size=1, max_size=4),
+    price=st.none() | prices,
+    flop_per_j=st.none() | st.floats(1e-300, 1e300),
+)
+def test_any_valid_keys_come_back_as_they_were_written(tmp_path, alpha, router, defaults, models, price, flop_per_j):
+    cost = {} if price is None else {"cost": {"unit": "J", **price}}
+    document = {
+        "sla": {} if alpha is None else {"alpha": alpha},
+        "router": router,
+        "energy": {} if flop_per_j is None else {"flop_per_j": flop_per_j},
+        "defaults": defaults | cost,
+        "models": [{"name": name, "path": "/m.gguf", **keys} for name, keys in models.items()],
+    }
+    text = yaml.safe_dump(document, allow_unicode=True, sort_keys=False)
+    zoo_file = load_zoo(written(tmp_path, text))
+    assert zoo_file.settings == Settings(**({} if alpha is None else {"alpha": alpha}), **router)
+    assert zoo_file.settings == load_settings(zoo_file.path)[0]
+    stated = None if price is None else CostPerToken("J", **price)
+    assert zoo_file.models == tuple(
+        ModelSpec(name, Path("/m.gguf"), **(defaults | keys), cost=stated) for name, keys in models.items()
+    )
+    assert zoo_file.flop_per_j == (1e10 if flop_per_j is None else flop_per_j)
+
+
+def test_models_are_judged_by_their_files(tmp_path):
+    write_gguf(tmp_path / "good.gguf")
+    write_gguf(tmp_path / "bare.gguf", template=None)
+    write_gguf(tmp_path / "lora.gguf", kind="adapter")
+    write_gguf(tmp_path / "odd.gguf", architecture="neverheardof")
+    text = """
+defaults: {max_tokens: 64}
+models:
+- {name: good, path: good.gguf, n_ctx: 0}
+- {name: bare, path: bare.gguf, n_ctx: 257}
+- {name: told, path: bare.gguf, n_ctx: 64, chat_template: x}
+- {name: lora, path: lora.gguf, n_ctx: 256}
+- {name: odd, path: odd.gguf, n_ctx: 256}
+- {name: gone, path: gone.gguf}
+"""
+    result = check_zoo(load_zoo(written(tmp_path, text)), 1 << 30)
+    assert not result.usable
+    assert [(problem.model, problem.fatal) for problem in result.problems] == [
+        ("bare", False),
+        ("bare", False),
+        ("told", False),
+        ("lora", True),
+        ("odd", False),
+        ("gone", True),
+    ]
+    problems = [str(problem) for problem in result.problems]
+    assert problems[0] == "bare: has no chat template; set chat_template to the one that its authors give"
+    assert problems[1].startswith("bare: n_ctx is 257 and the model's own context is 256")
+    assert problems[2] == "told: max_tokens is 64, which leaves no room in a context of 64"
+    assert "is of the kind 'adapter', not a model" in problems[3]
+    assert "does not know the architecture 'neverheardof'" in problems[4]
+    assert "there is no such model file" in problems[5]
+    assert [model.context for model in result.models] == [256, 257, 64, 256, 256, None]
+    assert result.needed_bytes == sum(model.needed_bytes or 0 for model in result.models)
+
+
+def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
+    write_gguf(tmp_path / "a.gguf")
+    zoo_file = load_zoo(written(tmp_path, f"{MODEL}    n_ctx: 0\n    max_tokens: 9"))
+    for available, problems in ((1 << 30, 0), (1000, 1), (None, 0)):
+        result = check_zoo(zoo_file, available)
+        assert (result.usable, len(result.problems), result.available_bytes) == (True, problems, available)
+    assert "0.0 GiB are free" in str(check_zoo(zoo_file, 1000).problems[0])
+
+
+def test_the_memory_that_is_free(tmp_path):
+    assert available_memory(tmp_path / "absent") is None
+    for text, expected in (
+        ("MemTotal:  9 kB\nMemAvailable:   7 kB\n", 7 * 1024),
+        ("MemTotal: 9 kB\n", None),
+        ("MemAvailable: many\n", None),
+        ("", None),
+    ):
+        (tmp_path / "meminfo").write_text(text)
+        assert available_memory(tmp_path / "meminfo") == expected

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli import import_, replay, trace
+from messctl.cli import ask, doctor, feedback, import_, replay, state, trace, zoo
 from messctl.errors import MessctlError
 from messctl.terminal import plain
 
-INTERRUPTED = "interrupted; nothing was left half-written"
+INTERRUPTED = 130
+"""What Typer returns after Ctrl-C."""
 
 app = typer.Typer(
     name="messctl",
@@ -21,9 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-import_.register(app)
-trace.register(app)
-replay.register(app)
+for command in (ask, feedback, state, replay, import_, trace, zoo, doctor):
+    command.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -40,33 +40,39 @@ def _options(
         typer.echo(context.get_help())
 
 
-def main() -> None:
-    """Run the command line and exit: 0 fine, 1 the SLA asked for was missed, 2 bad usage or input."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; an error is one line on stderr, never a traceback."""
     try:
-        code = app(arguments, prog_name="messctl", standalone_mode=False)
-        sys.stdout.flush()
+        return _run(arguments)
     except MessctlError as error:
-        return _say(str(error), error.exit_code)
+        message, code = str(error), error.exit_code
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""
-        return _say(error.format_message() + hint, 2)
+        message, code = error.format_message() + hint, 2
     except (KeyboardInterrupt, typer.Abort):
-        return _say(INTERRUPTED, 130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message, code = "interrupted; nothing was left half-written", 130
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has seen enough (Typer and Rich turn that into an exit of their own); what is
+        # still buffered has nowhere to go.
+        _discard_output()
         return 0
-    if code == 130:
-        return _say(INTERRUPTED, 130)
+    except OSError as error:
+        _discard_output()
+        where = error.filename or "standard output"
+        message, code = f"{where}: {error.strerror or error}; choose another place", 2
+    print(f"messctl: {plain(' '.join(message.split()))}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    code = app(arguments, prog_name="messctl", standalone_mode=False)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if sys.stdout is not None:
+        sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 
-def _say(message: str, code: int) -> int:
-    print(f"messctl: {plain(' '.join(message.split()))}", file=sys.stderr)
-    return code
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -13,7 +14,8 @@ PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 c
 
 def console() -> Console:
     """Return the console for people, on stdout; it honours NO_COLOR and the terminal's width."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, markup=False, emoji=False)
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def progress_console() -> Console:

@@ -15,6 +15,7 @@ from messctl.errors import UsageError
 if TYPE_CHECKING:
     from messctl.zoo import Settings
 
+MOST = 2**62  # what fits into an int64 with room to spare
 EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
 
 
@@ -32,10 +33,10 @@ def replay(
     ] = None,
     v: Annotated[float | None, typer.Option("--v", help="Weight of cost against debt; small keeps close to α.")] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
-    seeds: Annotated[int, typer.Option(help="Play this many seeds; print means and spread.")] = 1,
+    seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
+    seeds: Annotated[int, typer.Option(max=MOST, help="Play this many seeds; print, and judge by, their means.")] = 1,
     feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
-    feedback_delay: Annotated[int, typer.Option(help="Feedback comes after this many further requests.")] = 0,
+    feedback_delay: Annotated[int, typer.Option(max=MOST, help="Feedback comes after this many further requests.")] = 0,
     shuffle: Annotated[bool, typer.Option("--shuffle/--no-shuffle", help="Shuffle the requests, by seed.")] = False,
     reference: Annotated[
         str | None,
@@ -59,20 +60,22 @@ def replay(
     from messctl import replay as replays
     from messctl import report
     from messctl import steps as stepping
-    from messctl.outputs import check_writable
+    from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
+    from messctl.recording import load
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     settings = _settings(zoo, alpha=alpha, v=v, c=c, seed=seed, reference=reference, cost_scale=_scale(cost_scale))
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay)
-    for output in (steps, plot):
-        if output:
-            check_writable(output)
+    outputs = [output for output in (steps, plot) if output]
+    check_distinct(outputs, [trace])
+    for output in outputs:
+        check_writable(output)
     if plot:
         plots.check_format(plot)
     with progress_console().status("reading") as status:
-        recording = replays.load(trace, settings.reference)
+        recording = load(trace, settings.reference, partial=policy == ["logged"])
         played = replays.replay(
             recording,
             policy or default_names(recording.rounds.zoo.models),
@@ -89,7 +92,8 @@ def replay(
     elif as_csv:
         sys.stdout.write(report.as_csv(played))
     else:
-        console().print(report.table(played))
+        screen = console()
+        screen.print(report.table(played, screen.width))
     return 1 if require_sla and not played.judged.sla_met else 0
 
 

@@ -210,6 +210,8 @@ def _check_output(sources: Sequence[Path], output: Path) -> None:
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"{output}: is a source of this import too; give the trace another name")
+        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+            raise UsageError(f"{output}: lies in {source}, which is a source of this import; write it elsewhere")
 
 
 def _check_costs(survey: _Survey, costs: CostStatement) -> None:

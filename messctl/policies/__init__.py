@@ -35,6 +35,7 @@ def default_names(models: Sequence[str]) -> list[str]:
     return [
         f"{kind.name}:{choice}" if choice else kind.name
         for kind in kinds().values()
+        if kind.by_default
         for choice in (kind.choices(models) if kind.choices else [""])
     ]
 

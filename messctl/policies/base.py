@@ -30,7 +30,8 @@ class Rounds:
 
     `request_ids`, `features`, `satisfied` and `cost` are in the trace's order, the last two (n, models) with the
     models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
-    requests get feedback at all; it comes after `delay` further requests have been decided.
+    requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
+    `served` is the model's index, -1 where it is not known, and `judged` the place of the feedback, NaN without any.
     """
 
     zoo: Zoo
@@ -41,6 +42,8 @@ class Rounds:
     order: npt.NDArray[np.int64]
     heard: npt.NDArray[np.bool_]
     delay: int = 0
+    served: npt.NDArray[np.int64] | None = None
+    judged: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -50,7 +53,8 @@ class Rounds:
         n = len(self)
         order = stream(seed, "shuffle").permutation(n) if shuffle else np.arange(n)
         heard = stream(seed, "feedback").random(n) < feedback_rate
-        return replace(self, order=order, heard=heard, delay=feedback_delay)
+        # What would come after the last request comes when all is done, however late it is.
+        return replace(self, order=order, heard=heard, delay=min(feedback_delay, n))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class PolicyKind:
 
     `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
     arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
-    built anew for every seed.
+    built anew for every seed. One that is not there `by_default` is replayed only when asked for.
     """
 
     name: str
@@ -130,6 +134,7 @@ class PolicyKind:
     build: Callable[[str | None, Rounds, Settings], Policy]
     choices: Callable[[Sequence[str]], Sequence[str]] | None = None
     learns: bool = False
+    by_default: bool = True
 
 
 class Lottery:

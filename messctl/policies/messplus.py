@@ -2,6 +2,9 @@
 
 With probability min(1, c / t^¼) it explores: every model is queried and paid for, each label is learned, and the
 reference's answer is served. Otherwise it serves argmin V·Ē + Q·(α − ŝ).
+
+A request whose answers nobody will grade cannot be explored. There, as live use often is, it learns from the
+feedback on the served answer alone.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import numpy.typing as npt
 from messctl.coins import stream
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, observe, scale_of
-from messctl.features import encode_one
+from messctl.features import VERSION, encode_one
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds
 from messctl.predictor import Weights, predict, step
 from messctl.records import Decision, Feedback, Request
+from messctl.snapshot import ModelSnapshot, Snapshot
 from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
 
@@ -25,7 +29,7 @@ class MessPlus:
 
     name = "messplus"
 
-    def __init__(self, zoo: Zoo, width: int, settings: Settings) -> None:
+    def __init__(self, zoo: Zoo, width: int, settings: Settings, snapshot: Snapshot | None = None) -> None:
         self._zoo = zoo
         self._settings = settings
         self._scale = settings.cost_scale or AUTO_SCALE
@@ -35,6 +39,8 @@ class MessPlus:
         self._mean_cost = np.zeros(len(zoo.models))
         self._cost_count = np.zeros(len(zoo.models), dtype=np.int64)
         self._weights = Weights.zero(len(zoo.models), width)
+        if snapshot:
+            self._restore(snapshot)
 
     @property
     def queue(self) -> float:
@@ -50,8 +56,10 @@ class MessPlus:
         """Flip the exploration coin, then explore or exploit."""
         settings, models = self._settings, self._zoo.models
         self._decided += 1
-        p_explore = explore_probability(settings.c, settings.exponent, self._decided)
-        explored = bool(self._coin.random() < p_explore)
+        # The coin is flipped in any case: every request has its own, whatever became of those before it.
+        coin = self._coin.random()
+        p_explore = explore_probability(settings.c, settings.exponent, self._decided) if request.gradable else 0.0
+        explored = coin < p_explore
         predicted = self._weights.predict(encode_one(request.prompt))
         scale = scale_of(self._mean_cost, self._scale)
         best = models[exploit(settings.v, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
@@ -76,17 +84,51 @@ class MessPlus:
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
-        """Take costs into the means, the served answer's feedback into the queue, explored labels into the weights."""
+        """Take costs into the means, the served answer's feedback into the queue, labels into the weights.
+
+        Labels are learned where the request was explored, or where it could not be.
+        """
         for index, model in enumerate(self._zoo.models):
             if model in feedback.costs:
                 observe(self._mean_cost, self._cost_count, index, feedback.costs[model])
         if decision.served in feedback.satisfied:
             self._queue = advance(self._queue, self._settings.alpha, feedback.satisfied[decision.served])
-        if decision.explored and feedback.satisfied:
+        if feedback.satisfied and (decision.explored or not decision.request.gradable):
             features = encode_one(decision.request.prompt)
             for index, model in enumerate(self._zoo.models):
                 if model in feedback.satisfied:
                     self._weights.step(index, features, feedback.satisfied[model])
+
+    def snapshot(self) -> Snapshot:
+        """Return the state as it stands, for a later instance to go on from."""
+        return Snapshot(
+            decided=self._decided,
+            queue=self._queue,
+            encoder=VERSION,
+            models={
+                model: ModelSnapshot(
+                    mean_cost=float(self._mean_cost[index]),
+                    cost_count=int(self._cost_count[index]),
+                    weight=self._weights.weight[index].copy(),
+                    bias=float(self._weights.bias[index]),
+                    steps=int(self._weights.steps[index]),
+                )
+                for index, model in enumerate(self._zoo.models)
+            },
+        )
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self._decided = snapshot.decided
+        self._queue = snapshot.queue
+        self._coin.bit_generator.advance(snapshot.decided)  # type: ignore[attr-defined]  # PCG64 has it
+        for index, model in enumerate(self._zoo.models):
+            known = snapshot.models.get(model)
+            if known is None:
+                continue
+            self._mean_cost[index], self._cost_count[index] = known.mean_cost, known.cost_count
+            if snapshot.encoder == VERSION and len(known.weight) == self._weights.weight.shape[1]:
+                self._weights.weight[index] = known.weight
+                self._weights.bias[index], self._weights.steps[index] = known.bias, known.steps
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""

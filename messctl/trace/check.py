@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 from messctl.trace.format import COST, SATISFIED, column
 from messctl.trace.reader import Batch, TraceFile
 
+LEAST_COST, MOST_COST = 1e-100, 1e100
+"""Beyond these, sums and ratios of costs would no longer be numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -38,8 +41,8 @@ def check(trace: TraceFile, batch: Batch) -> Iterator[Problem]:
         satisfied, cost = batch.satisfied[:, index], batch.cost[:, index]
         bad = ~np.isnan(satisfied) & ~((satisfied >= 0) & (satisfied <= 1))
         yield from _first(batch, column(SATISFIED, model), bad, satisfied, "satisfaction lies in 0..1")
-        bad = ~np.isnan(cost) & ~((cost >= 0) & np.isfinite(cost))
-        yield from _first(batch, column(COST, model), bad, cost, "a cost is finite and not negative")
+        bad = ~np.isnan(cost) & ~((cost == 0) | ((cost >= LEAST_COST) & (cost <= MOST_COST)))
+        yield from _first(batch, column(COST, model), bad, cost, "a cost is 0, or between 1e-100 and 1e+100")
 
 
 def repeated_ids(request_ids: pa.ChunkedArray) -> Iterator[Problem]:
@@ -64,5 +67,5 @@ def _first(
     rows = np.flatnonzero(bad)
     if len(rows):
         value = values[rows[0]]
-        written = f"{value:g}" if np.isfinite(value) else "not a finite number"
+        written = f"{value:g}" if np.isfinite(value) else "NaN or infinite"
         yield Problem(name, batch.first_row + int(rows[0]), f"is {written}, but {rule}", len(rows))

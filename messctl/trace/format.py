@@ -1,7 +1,9 @@
 """The trace format: the names and types of its columns, its metadata, and one row of it.
 
-Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string),
-`arrived_at` (timestamp) and, in an exported live log, `propensity` (double, 0..1].
+Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string) and
+`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has three
+more: `served` (the model whose answer the user got), its `propensity` (double, 0..1], null where the user chose the
+model), and `judged` (int64: the place of its feedback in the order in which feedback came, null without any).
 Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
 A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
 """
@@ -37,6 +39,8 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "source": pa.large_string(),
     "arrived_at": pa.timestamp("us", tz="UTC"),
     "propensity": pa.float64(),
+    "served": pa.large_string(),
+    "judged": pa.int64(),
 }
 
 
@@ -66,6 +70,8 @@ class Row:
     source: str | None = None
     arrived_at: datetime | None = None
     propensity: float | None = None
+    served: str | None = None
+    judged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Batch:
     prompts: pa.LargeStringArray
     satisfied: npt.NDArray[np.float64]
     cost: npt.NDArray[np.float64]
+    served: npt.NDArray[np.int64] | None = None
+    judged: npt.NDArray[np.float64] | None = None
 
 
 class TraceFile:
@@ -66,13 +68,16 @@ class TraceFile:
         """Yield all rows in file order, unchecked but for their types. Raises TraceError."""
         fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
         first_row = 1
-        for batch in self.raw_batches(["request_id", "prompt", *fields], rows_per_batch):
+        for batch in self.raw_batches(["request_id", "prompt", *fields, "served", "judged"], rows_per_batch):
+            names = batch.schema.names
             yield Batch(
                 first_row=first_row,
                 request_ids=_text(batch["request_id"], self.path, "request_id"),
                 prompts=_text(batch["prompt"], self.path, "prompt"),
                 satisfied=_numbers(batch, SATISFIED, self.models, self.path),
                 cost=_numbers(batch, COST, self.models, self.path),
+                served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
+                judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
             )
             first_row += batch.num_rows
 
@@ -122,9 +127,11 @@ def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str
     prefixed = [name.split("/", 1) for name in names if "/" in name]
     models = {model for prefix, model in prefixed if prefix in (SATISFIED, COST)} | set(metadata.models)
     for prefix, model in prefixed:
-        meant = did_you_mean(prefix, FIELDS)
-        if prefix not in FIELDS and meant:
+        if prefix not in FIELDS and did_you_mean(prefix, FIELDS):
+            meant = did_you_mean(f"{prefix}/{model}", (column(name, model) for name in FIELDS))
             raise TraceError(f"{path}: unknown column '{prefix}/{model}'{meant}")
+        if prefix in FIELDS and not model:
+            raise TraceError(f"{path}: column '{prefix}/' names no model")
     if not models:
         raise TraceError(f"{path}: no column 'satisfied/<model>'; not a messctl trace")
     for model in sorted(models):
@@ -138,6 +145,11 @@ def _text(array: pa.Array, path: Path, name: str) -> pa.LargeStringArray:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise TraceError(f"{path}: column {name!r} holds {array.type}; it must hold text")
     return pc.cast(array, pa.large_string())
+
+
+def _indices(served: pa.Array, models: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
+    found = pc.index_in(_text(served, path, "served"), pa.array(models, pa.large_string()))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _numbers(batch: pa.RecordBatch, field: str, models: Sequence[str], path: Path) -> npt.NDArray[np.float64]:

@@ -1,0 +1,22 @@
+"""What a backend is: a transport that has one model answer one question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from messctl.records import Completion, Question
+from messctl.zoo import ModelSpec
+
+OnText = Callable[[str], None]
+"""Hears an answer piece by piece, as it comes; whole characters only."""
+
+
+class Backend(Protocol):
+    """Runs models. Whatever it is built on, its exceptions are mapped to `messctl.errors.BackendError`."""
+
+    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+        """Return the model's answer; loads the model where it is not loaded yet. Raises BackendError."""
+
+    def close(self) -> None:
+        """Let go of all models."""

@@ -1,0 +1,69 @@
+"""llama.cpp itself: found when it is first needed, and kept quiet.
+
+llama.cpp has one log per process, and would write it to stderr. `Library` listens to it instead: what went wrong
+is kept for the message of an exception, and nothing is written anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import threading
+from collections import deque
+from functools import cache
+from typing import Any
+
+from messctl.errors import BackendError, MissingExtraError
+from messctl.terminal import plain
+
+_ERROR = 4
+_PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")
+_GENERIC = ("failed to load model", "failed to initialize the context", "failed to read")
+
+
+class _Lines(threading.local):
+    """The last errors that llama.cpp reported in this thread: two threads' messages never mix."""
+
+    def __init__(self) -> None:
+        self.last: deque[str] = deque(maxlen=8)
+
+
+class Library:
+    """The C interface of llama.cpp (`api`), and what it last complained of."""
+
+    def __init__(self) -> None:
+        try:
+            self.api: Any = importlib.import_module("llama_cpp").llama_cpp
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("llama-cpp-python", "llama", "answering with a GGUF model") from error
+        except (OSError, RuntimeError) as error:
+            why = plain(" ".join(str(error).split()))
+            raise BackendError(f"llama-cpp-python is installed but does not start: {why}: reinstall it") from error
+        self._lines = _Lines()
+        self._callback = self.api.llama_log_callback(self._hear)  # llama.cpp keeps a bare pointer to it
+        self.api.llama_log_set(self._callback, None)
+        self.api.llama_backend_init()
+
+    def _hear(self, level: int, text: bytes, _user_data: object) -> None:
+        if level == _ERROR:
+            self._lines.last.append(text.decode("utf-8", "replace"))
+
+    def listen(self) -> None:
+        """Forget what this thread has heard so far."""
+        self._lines.last.clear()
+
+    def complaint(self) -> str:
+        """Return what llama.cpp has complained of in this thread since `listen`, in one line."""
+        said = [_PREFIXES.sub("", " ".join(line.split())) for line in self._lines.last]
+        told = [line for line in said if line and not line.startswith(_GENERIC)]
+        return plain("; ".join(dict.fromkeys(told)))[:300] or "llama.cpp gives no reason"
+
+
+_found = cache(Library)
+_finding = threading.Lock()
+
+
+def library() -> Library:
+    """Return the process's llama.cpp; its log is one per process, and so is this."""
+    with _finding:
+        return _found()

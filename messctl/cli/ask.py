@@ -1,0 +1,218 @@
+"""`messctl ask`: route one prompt to a model, stream its answer, learn from the feedback."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import print_json, progress_console
+from messctl.cli.session import JsonOption, StateOption, ZooOption, router
+from messctl.errors import UsageError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from messctl.graders import Grader
+    from messctl.ledger import Standing
+    from messctl.live import Asked, Router
+    from messctl.records import Decision
+
+EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
+MOST_BYTES = 8 * 2**20
+"""More than this in a prompt is refused before it is read in."""
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("ask", epilog=EPILOG)(ask)
+
+
+def ask(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The prompt. With text on standard input too, the instruction for that text.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Have this model answer, whatever the router thinks.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Bound of the answer, in tokens.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="The promised share of satisfying answers, 0..1.")] = None,
+    expect: Annotated[str | None, typer.Option(help="Text that a good answer holds: grades the answer.")] = None,
+    expect_regex: Annotated[str | None, typer.Option(help="What a good answer matches: grades the answer.")] = None,
+    require_satisfied: Annotated[
+        bool, typer.Option("--require-satisfied", help="Exit 1 where the answer is graded and misses.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print what the decision was made of.")] = False,
+    log: Annotated[bool, typer.Option("--log/--no-log", help="Keep the request, and learn from it.")] = True,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> int:
+    """Route a prompt to the cheapest model that keeps the promise, and stream its answer."""
+    from messctl.records import Question
+
+    grader = _grader(expect, expect_regex)
+    if require_satisfied and not grader:
+        raise UsageError("--require-satisfied needs --expect or --expect-regex to grade by")
+    question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    with router(zoo, state, log=log, alpha=alpha) as routing:
+        asked = routing.ask(
+            question,
+            model=model,
+            grader=grader,
+            on_text=None if as_json else _write,
+            on_decision=(lambda decision: _explain(routing, decision)) if explain else None,
+        )
+        if as_json:
+            print_json(_document(routing, asked))
+        else:
+            _end_line(asked.completion.answer)
+            _footer(routing, asked)
+            if log and asked.satisfied is None and sys.stdin.isatty() and sys.stderr.isatty():
+                _question(routing, asked)
+    return 1 if require_satisfied and not asked.satisfied else 0
+
+
+def _grader(expect: str | None, expect_regex: str | None) -> Grader | None:
+    from messctl.graders import expect_regex as by_regex
+    from messctl.graders import expect_text
+
+    if expect is not None and expect_regex is not None:
+        raise UsageError("--expect and --expect-regex exclude each other; choose one")
+    if expect is not None:
+        return expect_text(expect)
+    return None if expect_regex is None else by_regex(expect_regex)
+
+
+def _prompt(argument: str | None) -> str:
+    """Return the prompt: the argument, standard input, or the argument as an instruction for the input."""
+    text = ""
+    if not sys.stdin.isatty():
+        data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UsageError(f"standard input is larger than {MOST_BYTES // 2**20} MiB; no model's context holds that")
+        text = data.decode("utf-8", "replace").strip()
+    # An argument that is not UTF-8 reaches Python with surrogates in it.
+    asked = (argument or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+    prompt = "\n\n".join(part for part in (asked, text) if part)
+    if not prompt:
+        raise UsageError('no prompt; give one as an argument or on standard input: messctl ask "What is 17 + 25?"')
+    return prompt
+
+
+def _write(text: str) -> None:
+    """Write a piece of the answer; on a terminal, escapes in it are shown and not obeyed."""
+    sys.stdout.write(_shown(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def _shown(text: str) -> str:
+    return "".join(character if character in "\n\t" else plain(character) for character in text)
+
+
+def _end_line(answer: str) -> None:
+    if not answer.endswith("\n"):
+        sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def _document(routing: Router, asked: Asked) -> dict[str, Any]:
+    decision, completion, standing = asked.decision, asked.completion, asked.standing
+    return {
+        "request_id": decision.request.request_id,
+        "answer": completion.answer,
+        "model": decision.served,
+        "explored": decision.explored,
+        "cost": asked.cost,
+        "cost_unit": asked.cost_unit,
+        "meter": asked.meter,
+        "tokens_in": completion.tokens_in,
+        "tokens_out": completion.tokens_out,
+        "latency_s": completion.latency_s,
+        "load_s": completion.load_s,
+        "finish": completion.finish,
+        "satisfied": asked.satisfied,
+        "attained": standing.attained,
+        "judged": standing.judged,
+        "queue": standing.queue,
+        "certificate": standing.certificate,
+        "alpha": routing.settings.alpha,
+        "queried": list(decision.queried),
+        "forced": asked.forced,
+        "propensity": None if asked.forced else decision.propensity,
+        "failures": dict(asked.failures),
+    }
+
+
+def _footer(routing: Router, asked: Asked) -> None:
+    """Print one line on what happened, for a person at a terminal."""
+    if not sys.stderr.isatty():
+        return
+    completion = asked.completion
+    parts = [
+        asked.decision.served,
+        _why(routing, asked),
+        f"{completion.tokens_in}+{completion.tokens_out} tokens",
+        f"{asked.cost:.3g} {asked.cost_unit}",
+        _attained(asked.standing, routing.settings.alpha),
+    ]
+    progress_console().print(plain(" · ".join(parts)), style="dim")
+    for failure in asked.failures.values():
+        progress_console().print(plain(failure), style="dim")
+
+
+def _why(routing: Router, asked: Asked) -> str:
+    decision = asked.decision
+    if asked.forced:
+        return "as you chose"
+    if decision.explored:
+        return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
+    score = next(score for score in routing.scores(decision) if score.model == decision.served)
+    why = f"V·cost {score.weighted_cost:.2g}, Q·shortfall {score.weighted_shortfall:.2g}"
+    return why if decision.request.gradable else f"{why} (not exploring: nobody grades all answers)"
+
+
+def _attained(standing: Standing, alpha: float) -> str:
+    if standing.attained is None:
+        return f"no feedback yet, α = {alpha:g}"
+    return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"
+
+
+def _explain(routing: Router, decision: Decision) -> None:
+    progress_console().print(_table(routing, decision))
+
+
+def _table(routing: Router, decision: Decision) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    settings = routing.settings
+    table = Table(
+        title=Text(f"Q = {decision.queue:.3f}, V = {settings.v:g}, α = {settings.alpha:g}"), title_justify="left"
+    )
+    for heading in ("model", "predicted", "mean cost", "V·cost", "Q·(α − predicted)", "sum", ""):
+        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+    for score in routing.scores(decision):
+        mark = "served" if score.model == decision.served else "queried" if score.model in decision.queried else ""
+        table.add_row(
+            Text(plain(score.model)),
+            f"{score.predicted:.3f}",
+            "–" if score.mean_cost is None else f"{score.mean_cost:.3g}",
+            f"{score.weighted_cost:.3f}",
+            f"{score.weighted_shortfall:.3f}",
+            f"{score.weighted_cost + score.weighted_shortfall:.3f}",
+            mark,
+        )
+    return table
+
+
+def _question(routing: Router, asked: Asked) -> None:
+    """Ask whether the answer was good; Enter or the end of input leaves it open."""
+    sys.stderr.write("good? [y/n, Enter to leave it open] ")
+    sys.stderr.flush()
+    reply = sys.stdin.readline().strip().lower()
+    if reply in ("y", "yes", "n", "no"):
+        routing.feedback(asked.decision.request.request_id, 1.0 if reply.startswith("y") else 0.0)

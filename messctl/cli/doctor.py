@@ -1,0 +1,151 @@
+"""`messctl doctor`: whether this machine has what is needed, and what to do where it has not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from messctl.cli.arguments import console, print_json
+from messctl.cli.session import JsonOption, StateOption, ZooOption
+from messctl.cli.zoo import size
+from messctl.errors import MessctlError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.zoo import ZooFile
+
+Status = Literal["ok", "warning", "broken"]
+MARKS: dict[Status, str] = {"ok": "✓", "warning": "!", "broken": "✗"}
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+FOR_CUDA = "for CUDA: CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir llama-cpp-python"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about a subject; `remedy` says what to do, where anything is to be done."""
+
+    subject: str
+    status: Status
+    text: str
+    remedy: str | None = None
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("doctor", epilog="Example: messctl doctor --zoo zoo.yaml")(doctor)
+
+
+def doctor(zoo: ZooOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Check llama.cpp, the energy counters, the zoo and the state; exit code 2 where something necessary is broken."""
+    findings = list(examine(zoo, state))
+    broken = any(finding.status == "broken" for finding in findings)
+    if as_json:
+        print_json({"usable": not broken, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            line = f"{MARKS[finding.status]} {finding.subject}: {finding.text}{remedy}"
+            console().print(plain(line), soft_wrap=True)
+    if broken:
+        raise typer.Exit(2)
+
+
+def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
+    """Yield what is found, good or bad."""
+    from messctl.zoo import load_zoo
+
+    yield _llama_cpp()
+    try:
+        zoo_file = load_zoo(zoo)
+    except MessctlError as error:
+        yield Finding("zoo", "broken", str(error))
+        yield from _energy(None)
+    else:
+        yield from _zoo(zoo_file)
+        yield from _energy(zoo_file)
+    yield from _state(state)
+
+
+def _llama_cpp() -> Finding:
+    subject = "llama.cpp"
+    try:
+        import llama_cpp
+    except ImportError:
+        return Finding(subject, "broken", "is not installed", "pip install llama-cpp-python")
+    except (OSError, RuntimeError) as error:
+        again = "pip install --force-reinstall llama-cpp-python"
+        return Finding(subject, "broken", f"cannot be loaded ({' '.join(str(error).split())})", again)
+    built = _built_for(llama_cpp.llama_print_system_info().decode("ascii", "replace"))
+    if not built and llama_cpp.llama_supports_gpu_offload():
+        built = ["a GPU"]
+    text = f"llama-cpp-python {llama_cpp.__version__}, built for {' and '.join(built) or 'the CPU alone'}"
+    if not built and NVIDIA_DRIVER.exists():
+        return Finding(subject, "warning", f"{text}, though there is an NVIDIA driver", FOR_CUDA)
+    return Finding(subject, "ok", text)
+
+
+def _built_for(system_info: str) -> list[str]:
+    """Return the devices, other than the CPU, that llama.cpp's `NAME : KEY = VALUE | …` speaks of."""
+    return [name for name in re.findall(r"(?:^|\|)\s*(\w+) : ", system_info) if name != "CPU"]
+
+
+def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
+    from messctl.zoo import available_memory, check_zoo
+
+    try:
+        result = check_zoo(zoo_file, available_memory())
+    except MessctlError as error:
+        yield Finding("zoo", "broken", str(error))
+        return
+    for problem in result.problems:
+        yield Finding("zoo", "broken" if problem.fatal else "warning", f"{zoo_file.path}: {problem}")
+    if result.usable:
+        needed = size(result.needed_bytes)
+        text = f"{zoo_file.path}: {len(zoo_file.models)} models can be used; they need about {needed} of memory"
+        yield Finding("zoo", "ok", text)
+
+
+def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
+    from messctl.meters import energy_counters, meter_for
+
+    counters = energy_counters()
+    readable = [counter.name for counter in counters if counter.remedy is None]
+    for counter in counters:
+        if counter.remedy is not None:
+            yield Finding("energy", "warning", f"{counter.name} is there, but cannot be read", counter.remedy)
+    costs = "costs are estimated from FLOPs" if zoo_file is None else f"costs are {meter_for(zoo_file).source}"
+    found = f"{', '.join(readable)} can be read, but is not used yet" if readable else "no counter can be read"
+    yield Finding("energy", "ok", f"{found}; {costs}")
+
+
+def _state(path: Path | None) -> Iterator[Finding]:
+    from messctl import store
+
+    try:
+        path = path or store.default_path()
+        if not path.exists():
+            yield _new_state(path)
+            return
+        problems = store.check(path)
+    except MessctlError as error:
+        problems = [str(error)]
+    except OSError as error:
+        problems = [f"{path}: {error.strerror or error}; choose another place with --state"]
+    for problem in problems:
+        yield Finding("state", "broken", problem)
+    if not problems:
+        yield Finding("state", "ok", f"{path}: sound")
+
+
+def _new_state(path: Path) -> Finding:
+    """Return whether a state can be made at `path`, where there is none."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return Finding("state", "ok", f"{path}: none yet; the first question makes it")
+    return Finding("state", "broken", f"{path}: cannot be made in {folder}", "choose another place with --state")

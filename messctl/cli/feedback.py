@@ -1,0 +1,62 @@
+"""`messctl feedback`: judge an answer after the fact."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from messctl.cli.arguments import print_json
+from messctl.cli.session import JsonOption, StateOption, ZooOption, router
+from messctl.errors import UsageError
+from messctl.terminal import plain
+
+EPILOG = "Example: messctl feedback good; messctl feedback 3f9a 0.5"
+WORDS = {"good": 1.0, "bad": 0.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("feedback", epilog=EPILOG)(feedback)
+
+
+def feedback(
+    first: Annotated[str, typer.Argument(metavar="[ID|last]", help="The request's id or its start. Default: last.")],
+    second: Annotated[str | None, typer.Argument(metavar="good|bad|0..1", help="The judgement.")] = None,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> None:
+    """Say whether an answer satisfied. A second judgement of the same answer corrects the first."""
+    request_id, judgement = (first, second) if second is not None else ("last", first)
+    satisfied = _satisfied(judgement)
+    with router(zoo, state) as routing:
+        logged, corrected = routing.feedback(request_id, satisfied)
+        standing = routing.standing()
+    decision = logged.decision
+    if as_json:
+        print_json(
+            {
+                "request_id": decision.request.request_id,
+                "model": decision.served,
+                "satisfied": satisfied,
+                "corrected": corrected,
+                "attained": standing.attained,
+                "judged": standing.judged,
+                "queue": standing.queue,
+                "certificate": standing.certificate,
+            }
+        )
+        return
+    was = "" if corrected is None else f", corrected from {corrected:g}"
+    typer.echo(
+        f"{decision.request.request_id} ({plain(decision.served)}): {satisfied:g}{was}; "
+        f"attained {standing.attained:.4f} over {standing.judged}, queue {standing.queue:.3f}"
+    )
+
+
+def _satisfied(text: str) -> float:
+    try:
+        return WORDS[text] if text in WORDS else float(text)
+    except ValueError:
+        raise UsageError(f"feedback is {text!r}; it must be good, bad, or a number in 0..1") from None

@@ -1,0 +1,71 @@
+"""What the live commands share: where the state is, and who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from messctl.backends.base import Backend
+    from messctl.live import Router
+    from messctl.store import Store
+
+ZooOption = Annotated[
+    Path | None, typer.Option("--zoo", help="The zoo file. Default: ./zoo.yaml, else the zoo in the box.")
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", envvar="MESSCTL_STATE", help="The state file. Default: in the user's state folder."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def open_store(state: Path | None) -> Store:
+    """Open the state file, made where it does not exist."""
+    from messctl.store import Store, default_path
+
+    return Store(state or default_path())
+
+
+@contextmanager
+def router(
+    zoo: Path | None, state: Path | None, *, log: bool = True, backend: Backend | None = None, **settings: Any
+) -> Iterator[Router]:
+    """Open everything that answering takes; `settings` that are not None go before the zoo file's.
+
+    With `log` off, the state is copied into memory and what happens to the copy is forgotten.
+    """
+    from messctl.backends import LlamaCpp
+    from messctl.graders import expect_regex
+    from messctl.live import Router
+    from messctl.meters import meter_for
+    from messctl.zoo import load_zoo
+
+    described = load_zoo(zoo)
+    given = {name: value for name, value in settings.items() if value is not None}
+    with open_store(state) as kept:
+        store = kept if log else kept.in_memory()
+        answering = backend or LlamaCpp(on_warning=warn)
+        try:
+            yield Router(
+                {model.name: model for model in described.models},
+                replace(described.settings, **given),
+                answering,
+                meter_for(described),
+                store,
+                expect_regex(described.grader) if described.grader else None,
+            )
+        finally:
+            answering.close()
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    from messctl.terminal import plain
+
+    typer.echo(f"messctl: warning: {plain(message)}", err=True)

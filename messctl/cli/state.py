@@ -1,0 +1,173 @@
+"""`messctl status`, `log`, `export` and `reset`: look at the live state, take it out, forget it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messctl.cli.arguments import console, print_json
+from messctl.cli.session import JsonOption, StateOption, ZooOption, open_store
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.ledger import Ledger
+
+LONGEST_TEXT = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the commands."""
+    app.command("status", epilog="Example: messctl status --require-sla")(status)
+    app.command("log", epilog="Example: messctl log -n 20")(log)
+    app.command("export", epilog="Example: messctl export -o live.parquet")(export)
+    app.command("reset", epilog="Example: messctl reset --yes")(reset)
+
+
+def status(
+    require_sla: Annotated[
+        bool, typer.Option("--require-sla", help="Exit 1 where the attainment so far is below α.")
+    ] = False,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> int:
+    """Where the promise stands: attainment, debt, certificate, spending, share per model, pending feedback."""
+    from messctl.ledger import Ledger
+    from messctl.zoo import load_zoo
+
+    alpha = load_zoo(zoo).settings.alpha
+    with open_store(state) as store:
+        ledger = Ledger.of(store)
+        path = str(store.path)
+    attained = ledger.standing.attained
+    met = attained is not None and attained >= alpha - 1e-9
+    if as_json:
+        print_json({"state": path, "alpha": alpha, "sla_met": met, **asdict(ledger)})
+    else:
+        console().print(_table(ledger, alpha, path))
+    return 1 if require_sla and not met else 0
+
+
+def _table(ledger: Ledger, alpha: float, path: str) -> object:
+    from rich.table import Table
+    from rich.text import Text
+
+    standing = ledger.standing
+    lines: list[tuple[str, str]] = [("state", path), ("promise", f"α = {alpha:g}")]
+    if standing.attained is not None and ledger.interval and standing.certificate is not None:
+        low, high = ledger.interval
+        lines += [
+            ("attained", f"{standing.attained:.4f} over {standing.judged:,} judged (95 %: {low:.4f} to {high:.4f})"),
+            ("queue", f"{standing.queue:.3f}"),
+            ("certificate", f"at least {standing.certificate:.4f} for certain"),
+        ]
+    else:
+        lines.append(("attained", "nothing judged yet"))
+    lines.append(
+        (
+            "requests",
+            f"{ledger.answered:,} answered, {ledger.pending:,} awaiting feedback, {ledger.unanswered:,} unanswered",
+        )
+    )
+    if ledger.answered:
+        versus = "" if ledger.cost_vs_costliest is None else f", {ledger.cost_vs_costliest:.3f} of always the costliest"
+        lines += [
+            ("explored", f"{ledger.explored:,}; {ledger.forced:,} by the user's choice of a model"),
+            ("spent", f"{ledger.cost_total:.4g} {ledger.cost_unit}{versus}"),
+            ("costs from", "; ".join(ledger.meters)),
+        ]
+        lines += [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    for name, value in lines:
+        table.add_row(Text(plain(name), "bold"), Text(plain(value)))
+    return table
+
+
+def log(
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many requests, the newest.")] = 10,
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:
+    """List the newest requests, oldest first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    with open_store(state) as store:
+        logged = list(store.newest(count))
+    if as_json:
+        print_json(
+            [
+                {
+                    "request_id": each.decision.request.request_id,
+                    "asked_at": each.asked_at.isoformat(),
+                    "prompt": each.decision.request.prompt,
+                    "model": each.decision.served,
+                    "explored": each.decision.explored,
+                    "forced": each.circumstances.forced,
+                    "satisfied": each.satisfied,
+                    "cost_unit": each.circumstances.cost_unit,
+                    "answers": {model: asdict(outcome) for model, outcome in each.answers.items()},
+                }
+                for each in logged
+            ]
+        )
+        return
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for heading in ("id", "asked", "model", "", "satisfied", "prompt", "answer"):
+        table.add_column(heading, no_wrap=heading in ("id", "asked"))
+    for each in logged:
+        answer = each.answers.get(each.decision.served)
+        table.add_row(
+            each.decision.request.request_id,
+            f"{each.asked_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            Text(plain(each.decision.served)),
+            "forced" if each.circumstances.forced else "explored" if each.decision.explored else "",
+            "" if each.satisfied is None else f"{each.satisfied:g}",
+            Text(_short(each.decision.request.prompt)),
+            Text(_short(answer.answer or "") if answer else "(none)"),
+        )
+    console().print(table)
+
+
+def _short(text: str) -> str:
+    shown = plain(" ".join(text[: 4 * LONGEST_TEXT].split()))
+    return shown if len(shown) <= LONGEST_TEXT else shown[: LONGEST_TEXT - 1] + "…"
+
+
+def export(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The trace to write, a Parquet file.")],
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:
+    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back."""
+    from messctl.export import export as write
+
+    with open_store(state) as store:
+        rows = write(store, output)
+    if as_json:
+        print_json({"output": str(output), "rows": rows})
+    else:
+        typer.echo(plain(f"{output}: {rows:,} requests"))
+
+
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:
+    """Forget all requests, feedback, and what was learned from them."""
+    with open_store(state) as store:
+        requests = sum(1 for _ in store.requests())
+        if not yes:
+            typer.confirm(
+                f"Forget {requests:,} requests and all that was learned, in {store.path}?", abort=True, err=True
+            )
+        store.reset()
+        path = str(store.path)
+    if as_json:
+        print_json({"state": path, "forgotten": requests})
+    else:
+        typer.echo(plain(f"{path}: forgot {requests:,} requests"))

@@ -1,0 +1,147 @@
+"""`messctl zoo`: say what the models of a zoo are, and whether they can be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from messctl.cli.arguments import console, print_json
+from messctl.cli.session import JsonOption, ZooOption
+from messctl.errors import BackendError, ConfigError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.meters import Meter
+    from messctl.zoo import ModelCheck, ModelSpec, ZooCheck, ZooFile
+
+UNKNOWN = "–"
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check.")
+    group.command("check", epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
+    app.add_typer(group, name="zoo")
+
+
+def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
+    """Show every model's file, and what is wrong; exit code 2 where a model cannot be used."""
+    from messctl.meters import meter_for
+    from messctl.zoo import available_memory, check_zoo, load_zoo
+
+    zoo_file = load_zoo(zoo)
+    result = check_zoo(zoo_file, available_memory())
+    meter = meter_for(zoo_file)
+    if as_json:
+        print_json(_document(zoo_file, result, meter))
+    else:
+        _print(zoo_file, result, meter)
+    broken = {problem.model: problem for problem in result.problems if problem.fatal}
+    if broken:
+        first = next(iter(broken.values()))
+        raise ConfigError(f"{zoo_file.path}: {len(broken)} of {len(zoo_file.models)} models cannot be used; {first}")
+
+
+def size(amount: int | None) -> str:
+    """Return a number of bytes as a person reads it."""
+    if amount is None:
+        return UNKNOWN
+    number, units = float(amount), ["B", "KiB", "MiB", "GiB"]
+    while number >= 1024 and len(units) > 1:
+        number, units = number / 1024, units[1:]
+    return f"{number:.3g} {units[0]}" if number < 1000 else f"{number:,.0f} {units[0]}"
+
+
+def _document(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> dict[str, Any]:
+    return {
+        "zoo": str(zoo_file.path),
+        "usable": result.usable,
+        "needed_bytes": result.needed_bytes,
+        "available_bytes": result.available_bytes,
+        "cost_unit": meter.unit,
+        "meter": meter.source,
+        "models": [_model_document(model, meter) for model in result.models],
+        "problems": [
+            {"model": problem.model, "problem": problem.text, "fatal": problem.fatal} for problem in result.problems
+        ],
+    }
+
+
+def _model_document(model: ModelCheck, meter: Meter) -> dict[str, Any]:
+    spec, header = model.spec, model.header
+    cost = _cost(spec, meter)
+    return {
+        "name": spec.name,
+        "path": str(spec.path),
+        "bytes": header and header.file_bytes,
+        "architecture": header and header.architecture,
+        "parameters": header and header.parameters,
+        "active_parameters": header and header.active_parameters,
+        "quantisation": header and header.quantisation,
+        "own_context": header and header.context_length,
+        "context": model.context,
+        "chat_template": _template(model),
+        "needed_bytes": model.needed_bytes,
+        "cost_per_prompt_token": cost and cost[0],
+        "cost_per_generated_token": cost and cost[1],
+        "license": header and header.license,
+        "description": header and header.description,
+    }
+
+
+def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
+    from rich.table import Table
+
+    _say(f"{zoo_file.path}: {len(zoo_file.models)} models")
+    table = Table("model", "file", "architecture", "quantisation", "chat template")
+    for title in ("size", "parameters", "context", "memory", f"{plain(meter.unit)} per token, in / out"):
+        table.add_column(title, justify="right")
+    for model in result.models:
+        spec, header = model.spec, model.header
+        cost = _cost(spec, meter)
+        cells = (
+            spec.name,
+            spec.path.name,
+            header.architecture if header else UNKNOWN,
+            header.quantisation if header else UNKNOWN,
+            _template(model) or UNKNOWN,
+            size(header.file_bytes) if header else UNKNOWN,
+            _parameters(model),
+            f"{model.context:,} of {header.context_length:,}" if header else UNKNOWN,
+            size(model.needed_bytes),
+            f"{cost[0]:.3g} / {cost[1]:.3g}" if cost else UNKNOWN,
+        )
+        table.add_row(*(plain(cell) for cell in cells))
+    console().print(table)
+    free = "unknown" if result.available_bytes is None else size(result.available_bytes)
+    _say(f"memory: about {size(result.needed_bytes)} for all models; free: {free}")
+    _say(f"costs: {meter.source}")
+    for problem in result.problems:
+        _say(f"{'✗' if problem.fatal else '!'} {problem}")
+
+
+def _parameters(model: ModelCheck) -> str:
+    if model.header is None:
+        return UNKNOWN
+    total, active = model.header.parameters, model.header.active_parameters
+    return f"{total:,}" if active == total else f"{total:,} ({active:,} active)"
+
+
+def _template(model: ModelCheck) -> str | None:
+    if model.spec.chat_template is not None:
+        return "zoo.yaml's"
+    return None if model.header is None else ("own" if model.header.chat_template else "none")
+
+
+def _cost(spec: ModelSpec, meter: Meter) -> tuple[float, float] | None:
+    """Return the cost of a prompt token and of a generated one; None where the model cannot be read."""
+    try:
+        price = meter.per_token(spec)
+    except BackendError:
+        return None
+    return price.prompt, price.generated
+
+
+def _say(line: str) -> None:
+    console().print(plain(line), soft_wrap=True)

@@ -1,0 +1,223 @@
+"""Live: a request goes through the policy to a model, and what comes of it back into the state.
+
+    prompt → decide → complete → learn the costs → grade or wait for feedback → learn → store
+
+Deciding and learning are transactions of the store, answering is not: two shells may ask at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from messctl.backends.base import Backend, OnText
+from messctl.errors import BackendError, UnknownNameError, UsageError
+from messctl.features import width
+from messctl.graders import Grader
+from messctl.ledger import Standing
+from messctl.meters import Meter
+from messctl.policies.messplus import MessPlus
+from messctl.records import Completion, Decision, Feedback, Question, Request
+from messctl.store import Circumstances, LoggedRequest, Store
+from messctl.trace import Outcome
+from messctl.zoo import ModelSpec, Settings, Zoo
+
+OnDecision = Callable[[Decision], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a decision weighed for one model: the least sum of V·cost and Q·(α − predicted) serves.
+
+    `mean_cost` is None before the first; such a model counts as free.
+    """
+
+    model: str
+    predicted: float
+    mean_cost: float | None
+    weighted_cost: float
+    weighted_shortfall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
+
+    `cost` is everything that was paid for the request, `failures` are the models that were queried beside the
+    served one and could not answer.
+    """
+
+    decision: Decision
+    completion: Completion
+    cost: float
+    cost_unit: str
+    meter: str
+    forced: bool
+    satisfied: float | None
+    standing: Standing
+    failures: Mapping[str, str]
+
+
+class Router:
+    """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
+
+    `grader` judges every answer, unless a request brings one of its own.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelSpec],
+        settings: Settings,
+        backend: Backend,
+        meter: Meter,
+        store: Store,
+        grader: Grader | None = None,
+    ) -> None:
+        if settings.policy != MessPlus.name:
+            raise UsageError(f"policy {settings.policy!r} cannot serve live; use {MessPlus.name!r}")
+        self._models = models
+        self._settings = settings
+        self._backend = backend
+        self._meter = meter
+        self._store = store
+        self._grader = grader
+        self._zoo = Zoo.of(models, settings.reference or _costliest(models, meter))
+
+    @property
+    def settings(self) -> Settings:
+        """What is promised, and how it is kept."""
+        return self._settings
+
+    def scores(self, decision: Decision) -> list[Score]:
+        """Return what a decision weighed, a score per model in order of name."""
+        means = {model: decision.mean_cost.get(model, 0.0) for model in self._zoo.models}
+        scale = self._settings.cost_scale or max(means.values()) or 1.0
+        return [
+            Score(
+                model=model,
+                predicted=predicted,
+                mean_cost=decision.mean_cost.get(model),
+                weighted_cost=self._settings.v * (means[model] / scale),
+                weighted_shortfall=decision.queue * (self._settings.alpha - predicted),
+            )
+            for model, predicted in decision.predicted.items()
+        ]
+
+    def ask(
+        self,
+        question: Question,
+        *,
+        model: str | None = None,
+        grader: Grader | None = None,
+        on_text: OnText | None = None,
+        on_decision: OnDecision | None = None,
+        request_id: str | None = None,
+    ) -> Asked:
+        """Route one question, have it answered, and learn what it cost, and how good it was where `grader` tells.
+
+        `model` overrides the policy. `on_decision` hears the decision before any model runs, `on_text` the served
+        answer as it comes. Raises BackendError where the served model cannot answer, StoreError, UsageError.
+        """
+        grader = grader or self._grader
+        gradable = grader is not None and model is None
+        request = Request(request_id or secrets.token_hex(6), question.prompt, gradable)
+        decision = self._decide(request, model)
+        if on_decision:
+            on_decision(decision)
+        completions, failures = self._complete(decision, question, on_text)
+        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        graded = {name: grader(got.answer) for name, got in completions.items()} if grader else {}
+        with self._store.transaction(synced=bool(graded)):
+            self._store.add_answers(request.request_id, {
+                name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+                for name, got in completions.items()
+            })  # fmt: skip
+            policy = self._policy()
+            policy.learn(decision, Feedback(costs=costs))
+            if graded:
+                self._store.set_feedback(request.request_id, graded, decision.served)
+                policy.learn(decision, Feedback(satisfied=graded))
+            self._store.save(policy.snapshot())
+        served = completions[decision.served]
+        return Asked(
+            decision=decision,
+            completion=served,
+            cost=sum(costs[name] for name in sorted(costs)),
+            cost_unit=self._meter.unit,
+            meter=self._meter.source,
+            forced=model is not None,
+            satisfied=graded.get(decision.served),
+            standing=self.standing(),
+            failures=failures,
+        )
+
+    def feedback(self, request_id: str, satisfied: float) -> tuple[LoggedRequest, float | None]:
+        """Take a user's judgement, 0..1, of the answer served to a request: an id, the start of one, or `last`.
+
+        Returns the request, and the earlier judgement that this one corrects. A correction keeps the earlier one's
+        place in the order, and the queue is recomputed from there. Raises UsageError, StoreError.
+        """
+        if not 0.0 <= satisfied <= 1.0:
+            raise UsageError(f"feedback is {satisfied:g}; it must lie in 0..1")
+        with self._store.transaction(synced=True):
+            logged = self._store.find(request_id)
+            if not logged.answers:
+                raise UsageError(f"request {logged.decision.request.request_id} was never answered; nothing to judge")
+            judged = {logged.decision.served: satisfied}
+            corrected = self._store.set_feedback(logged.decision.request.request_id, judged, logged.decision.served)
+            policy = self._policy()
+            policy.learn(logged.decision, Feedback(satisfied=judged))
+            snapshot = policy.snapshot()
+            self._store.save(snapshot if corrected is None else replace(snapshot, queue=self._store.queue()))
+        return logged, corrected
+
+    def standing(self) -> Standing:
+        """Return where the promise stands now."""
+        return Standing.of(self._store)
+
+    def _decide(self, request: Request, model: str | None) -> Decision:
+        if model is not None and model not in self._models:
+            raise UnknownNameError("model", model, self._zoo.models)
+        with self._store.transaction():
+            if model is None:
+                policy = self._policy()
+                decision = policy.decide(request)
+                self._store.save(policy.snapshot())
+            else:
+                state = self._store.snapshot()
+                decision = Decision(request, state.decided, model, (model,), queue=state.queue)
+            self._store.add_request(decision, self._circumstances(forced=model is not None))
+        return decision
+
+    def _complete(
+        self, decision: Decision, question: Question, on_text: OnText | None
+    ) -> tuple[dict[str, Completion], dict[str, str]]:
+        """Have the served model answer first, since somebody waits for it; then the others that were queried."""
+        served = decision.served
+        completions = {served: self._backend.complete(self._models[served], question, on_text)}
+        failures: dict[str, str] = {}
+        for name in decision.queried:
+            if name != served:
+                try:
+                    completions[name] = self._backend.complete(self._models[name], question)
+                except BackendError as error:
+                    failures[name] = str(error)
+        return completions, failures
+
+    def _policy(self) -> MessPlus:
+        return MessPlus(self._zoo, width(), self._settings, self._store.snapshot())
+
+    def _circumstances(self, *, forced: bool) -> Circumstances:
+        meter = self._meter
+        return Circumstances(self._settings.policy, self._settings.alpha, meter.unit, meter.source, forced)
+
+
+def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
+    """Return the model with the dearest tokens; a tie goes to the last by name."""
+
+    def price(name: str) -> float:
+        per_token = meter.per_token(models[name])
+        return per_token.prompt + per_token.generated
+
+    return max(sorted(models), key=price)

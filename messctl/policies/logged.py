@@ -1,0 +1,57 @@
+"""`logged`: what was served live, row by row, as an exported log tells it.
+
+Its requests come in the order in which they were judged, those without feedback last: the order in which the queue
+went its way. Rows that hold the outcome of the served model alone are enough for it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from messctl.errors import UsageError
+from messctl.policies.base import Lottery, Played, PolicyKind, Rounds
+from messctl.virtual_queue import path
+from messctl.zoo import Settings
+
+
+class Logged(Lottery):
+    """Serves what the log says was served."""
+
+    def __init__(self, rounds: Rounds, settings: Settings) -> None:
+        if rounds.served is None or (rounds.served < 0).any():
+            raise UsageError("policy 'logged' needs an exported live log; this trace does not say what was served")
+        models = len(rounds.zoo.models)
+        super().__init__("logged", rounds, settings, np.eye(models)[rounds.served])
+        self._served = rounds.served
+
+    def play(self, rounds: Rounds) -> Played:
+        """Score what was served; `order` is the order of judgement."""
+        judged = np.full(len(rounds), np.nan) if rounds.judged is None else rounds.judged
+        order = np.argsort(np.where(np.isnan(judged), np.inf, judged), kind="stable")
+        satisfied = rounds.satisfied[order, self._served[order]]
+        heard = ~np.isnan(satisfied)
+        queue = np.full(len(order) + 1, 0.0)
+        queue[: heard.sum() + 1] = path(satisfied[heard], self._alpha)
+        queue[heard.sum() + 1 :] = queue[heard.sum()]
+        observed = ~np.isnan(rounds.cost[order])
+        return Played(
+            zoo=rounds.zoo,
+            alpha=self._alpha,
+            order=order,
+            share=np.bincount(self._served, minlength=len(rounds.zoo.models)) / len(rounds),
+            cost=np.where(observed, rounds.cost[order], 0.0).sum(axis=1),
+            satisfied=satisfied,
+            satisfied_all=satisfied,
+            queue_before=queue[:-1],
+            queue_after=queue[1:],
+            served=self._served[order],
+            explored=observed.sum(axis=1) > 1,
+        )
+
+
+def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Logged:
+    """Build it. Raises UsageError for a trace that is no exported log."""
+    return Logged(rounds, settings)
+
+
+POLICY = PolicyKind("logged", 40, "what was served live, row by row, in an exported log", build, by_default=False)

@@ -1,0 +1,408 @@
+"""The store: requests, answers, feedback and the router's state, in one SQLite file.
+
+Several processes may use one store at once. Whatever belongs together happens inside `transaction`, which holds the
+write lock from its first statement; a process that is killed leaves either all of it or none.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from messctl.errors import StoreError, UsageError
+from messctl.records import Decision, Request
+from messctl.snapshot import ModelSnapshot, Snapshot
+from messctl.trace import Outcome
+from messctl.virtual_queue import advance
+
+WAIT_S = 60.0
+"""How long a process waits for the others' transactions."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE router (
+        id INTEGER PRIMARY KEY CHECK (id = 1), decided INTEGER NOT NULL, queue REAL NOT NULL, encoder TEXT NOT NULL);
+    CREATE TABLE models (
+        name TEXT PRIMARY KEY, mean_cost REAL NOT NULL, cost_count INTEGER NOT NULL,
+        bias REAL NOT NULL, steps INTEGER NOT NULL, weight BLOB NOT NULL);
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, asked_at REAL NOT NULL,
+        prompt TEXT NOT NULL, policy TEXT NOT NULL, request_number INTEGER NOT NULL, served TEXT NOT NULL,
+        explored INTEGER NOT NULL, forced INTEGER NOT NULL, gradable INTEGER NOT NULL, alpha REAL NOT NULL,
+        p_explore REAL NOT NULL, propensity REAL, queue REAL NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL);
+    CREATE TABLE answers (
+        request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE, model TEXT NOT NULL, answer TEXT,
+        cost REAL, latency_s REAL, tokens_in INTEGER, tokens_out INTEGER, satisfied REAL,
+        PRIMARY KEY (request, model)) WITHOUT ROWID;
+    CREATE TABLE feedback (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        request INTEGER NOT NULL UNIQUE REFERENCES requests (id) ON DELETE CASCADE,
+        satisfied REAL NOT NULL, given_at REAL NOT NULL, corrected_at REAL);
+    """,
+)
+"""One script per version; the n-th brings a file from version n − 1 to n. Append only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the store keeps of a request beside the decision: under which promise and how it was priced."""
+
+    policy: str
+    alpha: float
+    cost_unit: str
+    meter: str
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One request as it is stored. `answers` is empty where the model never answered (it failed, or was stopped).
+
+    `satisfied` is the feedback on the served answer, None while it is pending; `judged` is its place in the order in
+    which feedback came, from 1. `propensity` is None where the user chose the model.
+    """
+
+    decision: Decision
+    asked_at: datetime
+    circumstances: Circumstances
+    propensity: float | None
+    answers: Mapping[str, Outcome] = field(default_factory=dict)
+    satisfied: float | None = None
+    judged: int | None = None
+
+
+def default_path() -> Path:
+    """Return where the state is kept unless somebody says otherwise."""
+    from platformdirs import user_state_path  # noqa: PLC0415  # only where no path is given
+
+    return Path(user_state_path("messctl", appauthor=False)) / "state.sqlite"
+
+
+class Store:
+    """An open store; the file and its folder are made where they do not exist. A context manager.
+
+    Raises StoreError for whatever keeps it from being read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._mapped():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA foreign_keys = ON")
+        self._migrate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @contextmanager
+    def transaction(self, *, synced: bool = False) -> Iterator[None]:
+        """Do everything in the block, or nothing of it, with no other process in between.
+
+        What was committed outlives the process, however it ends; `synced`, it outlives the machine's power too.
+        """
+        with self._mapped():
+            self._database.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            finally:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    def snapshot(self) -> Snapshot:
+        """Return the router's state; a fresh one where nothing was saved."""
+        with self._mapped():
+            router = self._database.execute("SELECT * FROM router").fetchone()
+            models = self._database.execute("SELECT * FROM models").fetchall()
+        if router is None:
+            return Snapshot()
+        return Snapshot(
+            decided=router["decided"],
+            queue=router["queue"],
+            encoder=router["encoder"],
+            models={
+                row["name"]: ModelSnapshot(
+                    mean_cost=row["mean_cost"],
+                    cost_count=row["cost_count"],
+                    weight=np.frombuffer(row["weight"], dtype="<f8"),
+                    bias=row["bias"],
+                    steps=row["steps"],
+                )
+                for row in models
+            },
+        )
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Save the router's state. What is known of models that the snapshot does not hold stays."""
+        with self._mapped():
+            self._database.execute(
+                "INSERT OR REPLACE INTO router VALUES (1, ?, ?, ?)",
+                (snapshot.decided, snapshot.queue, snapshot.encoder),
+            )
+            self._database.executemany(
+                "INSERT OR REPLACE INTO models (name, mean_cost, cost_count, bias, steps, weight) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        name,
+                        model.mean_cost,
+                        model.cost_count,
+                        model.bias,
+                        model.steps,
+                        model.weight.astype("<f8").tobytes(),
+                    )
+                    for name, model in snapshot.models.items()
+                ],
+            )
+
+    def add_request(self, decision: Decision, circumstances: Circumstances) -> None:
+        """Log a decision before it is carried out."""
+        with self._mapped():
+            self._database.execute(
+                "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
+                "gradable, alpha, p_explore, propensity, queue, cost_unit, meter) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    decision.request.request_id,
+                    time.time(),
+                    decision.request.prompt,
+                    circumstances.policy,
+                    decision.request_number,
+                    decision.served,
+                    decision.explored,
+                    circumstances.forced,
+                    decision.request.gradable,
+                    circumstances.alpha,
+                    decision.p_explore,
+                    None if circumstances.forced else decision.propensity,
+                    decision.queue,
+                    circumstances.cost_unit,
+                    circumstances.meter,
+                ),
+            )
+
+    def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
+        """Log what the queried models answered, and what that cost."""
+        with self._mapped():
+            key = self._key(request_id)
+            self._database.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (key, model, got.answer, got.cost, got.latency_s, got.tokens_in, got.tokens_out, got.satisfied)
+                    for model, got in answers.items()
+                ],
+            )
+
+    def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
+        """Log feedback by model; that on the `served` answer counts toward the promise.
+
+        A second feedback on the same request corrects the first, which is returned: it keeps its place in the
+        order. Raises UsageError for a request that is not known.
+        """
+        with self._mapped():
+            key = self._key(request_id)
+            self._database.executemany(
+                "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?",
+                [(value, key, model) for model, value in satisfied.items()],
+            )
+            row = self._database.execute("SELECT satisfied FROM feedback WHERE request = ?", (key,)).fetchone()
+            if row is None:
+                self._database.execute(
+                    "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)",
+                    (key, satisfied[served], time.time()),
+                )
+                return None
+            self._database.execute(
+                "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?",
+                (satisfied[served], time.time(), key),
+            )
+            return float(row["satisfied"])
+
+    def queue(self) -> float:
+        """Return the virtual queue by its recursion over all stored feedback, in the order in which it came."""
+        queue = 0.0
+        with self._mapped():
+            rows = self._database.execute(
+                "SELECT alpha, satisfied FROM feedback JOIN requests ON requests.id = request ORDER BY feedback.id"
+            )
+            for alpha, satisfied in rows:
+                queue = advance(queue, alpha, satisfied)
+        return queue
+
+    def judged(self) -> tuple[int, float, float]:
+        """Return how many answers have feedback, and the sums of its satisfaction and of what was promised."""
+        with self._mapped():
+            row = self._database.execute(
+                "SELECT count(*), total(feedback.satisfied), total(alpha) "
+                "FROM feedback JOIN requests ON requests.id = request"
+            ).fetchone()
+        return int(row[0]), float(row[1]), float(row[2])
+
+    def find(self, request_id: str) -> LoggedRequest:
+        """Return the request with this id, or whose id starts so, or the `last` one that was answered.
+
+        Raises UsageError where there is none, or more than one.
+        """
+        if request_id == "last":
+            found = list(self.requests("WHERE requests.id = (SELECT max(request) FROM answers)"))
+        else:
+            starts = (request_id, request_id + "\U0010ffff")
+            found = list(self.requests("WHERE request_id >= ? AND request_id < ?", starts))
+        exact = [each for each in found if each.decision.request.request_id == request_id]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        if found:
+            raise UsageError(f"request id {request_id!r} stands for {len(found)} requests; give more of it")
+        none = "no request has been answered yet" if request_id == "last" else f"unknown request id {request_id!r}"
+        raise UsageError(f"{none}; `messctl log` lists them")
+
+    def requests(self, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[LoggedRequest]:
+        """Yield the logged requests, oldest first."""
+        with self._mapped():
+            rows = self._database.execute(
+                "SELECT requests.*, feedback.satisfied AS satisfied, feedback.id AS judged FROM requests "
+                f"LEFT JOIN feedback ON feedback.request = requests.id {where} ORDER BY requests.id",
+                values,
+            )
+            for row in rows:
+                answers = self._database.execute("SELECT * FROM answers WHERE request = ?", (row["id"],))
+                yield _logged(row, answers.fetchall())
+
+    def newest(self, count: int) -> list[LoggedRequest]:
+        """Return the newest `count` requests, oldest first."""
+        newest = "WHERE requests.id IN (SELECT id FROM requests ORDER BY id DESC LIMIT ?)"
+        return list(self.requests(newest, (count,)))
+
+    def in_memory(self) -> Store:
+        """Return a copy that lives in memory: whatever happens to it is forgotten."""
+        copy = Store(Path(":memory:"))
+        with self._mapped():
+            self._database.backup(copy._database)
+        return copy
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self.transaction():
+            for table in ("feedback", "answers", "requests", "models", "router"):
+                self._database.execute(f"DELETE FROM {table}")
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the file, by SQLite's own check and by the queue's recursion."""
+        with self._mapped():
+            rows = self._database.execute("PRAGMA integrity_check").fetchall()
+            rows += self._database.execute("PRAGMA foreign_key_check").fetchall()
+        found = [str(row[0]) for row in rows if row[0] != "ok"]
+        saved, recomputed = self.snapshot().queue, self.queue()
+        if saved != recomputed:
+            found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
+        return found
+
+    def _key(self, request_id: str) -> int:
+        row = self._database.execute("SELECT id FROM requests WHERE request_id = ?", (request_id,)).fetchone()
+        if row is None:
+            raise UsageError(f"unknown request id {request_id!r}; `messctl log` lists them")
+        return int(row["id"])
+
+    def _migrate(self) -> None:
+        def version() -> int:
+            return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+        with self._mapped():
+            if version() == len(MIGRATIONS):
+                return
+        with self.transaction():
+            at = version()
+            if at > len(MIGRATIONS):
+                raise StoreError(f"{self.path}: made by a newer messctl (version {at}); upgrade messctl")
+            for script in MIGRATIONS[at:]:
+                for statement in script.split(";"):
+                    self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}; {_remedy(str(error))}") from error
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror or error}; choose another place with --state") from error
+
+
+def check(path: Path) -> list[str]:
+    """Return what is wrong with the state at `path`, one line each; nothing where there is none yet."""
+    if not path.exists():
+        return []
+    try:
+        with Store(path) as store:
+            return store.check()
+    except StoreError as error:
+        return [str(error)]
+
+
+def _remedy(problem: str) -> str:
+    for sign, remedy in (
+        ("readonly", "make it writable, or choose another place with --state"),
+        ("unable to open", "make its folder writable, or choose another place with --state"),
+        ("full", "free some space, or choose another place with --state"),
+        ("locked", "another process holds it; try again"),
+        ("not a database", "it is no messctl state; choose another place with --state"),
+        ("malformed", "it is damaged; move it away, or restore a copy"),
+    ):
+        if sign in problem:
+            return remedy
+    return "`messctl doctor` checks it"
+
+
+def _logged(row: sqlite3.Row, answers: list[sqlite3.Row]) -> LoggedRequest:
+    outcomes = {
+        answer["model"]: Outcome(
+            satisfied=answer["satisfied"],
+            cost=answer["cost"],
+            latency_s=answer["latency_s"],
+            tokens_in=answer["tokens_in"],
+            tokens_out=answer["tokens_out"],
+            answer=answer["answer"],
+        )
+        for answer in answers
+    }
+    return LoggedRequest(
+        decision=Decision(
+            request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),
+            request_number=row["request_number"],
+            served=row["served"],
+            queried=tuple(sorted(outcomes)) or (row["served"],),
+            propensity=row["propensity"] or 1.0,
+            explored=bool(row["explored"]),
+            p_explore=row["p_explore"],
+            queue=row["queue"],
+        ),
+        asked_at=datetime.fromtimestamp(row["asked_at"], UTC),
+        circumstances=Circumstances(row["policy"], row["alpha"], row["cost_unit"], row["meter"], bool(row["forced"])),
+        propensity=row["propensity"],
+        answers=outcomes,
+        satisfied=row["satisfied"],
+        judged=row["judged"],
+    )

@@ -1,0 +1,110 @@
+"""Whether a zoo can be used: every model's file, and all of them against the memory that is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from messctl.errors import BackendError
+from messctl.gguf_header import Header, read_header
+from messctl.zoo.file import ZooFile
+from messctl.zoo.models import ModelSpec
+
+MEMINFO = Path("/proc/meminfo")
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, or unwise, in one line; `fatal` where the model cannot be used. `model` None: the whole zoo."""
+
+    text: str
+    fatal: bool = False
+    model: str | None = None
+
+    def __str__(self) -> str:
+        return self.text if self.model is None else f"{self.model}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """A model beside its file's header, None where the file cannot be used.
+
+    `context` (tokens) is what it will be run with, `needed_bytes` an estimate of the memory for that.
+    """
+
+    spec: ModelSpec
+    header: Header | None
+    context: int | None
+    needed_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ZooCheck:
+    """A zoo's models as they are on disk, all problems, and the memory: needed by all, and free (None: unknown)."""
+
+    models: tuple[ModelCheck, ...]
+    problems: tuple[Problem, ...]
+    needed_bytes: int
+    available_bytes: int | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether every model can be used."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def check_zoo(zoo_file: ZooFile, available_bytes: int | None) -> ZooCheck:
+    """Read every model's header and judge it; `available_bytes` of memory are free, None where that is unknown."""
+    models, problems = [], []
+    for spec in zoo_file.models:
+        try:
+            header = read_header(spec.path)
+        except BackendError as error:
+            models.append(ModelCheck(spec, None, None, None))
+            problems.append(Problem(str(error), fatal=True, model=spec.name))
+            continue
+        context = spec.n_ctx or header.context_length
+        models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
+        problems += _problems(spec, header, context)
+    needed = sum(model.needed_bytes or 0 for model in models)
+    if available_bytes is not None and needed > available_bytes:
+        problems.append(
+            Problem(
+                f"all models together need about {needed / GIB:.1f} GiB and {available_bytes / GIB:.1f} GiB are free; "
+                "lower n_ctx, or use smaller files"
+            )
+        )
+    return ZooCheck(tuple(models), tuple(problems), needed, available_bytes)
+
+
+def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
+    from gguf import MODEL_ARCH_NAMES  # noqa: PLC0415 (it imports numpy)
+
+    problems = []
+    if header.kind != "model":
+        problems.append(Problem(f"{spec.path}: is of the kind {header.kind!r}, not a model", fatal=True))
+    elif header.architecture not in MODEL_ARCH_NAMES.values():
+        problems.append(Problem(f"the installed gguf package does not know the architecture {header.architecture!r}"))
+    if not header.chat_template and spec.chat_template is None:
+        problems.append(Problem("has no chat template; set chat_template to the one that its authors give"))
+    if context > header.context_length:
+        own = f"the model's own context is {header.context_length:,}"
+        problems.append(Problem(f"n_ctx is {context:,} and {own}; what lies beyond is answered badly"))
+    if spec.max_tokens >= context:
+        problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which leaves no room in a context of {context:,}"))
+    return [Problem(problem.text, problem.fatal, spec.name) for problem in problems]
+
+
+def available_memory(meminfo: Path = MEMINFO) -> int | None:
+    """Return how many bytes of memory are free for new programs, None where this system does not tell."""
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in lines:
+        name, _, rest = line.partition(":")
+        amount = rest.split()
+        if name == "MemAvailable" and amount and amount[0].isdigit():
+            return int(amount[0]) * 1024
+    return None

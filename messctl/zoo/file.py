@@ -1,0 +1,155 @@
+"""zoo.yaml: what is promised, how the router keeps it, and the models. The file at the top level explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from messctl.errors import ConfigError, UnknownNameError, did_you_mean
+from messctl.zoo.models import BOX, ModelSpec, TemplateFile
+from messctl.zoo.schema import Number, Place, Text, check_fields, read_fields, read_file, ruled, rules
+from messctl.zoo.settings import Settings
+
+DEFAULT_FILE = Path("zoo.yaml")
+PACKAGED_FILE = BOX / "zoo.yaml"
+
+SLA_KEYS = ("alpha",)
+ROUTER_KEYS = tuple(name for name in rules(Settings) if name not in SLA_KEYS)
+DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path"))
+SECTIONS = ("sla", "router", "energy", "grader", "defaults", "models")
+
+
+@dataclass(frozen=True, slots=True)
+class ZooFile:
+    """A zoo.yaml as it was read: `models` in the file's order, at least one, each name once.
+
+    `grader` is a regular expression that every good answer matches, None where no rule judges unasked.
+    `flop_per_j` > 0 is the stated efficiency, in floating-point operations per joule, by which FLOPs become energy
+    where no model has a stated cost. Either all models have a stated cost, in one unit, or none has.
+    """
+
+    path: Path
+    settings: Settings
+    models: tuple[ModelSpec, ...]
+    grader: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    flop_per_j: float = field(default=1.0e10, metadata=ruled(Number(0, above=True)))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models' names, in the file's order."""
+        return tuple(model.name for model in self.models)
+
+    def model(self, name: str) -> ModelSpec:
+        """Return the model of this name. Raises UnknownNameError where there is none."""
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise UnknownNameError("model", name, self.names)
+
+
+def load_zoo(path: Path | None) -> ZooFile:
+    """Return the zoo of a file: `path`, else ./zoo.yaml, else the zoo in the box. No model file is opened.
+
+    Raises ConfigError, with the line, for a file that is not as documented in zoo.yaml, or without models.
+    """
+    if path is None:
+        path = DEFAULT_FILE if DEFAULT_FILE.is_file() else PACKAGED_FILE
+        if not path.is_file():
+            missing = f"there is no ./{DEFAULT_FILE}, and the zoo in the box ({PACKAGED_FILE}) is not installed"
+            raise ConfigError(f"{missing}; install messctl again, or name a zoo with --zoo")
+    parts = _parts(path)
+    settings, others = _settings(parts), _others(parts)
+    models = _models(path, parts)
+    _check_reference(parts, models)
+    return ZooFile(path, settings, models, **others)
+
+
+def load_settings(path: Path | None) -> tuple[Settings, Path | None]:
+    """Return the settings of a zoo file, and that file: `path`, else ./zoo.yaml, else the defaults and None.
+
+    The models need not be there, nor fit together. Raises ConfigError, with the line, for an unknown key or an
+    impossible value anywhere in the file.
+    """
+    if path is None:
+        if not DEFAULT_FILE.is_file():
+            return Settings(), None
+        path = DEFAULT_FILE
+    parts = _parts(path)
+    _others(parts)
+    _stated_models(parts)
+    return _settings(parts), path
+
+
+def _parts(path: Path) -> dict[str, Place]:
+    root = read_file(path)
+    return {} if root is None else root.entries(SECTIONS)
+
+
+def _settings(parts: Mapping[str, Place]) -> Settings:
+    sla = read_fields(Settings, parts.get("sla"), SLA_KEYS)
+    return Settings(**sla, **read_fields(Settings, parts.get("router"), ROUTER_KEYS))
+
+
+def _others(parts: Mapping[str, Place]) -> dict[str, Any]:
+    values = read_fields(ZooFile, parts.get("energy"), ("flop_per_j",))
+    if "grader" in parts:
+        values["grader"] = rules(ZooFile)["grader"].read(parts["grader"])
+    return values
+
+
+def _stated_models(parts: Mapping[str, Place]) -> list[tuple[Place, dict[str, Any]]]:
+    """Return each model's place, and its keys over the defaults."""
+    defaults = read_fields(ModelSpec, parts.get("defaults"), DEFAULTS_KEYS)
+    elements = parts["models"].elements() if "models" in parts else []
+    return [(place, defaults | read_fields(ModelSpec, place)) for place in elements]
+
+
+def _models(path: Path, parts: Mapping[str, Place]) -> tuple[ModelSpec, ...]:
+    models: list[ModelSpec] = []
+    for place, values in _stated_models(parts):
+        name = values.get("name")
+        if name is None:
+            raise place.error(f"{place.name} has no name")
+        if "path" not in values:
+            raise place.error(f"model {name!r} has no path; give the GGUF file, relative to {path.name}")
+        if any(name == model.name for model in models):
+            raise place.error(f"model {name!r} stands twice; give each its own name")
+        if isinstance(values.get("chat_template"), TemplateFile):
+            values["chat_template"] = values["chat_template"].text()
+        model = ModelSpec(**values)
+        if models:
+            _check_costs(place, models[0], model)
+        models.append(model)
+    if not models:
+        raise ConfigError(f"{path}: names no models; list them under `models`, each with a name and a path")
+    if all(model.cost and model.cost.prompt == model.cost.generated == 0 for model in models):
+        raise parts["models"].error("all models cost 0, so there is nothing to save; state what they cost")
+    return tuple(models)
+
+
+def _check_costs(place: Place, first: ModelSpec, model: ModelSpec) -> None:
+    if (first.cost is None) != (model.cost is None):
+        stated, unstated = (first, model) if first.cost else (model, first)
+        raise place.error(
+            f"model {stated.name!r} has a stated cost and {unstated.name!r} has none; state all of them, or none"
+        )
+    if first.cost and model.cost and first.cost.unit != model.cost.unit:
+        raise place.error(
+            f"model {model.name!r} costs {model.cost.unit}, but {first.name!r} costs {first.cost.unit}; "
+            "one router cannot compare them: state all in one unit"
+        )
+
+
+def _check_reference(parts: Mapping[str, Place], models: tuple[ModelSpec, ...]) -> None:
+    place = parts["router"].entries(ROUTER_KEYS).get("reference") if "router" in parts else None
+    if place is None or place.empty:
+        return
+    names, reference = [model.name for model in models], place.value()
+    if reference not in names:
+        near = did_you_mean(reference, names)
+        raise place.error(f"router.reference is {reference!r}{near}; it must be one of {', '.join(names)}")

@@ -1,0 +1,29 @@
+"""The settings: what is promised, and how the router keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from messctl.zoo.schema import Number, Text, check_fields, ruled
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is promised, and how the router keeps it: zoo.yaml's `sla` and `router` sections.
+
+    `alpha` (0..1) is the promised share; `v` ≥ 0 weighs cost against debt; exploration has probability
+    min(1, c / t^exponent), c ≥ 0; costs are divided by `cost_scale` (> 0), or, where it is None, by the
+    running mean cost of the costliest model; `seed` ≥ 0. Raises UsageError for anything else.
+    """
+
+    alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
+    policy: str = field(default="messplus", metadata=ruled(Text()))
+    v: float = field(default=0.3, metadata=ruled(Number(0, 1e100)))
+    c: float = field(default=0.2, metadata=ruled(Number(0)))
+    exponent: float = field(default=0.25, metadata=ruled(Number(0)))
+    cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
+    reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -1,0 +1,231 @@
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messctl.errors import StoreError, UsageError
+from messctl.ledger import Ledger, Standing, wilson
+from messctl.records import Decision, Request
+from messctl.snapshot import ModelSnapshot, Snapshot
+from messctl.store import MIGRATIONS, Circumstances, Store, check
+from messctl.trace import Outcome
+
+PROMISE = Circumstances("messplus", 0.8, "J", "a test")
+
+
+def add(store, request_id, served="a", satisfied=None, cost=1.0, alpha=0.8, answered=True):
+    decision = Decision(Request(request_id, f"prompt of {request_id}"), 1, served, (served,), propensity=0.5)
+    with store.transaction():
+        store.add_request(decision, Circumstances("messplus", alpha, "J", "a test"))
+        if answered:
+            store.add_answers(request_id, {served: Outcome(cost=cost, answer="yes", tokens_in=3, tokens_out=1)})
+        if satisfied is not None:
+            store.set_feedback(request_id, {served: satisfied}, served)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "folder" / "state.sqlite") as opened:
+        yield opened
+
+
+def test_a_snapshot_comes_back_to_the_last_bit(store):
+    weight = np.random.default_rng(0).normal(size=264)
+    snapshot = Snapshot(7, 0.1 + 0.2, "words-1", {"a": ModelSnapshot(1 / 3, 5, weight, -0.7, 4), "b": ModelSnapshot()})
+    assert store.snapshot() == Snapshot()
+    store.save(snapshot)
+    again = store.snapshot()
+    assert (again.decided, again.queue, again.encoder) == (7, 0.1 + 0.2, "words-1")
+    assert again.models["a"].weight.tobytes() == weight.tobytes()
+    assert (again.models["a"].mean_cost, again.models["a"].bias) == (1 / 3, -0.7)
+    store.save(Snapshot(8, 0.0, "words-1", {"b": ModelSnapshot(2.0, 1)}))
+    assert set(store.snapshot().models) == {"a", "b"}
+    assert store.snapshot().models["a"].cost_count == 5
+
+
+def test_a_request_comes_back_as_it_was(store):
+    add(store, "abc", served="m/x", satisfied=0.25)
+    logged = store.find("abc")
+    assert logged.decision.request == Request("abc", "prompt of abc")
+    assert (logged.decision.served, logged.propensity, logged.satisfied, logged.judged) == ("m/x", 0.5, 0.25, 1)
+    assert logged.answers == {
+        "m/x": Outcome(satisfied=0.25, cost=1.0, latency_s=None, tokens_in=3, tokens_out=1, answer="yes")
+    }
+    assert logged.circumstances == PROMISE
+
+
+def test_finding(store):
+    for request_id in ("aa1", "aa2", "b1"):
+        add(store, request_id)
+    add(store, "c-unanswered", answered=False)
+    assert store.find("b").decision.request.request_id == "b1"
+    assert store.find("aa2").decision.request.request_id == "aa2"
+    assert store.find("last").decision.request.request_id == "b1"
+    for wrong, message in [("aa", "stands for 2 requests"), ("zz", "unknown request id 'zz'"), ("%", "unknown")]:
+        with pytest.raises(UsageError, match=message):
+            store.find(wrong)
+    assert [each.decision.request.request_id for each in store.newest(2)] == ["b1", "c-unanswered"]
+
+
+def test_last_of_nothing(store):
+    with pytest.raises(UsageError, match="no request has been answered yet"):
+        store.find("last")
+
+
+def test_a_second_feedback_corrects_the_first_and_keeps_its_place(store):
+    for request_id, satisfied in [("r1", 0.0), ("r2", 1.0), ("r3", 0.0)]:
+        add(store, request_id, satisfied=satisfied)
+    assert store.queue() == pytest.approx(0.8 - 0.2 + 0.8)
+    with store.transaction():
+        assert store.set_feedback("r1", {"a": 1.0}, "a") == 0.0
+    assert store.find("r1").judged == 1
+    assert store.queue() == pytest.approx(0.8)
+    assert store.judged() == (3, 2.0, pytest.approx(2.4))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=20))
+def test_the_queue_is_the_recursion_over_the_stored_order(tmp_path_factory, feedback):
+    queue = 0.0
+    with Store(tmp_path_factory.mktemp("q") / "s") as store:
+        for index, (alpha, satisfied) in enumerate(feedback):
+            add(store, f"r{index}", satisfied=satisfied, alpha=alpha)
+            queue = max(0.0, queue + alpha - satisfied)
+        assert store.queue() == queue
+        total = Standing.of(store)
+        assert total.judged == len(feedback)
+        if feedback:
+            promised, got = (sum(column) for column in zip(*feedback, strict=True))
+            assert got >= promised - queue - 1e-9
+
+
+def test_a_transaction_is_all_or_nothing(store):
+    with pytest.raises(KeyboardInterrupt), store.transaction():
+        store.save(Snapshot(5, 1.0, "x"))
+        raise KeyboardInterrupt
+    assert store.snapshot() == Snapshot()
+    with store.transaction(synced=True):
+        store.save(Snapshot(5, 1.0, "x"))
+    assert store.snapshot().decided == 5
+
+
+def test_the_ledger_counts_everything(store):
+    add(store, "r1", served="big", satisfied=1.0, cost=10.0)
+    add(store, "r2", served="small", satisfied=0.0, cost=1.0)
+    add(store, "r3", served="small", cost=3.0)
+    add(store, "r4", answered=False)
+    store.save(Snapshot(4, 0.6, "x"))
+    ledger = Ledger.of(store)
+    assert (ledger.answered, ledger.pending, ledger.unanswered) == (3, 1, 1)
+    assert ledger.standing == Standing(2, 0.5, 0.6, pytest.approx(0.8 - 0.3))
+    assert ledger.cost_total == 14.0
+    assert ledger.cost_vs_costliest == pytest.approx(14 / 30)
+    assert ledger.model_share == {"big": pytest.approx(1 / 3), "small": pytest.approx(2 / 3)}
+    assert ledger.interval == pytest.approx(wilson(0.5, 2))
+
+
+@pytest.mark.parametrize(
+    ("mean", "count", "low", "high"),
+    # Newcombe 1998, table I, and the ends.
+    [(81 / 263, 263, 0.2553, 0.3662), (15 / 148, 148, 0.0624, 0.1605), (0.0, 20, 0.0, 0.1611), (1.0, 29, 0.8830, 1.0)],
+)
+def test_wilsons_interval(mean, count, low, high):
+    assert wilson(mean, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_no_interval_without_feedback():
+    assert wilson(None, 0) is None
+
+
+def test_a_copy_in_memory_leaves_the_file_alone(store):
+    add(store, "r1", satisfied=1.0)
+    copy = store.in_memory()
+    add(copy, "r2", satisfied=0.0)
+    assert copy.judged()[0] == 2
+    assert store.judged()[0] == 1
+
+
+def test_reset_forgets(store):
+    add(store, "r1", satisfied=1.0)
+    store.save(Snapshot(1, 0.2, "x", {"a": ModelSnapshot()}))
+    store.reset()
+    assert store.snapshot() == Snapshot()
+    assert list(store.requests()) == []
+    assert store.check() == []
+
+
+def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
+    add(store, "r1", satisfied=0.0)
+    assert "the queue is 0.0, but its recursion" in store.check()[0]
+    store.save(Snapshot(1, 0.8, "x"))
+    assert check(store.path) == []
+    assert check(store.path.with_name("absent")) == []
+
+
+def test_files_that_are_no_state(tmp_path):
+    (tmp_path / "text").write_text("hello, this is no database at all" * 100)
+    with pytest.raises(StoreError, match="not a database; it is no messctl state"):
+        Store(tmp_path / "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="unable to open"):
+        Store(tmp_path / "folder")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another place with --state"):
+        Store(tmp_path / "file" / "state")
+    newer = sqlite3.connect(tmp_path / "newer")
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    with pytest.raises(StoreError, match="upgrade messctl"):
+        Store(tmp_path / "newer")
+
+
+def test_a_damaged_state_is_told(tmp_path):
+    path = tmp_path / "s"
+    with Store(path) as store:
+        for index in range(200):
+            add(store, f"r{index}" + "x" * 500)
+    data = bytearray(path.read_bytes())
+    data[8192:20000] = bytes(20000 - 8192)
+    path.write_bytes(data)
+    assert check(path) != []
+
+
+UNPRIVILEGED = """
+import contextlib, io, os, sys, tempfile
+from messctl.cli import run
+# Once as the present user, so that everything is imported: the libraries may be out of the other user's reach.
+with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    run(["log", "--state", folder + "/s"])
+with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+    run(["log", "--state", "/dev/null/s"])
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_state_that_may_only_be_read(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Store(folder / "s").close()
+    (folder / "s").chmod(0o444)
+    folder.chmod(0o555)
+    for parent in tmp_path.parents:
+        if parent.is_relative_to(tempfile.gettempdir()) and parent.owner() == Path.home().owner():
+            parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    for state in (folder / "s", folder / "new"):
+        done = subprocess.run(
+            [sys.executable, "-c", UNPRIVILEGED, "log", "--state", str(state)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert "choose another place with --state" in done.stderr

@@ -1,0 +1,109 @@
+"""Processes that ask and judge without end, to be run many at once, and to be killed.
+
+    python tests/torture.py crowd STATE ACKNOWLEDGED PROCESSES SECONDS
+    python tests/torture.py kill STATE ACKNOWLEDGED TIMES SEED
+
+Each process is a real one, forked once everything is imported; it opens the state for itself, asks the models of
+the zoo in the box, gives feedback, and appends `id value` to its own file in the folder ACKNOWLEDGED once the
+feedback has been acknowledged. `kill` lets three of them run at a time and kills each at a random instant.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import llama_cpp  # noqa: F401  # imported before the forks, so that a process that is killed has done some work
+
+from messctl.backends import LlamaCpp, Scripted
+from messctl.live import Router
+from messctl.meters import meter_for
+from messctl.records import Question
+from messctl.store import Store
+from messctl.zoo import load_zoo
+
+PACKAGED = Path(sys.modules["messctl.zoo"].__file__ or "").parents[1] / "box" / "zoo.yaml"
+
+
+def work(state: Path, acknowledged: Path, seconds: float) -> None:
+    """Ask, judge, and correct, until the time is over."""
+    rng = random.Random(os.getpid())
+    zoo = load_zoo(PACKAGED)
+    ends = time.monotonic() + seconds
+    with Store(state) as store, LlamaCpp() as backend, acknowledged.open("a") as said:
+        router = Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        mine: list[str] = []
+        while time.monotonic() < ends:
+            left, right = rng.randrange(100), rng.randrange(100)
+            grader = (lambda answer: float(rng.random() < 0.7)) if rng.random() < 0.3 else None
+            asked = router.ask(Question(f"What is {left} + {right}?", max_tokens=8), grader=grader)
+            request_id = asked.decision.request.request_id
+            if asked.satisfied is not None:
+                print(request_id, asked.satisfied, file=said, flush=True)
+            mine.append(request_id)
+            if rng.random() < 0.7:
+                judged = rng.choice(mine[-5:])
+                value = rng.choice([0.0, 0.25, 1.0])
+                # Said before as an intention: a kill may come between the commit and the line after it.
+                print(judged, value, "?", file=said, flush=True)
+                router.feedback(judged, value)
+                print(judged, value, file=said, flush=True)
+
+
+def warm() -> None:
+    """Have everything imported and compiled that a process will use."""
+    zoo = load_zoo(PACKAGED)
+    backend = Scripted({model.name: "42" for model in zoo.models})
+    with Store(Path(":memory:")) as store:
+        router = Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        router.ask(Question("What is 17 + 25?"))
+        router.feedback("last", 1.0)
+
+
+def forked(state: Path, acknowledged: Path, seconds: float) -> int:
+    """Start one such process and return its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work(state, acknowledged / str(os.getpid()), seconds)
+    except BaseException as error:  # noqa: BLE001  # the parent reads it
+        (acknowledged / f"{os.getpid()}.error").write_text(repr(error))
+        os._exit(1)
+    os._exit(0)
+
+
+def crowd(state: Path, acknowledged: Path, processes: int, seconds: float) -> None:
+    """Run many at once."""
+    children = [forked(state, acknowledged, seconds) for _ in range(processes)]
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def kill(state: Path, acknowledged: Path, times: int, seed: int) -> None:
+    """Kill one after the other, three at a time alive."""
+    rng = random.Random(seed)
+    alive: list[int] = []
+    for _ in range(times):
+        while len(alive) < 3:
+            alive.append(forked(state, acknowledged, 600))
+        time.sleep(rng.uniform(0.0, 0.4))
+        victim = alive.pop(rng.randrange(len(alive)))
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+    for child in alive:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    mode, state_file, folder, number, last = sys.argv[1:]
+    warm()
+    if mode == "crowd":
+        crowd(Path(state_file), Path(folder), int(number), float(last))
+    else:
+        kill(Path(state_file), Path(folder), int(number), int(last))

@@ -1,0 +1,1 @@
+"""Trains, exports and measures the zoo in the box: tiny puzzle models of the Llama architecture."""

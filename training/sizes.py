@@ -1,0 +1,46 @@
+"""The sizes of the zoo: the shape of each model and how long it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One model of the zoo.
+
+    `dim` is the width of the residual stream, `hidden` that of the SwiGLU layer, both in
+    elements; `batch` counts puzzles per step, and `rate` is the peak learning rate. The hard
+    puzzles come in evenly over the share `ramp` of the steps. `bf16` multiplies matrices in
+    bfloat16 in training, which saves time for all but the narrowest.
+    """
+
+    name: str
+    dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    steps: int
+    batch: int
+    rate: float
+    ramp: float = 0.25
+    bf16: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        """Elements per attention head."""
+        return self.dim // self.heads
+
+
+SIZES: Final = {
+    size.name: size
+    for size in (
+        Size("pico-34k", 32, 3, 2, 2, 48, steps=16_000, batch=64, rate=4e-3, ramp=1.0),
+        Size("nano-109k", 64, 3, 4, 2, 96, steps=12_000, batch=64, rate=2.5e-3, ramp=0.5, bf16=True),
+        Size("micro-400k", 128, 3, 4, 2, 192, steps=13_000, batch=64, rate=1.5e-3, bf16=True),
+        Size("mini-1m", 192, 4, 6, 2, 384, steps=16_500, batch=64, rate=1.5e-3, bf16=True),
+    )
+}
+"""All sizes by name, the smallest first."""
