@@ -166,7 +166,7 @@ class Router:
                 raise UsageError(f"request {logged.decision.request.request_id} was never answered; nothing to judge")
             judged = {logged.decision.served: satisfied}
             corrected = self._store.set_feedback(logged.decision.request.request_id, judged, logged.decision.served)
-            policy = self._policy()
+            policy = self._policy(logged.circumstances.alpha)
             policy.learn(logged.decision, Feedback(satisfied=judged))
             snapshot = policy.snapshot()
             self._store.save(snapshot if corrected is None else replace(snapshot, queue=self._store.queue()))
@@ -205,8 +205,10 @@ class Router:
                     failures[name] = str(error)
         return completions, failures
 
-    def _policy(self) -> MessPlus:
-        return MessPlus(self._zoo, width(), self._settings, self._store.snapshot())
+    def _policy(self, alpha: float | None = None) -> MessPlus:
+        """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
+        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
+        return MessPlus(self._zoo, width(), settings, self._store.snapshot())
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter

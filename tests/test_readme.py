@@ -39,7 +39,10 @@ def test_it_opens_with_a_picture_and_two_commands_which_ci_runs_to_the_letter():
 def test_the_commands_print_what_the_readme_says(block, tmp_path):
     shutil.copytree(ROOT / "traces", tmp_path / "traces")
     shutil.copy(ROOT / "zoo.yaml", tmp_path)
-    environment = os.environ | {"MESSCTL_STATE": str(tmp_path / "state"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "MESSCTL_STATE": str(tmp_path / "state"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     for command, expected in block:
         done = subprocess.run(
             command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

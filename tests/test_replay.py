@@ -226,7 +226,7 @@ def test_a_result_adds_up():
     assert router.cost_vs_static_mix == pytest.approx(router.mean_cost / mix.mean_cost)
     assert router.explored == played.explored.mean()
     assert router.certificate == pytest.approx(0.85 - router.queue_final / 500)
-    assert router.v_per_cost_unit == pytest.approx(0.3 / np.nanmax(played.mean_cost[-1]), rel=0.01)
+    assert router.v_per_cost_unit == pytest.approx(0.2 / np.nanmax(played.mean_cost[-1]), rel=0.01)
     assert (large.v, large.c, large.v_per_cost_unit) == (None, None, None)
     assert large.attained == recording.rounds.satisfied[:, 0].mean()
     assert large.model_share == {"large": 1.0, "middle": 0.0, "small": 0.0}
@@ -243,7 +243,7 @@ def test_several_seeds_are_their_means_and_spread():
     both = replay(recording, ["messplus", "static-mix"], settings, Conditions(seeds=3, shuffle=True)).results
     assert both[0].attained == pytest.approx(np.mean([result.attained for result in single]))
     assert both[0].mean_cost_spread == pytest.approx(np.std([result.mean_cost for result in single], ddof=1))
-    assert both[0].attained_spread > 0
+    assert both[0].attained_spread == pytest.approx(np.std([result.attained for result in single], ddof=1))
     assert both[1].attained_spread is None  # a yardstick has no luck
     assert single[0].attained_spread is None
 
@@ -285,7 +285,7 @@ GOLDEN = {
     "always:small-1b": (0.3048, 0.8363393199999999),
     "random": (0.61205, 15.902886790000002),
     "static-mix": (0.8, 28.395550231857136),
-    "messplus": (0.8, 28.91866588),
+    "messplus": (0.8016, 31.252258140000002),
     "hindsight": (0.8, 21.1317263),
     "clairvoyant": (0.8, 2.7818637199999996),
 }

@@ -38,7 +38,7 @@ def test_the_json_document_has_its_stable_keys(outcome):
     for result in document["results"]:
         assert list(result)[: len(STABLE)] == STABLE
         assert set(result["model_share"]) == set(document["trace"]["models"])
-    assert [result["v"] for result in document["results"] if result["policy"] == "messplus"] == [0.3]
+    assert [result["v"] for result in document["results"] if result["policy"] == "messplus"] == [0.2]
     assert document["judged"] == "messplus"
 
 
@@ -57,7 +57,7 @@ def test_the_table_tells_what_json_tells(outcome):
         assert ("met" in line.split()) == result.sla_met
         assert f"{result.cost_vs_costliest:.3f}" in line
     assert "means ± standard deviation" in text
-    assert "V = 0.3 on costs divided by the costliest model's running mean, or " in text
+    assert "V = 0.2 on costs divided by the costliest model's running mean, or " in text
     assert "messplus" in text.splitlines()[-1]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import print_json, progress_console
-from messctl.cli.session import JsonOption, StateOption, ZooOption, router
+from messctl.cli.session import JsonOption, StateOption, ZooOption, put_question, router, whole
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
@@ -95,8 +95,7 @@ def _prompt(argument: str | None) -> str:
         if len(data) > MOST_BYTES:
             raise UsageError(f"standard input is larger than {MOST_BYTES // 2**20} MiB; no model's context holds that")
         text = data.decode("utf-8", "replace").strip()
-    # An argument that is not UTF-8 reaches Python with surrogates in it.
-    asked = (argument or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
+    asked = whole(argument or "").strip()
     prompt = "\n\n".join(part for part in (asked, text) if part)
     if not prompt:
         raise UsageError('no prompt; give one as an argument or on standard input: messctl ask "What is 17 + 25?"')
@@ -159,9 +158,8 @@ def _footer(routing: Router, asked: Asked) -> None:
         f"{asked.cost:.3g} {asked.cost_unit}",
         _attained(asked.standing, routing.settings.alpha),
     ]
-    progress_console().print(plain(" · ".join(parts)), style="dim")
-    for failure in asked.failures.values():
-        progress_console().print(plain(failure), style="dim")
+    for line in (" · ".join(parts), *asked.failures.values()):
+        progress_console().print(plain(line), style="dim", soft_wrap=True)
 
 
 def _why(routing: Router, asked: Asked) -> str:
@@ -211,8 +209,6 @@ def _table(routing: Router, decision: Decision) -> Table:
 
 def _question(routing: Router, asked: Asked) -> None:
     """Ask whether the answer was good; Enter or the end of input leaves it open."""
-    sys.stderr.write("good? [y/n, Enter to leave it open] ")
-    sys.stderr.flush()
-    reply = sys.stdin.readline().strip().lower()
+    reply = put_question("good? [y/n, Enter to leave it open] ")
     if reply in ("y", "yes", "n", "no"):
         routing.feedback(asked.decision.request.request_id, 1.0 if reply.startswith("y") else 0.0)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from messctl.cli.arguments import print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, router
+from messctl.cli.session import JsonOption, StateOption, ZooOption, router, whole
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
@@ -30,8 +30,10 @@ def feedback(
     """Say whether an answer satisfied. A second judgement of the same answer corrects the first."""
     request_id, judgement = (first, second) if second is not None else ("last", first)
     satisfied = _satisfied(judgement)
+    if not request_id:
+        raise UsageError("the request's id is empty; `messctl log` lists them")
     with router(zoo, state) as routing:
-        logged, corrected = routing.feedback(request_id, satisfied)
+        logged, corrected = routing.feedback(whole(request_id), satisfied)
         standing = routing.standing()
     decision = logged.decision
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
@@ -48,8 +51,7 @@ def router(
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
-    with open_store(state) as kept:
-        store = kept if log else kept.in_memory()
+    with _to_write(state, log=log) as store:
         answering = backend or LlamaCpp(on_warning=warn)
         try:
             yield Router(
@@ -64,8 +66,35 @@ def router(
             answering.close()
 
 
+@contextmanager
+def _to_write(state: Path | None, *, log: bool) -> Iterator[Store]:
+    """Open the state, or a copy of it in memory; where there is none to be copied, none is made."""
+    from messctl.store import Store, default_path
+
+    path = state or default_path()
+    with Store(path if log or path.exists() else Path(":memory:")) as kept:
+        if log:
+            yield kept
+        else:
+            with kept.in_memory() as copy:
+                yield copy
+
+
+def whole(argument: str) -> str:
+    """Return an argument with U+FFFD for what is not UTF-8; Python hands it over with surrogates in it."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def put_question(question: str) -> str:
+    """Ask the person at the terminal; return the reply in small letters, nothing where the input ends."""
+    sys.stderr.write(plain(question))
+    sys.stderr.flush()
+    reply = sys.stdin.readline()
+    if not reply.endswith("\n"):
+        sys.stderr.write("\n")  # the cursor still stands behind the question
+    return reply.strip().lower()
+
+
 def warn(message: str) -> None:
     """Print a warning on stderr."""
-    from messctl.terminal import plain
-
     typer.echo(f"messctl: warning: {plain(message)}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, open_store
+from messctl.cli.session import JsonOption, StateOption, ZooOption, open_store, put_question
+from messctl.errors import UsageError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.ledger import Ledger
 
 LONGEST_TEXT = 60
+MOST_ROWS = 2**31
+"""So many requests no state holds; SQLite takes no number without a bound."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def status(
     require_sla: Annotated[
-        bool, typer.Option("--require-sla", help="Exit 1 where the attainment so far is below α.")
+        bool, typer.Option("--require-sla", help="Exit 1 unless the attainment so far reaches α.")
     ] = False,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
@@ -87,7 +91,7 @@ def _table(ledger: Ledger, alpha: float, path: str) -> object:
 
 
 def log(
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many requests, the newest.")] = 10,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=MOST_ROWS, help="How many of the newest.")] = 10,
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
@@ -161,13 +165,18 @@ def reset(
     """Forget all requests, feedback, and what was learned from them."""
     with open_store(state) as store:
         requests = sum(1 for _ in store.requests())
-        if not yes:
-            typer.confirm(
-                f"Forget {requests:,} requests and all that was learned, in {store.path}?", abort=True, err=True
-            )
-        store.reset()
         path = str(store.path)
+        if not yes and not _agreed(f"Forget {requests:,} requests and all that was learned, in {path}? [y/N] "):
+            requests = 0
+        else:
+            store.reset()
     if as_json:
         print_json({"state": path, "forgotten": requests})
     else:
         typer.echo(plain(f"{path}: forgot {requests:,} requests"))
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("reset asks first, and standard input is no terminal; give --yes")
+    return put_question(question) in ("y", "yes")

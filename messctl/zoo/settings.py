@@ -18,8 +18,8 @@ class Settings:
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
     policy: str = field(default="messplus", metadata=ruled(Text()))
-    v: float = field(default=0.3, metadata=ruled(Number(0, 1e100)))
-    c: float = field(default=0.2, metadata=ruled(Number(0)))
+    v: float = field(default=0.2, metadata=ruled(Number(0, 1e100)))
+    c: float = field(default=0.5, metadata=ruled(Number(0)))
     exponent: float = field(default=0.25, metadata=ruled(Number(0)))
     cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
