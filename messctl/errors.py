@@ -8,6 +8,7 @@
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
+    │   └── ModelFileError       its GGUF file cannot be used
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     └── MissingExtraError        an optional library is not installed
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class MessctlError(Exception):
@@ -58,6 +60,15 @@ class ConfigError(InputError):
 
 class BackendError(MessctlError):
     """A model cannot be loaded, or cannot answer: which one, why, and what to do."""
+
+
+class ModelFileError(BackendError):
+    """A GGUF file cannot be used: `path`, and `what`: why, and what to do."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
 
 
 class StoreError(MessctlError):

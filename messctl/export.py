@@ -11,7 +11,7 @@ from messctl.store import LoggedRequest, Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer")
-REQUEST = ("arrived_at", "propensity", "served", "judged")
+REQUEST = ("arrived_at", "propensity", "served", "judged", "alpha")
 
 
 def export(store: Store, output: Path) -> int:
@@ -20,6 +20,11 @@ def export(store: Store, output: Path) -> int:
     Raises UsageError where nothing was answered yet or the costs are in several units, OutputError.
     """
     check_writable(output)
+    with store.unchanging():
+        return _write(store, output)
+
+
+def _write(store: Store, output: Path) -> int:
     models: set[str] = set()
     units: set[str] = set()
     meters: set[str] = set()
@@ -31,7 +36,9 @@ def export(store: Store, output: Path) -> int:
     if not models:
         raise UsageError(f"{store.path}: no request has been answered yet; nothing to export")
     if len(units) > 1:
-        raise UsageError(f"{store.path}: costs are in {' and '.join(sorted(units))}; one trace holds one unit")
+        raise UsageError(
+            f"{store.path}: costs are in {' and '.join(sorted(units))}; one trace holds one: give each zoo a --state"
+        )
     metadata = TraceMetadata(
         models=tuple(sorted(models)),
         cost_unit=units.pop(),
@@ -60,4 +67,5 @@ def _row(logged: LoggedRequest) -> Row:
         propensity=logged.propensity,
         served=served,
         judged=logged.judged,
+        alpha=logged.circumstances.alpha,
     )

@@ -44,7 +44,7 @@ class Ledger:
     `interval` is the 95 % confidence interval of the satisfaction of answers like those judged so far (Wilson's,
     for a mean of values in 0..1). `pending` were answered and not judged, `unanswered` never got an answer.
     `cost_total` is what was paid, exploration included; `cost_vs_costliest` compares it with having the costliest
-    model, at its mean observed cost, answer everything.
+    model, at its mean observed cost, answer everything. Both are None where the costs are in several units.
     """
 
     standing: Standing
@@ -54,7 +54,7 @@ class Ledger:
     unanswered: int
     explored: int
     forced: int
-    cost_total: float
+    cost_total: float | None
     cost_unit: str | None
     meters: tuple[str, ...]
     cost_vs_costliest: float | None
@@ -64,11 +64,16 @@ class Ledger:
     @classmethod
     def of(cls, store: Store) -> Ledger:
         """Read it from the store."""
+        with store.unchanging():
+            return cls._of(store)
+
+    @classmethod
+    def _of(cls, store: Store) -> Ledger:
         served: Counter[str] = Counter()
         costs: dict[str, list[float]] = {}
         meters: Counter[str] = Counter()
         counts: Counter[str] = Counter()
-        unit = None
+        units: Counter[str] = Counter()
         for logged in store.requests():
             if not logged.answers:
                 counts["unanswered"] += 1
@@ -79,7 +84,7 @@ class Ledger:
             counts["forced"] += logged.circumstances.forced
             served[logged.decision.served] += 1
             meters[logged.circumstances.meter] += 1
-            unit = logged.circumstances.cost_unit
+            units[logged.circumstances.cost_unit] += 1
             for model, outcome in logged.answers.items():
                 costs.setdefault(model, []).append(outcome.cost or 0.0)
         total = math.fsum(cost for each in costs.values() for cost in each)
@@ -93,10 +98,10 @@ class Ledger:
             unanswered=counts["unanswered"],
             explored=counts["explored"],
             forced=counts["forced"],
-            cost_total=total,
-            cost_unit=unit,
+            cost_total=total if len(units) < 2 else None,
+            cost_unit=" and ".join(sorted(units)) or None,
             meters=tuple(sorted(meters)),
-            cost_vs_costliest=total / dearest if dearest > 0 else None,
+            cost_vs_costliest=total / dearest if dearest > 0 and len(units) < 2 else None,
             served=dict(sorted(served.items())),
             model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
         )

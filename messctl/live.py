@@ -219,7 +219,10 @@ def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
     """Return the model with the dearest tokens; a tie goes to the last by name."""
 
     def price(name: str) -> float:
-        per_token = meter.per_token(models[name])
+        try:
+            per_token = meter.per_token(models[name])
+        except BackendError:
+            return -1.0  # a model that cannot be read is no reference; it is told when it is to answer
         return per_token.prompt + per_token.generated
 
     return max(sorted(models), key=price)

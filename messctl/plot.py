@@ -15,6 +15,8 @@ from messctl.replay import Replay
 from messctl.terminal import plain
 
 MOST_POINTS = 2_000
+MANY_MODELS = 8
+LABEL_ROOM = 0.025  # of the axis: what a label needs not to stand on the one below
 FORMATS = (".png", ".svg")
 # Okabe and Ito's colours: told apart by colour-blind readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#F0E442")
@@ -50,21 +52,30 @@ def write_plot(replay: Replay, path: Path) -> None:
     _queue(queue, curves)
     _calls(calls, replay, curves)
     _cost(cost, replay, curves)
+    requests = len(replay.recording.rounds)
     for axes in (attainment, queue, calls, cost):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
+    for axes in (attainment, queue, cost):
+        axes.set_xlim(1, max(2, requests))
     handles, labels = cost.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
-    requests = len(replay.recording.rounds)
-    figure.suptitle(
-        f"{_name(replay.recording.path.name)}: {requests:,} requests, α = {replay.settings.alpha:g}",
-        x=0.01,
-        ha="left",
-    )
+    figure.suptitle(_title(replay), x=0.01, ha="left")
     # Without a date, and with names that are not drawn by lot, the same replay gives the same bytes.
     with written_aside(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
         kind = path.suffix.lower()[1:]
         figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
+
+
+def _title(replay: Replay) -> str:
+    conditions, settings = replay.conditions, replay.settings
+    requests = len(replay.recording.rounds)
+    title = f"{_name(replay.recording.path.name)}: {requests:,} requests, α = {settings.alpha:g}, seed {settings.seed}"
+    if conditions.shuffle:
+        title += ", shuffled"
+    if conditions.feedback_rate < 1 or conditions.feedback_delay:
+        title += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+    return title
 
 
 def _name(text: str) -> str:
@@ -90,31 +101,23 @@ def _styled(curves: dict[str, Played]) -> list[tuple[str, Played, dict[str, Any]
 def _attainment(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     rounds = replay.recording.rounds
     alpha = replay.settings.alpha
-    levels = rounds.satisfied.mean(axis=0)
-    for model, level in zip(rounds.zoo.models, levels, strict=True):
+    levels = np.nan_to_num(replay.recording.mean_satisfied, nan=alpha)
+    low, high = max(0.0, min(alpha, levels.min()) - 0.1), min(1.0, max(alpha, levels.max()) + 0.06)
+    at_right: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "fontsize": 7, "va": "bottom"}
+    labelled = -np.inf
+    for model, level in sorted(zip(rounds.zoo.models, levels, strict=True), key=lambda pair: pair[1]):
         axes.axhline(level, color="0.75", lw=0.8, ls=":")
-        axes.annotate(
-            _name(model),
-            (1.0, level),
-            xycoords=("axes fraction", "data"),
-            fontsize=6,
-            color="0.45",
-            va="bottom",
-            ha="right",
-        )
+        if level - labelled > LABEL_ROOM * (high - low):
+            axes.annotate(_name(model), (1.0, level), **at_right, color="0.45", ha="right")
+            labelled = level
     for _, played, style in _styled(curves):
         heard = ~np.isnan(played.satisfied)
         mean = np.cumsum(np.where(heard, played.satisfied, 0.0)) / np.maximum(1, np.cumsum(heard))
         at = _points(len(mean))
         axes.plot(at + 1, mean[at], **style)
     axes.axhline(alpha, color="k", lw=1.2, ls="--")
-    axes.annotate(f"α = {alpha:g}", (0.0, alpha), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
-    low = min(alpha, float(levels.min()))
-    axes.set(
-        title="Attainment so far",
-        xlabel="request",
-        ylim=(max(0.0, low - 0.1), min(1.0, float(levels.max()) + 0.06)),
-    )
+    axes.annotate(f"α = {alpha:g}", (1.0, alpha), **at_right, ha="left")
+    axes.set(title="Attainment so far", xlabel="request", ylim=(low, high))
 
 
 def _queue(axes: Any, curves: dict[str, Played]) -> None:
@@ -131,10 +134,11 @@ def _queue(axes: Any, curves: dict[str, Played]) -> None:
 def _calls(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     models = replay.recording.rounds.zoo.models
     height = 0.8 / len(curves)
+    size = 8 if len(models) <= MANY_MODELS else 6
     for k, (_, played, style) in enumerate(_styled(curves)):
         places = np.arange(len(models)) + (k - (len(curves) - 1) / 2) * height
         axes.barh(places, played.share, height=height, color=style["color"])
-    axes.set_yticks(np.arange(len(models)), [_name(model) for model in models], fontsize=8)
+    axes.set_yticks(np.arange(len(models)), [_name(model) for model in models], fontsize=size)
     axes.invert_yaxis()
     axes.set(title="Share of requests served by each model")
 

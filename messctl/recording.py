@@ -75,6 +75,7 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         heard=np.ones(len(cost), dtype=np.bool_),
         served=np.concatenate([part.served for part in kept]),
         judged=np.concatenate([part.judged for part in kept]),
+        alpha=np.concatenate([part.alpha for part in kept]),
     )
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
 
@@ -89,6 +90,7 @@ class _Part:
     cost: npt.NDArray[np.float64]
     served: npt.NDArray[np.int64]
     judged: npt.NDArray[np.float64]
+    alpha: npt.NDArray[np.float64]
     costs_seen: npt.NDArray[np.bool_]
 
 
@@ -108,6 +110,7 @@ def _part(batch: Batch, partial: bool) -> _Part:
     rows = len(batch.cost)
     served = np.full(rows, -1) if batch.served is None else batch.served
     judged = np.full(rows, np.nan) if batch.judged is None else batch.judged
+    alpha = np.full(rows, np.nan) if batch.alpha is None else batch.alpha
     if partial:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
@@ -120,6 +123,7 @@ def _part(batch: Batch, partial: bool) -> _Part:
         cost=batch.cost[usable],
         served=served[usable],
         judged=judged[usable],
+        alpha=alpha[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
     )
 

@@ -99,6 +99,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             self._database.row_factory = sqlite3.Row
+            self._check_ours()
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA foreign_keys = ON")
         self._migrate()
@@ -123,13 +124,24 @@ class Store:
         """
         with self._mapped():
             self._database.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._begun("BEGIN IMMEDIATE"):
                 yield
-                self._database.execute("COMMIT")
-            finally:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """See one and the same state throughout the block, whatever other processes write meanwhile."""
+        with self._mapped(), self._begun("BEGIN"):
+            yield
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        self._database.execute(begin)
+        try:
+            yield
+            self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
     def snapshot(self) -> Snapshot:
         """Return the router's state; a fresh one where nothing was saved."""
@@ -303,7 +315,9 @@ class Store:
         return copy
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget everything; what was said is overwritten, not only unlinked."""
+        with self._mapped():
+            self._database.execute("PRAGMA secure_delete = ON")
         with self.transaction():
             for table in ("feedback", "answers", "requests", "models", "router"):
                 self._database.execute(f"DELETE FROM {table}")
@@ -324,6 +338,12 @@ class Store:
         if row is None:
             raise UsageError(f"unknown request id {request_id!r}; `messctl log` lists them")
         return int(row["id"])
+
+    def _check_ours(self) -> None:
+        """Raise StoreError for another program's database, before anything in it is changed."""
+        tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "router" not in tables:
+            raise StoreError(f"{self.path}: another program's database; choose another place with --state")
 
     def _migrate(self) -> None:
         def version() -> int:
@@ -367,6 +387,7 @@ def _remedy(problem: str) -> str:
         ("readonly", "make it writable, or choose another place with --state"),
         ("unable to open", "make its folder writable, or choose another place with --state"),
         ("full", "free some space, or choose another place with --state"),
+        ("disk I/O", "the disk may be full, or broken; free some space, or choose another place with --state"),
         ("locked", "another process holds it; try again"),
         ("not a database", "it is no messctl state; choose another place with --state"),
         ("malformed", "it is damaged; move it away, or restore a copy"),

@@ -1,7 +1,7 @@
 """Tiny GGUF models for the tests: the right shape for llama.cpp, written in milliseconds.
 
 A model here answers by rote: its layers add nothing, so that the next token follows from the last one alone, as
-`follows` says. `random_weights` makes one whose answer depends on all that it has read.
+`follows` says. One without `follows` has random weights, and an answer that depends on all that it has read.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gguf_making
 import numpy as np
 from gguf import GGUFWriter, TokenType
+from gguf_making import TEMPLATE
 
 BOS, END, USER, ANSWER = "<s>", "<|end|>", "<|user|>", "<|answer|>"
-TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}[{{ m.content }}]{% elif m.role == 'user' %}"
-    "<|user|>{{ m.content }}{% else %}<|answer|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|answer|>{% endif %}"
-)
 
 
 def _byte_names() -> list[str]:
@@ -52,47 +49,51 @@ def write_gguf(
     template: str | None = TEMPLATE,
     architecture: str = "llama",
     n_ctx: int = 256,
+    blocks: int = 1,
     broken_weights: bool = False,
     omit: str | None = None,
     tokenizer: str = "gpt2",
     tokens: tuple[str, ...] = TOKENS,
+    other_weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Path:
-    """Write a model that answers by rote (`follows`), or one with random weights where there is none."""
+    """Write a model that answers by rote (`follows`), or one with random weights where there is none.
+
+    Its weights are those of `other_weights` as far as they are there.
+    """
     size, heads = (272, 4) if follows is not None else (32, 4)
-    writer = GGUFWriter(path, architecture)
-    writer.add_context_length(n_ctx)
-    writer.add_embedding_length(size)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(64)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(heads)
-    writer.add_rope_dimension_count(size // heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(TOKENS))
-    _add_vocabulary(writer, tokenizer, tokens)
-    if template is not None:
-        writer.add_chat_template(template)
-    for name, weights in _weights(size, follows).items():
-        if name != omit:
-            writer.add_tensor(name, np.full_like(weights, np.nan) if broken_weights else weights)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
+    def more(writer: GGUFWriter) -> None:
+        writer.add_feed_forward_length(64)
+        writer.add_rope_dimension_count(size // heads)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_vocab_size(len(TOKENS))
+        writer.add_tokenizer_model(tokenizer)
+        if tokenizer == "none":
+            return
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_types([TokenType.CONTROL if name in SPECIAL else TokenType.NORMAL for name in tokens])
+        writer.add_token_merges(["a b"])
+        writer.add_bos_token_id(ID[BOS])
+        writer.add_eos_token_id(ID[END])
+        writer.add_add_bos_token(True)
 
-def _add_vocabulary(writer: GGUFWriter, tokenizer: str, tokens: tuple[str, ...]) -> None:
-    writer.add_tokenizer_model(tokenizer)
-    if tokenizer == "none":
-        return
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(list(tokens))
-    writer.add_token_types([TokenType.CONTROL if name in SPECIAL else TokenType.NORMAL for name in tokens])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(ID[BOS])
-    writer.add_eos_token_id(ID[END])
-    writer.add_add_bos_token(True)
+    weights = {name: array for name, array in _weights(size, follows).items() if name != omit}
+    if broken_weights:
+        weights = {name: np.full_like(array, np.nan) for name, array in weights.items()}
+    return gguf_making.write_gguf(
+        path,
+        architecture=architecture,
+        width=size,
+        blocks=blocks,
+        heads=heads,
+        kv_heads=heads,
+        context=n_ctx,
+        template=template,
+        tensors={**weights, **(other_weights or {})},
+        file_type=None,
+        vocabulary=None if tokenizer == "none" else tokens,
+        more=more,
+    )
 
 
 def _weights(size: int, follows: Mapping[str | int, str | int] | None) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,13 +1,18 @@
-"""Tiny GGUF files, written with the gguf package."""
+"""Tiny GGUF files, written with the gguf package: their headers are what is tested. `backends_files` makes models."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
 import numpy as np
 
-TEMPLATE = "{{ messages[-1]['content'] }}"
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}[{{ m.content }}]{% elif m.role == 'user' %}"
+    "<|user|>{{ m.content }}{% else %}<|answer|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|answer|>{% endif %}"
+)
 
 
 def write_gguf(
@@ -26,9 +31,10 @@ def write_gguf(
     counts: dict[str, int] | None = None,
     u16: dict[str, int] | None = None,
     texts: dict[str, str] | None = None,
-    vocabulary: int = 3,
+    vocabulary: int | Sequence[str] | None = 3,
+    more: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
-    """Write a file that holds a header and a few weights; by default 32 × 10 of them."""
+    """Write a file that holds a header and a few weights; by default 32 × 10 of them. `more` adds what it likes."""
     writer = gguf.GGUFWriter(path, architecture)
     if kind is not None:
         writer.add_type(kind)
@@ -40,8 +46,10 @@ def write_gguf(
     writer.add_head_count(heads)
     if kv_heads is not None:
         writer.add_head_count_kv(kv_heads)
-    writer.add_token_list([f"t{i}" for i in range(vocabulary)])
-    writer.add_token_scores([float(i) for i in range(vocabulary)])
+    if vocabulary is not None:
+        tokens = [f"t{i}" for i in range(vocabulary)] if isinstance(vocabulary, int) else list(vocabulary)
+        writer.add_token_list(tokens)
+        writer.add_token_scores([float(i) for i in range(len(tokens))])
     if template is not None:
         writer.add_chat_template(template)
     for key, count in (counts or {}).items():
@@ -54,6 +62,7 @@ def write_gguf(
         tensors = {"token_embd.weight": np.zeros((10, width), np.float16)}
     for name, array in tensors.items():
         writer.add_tensor(name, array)
+    more(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

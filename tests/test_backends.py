@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -339,15 +340,18 @@ def _fifo(path: Path) -> Path:
 
 
 DAMAGE: dict[str, tuple[Callable[[Files, Path], Path], str]] = {
-    "missing": (lambda _, path: path, "no such file: set path"),
-    "directory": (lambda _, path: path.parent, "is not a file"),
-    "fifo": (lambda _, path: _fifo(path), "is not a file"),
-    "empty": (lambda _, path: _bytes(path, b""), "the file is empty"),
-    "garbage": (lambda _, path: _bytes(path, b"\x1b[2J" * 500), "is not a GGUF file"),
-    "other version": (lambda _, path: _bytes(path, b"GGUF\1\0\0\0" + b"\0" * 99), "version of the GGUF format"),
+    "missing": (lambda _, path: path, "there is no such model file; correct its path"),
+    "directory": (lambda _, path: path.parent, "is a folder"),
+    "fifo": (lambda _, path: _fifo(path), "is no ordinary file"),
+    "empty": (lambda _, path: _bytes(path, b""), "is empty; fetch it again"),
+    "garbage": (lambda _, path: _bytes(path, b"\x1b[2J" * 500), "is no GGUF file"),
+    "other version": (
+        lambda _, path: _bytes(path, b"GGUF\1\0\0\0" + b"\0" * 99),
+        "is GGUF version 1; versions 2 and 3 can be read",
+    ),
     "only a magic": (lambda _, path: _bytes(path, b"GGUF"), "ends within its header"),
     "cut in the header": (lambda files, path: _cut(files, path, 700), "ends within its header"),
-    "cut in the tensors": (lambda files, path: _cut(files, path, 500_000), "not within the file bounds"),
+    "cut in the tensors": (lambda files, path: _cut(files, path, 500_000), "is cut short: it should have"),
     "wrong architecture": (lambda files, path: files.write(path, architecture="lama"), "architecture: 'lama'"),
     "no such tensor": (lambda files, path: files.write(path, omit="output_norm.weight"), "output_norm.weight"),
     "no numbers": (lambda files, path: files.write(path, broken_weights=True), "weights are damaged"),
@@ -355,6 +359,12 @@ DAMAGE: dict[str, tuple[Callable[[Files, Path], Path], str]] = {
     "unknown vocabulary": (lambda files, path: files.write(path, tokenizer="gtp"), "unknown tokenizer"),
     "not all bytes": (lambda files, path: files.write(path, tokenizer="llama"), "without all 256 bytes"),
     "a token twice": (lambda files, path: files.write(path, tokens=("b", *files.tokens[1:])), "holds a token twice"),
+    "no layers": (lambda files, path: files.write(path, blocks=0), "speaks of 0 layers"),
+    "too many layers": (lambda files, path: files.write(path, blocks=513), "speaks of 513 layers"),
+    "whole numbers": (
+        lambda files, path: files.write(path, other_weights={"output.weight": np.ones((261, 32), np.int32)}),
+        "has weights of type I32",
+    ),
 }
 
 
@@ -506,7 +516,11 @@ ticking.join()
 
 
 def test_nothing_is_printed_and_nobody_elses_output_is_lost(files: Files, tmp_path: Path) -> None:
-    bad = [_cut(files, tmp_path / "cut.gguf", 500_000), files.write(tmp_path / "bad.gguf", architecture="lama")]
+    bad = [
+        _cut(files, tmp_path / "cut.gguf", 500_000),
+        files.write(tmp_path / "bad.gguf", architecture="lama"),
+        files.write(tmp_path / "part.gguf", omit="output_norm.weight"),
+    ]
     command = [sys.executable, "-c", QUIET, str(files.rote), *map(str, bad)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     *ticks, last = ran.stdout.splitlines()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import time
+import tracemalloc
 
 import gguf
 import numpy as np
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from messctl.errors import BackendError
 from messctl.gguf_header import read_header
+from messctl.gguf_header.tables import FILE_TYPES, TENSOR_TYPES
 
 
 def test_a_sound_file(tmp_path):
@@ -64,7 +68,7 @@ def test_of_a_mixture_only_the_experts_that_are_used_are_active(tmp_path):
 
 
 def test_it_agrees_with_the_package_that_defines_the_format(tmp_path):
-    tensors = {"a": np.zeros((3, 32), np.float32), "b": np.zeros((2, 5, 32), np.float16), "c": np.zeros(7, np.int8)}
+    tensors = {"a": np.zeros((3, 32), np.float32), "b": np.zeros((2, 5, 32), np.float16), "c": np.zeros(7, np.float32)}
     path = write_gguf(tmp_path / "a.gguf", tensors=tensors, vocabulary=5000)
     theirs = gguf.GGUFReader(path)
     header = read_header(path)
@@ -168,7 +172,9 @@ def test_a_file_without_permission(tmp_path):
     [
         ({"counts": {"llama.attention.key_length": 0xFFFFFFFF}}, None),
         ({"texts": {"llama.attention.key_length": "x"}}, "llama.attention.key_length is no count"),
-        ({"blocks": 0xFFFFFFFF}, None),
+        ({"blocks": 0xFFFFFFFF}, "its header speaks of 4,294,967,295 layers"),
+        ({"blocks": 513}, "its header speaks of 513 layers"),
+        ({"blocks": 0}, "its header speaks of 0 layers"),
         ({"kv_heads": [1] * 5000}, "head_count_kv"),
         ({"tensors": {}}, "holds no weights"),
         ({"architecture": "a\n\x1b[31m"}, "does not say which architecture"),
@@ -219,7 +225,74 @@ def test_no_damage_does_anything_but_say_so(tmp_path, data):
         assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_a_large_vocabulary_is_passed_over(tmp_path):
+def test_the_tables_are_those_of_the_package_that_defines_the_format():
+    theirs = {int(kind): (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in gguf.GGMLQuantizationType}
+    assert {kind: tuple(entry) for kind, entry in TENSOR_TYPES.items() if kind in theirs} == theirs
+    names = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
+    del names[gguf.LlamaFileType.GUESSED]
+    assert {kind: name for kind, name in FILE_TYPES.items() if kind in names} == names
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64, np.float64])
+def test_weights_that_llama_cpp_cannot_compute_with(tmp_path, kind):
+    name = np.dtype(kind).name.upper().replace("INT", "I").replace("FLOAT", "F")
+    path = write_gguf(tmp_path / "a.gguf", tensors={"output.weight": np.zeros((2, 32), kind)})
+    with pytest.raises(BackendError, match=f"has weights of type {name}, with which llama.cpp cannot compute; fetch"):
+        read_header(path)
+    if kind == np.int32:
+        tensors = {"a.weight": np.zeros(32, np.float32), "blk.0.ffn_gate_tid2eid.weight": np.zeros((9, 2), kind)}
+        assert read_header(write_gguf(tmp_path / "b.gguf", tensors=tensors)).parameters == 32 + 18
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("Q8_1", (1, 40)), ("Q8_K", (1, 292))])
+def test_types_that_are_only_for_what_is_computed_in_between(tmp_path, kind, shape):
+    def more(writer):
+        writer.add_tensor("a", np.zeros(shape, np.uint8), raw_dtype=gguf.GGMLQuantizationType[kind])
+
+    with pytest.raises(BackendError, match=f"has weights of type {kind}, with which llama.cpp cannot compute; fetch"):
+        read_header(write_gguf(tmp_path / "a.gguf", more=more))
+
+
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "tokens", "message"),
+    [
+        ("gpt2", ("a", "b"), None),
+        ("gpt2", ("a", "b", "a"), "holds a token twice"),
+        ("gpt2", ("a", "a\0b"), "holds a token twice"),  # for llama.cpp, a text ends at its first NUL
+        ("gpt2", ("", ""), None),  # llama.cpp gives each a name of its own …
+        ("gpt2", ("", "[EMPTY_0]"), "holds a token twice"),  # … and this is one
+        ("none", ("a",), "has no vocabulary"),
+        ("no_vocab", ("a",), "has no vocabulary"),
+        ("none\0", ("a",), "has no vocabulary"),
+        ("llama", ("a", *BYTES), None),
+        ("llama", BYTES[1:], "without all 256 bytes"),
+        ("llama", (*BYTES[:65], "A", *BYTES[66:]), None),
+        ("llama", ("\0", *BYTES[1:]), "without all 256 bytes"),
+        ("llama", (*BYTES[:255], "<0xff>"), "without all 256 bytes"),
+    ],
+)
+def test_vocabularies_of_which_llama_cpp_dies(tmp_path, tokenizer, tokens, message):
+    path = write_gguf(tmp_path / "a.gguf", vocabulary=tokens, texts={"tokenizer.ggml.model": tokenizer})
+    if message is None:
+        assert read_header(path).parameters == 320
+        return
+    with pytest.raises(BackendError, match=message):
+        read_header(path)
+
+
+def test_a_part_is_judged_like_the_first(tmp_path):
+    for number, kind in enumerate((np.float16, np.int8)):
+        name = f"m-0000{number + 1}-of-00002.gguf"
+        split = {"split.no": number, "split.count": 2}
+        write_gguf(tmp_path / name, tensors={f"t{number}": np.zeros((2, 32), kind)}, u16=split)
+    with pytest.raises(BackendError, match="m-00002-of-00002.gguf: has weights of type I8"):
+        read_header(tmp_path / "m-00001-of-00002.gguf")
+
+
+def test_a_large_vocabulary_is_read_quickly(tmp_path):
     path = write_gguf(tmp_path / "a.gguf", vocabulary=10_000)
     read_header(path)
     begin = time.perf_counter()
@@ -227,3 +300,21 @@ def test_a_large_vocabulary_is_passed_over(tmp_path):
     ours = time.perf_counter()
     gguf.GGUFReader(path)
     assert ours - begin < (time.perf_counter() - ours) / 5
+
+
+def test_a_large_vocabulary_takes_little_memory(tmp_path):
+    path = write_gguf(tmp_path / "a.gguf", vocabulary=150_000)
+    read_header(path)
+    tracemalloc.start()
+    try:
+        read_header(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_reading_a_header_does_not_import_the_gguf_package(tmp_path):
+    path = write_gguf(tmp_path / "a.gguf")
+    code = "import sys; from pathlib import Path; from messctl.gguf_header import read_header as read\n"
+    code += "read(Path(sys.argv[1])); sys.exit('gguf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0

@@ -2,7 +2,9 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from making import learnable, make_recording, make_rounds
 from rich.console import Console
@@ -120,6 +122,18 @@ def test_a_plot_of_single_models_and_of_little_feedback(tmp_path):
     conditions = Conditions(feedback_rate=0.0)
     for names in (["always:large"], ["messplus"]):
         plot.write_plot(replay(recording, names, Settings(alpha=0.5), conditions), tmp_path / "a.png")
+
+
+def test_a_live_log_is_drawn_with_the_models_that_it_knows(tmp_path):
+    nan = float("nan")
+    rounds = replace(
+        make_rounds([[1, nan, nan], [nan, 0, nan]], [[1, nan, nan], [nan, 2, nan]]), served=np.array([0, 1])
+    )
+    recording = replace(make_recording(rounds), partial=True)
+    played = replay(recording, ["logged"], Settings(alpha=0.5), Conditions())
+    plot.write_plot(played, tmp_path / "a.png")
+    assert "nan" not in json.dumps(report.document(played), allow_nan=False).lower()
+    assert "logged keeps the promise" in shown(report.table(played, 160))
 
 
 def test_what_cannot_be_drawn(tmp_path, monkeypatch):

@@ -129,6 +129,15 @@ def test_the_ledger_counts_everything(store):
     assert ledger.interval == pytest.approx(wilson(0.5, 2))
 
 
+def test_costs_of_several_units_are_not_added_up(store):
+    add(store, "r1", cost=1.0)
+    with store.transaction():
+        store.add_request(Decision(Request("r2", "x"), 2, "b", ("b",)), Circumstances("messplus", 0.8, "USD", "t"))
+        store.add_answers("r2", {"b": Outcome(cost=5.0)})
+    ledger = Ledger.of(store)
+    assert (ledger.cost_total, ledger.cost_vs_costliest, ledger.cost_unit) == (None, None, "J and USD")
+
+
 @pytest.mark.parametrize(
     ("mean", "count", "low", "high"),
     # Newcombe 1998, table I, and the ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from messctl.errors import ConfigError, UnknownNameError, UsageError
+from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, UsageError
 from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, available_memory, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
 from messctl.zoo.models import BOX
@@ -397,6 +398,13 @@ models:
     assert "there is no such model file" in problems[5]
     assert [model.context for model in result.models] == [256, 257, 64, 256, 256, None]
     assert result.needed_bytes == sum(model.needed_bytes or 0 for model in result.models)
+
+
+def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
+    write_gguf(tmp_path / "a.gguf")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(MissingExtraError, match=r"checking a model file needs gguf: .*messctl\[llama\]"):
+        check_zoo(load_zoo(written(tmp_path, MODEL)), None)
 
 
 def test_memory_that_does_not_suffice_is_a_warning(tmp_path):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -42,11 +45,15 @@ class Library:
         self._lines = _Lines()
         self._callback = self.api.llama_log_callback(self._hear)  # llama.cpp keeps a bare pointer to it
         self.api.llama_log_set(self._callback, None)
+        self.go_on = self.api.llama_progress_callback(self._goes_on)
         self.api.llama_backend_init()
 
     def _hear(self, level: int, text: bytes, _user_data: object) -> None:
         if level == _ERROR:
             self._lines.last.append(text.decode("utf-8", "replace"))
+
+    def _goes_on(self, _progress: float, _user_data: object) -> bool:
+        return not _interrupts
 
     def listen(self) -> None:
         """Forget what this thread has heard so far."""
@@ -57,6 +64,30 @@ class Library:
         said = [_PREFIXES.sub("", " ".join(line.split())) for line in self._lines.last]
         told = [line for line in said if line and not line.startswith(_GENERIC)]
         return plain("; ".join(dict.fromkeys(told)))[:300] or "llama.cpp gives no reason"
+
+
+_interrupts: list[int] = []
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends, as it must while llama.cpp calls back: there it would be lost.
+
+    A model that is being loaded with `Library.go_on` is given up at once. Python interrupts the main thread alone.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    _interrupts.clear()
+    signal.signal(signal.SIGINT, lambda number, _frame: _interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if _interrupts:
+            _interrupts.clear()
+            signal.raise_signal(signal.SIGINT)
 
 
 _found = cache(Library)

@@ -15,7 +15,7 @@ from typing import Self
 from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
-from messctl.backends.library import library
+from messctl.backends.library import interrupts_held, library
 from messctl.backends.loaded import Loaded, Sampling, failure
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -95,7 +95,7 @@ class LlamaCpp:
         loaded = self._models.get(key)
         if loaded is not None:
             return loaded, False
-        with self._loading:
+        with self._loading, interrupts_held():
             if key not in self._models:
                 self._models[key] = Loaded(library(), model)
             return self._models[key], True

@@ -11,14 +11,15 @@ import os
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from messctl.backends.header import fault
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError
+from messctl.errors import BackendError, ModelFileError
+from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
@@ -27,7 +28,6 @@ _BATCH = 512
 _LONGEST_CONTEXT = 2**24
 _MOST_THREADS = 512  # llama.cpp's own arrays end there, and nothing checks
 _PARAMETERS_PER_THREAD = 10_000_000
-_NO_VOCABULARY, _SENTENCEPIECE = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Loaded:
         api, spec = self._api, self._spec
         params = api.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS if spec.n_gpu_layers < 0 else min(spec.n_gpu_layers, _ALL_LAYERS)
+        params.progress_callback = self._library.go_on
         self._model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
         if self._model is None:
             raise failure(spec, f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
@@ -87,25 +88,11 @@ class Loaded:
 
     def _check_kind(self) -> None:
         """Refuse what llama.cpp loads and then aborts on."""
-        api, kind = self._api, self._api.llama_vocab_type(self._vocabulary)
-        if kind == _NO_VOCABULARY:
-            raise failure(self._spec, "has no vocabulary: use a file that contains its tokenizer")
+        api = self._api
         if api.llama_model_has_encoder(self._model) or not api.llama_model_has_decoder(self._model):
             raise failure(self._spec, "is an encoder model, which messctl does not run: use a decoder-only one")
         if api.llama_model_is_diffusion(self._model):
             raise failure(self._spec, "is a diffusion model, which messctl does not run: use another one")
-        if kind == _SENTENCEPIECE and not self._spells_bytes():
-            raise failure(self._spec, "has a vocabulary without all 256 bytes, on which llama.cpp aborts: use another")
-
-    def _spells_bytes(self) -> bool:
-        """Return whether every byte is in the vocabulary, by either of the names under which llama.cpp looks."""
-        names = {name: byte for byte in range(256) for name in (b"<0x%02X>" % byte, bytes([byte]))}
-        missing = set(range(256))
-        for token in range(self._api.llama_vocab_n_tokens(self._vocabulary)):
-            missing.discard(names.get(self._api.llama_vocab_get_text(self._vocabulary, token), -1))
-            if not missing:
-                return True
-        return False
 
     def _context_size(self) -> int:
         spec, size = self._spec, self._spec.n_ctx or self._api.llama_model_n_ctx_train(self._model)
@@ -282,18 +269,14 @@ class Loaded:
         return space.raw[:size] if size >= 0 else self._spell(token, -size)
 
 
-def failure(spec: ModelSpec, what: str) -> BackendError:
-    """Return the error that says what is wrong with a model, which one, and where its file is."""
-    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(spec.path))}): {what}")
+def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
+    """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
+    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.path))}): {what}")
 
 
 def _check_file(spec: ModelSpec) -> None:
     """Raise BackendError where llama.cpp has no words, or would end the process."""
     try:
-        wrong = fault(spec.path)
-    except FileNotFoundError as error:
-        raise failure(spec, "no such file: set path in zoo.yaml") from error
-    except OSError as error:
-        raise failure(spec, f"cannot be read: {error.strerror}: set path in zoo.yaml") from error
-    if wrong is not None:
-        raise failure(spec, wrong)
+        read_header(spec.path)
+    except ModelFileError as error:
+        raise failure(spec, plain(error.what), error.path) from error

@@ -180,7 +180,8 @@ def _attained(standing: Standing, alpha: float) -> str:
 
 
 def _explain(routing: Router, decision: Decision) -> None:
-    progress_console().print(_table(routing, decision))
+    weighed = _table(routing, decision) if decision.predicted else "--model chose; nothing was weighed"
+    progress_console().print(weighed)
 
 
 def _table(routing: Router, decision: Decision) -> Table:

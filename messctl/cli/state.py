@@ -47,7 +47,7 @@ def status(
         ledger = Ledger.of(store)
         path = str(store.path)
     attained = ledger.standing.attained
-    met = attained is not None and attained >= alpha - 1e-9
+    met = None if attained is None else attained >= alpha - 1e-9
     if as_json:
         print_json({"state": path, "alpha": alpha, "sla_met": met, **asdict(ledger)})
     else:
@@ -77,10 +77,9 @@ def _table(ledger: Ledger, alpha: float, path: str) -> object:
         )
     )
     if ledger.answered:
-        versus = "" if ledger.cost_vs_costliest is None else f", {ledger.cost_vs_costliest:.3f} of always the costliest"
         lines += [
             ("explored", f"{ledger.explored:,}; {ledger.forced:,} by the user's choice of a model"),
-            ("spent", f"{ledger.cost_total:.4g} {ledger.cost_unit}{versus}"),
+            ("spent", _spent(ledger)),
             ("costs from", "; ".join(ledger.meters)),
         ]
         lines += [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
@@ -88,6 +87,13 @@ def _table(ledger: Ledger, alpha: float, path: str) -> object:
     for name, value in lines:
         table.add_row(Text(plain(name), "bold"), Text(plain(value)))
     return table
+
+
+def _spent(ledger: Ledger) -> str:
+    if ledger.cost_total is None:
+        return f"costs are in {ledger.cost_unit}, and are not added up; give each zoo a --state of its own"
+    versus = "" if ledger.cost_vs_costliest is None else f", {ledger.cost_vs_costliest:.3f} of always the costliest"
+    return f"{ledger.cost_total:.4g} {ledger.cost_unit}{versus}"
 
 
 def log(

@@ -31,7 +31,8 @@ class Rounds:
     `request_ids`, `features`, `satisfied` and `cost` are in the trace's order, the last two (n, models) with the
     models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
     requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
-    `served` is the model's index, -1 where it is not known, and `judged` the place of the feedback, NaN without any.
+    `served` is the model's index, -1 where it is not known, `judged` the place of the feedback, NaN without any, and
+    `alpha` what was promised, NaN where that is not known.
     """
 
     zoo: Zoo
@@ -44,6 +45,7 @@ class Rounds:
     delay: int = 0
     served: npt.NDArray[np.int64] | None = None
     judged: Floats | None = None
+    alpha: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.order)

@@ -1,7 +1,7 @@
 """`logged`: what was served live, row by row, as an exported log tells it.
 
 Its requests come in the order in which they were judged, those without feedback last: the order in which the queue
-went its way. Rows that hold the outcome of the served model alone are enough for it.
+went its way, under the α that each was promised. Rows that hold the served model alone are enough for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from messctl.errors import UsageError
 from messctl.policies.base import Lottery, Played, PolicyKind, Rounds
-from messctl.virtual_queue import path
+from messctl.virtual_queue import advance
 from messctl.zoo import Settings
 
 
@@ -29,14 +29,16 @@ class Logged(Lottery):
         judged = np.full(len(rounds), np.nan) if rounds.judged is None else rounds.judged
         order = np.argsort(np.where(np.isnan(judged), np.inf, judged), kind="stable")
         satisfied = rounds.satisfied[order, self._served[order]]
+        promised = np.full(len(rounds), np.nan) if rounds.alpha is None else rounds.alpha[order]
+        promised = np.where(np.isnan(promised), self._alpha, promised)
         heard = ~np.isnan(satisfied)
-        queue = np.full(len(order) + 1, 0.0)
-        queue[: heard.sum() + 1] = path(satisfied[heard], self._alpha)
-        queue[heard.sum() + 1 :] = queue[heard.sum()]
+        queue = np.zeros(len(order) + 1)
+        for t in range(len(order)):
+            queue[t + 1] = advance(queue[t], promised[t], satisfied[t]) if heard[t] else queue[t]
         observed = ~np.isnan(rounds.cost[order])
         return Played(
             zoo=rounds.zoo,
-            alpha=self._alpha,
+            alpha=float(promised[heard].mean()) if heard.any() else self._alpha,
             order=order,
             share=np.bincount(self._served, minlength=len(rounds.zoo.models)) / len(rounds),
             cost=np.where(observed, rounds.cost[order], 0.0).sum(axis=1),

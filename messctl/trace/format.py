@@ -1,9 +1,10 @@
 """The trace format: the names and types of its columns, its metadata, and one row of it.
 
 Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string) and
-`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has three
+`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has four
 more: `served` (the model whose answer the user got), its `propensity` (double, 0..1], null where the user chose the
-model), and `judged` (int64: the place of its feedback in the order in which feedback came, null without any).
+model), `judged` (int64: the place of its feedback in the order in which feedback came, null without any), and
+`alpha` (double: the share that was promised when it was asked).
 Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
 A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
 """
@@ -41,6 +42,7 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "propensity": pa.float64(),
     "served": pa.large_string(),
     "judged": pa.int64(),
+    "alpha": pa.float64(),
 }
 
 
@@ -72,6 +74,7 @@ class Row:
     propensity: float | None = None
     served: str | None = None
     judged: int | None = None
+    alpha: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

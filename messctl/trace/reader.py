@@ -37,6 +37,7 @@ class Batch:
     cost: npt.NDArray[np.float64]
     served: npt.NDArray[np.int64] | None = None
     judged: npt.NDArray[np.float64] | None = None
+    alpha: npt.NDArray[np.float64] | None = None
 
 
 class TraceFile:
@@ -68,7 +69,7 @@ class TraceFile:
         """Yield all rows in file order, unchecked but for their types. Raises TraceError."""
         fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
         first_row = 1
-        for batch in self.raw_batches(["request_id", "prompt", *fields, "served", "judged"], rows_per_batch):
+        for batch in self.raw_batches(["request_id", "prompt", *fields, "served", "judged", "alpha"], rows_per_batch):
             names = batch.schema.names
             yield Batch(
                 first_row=first_row,
@@ -78,6 +79,7 @@ class TraceFile:
                 cost=_numbers(batch, COST, self.models, self.path),
                 served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
                 judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
+                alpha=_as_float(batch["alpha"], self.path, "alpha") if "alpha" in names else None,
             )
             first_row += batch.num_rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from messctl.errors import BackendError
+from messctl.errors import BackendError, MissingExtraError
 from messctl.gguf_header import Header, read_header
 from messctl.zoo.file import ZooFile
 from messctl.zoo.models import ModelSpec
@@ -79,7 +79,10 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None) -> ZooCheck:
 
 
 def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
-    from gguf import MODEL_ARCH_NAMES  # noqa: PLC0415 (it imports numpy)
+    try:
+        from gguf import MODEL_ARCH_NAMES  # noqa: PLC0415 (it takes longer to import than all headers to read)
+    except ImportError:
+        raise MissingExtraError("gguf", "llama", "checking a model file") from None
 
     problems = []
     if header.kind != "model":
