@@ -11,7 +11,7 @@ from messctl.store import LoggedRequest, Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer")
-REQUEST = ("arrived_at", "propensity", "served", "judged", "alpha")
+REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 
 
 def export(store: Store, output: Path) -> int:
@@ -66,6 +66,7 @@ def _row(logged: LoggedRequest) -> Row:
         arrived_at=logged.asked_at,
         propensity=logged.propensity,
         served=served,
+        explored=logged.decision.explored,
         judged=logged.judged,
         alpha=logged.circumstances.alpha,
     )

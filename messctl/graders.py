@@ -14,15 +14,16 @@ Grader = Callable[[str], float]
 def expect_text(expected: str) -> Grader:
     """Return a grader that is satisfied where `expected` stands in the answer as words of its own.
 
-    Case and the width of white space do not matter; "42" is in "It is 42." but not in "142" or "4.2".
+    Case and the width of white space do not matter; "42" is in "It is 42." but not in "142", "-42" or "42.5".
     Raises UsageError for an empty expectation.
     """
     words = expected.split()
     if not words:
         raise UsageError("--expect is empty; give the text that a good answer holds")
     body = r"\s+".join(re.escape(word) for word in words)
-    # A word ends where no letter, digit, or digit after a decimal point or comma follows.
-    pattern = re.compile(rf"(?<![\w])(?<!\d[.,])(?:{body})(?![\w])(?![.,]\d)", re.IGNORECASE)
+    # A number has no sign before it that was not expected, and is no part of a decimal or a fraction.
+    unsigned = r"(?<![-−])" if words[0][0].isdigit() else ""
+    pattern = re.compile(rf"(?<!\w)(?<!\d[.,/]){unsigned}(?:{body})(?!\w)(?![.,/]\d)", re.IGNORECASE)
     return lambda answer: float(pattern.search(answer) is not None)
 
 

@@ -30,6 +30,11 @@ class Standing:
     @classmethod
     def of(cls, store: Store) -> Standing:
         """Read it from the store."""
+        with store.unchanging():
+            return cls._of(store)
+
+    @classmethod
+    def _of(cls, store: Store) -> Standing:
         judged, satisfied, promised = store.judged()
         queue = store.snapshot().queue
         if not judged:
@@ -89,7 +94,7 @@ class Ledger:
                 costs.setdefault(model, []).append(outcome.cost or 0.0)
         total = math.fsum(cost for each in costs.values() for cost in each)
         dearest = max((fmean(each) for each in costs.values()), default=0.0) * counts["answered"]
-        standing = Standing.of(store)
+        standing = Standing._of(store)
         return cls(
             standing=standing,
             interval=wilson(standing.attained, standing.judged),

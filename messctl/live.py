@@ -19,6 +19,7 @@ from messctl.ledger import Standing
 from messctl.meters import Meter
 from messctl.policies.messplus import MessPlus
 from messctl.records import Completion, Decision, Feedback, Question, Request
+from messctl.snapshot import Snapshot
 from messctl.store import Circumstances, LoggedRequest, Store
 from messctl.trace import Outcome
 from messctl.zoo import ModelSpec, Settings, Zoo
@@ -125,21 +126,19 @@ class Router:
         decision = self._decide(request, model)
         if on_decision:
             on_decision(decision)
-        completions, failures = self._complete(decision, question, on_text)
-        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
-        graded = {name: grader(got.answer) for name, got in completions.items()} if grader else {}
-        with self._store.transaction(synced=bool(graded)):
-            self._store.add_answers(request.request_id, {
-                name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
-                for name, got in completions.items()
-            })  # fmt: skip
-            policy = self._policy()
-            policy.learn(decision, Feedback(costs=costs))
-            if graded:
-                self._store.set_feedback(request.request_id, graded, decision.served)
-                policy.learn(decision, Feedback(satisfied=graded))
-            self._store.save(policy.snapshot())
-        served = completions[decision.served]
+        served = self._backend.complete(self._models[decision.served], question, on_text)
+        answered = {decision.served: served}
+        failures: dict[str, str] = {}
+        if len(decision.queried) > 1:
+            # What somebody has seen already is kept before the others are asked, which may take long.
+            self._settle(decision, answered, {})
+            answered, failures = self._complete_others(decision, question)
+        grades = (
+            {name: grader(got.answer) for name, got in ({decision.served: served} | answered).items()} if grader else {}
+        )
+        costs = self._settle(decision, answered, grades)
+        if len(decision.queried) > 1:
+            costs[decision.served] = self._meter.cost(self._models[decision.served], served)
         return Asked(
             decision=decision,
             completion=served,
@@ -147,7 +146,7 @@ class Router:
             cost_unit=self._meter.unit,
             meter=self._meter.source,
             forced=model is not None,
-            satisfied=graded.get(decision.served),
+            satisfied=grades.get(decision.served),
             standing=self.standing(),
             failures=failures,
         )
@@ -156,7 +155,8 @@ class Router:
         """Take a user's judgement, 0..1, of the answer served to a request: an id, the start of one, or `last`.
 
         Returns the request, and the earlier judgement that this one corrects. A correction keeps the earlier one's
-        place in the order, and the queue is recomputed from there. Raises UsageError, StoreError.
+        place in the order, and the queue is recomputed from there; the predictor, which cannot unlearn, learns the
+        new judgement as one more label. Raises UsageError, StoreError.
         """
         if not 0.0 <= satisfied <= 1.0:
             raise UsageError(f"feedback is {satisfied:g}; it must lie in 0..1")
@@ -167,9 +167,10 @@ class Router:
             judged = {logged.decision.served: satisfied}
             corrected = self._store.set_feedback(logged.decision.request.request_id, judged, logged.decision.served)
             policy = self._policy(logged.circumstances.alpha)
-            policy.learn(logged.decision, Feedback(satisfied=judged))
+            if corrected != satisfied:
+                policy.learn(logged.decision, Feedback(satisfied=judged))
             snapshot = policy.snapshot()
-            self._store.save(snapshot if corrected is None else replace(snapshot, queue=self._store.queue()))
+            self._save(snapshot if corrected is None else replace(snapshot, queue=self._store.queue()))
         return logged, corrected
 
     def standing(self) -> Standing:
@@ -183,32 +184,56 @@ class Router:
             if model is None:
                 policy = self._policy()
                 decision = policy.decide(request)
-                self._store.save(policy.snapshot())
+                self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
                 decision = Decision(request, state.decided, model, (model,), queue=state.queue)
             self._store.add_request(decision, self._circumstances(forced=model is not None))
         return decision
 
-    def _complete(
-        self, decision: Decision, question: Question, on_text: OnText | None
-    ) -> tuple[dict[str, Completion], dict[str, str]]:
-        """Have the served model answer first, since somebody waits for it; then the others that were queried."""
-        served = decision.served
-        completions = {served: self._backend.complete(self._models[served], question, on_text)}
+    def _complete_others(self, decision: Decision, question: Question) -> tuple[dict[str, Completion], dict[str, str]]:
+        """Have the models answer that were queried beside the served one; one that fails is left out."""
+        completions: dict[str, Completion] = {}
         failures: dict[str, str] = {}
         for name in decision.queried:
-            if name != served:
+            if name != decision.served:
                 try:
                     completions[name] = self._backend.complete(self._models[name], question)
                 except BackendError as error:
                     failures[name] = str(error)
         return completions, failures
 
+    def _settle(
+        self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
+        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        request_id = decision.request.request_id
+        outcomes = {
+            name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+            for name, got in completions.items()
+        }
+        with self._store.transaction(synced=bool(grades)):
+            self._store.add_answers(request_id, outcomes)
+            policy = self._policy()
+            policy.learn(decision, Feedback(costs=costs))
+            if grades:
+                self._store.set_feedback(request_id, grades, decision.served)
+                policy.learn(decision, Feedback(satisfied=grades))
+            self._save(policy.snapshot())
+        return costs
+
     def _policy(self, alpha: float | None = None) -> MessPlus:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
         settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
-        return MessPlus(self._zoo, width(), settings, self._store.snapshot())
+        return MessPlus(self._zoo, width(), settings, self._store.snapshot().costs_from(self._cost_source))
+
+    def _save(self, snapshot: Snapshot) -> None:
+        self._store.save(snapshot.with_source(self._cost_source))
+
+    @property
+    def _cost_source(self) -> str:
+        return f"{self._meter.unit}: {self._meter.source}"
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter

@@ -76,6 +76,7 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         served=np.concatenate([part.served for part in kept]),
         judged=np.concatenate([part.judged for part in kept]),
         alpha=np.concatenate([part.alpha for part in kept]),
+        explored=np.concatenate([part.explored for part in kept]),
     )
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
 
@@ -91,6 +92,7 @@ class _Part:
     served: npt.NDArray[np.int64]
     judged: npt.NDArray[np.float64]
     alpha: npt.NDArray[np.float64]
+    explored: npt.NDArray[np.float64]
     costs_seen: npt.NDArray[np.bool_]
 
 
@@ -111,6 +113,7 @@ def _part(batch: Batch, partial: bool) -> _Part:
     served = np.full(rows, -1) if batch.served is None else batch.served
     judged = np.full(rows, np.nan) if batch.judged is None else batch.judged
     alpha = np.full(rows, np.nan) if batch.alpha is None else batch.alpha
+    explored = np.full(rows, np.nan) if batch.explored is None else batch.explored
     if partial:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
@@ -124,6 +127,7 @@ def _part(batch: Batch, partial: bool) -> _Part:
         served=served[usable],
         judged=judged[usable],
         alpha=alpha[usable],
+        explored=explored[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
     )
 

@@ -164,6 +164,10 @@ def _verdict(result: Result) -> Text:
     return Text("met", "green") if result.sla_met else Text("missed", "red")
 
 
+def _known(value: float, form: str) -> str:
+    return "–" if value != value else format(value, form)  # noqa: PLR0124  # NaN: never observed
+
+
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
@@ -192,6 +196,6 @@ def _legend(replay: Replay) -> Text:
         satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
         mark = ", the reference" if model == rounds.zoo.reference else ""
         legend.append(LETTERS[index % len(LETTERS)], COLOURS[index % len(COLOURS)])
-        legend.append(f"  {plain(model)}: satisfies {satisfied:.4f} at {cost:.4g} {unit}{mark}\n")
+        legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
     legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")
     return legend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ import numpy.typing as npt
 class ModelSnapshot:
     """What is known of one model: its running mean cost over `cost_count` costs, and its predictor.
 
-    `weight` is (features,) float64, or empty where nothing was learned; `steps` counts its labels.
+    `weight` is (features,) float64, or empty where nothing was learned; `steps` counts its labels. `cost_source` says
+    in which unit, and by which meter, its costs were; means of another source mean nothing.
     """
 
     mean_cost: float = 0.0
@@ -21,6 +22,7 @@ class ModelSnapshot:
     weight: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     bias: float = 0.0
     steps: int = 0
+    cost_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,17 @@ class Snapshot:
     queue: float = 0.0
     encoder: str = ""
     models: Mapping[str, ModelSnapshot] = field(default_factory=dict)
+
+    def costs_from(self, source: str) -> Snapshot:
+        """Return the state with the mean costs of models whose costs came from elsewhere forgotten."""
+        models = {
+            name: model
+            if model.cost_source == source
+            else replace(model, mean_cost=0.0, cost_count=0, cost_source=source)
+            for name, model in self.models.items()
+        }
+        return replace(self, models=models)
+
+    def with_source(self, source: str) -> Snapshot:
+        """Return the state with `source` said to be where all of its costs came from."""
+        return replace(self, models={name: replace(each, cost_source=source) for name, each in self.models.items()})

@@ -48,6 +48,7 @@ MIGRATIONS = (
         request INTEGER NOT NULL UNIQUE REFERENCES requests (id) ON DELETE CASCADE,
         satisfied REAL NOT NULL, given_at REAL NOT NULL, corrected_at REAL);
     """,
+    "ALTER TABLE models ADD COLUMN cost_source TEXT NOT NULL DEFAULT ''",
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only."""
 
@@ -100,7 +101,7 @@ class Store:
             self._database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             self._database.row_factory = sqlite3.Row
             self._check_ours()
-            self._database.execute("PRAGMA journal_mode = WAL")
+            self._enter_wal()
             self._database.execute("PRAGMA foreign_keys = ON")
         self._migrate()
 
@@ -115,6 +116,17 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _enter_wal(self) -> None:
+        """Turn on write-ahead logging. SQLite does not wait for others here, so this does."""
+        gives_up = time.monotonic() + WAIT_S
+        while self._database.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > gives_up:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
@@ -161,6 +173,7 @@ class Store:
                     weight=np.frombuffer(row["weight"], dtype="<f8"),
                     bias=row["bias"],
                     steps=row["steps"],
+                    cost_source=row["cost_source"],
                 )
                 for row in models
             },
@@ -174,8 +187,8 @@ class Store:
                 (snapshot.decided, snapshot.queue, snapshot.encoder),
             )
             self._database.executemany(
-                "INSERT OR REPLACE INTO models (name, mean_cost, cost_count, bias, steps, weight) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO models (name, mean_cost, cost_count, bias, steps, weight, cost_source) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         name,
@@ -184,6 +197,7 @@ class Store:
                         model.bias,
                         model.steps,
                         model.weight.astype("<f8").tobytes(),
+                        model.cost_source,
                     )
                     for name, model in snapshot.models.items()
                 ],
@@ -328,7 +342,8 @@ class Store:
             rows = self._database.execute("PRAGMA integrity_check").fetchall()
             rows += self._database.execute("PRAGMA foreign_key_check").fetchall()
         found = [str(row[0]) for row in rows if row[0] != "ok"]
-        saved, recomputed = self.snapshot().queue, self.queue()
+        with self.unchanging():
+            saved, recomputed = self.snapshot().queue, self.queue()
         if saved != recomputed:
             found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
         return found

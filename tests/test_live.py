@@ -181,6 +181,10 @@ def test_a_model_that_fails(world):
     asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
     assert list(asked.failures) == ["small"]
     assert set(store.find("last").answers) == {"large", "middle"}
+    export(store, store.path.with_name("log.parquet"))
+    recording = load(store.path.with_name("log.parquet"), partial=True)
+    assert replay(recording, ["logged"], Settings(), Conditions()).results[0].explored == 1.0
+    assert Ledger.of(store).explored == 1
     backend.fail = ("large", "middle", "small")
     with pytest.raises(BackendError, match="out of order"):
         router().ask(Question(prompts[1]))
@@ -211,9 +215,52 @@ def test_a_correction_recomputes_the_queue(world):
     for request_id in asked:
         router().feedback(request_id, 0.0)
     assert store.snapshot().queue == pytest.approx(3 * 0.85)
+    served = store.find(asked[0]).decision.served
+    steps = store.snapshot().models[served].steps
     _, corrected = router().feedback(asked[0], 1.0)
     assert corrected == 0.0
     assert store.snapshot().queue == store.queue() == pytest.approx(2 * 0.85)
+    assert store.snapshot().models[served].steps == steps + 1
+    router().feedback(asked[0], 1.0)  # the same again is nothing new
+    assert store.snapshot().models[served].steps == steps + 1
+
+
+def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world):
+    router, rounds, prompts, backend, store = world
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    before = store.snapshot()
+
+    class Dollars(RecordedMeter):
+        unit = "USD"
+
+    models = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models}
+    priced = Router(models, Settings(alpha=0.85, c=0.0), backend, Dollars(rounds), store)
+    asked = priced.ask(Question(prompts[30]))
+    assert asked.decision.mean_cost == {}
+    after = store.snapshot()
+    assert sum(model.cost_count for model in after.models.values()) == 1
+    assert all(after.models[name].weight.tobytes() == before.models[name].weight.tobytes() for name in models)
+
+
+def test_what_was_seen_is_kept_while_the_others_are_asked(world):
+    """An interruption after the served answer loses none of it."""
+    router, rounds, prompts, backend, store = world
+
+    class Stop(KeyboardInterrupt):
+        pass
+
+    def complete(model, question, on_text=None):
+        if model.name == "small":
+            raise Stop
+        return Recorded.complete(backend, model, question, on_text)
+
+    backend.complete = complete
+    with pytest.raises(Stop):
+        router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
+    assert set(store.find("last").answers) == {"large"}
+    router().feedback("last", 1.0)
+    assert store.check() == []
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
@@ -265,6 +312,10 @@ def test_a_policy_that_cannot_serve_live(world):
         ("42", "42.5", 0),
         ("42", "42, of course", 1),
         ("42", "1,42", 0),
+        ("42", "-42", 0),
+        ("42", "it is −42", 0),
+        ("3", "1/3", 0),
+        ("-3", "-3", 1),
         ("42", "", 0),
         ("Paris", "It's paris!", 1),
         ("Paris", "comparison", 0),

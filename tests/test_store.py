@@ -2,6 +2,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,31 @@ def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
     store.save(Snapshot(1, 0.8, "x"))
     assert check(store.path) == []
     assert check(store.path.with_name("absent")) == []
+
+
+def test_many_open_a_new_file_at_once(tmp_path):
+    for round_ in range(20):
+        together = threading.Barrier(8)
+
+        def opens(path=tmp_path / f"new{round_}", together=together):
+            together.wait()
+            Store(path).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            for opened in [pool.submit(opens) for _ in range(8)]:
+                opened.result()
+
+
+def test_a_look_sees_one_state(tmp_path):
+    """While another connection writes, what is read belongs together."""
+    with Store(tmp_path / "s") as store, Store(tmp_path / "s") as other:
+        add(store, "r0", satisfied=0.0)
+        store.save(Snapshot(1, 0.8, "x"))
+        with other.unchanging():
+            assert other.judged()[0] == 1
+            add(store, "r1", satisfied=0.0)
+            assert other.judged()[0] == 1
+        assert other.judged()[0] == 2
 
 
 def test_files_that_are_no_state(tmp_path):

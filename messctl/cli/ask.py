@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import print_json, progress_console
-from messctl.cli.session import JsonOption, StateOption, ZooOption, put_question, router, whole
+from messctl.cli.session import JsonOption, StateOption, ZooOption, put_question, router, warn, whole
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
@@ -70,6 +70,8 @@ def ask(
             print_json(_document(routing, asked))
         else:
             _end_line(asked.completion.answer)
+            for failure in asked.failures.values():
+                warn(failure)
             _footer(routing, asked)
             if log and asked.satisfied is None and sys.stdin.isatty() and sys.stderr.isatty():
                 _question(routing, asked)
@@ -158,8 +160,7 @@ def _footer(routing: Router, asked: Asked) -> None:
         f"{asked.cost:.3g} {asked.cost_unit}",
         _attained(asked.standing, routing.settings.alpha),
     ]
-    for line in (" · ".join(parts), *asked.failures.values()):
-        progress_console().print(plain(line), style="dim", soft_wrap=True)
+    progress_console().print(plain(" · ".join(parts)), style="dim", soft_wrap=True)
 
 
 def _why(routing: Router, asked: Asked) -> str:

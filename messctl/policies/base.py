@@ -32,7 +32,7 @@ class Rounds:
     models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
     requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
     `served` is the model's index, -1 where it is not known, `judged` the place of the feedback, NaN without any, and
-    `alpha` what was promised, NaN where that is not known.
+    `alpha` what was promised, and whether it was `explored` (0 or 1), NaN where that is not known.
     """
 
     zoo: Zoo
@@ -46,6 +46,7 @@ class Rounds:
     served: npt.NDArray[np.int64] | None = None
     judged: Floats | None = None
     alpha: Floats | None = None
+    explored: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.order)

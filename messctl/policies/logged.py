@@ -47,7 +47,7 @@ class Logged(Lottery):
             queue_before=queue[:-1],
             queue_after=queue[1:],
             served=self._served[order],
-            explored=observed.sum(axis=1) > 1,
+            explored=observed.sum(axis=1) > 1 if rounds.explored is None else rounds.explored[order] == 1.0,
         )
 
 

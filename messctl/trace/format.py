@@ -1,10 +1,10 @@
 """The trace format: the names and types of its columns, its metadata, and one row of it.
 
 Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string) and
-`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has four
-more: `served` (the model whose answer the user got), its `propensity` (double, 0..1], null where the user chose the
-model), `judged` (int64: the place of its feedback in the order in which feedback came, null without any), and
-`alpha` (double: the share that was promised when it was asked).
+`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has five
+more: `served` (the model whose answer the user got), `explored` (whether all models were to be queried), `propensity`
+(of what was served: double, 0..1], null where the user chose the model), `judged` (int64: the place of its feedback
+in the order in which feedback came, null without any), and `alpha` (double: the share that was promised then).
 Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
 A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
 """
@@ -41,6 +41,7 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "arrived_at": pa.timestamp("us", tz="UTC"),
     "propensity": pa.float64(),
     "served": pa.large_string(),
+    "explored": pa.bool_(),
     "judged": pa.int64(),
     "alpha": pa.float64(),
 }
@@ -73,6 +74,7 @@ class Row:
     arrived_at: datetime | None = None
     propensity: float | None = None
     served: str | None = None
+    explored: bool | None = None
     judged: int | None = None
     alpha: float | None = None
 

@@ -38,6 +38,7 @@ class Batch:
     served: npt.NDArray[np.int64] | None = None
     judged: npt.NDArray[np.float64] | None = None
     alpha: npt.NDArray[np.float64] | None = None
+    explored: npt.NDArray[np.float64] | None = None
 
 
 class TraceFile:
@@ -69,7 +70,9 @@ class TraceFile:
         """Yield all rows in file order, unchecked but for their types. Raises TraceError."""
         fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
         first_row = 1
-        for batch in self.raw_batches(["request_id", "prompt", *fields, "served", "judged", "alpha"], rows_per_batch):
+        for batch in self.raw_batches(
+            ["request_id", "prompt", *fields, "served", "explored", "judged", "alpha"], rows_per_batch
+        ):
             names = batch.schema.names
             yield Batch(
                 first_row=first_row,
@@ -80,6 +83,7 @@ class TraceFile:
                 served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
                 judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
                 alpha=_as_float(batch["alpha"], self.path, "alpha") if "alpha" in names else None,
+                explored=_as_float(batch["explored"], self.path, "explored") if "explored" in names else None,
             )
             first_row += batch.num_rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,10 @@ def _others(parts: Mapping[str, Place]) -> dict[str, Any]:
     values = read_fields(ZooFile, parts.get("energy"), ("flop_per_j",))
     if "grader" in parts:
         values["grader"] = rules(ZooFile)["grader"].read(parts["grader"])
+        try:
+            re.compile(values["grader"] or "")
+        except re.error as error:
+            raise parts["grader"].error(f"grader is not a regular expression ({error})") from None
     return values
 
 

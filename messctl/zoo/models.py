@@ -120,7 +120,7 @@ class ModelSpec:
     `path` is the GGUF file, made absolute. `n_ctx` is the context in tokens (0: the model's own);
     `n_gpu_layers` layers go to a GPU where there is one (-1: all); `n_threads` None leaves their number to
     llama.cpp. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an answer, unless a request
-    asks for another bound. `cost` None means: estimated from the file's size.
+    asks for another bound. `cost` None means: estimated from the number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
