@@ -18,6 +18,7 @@ def pytest_configure() -> None:
 
     The cache is keyed by the whole source, since numba does not see a change in a callee's module.
     """
+    sys.path.append(str(ROOT / "benchmarks"))  # for the made-up `worlds`
     sys.path.append(str(ROOT))  # for `training`, which is not installed; behind the installed messctl
     digest = hashlib.sha256()
     for path in sorted((ROOT / "messctl").rglob("*.py")):

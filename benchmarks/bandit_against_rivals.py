@@ -1,0 +1,284 @@
+"""Evaluates `bandit` on recorded traces and made-up worlds, and prints every table: python evaluate.py TRACE…"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from worlds import WORLDS, Shuffled
+
+from messctl.policies import Rounds, build
+from messctl.policies.bandit import Bandit
+from messctl.policies.bandit_arithmetic import Tuning
+from messctl.policies.base import Floats
+from messctl.recording import load
+from messctl.zoo import Settings
+
+SHARES = (0.90, 0.95, 0.98)
+"""α, as shares of the best model's mean."""
+SETTLED = 500
+V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+C = (0.03, 0.1, 0.3, 0.5, 1.0)
+ABLATIONS: Mapping[str, Mapping[str, float | bool | int]] = {
+    "as it is": {},
+    "costs by running mean only": {"prompt_costs": False},
+    "no shared ridge": {"shared_ridge": 0.0},
+    "own ridge 20": {"own_ridge": 20.0},
+    "no optimism": {"optimism": 0.0, "retry": 0.0},
+    "twice the optimism": {"optimism": 2.0},
+    "optimism without retry": {"retry": 0.0},
+    "dear models get full optimism": {"thrift": 0.0},
+    "thrift 1": {"thrift": 1.0},
+    "thrift 2": {"thrift": 2.0},
+    "models' means spread by 0.2": {"spread": 0.2},
+    "models' means spread by 0.04": {"spread": 0.04},
+    "reference expected like the others": {"reference_above": 0.0},
+    "expected halfway from α to 1": {"hope": 0.5},
+    "λ may use all that is in reach": {"reach": 1.0},
+    "λ anew every request": {"every": 1},
+    "balance paid back over 100": {"horizon": 100.0},
+    "balance paid back over 400": {"horizon": 400.0},
+    "no guard": {"guard_start": 1e9},
+    "guard at 1": {"guard_start": 1.0},
+    "guard: no good start for the reference": {"guard_reference": 0.0},
+    "guard: reference starts with 20": {"guard_reference": 20.0},
+    "guard: no retry": {"guard_retry": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class Trace:
+    name: str
+    rounds: Rounds
+
+    def alpha(self, share: float) -> float:
+        return share * float(self.rounds.satisfied.mean(axis=0).max())
+
+
+@dataclass(frozen=True)
+class Run:
+    """Over the seeds: mean cost, the attainment's distance to α at the end, and its lowest from request 500 on."""
+
+    cost: float
+    end: Floats
+    lowest: Floats
+
+    @property
+    def missed(self) -> int:
+        return int((self.end < -0.005).sum())
+
+    @property
+    def dipped(self) -> int:
+        return int((self.lowest < -0.02).sum())
+
+
+def run(trace: Trace, alpha: float, seeds: int, rate: float = 1.0, delay: int = 0, **tuning: float) -> Run:
+    cost, end, lowest = [], [], []
+    for seed in range(seeds):
+        arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
+        policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=Tuning(**tuning))
+        played = policy.play(arranged)
+        heard = ~np.isnan(played.satisfied)
+        level = np.cumsum(played.satisfied[heard]) / np.arange(1, heard.sum() + 1)
+        late = level[np.flatnonzero(heard) >= SETTLED - 1]
+        cost.append(played.cost.mean())
+        end.append(level[-1] - alpha if len(level) else np.nan)
+        lowest.append(late.min() - alpha if len(late) else np.nan)
+    return Run(float(np.mean(cost)), np.array(end), np.array(lowest))
+
+
+def tuned_messplus(trace: Trace, alpha: float, seeds: int) -> tuple[float, float, float]:
+    """Return the least mean cost over the grid among settings that end within 0.5 points of α, with V and c."""
+    best = (np.inf, np.nan, np.nan)
+    for c in C:
+        for v in V:
+            plays = []
+            for seed in range(seeds):
+                arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
+                plays.append(build("messplus", trace.rounds, Settings(alpha=alpha, v=v, c=c, seed=seed)).play(arranged))
+            cost = float(np.mean([played.cost.mean() for played in plays]))
+            if np.mean([played.attained for played in plays]) >= alpha - 0.005 and cost < best[0]:
+                best = (cost, v, c)
+    return best
+
+
+def yardsticks(trace: Trace, cache: Path, seeds: int) -> dict[float, tuple[float, float, float, float, float]]:
+    """Return, by share of the best mean: cost of static-mix, of hindsight, of tuned MESS+ with its V and c."""
+    known = pickle.loads(cache.read_bytes()) if cache.exists() else {}
+    key = (trace.name, len(trace.rounds))
+    if key not in known:
+        known[key] = {}
+        for share in SHARES:
+            alpha = trace.alpha(share)
+            plain = [
+                float(build(name, trace.rounds, Settings(alpha=alpha)).play(trace.rounds).cost.mean())
+                for name in ("static-mix", "hindsight")
+            ]
+            known[key][share] = (*plain, *tuned_messplus(trace, alpha, seeds))
+        cache.write_bytes(pickle.dumps(known))
+    return known[key]
+
+
+def geometric(values: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def main_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -> None:
+    print(f"\n## (1) to (3): {seeds} seeds, shuffled\n")
+    print("missed: seeds that end more than 0.5 points below α; dipped: seeds more than 2 below from request 500 on.\n")
+    print(
+        "| trace | models | n | α/best | ÷ hindsight | ÷ static-mix | ÷ MESS+ (V, c) "
+        "| worst end | missed | lowest | dipped |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    ratios: dict[float, list[float]] = {}
+    for trace in traces:
+        for share in SHARES:
+            mix, hindsight, mess, v, c = marks[trace.name][share]
+            one = run(trace, trace.alpha(share), seeds)
+            ratios.setdefault(share, []).append(one.cost / hindsight)
+            n, models = trace.rounds.cost.shape
+            print(
+                f"| {trace.name} | {models} | {n} | {share} | {one.cost / hindsight:.2f} | {one.cost / mix:.2f} "
+                f"| {one.cost / mess:.2f} ({v:g}, {c:g}) | {one.end.min() * 100:+.1f} | {one.missed} "
+                f"| {np.nanmin(one.lowest) * 100:+.1f} | {one.dipped} |",
+                flush=True,
+            )
+    each = ", ".join(f"{share}: {geometric(values):.2f}" for share, values in ratios.items())
+    print(
+        f"\nGeometric mean ÷ hindsight {geometric([value for each in ratios.values() for value in each]):.2f} ({each})"
+    )
+
+
+def sparse_table(traces: Sequence[Trace], seeds: int) -> None:
+    print(f"\n## (4): feedback on 10 %, and late feedback; {seeds} seeds\n")
+    print(
+        "| trace | α/best | 10 %: cost ÷ full | worst end | missed | dipped "
+        "| 100 late: cost ÷ prompt | missed | dipped |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for trace in traces:
+        for share in SHARES:
+            alpha = trace.alpha(share)
+            full, sparse = run(trace, alpha, seeds), run(trace, alpha, seeds, rate=0.1)
+            late = run(trace, alpha, seeds, delay=100)
+            print(
+                f"| {trace.name} | {share} | {sparse.cost / full.cost:.2f} | {sparse.end.min() * 100:+.1f} "
+                f"| {sparse.missed} | {sparse.dipped} | {late.cost / full.cost:.2f} | {late.missed} | {late.dipped} |",
+                flush=True,
+            )
+
+
+def ablation_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -> None:
+    print(f"\n## Ablations: {seeds} seeds; missed and dipped summed over traces and α\n")
+    print(
+        "| variant | " + " | ".join(trace.name for trace in traces) + " | ÷ hindsight | missed | dipped | worst end |"
+    )
+    print("|---" * (len(traces) + 5) + "|")
+    for name, tuning in ABLATIONS.items():
+        missed = dipped = 0
+        worst, means = 0.0, []
+        for trace in traces:
+            part = []
+            for share in SHARES:
+                one = run(trace, trace.alpha(share), min(seeds, 3) if len(trace.rounds) > 10_000 else seeds, **tuning)
+                part.append(one.cost / marks[trace.name][share][1])
+                missed, dipped, worst = missed + one.missed, dipped + one.dipped, min(worst, float(one.end.min()))
+            means.append(geometric(part))
+        cells = " | ".join(f"{mean:.2f}" for mean in means)
+        print(f"| {name} | {cells} | {geometric(means):.3f} | {missed} | {dipped} | {worst * 100:+.1f} |", flush=True)
+
+
+def world_table(seeds: int) -> None:
+    print(f"\n## Made-up worlds, α = 0.95 × the best model's mean over all requests; {seeds} seeds\n")
+    print(
+        "| world | ÷ static-mix | worst end | missed | lowest | dipped "
+        "| optimism without retry: ÷ static-mix | missed | dipped |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, world in WORLDS.items():
+        cells = []
+        for tuning in ({}, ABLATIONS["optimism without retry"]):
+            cost, end, lowest, mix = [], [], [], []
+            for seed in range(seeds):
+                made: Shuffled = world(seed)
+                alpha = 0.95 * float(made.rounds.satisfied.mean(axis=0).max())
+                settings = Settings(alpha=alpha, seed=seed)
+                played = Bandit(made.rounds.zoo, settings, tuning=Tuning(**tuning)).play(made.rounds)
+                level = np.cumsum(played.satisfied) / np.arange(1, len(played.satisfied) + 1)
+                cost.append(played.cost.mean())
+                mix.append(build("static-mix", made.rounds, settings).play(made.rounds).cost.mean())
+                end.append(level[-1] - alpha)
+                lowest.append(level[SETTLED - 1 :].min() - alpha)
+            one = Run(float(np.mean(cost) / np.mean(mix)), np.array(end), np.array(lowest))
+            cells.append(one)
+        plain, other = cells
+        print(
+            f"| {name} | {plain.cost:.2f} | {plain.end.min() * 100:+.1f} | {plain.missed} "
+            f"| {plain.lowest.min() * 100:+.1f} | {plain.dipped} "
+            f"| {other.cost:.2f} | {other.missed} | {other.dipped} |",
+            flush=True,
+        )
+
+
+def luck_table(traces: Sequence[Trace], seeds: int) -> None:
+    print(f"\n## The best model alone, known beforehand, serving everything: what luck does; {seeds} seeds\n")
+    print("| trace | α/best | missed | dipped | 10 %: missed | dipped |\n|---|---|---|---|---|---|")
+    for trace in traces:
+        best = int(trace.rounds.satisfied.mean(axis=0).argmax())
+        for share in SHARES:
+            cells = []
+            for rate in (1.0, 0.1):
+                missed = dipped = 0
+                for seed in range(seeds):
+                    arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=0)
+                    heard = trace.rounds.satisfied[arranged.order, best][arranged.heard]
+                    off = np.cumsum(heard) / np.arange(1, len(heard) + 1) - trace.alpha(share)
+                    missed += int(off[-1] < -0.005)
+                    dipped += int(off[np.flatnonzero(arranged.heard) >= SETTLED - 1].min() < -0.02)
+                cells += [missed, dipped]
+            print(f"| {trace.name} | {share} | " + " | ".join(map(str, cells)) + " |")
+
+
+def speed(traces: Sequence[Trace]) -> None:
+    print("\n## (5): one decision with its learning\n\n| trace | models | µs, best of 5 |\n|---|---|---|")
+    for trace in traces:
+        policy, taken = Bandit(trace.rounds.zoo, Settings(alpha=trace.alpha(0.95))), []
+        for _ in range(5):
+            start = time.process_time()
+            policy.play(trace.rounds)
+            taken.append(time.process_time() - start)
+        print(f"| {trace.name} | {len(trace.rounds.zoo.models)} | {min(taken) / len(trace.rounds) * 1e6:.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traces", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/bandit-yardsticks.pkl"))
+    parser.add_argument("--only", default="main,speed,sparse,luck,worlds,ablations")
+    asked = parser.parse_args()
+    traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
+    only = asked.only.split(",")
+    marks = {trace.name: yardsticks(trace, asked.cache, 5) for trace in traces}
+    if "main" in only:
+        main_table(traces, marks, asked.seeds)
+    if "speed" in only:
+        speed(traces)
+    if "luck" in only:
+        luck_table(traces, asked.seeds)
+    if "sparse" in only:
+        sparse_table(traces, asked.seeds)
+    if "worlds" in only:
+        world_table(min(asked.seeds, 10))
+    if "ablations" in only:
+        ablation_table(traces, marks, min(asked.seeds, 10))
+
+
+if __name__ == "__main__":
+    main()
