@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -165,7 +166,7 @@ def _verdict(result: Result) -> Text:
 
 
 def _known(value: float, form: str) -> str:
-    return "–" if value != value else format(value, form)  # noqa: PLR0124  # NaN: never observed
+    return "–" if math.isnan(value) else format(value, form)
 
 
 def _number(value: float | None, form: str) -> str:
