@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,21 +106,17 @@ def tuned_messplus(trace: Trace, alpha: float, seeds: int) -> tuple[float, float
     return best
 
 
-def yardsticks(trace: Trace, cache: Path, seeds: int) -> dict[float, tuple[float, float, float, float, float]]:
+def yardsticks(trace: Trace, seeds: int) -> dict[float, tuple[float, float, float, float, float]]:
     """Return, by share of the best mean: cost of static-mix, of hindsight, of tuned MESS+ with its V and c."""
-    known = pickle.loads(cache.read_bytes()) if cache.exists() else {}
-    key = (trace.name, len(trace.rounds))
-    if key not in known:
-        known[key] = {}
-        for share in SHARES:
-            alpha = trace.alpha(share)
-            plain = [
-                float(build(name, trace.rounds, Settings(alpha=alpha)).play(trace.rounds).cost.mean())
-                for name in ("static-mix", "hindsight")
-            ]
-            known[key][share] = (*plain, *tuned_messplus(trace, alpha, seeds))
-        cache.write_bytes(pickle.dumps(known))
-    return known[key]
+    known = {}
+    for share in SHARES:
+        alpha = trace.alpha(share)
+        mix, hindsight = (
+            float(build(name, trace.rounds, Settings(alpha=alpha)).play(trace.rounds).cost.mean())
+            for name in ("static-mix", "hindsight")
+        )
+        known[share] = (mix, hindsight, *tuned_messplus(trace, alpha, seeds))
+    return known
 
 
 def geometric(values: Sequence[float]) -> float:
@@ -260,12 +255,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/bandit-yardsticks.pkl"))
     parser.add_argument("--only", default="main,speed,sparse,luck,worlds,ablations")
     asked = parser.parse_args()
     traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
     only = asked.only.split(",")
-    marks = {trace.name: yardsticks(trace, asked.cache, 5) for trace in traces}
+    marks = {trace.name: yardsticks(trace, 5) for trace in traces}
     if "main" in only:
         main_table(traces, marks, asked.seeds)
     if "speed" in only:

@@ -18,11 +18,11 @@ def advance(queue: float, alpha: float, satisfied: float) -> float:
 
 
 @compiled
-def path(satisfied: npt.NDArray[np.float64], alpha: float) -> npt.NDArray[np.float64]:
-    """Return the queue before each of n answers and after the last, (n + 1,)."""
+def path(satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the queue before each of n answers and after the last, (n + 1,); `alpha` is what each was promised."""
     queue = np.zeros(len(satisfied) + 1)
     for t in range(len(satisfied)):
-        queue[t + 1] = advance(queue[t], alpha, satisfied[t])
+        queue[t + 1] = advance(queue[t], alpha[t], satisfied[t])
     return queue
 
 

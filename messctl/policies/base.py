@@ -181,7 +181,7 @@ class Lottery:
         """Score the odds by their expectation."""
         odds = np.broadcast_to(self._odds, (len(rounds), len(self._zoo.models)))[rounds.order]
         satisfied = _expected(odds, rounds.satisfied[rounds.order])
-        queue = path(satisfied, self._alpha)
+        queue = path(satisfied, np.full(len(satisfied), self._alpha))
         return Played(
             zoo=self._zoo,
             alpha=self._alpha,

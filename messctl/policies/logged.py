@@ -10,7 +10,7 @@ import numpy as np
 
 from messctl.errors import UsageError
 from messctl.policies.base import Lottery, Played, PolicyKind, Rounds
-from messctl.virtual_queue import advance
+from messctl.virtual_queue import path
 from messctl.zoo import Settings
 
 
@@ -26,15 +26,16 @@ class Logged(Lottery):
 
     def play(self, rounds: Rounds) -> Played:
         """Score what was served; `order` is the order of judgement."""
-        judged = np.full(len(rounds), np.nan) if rounds.judged is None else rounds.judged
-        order = np.argsort(np.where(np.isnan(judged), np.inf, judged), kind="stable")
+        rows = np.arange(len(rounds))
+        judged = np.full(len(rounds), np.inf) if rounds.judged is None else np.nan_to_num(rounds.judged, nan=np.inf)
+        order = np.lexsort((judged, np.isnan(rounds.satisfied[rows, self._served])))
         satisfied = rounds.satisfied[order, self._served[order]]
         promised = np.full(len(rounds), np.nan) if rounds.alpha is None else rounds.alpha[order]
         promised = np.where(np.isnan(promised), self._alpha, promised)
         heard = ~np.isnan(satisfied)
-        queue = np.zeros(len(order) + 1)
-        for t in range(len(order)):
-            queue[t + 1] = advance(queue[t], promised[t], satisfied[t]) if heard[t] else queue[t]
+        # What was judged comes first; afterwards the queue stays as it is.
+        queue = path(satisfied[heard], promised[heard])
+        queue = np.append(queue, np.full(len(order) - int(heard.sum()), queue[-1]))
         observed = ~np.isnan(rounds.cost[order])
         return Played(
             zoo=rounds.zoo,
