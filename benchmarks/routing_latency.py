@@ -1,6 +1,6 @@
 """What routing adds to an answer: from prompt to durable decision, and all of it, beside the model's own time.
 
-    python benchmarks/routing_latency.py [--asks 500] [--state FILE]
+    python benchmarks/routing_latency.py [--asks 500] [--policy bandit] [--state FILE]
 
 Real models (the zoo in the box) answer through real llama.cpp; the state is a real file. A decision counts once its
 transaction is committed. `feedback` waits for the disk, so that it outlives a power cut.
@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asks", type=int, default=500)
+    parser.add_argument("--policy", help="default: that of the zoo in the box")
     parser.add_argument("--state", type=Path, help="default: a temporary file")
     arguments = parser.parse_args()
     zoo = load_zoo(PACKAGED_FILE)
@@ -61,10 +63,11 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         backend = stack.enter_context(LlamaCpp())
         store = stack.enter_context(Store(arguments.state or folder / "state"))
-        router = Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        settings = replace(zoo.settings, policy=arguments.policy or zoo.settings.policy)
+        router = Router({model.name: model for model in zoo.models}, settings, backend, meter_for(zoo), store)
         measure(router, 20)  # compiled, loaded, and warm
         parts = measure(router, arguments.asks)
-    table = Table(title=f"{arguments.asks} asks, {len(zoo.models)} models, milliseconds")
+    table = Table(title=f"{settings.policy}: {arguments.asks} asks, {len(zoo.models)} models, milliseconds")
     for heading in ("part", "median", "90 %", "99 %", "÷ the model's own (median)"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     names = {

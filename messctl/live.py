@@ -13,32 +13,17 @@ from dataclasses import dataclass, replace
 
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
-from messctl.features import width
 from messctl.graders import Grader
 from messctl.ledger import Standing
 from messctl.meters import Meter
-from messctl.policies.messplus import MessPlus
+from messctl.policies import LivePolicy, live_build
 from messctl.records import Completion, Decision, Feedback, Question, Request
-from messctl.snapshot import Snapshot
+from messctl.snapshot import Snapshot, cost_source
 from messctl.store import Circumstances, LoggedRequest, Store
 from messctl.trace import Outcome
 from messctl.zoo import ModelSpec, Settings, Zoo
 
 OnDecision = Callable[[Decision], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What a decision weighed for one model: the least sum of V·cost and Q·(α − predicted) serves.
-
-    `mean_cost` is None before the first; such a model counts as free.
-    """
-
-    model: str
-    predicted: float
-    mean_cost: float | None
-    weighted_cost: float
-    weighted_shortfall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +60,7 @@ class Router:
         store: Store,
         grader: Grader | None = None,
     ) -> None:
-        if settings.policy != MessPlus.name:
-            raise UsageError(f"policy {settings.policy!r} cannot serve live; use {MessPlus.name!r}")
+        self._build = live_build(settings.policy)
         self._models = models
         self._settings = settings
         self._backend = backend
@@ -90,20 +74,15 @@ class Router:
         """What is promised, and how it is kept."""
         return self._settings
 
-    def scores(self, decision: Decision) -> list[Score]:
-        """Return what a decision weighed, a score per model in order of name."""
-        means = {model: decision.mean_cost.get(model, 0.0) for model in self._zoo.models}
-        scale = self._settings.cost_scale or max(means.values()) or 1.0
-        return [
-            Score(
-                model=model,
-                predicted=predicted,
-                mean_cost=decision.mean_cost.get(model),
-                weighted_cost=self._settings.v * (means[model] / scale),
-                weighted_shortfall=decision.queue * (self._settings.alpha - predicted),
-            )
-            for model, predicted in decision.predicted.items()
-        ]
+    @property
+    def zoo(self) -> Zoo:
+        """The models' names, and the reference among them."""
+        return self._zoo
+
+    @property
+    def cost_source(self) -> str:
+        """Where costs come from: the unit, and the meter."""
+        return cost_source(self._meter.unit, self._meter.source)
 
     def ask(
         self,
@@ -155,8 +134,8 @@ class Router:
         """Take a user's judgement, 0..1, of the answer served to a request: an id, the start of one, or `last`.
 
         Returns the request, and the earlier judgement that this one corrects. A correction keeps the earlier one's
-        place in the order, and the queue is recomputed from there; the predictor, which cannot unlearn, learns the
-        new judgement as one more label. Raises UsageError, StoreError.
+        place in the order, and queue and balance are recomputed from there; the policy, which cannot unlearn, learns
+        the new judgement as one more label. Raises UsageError, StoreError.
         """
         if not 0.0 <= satisfied <= 1.0:
             raise UsageError(f"feedback is {satisfied:g}; it must lie in 0..1")
@@ -170,7 +149,9 @@ class Router:
             if corrected != satisfied:
                 policy.learn(logged.decision, Feedback(satisfied=judged))
             snapshot = policy.snapshot()
-            self._save(snapshot if corrected is None else replace(snapshot, queue=self._store.queue()))
+            if corrected is not None:
+                snapshot = replace(snapshot, queue=self._store.queue(), balance=self._store.balance())
+            self._save(snapshot)
         return logged, corrected
 
     def standing(self) -> Standing:
@@ -223,17 +204,13 @@ class Router:
             self._save(policy.snapshot())
         return costs
 
-    def _policy(self, alpha: float | None = None) -> MessPlus:
+    def _policy(self, alpha: float | None = None) -> LivePolicy:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
         settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
-        return MessPlus(self._zoo, width(), settings, self._store.snapshot().costs_from(self._cost_source))
+        return self._build(self._zoo, settings, self._store.snapshot(settings.policy).costs_from(self.cost_source))
 
     def _save(self, snapshot: Snapshot) -> None:
-        self._store.save(snapshot.with_source(self._cost_source))
-
-    @property
-    def _cost_source(self) -> str:
-        return f"{self._meter.unit}: {self._meter.source}"
+        self._store.save(snapshot.with_source(self.cost_source))
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter

@@ -1,4 +1,4 @@
-"""The frozen nouns that travel through the house: Request, Decision, Question, Completion, Feedback."""
+"""The frozen nouns that travel through the house: Request, Weighed, Decision, Question, Completion, Feedback."""
 
 from __future__ import annotations
 
@@ -24,13 +24,27 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a decision weighed: the model with the least sum of the `terms` serves.
+
+    `terms` holds a value per model by the term's name, `figures` what holds for all models by its symbol. `note` says
+    what else decided, if anything did. The names are for people to read.
+    """
+
+    terms: Mapping[str, Mapping[str, float]]
+    figures: Mapping[str, float]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a policy decided on one request, and all that the decision was made of.
 
     `queried` holds every model that is to be run and paid for; `served` is the one whose answer the user
     gets. `propensity` is the probability, in 0..1, with which `served` was to be served. `predicted` and
     `mean_cost` (in the trace's unit) are what the policy believed at that moment; a model of which no cost
-    has been observed yet is absent from `mean_cost`. `request_number` counts from 1.
+    has been observed yet is absent from `mean_cost`. `weighed` is None where nothing was. `request_number` counts
+    from 1.
     """
 
     request: Request
@@ -43,6 +57,7 @@ class Decision:
     queue: float = 0.0
     predicted: Mapping[str, float] = field(default_factory=_nothing)
     mean_cost: Mapping[str, float] = field(default_factory=_nothing)
+    weighed: Weighed | None = None
 
 
 @dataclass(frozen=True, slots=True)

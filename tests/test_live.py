@@ -4,19 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from making import learnable, prompts_for
 
 from messctl.backends.base import Backend
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.export import export
+from messctl.features import encode
 from messctl.graders import expect_regex, expect_text
 from messctl.ledger import Ledger
 from messctl.live import Router
-from messctl.policies import build
+from messctl.policies import build, live_build, live_names
 from messctl.recording import load
 from messctl.records import Completion, Question
-from messctl.replay import Conditions, replay
+from messctl.replay import Conditions, drive, replay
 from messctl.store import Store
 from messctl.zoo import CostPerToken, ModelSpec, Settings
 
@@ -65,48 +67,121 @@ def judge(rounds):
     return grade
 
 
-@pytest.fixture
-def world(tmp_path):
-    """A router over three recorded models, whose prompts are all different."""
-    rounds = learnable(150)
+only_messplus = pytest.mark.parametrize("world", ["messplus"], indirect=True)
+only_bandit = pytest.mark.parametrize("world", ["bandit"], indirect=True)
+
+
+@pytest.fixture(params=live_names())
+def world(request, tmp_path):
+    """A router, by every policy that serves live, over three recorded models, whose prompts are all different."""
     prompts = [f"{prompt} {row}" for row, prompt in enumerate(prompts_for(150))]
+    rounds = replace(learnable(150), features=encode(pa.array(prompts, pa.large_string())))
     models = {name: ModelSpec(name, Path(f"{name}.gguf")) for name in rounds.zoo.models}
     backend = Recorded(rounds, prompts)
     store = Store(tmp_path / "state")
 
-    def router(**settings):
-        promise = replace(Settings(alpha=0.85, v=0.2, c=0.8, seed=3), **settings)
-        return Router(models, promise, backend, RecordedMeter(rounds), store)
+    def router(models=models, meter=None, **settings):
+        promise = replace(Settings(policy=request.param, alpha=0.85, v=0.2, c=0.8, seed=3), **settings)
+        return Router(models, promise, backend, meter or RecordedMeter(rounds), store)
 
     yield router, rounds, prompts, backend, store
     store.close()
 
 
+def assert_as_played(decision, played, t):
+    models = played.zoo.models
+    assert decision.served == models[played.served[t]]
+    assert decision.explored == played.explored[t]
+    assert decision.queue == played.queue_before[t]
+    assert [decision.predicted[model] for model in models] == played.predicted[t].tolist()
+    means = [decision.mean_cost.get(model, np.nan) for model in models]
+    assert np.array(means).tobytes() == played.mean_cost[t].tobytes()
+
+
+def assert_state_as_played(store, played, settings):
+    snapshot = store.snapshot(settings.policy)
+    assert snapshot.queue == played.queue_final
+    heard = played.satisfied[~np.isnan(played.satisfied)]
+    assert snapshot.balance == pytest.approx((heard - settings.alpha).sum(), abs=1e-9)
+    weights = live_build(settings.policy)(played.zoo, settings, snapshot).weights
+    assert weights.weight.tobytes() == played.weights.weight.tobytes()
+    assert weights.bias.tobytes() == played.weights.bias.tobytes()
+
+
 def test_live_and_replay_take_identical_decisions(world):
     """Through SQLite, a new policy object for every step, and back: the same to the last bit."""
     router, rounds, prompts, _, store = world
-    import pyarrow as pa
-
-    from messctl.features import encode
-
-    settings = Settings(alpha=0.85, v=0.2, c=0.8, seed=3)
-    rounds = replace(rounds, features=encode(pa.array(prompts, pa.large_string())))
-    played = build("messplus", rounds, settings).play(rounds)
-    grade = judge(rounds)
+    settings = router().settings
+    played = build(settings.policy, rounds, settings).play(rounds)
     for t, prompt in enumerate(prompts):
-        decision = router().ask(Question(prompt), grader=grade).decision
-        assert decision.served == rounds.zoo.models[played.served[t]]
-        assert decision.explored == played.explored[t]
-        assert decision.queue == played.queue_before[t]
-        assert [decision.predicted[model] for model in rounds.zoo.models] == played.predicted[t].tolist()
-        means = [decision.mean_cost.get(model, np.nan) for model in rounds.zoo.models]
-        assert np.array(means).tobytes() == played.mean_cost[t].tobytes()
-    snapshot = store.snapshot()
-    assert snapshot.queue == played.queue_final
-    for index, model in enumerate(rounds.zoo.models):
-        assert snapshot.models[model].weight.tobytes() == played.weights.weight[index].tobytes()
-        assert snapshot.models[model].bias == played.weights.bias[index]
+        assert_as_played(router().ask(Question(prompt), grader=judge(rounds)).decision, played, t)
+    assert_state_as_played(store, played, settings)
     assert store.check() == []
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 150), (0.1, 40)])
+@only_bandit
+def test_live_and_replay_agree_on_late_and_missing_judgements(world, rate, delay):
+    """Users who judge some of the answers, later."""
+    router, rounds, prompts, _, store = world
+    settings = router().settings
+    arranged = rounds.arranged(seed=5, shuffle=False, feedback_rate=rate, feedback_delay=delay)
+    played = build(settings.policy, rounds, settings).play(arranged)
+    decisions = []
+
+    def judge_request(t):
+        if arranged.heard[t]:
+            served = rounds.zoo.index(decisions[t].served)
+            router().feedback(decisions[t].request.request_id, rounds.satisfied[t, served])
+
+    for t, prompt in enumerate(prompts):
+        decisions.append(router().ask(Question(prompt)).decision)
+        assert_as_played(decisions[t], played, t)
+        if t >= delay:
+            judge_request(t - delay)
+    for t in range(150 - arranged.delay, 150):
+        judge_request(t)
+    assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+class Stored:
+    """A policy of which nothing lives on between two calls but what a store holds."""
+
+    def __init__(self, zoo, settings, store):
+        self.zoo, self.settings, self.store = zoo, settings, store
+
+    def _policy(self):
+        snapshot = self.store.snapshot(self.settings.policy).costs_from("J: recorded")
+        return live_build(self.settings.policy)(self.zoo, self.settings, snapshot)
+
+    def _save(self, policy):
+        self.store.save(policy.snapshot().with_source("J: recorded"))
+
+    def decide(self, request):
+        policy = self._policy()
+        decision = policy.decide(request)
+        self._save(policy)
+        return decision
+
+    def learn(self, decision, feedback):
+        policy = self._policy()
+        policy.learn(decision, feedback)
+        self._save(policy)
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500), (0.1, 40)])
+@pytest.mark.parametrize("name", live_names())
+def test_a_stored_policy_and_replay_agree_on_late_and_missing_feedback(name, rate, delay):
+    """Grades of everything that was queried, explored or not, as no person gives them."""
+    rounds = learnable(150).arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
+    settings = Settings(policy=name, alpha=0.85, v=0.2, c=0.8, seed=3)
+    played = build(name, rounds, settings).play(rounds)
+    with Store(Path(":memory:")) as store:
+        steps = drive(Stored(rounds.zoo, settings, store), rounds, prompts_for(150))
+        for t, (decision, _) in enumerate(steps):
+            assert_as_played(decision, played, t)
+        assert_state_as_played(store, played, settings)
 
 
 def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
@@ -134,21 +209,29 @@ def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
     assert shares == pytest.approx(dict(ledger.model_share))
 
 
+def changed(before, after):
+    """The models whose part of the policy's state is another than it was."""
+
+    def part(model):
+        return {name: array.tobytes() for name, array in model.arrays.items()}
+
+    return {name for name in after.models if part(after.models[name]) != part(before.models[name])}
+
+
 def test_without_a_grader_it_never_explores_and_learns_from_the_served_answer(world):
     router, rounds, prompts, backend, store = world
+    policy = router().settings.policy
     for row, prompt in enumerate(prompts[:40]):
         asked = router(c=10.0).ask(Question(prompt))
         assert (asked.decision.explored, asked.decision.p_explore, len(asked.decision.queried)) == (False, 0.0, 1)
-        before = store.snapshot()
+        before = store.snapshot(policy)
         router(c=10.0).feedback("last", float(row % 2))
-        after = store.snapshot()
-        served = asked.decision.served
-        for model in rounds.zoo.models:
-            assert (after.models[model].steps - before.models[model].steps) == (model == served)
+        assert changed(before, store.snapshot(policy)) == {asked.decision.served}
     assert len(backend.asked) == 40
     assert set(backend.asked) == set(rounds.zoo.models)
 
 
+@only_messplus
 def test_exploring_queries_and_grades_all_and_serves_the_reference(world):
     router, rounds, prompts, backend, store = world
     heard = []
@@ -165,16 +248,24 @@ def test_exploring_queries_and_grades_all_and_serves_the_reference(world):
 
 
 def test_a_model_of_the_users_choice_is_logged_as_forced(world):
+    """It is no decision of the router's, but its costs and its grade are learned, and it was promised."""
     router, rounds, prompts, _, store = world
+    router().ask(Question(prompts[1]))
+    before = store.snapshot(router().settings.policy)
     asked = router().ask(Question(prompts[0]), model="middle", grader=judge(rounds))
     assert (asked.forced, asked.decision.served, asked.decision.queried) == (True, "middle", ("middle",))
     logged = store.find("last")
     assert (logged.circumstances.forced, logged.propensity) == (True, None)
-    assert store.snapshot().models["middle"].cost_count == 1
+    after = store.snapshot(router().settings.policy)
+    assert after.models["middle"].cost_count == before.models["middle"].cost_count + 1
+    assert (after.decided, after.balance) == (before.decided, rounds.satisfied[0, 1] - 0.85)
+    assert after.queue == store.queue()
+    assert changed(before, after) == {"middle"}
     with pytest.raises(UnknownNameError, match="did you mean 'middle'"):
         router().ask(Question(prompts[0]), model="midle")
 
 
+@only_messplus
 def test_a_model_that_fails(world):
     router, rounds, prompts, backend, store = world
     backend.fail = ("small",)
@@ -209,40 +300,59 @@ def test_an_interrupted_answer_leaves_a_sound_state(world):
     assert router().ask(Question(prompts[1])).decision.request_number == 2
 
 
-def test_a_correction_recomputes_the_queue(world):
+def test_a_correction_recomputes_queue_and_balance(world):
     router, _, prompts, _, store = world
+    policy = router().settings.policy
     asked = [router().ask(Question(prompt)).decision.request.request_id for prompt in prompts[:3]]
     for request_id in asked:
         router().feedback(request_id, 0.0)
     assert store.snapshot().queue == pytest.approx(3 * 0.85)
-    served = store.find(asked[0]).decision.served
-    steps = store.snapshot().models[served].steps
+    assert store.snapshot().balance == pytest.approx(-3 * 0.85)
+    served, before = store.find(asked[0]).decision.served, store.snapshot(policy)
     _, corrected = router().feedback(asked[0], 1.0)
+    after = store.snapshot(policy)
     assert corrected == 0.0
-    assert store.snapshot().queue == store.queue() == pytest.approx(2 * 0.85)
-    assert store.snapshot().models[served].steps == steps + 1
+    assert after.queue == store.queue() == pytest.approx(2 * 0.85)
+    assert after.balance == store.balance() == pytest.approx(1 - 3 * 0.85)
+    assert changed(before, after) == {served}
     router().feedback(asked[0], 1.0)  # the same again is nothing new
-    assert store.snapshot().models[served].steps == steps + 1
+    assert changed(after, store.snapshot(policy)) == set()
+    assert store.snapshot().balance == after.balance
 
 
 def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world):
     router, rounds, prompts, backend, store = world
+    policy = router().settings.policy
     for prompt in prompts[:20]:
         router().ask(Question(prompt), grader=judge(rounds))
-    before = store.snapshot()
+    before = store.snapshot(policy)
 
     class Dollars(RecordedMeter):
         unit = "USD"
 
-    models = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models}
-    priced = Router(models, Settings(alpha=0.85, c=0.0), backend, Dollars(rounds), store)
-    asked = priced.ask(Question(prompts[30]))
+    dollars = Dollars(rounds)
+    asked = router(meter=dollars, c=0.0).ask(Question(prompts[30]))
     assert asked.decision.mean_cost == {}
-    after = store.snapshot()
+    if policy == "bandit":
+        assert set(asked.decision.weighed.terms["expected cost"].values()) == {0.0}
+    after = store.snapshot(policy)
     assert sum(model.cost_count for model in after.models.values()) == 1
-    assert all(after.models[name].weight.tobytes() == before.models[name].weight.tobytes() for name in models)
+    assert changed(before, after) == set()
+    assert (after.queue, after.balance) == (before.queue, before.balance)
+    # What a fresh policy would know of the same costs is what this one knows.
+    with Store(Path(":memory:")) as other:
+        fresh = Router(router()._models, replace(router().settings, c=0.0), backend, dollars, other)
+        fresh.ask(Question(prompts[30]), model=asked.decision.served)
+        served = asked.decision.served
+        expected = other.snapshot(policy)
+    known = after.models[served].cost_arrays
+    for name in set(known) - {"window", "recent_value", "recent_score", "recent_cost"}:
+        assert known[name].tobytes() == expected.models[served].cost_arrays[name].tobytes(), name
+    if policy == "bandit":
+        assert after.cost_shared["ledger"][2] == asked.cost  # the mean paid
 
 
+@only_messplus
 def test_what_was_seen_is_kept_while_the_others_are_asked(world):
     """An interruption after the served answer loses none of it."""
     router, rounds, prompts, backend, store = world
@@ -271,35 +381,128 @@ def test_feedback_out_of_range(world, value):
         router().feedback("last", value)
 
 
-def test_a_state_of_another_zoo(world):
-    """Models that are gone are kept, models that are new start fresh, the rest goes on."""
-    router, rounds, prompts, backend, store = world
+class WithNew(RecordedMeter):
+    """Knows one model more than was recorded, the dearest."""
+
+    def per_token(self, model):
+        return CostPerToken("J", 1.0, 100.0) if model.name == "new" else super().per_token(model)
+
+    def cost(self, model, completion):
+        return 50.0 if model.name == "new" else super().cost(model, completion)
+
+
+def part_of(snapshot, model):
+    known = snapshot.models[model]
+    arrays = {name: array.tobytes() for name, array in (*known.arrays.items(), *known.cost_arrays.items())}
+    return known.mean_cost, known.cost_count, arrays
+
+
+def test_models_come_and_go(world):
+    """Models that are gone are kept and come back as they were, models that are new start fresh, the rest goes on."""
+    router, rounds, prompts, _, store = world
+    settings = router().settings
     for prompt in prompts[:30]:
         router().ask(Question(prompt), grader=judge(rounds))
-    before = store.snapshot()
-    specs = {name: ModelSpec(name, Path(name)) for name in ("small", "large", "new")}
+    before = store.snapshot(settings.policy)
+    gone = store.newest(1)[0]
+    others = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models if name != gone.decision.served}
+    others["new"] = ModelSpec("new", Path("new"))
+    changed_zoo = {"models": others, "meter": WithNew(rounds), "c": 0.0, "reference": "new"}
+    asked = router(**changed_zoo).ask(Question(prompts[40]))
+    assert set(asked.decision.predicted) == set(others)
+    # A newcomer is thought of as if all were new to it; by the bandit, as one of this zoo.
+    if settings.policy == "messplus":
+        assert asked.decision.predicted["new"] == 0.5
+    assert "new" not in asked.decision.mean_cost
+    router(**changed_zoo).feedback(asked.decision.request.request_id, 1.0)
+    # A judgement of an answer by a model that is gone counts, and teaches nothing.
+    router(**changed_zoo).feedback(gone.decision.request.request_id, 0.5)
+    after = store.snapshot(settings.policy)
+    assert set(after.models) == {*rounds.zoo.models, "new"}
+    assert part_of(after, gone.decision.served) == part_of(before, gone.decision.served)
+    assert (after.queue, after.decided) == (store.queue(), 31)
+    assert after.balance == pytest.approx(store.balance(), abs=1e-12)
+    assert store.check() == []
+    again = live_build(settings.policy)(rounds.zoo, settings, store.snapshot(settings.policy)).snapshot()
+    known = again.models[gone.decision.served], before.models[gone.decision.served]
+    assert len({(model.mean_cost, model.cost_count) for model in known}) == 1
+    assert all(known[0].arrays[name].tobytes() == array.tobytes() for name, array in known[1].arrays.items())
+    for prompt in prompts[50:60]:
+        decision = router().ask(Question(prompt), grader=judge(rounds)).decision
+        assert set(decision.predicted) == set(rounds.zoo.models)
+    assert store.check() == []
 
-    class Meter(RecordedMeter):
-        def per_token(self, model):
-            return CostPerToken("J", 1.0, 100.0) if model.name == "new" else super().per_token(model)
 
-        def cost(self, model, completion):
-            return 50.0 if model.name == "new" else super().cost(model, completion)
+@only_bandit
+def test_a_newcomer_restarts_the_window_of_recent_prompts_and_nobody_else_does(world):
+    """λ is solved on prompts on which all models were weighed."""
+    from messctl.policies.bandit_arithmetic import DECIDED
 
-    other = Router(specs, Settings(alpha=0.85, c=0.0, reference="new"), backend, Meter(rounds), store)
-    asked = other.ask(Question(prompts[40]))
-    assert set(asked.decision.predicted) == {"small", "large", "new"}
-    assert asked.decision.predicted["new"] == 0.5
-    after = store.snapshot()
-    assert set(after.models) == {"small", "middle", "large", "new"}
-    assert after.models["middle"].weight.tobytes() == before.models["middle"].weight.tobytes()
-    assert after.queue == before.queue
+    router, rounds, prompts, _, store = world
+
+    def window():
+        return int(store.snapshot("bandit").shared["counts"][DECIDED])
+
+    for prompt in prompts[:10]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    assert window() == 10
+    two = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models[:2]}
+    router(models=two).ask(Question(prompts[10]))
+    assert window() == 11
+    router().ask(Question(prompts[11]))
+    assert window() == 1
+    router().ask(Question(prompts[12]))
+    assert window() == 2
+
+
+def test_the_policy_may_be_changed_and_changed_back(world):
+    """Queue, balance, costs and log go on; what each policy has learned waits for its next turn."""
+    router, rounds, prompts, _, store = world
+    mine = router().settings.policy
+    (other,) = set(live_names()) - {mine}
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    before, others = store.snapshot(mine), store.snapshot(other)
+    assert (others.decided, others.queue, others.balance) == (20, before.queue, before.balance)
+    assert {name: model.mean_cost for name, model in others.models.items()} == {
+        name: model.mean_cost for name, model in before.models.items()
+    }
+    assert not any(model.arrays or model.cost_arrays for model in others.models.values())
+    for row, prompt in enumerate(prompts[20:40]):
+        decision = router(policy=other).ask(Question(prompt), grader=judge(rounds)).decision
+        assert decision.request_number == 21 + row
+        assert store.check() == []
+    assert set(decision.mean_cost) >= {name for name, model in before.models.items() if model.cost_count}
+    after = store.snapshot(mine)
+    assert (after.decided, after.queue, after.balance) == (40, store.queue(), pytest.approx(store.balance()))
+    assert changed(before, after) == set()
+    assert all(part_of(after, name)[2] == part_of(before, name)[2] for name in rounds.zoo.models)
+    assert router().ask(Question(prompts[40])).decision.request_number == 41
+    assert {each.circumstances.policy for each in store.requests()} == {mine, other}
+
+
+@only_bandit
+def test_costs_that_changed_while_another_policy_served_are_forgotten(world):
+    router, rounds, prompts, _, store = world
+
+    class Dollars(RecordedMeter):
+        unit = "USD"
+
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    router(policy="messplus", meter=Dollars(rounds)).ask(Question(prompts[20]))
+    known = store.snapshot("bandit").costs_from("USD: recorded")
+    assert known.models["small"].arrays
+    assert not any(model.cost_arrays for model in known.models.values())
+    assert not known.cost_shared
 
 
 def test_a_policy_that_cannot_serve_live(world):
     router = world[0]
-    with pytest.raises(UsageError, match="policy 'hindsight' cannot serve live"):
+    with pytest.raises(UsageError, match="policy 'hindsight' cannot serve live; use 'messplus' or 'bandit'"):
         router(policy="hindsight")
+    with pytest.raises(UnknownNameError, match="did you mean 'bandit'"):
+        router(policy="bandi")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from messctl.graders import Grader
     from messctl.ledger import Standing
     from messctl.live import Asked, Router
-    from messctl.records import Decision
+    from messctl.records import Decision, Weighed
 
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 MOST_BYTES = 8 * 2**20
@@ -64,7 +64,7 @@ def ask(
             model=model,
             grader=grader,
             on_text=None if as_json else _write,
-            on_decision=(lambda decision: _explain(routing, decision)) if explain else None,
+            on_decision=_explain if explain else None,
         )
         if as_json:
             print_json(_document(routing, asked))
@@ -155,7 +155,7 @@ def _footer(routing: Router, asked: Asked) -> None:
     completion = asked.completion
     parts = [
         asked.decision.served,
-        _why(routing, asked),
+        _why(asked),
         f"{completion.tokens_in}+{completion.tokens_out} tokens",
         f"{asked.cost:.3g} {asked.cost_unit}",
         _attained(asked.standing, routing.settings.alpha),
@@ -163,15 +163,17 @@ def _footer(routing: Router, asked: Asked) -> None:
     progress_console().print(plain(" · ".join(parts)), style="dim", soft_wrap=True)
 
 
-def _why(routing: Router, asked: Asked) -> str:
+def _why(asked: Asked) -> str:
     decision = asked.decision
     if asked.forced:
         return "as you chose"
     if decision.explored:
         return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
-    score = next(score for score in routing.scores(decision) if score.model == decision.served)
-    why = f"V·cost {score.weighted_cost:.2g}, Q·shortfall {score.weighted_shortfall:.2g}"
-    return why if decision.request.gradable else f"{why} (not exploring: nobody grades all answers)"
+    if decision.weighed is None:
+        return "nothing weighed"
+    weighed = decision.weighed
+    why = ", ".join(f"{term} {values[decision.served]:.2g}" for term, values in weighed.terms.items())
+    return f"{why} ({weighed.note})" if weighed.note else why
 
 
 def _attained(standing: Standing, alpha: float) -> str:
@@ -180,31 +182,29 @@ def _attained(standing: Standing, alpha: float) -> str:
     return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"
 
 
-def _explain(routing: Router, decision: Decision) -> None:
-    weighed = _table(routing, decision) if decision.predicted else "--model chose; nothing was weighed"
-    progress_console().print(weighed)
+def _explain(decision: Decision) -> None:
+    weighed = decision.weighed
+    progress_console().print(_table(decision, weighed) if weighed else "--model chose; nothing was weighed")
 
 
-def _table(routing: Router, decision: Decision) -> Table:
+def _table(decision: Decision, weighed: Weighed) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    settings = routing.settings
-    table = Table(
-        title=Text(f"Q = {decision.queue:.3f}, V = {settings.v:g}, α = {settings.alpha:g}"), title_justify="left"
-    )
-    for heading in ("model", "predicted", "mean cost", "V·cost", "Q·(α − predicted)", "sum", ""):
+    title = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
+    table = Table(title=Text(f"{title} ({weighed.note})" if weighed.note else title), title_justify="left")
+    for heading in ("model", "predicted", "mean cost", *weighed.terms, "sum", ""):
         table.add_column(heading, justify="left" if heading in ("model", "") else "right")
-    for score in routing.scores(decision):
-        mark = "served" if score.model == decision.served else "queried" if score.model in decision.queried else ""
+    for model, predicted in decision.predicted.items():
+        terms = [values[model] for values in weighed.terms.values()]
+        mean_cost = decision.mean_cost.get(model)
         table.add_row(
-            Text(plain(score.model)),
-            f"{score.predicted:.3f}",
-            "–" if score.mean_cost is None else f"{score.mean_cost:.3g}",
-            f"{score.weighted_cost:.3f}",
-            f"{score.weighted_shortfall:.3f}",
-            f"{score.weighted_cost + score.weighted_shortfall:.3f}",
-            mark,
+            Text(plain(model)),
+            f"{predicted:.3f}",
+            "–" if mean_cost is None else f"{mean_cost:.3g}",
+            *(f"{term:.3g}" for term in terms),
+            f"{sum(terms):.3g}",
+            "served" if model == decision.served else "queried" if model in decision.queried else "",
         )
     return table
 

@@ -6,11 +6,13 @@ import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
 
-from messctl.errors import UnknownNameError
-from messctl.policies.base import Lottery, Played, Policy, PolicyKind, Rounds
+from messctl.errors import UnknownNameError, UsageError
+from messctl.policies.base import LiveBuild, LivePolicy, Lottery, Played, Policy, PolicyKind, Rounds
 from messctl.zoo import Settings
 
 __all__ = [
+    "LiveBuild",
+    "LivePolicy",
     "Lottery",
     "Played",
     "Policy",
@@ -20,6 +22,8 @@ __all__ = [
     "default_names",
     "kind_of",
     "kinds",
+    "live_build",
+    "live_names",
 ]
 
 
@@ -52,3 +56,17 @@ def kind_of(name: str) -> PolicyKind:
 def build(name: str, rounds: Rounds, settings: Settings) -> Policy:
     """Build the policy `name` or `name:argument`. Raises UnknownNameError, UsageError."""
     return kind_of(name).build(name.partition(":")[2] or None, rounds, settings)
+
+
+def live_names() -> list[str]:
+    """Return the names of the policies that can serve live."""
+    return [name for name, kind in kinds().items() if kind.live]
+
+
+def live_build(name: str) -> LiveBuild:
+    """Return what builds the policy `name` to serve live. Raises UnknownNameError, UsageError for one that cannot."""
+    build_live = kind_of(name).live
+    if build_live is None:
+        able = " or ".join(repr(each) for each in live_names())
+        raise UsageError(f"policy {name!r} cannot serve live; use {able}")
+    return build_live

@@ -46,41 +46,49 @@ Its choice is determined by what came before, so its propensity is 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from messctl.features import VERSION, encode_one
 from messctl.policies.bandit_arithmetic import (
+    BALANCE,
     DECIDED,
+    PRICE,
+    PRICED,
     RECENT,
     SHARED,
+    WINDOW,
+    State,
     Tuning,
     choose,
     features_of,
     fresh,
     hear,
+    least,
     linear_weights,
     pay,
     play,
 )
 from messctl.policies.base import Played, PolicyKind, Rounds
 from messctl.predictor import Weights
-from messctl.records import Decision, Feedback, Request
+from messctl.records import Decision, Feedback, Request, Weighed
+from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
 
+STATE_VERSION = 1
+"""Changes whenever arrays that were saved would mean something else."""
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The policy's whole state by name: what all models share, and each model's part of the other fields."""
-
-    queue: float
-    encoder: str
-    shared: Mapping[str, npt.NDArray[np.generic]]
-    models: Mapping[str, Mapping[str, npt.NDArray[np.generic]]] = field(default_factory=dict)
+# What the fields of the state mean something under. Those that are named nowhere here are weights: of the encoder.
+TALLIES = ("good", "answers")
+"""Mean the same under any encoder."""
+COSTS = ("cost_weight", "cost_cov")
+"""Of the encoder, and in the unit of the costs."""
+MEANS = ("mean_cost", "cost_count")
+"""In the unit of the costs; all policies share them."""
+WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *COSTS, *MEANS, *RECENT))
+SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", "counts"))
 
 
 class Bandit:
@@ -89,16 +97,17 @@ class Bandit:
     name = "bandit"
 
     def __init__(
-        self, zoo: Zoo, settings: Settings, memory: Memory | None = None, tuning: Tuning | None = None
+        self, zoo: Zoo, settings: Settings, snapshot: Snapshot | None = None, tuning: Tuning | None = None
     ) -> None:
         self._zoo = zoo
         self._settings = settings
         self._tuning = tuning or Tuning()
         self._reference = zoo.index(zoo.reference)
+        self._decided = 0
         self._queue = 0.0
         self._state = fresh(len(zoo.models), self._tuning)
-        if memory:
-            self._restore(memory)
+        if snapshot:
+            self._restore(snapshot)
 
     @property
     def queue(self) -> float:
@@ -114,65 +123,118 @@ class Bandit:
         """Serve what promises most for its cost at the price of satisfaction, or what can pay the debt."""
         state, models = self._state, self._zoo.models
         predicted = np.empty(len(models))
+        mean_cost = {
+            model: float(mean)
+            for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
+            if count
+        }
         z = features_of(encode_one(request.prompt))
-        index = choose(state, self._settings.alpha, self._reference, z, predicted, self._tuning)
+        index = int(choose(state, self._settings.alpha, self._reference, z, predicted, self._tuning))
+        self._decided += 1
         return Decision(
             request=request,
-            request_number=int(state.counts[DECIDED]),
+            request_number=self._decided,
             served=models[index],
             queried=(models[index],),
             queue=self._queue,
             predicted=dict(zip(models, predicted.tolist(), strict=True)),
-            mean_cost={
-                model: float(mean)
-                for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
-                if count
+            mean_cost=mean_cost,
+            weighed=self._weighed(index),
+        )
+
+    def _weighed(self, chosen: int) -> Weighed:
+        """Return what the last decision weighed."""
+        state, models = self._state, self._zoo.models
+        at, price = (state.counts[DECIDED] - 1) % WINDOW, state.ledger[PRICE]
+        by_weight = least(state.recent_cost, state.recent_score, at, price, state.mean_cost)
+        return Weighed(
+            terms={
+                "expected cost": dict(zip(models, state.recent_cost[at].tolist(), strict=True)),
+                "−λ·hoped": dict(zip(models, (-price * state.recent_score[at]).tolist(), strict=True)),
             },
+            figures={
+                "λ": float(price),
+                "balance": float(state.ledger[BALANCE]),
+                "Q": self._queue,
+                "α": self._settings.alpha,
+            },
+            note="" if chosen == by_weight else "the debt guard chose",
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
         """Take costs into the means, the served answer's feedback into balance, queue and weights."""
-        served = decision.served
-        if served not in self._zoo.models or not (feedback.costs or served in feedback.satisfied):
+        served, alpha = decision.served, self._settings.alpha
+        satisfied = feedback.satisfied.get(served)
+        if satisfied is not None:
+            self._queue = advance(self._queue, alpha, satisfied)
+        if served not in self._zoo.models:
+            # It was owed all the same, though nothing can be learned of a model that is gone.
+            self._state.ledger[BALANCE] += 0.0 if satisfied is None else satisfied - alpha
+            return
+        if served not in feedback.costs and satisfied is None:
             return
         index, z = self._zoo.index(served), features_of(encode_one(decision.request.prompt))
         if served in feedback.costs:
             pay(self._state, index, z, feedback.costs[served])
-        if served in feedback.satisfied:
-            satisfied, alpha = feedback.satisfied[served], self._settings.alpha
-            self._queue = advance(self._queue, alpha, satisfied)
+        if satisfied is not None:
             hear(self._state, alpha, self._reference, index, z, satisfied, self._tuning)
 
-    def snapshot(self) -> Memory:
+    def snapshot(self) -> Snapshot:
         """Return the state as it stands, for a later instance to go on from."""
-        parts = self._state._asdict()
-        return Memory(
+        state, window = self._state, {"window": self._state.counts[DECIDED, ...]}
+        return Snapshot(
+            decided=self._decided,
             queue=self._queue,
+            balance=float(state.ledger[BALANCE]),
+            policy=self.name,
+            version=STATE_VERSION,
             encoder=VERSION,
-            shared={name: parts[name].copy() for name in SHARED},
+            shared=_copies(self._parts(("counts", *SHARED_WEIGHTS))),
+            cost_shared=_copies(self._parts(("ledger",))),
             models={
-                model: {
-                    name: (part[:, index] if name in RECENT else part[index]).copy()
-                    for name, part in parts.items()
-                    if name not in SHARED
-                }
+                model: ModelSnapshot(
+                    mean_cost=float(state.mean_cost[index]),
+                    cost_count=int(state.cost_count[index]),
+                    arrays=_copies(self._parts((*TALLIES, *WEIGHTS), index)),
+                    cost_arrays=_copies({**self._parts((*COSTS, *RECENT), index), **window}),
+                )
                 for index, model in enumerate(self._zoo.models)
             },
         )
 
-    def _restore(self, memory: Memory) -> None:
-        parts = self._state._asdict()
-        self._queue = memory.queue
-        known = memory.encoder == VERSION
-        for name in SHARED:
-            if known or name in ("ledger", "counts"):
-                parts[name][:] = memory.shared[name]
-        for index, model in enumerate(self._zoo.models):
-            for name, value in memory.models.get(model, {}).items():
-                if name in RECENT:
-                    parts[name][:, index] = value
-                elif known or name in ("good", "answers", "mean_cost", "cost_count"):
-                    parts[name][index] = value
+    def _parts(self, names: Iterable[str], index: int | None = None) -> Arrays:
+        """Return fields of the state, or the part that one model has in them, as views."""
+        fields = self._state._asdict()
+        if index is None:
+            return {name: fields[name] for name in names}
+        return {name: fields[name][:, index] if name in RECENT else fields[name][index, ...] for name in names}
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
+        same_features = known.encoder == VERSION
+        models = [known.models.get(model, ModelSnapshot()) for model in self._zoo.models]
+        self._decided, self._queue = known.decided, known.queue
+        restore(known.shared, self._parts(("counts",)))
+        if not restore(known.cost_shared, self._parts(("ledger",))):
+            state.counts[PRICED] = 0
+        state.ledger[BALANCE] = known.balance
+        if same_features:
+            restore(known.shared, self._parts(SHARED_WEIGHTS))
+        for index, model in enumerate(models):
+            state.mean_cost[index], state.cost_count[index] = model.mean_cost, model.cost_count
+            restore(model.arrays, self._parts(TALLIES, index))
+            if same_features:
+                restore(model.arrays, self._parts(WEIGHTS, index))
+            if not (same_features and restore(model.cost_arrays, self._parts(COSTS, index))):
+                state.cost_weight[index, 0] = model.mean_cost
+        # The recent prompts are of use where all models were weighed on them, in terms that still hold.
+        if not (same_features and all(self._restore_window(index, model) for index, model in enumerate(models))):
+            state.counts[DECIDED] = 0
+
+    def _restore_window(self, index: int, model: ModelSnapshot) -> bool:
+        window = model.cost_arrays.get("window")
+        together = window is not None and window == self._state.counts[DECIDED]
+        return together and restore(model.cost_arrays, self._parts(RECENT, index))
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""
@@ -210,11 +272,26 @@ class Bandit:
         )
 
 
+def _copies(arrays: Arrays) -> Arrays:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
 def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Bandit:
     """Build the policy; of the rounds it takes the zoo, nothing that happened in them."""
     return Bandit(rounds.zoo, settings)
 
 
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> Bandit:
+    """Build the policy to go on from a snapshot."""
+    return Bandit(zoo, settings, snapshot)
+
+
 POLICY = PolicyKind(
-    "bandit", 35, "one model per request, learns from its answer alone", build, learns=True, by_default=False
+    "bandit",
+    35,
+    "one model per request, learns from its answer alone",
+    build,
+    learns=True,
+    by_default=False,
+    live=live,
 )

@@ -18,6 +18,7 @@ from messctl.coins import stream
 from messctl.features import Features
 from messctl.predictor import Weights
 from messctl.records import Decision, Feedback, Request
+from messctl.snapshot import Snapshot
 from messctl.virtual_queue import advance, certificate, path
 from messctl.zoo import Settings, Zoo
 
@@ -122,13 +123,35 @@ class Policy(Protocol):
         """Start afresh and play all rounds in one compiled loop; this instance stays as it is."""
 
 
+class LivePolicy(Protocol):
+    """A policy that serves live: all it knows can be saved, and a later instance goes on from there."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is asked for."""
+
+    def decide(self, request: Request) -> Decision:
+        """Choose what to query and what to serve."""
+
+    def learn(self, decision: Decision, feedback: Feedback) -> None:
+        """Take what became known about a decision: costs, satisfaction, or both."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the state as it stands."""
+
+
+LiveBuild = Callable[[Zoo, Settings, Snapshot], LivePolicy]
+"""Builds a policy that goes on from a snapshot, as far as that means anything to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyKind:
     """A kind of policy: its name, how well-informed it is (for the order of tables), and how to build one.
 
     `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
     arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
-    built anew for every seed. One that is not there `by_default` is replayed only when asked for.
+    built anew for every seed. One that is not there `by_default` is replayed only when asked for. `live` builds one
+    that serves live; without it the kind cannot.
     """
 
     name: str
@@ -138,6 +161,7 @@ class PolicyKind:
     choices: Callable[[Sequence[str]], Sequence[str]] | None = None
     learns: bool = False
     by_default: bool = True
+    live: LiveBuild | None = None
 
 
 class Lottery:

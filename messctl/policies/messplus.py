@@ -16,12 +16,16 @@ from messctl.coins import stream
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, observe, scale_of
 from messctl.features import VERSION, encode_one
+from messctl.features import width as features_width
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds
 from messctl.predictor import Weights, predict, step
-from messctl.records import Decision, Feedback, Request
-from messctl.snapshot import ModelSnapshot, Snapshot
+from messctl.records import Decision, Feedback, Request, Weighed
+from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
+
+STATE_VERSION = 1
+"""Changes whenever arrays that were saved would mean something else."""
 
 
 class MessPlus:
@@ -36,6 +40,7 @@ class MessPlus:
         self._coin = stream(settings.seed, "exploration")
         self._decided = 0
         self._queue = 0.0
+        self._balance = 0.0
         self._mean_cost = np.zeros(len(zoo.models))
         self._cost_count = np.zeros(len(zoo.models), dtype=np.int64)
         self._weights = Weights.zero(len(zoo.models), width)
@@ -61,7 +66,7 @@ class MessPlus:
         p_explore = explore_probability(settings.c, settings.exponent, self._decided) if request.gradable else 0.0
         explored = coin < p_explore
         predicted = self._weights.predict(encode_one(request.prompt))
-        scale = scale_of(self._mean_cost, self._scale)
+        scale = float(scale_of(self._mean_cost, self._scale))
         best = models[exploit(settings.v, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
         served = self._zoo.reference if explored else best
         # The reference is served when exploring, and otherwise only where it is also the best.
@@ -81,6 +86,20 @@ class MessPlus:
                 for model, mean, count in zip(models, self._mean_cost, self._cost_count, strict=True)
                 if count
             },
+            weighed=self._weighed(predicted.tolist(), scale, request.gradable),
+        )
+
+    def _weighed(self, predicted: list[float], scale: float, gradable: bool) -> Weighed:
+        settings, models = self._settings, self._zoo.models
+        cost = [settings.v * (mean / scale) for mean in self._mean_cost.tolist()]
+        shortfall = [self._queue * (settings.alpha - chance) for chance in predicted]
+        return Weighed(
+            terms={
+                "V·cost": dict(zip(models, cost, strict=True)),
+                "Q·(α − predicted)": dict(zip(models, shortfall, strict=True)),
+            },
+            figures={"Q": self._queue, "V": settings.v, "α": settings.alpha},
+            note="" if gradable else "not exploring: nobody grades all answers",
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
@@ -92,7 +111,9 @@ class MessPlus:
             if model in feedback.costs:
                 observe(self._mean_cost, self._cost_count, index, feedback.costs[model])
         if decision.served in feedback.satisfied:
-            self._queue = advance(self._queue, self._settings.alpha, feedback.satisfied[decision.served])
+            alpha, satisfied = self._settings.alpha, feedback.satisfied[decision.served]
+            self._queue = advance(self._queue, alpha, satisfied)
+            self._balance += satisfied - alpha
         if feedback.satisfied and (decision.explored or not decision.request.gradable):
             features = encode_one(decision.request.prompt)
             for index, model in enumerate(self._zoo.models):
@@ -104,31 +125,34 @@ class MessPlus:
         return Snapshot(
             decided=self._decided,
             queue=self._queue,
+            balance=self._balance,
+            policy=self.name,
+            version=STATE_VERSION,
             encoder=VERSION,
             models={
                 model: ModelSnapshot(
                     mean_cost=float(self._mean_cost[index]),
                     cost_count=int(self._cost_count[index]),
-                    weight=self._weights.weight[index].copy(),
-                    bias=float(self._weights.bias[index]),
-                    steps=int(self._weights.steps[index]),
+                    arrays={name: part.copy() for name, part in self._parts(index).items()},
                 )
                 for index, model in enumerate(self._zoo.models)
             },
         )
 
+    def _parts(self, index: int) -> Arrays:
+        """Return one model's part of the weights, as views."""
+        weights = self._weights
+        return {"weight": weights.weight[index], "bias": weights.bias[index, ...], "steps": weights.steps[index, ...]}
+
     def _restore(self, snapshot: Snapshot) -> None:
-        self._decided = snapshot.decided
-        self._queue = snapshot.queue
-        self._coin.bit_generator.advance(snapshot.decided)  # type: ignore[attr-defined]  # PCG64 has it
-        for index, model in enumerate(self._zoo.models):
-            known = snapshot.models.get(model)
-            if known is None:
-                continue
-            self._mean_cost[index], self._cost_count[index] = known.mean_cost, known.cost_count
-            if snapshot.encoder == VERSION and len(known.weight) == self._weights.weight.shape[1]:
-                self._weights.weight[index] = known.weight
-                self._weights.bias[index], self._weights.steps[index] = known.bias, known.steps
+        known = snapshot.learned_by(self.name, STATE_VERSION)
+        self._decided, self._queue, self._balance = known.decided, known.queue, known.balance
+        self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
+        for index, name in enumerate(self._zoo.models):
+            model = known.models.get(name, ModelSnapshot())
+            self._mean_cost[index], self._cost_count[index] = model.mean_cost, model.cost_count
+            if known.encoder == VERSION:
+                restore(model.arrays, self._parts(index))
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""
@@ -173,7 +197,14 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> MessPlus
     return MessPlus(rounds.zoo, rounds.features.width, settings)
 
 
-POLICY = PolicyKind("messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True)
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> MessPlus:
+    """Build the policy to go on from a snapshot."""
+    return MessPlus(zoo, features_width(), settings, snapshot)
+
+
+POLICY = PolicyKind(
+    "messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True, live=live
+)
 
 
 @compiled
