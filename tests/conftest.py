@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+POLICIES = ("messplus", "bandit")
+"""Those that serve live."""
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -51,3 +54,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     return folder
+
+
+@pytest.fixture(params=POLICIES)
+def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have every zoo that is loaded route by one of the policies that serve live."""
+    from dataclasses import replace
+
+    from messctl import zoo
+
+    load = zoo.load_zoo
+
+    def load_with(path: Path | None) -> zoo.ZooFile:
+        loaded = load(path)
+        return replace(loaded, settings=replace(loaded.settings, policy=request.param))
+
+    monkeypatch.setattr("messctl.zoo.load_zoo", load_with)
+    return str(request.param)

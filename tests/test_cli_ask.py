@@ -1,6 +1,7 @@
 """`messctl ask` as it is typed: prompts, options, grades; on the models in the box, through llama.cpp."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -103,7 +104,7 @@ def test_it_streams(monkeypatch, capsys, scripted):
     assert [*seen, *capsys.readouterr()] == ["one ", "two", "\n", ""]
 
 
-def test_the_document(asked):
+def test_the_document(asked, policy):
     document = asked(SUM, "--model", "micro-400k")
     assert list(document) == KEYS
     expected = {
@@ -130,15 +131,19 @@ GRADES = [
 
 
 @pytest.mark.parametrize(("arguments", "satisfied", "code"), GRADES)
-def test_grades(arguments, satisfied, code, asked, state):
+def test_grades(arguments, satisfied, code, asked, state, policy):
     document = asked(SUM, "--model", "mini-1m", *arguments, code=code)
     assert (document["satisfied"], document["attained"], document["judged"]) == (satisfied, satisfied, 1)
     assert document["queue"] == max(0.0, 0.8 - satisfied)
     assert document["certificate"] == pytest.approx(0.8 - document["queue"])
     with Store(state) as store:
-        learned = store.snapshot().models["mini-1m"]
-        assert (learned.steps, learned.cost_count) == (1, 1)
-        assert (learned.bias > 0) == bool(satisfied)
+        learned = store.snapshot(policy).models["mini-1m"]
+        assert learned.cost_count == 1
+        if policy == "messplus":
+            assert learned.arrays["steps"] == 1
+            assert (learned.arrays["bias"] > 0) == bool(satisfied)
+        else:
+            assert (learned.arrays["answers"], learned.arrays["good"]) == (1, satisfied)
     assert_sound(state, requests=1)
 
 
@@ -149,7 +154,7 @@ def test_an_explored_request_pays_for_all_and_learns_from_all(asked, tmp_path, s
     assert (document["explored"], document["model"], document["propensity"]) == (True, "mini-1m", 1.0)
     assert document["queried"] == ["micro-400k", "mini-1m", "nano-109k", "pico-34k"]
     with Store(state) as store:
-        assert {model.steps for model in store.snapshot().models.values()} == {1}
+        assert {int(model.arrays["steps"]) for model in store.snapshot("messplus").models.values()} == {1}
         costs = [outcome.cost for outcome in store.find("last").answers.values()]
     assert document["cost"] == pytest.approx(sum(costs))
 
@@ -187,7 +192,7 @@ def test_the_same_seed_gives_the_same_answer(asked, tmp_path):
     assert len({first for first, _ in drawn}) > 1
 
 
-def test_another_promise_for_one_request(asked, state, capsys):
+def test_another_promise_for_one_request(asked, state, capsys, policy):
     """What was promised then counts when the answer is judged later."""
     document = asked(SUM, "--alpha", "0.5", "--expect", "no", "--model", "mini-1m")
     assert (document["alpha"], document["queue"], document["certificate"]) == (0.5, 0.5, 0.0)
@@ -197,7 +202,7 @@ def test_another_promise_for_one_request(asked, state, capsys):
     assert_sound(state, requests=2)
 
 
-def test_unlogged(asked, state):
+def test_unlogged(asked, state, policy):
     """The numbers are right, and nothing of it stays; where there was no state, none is made."""
     fresh = asked(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
     assert (fresh["judged"], fresh["attained"], fresh["queue"]) == (1, 0.0, 0.8)
@@ -213,16 +218,26 @@ def test_unlogged(asked, state):
     assert_sound(state, requests=1)
 
 
-def test_explained(capsys, scripted):
+EXPLAINED = {
+    "messplus": ("Q = 0, V = 0.2, α = 0.75\n", "V·cost", "Q·(α − predicted)", "0.500"),
+    "bandit": ("λ = ", ", balance = 0, Q = 0, α = 0.75\n", "expected cost", "−λ·hoped", "0.812"),
+}
+
+
+def test_explained(capsys, scripted, policy, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     assert run(["ask", "hi", "--explain", "--expect", "42"]) == 0
     out, err = capsys.readouterr()
     assert out in ("no idea\n", "forty-two\n")
-    for word in ("Q = 0.000, V = 0.2, α = 0.75", "cheap[red]", "dear", "0.500", "served"):
-        assert word in err
+    for word in (*EXPLAINED[policy], "predicted", "mean cost", "sum", "cheap[red]", "dear", "served"):
+        assert word in re.sub(" +\n", "\n", err)
     assert run(["ask", "hi", "--explain", "--model", "dear"]) == 0
     assert capsys.readouterr().err == "--model chose; nothing was weighed\n"
     assert run(["ask", "hi", "--explain", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["judged"] == 1
+    document, err = capsys.readouterr()
+    assert json.loads(document)["judged"] == 1
+    assert err.count("served") == 1
+    assert ("not exploring: nobody grades all answers" in err) == (policy == "messplus")
 
 
 def test_a_zoo_elsewhere(asked, scripted, tmp_path, monkeypatch):

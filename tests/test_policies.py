@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.policies import build, default_names, kind_of, kinds
+from messctl.policies import build, default_names, kind_of, kinds, live_build, live_names
 from messctl.records import Decision, Feedback, Request
 from messctl.replay import Conditions, drive, replay
-from messctl.zoo import Settings
+from messctl.snapshot import Snapshot
+from messctl.zoo import Settings, Zoo
 
 NAMES = [name for name in default_names(["m0", "m1"]) if name != "always:m1"] + ["bandit"]
 LEARNERS = [name for name in NAMES if kind_of(name).learns]
@@ -239,6 +240,93 @@ def test_what_theory_demands_at_equal_alpha(rounds, alpha, seed):
     if singles:
         assert results["static-mix"].sla_met
         assert results["static-mix"].mean_cost <= min(singles) + 1e-12
+
+
+every_live = pytest.mark.parametrize("name", live_names())
+
+
+def test_those_that_learn_serve_live():
+    assert live_names() == LEARNERS
+
+
+@every_live
+def test_what_was_weighed_tells_what_serves(name):
+    """The least sum of the terms, unless something else decided; at a high α the bandit's guard does, now and then."""
+    rounds, prompts = learnable(300), prompts_for(300)
+    policy = build(name, rounds, Settings(alpha=0.93, c=0.5))
+    noted = 0
+    for decision, _ in drive(policy, rounds, prompts):
+        weighed = decision.weighed
+        sums = {model: sum(term[model] for term in weighed.terms.values()) for model in rounds.zoo.models}
+        least = min(sums, key=lambda model: (sums[model], decision.mean_cost.get(model, 0.0), model))
+        assert decision.explored or (decision.served != least) == bool(weighed.note)
+        assert weighed.figures["Q"] == decision.queue
+        noted += bool(weighed.note)
+    assert (noted > 0) == (name == "bandit")
+
+
+@every_live
+def test_a_snapshot_of_nothing_is_a_fresh_start(name):
+    rounds, prompts = learnable(60), prompts_for(60)
+    settings = Settings(alpha=0.85, c=0.5)
+    ones = drive(build(name, rounds, settings), rounds, prompts)
+    others = drive(live_build(name)(rounds.zoo, settings, Snapshot()), rounds, prompts)
+    assert list(ones) == list(others)
+
+
+@every_live
+@pytest.mark.parametrize("other", ["encoder", "version", "policy", "shape", "type"])
+def test_what_means_nothing_any_more_is_forgotten_and_the_rest_is_not(name, other):
+    rounds, prompts = learnable(80), prompts_for(80)
+    settings = Settings(alpha=0.85, c=0.5)
+    policy = build(name, rounds, settings)
+    list(drive(policy, rounds, prompts))
+    saved = policy.snapshot()
+
+    def bent(arrays):
+        if other == "shape":
+            return {name: np.zeros((*array.shape, 2)) for name, array in arrays.items()}
+        return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+    if other in ("shape", "type"):
+        models = {
+            model: replace(known, arrays=bent(known.arrays), cost_arrays=bent(known.cost_arrays))
+            for model, known in saved.models.items()
+        }
+        strange = replace(saved, shared=bent(saved.shared), cost_shared=bent(saved.cost_shared), models=models)
+    else:
+        strange = replace(saved, **{other: {"encoder": "words-0", "version": 99, "policy": "x"}[other]})
+    after = live_build(name)(rounds.zoo, settings, strange)
+    fresh = live_build(name)(rounds.zoo, settings, Snapshot())
+    again = after.snapshot()
+    assert (again.decided, again.queue, again.balance) == (80, saved.queue, saved.balance)
+    for model in rounds.zoo.models:
+        assert again.models[model].mean_cost == saved.models[model].mean_cost
+        assert again.models[model].cost_count == saved.models[model].cost_count
+    if other == "encoder" and name == "bandit":  # plain tallies do not look at prompts
+        answers = {model: float(known.arrays["answers"]) for model, known in again.models.items()}
+        assert answers == {model: float(known.arrays["answers"]) for model, known in saved.models.items()}
+        assert not after.weights.weight.any()
+    else:
+        assert after.weights.weight.tobytes() == fresh.weights.weight.tobytes()
+        assert after.weights.bias.tobytes() == fresh.weights.bias.tobytes()
+    assert after.decide(Request("next", prompts[0])).served in rounds.zoo.models
+
+
+@every_live
+def test_judgements_of_a_model_that_is_gone_count(name):
+    rounds, prompts = learnable(20), prompts_for(20)
+    settings = Settings(alpha=0.85, c=0.0)
+    before = build(name, rounds, settings)
+    decision = before.decide(Request("r0", prompts[0]))
+    others = [model for model in rounds.zoo.models if model != decision.served]
+    zoo = Zoo.of(others, others[0])
+    after = live_build(name)(zoo, settings, before.snapshot())
+    after.learn(decision, Feedback(costs={decision.served: 1.0}, satisfied={decision.served: 0.25}))
+    saved = after.snapshot()
+    assert (saved.queue, saved.balance) == (0.85 - 0.25, 0.25 - 0.85)
+    assert set(saved.models) == set(others)
+    assert not any(model.cost_count for model in saved.models.values())
 
 
 def test_a_policy_cannot_peek():

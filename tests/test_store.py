@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from messctl.errors import StoreError, UsageError
 from messctl.ledger import Ledger, Standing, wilson
+from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Request
 from messctl.snapshot import ModelSnapshot, Snapshot
 from messctl.store import MIGRATIONS, Circumstances, Store, check
 from messctl.trace import Outcome
+from messctl.zoo import Settings, Zoo
 
 PROMISE = Circumstances("messplus", 0.8, "J", "a test")
 
@@ -87,6 +89,101 @@ def flat(snapshot):
         }
 
     return fields(snapshot), {name: fields(model) for name, model in snapshot.models.items()}
+
+
+def test_what_policies_learn_is_kept_apart(store):
+    """By policy, until its version or encoder changes; costs are everybody's."""
+    one = Snapshot(
+        1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "J", {"w": np.ones(2)}, {"k": np.ones(3)})}
+    )
+    store.save(one)
+    store.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "J")}))
+    again = store.snapshot("p").models["a"]
+    assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (3.0, ["w"], ["k"])
+    assert list(store.snapshot("q").shared) == ["s"]
+    assert store.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "J")}
+    # Costs from elsewhere, in another's turn.
+    store.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
+    again = store.snapshot("p").models["a"]
+    assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (9.0, ["w"], [])
+    # A model that is kept aside forgets too what means nothing any more.
+    store.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
+    assert not store.snapshot("p").models["a"].arrays
+    assert store.snapshot("p").models["b"].arrays
+
+
+def test_only_what_changed_is_written(store):
+    arrays = {f"w{index}": np.random.default_rng(index).normal(size=2000) for index in range(8)}
+    snapshot = Snapshot(1, policy="p", models={"a": ModelSnapshot(arrays=arrays)})
+    log = store.path.with_name(store.path.name + "-wal")
+
+    def written(saved):
+        store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with store.transaction():
+            store.save(saved)
+        return log.stat().st_size
+
+    whole = written(snapshot)
+    assert whole > 8 * 2000 * 8
+    assert written(replace(snapshot, decided=2)) < whole / 8
+    arrays["w3"] = arrays["w3"] + 1
+    changed = written(replace(snapshot, decided=3, models={"a": ModelSnapshot(arrays=arrays)}))
+    assert 2000 * 8 < changed < whole / 3
+    assert same(store.snapshot("p"), replace(snapshot, decided=3))
+
+
+OLD = """
+    INSERT INTO router VALUES (1, 7, 0.25, 'words-1');
+    INSERT INTO models VALUES ('a', 0.5, 3, -0.75, 4, :weight, 'J: a test');
+    INSERT INTO models VALUES ('b/é', 0.125, 1, 0.0, 0, :empty, '');
+    INSERT INTO requests VALUES
+        (3, 'r1', 1700000000.5, 'what?', 'messplus', 1, 'a', 1, 0, 1, 0.8, 0.5, 0.75, 0.0, 'J', 'a test'),
+        (4, 'r2', 1700000001.5, 'why?', 'messplus', 2, 'a', 0, 1, 0, 0.6, 0.0, NULL, 0.8, 'J', 'a test');
+    INSERT INTO answers VALUES (3, 'a', 'so', 0.5, 0.1, 2, 1, 0.0), (3, 'b/é', 'no', 0.125, 0.1, 2, 1, 1.0);
+    INSERT INTO feedback VALUES (1, 3, 0.0, 1700000002.5, NULL), (2, 4, 1.0, 1700000003.5, 1700000004.5);
+    """
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_an_older_messctl(tmp_path, version):
+    """Made by the scripts of its time; nothing of it is lost."""
+    weight = np.random.default_rng(1).normal(size=264)
+    old = sqlite3.connect(tmp_path / "s")
+    for script in MIGRATIONS[:version]:
+        old.executescript(script)
+    statements = OLD if version == 2 else OLD.replace(", 'J: a test');", ");").replace(":empty, ''", ":empty")
+    for statement in statements.split(";"):
+        old.execute(statement, {"weight": weight.tobytes(), "empty": b""} if ":" in statement else {})
+    old.execute(f"PRAGMA user_version = {version}")
+    old.commit()
+    old.close()
+    for _ in range(2):  # it is brought up once, and then is as it is
+        with Store(tmp_path / "s") as store:
+            snapshot = store.snapshot("messplus")
+            logged = list(store.requests())
+            assert store.judged() == (2, 1.0, pytest.approx(1.4))
+    source = "J: a test" if version == 2 else ""
+    arrays = {"weight": weight, "bias": np.array(-0.75), "steps": np.array(4)}
+    assert same(
+        snapshot,
+        Snapshot(
+            decided=7,
+            queue=0.25,
+            balance=1.0 - (0.8 + 0.6),
+            policy="messplus",
+            version=1,
+            encoder="words-1",
+            models={"a": ModelSnapshot(0.5, 3, source, arrays), "b/é": ModelSnapshot(0.125, 1)},
+        ),
+    )
+    assert [(each.decision.request.prompt, each.satisfied, each.judged, each.propensity) for each in logged] == [
+        ("what?", 0.0, 1, 0.75),
+        ("why?", 1.0, 2, None),
+    ]
+    assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
+    policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
+    assert policy.weights.weight[0].tobytes() == weight.tobytes()
+    assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
 
 
 def test_a_request_comes_back_as_it_was(store):

@@ -232,8 +232,7 @@ class Bandit:
             state.counts[DECIDED] = 0
 
     def _restore_window(self, index: int, model: ModelSnapshot) -> bool:
-        window = model.cost_arrays.get("window")
-        together = window is not None and window == self._state.counts[DECIDED]
+        together = np.array_equal(model.cost_arrays.get("window", -1), self._state.counts[DECIDED])
         return together and restore(model.cost_arrays, self._parts(RECENT, index))
 
     def play(self, rounds: Rounds) -> Played:
