@@ -154,6 +154,31 @@ class Router:
             self._save(snapshot)
         return logged, corrected
 
+    def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:
+        """Take what was learned elsewhere in place of what was learned here.
+
+        Requests, judgements and the debt stay as they are. Raises UsageError where there are requests already, unless
+        `overwrite` is wanted.
+        """
+        with self._store.transaction(synced=True):
+            if not overwrite:
+                self.check_unused()
+            known = self._store.snapshot().costs_from(self.cost_source)
+            learned = learned.costs_from(self.cost_source)
+            models = {
+                name: replace(model, mean_cost=known.models[name].mean_cost, cost_count=known.models[name].cost_count)
+                if name in known.models and not model.cost_count
+                else model
+                for name, model in learned.models.items()
+            }
+            self._store.forget(learned.policy)
+            self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
+
+    def check_unused(self) -> None:
+        """Raise UsageError where there are requests already."""
+        if self._store.newest(1):
+            raise UsageError(f"{self._store.path}: has requests, and has learned from them; give --overwrite")
+
     def standing(self) -> Standing:
         """Return where the promise stands now."""
         return Standing.of(self._store)

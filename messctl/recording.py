@@ -55,7 +55,7 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
     if not trace.rows:
         raise TraceError(f"{path}: has no rows")
-    parts = list(_parts(trace, partial))
+    parts = [_part(batch, partial) for batch in sound_batches(trace)]
     costs_seen = np.any([part.costs_seen for part in parts], axis=0)
     if not (costs_seen.any() if partial else costs_seen.all()):
         model = trace.models[int(costs_seen.argmin())]
@@ -96,14 +96,14 @@ class _Part:
     costs_seen: npt.NDArray[np.bool_]
 
 
-def _parts(trace: TraceFile, partial: bool) -> Iterator[_Part]:
-    """Check each batch and yield its usable rows. Raises TraceError."""
+def sound_batches(trace: TraceFile) -> Iterator[Batch]:
+    """Yield each batch, checked. Raises TraceError for what is wrong in it, at the end for ids that come twice."""
     seen: list[pa.Array] = []
     for batch in trace.batches():
         for problem in check(trace, batch):
             raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
         seen.append(batch.request_ids)
-        yield _part(batch, partial)
+        yield batch
     for problem in repeated_ids(pa.chunked_array(seen, pa.large_string())):
         raise TraceError(f"{trace.path}: {problem}; request ids must be unique")
 

@@ -296,7 +296,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, data, message, capsys,
     assert_sound(state)
 
 
-@pytest.mark.parametrize("command", ["ask", "status", "log", "feedback", "export", "reset"])
+@pytest.mark.parametrize("command", ["ask", "status", "log", "feedback", "export", "reset", "warm"])
 def test_help_imports_nothing_heavy(command, capsys):
     code = (
         f"import sys; from messctl.cli import run; run(['{command}', '--help'])\n"

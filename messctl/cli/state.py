@@ -16,6 +16,7 @@ from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.ledger import Ledger
+    from messctl.zoo import Settings
 
 LONGEST_TEXT = 60
 MOST_ROWS = 2**31
@@ -42,7 +43,8 @@ def status(
     from messctl.ledger import Ledger
     from messctl.zoo import load_zoo
 
-    alpha = load_zoo(zoo).settings.alpha
+    settings = load_zoo(zoo).settings
+    alpha = settings.alpha
     with open_store(state) as store:
         ledger = Ledger.of(store)
         path = str(store.path)
@@ -51,16 +53,16 @@ def status(
     if as_json:
         print_json({"state": path, "alpha": alpha, "sla_met": met, **asdict(ledger)})
     else:
-        console().print(_table(ledger, alpha, path))
+        console().print(_table(ledger, settings, path))
     return 1 if require_sla and not met else 0
 
 
-def _table(ledger: Ledger, alpha: float, path: str) -> object:
+def _table(ledger: Ledger, settings: Settings, path: str) -> object:
     from rich.table import Table
     from rich.text import Text
 
     standing = ledger.standing
-    lines: list[tuple[str, str]] = [("state", path), ("promise", f"α = {alpha:g}")]
+    lines: list[tuple[str, str]] = [("state", path), ("promise", f"α = {settings.alpha:g}, kept by {settings.policy}")]
     if standing.attained is not None and ledger.interval and standing.certificate is not None:
         low, high = ledger.interval
         lines += [
@@ -77,8 +79,11 @@ def _table(ledger: Ledger, alpha: float, path: str) -> object:
         )
     )
     if ledger.answered:
+        if ledger.explored:
+            lines.append(("explored", f"{ledger.explored:,}"))
+        if ledger.forced:
+            lines.append(("forced", f"{ledger.forced:,}, by the user's choice of a model"))
         lines += [
-            ("explored", f"{ledger.explored:,}; {ledger.forced:,} by the user's choice of a model"),
             ("spent", _spent(ledger)),
             ("costs from", "; ".join(ledger.meters)),
         ]
