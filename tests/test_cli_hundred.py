@@ -5,6 +5,7 @@ import random
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from messctl.graders import expect_text
 from messctl.ledger import Ledger
 from messctl.live import Router
 from messctl.meters import meter_for
+from messctl.policies import live_names
 from messctl.records import Question
 from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
@@ -23,16 +25,18 @@ from messctl.zoo import PACKAGED_FILE, load_zoo
 pytest.importorskip("llama_cpp")
 
 
-def test_a_hundred_asks_in_the_process():
-    """Many streams of a hundred: each ends near the promise, all together nearer, each with a mixture."""
+@pytest.mark.parametrize("policy", live_names())
+def test_a_hundred_asks_in_the_process(policy):
+    """Many streams of a hundred: each ends near the promise, all together nearer, most with a mixture."""
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
-    attained = []
+    settings = replace(zoo.settings, policy=policy)
+    attained, mixtures = [], 0
     with LlamaCpp() as backend:
         for seed in range(12):
             rng = random.Random(seed)
             with Store(Path(":memory:")) as store:
-                router = Router(models, zoo.settings, backend, meter_for(zoo), store)
+                router = Router(models, settings, backend, meter_for(zoo), store)
                 for _ in range(100):
                     prompt, answer = puzzle(rng)
                     router.ask(Question(prompt), grader=expect_text(answer))
@@ -40,9 +44,10 @@ def test_a_hundred_asks_in_the_process():
                 assert store.check() == []
             assert ledger.standing.judged == 100
             assert abs(ledger.standing.attained - zoo.settings.alpha) < 0.12
-            assert sum(share >= 0.1 for share in ledger.model_share.values()) >= 2
+            mixtures += sum(share >= 0.1 for share in ledger.model_share.values()) >= 2
             attained.append(ledger.standing.attained)
     assert abs(sum(attained) / len(attained) - zoo.settings.alpha) < 0.04
+    assert mixtures >= 8
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def ask(document):
     return ask
 
 
-def test_judgements(ask, document, state):
+def test_judgements(ask, document, state, policy):
     """By id, by the start of one, of the last; late and out of order; in words and numbers."""
     ids = [ask(model) for model in (CHEAP, DEAR, CHEAP, DEAR)]
     queue = 0.0
@@ -75,7 +75,7 @@ def test_last_is_the_last_that_was_answered(ask, document, monkeypatch, capsys):
     assert document("feedback", "last", "good")["request_id"] == answered
 
 
-def test_a_second_judgement_corrects_the_first(ask, capsys, document, state):
+def test_a_second_judgement_corrects_the_first(ask, capsys, document, state, policy):
     first, second = ask(), ask(DEAR)
     document("feedback", first, "bad")
     document("feedback", second, "0.5")
@@ -86,7 +86,7 @@ def test_a_second_judgement_corrects_the_first(ask, capsys, document, state):
     assert_sound(state, requests=2)
 
 
-def test_a_grade_is_corrected_too(ask, document, state):
+def test_a_grade_is_corrected_too(ask, document, state, policy):
     request_id = ask(CHEAP, "--expect", "yes")
     assert document("feedback", "last", "0.5")["corrected"] == 0.0
     assert document("status")["standing"] == {"judged": 1, "attained": 0.5, "queue": 0.25, "certificate": 0.5}
@@ -135,7 +135,7 @@ def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state)
     assert "was never answered; nothing to judge" in error
 
 
-def test_status_by_hand(ask, document, monkeypatch, capsys, state):
+def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
     ask(CHEAP, "--expect", "yes")  # misses
     ask(DEAR, "--expect", "yes")
     ask(DEAR)
@@ -168,7 +168,8 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state):
     out, err = capsys.readouterr()
     assert err == ""
     for words in (
-        str(state), "α = 0.75", f"0.5000 over 3 judged (95 %: {low:.4f} to {high:.4f})", "0.750",
+        str(state), f"α = 0.75, kept by {policy}",
+        "4, by the user's choice of a model", f"0.5000 over 3 judged (95 %: {low:.4f} to {high:.4f})", "0.750",
         "at least 0.5000 for certain", "4 answered, 1 awaiting feedback, 1 unanswered", "86 USD, 0.537 of always",
         "served by cheap[red]", "50.0%",
     ):  # fmt: skip
@@ -228,7 +229,7 @@ def test_a_bad_count(number, capsys):
 
 
 @pytest.mark.parametrize("judged", [0, 12, 24])
-def test_the_export_replayed_agrees_with_status(judged, document, tmp_path):
+def test_the_export_replayed_agrees_with_status(judged, document, tmp_path, policy):
     """Chosen by the router and by the user, graded and judged late, corrected, and some never."""
     rng = random.Random(judged)
     ids = []
@@ -276,7 +277,7 @@ def test_an_export_that_cannot_be(output, message, capsys, tmp_path):
     assert sorted(path for path in os.listdir(tmp_path) if not path.startswith("state")) == ["zoo.yaml"]
 
 
-def test_reset(ask, capsys, document, state):
+def test_reset(ask, capsys, document, state, policy):
     ask(CHEAP, "--expect", "maybe")
     error = assert_one_line(run(["reset"]), *capsys.readouterr())
     assert "standard input is no terminal; give --yes" in error
@@ -299,7 +300,7 @@ def test_what_was_forgotten_is_not_left_in_the_file(document, state):
     assert not any(secret.encode() in path.read_bytes() for path in state.parent.glob("state*"))
 
 
-def test_a_state_of_another_zoo(ask, document, tmp_path, state):
+def test_a_state_of_another_zoo(ask, document, tmp_path, state, policy):
     """Answers of a model that is gone can still be judged, exported and listed."""
     gone = ask(DEAR)
     (tmp_path / "zoo.yaml").write_text(STATED.replace("name: dear", "name: new"))

@@ -11,6 +11,7 @@ from live_making import STATED, assert_one_line, assert_sound, at_terminal, proc
 from messctl.backends import Scripted
 from messctl.cli import run
 from messctl.store import Store
+from messctl.zoo import PACKAGED_FILE
 
 pytest.importorskip("llama_cpp")
 if not hasattr(os, "openpty"):
@@ -55,6 +56,20 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
         assert store.find("last").satisfied == satisfied
         assert store.snapshot().queue == pytest.approx(0.0 if satisfied is None else max(0.0, 0.8 - satisfied))
     assert_sound(state, requests=1)
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ("messplus", "V·cost .*, Q·\\(α − predicted\\) .* \\(not exploring: nobody grades all answers\\)"),
+        ("bandit", "expected cost .*, −λ·hoped [^ ]*"),
+    ],
+)
+def test_the_footer_says_why(policy, why, tmp_path):
+    (tmp_path / "zoo.yaml").write_text(PACKAGED_FILE.read_text().replace("policy: messplus", f"policy: {policy}"))
+    _, _, err = at_terminal(["ask", SUM], b"\n")
+    footer = STYLE.sub(b"", err).decode().partition("good?")[0]
+    assert re.fullmatch(rf"[\w-]+ · {why} · \d+\+\d+ tokens · [\d.e-]+ J · no feedback yet, α = 0.8\r\n", footer)
 
 
 @pytest.mark.parametrize("arguments", [["--expect", "42"], ["--no-log"]])

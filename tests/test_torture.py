@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from messctl.policies import live_names
 from messctl.store import Store
 from messctl.virtual_queue import advance
 
@@ -51,20 +52,26 @@ def assert_sound(state, acknowledged):
         for each in sorted((each for each in logged if each.judged), key=lambda each: each.judged):
             queue = advance(queue, each.circumstances.alpha, each.satisfied)
         assert store.snapshot().queue == queue
+        assert store.snapshot().balance == pytest.approx(store.balance(), abs=1e-9)
         routed = [each.decision.request_number for each in logged]
         assert sorted(routed) == list(range(1, len(routed) + 1))
         assert store.snapshot().decided == len(routed)
     return said, len(logged)
 
 
+every_policy = pytest.mark.parametrize("policy", live_names())
+
+
+@every_policy
 @pytest.mark.parametrize(("processes", "seconds"), [(8, 4), pytest.param(8, 60, marks=pytest.mark.slow)])
-def test_processes_at_once(tmp_path, processes, seconds):
-    said, logged = assert_sound(*torture(tmp_path, "crowd", processes, seconds))
+def test_processes_at_once(tmp_path, policy, processes, seconds):
+    said, logged = assert_sound(*torture(tmp_path, "crowd", policy, processes, seconds))
     assert said > 5 * seconds
     assert logged > 5 * seconds
 
 
+@every_policy
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_processes_killed(tmp_path, times):
-    said, _ = assert_sound(*torture(tmp_path, "kill", times, 1))
+def test_processes_killed(tmp_path, policy, times):
+    said, _ = assert_sound(*torture(tmp_path, "kill", policy, times, 1))
     assert said > times

@@ -1,7 +1,7 @@
 """Processes that ask and judge without end, to be run many at once, and to be killed.
 
-    python tests/torture.py crowd STATE ACKNOWLEDGED PROCESSES SECONDS
-    python tests/torture.py kill STATE ACKNOWLEDGED TIMES SEED
+    python tests/torture.py crowd STATE ACKNOWLEDGED POLICY PROCESSES SECONDS
+    python tests/torture.py kill STATE ACKNOWLEDGED POLICY TIMES SEED
 
 Each process is a real one, forked once everything is imported; it opens the state for itself, asks the models of
 the zoo in the box, gives feedback, and appends `id value` to its own file in the folder ACKNOWLEDGED once the
@@ -15,11 +15,13 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import llama_cpp  # noqa: F401  # imported before the forks, so that a process that is killed has done some work
 
 from messctl.backends import LlamaCpp, Scripted
+from messctl.backends.base import Backend
 from messctl.live import Router
 from messctl.meters import meter_for
 from messctl.records import Question
@@ -29,13 +31,19 @@ from messctl.zoo import load_zoo
 PACKAGED = Path(sys.modules["messctl.zoo"].__file__ or "").parents[1] / "box" / "zoo.yaml"
 
 
-def work(state: Path, acknowledged: Path, seconds: float) -> None:
+def routing(backend: Backend, store: Store, policy: str) -> Router:
+    """Route over the zoo in the box."""
+    zoo = load_zoo(PACKAGED)
+    settings = replace(zoo.settings, policy=policy)
+    return Router({model.name: model for model in zoo.models}, settings, backend, meter_for(zoo), store)
+
+
+def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
     """Ask, judge, and correct, until the time is over."""
     rng = random.Random(os.getpid())
-    zoo = load_zoo(PACKAGED)
     ends = time.monotonic() + seconds
     with Store(state) as store, LlamaCpp() as backend, acknowledged.open("a") as said:
-        router = Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        router = routing(backend, store, policy)
         mine: list[str] = []
         while time.monotonic() < ends:
             left, right = rng.randrange(100), rng.randrange(100)
@@ -54,43 +62,42 @@ def work(state: Path, acknowledged: Path, seconds: float) -> None:
                 print(judged, value, file=said, flush=True)
 
 
-def warm() -> None:
+def warm(policy: str) -> None:
     """Have everything imported and compiled that a process will use."""
-    zoo = load_zoo(PACKAGED)
-    backend = Scripted({model.name: "42" for model in zoo.models})
+    backend = Scripted({model.name: "42" for model in load_zoo(PACKAGED).models})
     with Store(Path(":memory:")) as store:
-        router = Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        router = routing(backend, store, policy)
         router.ask(Question("What is 17 + 25?"))
         router.feedback("last", 1.0)
 
 
-def forked(state: Path, acknowledged: Path, seconds: float) -> int:
+def forked(state: Path, acknowledged: Path, policy: str, seconds: float) -> int:
     """Start one such process and return its id."""
     child = os.fork()
     if child:
         return child
     try:
-        work(state, acknowledged / str(os.getpid()), seconds)
+        work(state, acknowledged / str(os.getpid()), policy, seconds)
     except BaseException as error:  # noqa: BLE001  # the parent reads it
         (acknowledged / f"{os.getpid()}.error").write_text(repr(error))
         os._exit(1)
     os._exit(0)
 
 
-def crowd(state: Path, acknowledged: Path, processes: int, seconds: float) -> None:
+def crowd(state: Path, acknowledged: Path, policy: str, processes: int, seconds: float) -> None:
     """Run many at once."""
-    children = [forked(state, acknowledged, seconds) for _ in range(processes)]
+    children = [forked(state, acknowledged, policy, seconds) for _ in range(processes)]
     for child in children:
         os.waitpid(child, 0)
 
 
-def kill(state: Path, acknowledged: Path, times: int, seed: int) -> None:
+def kill(state: Path, acknowledged: Path, policy: str, times: int, seed: int) -> None:
     """Kill one after the other, three at a time alive."""
     rng = random.Random(seed)
     alive: list[int] = []
     for _ in range(times):
         while len(alive) < 3:
-            alive.append(forked(state, acknowledged, 600))
+            alive.append(forked(state, acknowledged, policy, 600))
         time.sleep(rng.uniform(0.0, 0.4))
         victim = alive.pop(rng.randrange(len(alive)))
         os.kill(victim, signal.SIGKILL)
@@ -101,9 +108,9 @@ def kill(state: Path, acknowledged: Path, times: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    mode, state_file, folder, number, last = sys.argv[1:]
-    warm()
+    mode, state_file, folder, chosen, number, last = sys.argv[1:]
+    warm(chosen)
     if mode == "crowd":
-        crowd(Path(state_file), Path(folder), int(number), float(last))
+        crowd(Path(state_file), Path(folder), chosen, int(number), float(last))
     else:
-        kill(Path(state_file), Path(folder), int(number), int(last))
+        kill(Path(state_file), Path(folder), chosen, int(number), int(last))
