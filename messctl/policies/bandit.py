@@ -150,7 +150,7 @@ class Bandit:
         return Weighed(
             terms={
                 "expected cost": dict(zip(models, state.recent_cost[at].tolist(), strict=True)),
-                "−λ·hoped": dict(zip(models, (-price * state.recent_score[at]).tolist(), strict=True)),
+                "−λ·hoped": dict(zip(models, (0.0 - price * state.recent_score[at]).tolist(), strict=True)),
             },
             figures={
                 "λ": float(price),
