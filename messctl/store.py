@@ -7,7 +7,6 @@ write lock from its first statement; a process that is killed leaves either all 
 from __future__ import annotations
 
 import sqlite3
-import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,84 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
+from messctl import learned, migrations
 from messctl.errors import StoreError, UsageError
 from messctl.records import Decision, Request
-from messctl.snapshot import Arrays, ModelSnapshot, Snapshot
+from messctl.snapshot import Snapshot
 from messctl.trace import Outcome
 from messctl.virtual_queue import advance
 
 WAIT_S = 60.0
 """How long a process waits for the others' transactions."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE router (
-        id INTEGER PRIMARY KEY CHECK (id = 1), decided INTEGER NOT NULL, queue REAL NOT NULL, encoder TEXT NOT NULL);
-    CREATE TABLE models (
-        name TEXT PRIMARY KEY, mean_cost REAL NOT NULL, cost_count INTEGER NOT NULL,
-        bias REAL NOT NULL, steps INTEGER NOT NULL, weight BLOB NOT NULL);
-    CREATE TABLE requests (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, asked_at REAL NOT NULL,
-        prompt TEXT NOT NULL, policy TEXT NOT NULL, request_number INTEGER NOT NULL, served TEXT NOT NULL,
-        explored INTEGER NOT NULL, forced INTEGER NOT NULL, gradable INTEGER NOT NULL, alpha REAL NOT NULL,
-        p_explore REAL NOT NULL, propensity REAL, queue REAL NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL);
-    CREATE TABLE answers (
-        request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE, model TEXT NOT NULL, answer TEXT,
-        cost REAL, latency_s REAL, tokens_in INTEGER, tokens_out INTEGER, satisfied REAL,
-        PRIMARY KEY (request, model)) WITHOUT ROWID;
-    CREATE TABLE feedback (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        request INTEGER NOT NULL UNIQUE REFERENCES requests (id) ON DELETE CASCADE,
-        satisfied REAL NOT NULL, given_at REAL NOT NULL, corrected_at REAL);
-    """,
-    "ALTER TABLE models ADD COLUMN cost_source TEXT NOT NULL DEFAULT ''",
-    """
-    CREATE TABLE policies (name TEXT PRIMARY KEY, version INTEGER NOT NULL, encoder TEXT NOT NULL);
-    INSERT INTO policies SELECT 'messplus', 1, encoder FROM router;
-    CREATE TABLE arrays (
-        policy TEXT NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL, cost_source TEXT, type TEXT NOT NULL,
-        shape TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (policy, model, name));
-    INSERT INTO arrays
-        SELECT 'messplus', name, 'weight', NULL, '<f8', length(weight) / 8, weight FROM models WHERE length(weight) > 0;
-    INSERT INTO arrays
-        SELECT 'messplus', name, 'bias', NULL, '<f8', '', packed(bias) FROM models WHERE length(weight) > 0;
-    INSERT INTO arrays
-        SELECT 'messplus', name, 'steps', NULL, '<i8', '', packed(steps) FROM models WHERE length(weight) > 0;
-    ALTER TABLE models RENAME TO old_models;
-    CREATE TABLE models (
-        name TEXT PRIMARY KEY, mean_cost REAL NOT NULL, cost_count INTEGER NOT NULL, cost_source TEXT NOT NULL);
-    INSERT INTO models SELECT name, mean_cost, cost_count, cost_source FROM old_models;
-    DROP TABLE old_models;
-    ALTER TABLE router RENAME TO old_router;
-    CREATE TABLE router (
-        id INTEGER PRIMARY KEY CHECK (id = 1), decided INTEGER NOT NULL, queue REAL NOT NULL, balance REAL NOT NULL);
-    INSERT INTO router SELECT id, decided, queue, (
-        SELECT total(feedback.satisfied) - total(alpha) FROM feedback JOIN requests ON requests.id = request)
-        FROM old_router;
-    DROP TABLE old_router;
-    """,
-)
-"""One script per version; the n-th brings a file from version n − 1 to n. Append only.
-
-An array's `model` is empty where all models share it, its `cost_source` NULL where it was not learned from costs, its
-`shape` the lengths with commas between them. `packed` turns a number into the BLOB of an array of no dimensions.
-"""
-
-SHARED = ""
-"""Stands for the model of an array that all models share."""
-
-
-# What is as it was is not written again: of some dozens of arrays, a request changes a few.
-SAVE_ARRAY = """
-    INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (policy, model, name) DO UPDATE SET
-        cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data
-    WHERE data IS NOT excluded.data OR cost_source IS NOT excluded.cost_source OR shape IS NOT excluded.shape
-        OR type IS NOT excluded.type
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,41 +132,7 @@ class Store:
     def snapshot(self, policy: str = "") -> Snapshot:
         """Return the router's state, with what `policy` has learned; a fresh one where nothing was saved."""
         with self._mapped():
-            router = self._database.execute("SELECT * FROM router").fetchone()
-            models = self._database.execute("SELECT * FROM models").fetchall()
-            learned = self._database.execute("SELECT * FROM policies WHERE name = ?", (policy,)).fetchone()
-            arrays = self._database.execute("SELECT * FROM arrays WHERE policy = ?", (policy,)).fetchall()
-        if router is None:
-            return Snapshot()
-        sources = {row["name"]: row["cost_source"] for row in models}
-        sources[SHARED] = next((row["cost_source"] for row in arrays if not row["model"] and row["cost_source"]), "")
-        plain: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
-        of_costs: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
-        for row in arrays:
-            # While another policy served, the costs may have come from elsewhere: what this one knows of them is void.
-            if row["cost_source"] in (None, sources[row["model"]]):
-                (plain if row["cost_source"] is None else of_costs)[row["model"]][row["name"]] = _array(row)
-        return Snapshot(
-            decided=router["decided"],
-            queue=router["queue"],
-            balance=router["balance"],
-            policy=learned["name"] if learned else "",
-            version=learned["version"] if learned else 0,
-            encoder=learned["encoder"] if learned else "",
-            cost_source=sources[SHARED],
-            shared=plain[SHARED],
-            cost_shared=of_costs[SHARED],
-            models={
-                row["name"]: ModelSnapshot(
-                    mean_cost=row["mean_cost"],
-                    cost_count=row["cost_count"],
-                    cost_source=row["cost_source"],
-                    arrays=plain[row["name"]],
-                    cost_arrays=of_costs[row["name"]],
-                )
-                for row in models
-            },
-        )
+            return learned.read(self._database, policy)
 
     def save(self, snapshot: Snapshot) -> None:
         """Save the router's state. What is known of models that the snapshot does not hold stays.
@@ -245,29 +141,12 @@ class Store:
         those saved before, these are forgotten.
         """
         with self._mapped():
-            self._database.execute(
-                "INSERT OR REPLACE INTO router VALUES (1, ?, ?, ?)",
-                (snapshot.decided, snapshot.queue, snapshot.balance),
-            )
-            self._database.executemany(
-                "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
-                [
-                    (name, model.mean_cost, model.cost_count, model.cost_source)
-                    for name, model in snapshot.models.items()
-                ],
-            )
-            learned = (snapshot.policy, snapshot.version, snapshot.encoder)
-            known = self._database.execute("SELECT * FROM policies WHERE name = ?", learned[:1]).fetchone()
-            if known is None or tuple(known) != learned:
-                self.forget(snapshot.policy)
-                self._database.execute("INSERT INTO policies VALUES (?, ?, ?)", learned)
-            self._database.executemany(SAVE_ARRAY, _array_rows(snapshot))
+            learned.write(self._database, snapshot)
 
     def forget(self, policy: str) -> None:
-        """Forget what a policy has learned, costs aside."""
+        """Forget what a policy has learned, mean costs aside."""
         with self._mapped():
-            for statement in ("DELETE FROM arrays WHERE policy = ?", "DELETE FROM policies WHERE name = ?"):
-                self._database.execute(statement, (policy,))
+            learned.forget(self._database, policy)
 
     def add_request(self, decision: Decision, circumstances: Circumstances) -> None:
         """Log a decision before it is carried out."""
@@ -432,21 +311,14 @@ class Store:
             raise StoreError(f"{self.path}: another program's database; choose another place with --state")
 
     def _migrate(self) -> None:
-        def version() -> int:
-            return int(self._database.execute("PRAGMA user_version").fetchone()[0])
-
         with self._mapped():
-            if version() == len(MIGRATIONS):
+            if migrations.version(self._database) == len(migrations.MIGRATIONS):
                 return
         with self.transaction():
-            at = version()
-            if at > len(MIGRATIONS):
+            at = migrations.version(self._database)
+            if at > len(migrations.MIGRATIONS):
                 raise StoreError(f"{self.path}: made by a newer messctl (version {at}); upgrade messctl")
-            self._database.create_function("packed", 1, _packed, deterministic=True)
-            for script in MIGRATIONS[at:]:
-                for statement in script.split(";"):
-                    self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            migrations.migrate(self._database)
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
@@ -482,29 +354,6 @@ def _remedy(problem: str) -> str:
         if sign in problem:
             return remedy
     return "`messctl doctor` checks it"
-
-
-def _array(row: sqlite3.Row) -> npt.NDArray[Any]:
-    shape = [int(length) for length in row["shape"].split(",") if length]
-    return np.frombuffer(row["data"], dtype=row["type"]).reshape(shape)
-
-
-def _array_rows(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str | None, str, str, bytes]]:
-    def rows(model: str, arrays: Arrays, source: str | None) -> Iterator[tuple[Any, ...]]:
-        for name, array in arrays.items():
-            stored = array.astype(array.dtype.newbyteorder("<"))
-            shape = ",".join(map(str, array.shape))
-            yield snapshot.policy, model, name, source, stored.dtype.str, shape, stored.tobytes()
-
-    yield from rows(SHARED, snapshot.shared, None)
-    yield from rows(SHARED, snapshot.cost_shared, snapshot.cost_source)
-    for name, model in snapshot.models.items():
-        yield from rows(name, model.arrays, None)
-        yield from rows(name, model.cost_arrays, model.cost_source)
-
-
-def _packed(number: float) -> bytes:
-    return struct.pack("<q" if isinstance(number, int) else "<d", number)
 
 
 def _logged(row: sqlite3.Row, answers: list[sqlite3.Row]) -> LoggedRequest:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from messctl.errors import StoreError, UsageError
 from messctl.ledger import Ledger, Standing, wilson
+from messctl.migrations import MIGRATIONS
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Request
 from messctl.snapshot import ModelSnapshot, Snapshot
-from messctl.store import MIGRATIONS, Circumstances, Store, check
+from messctl.store import Circumstances, Store, check
 from messctl.trace import Outcome
 from messctl.zoo import Settings, Zoo
 
