@@ -240,6 +240,18 @@ def test_explained(capsys, scripted, policy, monkeypatch):
     assert ("not exploring: nobody grades all answers" in err) == (policy == "messplus")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("hindsight", "policy 'hindsight' cannot serve live; use 'messplus' or 'bandit'"),
+        ("badnit", "did you mean 'bandit'"),
+    ],
+)
+def test_a_policy_that_cannot_serve(chosen, message, scripted, tmp_path, capsys):
+    (tmp_path / "zoo.yaml").write_text(STATED.replace("v: 0.2", f"v: 0.2, policy: {chosen}"))
+    assert message in assert_one_line(run(["ask", "hi"]), *capsys.readouterr())
+
+
 def test_a_zoo_elsewhere(asked, scripted, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

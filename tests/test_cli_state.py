@@ -22,7 +22,7 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     typed(monkeypatch)
     (tmp_path / "zoo.yaml").write_text(STATED)
-    backend = Scripted({CHEAP: "maybe", DEAR: "yes"})
+    backend = Scripted({CHEAP: "maybe", DEAR: "yes", "new": "yes"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: backend)
     return tmp_path / "state"
 
@@ -310,3 +310,25 @@ def test_a_state_of_another_zoo(ask, document, tmp_path, state, policy):
     assert document("status")["served"] == {CHEAP: 1, DEAR: 1}
     assert document("export", "-o", "log.parquet")["rows"] == 2
     assert_sound(state, requests=2)
+
+
+def test_models_come_and_go_between_asks(document, tmp_path, state, policy):
+    """zoo.yaml is edited while the state lives on: what was there before comes back as it was."""
+    newcomer = STATED + "- {name: new, path: new.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"
+    alone = "".join(STATED.splitlines(keepends=True)[:-1])
+    kept = {}
+    for round_, zoo in enumerate((STATED, newcomer, alone, STATED, newcomer)):
+        (tmp_path / "zoo.yaml").write_text(zoo)
+        for row in range(4):
+            got = document("ask", f"is it {row}", "--expect", "yes")
+            assert f"name: {got['model']}," in zoo or f'"{got["model"]}"' in zoo
+        with Store(state) as store:
+            snapshot = store.snapshot(policy)
+        assert snapshot.decided == 4 * (round_ + 1)
+        if zoo in (STATED, alone) and "new" in snapshot.models:
+            assert snapshot.models["new"].arrays.keys() == kept["new"].arrays.keys()
+            for name, array in snapshot.models["new"].arrays.items():
+                assert array.tobytes() == kept["new"].arrays[name].tobytes()
+        kept = dict(snapshot.models)
+    assert set(kept) == {CHEAP, DEAR, "new"}
+    assert_sound(state, requests=20)
