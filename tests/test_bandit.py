@@ -87,6 +87,15 @@ def test_a_snapshot_goes_on_where_it_was_taken():
     assert served == expected
 
 
+def test_a_snapshot_holds_every_array_of_the_state():
+    rounds, prompts = learnable(300), prompts_for(300)
+    policy = Bandit(rounds.zoo, Settings(alpha=0.85))
+    list(drive(policy, rounds, prompts))
+    again = Bandit(rounds.zoo, Settings(alpha=0.85), policy.snapshot())
+    for name, array in policy._state._asdict().items():
+        assert getattr(again._state, name).tobytes() == array.tobytes(), name
+
+
 def test_a_model_that_joins_is_tried():
     rounds, prompts = learnable(300), prompts_for(300)
     two = make_rounds(rounds.satisfied[:, :2], rounds.cost[:, :2], list(rounds.zoo.models[:2]), prompts)
