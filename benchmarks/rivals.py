@@ -44,15 +44,17 @@ SHARES = (0.90, 0.95, 0.98)
 SETTLED = 500
 FOLDED = 32
 """Word buckets that `bandit` folds the hashed words into; its rivals may choose to."""
-LARGE = 10_000
-"""On traces with more requests than this, slow rivals run on fewer orders, over a shorter grid."""
+LARGE, HUGE = 4_000, 10_000
+"""On traces with more requests than this, slow rivals get a shorter grid, and on still longer ones fewer orders."""
 V = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 class Rival(Protocol):
-    """One router with its settings; `told_alpha` is whether α changes what it does."""
+    """One router with its settings."""
 
-    told_alpha: ClassVar[bool]
+    @property
+    def told_alpha(self) -> bool:
+        """Whether α changes what it does."""
 
     def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:
         """Return what each request cost, and how far its answer satisfied, both (n,), in order of arrival."""
@@ -211,32 +213,43 @@ class ParetoBandit:
     answer's true cost told before its feedback.
 
     It keeps a budget, not a promise: `budget` is its pacer's target as a share of the way from the cheapest
-    model's mean cost to the dearest's, in logarithms (None: no pacer). It knows every model's mean cost beforehand.
+    model's mean cost to the dearest's, in logarithms. Its other means is a fixed `penalty` on (normalised, logarithmic)
+    cost. With `v` that penalty is V/Q instead, anew before each request, which makes it keep a promise. It knows
+    every model's mean cost beforehand. `hope` is what it thinks of a model that it never tried; its default of 0 keeps
+    it with whatever it tried first.
     """
 
-    told_alpha: ClassVar[bool] = False
-    budget: float | None
-    penalty: float
     optimism: float
     forgetting: float
+    hope: float
+    budget: float | None = None
+    penalty: float = 0.0
+    v: float | None = None
     folded: bool = True
 
-    def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:  # noqa: ARG002  # a budget only
+    @property
+    def told_alpha(self) -> bool:
+        return self.v is not None
+
+    def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:
         x = design(rounds, self.folded)[:, np.r_[1 : self._width(rounds), 0]]  # it wants the constant last
         router = self.router(rounds, seed)
         index = {model: place for place, model in enumerate(rounds.zoo.models)}
-        paid, satisfied = np.empty(len(rounds)), np.empty(len(rounds))
+        paid, satisfied, queue = np.empty(len(rounds)), np.empty(len(rounds)), 0.0
         for t, row in enumerate(rounds.order):
+            if self.v is not None:
+                router.cost_penalty = self.v / max(queue, 1e-6)
             model, log = router.route(x[row])
             paid[t], satisfied[t] = rounds.cost[row, index[model]], rounds.satisfied[row, index[model]]
             log.cost_usd = float(paid[t])
             router.process_feedback(log.request_id, reward=float(satisfied[t]))
+            queue = advance(queue, alpha, float(satisfied[t]))
         return paid, satisfied
 
     def _width(self, rounds: Rounds) -> int:
         return 1 + rounds.features.width - (WORDS - FOLDED) * self.folded
 
-    def router(self, rounds: Rounds, seed: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def router(self, rounds: Rounds, seed: int):  # type: ignore[no-untyped-def]
         """Return a fresh router for this zoo."""
         from pareto_bandit import BanditRouter, FeatureService, RouterConfig  # noqa: PLC0415  # an optional package
         from pareto_bandit.budget_pacer import BudgetPacer  # noqa: PLC0415
@@ -244,14 +257,9 @@ class ParetoBandit:
         logging.getLogger("pareto_bandit").setLevel(logging.ERROR)
         mean = np.maximum(rounds.cost.mean(axis=0), 1e-12)
         low, high = float(mean.min()), float(mean.max())
-        # A request counts as a thousand tokens, so that dollars per thousand tokens are costs per request.
-        prices = {
-            model: {"input_cost_per_m": 1000 * float(cost), "output_cost_per_m": 1000 * float(cost)}
-            for model, cost in zip(rounds.zoo.models, mean, strict=True)
-        }
         pacer = None if self.budget is None else BudgetPacer(low * (high / low) ** self.budget)
-        return BanditRouter.create(
-            model_registry=prices,
+        router = BanditRouter.create(
+            model_registry={},
             priors="none",
             feature_service=FeatureService.for_precomputed(self._width(rounds)),
             config=RouterConfig(market_cost_floor=low, market_cost_ceiling=high),
@@ -261,22 +269,32 @@ class ParetoBandit:
             budget_pacer=pacer,
             bandit_seed=seed,
         )
+        # A request counts as a thousand tokens, so that dollars per thousand tokens are costs per request.
+        for model, cost in zip(rounds.zoo.models, mean.tolist(), strict=True):
+            router.register_model(
+                model,
+                input_cost_per_m=1000 * cost,
+                output_cost_per_m=1000 * cost,
+                initial_weights={"bias": self.hope},
+            )
+        return router
 
 
-def grids(large: bool) -> Mapping[str, Sequence[Rival]]:
+def grids(short: bool) -> Mapping[str, Sequence[Rival]]:
     """Return the settings to try, by the rival's name; the first is `bandit`, which has none."""
-    linear = list(product(V, (0.1, 0.4), (3.0, 30.0), (True,) if large else (True, False)))
-    budgets = np.linspace(0.0, 1.0, 13 if large else 25)[1:]
-    penalties = (0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
-    learners = ((0.05, 0.997), (0.05, 1.0), (0.3, 1.0))
-    knobs = [(float(budget), 0.0) for budget in budgets] + [(None, penalty) for penalty in penalties]
+    linear = list(product(V, (0.1, 0.4), (3.0, 30.0), (True,) if short else (True, False)))
+    neighbours = product(V[1:6], (40,), (0.1,)) if short else product(V, (10, 40), (0.1, 0.3))
+    budgets = np.linspace(0.0, 1.0, 13 if short else 25)[1:].tolist()
+    penalties = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
+    knobs = [(budget, 0.0) for budget in budgets] + [(None, penalty) for penalty in penalties]
+    learners = ((0.05, 0.997, 0.0), (0.05, 0.997, 1.0), (0.05, 1.0, 1.0), (0.3, 1.0, 1.0), (1.0, 1.0, 0.0))
     return {
         "bandit": [Policy("bandit")],
-        "k nearest": [
-            Neighbours(*each)
-            for each in (product(V[1:6], (40,), (0.1,)) if large else product(V, (10, 40), (0.1, 0.3)))
+        "k nearest": [Neighbours(*each) for each in neighbours],
+        "paretobandit": [ParetoBandit(*learner, *knob) for learner in learners for knob in knobs],
+        "paretobandit, queue": [
+            ParetoBandit(*learner, v=v) for learner in learners for v in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
         ],
-        "paretobandit": [ParetoBandit(*knob, *learner) for learner in learners for knob in knobs],
         "LinUCB": [Linear(False, *each) for each in linear],
         "Thompson": [Linear(True, *each) for each in linear],
         "MESS+, published": [Policy("messplus", v=0.01, c=1.0, raw=True)],
@@ -315,7 +333,7 @@ class Outcome:
     @property
     def setting(self) -> str:
         parts = [(each.name, getattr(self.rival, each.name)) for each in fields(self.rival)]  # type: ignore[arg-type]
-        shown = [f"{name} {value:.3g}" for name, value in parts if isinstance(value, float)]
+        shown = [f"{name} {value:.3g}" for name, value in parts if type(value) in (int, float)]
         return ", ".join(shown + [name for name, value in parts if value is True])
 
 
@@ -355,21 +373,18 @@ def table(name: str, rounds: Rounds, asked: argparse.Namespace) -> None:
         [build(mark, rounds, Settings(alpha=alpha)).play(rounds).cost.mean() for mark in ("hindsight", "static-mix")]
         for alpha in alphas
     ]
-    large = n > LARGE
     tried: dict[str, list[list[Outcome]]] = {}
-    for router, grid in grids(large).items():
+    for router, grid in grids(n > LARGE).items():
         if router != "bandit" and asked.only and router not in asked.only.split(","):
             continue
-        slow = large and not isinstance(grid[0], Policy)
+        slow = n > HUGE and not isinstance(grid[0], Policy)
         started = time.perf_counter()
         tried[router] = Parallel(n_jobs=asked.jobs)(
             delayed(outcomes)(rival, rounds, alphas, min(asked.seeds, 2) if slow else asked.seeds) for rival in grid
         )
         print(f"<!-- {name}: {router}, {len(grid)} settings, {time.perf_counter() - started:.0f} s -->", flush=True)
     print(f"\n## {name}: {models} models, {n} requests\n")
-    print(
-        "| α/best | router | ÷ hindsight | ÷ static-mix | missed | dipped | its setting | kept everywhere: ÷ hindsight |"
-    )
+    print("| α/best | router | ÷ hindsight | ÷ static-mix | missed | dipped | its setting | where kept: ÷ hindsight |")
     print("|---|---|---:|---:|---:|---:|---|---:|")
     for place, share in enumerate(SHARES):
         hindsight, mix = marks[place]
@@ -394,7 +409,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="rivals' names, with commas between them")
     asked = parser.parse_args()
-    print(f"{asked.seeds} shuffled orders, 2 for slow rivals on traces with more than {LARGE:,} requests.")
+    print(f"{asked.seeds} shuffled orders, 2 for slow rivals on traces with more than {HUGE:,} requests.")
     print("missed: orders that end more than 0.5 points below α; dipped: more than 2 below from request 500 on.\n")
     for path in asked.traces:
         table(path.stem, load(path).rounds, asked)
