@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -38,6 +38,9 @@ from messctl.policies.messplus import explore_probability
 from messctl.recording import load
 from messctl.virtual_queue import advance
 from messctl.zoo import Settings
+
+if TYPE_CHECKING:
+    from pareto_bandit import BanditRouter
 
 SHARES = (0.90, 0.95, 0.98)
 """α, as shares of the best model's mean."""
@@ -232,8 +235,14 @@ class ParetoBandit:
         return self.v is not None
 
     def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:
-        x = design(rounds, self.folded)[:, np.r_[1 : self._width(rounds), 0]]  # it wants the constant last
-        router = self.router(rounds, seed)
+        return self.drive(self.router(rounds, seed), self.features(rounds), rounds, alpha)
+
+    def features(self, rounds: Rounds) -> Floats:
+        """Return the rows as it wants them, dense and with the constant last, in the trace's order."""
+        return np.ascontiguousarray(np.roll(design(rounds, self.folded), -1, axis=1))
+
+    def drive(self, router: BanditRouter, x: Floats, rounds: Rounds, alpha: float) -> tuple[Floats, Floats]:
+        """Route every request and give back its cost and feedback."""
         index = {model: place for place, model in enumerate(rounds.zoo.models)}
         paid, satisfied, queue = np.empty(len(rounds)), np.empty(len(rounds)), 0.0
         for t, row in enumerate(rounds.order):
@@ -246,22 +255,20 @@ class ParetoBandit:
             queue = advance(queue, alpha, float(satisfied[t]))
         return paid, satisfied
 
-    def _width(self, rounds: Rounds) -> int:
-        return 1 + rounds.features.width - (WORDS - FOLDED) * self.folded
-
-    def router(self, rounds: Rounds, seed: int):  # type: ignore[no-untyped-def]
+    def router(self, rounds: Rounds, seed: int) -> BanditRouter:
         """Return a fresh router for this zoo."""
-        from pareto_bandit import BanditRouter, FeatureService, RouterConfig  # noqa: PLC0415  # an optional package
+        from pareto_bandit import BanditRouter, FeatureService, RouterConfig  # noqa: PLC0415  # only this rival needs it
         from pareto_bandit.budget_pacer import BudgetPacer  # noqa: PLC0415
 
         logging.getLogger("pareto_bandit").setLevel(logging.ERROR)
+        width = 1 + rounds.features.width - (WORDS - FOLDED) * self.folded
         mean = np.maximum(rounds.cost.mean(axis=0), 1e-12)
         low, high = float(mean.min()), float(mean.max())
         pacer = None if self.budget is None else BudgetPacer(low * (high / low) ** self.budget)
         router = BanditRouter.create(
             model_registry={},
             priors="none",
-            feature_service=FeatureService.for_precomputed(self._width(rounds)),
+            feature_service=FeatureService.for_precomputed(width),
             config=RouterConfig(market_cost_floor=low, market_cost_ceiling=high),
             alpha=self.optimism,
             forgetting_factor=self.forgetting,
