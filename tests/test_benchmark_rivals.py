@@ -39,15 +39,15 @@ def test_learning_one_by_one_gives_the_ridge() -> None:
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("folded", [False, True])
 def test_linear_rivals_serve_what_the_equations_say(sampled: bool, folded: bool) -> None:
-    rounds, alpha = shuffled(world(80), 1), 0.8
+    rounds, alpha = shuffled(world(40), 1), 0.8
     rival = Linear(sampled, v=3.0, optimism=0.4, ridge=3.0, folded=folded)
     x = design(rounds, folded)[rounds.order]
     satisfied, cost = rounds.satisfied[rounds.order], rounds.cost[rounds.order]
-    noise = np.random.default_rng(5).standard_normal((80, 3)) if sampled else np.ones((80, 3))
+    noise = np.random.default_rng(5).standard_normal((40, 3)) if sampled else np.ones((40, 3))
     shrinkage = np.diag([1.0, *[3.0] * (x.shape[1] - 1)])
     served: list[int] = []
     queue = 0.0
-    for t in range(80):
+    for t in range(40):
         mean, estimate = np.zeros(3), np.zeros(3)
         for model in range(3):
             known = np.flatnonzero(np.array(served) == model)
@@ -59,8 +59,8 @@ def test_linear_rivals_serve_what_the_equations_say(sampled: bool, folded: bool)
         queue = advance(queue, alpha, satisfied[t, served[-1]])
     paid, heard = rival.run(rounds, alpha, 5)
     assert len(set(served)) > 1
-    np.testing.assert_array_equal(paid, cost[np.arange(80), served])
-    np.testing.assert_array_equal(heard, satisfied[np.arange(80), served])
+    np.testing.assert_array_equal(paid, cost[np.arange(40), served])
+    np.testing.assert_array_equal(heard, satisfied[np.arange(40), served])
 
 
 @pytest.mark.parametrize(
