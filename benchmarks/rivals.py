@@ -300,13 +300,13 @@ def grids(short: bool) -> Mapping[str, Sequence[Rival]]:
         "bandit": [Policy("bandit")],
         "k nearest": [Neighbours(*each) for each in neighbours],
         "paretobandit": [ParetoBandit(*learner, *knob) for learner in learners for knob in knobs],
-        "paretobandit, queue": [
+        "paretobandit + queue": [
             ParetoBandit(*learner, v=v) for learner in learners for v in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
         ],
         "LinUCB": [Linear(False, *each) for each in linear],
         "Thompson": [Linear(True, *each) for each in linear],
-        "MESS+, published": [Policy("messplus", v=0.01, c=1.0, raw=True)],
-        "MESS+, tuned": [
+        "MESS+ published": [Policy("messplus", v=0.01, c=1.0, raw=True)],
+        "MESS+ tuned": [
             Policy("messplus", v, c)
             for v, c in product((0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (0.03, 0.1, 0.3, 0.5, 1.0))
         ],
@@ -433,8 +433,8 @@ def fresh_table(
             (again,) = outcomes(best.rival, rounds, [alpha], asked.fresh, first=1000)
             setting = "–" if router == "bandit" else best.setting
             print(
-                f"| {SHARES[place]:.2f} | {router} | {again.cost / hindsight[place]:.2f} | {again.missed}/{asked.fresh} "
-                f"| {again.dipped}/{asked.fresh} | {setting} |"
+                f"| {SHARES[place]:.2f} | {router} | {again.cost / hindsight[place]:.2f} "
+                f"| {again.missed}/{asked.fresh} | {again.dipped}/{asked.fresh} | {setting} |"
             )
     print(flush=True)
 
