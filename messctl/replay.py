@@ -164,7 +164,7 @@ def _result(name: str, recording: Recording, plays: Sequence[Played], settings: 
     cost = fmean(mean_cost)
     return Result(
         policy=name,
-        v=settings.v if scale else None,
+        v=settings.weight if scale else None,
         c=settings.c if scale else None,
         requests=len(rounds),
         attained=mean_attained,
@@ -180,7 +180,7 @@ def _result(name: str, recording: Recording, plays: Sequence[Played], settings: 
         attained_all=None if recording.partial else fmean(float(play.satisfied_all.mean()) for play in plays),
         attained_spread=stdev(attained) if several and len(attained) > 1 else None,
         mean_cost_spread=stdev(mean_cost) if several else None,
-        v_per_cost_unit=_ratio(settings.v, scale) if scale else None,
+        v_per_cost_unit=_ratio(settings.weight, scale) if scale else None,
     )
 
 

@@ -156,7 +156,7 @@ def _heading(replay: Replay) -> Text:
 def _weights(settings: Settings, learner: Result, unit: str) -> str:
     divisor = "the costliest model's running mean" if settings.cost_scale is None else f"{settings.cost_scale:g} {unit}"
     raw = f"{learner.v_per_cost_unit:.4g}"
-    return f"V = {settings.v:g} on costs divided by {divisor}, or {raw} on raw {unit}; c = {settings.c:g}"
+    return f"V = {settings.weight:g} on costs divided by {divisor}, or {raw} on raw {unit}; c = {settings.c:g}"
 
 
 def _verdict(result: Result) -> Text:

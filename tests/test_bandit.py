@@ -1,5 +1,6 @@
 """Tests of `bandit`: two drivers, adversarial worlds, starvation, propensities, sparse and late feedback."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -151,14 +152,74 @@ def test_even_wild_predictions_cannot_keep_the_debt_unpaid():
     assert levels(played)[-1] > 0.85 - 0.01
 
 
-def test_propensities_are_those_of_a_choice_that_is_determined():
-    rounds, prompts = learnable(100), prompts_for(100)
-    first, second = (
-        list(drive(Bandit(rounds.zoo, Settings(alpha=0.8, seed=seed)), rounds, prompts)) for seed in (0, 1)
+def test_propensities_are_how_often_a_choice_is_made():
+    """From one state, under many coins: the share of each model is the propensity that is logged with it."""
+    made = flat([0.6, 0.8, 0.9], [1, 2, 3], 150)(0)
+    for early in (3, 150):
+        policy = Bandit(made.rounds.zoo, Settings(alpha=0.7))
+        list(drive(policy, replace(made.rounds, order=made.rounds.order[:early]), made.prompts))
+        snapshot, logged, served = policy.snapshot(), {}, Counter()
+        for seed in range(2000):
+            decision = Bandit(made.rounds.zoo, Settings(alpha=0.7, seed=seed), snapshot).decide(Request("r", "prove"))
+            served[decision.served] += 1
+            assert logged.setdefault(decision.served, decision.propensity) == decision.propensity
+            assert decision.queried == (decision.served,)
+        assert len(served) > 1
+        assert sum(logged.values()) == pytest.approx(1.0)
+        for model, share in logged.items():
+            assert served[model] / 2000 == pytest.approx(share, abs=5 * (share * (1 - share) / 2000) ** 0.5)
+
+
+def test_replay_and_live_log_the_same_propensities():
+    rounds, prompts = learnable(200), prompts_for(200)
+    policy = Bandit(rounds.zoo, Settings(alpha=0.85, seed=3))
+    logged = [decision.propensity for decision, _ in drive(policy, rounds, prompts)]
+    played = policy.play(rounds)
+    assert logged == played.propensity.tolist()
+    assert 0 < min(logged) < max(logged) <= 1
+
+
+def test_a_fixed_v_prices_satisfaction_as_messplus_does():
+    """λ = Q·c/V: a larger V saves more and lets the debt grow."""
+    rounds = learnable(1500, 2)
+    debts, costs = zip(
+        *(
+            (played.queue_final, played.cost.mean())
+            for played in (Bandit(rounds.zoo, Settings(alpha=0.85, v=v)).play(rounds) for v in (0.05, 2.0, 1e6))
+        ),
+        strict=True,
     )
-    assert [decision.served for decision, _ in first] == [decision.served for decision, _ in second]
-    assert {decision.propensity for decision, _ in first} == {1.0}
-    assert all(decision.queried == (decision.served,) for decision, _ in first)
+    assert debts[0] < debts[2]
+    assert costs[0] > costs[2]
+
+
+def test_feedback_that_is_awaited_counts_as_predicted():
+    """Late feedback does not make the guard serve long after the debt is paid."""
+    dear = []
+    for delay in (0, 100):
+        shares = []
+        for seed in range(5):
+            made = flat([0.6, 0.9, 0.92], [1, 5, 150], 3000)(seed)
+            arranged = made.rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=delay)
+            shares.append((Bandit(made.rounds.zoo, Settings(alpha=0.85)).play(arranged).served == 2).mean())
+        dear.append(np.mean(shares))
+    assert dear[1] < dear[0] + 0.05
+
+
+@pytest.mark.parametrize(("world", "model"), [("degrades halfway", 0), ("swapped halfway", 2)])
+def test_a_model_that_degrades_is_left(world, model):
+    """In the last fifth of the requests the model that failed serves few."""
+    shares = [(played.served[-400:] == model).mean() for _, played in (played_in(world, seed) for seed in range(5))]
+    assert np.mean(shares) < 0.25, shares
+
+
+def test_a_price_that_rises_is_noticed():
+    made = flat([0.9, 0.9, 0.95], [1, 3, 10], 4000)(0)
+    cost = made.rounds.cost.copy()
+    cost[2000:, 0] = 9.0
+    played = Bandit(made.rounds.zoo, Settings(alpha=0.85)).play(replace(made.rounds, cost=cost))
+    assert (played.served[1000:2000] == 0).mean() > 0.7
+    assert (played.served[-1000:] == 1).mean() > 0.5
 
 
 @pytest.mark.parametrize(("rate", "delay"), [(0.1, 0), (1.0, 100), (0.3, 30)])

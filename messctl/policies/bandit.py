@@ -1,6 +1,6 @@
-"""`bandit`: queries one model per request and learns from the feedback on its answer alone. It has no V to set.
+"""`bandit`: queries one model per request and learns from the feedback on its answer alone. It needs no V.
 
-A prompt becomes z: a constant, its hashed words folded into 32 buckets, and its eight cheap properties.
+A prompt becomes z: a constant, its hashed words folded into 64 buckets, and its eight cheap properties.
 
 **Satisfaction.** ŝ_m(z) = w·z + w_m·z + μ_m·(v_m·z): a ridge w shared by all models (what makes a prompt hard
 is hard for all of them) plus one of the model's own. Both are Kalman filters with a block-diagonal covariance:
@@ -9,39 +9,50 @@ and takes g gᵀ/S from P, g_m g_mᵀ/S from P_m. μ_m is the mean that is expec
 together, weighed by how well each is known, a little higher for the reference; before anything is known it lies
 a quarter of the way from α to 1. v_m = P_m Λ e₀ is how far the estimate still leans on it (w_m is kept without
 it, since μ_m moves on), so that a model tried once is thought of as one of this zoo, whatever level this zoo is
-on.
+on. The level's variance grows a little with every answer, and plain means fade, so that a model that changes is
+noticed: the memory is of about three hundred of its answers.
 
 **Cost.** Ĉ_m(z), a ridge on the properties, within a factor 4 of the running mean Ē_m: long prompts cost more.
 
-**Choice.** argmin over m of Ĉ_m − λ·(ŝ_m + b_m), with the optimism b_m = σ·√(z·P_m z · (1 + log⁺(n / (M·(n_m +
-1))))) after n answers with feedback, n_m of them m's. It is multiplied by (c̄/Ē_m)^1.5 for a model whose mean
-cost Ē_m is above the mean c̄ that is paid: to try a model thirty times as dear takes better reasons.
+**Choice.** argmin over m of Ĉ_m − λ·ŝ_m. A coin may give the request to another model whose mean cost is at most
+four times that of the choice: half the time, while one of them has had fewer than six answers and is not already
+in doubt; and once in fifty, to any of them. The odds are logged as the propensity.
 
-**The price λ** of satisfaction is re-solved every 8 requests: the least λ at which that choice, over the last
-256 prompts as they were predicted, would attain α − B/200; where that is out of reach, 98 % of the way to what
-is within it. B = Σ(s − α) is the balance (never clipped), to be paid back over the next 200 requests.
+**The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the least price at which that choice,
+over the last 128 prompts, would attain α; where that is out of reach, 98 % of the way to what is within it. Then
+λ = λ₀·exp(−(B + h)/τ), where B = Σ(s − α) is the balance, never clipped, what is still awaited counted as it was
+predicted. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap
+model to one thirty times as dear) is a wide band of balances in which nothing changes. h, half the guard's depth
+and fading, is a debt that is allowed for learning; τ = 6 + 0.02·n. A V that is set gives λ = Q·c/V instead, as in
+MESS+, c being the mean cost of the costliest model.
 
-**The guard.** While B < −(3 + 0.004·n), serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / (n₀ + n_m)), where
-s̄_m is m's plain mean, shrunk to μ_m with weight n₀, and the reference starts with ten good answers on top.
+**The guard.** While B < −D, serve by the index s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / (n₀ + n_m)), where s̄_m is m's
+plain mean, shrunk to μ_m with weight n₀, and the reference starts with ten good answers on top: of the models
+whose index is at least three tenths of the way from α to the highest, the cheapest. D = 9 − 0.15/(max s̄ − α), at
+least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best model's
+level leaves little to pay debts with, and so allows few.
 
 **Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without
 regard to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose
 that the balance were below the guard's line from some request on. Then the guard chooses every model from
 there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would stay while n
-grows, so its index would grow without bound; that of a model served for a fixed share of the requests tends to
-its s̄ ≤ 1, and some model is: a contradiction. So every model is served without end. (b) Then every s̄_m → p_m,
-what was heard before and the reference's good start included, as they are finitely many. (c) A model served for
-a share ρ > 0 of the requests has log⁺(n / (M·n_m)) ≤ log(1/ρM), hence a bonus → 0 and an index → p_m; and
-indices of all models are ≥ s̄_m → p_m. So where p_m < p*, m's share tends to 0, and the mean of s to p* > α. B
-then rises at the rate p* − α, for ever, while the line falls: it is crossed upwards, against the supposition.
-So the balance returns to the line again and again, whatever the estimates per prompt say: they may be
-arbitrarily wrong, and can only lead the balance down to the line. Since B falls by at most α a request, what
-attainment misses in the long run is the line's slope, 0.4 points, plus what the guard needs to find the best
-model. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos
-are kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds
-on any input.
+grows, so its index would grow without bound. The others' indices stay bounded where they are served for a fixed
+share of the requests, so it would in the end be the only one three tenths of the way to the highest, and be
+served: a contradiction. So every model that the cheaper ones do not make needless is served without end. (b) Then
+its s̄_m comes to p_m, as closely as a memory of three hundred answers allows; what was heard before, and the
+reference's good start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus that tends to
+0, so where it is among those that serve, p_m is at least α + 0.3·(highest − α), and the highest index is at least
+about p*. So the mean of s tends to at least about α + 0.3·(p* − α), and B rises for ever while the line falls: it is
+crossed upwards, against the supposition. So the balance returns to the line again and again, whatever the
+estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to the line. What
+attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a model that
+pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos are
+kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on
+any input.
 
-Its choice is determined by what came before, so its propensity is 1.
+References: drift plus penalty and the queue, MESS+ (arXiv:2505.19947); re-solving, Badanidiyuru, Kleinberg and
+Slivkins, *Bandits with Knapsacks* (2013); a guard that serves what surely pays, Kazerouni et al., *Conservative
+Contextual Linear Bandits* (2017).
 """
 
 from __future__ import annotations
@@ -50,34 +61,42 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from messctl.coins import stream
 from messctl.features import VERSION, encode_one
 from messctl.policies.bandit_arithmetic import (
+    AUTO_V,
     BALANCE,
     DECIDED,
-    PRICE,
-    PRICED,
-    RECENT,
+    HEARD,
+    LATEST,
+    QUEUE,
+    RECALLED,
     SHARED,
-    WINDOW,
+    WEIGHED_BALANCE,
+    WEIGHED_BEST,
+    WEIGHED_GUARDED,
+    WEIGHED_PRICE,
+    Promise,
     State,
     Tuning,
+    Weighing,
     choose,
     features_of,
     fresh,
     hear,
-    least,
     linear_weights,
+    owe,
     pay,
     play,
+    weighing,
 )
-from messctl.policies.base import Played, PolicyKind, Rounds
+from messctl.policies.base import Floats, Played, PolicyKind, Rounds
 from messctl.predictor import Weights
 from messctl.records import Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
-from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Changes whenever arrays that were saved would mean something else."""
 
 # What the fields of the state mean something under. Those that are named nowhere here are weights: of the encoder.
@@ -87,8 +106,10 @@ COSTS = ("cost_weight", "cost_cov")
 """Of the encoder, and in the unit of the costs."""
 MEANS = ("mean_cost", "cost_count")
 """In the unit of the costs; all policies share them."""
-WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *COSTS, *MEANS, *RECENT))
-SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", "counts"))
+WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *COSTS, *MEANS))
+BOOKS = ("counts", "awaited")
+"""Shared, and mean the same under any encoder; the ledger does too, but holds λ₀, which is in the unit of the costs."""
+SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", *BOOKS))
 
 
 class Bandit:
@@ -102,9 +123,8 @@ class Bandit:
         self._zoo = zoo
         self._settings = settings
         self._tuning = tuning or Tuning()
-        self._reference = zoo.index(zoo.reference)
-        self._decided = 0
-        self._queue = 0.0
+        self._promise = _promise(zoo, settings)
+        self._coin = stream(settings.seed, "exploration")
         self._state = fresh(len(zoo.models), self._tuning)
         if snapshot:
             self._restore(snapshot)
@@ -112,91 +132,90 @@ class Bandit:
     @property
     def queue(self) -> float:
         """The virtual queue Q, ≥ 0."""
-        return self._queue
+        return float(self._state.ledger[QUEUE])
 
     @property
     def weights(self) -> Weights:
         """What is predicted, as one linear function per model."""
-        return linear_weights(self._state, self._settings.alpha, self._reference, self._tuning)
+        return linear_weights(self._state, self._promise, self._tuning)
 
     def decide(self, request: Request) -> Decision:
-        """Serve what promises most for its cost at the price of satisfaction, or what can pay the debt."""
+        """Serve what promises most for its cost at the price of satisfaction, a trial, or what can pay the debt."""
         state, models = self._state, self._zoo.models
-        predicted = np.empty(len(models))
+        predicted, weighed = np.empty(len(models)), weighing(len(models))
         mean_cost = {
             model: float(mean)
             for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
             if count
         }
         z = features_of(encode_one(request.prompt))
-        index = int(choose(state, self._settings.alpha, self._reference, z, predicted, self._tuning))
-        self._decided += 1
+        coin = float(self._coin.random())
+        index = int(choose(state, self._promise, self._tuning, z, coin, predicted, weighed))
         return Decision(
             request=request,
-            request_number=self._decided,
+            request_number=int(state.counts[DECIDED]),
             served=models[index],
             queried=(models[index],),
-            queue=self._queue,
+            propensity=float(weighed[1][index]),
+            queue=self.queue,
             predicted=dict(zip(models, predicted.tolist(), strict=True)),
             mean_cost=mean_cost,
-            weighed=self._weighed(index),
+            weighed=self._weighed(index, predicted, weighed),
         )
 
-    def _weighed(self, chosen: int) -> Weighed:
-        """Return what the last decision weighed."""
-        state, models = self._state, self._zoo.models
-        at, price = (state.counts[DECIDED] - 1) % WINDOW, state.ledger[PRICE]
-        by_weight = least(state.recent_cost, state.recent_score, at, price, state.mean_cost)
+    def _weighed(self, chosen: int, predicted: Floats, weighed: Weighing) -> Weighed:
+        """Return what a decision weighed."""
+        models = self._zoo.models
+        cost, _, figures = weighed
+        price = float(figures[WEIGHED_PRICE])
+        other = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
         return Weighed(
             terms={
-                "expected cost": dict(zip(models, state.recent_cost[at].tolist(), strict=True)),
-                "−λ·hoped": dict(zip(models, (0.0 - price * state.recent_score[at]).tolist(), strict=True)),
+                "expected cost": dict(zip(models, cost.tolist(), strict=True)),
+                "−λ·ŝ": dict(zip(models, (0.0 - price * predicted).tolist(), strict=True)),
             },
             figures={
-                "λ": float(price),
-                "balance": float(state.ledger[BALANCE]),
-                "Q": self._queue,
-                "α": self._settings.alpha,
+                "λ": price,
+                "balance": float(figures[WEIGHED_BALANCE]),
+                "Q": self.queue,
+                "α": self._promise.alpha,
             },
-            note="" if chosen == by_weight else "the debt guard chose",
+            note="" if chosen == figures[WEIGHED_BEST] else other,
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
         """Take costs into the means, the served answer's feedback into balance, queue and weights."""
-        served, alpha = decision.served, self._settings.alpha
+        served = decision.served
         satisfied = feedback.satisfied.get(served)
         if satisfied is not None:
-            self._queue = advance(self._queue, alpha, satisfied)
-        if served not in self._zoo.models:
-            # It was owed all the same, though nothing can be learned of a model that is gone.
-            self._state.ledger[BALANCE] += 0.0 if satisfied is None else satisfied - alpha
-            return
-        if served not in feedback.costs and satisfied is None:
+            owe(self._state, self._promise.alpha, decision.request_number, satisfied)
+        # Of a model that is gone nothing can be learned; its answer was owed all the same.
+        if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
         index, z = self._zoo.index(served), features_of(encode_one(decision.request.prompt))
         if served in feedback.costs:
-            pay(self._state, index, z, feedback.costs[served])
+            pay(self._state, self._tuning, index, z, feedback.costs[served])
         if satisfied is not None:
-            hear(self._state, alpha, self._reference, index, z, satisfied, self._tuning)
+            hear(self._state, self._promise, self._tuning, index, z, satisfied)
 
     def snapshot(self) -> Snapshot:
         """Return the state as it stands, for a later instance to go on from."""
-        state, window = self._state, {"window": self._state.counts[DECIDED, ...]}
+        state = self._state
         return Snapshot(
-            decided=self._decided,
-            queue=self._queue,
+            decided=int(state.counts[DECIDED]),
+            queue=self.queue,
             balance=float(state.ledger[BALANCE]),
             policy=self.name,
             version=STATE_VERSION,
             encoder=VERSION,
-            shared=_copies(self._parts(("counts", *SHARED_WEIGHTS))),
+            shared=_copies(self._parts((*BOOKS, *SHARED_WEIGHTS))),
             cost_shared=_copies(self._parts(("ledger",))),
             models={
                 model: ModelSnapshot(
                     mean_cost=float(state.mean_cost[index]),
                     cost_count=int(state.cost_count[index]),
                     arrays=_copies(self._parts((*TALLIES, *WEIGHTS), index)),
-                    cost_arrays=_copies({**self._parts((*COSTS, *RECENT), index), **window}),
+                    cost_arrays=_copies(self._parts(COSTS, index)),
                 )
                 for index, model in enumerate(self._zoo.models)
             },
@@ -205,52 +224,47 @@ class Bandit:
     def _parts(self, names: Iterable[str], index: int | None = None) -> Arrays:
         """Return fields of the state, or the part that one model has in them, as views."""
         fields = self._state._asdict()
-        if index is None:
-            return {name: fields[name] for name in names}
-        return {name: fields[name][:, index] if name in RECENT else fields[name][index, ...] for name in names}
+        return {name: fields[name] if index is None else fields[name][index, ...] for name in names}
 
     def _restore(self, snapshot: Snapshot) -> None:
         state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
         same_features = known.encoder == VERSION
-        models = [known.models.get(model, ModelSnapshot()) for model in self._zoo.models]
-        self._decided, self._queue = known.decided, known.queue
-        restore(known.shared, self._parts(("counts",)))
-        if not restore(known.cost_shared, self._parts(("ledger",))):
-            state.counts[PRICED] = 0
-        state.ledger[BALANCE] = known.balance
-        if same_features:
-            restore(known.shared, self._parts(SHARED_WEIGHTS))
-        for index, model in enumerate(models):
+        restore(known.shared, self._parts(BOOKS))
+        restore(known.cost_shared, self._parts(("ledger",)))
+        if not known.decided:
+            # What was learned before the first request of this promise is known, and not owed.
+            state.counts[[HEARD, LATEST]] = 0
+            state.awaited[:] = 0.0
+        state.counts[DECIDED] = known.decided
+        state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue
+        self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
+        if not (same_features and restore(known.shared, self._parts(SHARED_WEIGHTS))):
+            state.counts[RECALLED] = 0
+        for index, name in enumerate(self._zoo.models):
+            model = known.models.get(name, ModelSnapshot())
             state.mean_cost[index], state.cost_count[index] = model.mean_cost, model.cost_count
             restore(model.arrays, self._parts(TALLIES, index))
             if same_features:
                 restore(model.arrays, self._parts(WEIGHTS, index))
             if not (same_features and restore(model.cost_arrays, self._parts(COSTS, index))):
                 state.cost_weight[index, 0] = model.mean_cost
-        # The recent prompts are of use where all models were weighed on them, in terms that still hold.
-        if not (same_features and all(self._restore_window(index, model) for index, model in enumerate(models))):
-            state.counts[DECIDED] = 0
-
-    def _restore_window(self, index: int, model: ModelSnapshot) -> bool:
-        together = np.array_equal(model.cost_arrays.get("window", -1), self._state.counts[DECIDED])
-        return together and restore(model.cost_arrays, self._parts(RECENT, index))
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""
         settings, features, n = self._settings, rounds.features, len(rounds)
         shape = (n, len(self._zoo.models))
         served = np.empty(n, dtype=np.int64)
-        judged, before, after = (np.empty(n) for _ in range(3))
+        propensity, judged, before, after = (np.empty(n) for _ in range(4))
         predicted, mean_cost = np.empty(shape), np.empty(shape)
         state = fresh(shape[1], self._tuning)
         play(
             state,
-            (settings.alpha, self._reference),
+            self._promise,
             self._tuning,
-            (rounds.order, rounds.heard, rounds.delay),
+            (rounds.order, rounds.heard, rounds.delay, stream(settings.seed, "exploration").random(n)),
             (features.starts, features.indices, features.values),
             (rounds.satisfied, rounds.cost),
-            (served, judged, before, after, predicted, mean_cost),
+            (served, propensity, judged, before, after, predicted, mean_cost),
         )
         return Played(
             zoo=self._zoo,
@@ -263,12 +277,17 @@ class Bandit:
             queue_before=before,
             queue_after=after,
             served=served,
+            propensity=propensity,
             explored=np.zeros(n, dtype=np.bool_),
             p_explore=np.zeros(n),
             predicted=predicted,
             mean_cost=mean_cost,
-            weights=linear_weights(state, settings.alpha, self._reference, self._tuning),
+            weights=linear_weights(state, self._promise, self._tuning),
         )
+
+
+def _promise(zoo: Zoo, settings: Settings) -> Promise:
+    return Promise(settings.alpha, zoo.index(zoo.reference), AUTO_V if settings.v is None else settings.v)
 
 
 def _copies(arrays: Arrays) -> Arrays:

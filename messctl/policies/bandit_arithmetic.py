@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from messctl.compiled import compiled
-from messctl.costs import AUTO_SCALE, observe, scale_of
+from messctl.costs import AUTO_SCALE, scale_of
 from messctl.features import WORDS, Features
 from messctl.policies.base import Floats
 from messctl.predictor import Weights
@@ -19,42 +19,65 @@ from messctl.virtual_queue import advance
 
 Counts = npt.NDArray[np.int64]
 
-BUCKETS = 32
+BUCKETS = 64
 """The encoder's word buckets are folded into this many."""
 PROPERTIES = 8
 TYPICAL = np.array([0.6, 0.1, 0.1, 0.15, 0.2, 0.0, 0.3, 0.5])
 """What the properties are of a common prompt; subtracted, so that the constant stands for the mean."""
-WINDOW = 256
-"""So many recent prompts' predictions are kept to solve λ on."""
+WINDOW = 128
+"""So many recent prompts are kept to solve λ on."""
+LATE = 1024
+"""So many recent decisions are kept in mind while their feedback may still come."""
 FAR, HALVINGS = 1e4, 24
-"""λ is sought from a millionth to FAR times the costliest model's mean cost."""
+"""λ is sought from a hundredth of 1/FAR to FAR times the costliest model's mean cost."""
+UNSOLVED = -1.0
+"""Stands for a price that is still to be solved."""
+AUTO_V = -1.0
+"""Stands for "λ is re-solved" where compiled code takes a V."""
 
 # Places in State.ledger
-BALANCE, PRICE, PAID = range(3)
+BALANCE, QUEUE, SOLVED = range(3)
+# Places in the figures of a Weighing
+WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED = range(4)
 # Places in State.counts
-DECIDED, HEARD, PRICED = range(3)
+DECIDED, HEARD, LATEST, RECALLED, LABELS = range(5)
 
 
 class Tuning(NamedTuple):
     """The constants of the algorithm; the defaults are meant for every zoo. For ablations."""
 
     noise: float = 0.4  # σ, the deviation of one answer's feedback
-    spread: float = 0.08  # the deviation of models' means about their common mean
+    spread: float = 0.1  # the deviation of models' means about their common mean
     hope: float = 0.25  # the common mean before anything is known, worth one model, lies this far from α to 1
-    reference_above: float = 1.0  # the reference is expected so many `spread` above
-    shared_ridge: float = 5.0  # 0: no shared ridge
-    own_ridge: float = 60.0
-    optimism: float = 1.0
-    retry: float = 1.0  # weight of log⁺ in the optimism
-    thrift: float = 1.5  # exponent of c̄/Ē in the optimism
-    horizon: float = 200.0
-    every: int = 8
+    reference_above: float = 0.5  # the reference is expected so many `spread` above
+    shared_ridge: float = 16.0  # 0: no shared ridge
+    own_ridge: float = 32.0
+    memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
+    prompt_costs: bool = True
     reach: float = 0.98
-    guard_start: float = 3.0
-    guard_slope: float = 0.004
+    temper: float = 6.0  # λ grows e-fold for so many answers that the balance falls
+    temper_growth: float = 0.02  # and for so many more with every answer heard
+    setpoint: float = 0.5  # the balance is held at this share of the guard's depth
+    setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
+    trial_answers: float = 6.0  # an affordable model gets so many answers early
+    trial_rate: float = 0.5
+    trial_cost: float = 4.0  # affordable: at most so many times as dear as what would be served
+    trial_doubt: float = 1.3  # not once its mean is so many deviations below α
+    retrial_rate: float = 0.02
+    guard_depth: float = 9.0
+    guard_slope: float = 0.001
+    guard_slack: float = 0.15  # the depth is smaller by this over the slack
+    guard_share: float = 0.3
     guard_retry: float = 1.0
     guard_reference: float = 10.0
-    prompt_costs: bool = True
+
+
+class Promise(NamedTuple):
+    """What is promised, and by which zoo: α, the index of the reference, and V, or AUTO_V."""
+
+    alpha: float
+    reference: int
+    v: float
 
 
 class State(NamedTuple):
@@ -65,22 +88,23 @@ class State(NamedTuple):
     own: Floats  # (M, d)
     own_cov: Floats  # (M, d, d)
     lean: Floats  # (M, d), v_m
-    good: Floats  # (M,) sum of satisfaction
-    answers: Floats  # (M,) those with feedback
+    good: Floats  # (M,) sum of satisfaction, fading
+    answers: Floats  # (M,) of so many answers
     mean_cost: Floats  # (M,)
     cost_count: Counts  # (M,)
     cost_weight: Floats  # (M, 1 + PROPERTIES)
     cost_cov: Floats  # (M, 1 + PROPERTIES, 1 + PROPERTIES)
-    recent_value: Floats  # (WINDOW, M) ŝ
-    recent_score: Floats  # (WINDOW, M) ŝ + b
-    recent_cost: Floats  # (WINDOW, M) Ĉ
-    ledger: Floats  # BALANCE, PRICE, PAID
-    counts: Counts  # DECIDED, HEARD, PRICED
+    recent: Floats  # (WINDOW, d) the prompts as they were
+    awaited: Floats  # (LATE,) the sum of ŝ − α over all decisions, as it stood after each
+    ledger: Floats  # BALANCE, QUEUE, SOLVED
+    counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
-SHARED = ("shared", "shared_cov", "ledger", "counts")
+Weighing = tuple[Floats, Floats, Floats]
+"""What a choice was made of: Ĉ (M,), the odds (M,) with which each model was to be served, and figures (4,)."""
+
+SHARED = ("shared", "shared_cov", "recent", "awaited", "ledger", "counts")
 """The fields of State that belong to no model; all others have a model's part."""
-RECENT = ("recent_value", "recent_score", "recent_cost")
 
 
 def fresh(models: int, tuning: Tuning) -> State:
@@ -106,12 +130,16 @@ def fresh(models: int, tuning: Tuning) -> State:
         cost_count=np.zeros(models, dtype=np.int64),
         cost_weight=np.zeros((models, k)),
         cost_cov=np.tile(cost_cov, (models, 1, 1)),
-        recent_value=np.zeros((WINDOW, models)),
-        recent_score=np.zeros((WINDOW, models)),
-        recent_cost=np.zeros((WINDOW, models)),
-        ledger=np.zeros(3),
-        counts=np.zeros(3, dtype=np.int64),
+        recent=np.zeros((WINDOW, d)),
+        awaited=np.zeros(LATE),
+        ledger=np.array([0.0, 0.0, UNSOLVED]),
+        counts=np.zeros(5, dtype=np.int64),
     )
+
+
+def weighing(models: int) -> Weighing:
+    """Return room for what a choice is made of."""
+    return np.empty(models), np.empty(models), np.empty(4)
 
 
 def features_of(features: Features) -> Floats:
@@ -121,10 +149,10 @@ def features_of(features: Features) -> Floats:
     return z
 
 
-def linear_weights(state: State, alpha: float, reference: int, tuning: Tuning) -> Weights:
+def linear_weights(state: State, promise: Promise, tuning: Tuning) -> Weights:
     """Return what is predicted, as one linear function of z per model."""
     level = np.empty(len(state.good))
-    expect(state, alpha, reference, tuning, level)
+    expect(state, promise, tuning, level)
     whole = state.shared + state.own + level[:, None] * state.lean
     return Weights(whole[:, 1:].copy(), whole[:, 0].copy(), state.answers.astype(np.int64))
 
@@ -174,68 +202,102 @@ def shrink(cov: Floats, gained: Floats, scale: float) -> None:
 
 
 @compiled
-def expect(state: State, alpha: float, reference: int, tuning: Tuning, level: Floats) -> float:
-    """Write the mean expected of each model into `level`; return n₀, what that expectation is worth in answers."""
+def expect(state: State, promise: Promise, tuning: Tuning, level: Floats) -> None:
+    """Write the mean expected of each model into `level`."""
     worth = (tuning.noise / tuning.spread) ** 2
     above = tuning.reference_above * tuning.spread
-    total, weights = alpha + tuning.hope * (1.0 - alpha), 1.0
+    total, weights = promise.alpha + tuning.hope * (1.0 - promise.alpha), 1.0
     for model in range(len(level)):
         count = state.answers[model]
         if count > 0.0:
             weight = count / (worth + count)
-            total += weight * (state.good[model] / count - (above if model == reference else 0.0))
+            total += weight * (state.good[model] / count - (above if model == promise.reference else 0.0))
             weights += weight
     level[:] = total / weights
-    level[reference] += above
-    return worth
+    level[promise.reference] += above
 
 
 @compiled
-def retry(state: State, model: int) -> float:
-    """Return log⁺(n / (M·(n_m + 1))): how long a model has been left alone."""
-    fair = len(state.answers) * (state.answers[model] + 1.0)
-    return max(0.0, np.log((state.counts[HEARD] + 1.0) / fair))
+def plain_means(state: State, promise: Promise, tuning: Tuning, level: Floats, means: Floats, known: Floats) -> None:
+    """Write each model's mean, shrunk to what is expected of it, and the answers that it rests on."""
+    worth = (tuning.noise / tuning.spread) ** 2
+    for model in range(len(level)):
+        prior = tuning.guard_reference if model == promise.reference else 0.0
+        known[model] = state.answers[model] + worth
+        means[model] = (state.good[model] + prior + worth * level[model]) / (known[model] + prior)
 
 
 @compiled
-def least(cost: Floats, score: Floats, at: int, price: float, mean_cost: Floats) -> int:
-    """Return argmin over m of cost − price·score in row `at`; a tie goes to the cheaper model, then to the name."""
+def predict(state: State, z: Floats, level: Floats, predicted: Floats) -> None:
+    """Write ŝ of each model into `predicted`."""
+    common = dot(state.shared, z)
+    for model in range(len(level)):
+        value = common + dot(state.own[model], z) + level[model] * dot(state.lean[model], z)
+        predicted[model] = min(1.0, max(0.0, value))
+
+
+@compiled
+def expected_costs(state: State, tuning: Tuning, z: Floats, cost: Floats) -> None:
+    """Write Ĉ of each model into `cost`; 0 where none was observed yet: it looks free, and so gets tried."""
+    properties = z[BUCKETS:].copy()
+    properties[0] = 1.0
+    for model in range(len(cost)):
+        mean = state.mean_cost[model]
+        cost[model] = mean
+        if tuning.prompt_costs:
+            cost[model] = min(4.0 * mean, max(0.25 * mean, dot(state.cost_weight[model], properties)))
+
+
+@compiled
+def least(cost: Floats, value: Floats, price: float, mean_cost: Floats) -> int:
+    """Return argmin over m of cost − price·value; a tie goes to the cheaper model, then to the name."""
     best = 0
     lowest = np.inf
     for model in range(len(mean_cost)):
-        value = cost[at, model] - price * score[at, model]
-        if value < lowest or (value == lowest and mean_cost[model] < mean_cost[best]):
+        score = cost[model] - price * value[model]
+        if score < lowest or (score == lowest and mean_cost[model] < mean_cost[best]):
             best = model
-            lowest = value
+            lowest = score
     return best
 
 
 @compiled
-def attained(state: State, prompts: int, price: float) -> float:
+def attained(cost: Floats, value: Floats, prompts: int, price: float, mean_cost: Floats) -> float:
     """Return the mean predicted satisfaction over the recent prompts, were they chosen for at this price."""
-    # Taken out of the tuple once: here, reaching into it or slicing a row would cost more than the sum.
-    value, score, cost, mean_cost = state.recent_value, state.recent_score, state.recent_cost, state.mean_cost
+    # As in `least`, but in place: slicing a row would cost more than the sum.
     total = 0.0
     for at in range(prompts):
-        total += value[at, least(cost, score, at, price, mean_cost)]
+        best = 0
+        lowest = np.inf
+        for model in range(len(mean_cost)):
+            score = cost[at, model] - price * value[at, model]
+            if score < lowest or (score == lowest and mean_cost[model] < mean_cost[best]):
+                best = model
+                lowest = score
+        total += value[at, best]
     return total / prompts
 
 
 @compiled
-def solve(state: State, target: float, reach: float) -> float:
-    """Return the least price at which the recent prompts would attain `target`, or `reach` of what they can."""
-    prompts = min(state.counts[DECIDED], WINDOW)
+def solve(state: State, promise: Promise, tuning: Tuning, level: Floats) -> float:
+    """Return the least price at which the recent prompts would attain α, or `reach` of what they can; 0 if any does."""
+    prompts = min(state.counts[RECALLED], WINDOW)
+    shape = (prompts, len(level))
+    cost, value = np.empty(shape), np.empty(shape)
+    for at in range(prompts):
+        predict(state, state.recent[at], level, value[at])
+        expected_costs(state, tuning, state.recent[at], cost[at])
     scale = scale_of(state.mean_cost, AUTO_SCALE)
-    low = attained(state, prompts, 0.0)
-    high = attained(state, prompts, scale * FAR)
-    target = min(target, low + reach * (high - low))
-    if target <= low:
+    low = attained(cost, value, prompts, 0.0, state.mean_cost)
+    if promise.alpha <= low:
         return 0.0
+    high = attained(cost, value, prompts, scale * FAR, state.mean_cost)
+    target = min(promise.alpha, low + tuning.reach * (high - low))
     # In logarithms: models may be a thousand times apart.
     below, above = np.log(1.0 / (FAR * 100.0)), np.log(FAR)
     for _ in range(HALVINGS):
         middle = 0.5 * (below + above)
-        if attained(state, prompts, scale * np.exp(middle)) < target:
+        if attained(cost, value, prompts, scale * np.exp(middle), state.mean_cost) < target:
             below = middle
         else:
             above = middle
@@ -243,63 +305,151 @@ def solve(state: State, target: float, reach: float) -> float:
 
 
 @compiled
-def guard(state: State, reference: int, tuning: Tuning, level: Floats, worth: float) -> int:
-    """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie."""
+def awaited_balance(state: State) -> float:
+    """Return the balance with what is still awaited counted as predicted, at the rate at which feedback came."""
+    decided, latest = state.counts[DECIDED], state.counts[LATEST]
+    if latest == 0 or latest >= decided:
+        return state.ledger[BALANCE]
+    rate = min(1.0, state.counts[HEARD] / latest)
+    since = max(latest, decided - LATE + 1)
+    coming = state.awaited[decided % LATE] - state.awaited[since % LATE]
+    return state.ledger[BALANCE] + rate * coming
+
+
+@compiled
+def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> float:
+    """Return how far the balance may fall before the guard serves: less where the debt is slow to pay."""
+    slack = max(0.01, means.max() - promise.alpha)
+    heard, latest = state.counts[HEARD], state.counts[LATEST]
+    rate = min(1.0, heard / latest) if latest else 1.0
+    deep = max(1.0, tuning.guard_depth - tuning.guard_slack / slack) + tuning.guard_slope * heard
+    # Where few answers are judged, each is a larger part of the promise.
+    return deep * np.sqrt(rate)
+
+
+@compiled
+def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, deep: float) -> float:
+    """Return λ, the price of satisfaction in cost."""
+    if promise.v >= 0.0:
+        return state.ledger[QUEUE] * scale_of(state.mean_cost, AUTO_SCALE) / max(promise.v, 1e-12)
+    labels = state.counts[LABELS]
+    held = tuning.setpoint * deep * np.exp(-labels / tuning.setpoint_fade)
+    temper = tuning.temper + tuning.temper_growth * labels
+    return state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
+
+
+@compiled
+def guard(state: State, promise: Promise, tuning: Tuning, means: Floats, known: Floats) -> int:
+    """Return the cheapest model that pays at least `guard_share` as fast as the best, as far as plain means tell."""
+    index = np.empty(len(means))
     best = 0
-    highest = -np.inf
-    for model in range(len(level)):
-        prior = tuning.guard_reference if model == reference else 0.0
-        known = state.answers[model] + worth
-        mean = (state.good[model] + prior + worth * level[model]) / (known + prior)
-        index = mean + tuning.guard_retry * tuning.noise * np.sqrt(retry(state, model) / known)
-        if index > highest or (index == highest and state.mean_cost[model] < state.mean_cost[best]):
+    for model in range(len(means)):
+        fair = len(means) * (state.answers[model] + 1.0)
+        left_alone = max(0.0, np.log((state.counts[LABELS] + 1.0) / fair))
+        index[model] = means[model] + tuning.guard_retry * tuning.noise * np.sqrt(left_alone / known[model])
+        tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
+        if index[model] > index[best] or tied:
             best = model
-            highest = index
+    highest = index[best]
+    if highest > promise.alpha:
+        enough = promise.alpha + tuning.guard_share * (highest - promise.alpha)
+        for model in range(len(means)):
+            if index[model] >= enough and state.mean_cost[model] < state.mean_cost[best]:
+                best = model
     return best
 
 
 @compiled
-def choose(state: State, alpha: float, reference: int, z: Floats, predicted: Floats, tuning: Tuning) -> int:
-    """Return the model to serve, and write what is predicted of each into `predicted`."""
-    models = len(predicted)
-    ledger, counts = state.ledger, state.counts
-    at = counts[DECIDED] % WINDOW
-    level = np.empty(models)
-    worth = expect(state, alpha, reference, tuning, level)
-    gained = np.empty(len(z))
-    common = dot(state.shared, z)
-    properties = z[BUCKETS:].copy()
-    properties[0] = 1.0
-    for model in range(models):
-        value = common + dot(state.own[model], z) + level[model] * dot(state.lean[model], z)
-        predicted[model] = min(1.0, max(0.0, value))
-        gain(state.own_cov[model], z, gained)
-        push = tuning.optimism**2 + tuning.retry * retry(state, model)
-        bonus = tuning.noise * np.sqrt(max(0.0, dot(gained, z)) * push)
-        mean = state.mean_cost[model]
-        if mean > ledger[PAID]:
-            bonus *= (ledger[PAID] / mean) ** tuning.thrift
-        state.recent_value[at, model] = predicted[model]
-        state.recent_score[at, model] = predicted[model] + bonus
-        cost = mean
-        if tuning.prompt_costs:
-            cost = min(4.0 * mean, max(0.25 * mean, dot(state.cost_weight[model], properties)))
-        state.recent_cost[at, model] = cost
-    counts[DECIDED] += 1
-    if counts[DECIDED] % tuning.every == 0 or counts[DECIDED] < 64:
-        target = alpha - ledger[BALANCE] / tuning.horizon
-        ledger[PRICE] = solve(state, target, tuning.reach)
-    if ledger[BALANCE] < -(tuning.guard_start + tuning.guard_slope * counts[HEARD]):
-        return guard(state, reference, tuning, level, worth)
-    return least(state.recent_cost, state.recent_score, at, ledger[PRICE], state.mean_cost)
+def tried_next(state: State, promise: Promise, tuning: Tuning, dearest: float) -> int:
+    """Return the affordable model with the fewest answers that early trial is still due to, or −1."""
+    chosen = -1
+    for model in range(len(state.answers)):
+        count = state.answers[model]
+        if count < tuning.trial_answers and state.mean_cost[model] <= dearest:
+            doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, count))
+            hopeful = count < 3.0 or state.good[model] / count + doubt > promise.alpha
+            if hopeful and (chosen < 0 or count < state.answers[chosen]):
+                chosen = model
+    return chosen
 
 
 @compiled
-def pay(state: State, model: int, z: Floats, cost: float) -> None:
-    """Take what the served answer cost into its model's mean and ridge."""
-    observe(state.mean_cost, state.cost_count, model, cost)
-    state.counts[PRICED] += 1
-    state.ledger[PAID] += (cost - state.ledger[PAID]) / state.counts[PRICED]
+def odds_of(state: State, promise: Promise, tuning: Tuning, best: int, odds: Floats) -> None:
+    """Write each model's probability of being served, where `best` is what cost and satisfaction speak for."""
+    odds[:] = 0.0
+    dearest = tuning.trial_cost * state.mean_cost[best]
+    affordable = 0
+    for model in range(len(odds)):
+        affordable += state.mean_cost[model] <= dearest
+    rest = 1.0
+    trial = tried_next(state, promise, tuning, dearest)
+    if trial >= 0:
+        odds[trial] += tuning.trial_rate
+        rest -= tuning.trial_rate
+    for model in range(len(odds)):
+        if state.mean_cost[model] <= dearest:
+            odds[model] += tuning.retrial_rate / affordable
+    odds[best] += rest - tuning.retrial_rate
+
+
+@compiled
+def draw(odds: Floats, coin: float) -> int:
+    """Return the model on which a uniform coin falls."""
+    last = 0
+    for model in range(len(odds)):
+        if odds[model] > 0.0:
+            last = model
+            if coin < odds[model]:
+                return model
+            coin -= odds[model]
+    return last
+
+
+@compiled
+def choose(
+    state: State, promise: Promise, tuning: Tuning, z: Floats, coin: float, predicted: Floats, weighed: Weighing
+) -> int:
+    """Return the model to serve; write what is predicted of each, and into `weighed` what the choice was made of."""
+    counts = state.counts
+    models = len(predicted)
+    cost, odds, figures = weighed
+    level, means, known = np.empty(models), np.empty(models), np.empty(models)
+    expect(state, promise, tuning, level)
+    plain_means(state, promise, tuning, level, means, known)
+    predict(state, z, level, predicted)
+    expected_costs(state, tuning, z, cost)
+    state.recent[counts[RECALLED] % WINDOW] = z
+    counts[RECALLED] += 1
+    recalled = counts[RECALLED]
+    often = recalled < 32 or recalled % (8 if recalled < 512 else 32) == 0
+    if often or state.ledger[SOLVED] == UNSOLVED:
+        state.ledger[SOLVED] = solve(state, promise, tuning, level)
+    balance = awaited_balance(state)
+    deep = depth(state, promise, tuning, means)
+    price = price_of(state, promise, tuning, balance, deep)
+    figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
+    best = least(cost, predicted, price, state.mean_cost)
+    guarded = balance < -deep
+    figures[WEIGHED_BEST], figures[WEIGHED_GUARDED] = best, guarded
+    if guarded:
+        served = guard(state, promise, tuning, means, known)
+        odds[:] = 0.0
+        odds[served] = 1.0
+    else:
+        odds_of(state, promise, tuning, best, odds)
+        served = draw(odds, coin)
+    before = state.awaited[counts[DECIDED] % LATE]
+    counts[DECIDED] += 1
+    state.awaited[counts[DECIDED] % LATE] = before + predicted[served] - promise.alpha
+    return served
+
+
+@compiled
+def pay(state: State, tuning: Tuning, model: int, z: Floats, cost: float) -> None:
+    """Take what the served answer cost into its model's mean and ridge, both of which forget slowly."""
+    state.cost_count[model] += 1
+    count = min(float(state.cost_count[model]), tuning.memory)
+    state.mean_cost[model] += (cost - state.mean_cost[model]) / count
     properties = z[BUCKETS:].copy()
     properties[0] = 1.0
     gained = np.empty(len(properties))
@@ -309,26 +459,27 @@ def pay(state: State, model: int, z: Floats, cost: float) -> None:
     for at in range(len(gained)):
         state.cost_weight[model, at] += gained[at] * error / scale
     shrink(state.cost_cov[model], gained, scale)
+    state.cost_cov[model, 0, 0] += 1.0 / tuning.memory**2
 
 
 @compiled
-def hear(
-    state: State,
-    alpha: float,
-    reference: int,
-    model: int,
-    z: Floats,
-    satisfied: float,
-    tuning: Tuning,
-) -> None:
-    """Take the served answer's feedback into the balance, the plain means and both ridges."""
-    ledger, counts = state.ledger, state.counts
+def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
+    """Take the feedback on decision `number` (from 1) into the balance and the virtual queue."""
+    state.ledger[BALANCE] += satisfied - alpha
+    state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
+    state.counts[HEARD] += 1
+    state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
+
+
+@compiled
+def hear(state: State, promise: Promise, tuning: Tuning, model: int, z: Floats, satisfied: float) -> None:
+    """Learn the feedback on an answer of `model`: its plain mean, and both ridges."""
     level = np.empty(len(state.good))
-    expect(state, alpha, reference, tuning, level)
-    counts[HEARD] += 1
-    ledger[BALANCE] += satisfied - alpha
-    state.good[model] += satisfied
-    state.answers[model] += 1.0
+    expect(state, promise, tuning, level)
+    state.counts[LABELS] += 1
+    kept = 1.0 - 1.0 / tuning.memory
+    state.good[model] = kept * state.good[model] + satisfied
+    state.answers[model] = kept * state.answers[model] + 1.0
     gained, shared_gain = np.empty(len(z)), np.empty(len(z))
     gain(state.own_cov[model], z, gained)
     gain(state.shared_cov, z, shared_gain)
@@ -343,41 +494,43 @@ def hear(
         state.shared[at] += shared_gain[at] * error / scale
     shrink(state.own_cov[model], gained, scale)
     shrink(state.shared_cov, shared_gain, scale)
+    # The level may drift: a filter that is told so keeps a memory of about `memory` answers.
+    state.own_cov[model, 0, 0] += 1.0 / tuning.memory**2
 
 
 @compiled
 def play(
     state: State,
-    promise: tuple[float, int],
+    promise: Promise,
     tuning: Tuning,
-    arrivals: tuple[Counts, npt.NDArray[np.bool_], int],
+    arrivals: tuple[Counts, npt.NDArray[np.bool_], int, Floats],
     rows: tuple[Counts, npt.NDArray[np.int32], npt.NDArray[np.float32]],
     outcomes: tuple[Floats, Floats],
-    steps: tuple[Counts, Floats, Floats, Floats, Floats, Floats],
+    steps: tuple[Counts, Floats, Floats, Floats, Floats, Floats, Floats],
 ) -> None:
-    """Play all rounds; `steps` are filled in: served, judged, queue before and after, predicted, mean cost."""
-    alpha, reference = promise
-    order, heard, delay = arrivals
+    """Play all rounds; `steps` are filled in: served, propensity, judged, queue before and after, predicted, means."""
+    order, heard, delay, coins = arrivals
     starts, indices, values = rows
     satisfied, cost = outcomes
-    served, judged, before, after, predicted, mean_costs = steps
+    served, propensity, judged, before, after, predicted, mean_costs = steps
     n, models = predicted.shape
-    z = np.empty(1 + BUCKETS + PROPERTIES)
-    queue = 0.0
+    z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(4)
+    weighed = (cost_of, odds, figures)
     for t in range(n + delay):
         if t < n:
             row = order[t]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
             for model in range(models):
                 mean_costs[t, model] = state.mean_cost[model] if state.cost_count[model] else np.nan
-            before[t] = queue
-            served[t] = choose(state, alpha, reference, z, predicted[t], tuning)
-            pay(state, served[t], z, cost[row, served[t]])
+            before[t] = state.ledger[QUEUE]
+            served[t] = choose(state, promise, tuning, z, coins[t], predicted[t], weighed)
+            propensity[t] = odds[served[t]]
+            pay(state, tuning, served[t], z, cost[row, served[t]])
             judged[t] = satisfied[row, served[t]] if heard[t] else np.nan
         due = t - delay
         if due >= 0 and heard[due]:
-            row, model = order[due], served[due]
+            row = order[due]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
-            queue = advance(queue, alpha, judged[due])
-            hear(state, alpha, reference, model, z, judged[due], tuning)
-        after[min(t, n - 1)] = queue
+            owe(state, promise.alpha, due + 1, judged[due])
+            hear(state, promise, tuning, served[due], z, judged[due])
+        after[min(t, n - 1)] = state.ledger[QUEUE]

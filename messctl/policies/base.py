@@ -67,7 +67,8 @@ class Played:
 
     `order` is the trace's row of each; `served` is the model's index, or None for a lottery, which is scored by its
     expectation. `cost` is what was paid for everything queried; `satisfied` is NaN where no feedback came,
-    `satisfied_all` is what only a replay can know. `queue_after` is the queue at the next decision, and the last one
+    `satisfied_all` is what only a replay can know. `propensity` is the probability with which `served` was to be
+    served, None where that is not told. `queue_after` is the queue at the next decision, and the last one
     is the queue once all feedback is in. `predicted` and `mean_cost` are None for a policy that keeps none; a mean
     not yet observed is NaN. `cost_scale` and `weights` are as they stood at the end.
     """
@@ -82,6 +83,7 @@ class Played:
     queue_before: Floats
     queue_after: Floats
     served: npt.NDArray[np.int64] | None = None
+    propensity: Floats | None = None
     explored: npt.NDArray[np.bool_] | None = None
     p_explore: Floats | None = None
     predicted: Floats | None = None

@@ -67,7 +67,7 @@ class MessPlus:
         explored = coin < p_explore
         predicted = self._weights.predict(encode_one(request.prompt))
         scale = float(scale_of(self._mean_cost, self._scale))
-        best = models[exploit(settings.v, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
+        best = models[exploit(settings.weight, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
         served = self._zoo.reference if explored else best
         # The reference is served when exploring, and otherwise only where it is also the best.
         propensity = (p_explore if served == self._zoo.reference else 0.0) + (1 - p_explore) * (served == best)
@@ -91,14 +91,14 @@ class MessPlus:
 
     def _weighed(self, predicted: list[float], scale: float, gradable: bool) -> Weighed:
         settings, models = self._settings, self._zoo.models
-        cost = [settings.v * (mean / scale) for mean in self._mean_cost.tolist()]
+        cost = [settings.weight * (mean / scale) for mean in self._mean_cost.tolist()]
         shortfall = [self._queue * (settings.alpha - chance) for chance in predicted]
         return Weighed(
             terms={
                 "V·cost": dict(zip(models, cost, strict=True)),
                 "Q·(α − predicted)": dict(zip(models, shortfall, strict=True)),
             },
-            figures={"Q": self._queue, "V": settings.v, "α": settings.alpha},
+            figures={"Q": self._queue, "V": settings.weight, "α": settings.alpha},
             note="" if gradable else "not exploring: nobody grades all answers",
         )
 
@@ -163,7 +163,7 @@ class MessPlus:
         predicted, mean_cost = np.empty(shape), np.empty(shape)
         weights = Weights.zero(shape[1], features.width)
         scale = _play(
-            (settings.alpha, settings.v, settings.c, settings.exponent, self._scale),
+            (settings.alpha, settings.weight, settings.c, settings.exponent, self._scale),
             self._zoo.index(self._zoo.reference),
             (rounds.order, rounds.heard, rounds.delay),
             (features.starts, features.indices, features.values),

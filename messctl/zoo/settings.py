@@ -6,24 +6,31 @@ from dataclasses import dataclass, field
 
 from messctl.zoo.schema import Number, Text, check_fields, ruled
 
+MESSPLUS_V = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What is promised, and how the router keeps it: zoo.yaml's `sla` and `router` sections.
 
-    `alpha` (0..1) is the promised share; `v` ≥ 0 weighs cost against debt; exploration has probability
-    min(1, c / t^exponent), c ≥ 0; costs are divided by `cost_scale` (> 0), or, where it is None, by the
-    running mean cost of the costliest model; `seed` ≥ 0. Raises UsageError for anything else.
+    `alpha` (0..1) is the promised share; `v` ≥ 0 weighs cost against debt, None leaves that to the policy;
+    exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided by `cost_scale` (> 0), or, where it
+    is None, by the running mean cost of the costliest model; `seed` ≥ 0. Raises UsageError for anything else.
     """
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
     policy: str = field(default="messplus", metadata=ruled(Text()))
-    v: float = field(default=0.2, metadata=ruled(Number(0, 1e100)))
+    v: float | None = field(default=None, metadata=ruled(Number(0, 1e100, absent="auto")))
     c: float = field(default=0.5, metadata=ruled(Number(0)))
     exponent: float = field(default=0.25, metadata=ruled(Number(0)))
     cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
     seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
+
+    @property
+    def weight(self) -> float:
+        """V as MESS+ needs it, which cannot find one by itself: `v`, or 0.2."""
+        return MESSPLUS_V if self.v is None else self.v
 
     def __post_init__(self) -> None:
         check_fields(self)
