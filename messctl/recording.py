@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from messctl.errors import TraceError
+from messctl.errors import TraceError, UnknownNameError, UsageError
 from messctl.features import Features, concatenate, encode
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
@@ -41,6 +42,27 @@ class Recording:
     def mean_satisfied(self) -> npt.NDArray[np.float64]:
         """Each model's mean observed satisfaction, (models,); NaN for one never observed."""
         return _mean(self.rounds.satisfied)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Which requests are held out: a `share` (0..1, both excluded), the last to arrive, or by a hash of their id.
+
+    Raises UsageError for anything else.
+    """
+
+    share: float = 0.3
+    by: str = "time"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < 1.0:
+            raise UsageError(f"holdout is {self.share:g}; it must lie between 0 and 1")
+        if self.by not in ("time", "hash"):
+            raise UnknownNameError("way to hold out", self.by, ("time", "hash"))
+
+    def arriving(self, mask: npt.NDArray[np.bool_], order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of the requests that arrive in `order` are held out, given what `held_out` returned."""
+        return mask if self.by == "time" else mask[order]
 
 
 def load(path: Path, reference: str | None = None, *, partial: bool = False) -> Recording:
@@ -79,6 +101,29 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         explored=np.concatenate([part.explored for part in kept]),
     )
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
+
+
+def held_out(recording: Recording, holdout: Holdout) -> npt.NDArray[np.bool_]:
+    """Return which rows are held out, (n,), where they arrive as they stand.
+
+    Raises UsageError where it would be all of them, or none.
+    """
+    n = len(recording.rounds)
+    if holdout.by == "time":
+        mask = np.arange(n) >= n - round(holdout.share * n)
+    else:
+        limit = holdout.share * 2.0**64
+        mask = np.array([_hashed(request_id) < limit for request_id in recording.rounds.request_ids])
+    if mask.all() or not mask.any():
+        raise UsageError(
+            f"{recording.path}: a hold-out of {holdout.share:g} by {holdout.by} holds out {mask.sum()} of {n} "
+            "requests; it must hold out some and leave some"
+        )
+    return mask
+
+
+def _hashed(request_id: str) -> int:
+    return int.from_bytes(blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from messctl.errors import UsageError
 from messctl.frontier import cheapest_mixture
 from messctl.policies import Played, Policy, Rounds, build, kind_of
-from messctl.recording import Recording
+from messctl.recording import Holdout, Recording, held_out
 from messctl.records import Decision, Feedback, Request
 from messctl.zoo import Settings
 
@@ -73,13 +73,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """All results of one replay, with what was asked, and the first seed's `played` by policy."""
+    """All results of one replay, with what was asked, and the first seed's `played` by policy.
+
+    Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out;
+    `played` is of all.
+    """
 
     recording: Recording
     settings: Settings
     conditions: Conditions
     results: tuple[Result, ...]
     played: Mapping[str, Played]
+    holdout: Holdout | None = None
 
     @property
     def judged(self) -> Result:
@@ -93,18 +98,25 @@ def replay(
     settings: Settings,
     conditions: Conditions,
     progress: Callable[[str], None] = lambda _: None,
+    holdout: Holdout | None = None,
 ) -> Replay:
     """Play every policy under every seed. `progress` hears what is being played.
 
-    Raises UnknownNameError for a policy, UsageError where no policy could reach α.
+    With a `holdout`, a policy that learns plays all requests, as it would live, but the results are of those held
+    out; a yardstick knows these alone. Raises UnknownNameError for a policy, UsageError where no policy could reach α.
     """
     for name in (*policies, settings.policy):
         kind_of(name)
     if recording.partial and set(policies) != {"logged"}:
         raise UsageError("a partial recording holds only what was served; it replays the policy 'logged' alone")
+    whole, counted = recording, None
+    if holdout:
+        counted = held_out(whole, holdout)
+        if holdout.by != "time" or not conditions.shuffle:
+            recording = replace(whole, rounds=whole.rounds.rows(np.flatnonzero(counted)))
     _check_reachable(recording, settings.alpha)
     arranged = [
-        recording.rounds.arranged(
+        whole.rounds.arranged(
             seed=settings.seed + k,
             shuffle=conditions.shuffle,
             feedback_rate=conditions.feedback_rate,
@@ -115,10 +127,19 @@ def replay(
     results, first = [], {}
     for name in dict.fromkeys(policies):
         progress(name)
-        plays = list(_plays(name, recording.rounds, arranged, settings))
-        results.append(_result(name, recording, plays, settings))
-        first[name] = plays[0]
-    return Replay(recording, settings, conditions, tuple(results), first)
+        if kind_of(name).learns:
+            plays = list(_plays(name, whole.rounds, arranged, settings))
+            first[name] = plays[0]
+            if holdout and counted is not None:
+                plays = [play.only(holdout.arriving(counted, play.order)) for play in plays]
+        else:
+            # It has no luck, and once is enough.
+            plays = list(_plays(name, recording.rounds, [recording.rounds] if holdout else arranged[:1], settings))
+            first[name] = plays[0]
+        result = _result(name, recording, plays, settings)
+        # The certificate bounds what all of the requests attained.
+        results.append(replace(result, certificate=None) if holdout else result)
+    return Replay(recording, settings, conditions, tuple(results), first, holdout)
 
 
 def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tuple[Decision, float | None]]:
@@ -143,8 +164,8 @@ def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tu
 
 
 def _plays(name: str, rounds: Rounds, arranged: Sequence[Rounds], settings: Settings) -> Iterator[Played]:
-    """Play a policy that learns under every seed; a yardstick has no luck, and once is enough."""
-    for k, one in enumerate(arranged if kind_of(name).learns else arranged[:1]):
+    """Play a policy under every seed."""
+    for k, one in enumerate(arranged):
         yield build(name, rounds, replace(settings, seed=settings.seed + k)).play(one)
 
 

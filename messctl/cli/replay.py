@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace as changed
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console
+from messctl.cli.arguments import console, print_json, progress_console, settings_of
 from messctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from messctl.zoo import Settings
 
 MOST = 2**62  # what fits into an int64 with room to spare
 EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
@@ -33,6 +29,7 @@ def replay(
     ] = None,
     v: Annotated[float | None, typer.Option("--v", help="Weight of cost against debt; small keeps close to α.")] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
+    exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
     seeds: Annotated[int, typer.Option(max=MOST, help="Play this many seeds; print, and judge by, their means.")] = 1,
     feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
@@ -51,6 +48,10 @@ def replay(
     plot: Annotated[Path | None, typer.Option(help="Draw the four panels into this .png or .svg file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.")] = False,
+    holdout: Annotated[
+        float | None, typer.Option(help="Play all, but count only this share of the requests, as `tune` holds it out.")
+    ] = None,
+    holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
     require_sla: Annotated[
         bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
     ] = False,
@@ -62,11 +63,16 @@ def replay(
     from messctl import steps as stepping
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
-    from messctl.recording import load
+    from messctl.recording import Holdout, load
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
-    settings = _settings(zoo, alpha=alpha, v=v, c=c, seed=seed, reference=reference, cost_scale=_scale(cost_scale))
+    settings = settings_of(
+        zoo, alpha=alpha, v=v, c=c, exponent=exponent, seed=seed, reference=reference, cost_scale=cost_scale
+    )
+    held_out = None if holdout is None else Holdout(holdout, holdout_by)
+    if held_out and (plot or steps):
+        raise UsageError("--plot and --steps are of all requests; leave out --holdout")
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay)
     outputs = [output for output in (steps, plot) if output]
     check_distinct(outputs, [trace])
@@ -82,6 +88,7 @@ def replay(
             settings,
             conditions,
             lambda name: status.update(f"playing {name}"),
+            held_out,
         )
         if steps:
             stepping.write_steps(played, "messplus", steps)
@@ -95,23 +102,3 @@ def replay(
         screen = console()
         screen.print(report.table(played, screen.width))
     return 1 if require_sla and not played.judged.sla_met else 0
-
-
-def _scale(text: str | None) -> float | str | None:
-    if text is None or text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--cost-scale is {text!r}; it must be 'auto' or a number above 0") from None
-
-
-def _settings(path: Path | None, **options: float | str | None) -> Settings:
-    """Return the zoo file's settings, with the options that were given in their place."""
-    from messctl.zoo import load_settings
-
-    settings, _ = load_settings(path)
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if given.get("cost_scale") == "auto":
-        given["cost_scale"] = None
-    return changed(settings, **given)

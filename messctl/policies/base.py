@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,22 @@ class Rounds:
     def __len__(self) -> int:
         return len(self.order)
 
+    def rows(self, rows: npt.NDArray[np.int64]) -> Rounds:
+        """Return these rows of the trace as a trace of their own, arriving in this order, all with feedback."""
+        part: dict[str, Any] = {
+            name: None if table is None else table[rows]
+            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored")
+            for table in (getattr(self, name),)
+        }
+        return replace(
+            self,
+            request_ids=[self.request_ids[row] for row in rows],
+            features=self.features.rows(rows),
+            order=np.arange(len(rows)),
+            heard=np.ones(len(rows), dtype=np.bool_),
+            **part,
+        )
+
     def arranged(self, *, seed: int, shuffle: bool, feedback_rate: float, feedback_delay: int) -> Rounds:
         """Return the same requests as one seed has them arrive and be judged."""
         n = len(self)
@@ -87,6 +103,18 @@ class Played:
     mean_cost: Floats | None = None
     cost_scale: float | None = None
     weights: Weights | None = None
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> Played:
+        """Return what was done on these requests, (n,) by arrival; the queue is that of the whole play."""
+        parts: dict[str, Any] = {
+            name: None if table is None else table[mask]
+            for name in ("order", "cost", "satisfied", "satisfied_all", "served", "explored", "p_explore", "predicted")
+            for table in (getattr(self, name),)
+        }
+        kept = replace(self, **parts)
+        if kept.served is None:
+            return kept
+        return replace(kept, share=np.bincount(kept.served, minlength=len(self.zoo.models)) / len(kept.served))
 
     @property
     def attained(self) -> float | None:
