@@ -1,11 +1,14 @@
-"""Recordings: a trace read into memory, ready to be played."""
+"""Recordings: a trace read into memory, ready to be played; and, for one that is larger, rounds batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,49 @@ from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
 from messctl.zoo import Zoo
+
+AHEAD = 2
+"""So many batches are worked on at once."""
+
+
+class Source(Protocol):
+    """What results are told of: a recording, or the survey of a trace that is streamed."""
+
+    @property
+    def path(self) -> Path:
+        """Where the trace is."""
+
+    @property
+    def cost_unit(self) -> str:
+        """The unit of all costs."""
+
+    @property
+    def zoo(self) -> Zoo:
+        """The models."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are to play."""
+
+    @property
+    def left_out(self) -> int:
+        """How many rows lacked what was needed."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether only what was queried live is known."""
+
+    @property
+    def mean_cost(self) -> npt.NDArray[np.float64]:
+        """Each model's mean cost, (models,)."""
+
+    @property
+    def mean_satisfied(self) -> npt.NDArray[np.float64]:
+        """Each model's mean satisfaction, (models,)."""
+
+    @property
+    def reach(self) -> float:
+        """What could be attained by knowing all outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +78,21 @@ class Recording:
     rounds: Rounds
     left_out: int
     partial: bool = False
+
+    @property
+    def zoo(self) -> Zoo:
+        """The models."""
+        return self.rounds.zoo
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are to play."""
+        return len(self.rounds)
+
+    @property
+    def reach(self) -> float:
+        """What could be attained by knowing all outcomes."""
+        return float(self.rounds.satisfied.max(axis=1).mean())
 
     @property
     def mean_cost(self) -> npt.NDArray[np.float64]:
@@ -144,13 +205,44 @@ class _Part:
 def _parts(trace: TraceFile, partial: bool) -> Iterator[_Part]:
     """Check each batch and yield its usable rows. Raises TraceError."""
     seen: list[pa.Array] = []
-    for batch in trace.batches():
-        for problem in check(trace, batch):
-            raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
-        seen.append(batch.request_ids)
-        yield _part(batch, partial)
+
+    def noted() -> Iterator[Batch]:
+        for batch in sound(trace):
+            seen.append(batch.request_ids)
+            yield batch
+
+    yield from _ahead(lambda batch: _part(batch, partial), noted())
     for problem in repeated_ids(pa.chunked_array(seen, pa.large_string())):
         raise TraceError(f"{trace.path}: {problem}; request ids must be unique")
+
+
+def sound(trace: TraceFile, *, text: bool = True) -> Iterator[Batch]:
+    """Yield the trace's batches, each checked. Raises TraceError."""
+    for batch in trace.batches(text=text):
+        for problem in check(trace, batch):
+            raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
+        yield batch
+
+
+def rounds_by_batch(trace: TraceFile, zoo: Zoo) -> Iterator[Rounds]:
+    """Yield the usable rows of a trace as rounds, batch by batch, without their ids. Raises TraceError."""
+    for part in _ahead(lambda batch: _part(batch, partial=False), sound(trace)):
+        rows = len(part.cost)
+        if rows:
+            heard = np.ones(rows, dtype=np.bool_)
+            yield Rounds(zoo, (), part.features, part.satisfied, part.cost, np.arange(rows), heard)
+
+
+def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator[_Part]:
+    """Yield `work(batch)` of every batch, in order; some are worked on, in threads, while the caller is busy."""
+    waiting: deque[Future[_Part]] = deque()
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _part(batch: Batch, partial: bool) -> _Part:
@@ -163,10 +255,13 @@ def _part(batch: Batch, partial: bool) -> _Part:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
-    mask = pa.array(usable)
+    ids, prompts = batch.request_ids, batch.prompts
+    if not usable.all():
+        mask = pa.array(usable)
+        ids, prompts = ids.filter(mask), prompts.filter(mask)
     return _Part(
-        ids=batch.request_ids.filter(mask),
-        features=encode(batch.prompts.filter(mask)),
+        ids=ids,
+        features=encode(prompts),
         satisfied=batch.satisfied[usable],
         cost=batch.cost[usable],
         served=served[usable],

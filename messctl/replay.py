@@ -11,8 +11,10 @@ import numpy as np
 from messctl.errors import UsageError
 from messctl.frontier import cheapest_mixture
 from messctl.policies import Played, Policy, Rounds, build, kind_of
-from messctl.recording import Holdout, Recording, held_out
+from messctl.policies.base import Floats
+from messctl.recording import Holdout, Recording, Source, held_out
 from messctl.records import Decision, Feedback, Request
+from messctl.virtual_queue import certificate
 from messctl.zoo import Settings
 
 MET = 1e-9
@@ -76,15 +78,20 @@ class Replay:
     """All results of one replay, with what was asked, and the first seed's `played` by policy.
 
     Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out;
-    `played` is of all.
+    `played` is of all. A streamed replay has none.
     """
 
-    recording: Recording
+    recording: Source
     settings: Settings
     conditions: Conditions
     results: tuple[Result, ...]
     played: Mapping[str, Played]
     holdout: Holdout | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it was played batch by batch."""
+        return not self.played
 
     @property
     def judged(self) -> Result:
@@ -114,7 +121,7 @@ def replay(
         counted = held_out(whole, holdout)
         if holdout.by != "time" or not conditions.shuffle:
             recording = replace(whole, rounds=whole.rounds.rows(np.flatnonzero(counted)))
-    _check_reachable(recording, settings.alpha)
+    check_reachable(recording, settings.alpha)
     arranged = [
         whole.rounds.arranged(
             seed=settings.seed + k,
@@ -136,7 +143,7 @@ def replay(
             # It has no luck, and once is enough.
             plays = list(_plays(name, recording.rounds, [recording.rounds] if holdout else arranged[:1], settings))
             first[name] = plays[0]
-        result = _result(name, recording, plays, settings)
+        result = result_of(name, recording, [Sums.of(play) for play in plays], settings)
         # The certificate bounds what all of the requests attained.
         results.append(replace(result, certificate=None) if holdout else result)
     return Replay(recording, settings, conditions, tuple(results), first, holdout)
@@ -169,16 +176,60 @@ def _plays(name: str, rounds: Rounds, arranged: Sequence[Rounds], settings: Sett
         yield build(name, rounds, replace(settings, seed=settings.seed + k)).play(one)
 
 
-def _result(name: str, recording: Recording, plays: Sequence[Played], settings: Settings) -> Result:
-    rounds = recording.rounds
-    attained = [play.attained for play in plays if play.attained is not None]
-    certificates = [play.certificate for play in plays if play.certificate is not None]
-    mean_cost = [float(play.cost.mean()) for play in plays]
-    model_cost, model_satisfied = recording.mean_cost[None], recording.mean_satisfied[None]
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What one play comes to, or a part of it: sums over its requests, and where it stands at the end.
+
+    `answers` got feedback, and `good` is the sum of their satisfaction; `good_all` is over all requests, `served` by
+    model (models,).
+    """
+
+    requests: int
+    answers: int
+    good: float
+    good_all: float
+    paid: float
+    explored: int
+    served: Floats
+    queue: float
+    cost_scale: float | None
+
+    @classmethod
+    def of(cls, played: Played) -> Sums:
+        """Sum over everything played."""
+        heard = ~np.isnan(played.satisfied)
+        return cls(
+            requests=len(played.order),
+            answers=int(heard.sum()),
+            good=float(played.satisfied[heard].sum()),
+            good_all=float(played.satisfied_all.sum()),
+            paid=float(played.cost.sum()),
+            explored=0 if played.explored is None else int(played.explored.sum()),
+            served=played.share * len(played.order),
+            queue=played.queue_final,
+            cost_scale=played.cost_scale,
+        )
+
+    def then(self, later: Sums) -> Sums:
+        """Return the sums of this part and the one that follows."""
+        sums = {
+            name: getattr(self, name) + getattr(later, name)
+            for name in ("requests", "answers", "good", "good_all", "paid", "explored", "served")
+        }
+        return replace(later, **sums)
+
+
+def result_of(name: str, source: Source, plays: Sequence[Sums], settings: Settings) -> Result:
+    """Return what a policy attained and cost, from its plays under several seeds."""
+    attained = [play.good / play.answers for play in plays if play.answers]
+    certificates = [certificate(settings.alpha, play.queue, play.answers) for play in plays]
+    known = [value for value in certificates if value is not None]
+    mean_cost = [play.paid / play.requests for play in plays]
+    model_cost, model_satisfied = source.mean_cost[None], source.mean_satisfied[None]
     mix = 0.0
-    if not recording.partial:
+    if not source.partial:
         mix = float((cheapest_mixture(model_cost, model_satisfied, settings.alpha) * model_cost).sum())
-    share = np.mean([play.share for play in plays], axis=0)
+    share = np.mean([play.served / play.requests for play in plays], axis=0)
     scale = plays[0].cost_scale
     several = len(plays) > 1
     mean_attained = fmean(attained) if attained else None
@@ -187,18 +238,18 @@ def _result(name: str, recording: Recording, plays: Sequence[Played], settings: 
         policy=name,
         v=settings.v if scale else None,
         c=settings.c if scale else None,
-        requests=len(rounds),
+        requests=source.requests,
         attained=mean_attained,
         sla_met=None if mean_attained is None else mean_attained >= settings.alpha - MET,
-        certificate=fmean(certificates) if certificates else None,
+        certificate=fmean(known) if known else None,
         mean_cost=cost,
-        total_cost=cost * len(rounds),
+        total_cost=cost * source.requests,
         cost_vs_costliest=_ratio(cost, float(np.nanmax(model_cost))),
         cost_vs_static_mix=_ratio(cost, mix),
-        explored=fmean(0.0 if play.explored is None else float(play.explored.mean()) for play in plays),
-        queue_final=fmean(play.queue_final for play in plays),
-        model_share=dict(zip(rounds.zoo.models, share.tolist(), strict=True)),
-        attained_all=None if recording.partial else fmean(float(play.satisfied_all.mean()) for play in plays),
+        explored=fmean(play.explored / play.requests for play in plays),
+        queue_final=fmean(play.queue for play in plays),
+        model_share=dict(zip(source.zoo.models, share.tolist(), strict=True)),
+        attained_all=None if source.partial else fmean(play.good_all / play.requests for play in plays),
         attained_spread=stdev(attained) if several and len(attained) > 1 else None,
         mean_cost_spread=stdev(mean_cost) if several else None,
         v_per_cost_unit=_ratio(settings.v, scale) if scale else None,
@@ -210,15 +261,13 @@ def _ratio(value: float, divisor: float) -> float | None:
     return ratio if np.isfinite(ratio) else None
 
 
-def _check_reachable(recording: Recording, alpha: float) -> None:
-    rounds = recording.rounds
-    if recording.partial:
-        return
-    reach = float(rounds.satisfied.max(axis=1).mean())
-    if alpha > reach + MET:
-        means = recording.mean_satisfied
+def check_reachable(source: Source, alpha: float) -> None:
+    """Raise UsageError where not even knowing all outcomes would attain α."""
+    if not source.partial and alpha > source.reach + MET:
+        means = source.mean_satisfied
         best = int(means.argmax())
         raise UsageError(
-            f"alpha {alpha:g} is beyond every policy on {recording.path}: even knowing all outcomes, "
-            f"{reach:.4f} can be attained; the closest model, {rounds.zoo.models[best]!r}, attains {means[best]:.4f}"
+            f"alpha {alpha:g} is beyond every policy on {source.path}: even knowing all outcomes, "
+            f"{source.reach:.4f} can be attained; the closest model, {source.zoo.models[best]!r}, "
+            f"attains {means[best]:.4f}"
         )

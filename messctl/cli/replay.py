@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console, settings_of
 from messctl.errors import UsageError
 
+if TYPE_CHECKING:
+    from messctl.replay import Conditions
+
+STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
 EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
 
@@ -48,6 +52,10 @@ def replay(
     plot: Annotated[Path | None, typer.Option(help="Draw the four panels into this .png or .svg file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.")] = False,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Read batch by batch. Default: above a million requests, if it can."),
+    ] = None,
     holdout: Annotated[
         float | None, typer.Option(help="Play all, but count only this share of the requests, as `tune` holds it out.")
     ] = None,
@@ -59,7 +67,7 @@ def replay(
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
     from messctl import replay as replays
-    from messctl import report
+    from messctl import report, streaming
     from messctl import steps as stepping
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
@@ -80,16 +88,29 @@ def replay(
         check_writable(output)
     if plot:
         plots.check_format(plot)
+    whole = [name for name, wanted in (("--plot", plot), ("--steps", steps), ("--holdout", held_out)) if wanted]
+    if stream and whole:
+        raise UsageError(f"{whole[0]} needs the whole trace at once; leave out --stream")
     with progress_console().status("reading") as status:
-        recording = load(trace, settings.reference, partial=policy == ["logged"])
-        played = replays.replay(
-            recording,
-            policy or default_names(recording.rounds.zoo.models),
-            settings,
-            conditions,
-            lambda name: status.update(f"playing {name}"),
-            held_out,
-        )
+        if stream or (stream is None and not whole and _large(trace, policy, conditions)):
+            source = streaming.survey(trace, settings.reference)
+            played = streaming.replay_streamed(
+                source,
+                policy or streaming.default_streamed(source.zoo.models),
+                settings,
+                conditions,
+                lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
+            )
+        else:
+            recording = load(trace, settings.reference, partial=policy == ["logged"])
+            played = replays.replay(
+                recording,
+                policy or default_names(recording.zoo.models),
+                settings,
+                conditions,
+                lambda name: status.update(f"playing {name}"),
+                held_out,
+            )
         if steps:
             stepping.write_steps(played, "messplus", steps)
         if plot:
@@ -102,3 +123,11 @@ def replay(
         screen = console()
         screen.print(report.table(played, screen.width))
     return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _large(trace: Path, policies: list[str] | None, conditions: Conditions) -> bool:
+    """Tell whether a trace is so large that it is better streamed, and whether what is asked for allows it."""
+    from messctl.streaming import streamable
+    from messctl.trace import TraceFile
+
+    return TraceFile(trace).rows > STREAMED_ABOVE and streamable(policies or [], conditions) is None

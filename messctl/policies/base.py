@@ -150,13 +150,21 @@ class Policy(Protocol):
         """Start afresh and play all rounds in one compiled loop; this instance stays as it is."""
 
 
+class Streamed(Policy, Protocol):
+    """A policy that can be played in pieces, in order of arrival, so that it never holds a whole trace."""
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Play rounds from where this instance stands, and stand where they end."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyKind:
     """A kind of policy: its name, how well-informed it is (for the order of tables), and how to build one.
 
     `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
     arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
-    built anew for every seed. One that is not there `by_default` is replayed only when asked for.
+    built anew for every seed. One that is not there `by_default` is replayed only when asked for. One that `streams`
+    builds `Streamed` policies, from rounds of which it looks at the zoo, the features' width and the means alone.
     """
 
     name: str
@@ -166,6 +174,7 @@ class PolicyKind:
     choices: Callable[[Sequence[str]], Sequence[str]] | None = None
     learns: bool = False
     by_default: bool = True
+    streams: bool = False
 
 
 class Lottery:
@@ -206,10 +215,19 @@ class Lottery:
             self._queue = advance(self._queue, self._alpha, feedback.satisfied[decision.served])
 
     def play(self, rounds: Rounds) -> Played:
-        """Score the odds by their expectation."""
+        """Score the odds by their expectation, from the first request on."""
+        return self._score(rounds, 0.0)
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Score the odds by their expectation, from where the queue stands; they are the same for every request."""
+        played = self._score(rounds, self._queue)
+        self._queue = played.queue_final
+        return played
+
+    def _score(self, rounds: Rounds, start: float) -> Played:
         odds = np.broadcast_to(self._odds, (len(rounds), len(self._zoo.models)))[rounds.order]
         satisfied = _expected(odds, rounds.satisfied[rounds.order])
-        queue = path(satisfied, np.full(len(satisfied), self._alpha))
+        queue = path(satisfied, np.full(len(satisfied), self._alpha), start)
         return Played(
             zoo=self._zoo,
             alpha=self._alpha,

@@ -187,7 +187,9 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> MessPlus
     return MessPlus(rounds.zoo, rounds.features.width, settings)
 
 
-POLICY = PolicyKind("messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True)
+POLICY = PolicyKind(
+    "messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True, streams=True
+)
 
 
 @compiled
