@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from messctl import feature_cache
 from messctl.errors import TraceError, UnknownNameError, UsageError
+from messctl.feature_cache import FeatureCache
 from messctl.features import Features, concatenate, encode
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
@@ -126,11 +128,12 @@ class Holdout:
         return mask if self.by == "time" else mask[order]
 
 
-def load(path: Path, reference: str | None = None, *, partial: bool = False) -> Recording:
+def load(path: Path, reference: str | None = None, *, partial: bool = False, cache: bool = True) -> Recording:
     """Read a trace; its models' `reference` is by default the one with the highest mean cost.
 
     Rows in which some model was not observed are left out, so that all policies face the same requests; of a
-    `partial` recording the served model's cost is enough. Raises TraceError where nothing is left or a value is
+    `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
+    beside it, see `feature_cache`. Raises TraceError where nothing is left or a value is
     wrong, UnknownNameError for the reference.
     """
     trace = TraceFile(path)
@@ -138,7 +141,13 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
     if not trace.rows:
         raise TraceError(f"{path}: has no rows")
-    parts = list(_parts(trace, partial))
+    kept_features = FeatureCache.of(path) if cache and trace.rows >= feature_cache.KEPT_FROM else None
+    known = kept_features.read() if kept_features else None
+    parts = list(_parts(trace, partial, prompts=known is None))
+    features = known or concatenate([part.features for part in parts])
+    if kept_features and not known:
+        kept_features.write(features)
+    usable = np.concatenate([part.usable for part in parts])
     costs_seen = np.any([part.costs_seen for part in parts], axis=0)
     if not (costs_seen.any() if partial else costs_seen.all()):
         model = trace.models[int(costs_seen.argmin())]
@@ -151,7 +160,7 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
     rounds = Rounds(
         zoo=Zoo.of(trace.models, reference or trace.models[int(np.nanargmax(_mean(cost)))]),
         request_ids=pa.concat_arrays([part.ids for part in kept]).to_pylist(),
-        features=concatenate([part.features for part in kept]),
+        features=features if usable.all() else features.rows(np.flatnonzero(usable)),
         satisfied=np.concatenate([part.satisfied for part in kept]),
         cost=cost,
         order=np.arange(len(cost)),
@@ -189,10 +198,11 @@ def _hashed(request_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is kept of one batch; `costs_seen` (models,) is over the whole of it."""
+    """What is kept of one batch, the `usable` of its rows; `features`, `usable` and `costs_seen` are of the whole."""
 
-    ids: pa.Array
+    usable: npt.NDArray[np.bool_]
     features: Features
+    ids: pa.Array
     satisfied: npt.NDArray[np.float64]
     cost: npt.NDArray[np.float64]
     served: npt.NDArray[np.int64]
@@ -202,12 +212,12 @@ class _Part:
     costs_seen: npt.NDArray[np.bool_]
 
 
-def _parts(trace: TraceFile, partial: bool) -> Iterator[_Part]:
-    """Check each batch and yield its usable rows. Raises TraceError."""
+def _parts(trace: TraceFile, partial: bool, *, prompts: bool) -> Iterator[_Part]:
+    """Check each batch and yield its usable rows, without features where no `prompts` are read. Raises TraceError."""
     seen: list[pa.Array] = []
 
     def noted() -> Iterator[Batch]:
-        for batch in sound(trace):
+        for batch in sound(trace, prompts=prompts):
             seen.append(batch.request_ids)
             yield batch
 
@@ -216,9 +226,9 @@ def _parts(trace: TraceFile, partial: bool) -> Iterator[_Part]:
         raise TraceError(f"{trace.path}: {problem}; request ids must be unique")
 
 
-def sound(trace: TraceFile, *, text: bool = True) -> Iterator[Batch]:
-    """Yield the trace's batches, each checked. Raises TraceError."""
-    for batch in trace.batches(text=text):
+def sound(trace: TraceFile, *, ids: bool = True, prompts: bool = True) -> Iterator[Batch]:
+    """Yield the trace's batches, each checked, as `TraceFile.batches` does. Raises TraceError."""
+    for batch in trace.batches(ids=ids, prompts=prompts):
         for problem in check(trace, batch):
             raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
         yield batch
@@ -230,7 +240,8 @@ def rounds_by_batch(trace: TraceFile, zoo: Zoo) -> Iterator[Rounds]:
         rows = len(part.cost)
         if rows:
             heard = np.ones(rows, dtype=np.bool_)
-            yield Rounds(zoo, (), part.features, part.satisfied, part.cost, np.arange(rows), heard)
+            features = part.features if part.usable.all() else part.features.rows(np.flatnonzero(part.usable))
+            yield Rounds(zoo, (), features, part.satisfied, part.cost, np.arange(rows), heard)
 
 
 def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator[_Part]:
@@ -255,13 +266,10 @@ def _part(batch: Batch, partial: bool) -> _Part:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
-    ids, prompts = batch.request_ids, batch.prompts
-    if not usable.all():
-        mask = pa.array(usable)
-        ids, prompts = ids.filter(mask), prompts.filter(mask)
     return _Part(
-        ids=ids,
-        features=encode(prompts),
+        usable=usable,
+        features=encode(batch.prompts),
+        ids=batch.request_ids if usable.all() else batch.request_ids.filter(pa.array(usable)),
         satisfied=batch.satisfied[usable],
         cost=batch.cost[usable],
         served=served[usable],

@@ -54,7 +54,7 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         raise TraceError(f"{path}: has no rows")
     cost, satisfied, costs_seen = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.bool_)
     best, requests = 0.0, 0
-    for batch in sound(trace, text=False):
+    for batch in sound(trace, ids=False, prompts=False):
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
         costs_seen |= (~np.isnan(batch.cost)).any(axis=0)
         cost += batch.cost[usable].sum(axis=0)

@@ -50,6 +50,10 @@ def replay(
     zoo: Annotated[Path | None, typer.Option(help="Settings. Default: ./zoo.yaml where there is one.")] = None,
     steps: Annotated[Path | None, typer.Option(help="Write every decision of messplus to this Parquet file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the four panels into this .png or .svg file.")] = None,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Keep a large trace's features beside it, as <trace>.features.npz."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.")] = False,
     stream: Annotated[
@@ -102,7 +106,7 @@ def replay(
                 lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
             )
         else:
-            recording = load(trace, settings.reference, partial=policy == ["logged"])
+            recording = load(trace, settings.reference, partial=policy == ["logged"], cache=cache)
             played = replays.replay(
                 recording,
                 policy or default_names(recording.zoo.models),

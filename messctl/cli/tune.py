@@ -56,6 +56,10 @@ def tune(
     plot: Annotated[Path | None, typer.Option(help="Draw cost against attainment into this .png or .svg file.")] = None,
     engine: Annotated[str, typer.Option(help="What runs the work: threads, loky or ray.")] = "threads",
     address: Annotated[str | None, typer.Option(help="Where the Ray cluster is. Default: a small one here.")] = None,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Keep a large trace's features beside it, as <trace>.features.npz."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per setting and trace.")] = False,
 ) -> int:
@@ -92,7 +96,7 @@ def tune(
         check_format(plot)
     with _progress() as (status, advance):
         status("reading")
-        recordings = [load(trace, base.reference) for trace in dict.fromkeys(traces)]
+        recordings = [load(trace, base.reference, cache=cache) for trace in dict.fromkeys(traces)]
         status(f"{len(settings):,} settings × {seeds} seeds")
         found = tuning.search(
             recordings,

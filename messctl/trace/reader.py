@@ -67,22 +67,25 @@ class TraceFile:
         """Tell whether the trace has a column of field `name` for `model`."""
         return column(name, model) in self.schema.names
 
-    def batches(self, rows_per_batch: int = ROWS_PER_BATCH, *, text: bool = True) -> Iterator[Batch]:
+    def batches(
+        self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True
+    ) -> Iterator[Batch]:
         """Yield all rows in file order, unchecked but for their types. Raises TraceError.
 
-        Without `text`, ids and prompts, most of the bytes, are not read and come as empty columns.
+        Without `ids` or `prompts`, these are not read and come as empty columns.
         """
+        text = [name for name, wanted in (("request_id", ids), ("prompt", prompts)) if wanted]
         fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
-            [*(["request_id", "prompt"] if text else []), *fields, "served", "explored", "judged", "alpha"],
+            [*text, *fields, "served", "explored", "judged", "alpha"],
             rows_per_batch,
         ):
             names = batch.schema.names
             yield Batch(
                 first_row=first_row,
-                request_ids=_text(batch["request_id"], self.path, "request_id") if text else NO_TEXT,
-                prompts=_text(batch["prompt"], self.path, "prompt") if text else NO_TEXT,
+                request_ids=_text(batch["request_id"], self.path, "request_id") if ids else NO_TEXT,
+                prompts=_text(batch["prompt"], self.path, "prompt") if prompts else NO_TEXT,
                 satisfied=_numbers(batch, SATISFIED, self.models, self.path),
                 cost=_numbers(batch, COST, self.models, self.path),
                 served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
