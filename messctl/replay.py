@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from statistics import fmean, stdev
 
 import numpy as np
@@ -17,6 +18,9 @@ from messctl.records import Decision, Feedback, Request
 from messctl.virtual_queue import certificate
 from messctl.zoo import Settings
 
+ADDED = ("requests", "answers", "good", "good_all", "paid", "explored", "served")
+"""The fields of Sums that add up from one part of a play to the next."""
+
 MET = 1e-9
 """Attainment may fall short of α by this much, the rounding of a mean, and still meet it."""
 
@@ -26,17 +30,21 @@ class Conditions:
     """How the requests arrive and are judged.
 
     Feedback comes for a share `feedback_rate` (0..1) of the requests, after `feedback_delay` further ones.
-    Seeds are `seed`, `seed` + 1, …. Raises UsageError for anything impossible.
+    Seeds are `seed`, `seed` + 1, …. Requests go in turn to `replicas` of the router, which share nothing. Raises
+    UsageError for anything impossible.
     """
 
     seeds: int = 1
     shuffle: bool = False
     feedback_rate: float = 1.0
     feedback_delay: int = 0
+    replicas: int = 1
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UsageError(f"seeds is {self.seeds}; it must be at least 1")
+        if self.replicas < 1:
+            raise UsageError(f"replicas is {self.replicas}; it must be at least 1")
         if not 0.0 <= self.feedback_rate <= 1.0:
             raise UsageError(f"feedback-rate is {self.feedback_rate:g}; it must lie in 0..1")
         if self.feedback_delay < 0:
@@ -135,15 +143,21 @@ def replay(
     for name in dict.fromkeys(policies):
         progress(name)
         if kind_of(name).learns:
-            plays = list(_plays(name, whole.rounds, arranged, settings))
-            first[name] = plays[0]
+            plays = [list(_plays(name, one, k, settings, conditions)) for k, one in enumerate(arranged)]
+            first[name] = plays[0][0]
             if holdout and counted is not None:
-                plays = [play.only(holdout.arriving(counted, play.order)) for play in plays]
+                masks = [holdout.arriving(counted, one.order) for one in arranged]
+                plays = [
+                    [play.only(mask[replica :: conditions.replicas]) for replica, play in enumerate(seed)]
+                    for mask, seed in zip(masks, plays, strict=True)
+                ]
         else:
             # It has no luck, and once is enough.
-            plays = list(_plays(name, recording.rounds, [recording.rounds] if holdout else arranged[:1], settings))
-            first[name] = plays[0]
-        result = result_of(name, recording, [Sums.of(play) for play in plays], settings)
+            rounds = recording.rounds if holdout else arranged[0]
+            first[name] = build(name, recording.rounds, settings).play(rounds)
+            plays = [[first[name]]]
+        sums = [reduce(Sums.beside, map(Sums.of, seed)) for seed in plays]
+        result = result_of(name, recording, sums, settings)
         # The certificate bounds what all of the requests attained.
         results.append(replace(result, certificate=None) if holdout else result)
     return Replay(recording, settings, conditions, tuple(results), first, holdout)
@@ -170,10 +184,16 @@ def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tu
         policy.learn(decision, feedback)
 
 
-def _plays(name: str, rounds: Rounds, arranged: Sequence[Rounds], settings: Settings) -> Iterator[Played]:
-    """Play a policy under every seed."""
-    for k, one in enumerate(arranged):
-        yield build(name, rounds, replace(settings, seed=settings.seed + k)).play(one)
+def _plays(name: str, rounds: Rounds, k: int, settings: Settings, conditions: Conditions) -> Iterator[Played]:
+    """Play a policy under the k-th seed, every replica on its share of the requests and with coins of its own."""
+    replicas = conditions.replicas
+    for replica in range(replicas):
+        share = slice(replica, None, replicas)
+        if not len(rounds.order[share]):
+            continue
+        part = replace(rounds, order=rounds.order[share], heard=rounds.heard[share], delay=-(-rounds.delay // replicas))
+        seed = settings.seed + k + replica * conditions.seeds
+        yield build(name, rounds, replace(settings, seed=seed)).play(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +232,12 @@ class Sums:
 
     def then(self, later: Sums) -> Sums:
         """Return the sums of this part and the one that follows."""
-        sums = {
-            name: getattr(self, name) + getattr(later, name)
-            for name in ("requests", "answers", "good", "good_all", "paid", "explored", "served")
-        }
+        sums = {name: getattr(self, name) + getattr(later, name) for name in ADDED}
         return replace(later, **sums)
+
+    def beside(self, other: Sums) -> Sums:
+        """Return the sums of two routers that share nothing: their debts add up too."""
+        return replace(self.then(other), queue=self.queue + other.queue)
 
 
 def result_of(name: str, source: Source, plays: Sequence[Sums], settings: Settings) -> Result:

@@ -143,6 +143,8 @@ def _heading(replay: Replay) -> Text:
         asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
     if conditions.shuffle:
         asked += ", shuffled"
+    if conditions.replicas > 1:
+        asked += f", {conditions.replicas} replicas"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
         asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
     lines.append(asked)

@@ -77,6 +77,8 @@ def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:
         return "--shuffle"
     if conditions.feedback_delay:
         return "--feedback-delay"
+    if conditions.replicas > 1:
+        return "--replicas"
     return next((f"--policy {name}" for name in policies if not kind_of(name).streams), None)
 
 

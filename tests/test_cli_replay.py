@@ -130,6 +130,11 @@ BAD = [
     (["--steps", "."], "is a directory"),
     (["--steps", "s.parquet", "--policy", "random"], "add --policy messplus"),
     (["--json", "--csv"], "exclude each other"),
+    (["--replicas", "0"], "replicas is 0"),
+    (["--replicas", "2", "--plot", "p.svg"], "leave out --replicas"),
+    (["--holdout", "0.5", "--steps", "s.parquet"], "leave out --holdout"),
+    (["--holdout", "1.5"], "holdout is 1.5"),
+    (["--stream", "--replicas", "2"], "--replicas needs the whole trace"),
     (["--polcy", "random"], "--policy"),
 ]
 

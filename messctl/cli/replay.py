@@ -56,6 +56,9 @@ def replay(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.")] = False,
+    replicas: Annotated[
+        int, typer.Option(max=MOST, help="Split the requests among this many routers, each learning by itself.")
+    ] = 1,
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Read batch by batch. Default: above a million requests, if it can."),
@@ -83,18 +86,16 @@ def replay(
         zoo, alpha=alpha, v=v, c=c, exponent=exponent, seed=seed, reference=reference, cost_scale=cost_scale
     )
     held_out = None if holdout is None else Holdout(holdout, holdout_by)
-    if held_out and (plot or steps):
-        raise UsageError("--plot and --steps are of all requests; leave out --holdout")
-    conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay)
+    conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     outputs = [output for output in (steps, plot) if output]
     check_distinct(outputs, [trace])
     for output in outputs:
         check_writable(output)
     if plot:
         plots.check_format(plot)
-    whole = [name for name, wanted in (("--plot", plot), ("--steps", steps), ("--holdout", held_out)) if wanted]
+    whole = _whole(conditions, {"--plot": plot, "--steps": steps, "--holdout": held_out})
     if stream and whole:
-        raise UsageError(f"{whole[0]} needs the whole trace at once; leave out --stream")
+        raise UsageError(f"{whole} needs the whole trace at once; leave out --stream")
     with progress_console().status("reading") as status:
         if stream or (stream is None and not whole and _large(trace, policy, conditions)):
             source = streaming.survey(trace, settings.reference)
@@ -127,6 +128,16 @@ def replay(
         screen = console()
         screen.print(report.table(played, screen.width))
     return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _whole(conditions: Conditions, wanted: dict[str, object]) -> str | None:
+    """Return the first of these options that is given: all need the whole trace. Raises UsageError for two at odds."""
+    given = [name for name, value in wanted.items() if value]
+    if "--holdout" in given and given[0] != "--holdout":
+        raise UsageError(f"{given[0]} is of all requests; leave out --holdout")
+    if conditions.replicas > 1 and given and given[0] != "--holdout":
+        raise UsageError(f"{given[0]} is of one router; leave out --replicas")
+    return given[0] if given else None
 
 
 def _large(trace: Path, policies: list[str] | None, conditions: Conditions) -> bool:

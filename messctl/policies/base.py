@@ -114,7 +114,7 @@ class Played:
         kept = replace(self, **parts)
         if kept.served is None:
             return kept
-        return replace(kept, share=np.bincount(kept.served, minlength=len(self.zoo.models)) / len(kept.served))
+        return replace(kept, share=np.bincount(kept.served, minlength=len(self.zoo.models)) / max(1, mask.sum()))
 
     @property
     def attained(self) -> float | None:
