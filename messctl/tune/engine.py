@@ -32,10 +32,10 @@ def running(
 
     calls = [delayed(work)(*piece) for piece in pieces]
     if engine == "ray":
-        with _ray(address) as cores:
+        with _ray(address) as cores, Parallel(n_jobs=-1, backend="ray") as parallel:
             # Ray's backend hands over only what is complete: so many pieces at a time.
             slices = (calls[first : first + 2 * cores] for first in range(0, len(calls), 2 * cores))
-            yield (result for part in slices for result in Parallel(n_jobs=-1, backend="ray")(part))
+            yield (result for part in slices for result in parallel(part))
         return
     backend = "threading" if engine == "threads" else engine
     results = Parallel(n_jobs=-1, backend=backend, return_as="generator")(calls)
