@@ -201,7 +201,7 @@ class Sums:
     """What one play comes to, or a part of it: sums over its requests, and where it stands at the end.
 
     `answers` got feedback, and `good` is the sum of their satisfaction; `good_all` is over all requests, `served` by
-    model (models,).
+    model (models,). `alpha` is what was promised, on average where that changed on the way.
     """
 
     requests: int
@@ -211,6 +211,7 @@ class Sums:
     paid: float
     explored: int
     served: Floats
+    alpha: float
     queue: float
     cost_scale: float | None
 
@@ -226,6 +227,7 @@ class Sums:
             paid=float(played.cost.sum()),
             explored=0 if played.explored is None else int(played.explored.sum()),
             served=played.share * len(played.order),
+            alpha=played.alpha,
             queue=played.queue_final,
             cost_scale=played.cost_scale,
         )
@@ -243,7 +245,7 @@ class Sums:
 def result_of(name: str, source: Source, plays: Sequence[Sums], settings: Settings) -> Result:
     """Return what a policy attained and cost, from its plays under several seeds."""
     attained = [play.good / play.answers for play in plays if play.answers]
-    certificates = [certificate(settings.alpha, play.queue, play.answers) for play in plays]
+    certificates = [certificate(play.alpha, play.queue, play.answers) for play in plays]
     known = [value for value in certificates if value is not None]
     mean_cost = [play.paid / play.requests for play in plays]
     model_cost, model_satisfied = source.mean_cost[None], source.mean_satisfied[None]
