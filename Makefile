@@ -15,6 +15,7 @@ test:           ## all tests
 
 bench:          ## speed, as ratios against a rival in the same run
 	python benchmarks/replay_speed.py
+	python benchmarks/tune_speed.py
 	python benchmarks/generation_speed.py messctl/box/mini-1m.gguf
 	python benchmarks/routing_latency.py
 

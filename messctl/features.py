@@ -35,6 +35,12 @@ PROPERTIES = (
 VERSION = "words-1"
 """Changes whenever the same prompt would get other features."""
 
+PROPERTY_COUNT = len(PROPERTIES)
+KEPT = np.array(
+    [byte | 32 * (65 <= byte <= 90) if byte >= 128 or chr(byte).isalnum() else 0 for byte in range(256)], np.uint8
+)
+"""What a byte adds to a word: itself, lower case for A–Z, and 0 for one that is not of a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -50,6 +56,13 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Return these rows, in this order."""
+        sizes = np.diff(self.starts)[rows]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
+        return Features(starts, self.indices[places], self.values[places], self.width)
 
     def csr(self) -> Any:
         """Return the rows as a SciPy CSR array of float64."""
@@ -97,29 +110,36 @@ def _encode(
     text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], words: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     rows = len(ends) - 1
-    properties = 8
-    room = 0
+    longest = 0
+    room = words + PROPERTY_COUNT
     for row in range(rows):
-        room += min(words, (ends[row + 1] - ends[row]) // 2 + 1) + properties
+        length = ends[row + 1] - ends[row]
+        longest = max(longest, length)
+        room += min(words, length // 2 + 1) + PROPERTY_COUNT
     starts = np.zeros(rows + 1, dtype=np.int64)
     indices = np.empty(room, dtype=np.int32)
     values = np.empty(room, dtype=np.float32)
-    counts = np.zeros(words, dtype=np.int64)
-    found = np.zeros(properties, dtype=np.float64)
+    hashes = np.empty(longest // 2 + 2, dtype=np.uint32)
+    counts = np.zeros(words, dtype=np.int32)
+    found = np.zeros(PROPERTY_COUNT, dtype=np.float64)
     at = 0
     for row in range(rows):
-        _count(text[ends[row] : ends[row + 1]], counts, found)
+        prompt = text[ends[row] : ends[row + 1]]
+        number = _hash_words(prompt, hashes)
+        _tally(hashes, number, counts)
+        first = at
         total = 0
         for bucket in range(words):
+            indices[at] = bucket  # kept where the bucket holds something
+            at += counts[bucket] != 0
             total += abs(counts[bucket])
-        for bucket in range(words):
-            count = counts[bucket]
-            if count != 0:
-                indices[at] = bucket
-                values[at] = np.sqrt(count / total) if count > 0 else -np.sqrt(-count / total)
-                at += 1
-                counts[bucket] = 0
-        for index in range(properties):
+        for place in range(first, at):
+            count = counts[indices[place]]
+            root = np.sqrt(abs(count) / total)
+            values[place] = root if count > 0 else -root
+        counts[:] = 0
+        _measure(prompt, number, found)
+        for index in range(PROPERTY_COUNT):
             if found[index] != 0.0:
                 indices[at] = words + index
                 values[at] = found[index]
@@ -128,58 +148,69 @@ def _encode(
     return starts, indices[:at].copy(), values[:at].copy()
 
 
+# Words, and the bytes between them, are as long as they please: a processor that has to guess where each one ends
+# guesses wrong every time. So these loops store in any case, and move on only where what was stored is to be kept.
+
+
 @compiled
-def _count(text: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64], found: npt.NDArray[np.float64]) -> None:
-    digits = capitals = punctuation = beyond = in_words = words = 0
-    lines = 1
-    question = False
+def _hash_words(prompt: npt.NDArray[np.uint8], hashes: npt.NDArray[np.uint32]) -> int:
+    """Write the FNV-1a hash of every word into `hashes`, and return how many words there are."""
     start = np.uint32(2166136261)
     hashed = start
-    length = 0
-    for byte in text:
-        kept = byte
-        if 48 <= byte <= 57:
-            digits += 1
-        elif 65 <= byte <= 90:
-            capitals += 1
-            kept = byte + 32
-        elif byte >= 128:
-            beyond += 1
-        elif not 97 <= byte <= 122:
-            if length:
-                _tally(hashed, counts)
-                words += 1
-                in_words += length
-                hashed = start
-                length = 0
-            if byte == 10:
-                lines += 1
-            elif byte > 32:
-                punctuation += 1
-                question = question or byte == 63
-            continue
-        hashed = np.uint32((hashed ^ np.uint32(kept)) * np.uint32(16777619))
-        length += 1
-    if length:
-        _tally(hashed, counts)
-        words += 1
-        in_words += length
-    size = max(1, len(text))
-    found[0] = np.log(1.0 + len(text)) / 10.0
+    number = 0
+    before = np.uint8(0)
+    for byte in prompt:
+        kept = KEPT[byte]
+        hashes[number] = hashed
+        number += (before != 0) & (kept == 0)
+        hashed = np.uint32((hashed ^ np.uint32(kept)) * np.uint32(16777619)) if kept != 0 else start
+        before = kept
+    hashes[number] = hashed
+    return number + (before != 0)
+
+
+@compiled
+def _tally(hashes: npt.NDArray[np.uint32], number: int, counts: npt.NDArray[np.int32]) -> None:
+    """Count the first `number` hashes, with their signs, in their buckets."""
+    for word in range(number):
+        mixed = hashes[word]
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        mixed = np.uint32(mixed ^ (mixed >> np.uint32(16)))
+        bucket = np.uint32(mixed >> np.uint32(1)) % np.uint32(len(counts))
+        counts[bucket] += np.int32(2) * np.int32(mixed & np.uint32(1)) - np.int32(1)
+
+
+@compiled
+def _measure(prompt: npt.NDArray[np.uint8], words: int, found: npt.NDArray[np.float64]) -> None:
+    """Write the `PROPERTIES` of a prompt that has so many words into `found`."""
+    lines = np.int64(1)
+    digits = capitals = letters = printable = beyond = questions = np.int64(0)
+    for at in range(0, len(prompt), 128):
+        # Counted in bytes, so that a vector register holds many.
+        breaks_8 = digits_8 = capitals_8 = letters_8 = printable_8 = beyond_8 = questions_8 = np.uint8(0)
+        for byte in prompt[at : at + 128]:
+            breaks_8 = np.uint8(breaks_8 + (byte == 10))
+            digits_8 = np.uint8(digits_8 + (np.uint8(byte - 48) < 10))
+            capitals_8 = np.uint8(capitals_8 + (np.uint8(byte - 65) < 26))
+            letters_8 = np.uint8(letters_8 + (np.uint8((byte | 32) - 97) < 26))
+            printable_8 = np.uint8(printable_8 + (byte > 32))
+            beyond_8 = np.uint8(beyond_8 + (byte >= 128))
+            questions_8 = np.uint8(questions_8 + (byte == 63))
+        lines += np.int64(breaks_8)
+        digits += np.int64(digits_8)
+        capitals += np.int64(capitals_8)
+        letters += np.int64(letters_8)
+        printable += np.int64(printable_8)
+        beyond += np.int64(beyond_8)
+        questions += np.int64(questions_8)
+    in_words = digits + letters + beyond
+    size = max(1, len(prompt))
+    found[0] = np.log(1.0 + len(prompt)) / 10.0
     found[1] = np.log(float(lines)) / 5.0
     found[2] = np.sqrt(digits / size)
     found[3] = np.sqrt(capitals / size)
-    found[4] = np.sqrt(punctuation / size)
+    found[4] = np.sqrt((printable - in_words) / size)
     found[5] = np.sqrt(beyond / size)
     found[6] = min(1.0, in_words / (16.0 * words)) if words else 0.0
-    found[7] = 1.0 if question else 0.0
-
-
-@compiled
-def _tally(hashed: np.uint32, counts: npt.NDArray[np.int64]) -> None:
-    mixed = np.uint32(hashed)
-    mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-    mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    mixed = np.uint32(mixed ^ (mixed >> np.uint32(16)))
-    bucket = np.int64(mixed >> np.uint32(1)) % len(counts)
-    counts[bucket] += 1 if mixed & np.uint32(1) else -1
+    found[7] = 1.0 if questions else 0.0

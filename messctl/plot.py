@@ -52,7 +52,7 @@ def write_plot(replay: Replay, path: Path) -> None:
     _queue(queue, curves)
     _calls(calls, replay, curves)
     _cost(cost, replay, curves)
-    requests = len(replay.recording.rounds)
+    requests = replay.recording.requests
     for axes in (attainment, queue, calls, cost):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -69,7 +69,7 @@ def write_plot(replay: Replay, path: Path) -> None:
 
 def _title(replay: Replay) -> str:
     conditions, settings = replay.conditions, replay.settings
-    requests = len(replay.recording.rounds)
+    requests = replay.recording.requests
     title = f"{_name(replay.recording.path.name)}: {requests:,} requests, α = {settings.alpha:g}, seed {settings.seed}"
     if conditions.shuffle:
         title += ", shuffled"
@@ -99,13 +99,12 @@ def _styled(curves: dict[str, Played]) -> list[tuple[str, Played, dict[str, Any]
 
 
 def _attainment(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
-    rounds = replay.recording.rounds
     alpha = replay.settings.alpha
     levels = np.nan_to_num(replay.recording.mean_satisfied, nan=alpha)
     low, high = max(0.0, min(alpha, levels.min()) - 0.1), min(1.0, max(alpha, levels.max()) + 0.06)
     at_right: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "fontsize": 7, "va": "bottom"}
     labelled = -np.inf
-    for model, level in sorted(zip(rounds.zoo.models, levels, strict=True), key=lambda pair: pair[1]):
+    for model, level in sorted(zip(replay.recording.zoo.models, levels, strict=True), key=lambda pair: pair[1]):
         axes.axhline(level, color="0.75", lw=0.8, ls=":")
         if level - labelled > LABEL_ROOM * (high - low):
             axes.annotate(_name(model), (1.0, level), **at_right, color="0.45", ha="right")
@@ -132,7 +131,7 @@ def _queue(axes: Any, curves: dict[str, Played]) -> None:
 
 
 def _calls(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
-    models = replay.recording.rounds.zoo.models
+    models = replay.recording.zoo.models
     height = 0.8 / len(curves)
     size = 8 if len(models) <= MANY_MODELS else 6
     for k, (_, played, style) in enumerate(_styled(curves)):

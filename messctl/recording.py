@@ -1,21 +1,70 @@
-"""Recordings: a trace read into memory, ready to be played."""
+"""Recordings: a trace read into memory, ready to be played; and, for one that is larger, rounds batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from messctl.errors import TraceError
+from messctl import feature_cache
+from messctl.errors import TraceError, UnknownNameError, UsageError
+from messctl.feature_cache import FeatureCache
 from messctl.features import Features, concatenate, encode
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
 from messctl.zoo import Zoo
+
+AHEAD = 2
+"""So many batches are worked on at once."""
+
+
+class Source(Protocol):
+    """What results are told of: a recording, or the survey of a trace that is streamed."""
+
+    @property
+    def path(self) -> Path:
+        """Where the trace is."""
+
+    @property
+    def cost_unit(self) -> str:
+        """The unit of all costs."""
+
+    @property
+    def zoo(self) -> Zoo:
+        """The models."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are to play."""
+
+    @property
+    def left_out(self) -> int:
+        """How many rows lacked what was needed."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether only what was queried live is known."""
+
+    @property
+    def mean_cost(self) -> npt.NDArray[np.float64]:
+        """Each model's mean cost, (models,)."""
+
+    @property
+    def mean_satisfied(self) -> npt.NDArray[np.float64]:
+        """Each model's mean satisfaction, (models,)."""
+
+    @property
+    def reach(self) -> float:
+        """What could be attained by knowing all outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +82,21 @@ class Recording:
     partial: bool = False
 
     @property
+    def zoo(self) -> Zoo:
+        """The models."""
+        return self.rounds.zoo
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are to play."""
+        return len(self.rounds)
+
+    @property
+    def reach(self) -> float:
+        """What could be attained by knowing all outcomes."""
+        return float(self.rounds.satisfied.max(axis=1).mean())
+
+    @property
     def mean_cost(self) -> npt.NDArray[np.float64]:
         """Each model's mean observed cost, (models,); NaN for one never observed."""
         return _mean(self.rounds.cost)
@@ -43,11 +107,33 @@ class Recording:
         return _mean(self.rounds.satisfied)
 
 
-def load(path: Path, reference: str | None = None, *, partial: bool = False) -> Recording:
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Which requests are held out: a `share` (0..1, both excluded), the last to arrive, or by a hash of their id.
+
+    Raises UsageError for anything else.
+    """
+
+    share: float = 0.3
+    by: str = "time"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < 1.0:
+            raise UsageError(f"holdout is {self.share:g}; it must lie between 0 and 1")
+        if self.by not in ("time", "hash"):
+            raise UnknownNameError("way to hold out", self.by, ("time", "hash"))
+
+    def arriving(self, mask: npt.NDArray[np.bool_], order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of the requests that arrive in `order` are held out, given what `held_out` returned."""
+        return mask if self.by == "time" else mask[order]
+
+
+def load(path: Path, reference: str | None = None, *, partial: bool = False, cache: bool = True) -> Recording:
     """Read a trace; its models' `reference` is by default the one with the highest mean cost.
 
     Rows in which some model was not observed are left out, so that all policies face the same requests; of a
-    `partial` recording the served model's cost is enough. Raises TraceError where nothing is left or a value is
+    `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
+    beside it, see `feature_cache`. Raises TraceError where nothing is left or a value is
     wrong, UnknownNameError for the reference.
     """
     trace = TraceFile(path)
@@ -55,7 +141,14 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
         raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
     if not trace.rows:
         raise TraceError(f"{path}: has no rows")
-    parts = [_part(batch, partial) for batch in sound_batches(trace)]
+    kept_features = FeatureCache.of(path) if cache and trace.rows >= feature_cache.KEPT_FROM else None
+    known = kept_features.read() if kept_features else None
+    sound_parts = sound_batches(trace, prompts=known is None)
+    parts = list(_ahead(lambda batch: _part(batch, partial), sound_parts))
+    features = known or concatenate([part.features for part in parts])
+    if kept_features and not known:
+        kept_features.write(features)
+    usable = np.concatenate([part.usable for part in parts])
     costs_seen = np.any([part.costs_seen for part in parts], axis=0)
     if not (costs_seen.any() if partial else costs_seen.all()):
         model = trace.models[int(costs_seen.argmin())]
@@ -68,7 +161,7 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
     rounds = Rounds(
         zoo=Zoo.of(trace.models, reference or trace.models[int(np.nanargmax(_mean(cost)))]),
         request_ids=pa.concat_arrays([part.ids for part in kept]).to_pylist(),
-        features=concatenate([part.features for part in kept]),
+        features=features if usable.all() else features.rows(np.flatnonzero(usable)),
         satisfied=np.concatenate([part.satisfied for part in kept]),
         cost=cost,
         order=np.arange(len(cost)),
@@ -81,12 +174,36 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False) -> 
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
 
 
+def held_out(recording: Recording, holdout: Holdout) -> npt.NDArray[np.bool_]:
+    """Return which rows are held out, (n,), where they arrive as they stand.
+
+    Raises UsageError where it would be all of them, or none.
+    """
+    n = len(recording.rounds)
+    if holdout.by == "time":
+        mask = np.arange(n) >= n - round(holdout.share * n)
+    else:
+        limit = holdout.share * 2.0**64
+        mask = np.array([_hashed(request_id) < limit for request_id in recording.rounds.request_ids])
+    if mask.all() or not mask.any():
+        raise UsageError(
+            f"{recording.path}: a hold-out of {holdout.share:g} by {holdout.by} holds out {mask.sum()} of {n} "
+            "requests; it must hold out some and leave some"
+        )
+    return mask
+
+
+def _hashed(request_id: str) -> int:
+    return int.from_bytes(blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is kept of one batch; `costs_seen` (models,) is over the whole of it."""
+    """What is kept of one batch, the `usable` of its rows; `features`, `usable` and `costs_seen` are of the whole."""
 
-    ids: pa.Array
+    usable: npt.NDArray[np.bool_]
     features: Features
+    ids: pa.Array
     satisfied: npt.NDArray[np.float64]
     cost: npt.NDArray[np.float64]
     served: npt.NDArray[np.int64]
@@ -96,16 +213,44 @@ class _Part:
     costs_seen: npt.NDArray[np.bool_]
 
 
-def sound_batches(trace: TraceFile) -> Iterator[Batch]:
+def sound_batches(trace: TraceFile, *, prompts: bool = True) -> Iterator[Batch]:
     """Yield each batch, checked. Raises TraceError for what is wrong in it, at the end for ids that come twice."""
     seen: list[pa.Array] = []
-    for batch in trace.batches():
-        for problem in check(trace, batch):
-            raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
+    for batch in sound(trace, prompts=prompts):
         seen.append(batch.request_ids)
         yield batch
     for problem in repeated_ids(pa.chunked_array(seen, pa.large_string())):
         raise TraceError(f"{trace.path}: {problem}; request ids must be unique")
+
+
+def sound(trace: TraceFile, *, ids: bool = True, prompts: bool = True) -> Iterator[Batch]:
+    """Yield the trace's batches, each checked, as `TraceFile.batches` does. Raises TraceError."""
+    for batch in trace.batches(ids=ids, prompts=prompts):
+        for problem in check(trace, batch):
+            raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
+        yield batch
+
+
+def rounds_by_batch(trace: TraceFile, zoo: Zoo) -> Iterator[Rounds]:
+    """Yield the usable rows of a trace as rounds, batch by batch, without their ids. Raises TraceError."""
+    for part in _ahead(lambda batch: _part(batch, partial=False), sound(trace)):
+        rows = len(part.cost)
+        if rows:
+            heard = np.ones(rows, dtype=np.bool_)
+            features = part.features if part.usable.all() else part.features.rows(np.flatnonzero(part.usable))
+            yield Rounds(zoo, (), features, part.satisfied, part.cost, np.arange(rows), heard)
+
+
+def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator[_Part]:
+    """Yield `work(batch)` of every batch, in order; some are worked on, in threads, while the caller is busy."""
+    waiting: deque[Future[_Part]] = deque()
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _part(batch: Batch, partial: bool) -> _Part:
@@ -118,10 +263,10 @@ def _part(batch: Batch, partial: bool) -> _Part:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
-    mask = pa.array(usable)
     return _Part(
-        ids=batch.request_ids.filter(mask),
-        features=encode(batch.prompts.filter(mask)),
+        usable=usable,
+        features=encode(batch.prompts),
+        ids=batch.request_ids if usable.all() else batch.request_ids.filter(pa.array(usable)),
         satisfied=batch.satisfied[usable],
         cost=batch.cost[usable],
         served=served[usable],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from statistics import fmean, stdev
 
 import numpy as np
@@ -11,9 +12,14 @@ import numpy as np
 from messctl.errors import UsageError
 from messctl.frontier import cheapest_mixture
 from messctl.policies import Played, Policy, Rounds, build, kind_of
-from messctl.recording import Recording
+from messctl.policies.base import Floats
+from messctl.recording import Holdout, Recording, Source, held_out
 from messctl.records import Decision, Feedback, Request
+from messctl.virtual_queue import certificate
 from messctl.zoo import Settings
+
+ADDED = ("requests", "answers", "good", "good_all", "paid", "explored", "served")
+"""The fields of Sums that add up from one part of a play to the next."""
 
 MET = 1e-9
 """Attainment may fall short of α by this much, the rounding of a mean, and still meet it."""
@@ -24,17 +30,21 @@ class Conditions:
     """How the requests arrive and are judged.
 
     Feedback comes for a share `feedback_rate` (0..1) of the requests, after `feedback_delay` further ones.
-    Seeds are `seed`, `seed` + 1, …. Raises UsageError for anything impossible.
+    Seeds are `seed`, `seed` + 1, …. Requests go in turn to `replicas` of the router, which share nothing. Raises
+    UsageError for anything impossible.
     """
 
     seeds: int = 1
     shuffle: bool = False
     feedback_rate: float = 1.0
     feedback_delay: int = 0
+    replicas: int = 1
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UsageError(f"seeds is {self.seeds}; it must be at least 1")
+        if self.replicas < 1:
+            raise UsageError(f"replicas is {self.replicas}; it must be at least 1")
         if not 0.0 <= self.feedback_rate <= 1.0:
             raise UsageError(f"feedback-rate is {self.feedback_rate:g}; it must lie in 0..1")
         if self.feedback_delay < 0:
@@ -73,13 +83,23 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """All results of one replay, with what was asked, and the first seed's `played` by policy."""
+    """All results of one replay, with what was asked, and the first seed's `played` by policy.
 
-    recording: Recording
+    Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out;
+    `played` is of all. A streamed replay has none.
+    """
+
+    recording: Source
     settings: Settings
     conditions: Conditions
     results: tuple[Result, ...]
     played: Mapping[str, Played]
+    holdout: Holdout | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it was played batch by batch."""
+        return not self.played
 
     @property
     def judged(self) -> Result:
@@ -93,18 +113,25 @@ def replay(
     settings: Settings,
     conditions: Conditions,
     progress: Callable[[str], None] = lambda _: None,
+    holdout: Holdout | None = None,
 ) -> Replay:
     """Play every policy under every seed. `progress` hears what is being played.
 
-    Raises UnknownNameError for a policy, UsageError where no policy could reach α.
+    With a `holdout`, a policy that learns plays all requests, as it would live, but the results are of those held
+    out; a yardstick knows these alone. Raises UnknownNameError for a policy, UsageError where no policy could reach α.
     """
     for name in (*policies, settings.policy):
         kind_of(name)
     if recording.partial and set(policies) != {"logged"}:
         raise UsageError("a partial recording holds only what was served; it replays the policy 'logged' alone")
-    _check_reachable(recording, settings.alpha)
+    whole, counted = recording, None
+    if holdout:
+        counted = held_out(whole, holdout)
+        if holdout.by != "time" or not conditions.shuffle:
+            recording = replace(whole, rounds=whole.rounds.rows(np.flatnonzero(counted)))
+    check_reachable(recording, settings.alpha)
     arranged = [
-        recording.rounds.arranged(
+        whole.rounds.arranged(
             seed=settings.seed + k,
             shuffle=conditions.shuffle,
             feedback_rate=conditions.feedback_rate,
@@ -115,10 +142,25 @@ def replay(
     results, first = [], {}
     for name in dict.fromkeys(policies):
         progress(name)
-        plays = list(_plays(name, recording.rounds, arranged, settings))
-        results.append(_result(name, recording, plays, settings))
-        first[name] = plays[0]
-    return Replay(recording, settings, conditions, tuple(results), first)
+        if kind_of(name).learns:
+            plays = [list(_plays(name, one, k, settings, conditions)) for k, one in enumerate(arranged)]
+            first[name] = plays[0][0]
+            if holdout and counted is not None:
+                masks = [holdout.arriving(counted, one.order) for one in arranged]
+                plays = [
+                    [play.only(mask[replica :: conditions.replicas]) for replica, play in enumerate(seed)]
+                    for mask, seed in zip(masks, plays, strict=True)
+                ]
+        else:
+            # It has no luck, and once is enough.
+            rounds = recording.rounds if holdout else arranged[0]
+            first[name] = build(name, recording.rounds, settings).play(rounds)
+            plays = [[first[name]]]
+        sums = [reduce(Sums.beside, map(Sums.of, seed)) for seed in plays]
+        result = result_of(name, recording, sums, settings)
+        # The certificate bounds what all of the requests attained.
+        results.append(replace(result, certificate=None) if holdout else result)
+    return Replay(recording, settings, conditions, tuple(results), first, holdout)
 
 
 def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tuple[Decision, float | None]]:
@@ -142,22 +184,75 @@ def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tu
         policy.learn(decision, feedback)
 
 
-def _plays(name: str, rounds: Rounds, arranged: Sequence[Rounds], settings: Settings) -> Iterator[Played]:
-    """Play a policy that learns under every seed; a yardstick has no luck, and once is enough."""
-    for k, one in enumerate(arranged if kind_of(name).learns else arranged[:1]):
-        yield build(name, rounds, replace(settings, seed=settings.seed + k)).play(one)
+def _plays(name: str, rounds: Rounds, k: int, settings: Settings, conditions: Conditions) -> Iterator[Played]:
+    """Play a policy under the k-th seed, every replica on its share of the requests and with coins of its own."""
+    replicas = conditions.replicas
+    for replica in range(replicas):
+        share = slice(replica, None, replicas)
+        if not len(rounds.order[share]):
+            continue
+        part = replace(rounds, order=rounds.order[share], heard=rounds.heard[share], delay=-(-rounds.delay // replicas))
+        seed = settings.seed + k + replica * conditions.seeds
+        yield build(name, rounds, replace(settings, seed=seed)).play(part)
 
 
-def _result(name: str, recording: Recording, plays: Sequence[Played], settings: Settings) -> Result:
-    rounds = recording.rounds
-    attained = [play.attained for play in plays if play.attained is not None]
-    certificates = [play.certificate for play in plays if play.certificate is not None]
-    mean_cost = [float(play.cost.mean()) for play in plays]
-    model_cost, model_satisfied = recording.mean_cost[None], recording.mean_satisfied[None]
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What one play comes to, or a part of it: sums over its requests, and where it stands at the end.
+
+    `answers` got feedback, and `good` is the sum of their satisfaction; `good_all` is over all requests, `served` by
+    model (models,). `alpha` is what was promised, on average where that changed on the way.
+    """
+
+    requests: int
+    answers: int
+    good: float
+    good_all: float
+    paid: float
+    explored: int
+    served: Floats
+    alpha: float
+    queue: float
+    cost_scale: float | None
+
+    @classmethod
+    def of(cls, played: Played) -> Sums:
+        """Sum over everything played."""
+        heard = ~np.isnan(played.satisfied)
+        return cls(
+            requests=len(played.order),
+            answers=int(heard.sum()),
+            good=float(played.satisfied[heard].sum()),
+            good_all=float(played.satisfied_all.sum()),
+            paid=float(played.cost.sum()),
+            explored=0 if played.explored is None else int(played.explored.sum()),
+            served=played.share * len(played.order),
+            alpha=played.alpha,
+            queue=played.queue_final,
+            cost_scale=played.cost_scale,
+        )
+
+    def then(self, later: Sums) -> Sums:
+        """Return the sums of this part and the one that follows."""
+        sums = {name: getattr(self, name) + getattr(later, name) for name in ADDED}
+        return replace(later, **sums)
+
+    def beside(self, other: Sums) -> Sums:
+        """Return the sums of two routers that share nothing: their debts add up too."""
+        return replace(self.then(other), queue=self.queue + other.queue)
+
+
+def result_of(name: str, source: Source, plays: Sequence[Sums], settings: Settings) -> Result:
+    """Return what a policy attained and cost, from its plays under several seeds."""
+    attained = [play.good / play.answers for play in plays if play.answers]
+    certificates = [certificate(play.alpha, play.queue, play.answers) for play in plays]
+    known = [value for value in certificates if value is not None]
+    mean_cost = [play.paid / play.requests for play in plays]
+    model_cost, model_satisfied = source.mean_cost[None], source.mean_satisfied[None]
     mix = 0.0
-    if not recording.partial:
+    if not source.partial:
         mix = float((cheapest_mixture(model_cost, model_satisfied, settings.alpha) * model_cost).sum())
-    share = np.mean([play.share for play in plays], axis=0)
+    share = np.mean([play.served / play.requests for play in plays], axis=0)
     scale = plays[0].cost_scale
     several = len(plays) > 1
     mean_attained = fmean(attained) if attained else None
@@ -166,18 +261,18 @@ def _result(name: str, recording: Recording, plays: Sequence[Played], settings: 
         policy=name,
         v=settings.weight if scale else None,
         c=settings.c if scale else None,
-        requests=len(rounds),
+        requests=source.requests,
         attained=mean_attained,
         sla_met=None if mean_attained is None else mean_attained >= settings.alpha - MET,
-        certificate=fmean(certificates) if certificates else None,
+        certificate=fmean(known) if known else None,
         mean_cost=cost,
-        total_cost=cost * len(rounds),
+        total_cost=cost * source.requests,
         cost_vs_costliest=_ratio(cost, float(np.nanmax(model_cost))),
         cost_vs_static_mix=_ratio(cost, mix),
-        explored=fmean(0.0 if play.explored is None else float(play.explored.mean()) for play in plays),
-        queue_final=fmean(play.queue_final for play in plays),
-        model_share=dict(zip(rounds.zoo.models, share.tolist(), strict=True)),
-        attained_all=None if recording.partial else fmean(float(play.satisfied_all.mean()) for play in plays),
+        explored=fmean(play.explored / play.requests for play in plays),
+        queue_final=fmean(play.queue for play in plays),
+        model_share=dict(zip(source.zoo.models, share.tolist(), strict=True)),
+        attained_all=None if source.partial else fmean(play.good_all / play.requests for play in plays),
         attained_spread=stdev(attained) if several and len(attained) > 1 else None,
         mean_cost_spread=stdev(mean_cost) if several else None,
         v_per_cost_unit=_ratio(settings.weight, scale) if scale else None,
@@ -189,15 +284,13 @@ def _ratio(value: float, divisor: float) -> float | None:
     return ratio if np.isfinite(ratio) else None
 
 
-def _check_reachable(recording: Recording, alpha: float) -> None:
-    rounds = recording.rounds
-    if recording.partial:
-        return
-    reach = float(rounds.satisfied.max(axis=1).mean())
-    if alpha > reach + MET:
-        means = recording.mean_satisfied
+def check_reachable(source: Source, alpha: float) -> None:
+    """Raise UsageError where not even knowing all outcomes would attain α."""
+    if not source.partial and alpha > source.reach + MET:
+        means = source.mean_satisfied
         best = int(means.argmax())
         raise UsageError(
-            f"alpha {alpha:g} is beyond every policy on {recording.path}: even knowing all outcomes, "
-            f"{reach:.4f} can be attained; the closest model, {rounds.zoo.models[best]!r}, attains {means[best]:.4f}"
+            f"alpha {alpha:g} is beyond every policy on {source.path}: even knowing all outcomes, "
+            f"{source.reach:.4f} can be attained; the closest model, {source.zoo.models[best]!r}, "
+            f"attains {means[best]:.4f}"
         )

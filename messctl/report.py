@@ -41,15 +41,16 @@ def document(replay: Replay) -> dict[str, Any]:
     return {
         "trace": {
             "path": str(recording.path),
-            "requests": len(recording.rounds),
-            "models": list(recording.rounds.zoo.models),
+            "requests": recording.requests,
+            "models": list(recording.zoo.models),
             "cost_unit": recording.cost_unit,
-            "reference": recording.rounds.zoo.reference,
+            "reference": recording.zoo.reference,
             "left_out": recording.left_out,
         },
         "alpha": replay.settings.alpha,
         "seed": replay.settings.seed,
         **asdict(replay.conditions),
+        "streamed": replay.streamed,
         "judged": replay.judged.policy,
         "results": [asdict(result) for result in replay.results],
     }
@@ -134,9 +135,7 @@ def verdict(replay: Replay) -> str:
 
 def _heading(replay: Replay) -> Text:
     recording, conditions = replay.recording, replay.conditions
-    lines = [
-        f"{plain(str(recording.path))}: {len(recording.rounds):,} requests, {len(recording.rounds.zoo.models)} models"
-    ]
+    lines = [f"{plain(str(recording.path))}: {recording.requests:,} requests, {len(recording.zoo.models)} models"]
     if recording.left_out:
         lines[0] += f" ({recording.left_out:,} rows left out: an outcome is missing)"
     asked = f"α = {replay.settings.alpha:g}, seed {replay.settings.seed}"
@@ -144,9 +143,13 @@ def _heading(replay: Replay) -> Text:
         asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
     if conditions.shuffle:
         asked += ", shuffled"
+    if conditions.replicas > 1:
+        asked += f", {conditions.replicas} replicas"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
         asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
     lines.append(asked)
+    if replay.streamed:
+        lines.append("streamed: what needs the whole trace at once (hindsight, clairvoyant) is left out")
     learner = next((result for result in replay.results if result.v_per_cost_unit), None)
     if learner:
         lines.append(_weights(replay.settings, learner, plain(recording.cost_unit)))
@@ -191,11 +194,11 @@ def _bar(result: Result) -> Text:
 
 
 def _legend(replay: Replay) -> Text:
-    rounds, unit = replay.recording.rounds, plain(replay.recording.cost_unit)
+    zoo, unit = replay.recording.zoo, plain(replay.recording.cost_unit)
     legend = Text()
-    for index, model in enumerate(rounds.zoo.models):
+    for index, model in enumerate(zoo.models):
         satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
-        mark = ", the reference" if model == rounds.zoo.reference else ""
+        mark = ", the reference" if model == zoo.reference else ""
         legend.append(LETTERS[index % len(LETTERS)], COLOURS[index % len(COLOURS)])
         legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
     legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")

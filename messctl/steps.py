@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from messctl.errors import UsageError
 from messctl.outputs import written_aside
+from messctl.recording import Recording
 from messctl.replay import Replay
 
 
@@ -25,7 +26,13 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
     settings. Raises UsageError for a policy without steps, OutputError.
     """
     played = replay.played.get(policy)
-    if played is None or played.predicted is None or played.mean_cost is None or played.served is None:
+    if (
+        not isinstance(replay.recording, Recording)
+        or played is None
+        or played.predicted is None
+        or played.mean_cost is None
+        or played.served is None
+    ):
         raise UsageError(f"--steps needs the policy {policy!r} among those played; add --policy {policy}")
     rounds = replay.recording.rounds
     models = pa.array(rounds.zoo.models, pa.string())

@@ -18,9 +18,11 @@ def advance(queue: float, alpha: float, satisfied: float) -> float:
 
 
 @compiled
-def path(satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def path(
+    satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64], start: float = 0.0
+) -> npt.NDArray[np.float64]:
     """Return the queue before each of n answers and after the last, (n + 1,); `alpha` is what each was promised."""
-    queue = np.zeros(len(satisfied) + 1)
+    queue = np.full(len(satisfied) + 1, start)
     for t in range(len(satisfied)):
         queue[t + 1] = advance(queue[t], alpha[t], satisfied[t])
     return queue

@@ -220,7 +220,7 @@ def test_unlogged(asked, state, policy):
 
 EXPLAINED = {
     "messplus": ("Q = 0, V = 0.2, α = 0.75\n", "V·cost", "Q·(α − predicted)", "0.500"),
-    "bandit": ("λ = ", ", balance = 0, Q = 0, α = 0.75\n", "expected cost", "−λ·hoped", "0.812"),
+    "bandit": ("λ = ", ", balance = 0, Q = 0, α = 0.75\n", "expected cost", "−λ·ŝ", "0.812"),
 }
 
 

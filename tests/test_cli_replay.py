@@ -130,6 +130,11 @@ BAD = [
     (["--steps", "."], "is a directory"),
     (["--steps", "s.parquet", "--policy", "random"], "add --policy messplus"),
     (["--json", "--csv"], "exclude each other"),
+    (["--replicas", "0"], "replicas is 0"),
+    (["--replicas", "2", "--plot", "p.svg"], "leave out --replicas"),
+    (["--holdout", "0.5", "--steps", "s.parquet"], "leave out --holdout"),
+    (["--holdout", "1.5"], "holdout is 1.5"),
+    (["--stream", "--replicas", "2"], "--replicas needs the whole trace"),
     (["--polcy", "random"], "--policy"),
 ]
 
@@ -211,8 +216,9 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, root):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from messctl.cli import run; run(['--help']); run(['replay', '--help'])\n"
-        "heavy = {'numpy', 'numba', 'pyarrow', 'sklearn', 'scipy', 'matplotlib', 'yaml'} & set(sys.modules)\n"
+        "import sys; from messctl.cli import run; run(['--help']); run(['replay', '--help']); run(['tune', '--help'])\n"
+        "heavy = {'numpy', 'numba', 'pyarrow', 'sklearn', 'scipy', 'matplotlib', 'yaml', 'ruamel', 'joblib', 'ray'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

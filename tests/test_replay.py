@@ -1,5 +1,6 @@
 """Loading a trace, and what a replay measures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from making import learnable, make_recording, write_trace
 
 from messctl.errors import MessctlError, TraceError, UnknownNameError, UsageError
-from messctl.policies import default_names
-from messctl.recording import load
+from messctl.policies import build, default_names
+from messctl.recording import Holdout, held_out, load
 from messctl.replay import Conditions, replay
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
@@ -180,6 +181,7 @@ def test_the_batch_size_does_not_matter(tmp_path):
     ("arguments", "message"),
     [
         ({"seeds": 0}, "seeds is 0"),
+        ({"replicas": 0}, "replicas is 0"),
         ({"feedback_rate": 1.1}, "feedback-rate is 1.1"),
         ({"feedback_rate": float("nan")}, "feedback-rate is nan"),
         ({"feedback_delay": -1}, "feedback-delay is -1"),
@@ -267,6 +269,38 @@ def test_feedback_is_counted_where_it_comes():
     satisfied = outcome.played["messplus"].satisfied
     assert 200 < (~np.isnan(satisfied)).sum() < 400
     assert outcome.results[0].attained == pytest.approx(np.nanmean(satisfied))
+
+
+@pytest.mark.parametrize("holdout", [None, Holdout(0.4)])
+def test_replicas_share_nothing_and_their_debts_add_up(holdout):
+    """Each one is a replay of its own share of the requests."""
+    recording, settings = make_recording(learnable(301)), Settings(alpha=0.85, seed=5)
+    conditions = Conditions(seeds=2, replicas=3, shuffle=True)
+    together = replay(recording, ["messplus", "static-mix"], settings, conditions, holdout=holdout).results
+    paid, good, queue = [], [], []
+    for k in range(2):
+        arranged = recording.rounds.arranged(seed=5 + k, shuffle=True, feedback_rate=1.0, feedback_delay=0)
+        for replica in range(3):
+            part = replace(arranged, order=arranged.order[replica::3], heard=arranged.heard[replica::3])
+            played = build("messplus", part, replace(settings, seed=5 + k + 2 * replica)).play(part)
+            queue.append(played.queue_final)
+            if holdout:
+                played = played.only(held_out(recording, holdout)[np.flatnonzero(np.arange(301) % 3 == replica)])
+            paid.append(played.cost)
+            good.append(played.satisfied)
+    assert sum(map(len, paid)) == 2 * (round(0.4 * 301) if holdout else 301)
+    assert together[0].mean_cost == pytest.approx(np.concatenate(paid).mean())
+    assert together[0].attained == pytest.approx(np.concatenate(good).mean())
+    if not holdout:
+        assert together[0].attained >= together[0].certificate - 1e-12
+    assert together[0].queue_final == pytest.approx(sum(queue) / 2)
+    assert together[1].attained == pytest.approx(0.85)  # a yardstick is one, whatever the replicas
+
+
+def test_more_replicas_than_requests():
+    result = replay(make_recording(learnable(3)), ["messplus"], Settings(alpha=0.1), Conditions(replicas=9)).results[0]
+    assert result.requests == 3
+    assert sum(result.model_share.values()) == pytest.approx(1.0)
 
 
 def test_golden_numbers_on_the_trace_in_the_box(root):

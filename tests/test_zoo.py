@@ -132,7 +132,7 @@ SETTINGS_REFUSED = [
     ("sla:\n  alpha: !!int x", "line 2: sla.alpha is 'x', which cannot be understood"),
     ("sla:\n  alpha: !!python/object:os.x y", "line 2: sla.alpha is 'y', which cannot be understood"),
     ("sla:\n  alpha: 2026-99-99", "line 2: sla.alpha is '2026-99-99', which cannot be understood"),
-    ("router:\n\n  v: -1", "line 3: router.v is -1; it must be a finite number of at least 0"),
+    ("router:\n\n  v: -1", "line 3: router.v is -1; it must be 'auto' or a finite number of at least 0"),
     ("router:\n  v: .inf", "line 2: router.v is inf"),
     ("router:\n  v: 1e999", "line 2: router.v is inf"),
     (f"router:\n  v: {'9' * 400}", "line 2: router.v is 99999"),

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+from messctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from messctl.zoo import Settings
 
 PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 columns
 
@@ -26,3 +33,23 @@ def progress_console() -> Console:
 def print_json(document: Any) -> None:
     """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it."""
     print(json.dumps(document, allow_nan=False, indent=2))
+
+
+def settings_of(zoo: Path | None, *, cost_scale: str | None = None, **options: float | str | None) -> Settings:
+    """Return the zoo file's settings, with the options that were given in their place."""
+    from messctl.zoo import load_settings
+
+    settings, _ = load_settings(zoo)
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if cost_scale is not None:
+        given["cost_scale"] = _scale(cost_scale)
+    return replace(settings, **given)
+
+
+def _scale(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--cost-scale is {text!r}; it must be 'auto' or a number above 0") from None

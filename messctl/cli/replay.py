@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace as changed
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console
+from messctl.cli.arguments import console, print_json, progress_console, settings_of
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.zoo import Settings
+    from messctl.replay import Conditions
 
+STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
 EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
 
@@ -33,6 +33,7 @@ def replay(
     ] = None,
     v: Annotated[float | None, typer.Option("--v", help="Weight of cost against debt; small keeps close to α.")] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
+    exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
     seeds: Annotated[int, typer.Option(max=MOST, help="Play this many seeds; print, and judge by, their means.")] = 1,
     feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
@@ -49,8 +50,23 @@ def replay(
     zoo: Annotated[Path | None, typer.Option(help="Settings. Default: ./zoo.yaml where there is one.")] = None,
     steps: Annotated[Path | None, typer.Option(help="Write every decision of messplus to this Parquet file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the four panels into this .png or .svg file.")] = None,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Keep a large trace's features beside it, as <trace>.features.npz."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.")] = False,
+    replicas: Annotated[
+        int, typer.Option(max=MOST, help="Split the requests among this many routers, each learning by itself.")
+    ] = 1,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Read batch by batch. Default: above a million requests, if it can."),
+    ] = None,
+    holdout: Annotated[
+        float | None, typer.Option(help="Play all, but count only this share of the requests, as `tune` holds it out.")
+    ] = None,
+    holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
     require_sla: Annotated[
         bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
     ] = False,
@@ -58,31 +74,48 @@ def replay(
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
     from messctl import replay as replays
-    from messctl import report
+    from messctl import report, streaming
     from messctl import steps as stepping
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
-    from messctl.recording import load
+    from messctl.recording import Holdout, load
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
-    settings = _settings(zoo, alpha=alpha, v=v, c=c, seed=seed, reference=reference, cost_scale=_scale(cost_scale))
-    conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay)
+    settings = settings_of(
+        zoo, alpha=alpha, v=v, c=c, exponent=exponent, seed=seed, reference=reference, cost_scale=cost_scale
+    )
+    held_out = None if holdout is None else Holdout(holdout, holdout_by)
+    conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     outputs = [output for output in (steps, plot) if output]
     check_distinct(outputs, [trace])
     for output in outputs:
         check_writable(output)
     if plot:
         plots.check_format(plot)
+    whole = _whole(conditions, {"--plot": plot, "--steps": steps, "--holdout": held_out})
+    if stream and whole:
+        raise UsageError(f"{whole} needs the whole trace at once; leave out --stream")
     with progress_console().status("reading") as status:
-        recording = load(trace, settings.reference, partial=policy == ["logged"])
-        played = replays.replay(
-            recording,
-            policy or default_names(recording.rounds.zoo.models),
-            settings,
-            conditions,
-            lambda name: status.update(f"playing {name}"),
-        )
+        if stream or (stream is None and not whole and _large(trace, policy, conditions)):
+            source = streaming.survey(trace, settings.reference)
+            played = streaming.replay_streamed(
+                source,
+                policy or streaming.default_streamed(source.zoo.models),
+                settings,
+                conditions,
+                lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
+            )
+        else:
+            recording = load(trace, settings.reference, partial=policy == ["logged"], cache=cache)
+            played = replays.replay(
+                recording,
+                policy or default_names(recording.zoo.models),
+                settings,
+                conditions,
+                lambda name: status.update(f"playing {name}"),
+                held_out,
+            )
         if steps:
             stepping.write_steps(played, "messplus", steps)
         if plot:
@@ -97,21 +130,19 @@ def replay(
     return 1 if require_sla and not played.judged.sla_met else 0
 
 
-def _scale(text: str | None) -> float | str | None:
-    if text is None or text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--cost-scale is {text!r}; it must be 'auto' or a number above 0") from None
+def _whole(conditions: Conditions, wanted: dict[str, object]) -> str | None:
+    """Return the first of these options that is given: all need the whole trace. Raises UsageError for two at odds."""
+    given = [name for name, value in wanted.items() if value]
+    if "--holdout" in given and given[0] != "--holdout":
+        raise UsageError(f"{given[0]} is of all requests; leave out --holdout")
+    if conditions.replicas > 1 and given and given[0] != "--holdout":
+        raise UsageError(f"{given[0]} is of one router; leave out --replicas")
+    return given[0] if given else None
 
 
-def _settings(path: Path | None, **options: float | str | None) -> Settings:
-    """Return the zoo file's settings, with the options that were given in their place."""
-    from messctl.zoo import load_settings
+def _large(trace: Path, policies: list[str] | None, conditions: Conditions) -> bool:
+    """Tell whether a trace is so large that it is better streamed, and whether what is asked for allows it."""
+    from messctl.streaming import streamable
+    from messctl.trace import TraceFile
 
-    settings, _ = load_settings(path)
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if given.get("cost_scale") == "auto":
-        given["cost_scale"] = None
-    return changed(settings, **given)
+    return TraceFile(trace).rows > STREAMED_ABOVE and streamable(policies or [], conditions) is None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.policies.base import LiveBuild, LivePolicy, Lottery, Played, Policy, PolicyKind, Rounds
+from messctl.policies.base import LiveBuild, LivePolicy, Lottery, Played, Policy, PolicyKind, Rounds, Streamed
 from messctl.zoo import Settings
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Policy",
     "PolicyKind",
     "Rounds",
+    "Streamed",
     "build",
     "default_names",
     "kind_of",

@@ -20,4 +20,4 @@ def build(argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
     return Lottery(f"always:{argument}", rounds, settings, odds)
 
 
-POLICY = PolicyKind("always", 0, "one model serves everything", build, lambda models: models)
+POLICY = PolicyKind("always", 0, "one model serves everything", build, lambda models: models, streams=True)

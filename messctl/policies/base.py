@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,22 @@ class Rounds:
     def __len__(self) -> int:
         return len(self.order)
 
+    def rows(self, rows: npt.NDArray[np.int64]) -> Rounds:
+        """Return these rows of the trace as a trace of their own, arriving in this order, all with feedback."""
+        part: dict[str, Any] = {
+            name: None if table is None else table[rows]
+            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored")
+            for table in (getattr(self, name),)
+        }
+        return replace(
+            self,
+            request_ids=[self.request_ids[row] for row in rows],
+            features=self.features.rows(rows),
+            order=np.arange(len(rows)),
+            heard=np.ones(len(rows), dtype=np.bool_),
+            **part,
+        )
+
     def arranged(self, *, seed: int, shuffle: bool, feedback_rate: float, feedback_delay: int) -> Rounds:
         """Return the same requests as one seed has them arrive and be judged."""
         n = len(self)
@@ -90,6 +106,18 @@ class Played:
     mean_cost: Floats | None = None
     cost_scale: float | None = None
     weights: Weights | None = None
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> Played:
+        """Return what was done on these requests, (n,) by arrival; the queue is that of the whole play."""
+        parts: dict[str, Any] = {
+            name: None if table is None else table[mask]
+            for name in ("order", "cost", "satisfied", "satisfied_all", "served", "explored", "p_explore", "predicted")
+            for table in (getattr(self, name),)
+        }
+        kept = replace(self, **parts)
+        if kept.served is None:
+            return kept
+        return replace(kept, share=np.bincount(kept.served, minlength=len(self.zoo.models)) / max(1, mask.sum()))
 
     @property
     def attained(self) -> float | None:
@@ -146,6 +174,13 @@ LiveBuild = Callable[[Zoo, Settings, Snapshot], LivePolicy]
 """Builds a policy that goes on from a snapshot, as far as that means anything to it."""
 
 
+class Streamed(Policy, Protocol):
+    """A policy that can be played in pieces, in order of arrival, so that it never holds a whole trace."""
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Play rounds from where this instance stands, and stand where they end."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyKind:
     """A kind of policy: its name, how well-informed it is (for the order of tables), and how to build one.
@@ -153,7 +188,8 @@ class PolicyKind:
     `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
     arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
     built anew for every seed. One that is not there `by_default` is replayed only when asked for. `live` builds one
-    that serves live; without it the kind cannot.
+    that serves live; without it the kind cannot. One that `streams`
+    builds `Streamed` policies, from rounds of which it looks at the zoo, the features' width and the means alone.
     """
 
     name: str
@@ -164,6 +200,7 @@ class PolicyKind:
     learns: bool = False
     by_default: bool = True
     live: LiveBuild | None = None
+    streams: bool = False
 
 
 class Lottery:
@@ -204,10 +241,19 @@ class Lottery:
             self._queue = advance(self._queue, self._alpha, feedback.satisfied[decision.served])
 
     def play(self, rounds: Rounds) -> Played:
-        """Score the odds by their expectation."""
+        """Score the odds by their expectation, from the first request on."""
+        return self._score(rounds, 0.0)
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Score the odds by their expectation, from where the queue stands; they are the same for every request."""
+        played = self._score(rounds, self._queue)
+        self._queue = played.queue_final
+        return played
+
+    def _score(self, rounds: Rounds, start: float) -> Played:
         odds = np.broadcast_to(self._odds, (len(rounds), len(self._zoo.models)))[rounds.order]
         satisfied = _expected(odds, rounds.satisfied[rounds.order])
-        queue = path(satisfied, np.full(len(satisfied), self._alpha))
+        queue = path(satisfied, np.full(len(satisfied), self._alpha), start)
         return Played(
             zoo=self._zoo,
             alpha=self._alpha,

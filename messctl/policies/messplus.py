@@ -155,23 +155,38 @@ class MessPlus:
                 restore(model.arrays, self._parts(index))
 
     def play(self, rounds: Rounds) -> Played:
-        """Start afresh and play all rounds in one compiled loop."""
+        """Start afresh and play all rounds in compiled loops."""
+        return MessPlus(self._zoo, rounds.features.width, self._settings).play_on(rounds)
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Play rounds from where this instance stands, and stand where they end; all feedback is in by then."""
         settings, features, n = self._settings, rounds.features, len(rounds)
         shape = (n, len(self._zoo.models))
-        served, explored = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
-        paid, heard, before, after, p_explore = (np.empty(n) for _ in range(5))
+        served = np.empty(n, dtype=np.int64)
+        paid, heard, before, after = (np.empty(n) for _ in range(4))
         predicted, mean_cost = np.empty(shape), np.empty(shape)
-        weights = Weights.zero(shape[1], features.width)
-        scale = _play(
-            (settings.alpha, settings.weight, settings.c, settings.exponent, self._scale),
-            self._zoo.index(self._zoo.reference),
-            (rounds.order, rounds.heard, rounds.delay),
+        p_explore = explore_probabilities(settings.c, settings.exponent, self._decided + 1, n)
+        explored = self._coin.random(n) < p_explore
+        arrivals = (rounds.order, rounds.heard, rounds.delay)
+        learn_along(
+            arrivals,
+            explored,
             (features.starts, features.indices, features.values),
-            (rounds.satisfied, rounds.cost),
-            stream(settings.seed, "exploration").random(n),
-            (weights.weight, weights.bias, weights.steps),
-            (served, explored, paid, heard, before, after, p_explore, predicted, mean_cost),
+            rounds.satisfied,
+            (self._weights.weight, self._weights.bias, self._weights.steps),
+            predicted,
         )
+        self._queue = _decide_along(
+            (settings.alpha, settings.weight, self._scale),
+            self._zoo.index(self._zoo.reference),
+            arrivals,
+            (rounds.satisfied, rounds.cost),
+            (explored, predicted),
+            (self._queue, self._mean_cost, self._cost_count),
+            (served, paid, heard, before, after, mean_cost),
+        )
+        self._decided += n
+        self._balance += float(np.nansum(heard - settings.alpha))
         return Played(
             zoo=self._zoo,
             alpha=settings.alpha,
@@ -187,8 +202,8 @@ class MessPlus:
             p_explore=p_explore,
             predicted=predicted,
             mean_cost=mean_cost,
-            cost_scale=scale,
-            weights=weights,
+            cost_scale=scale_of(self._mean_cost, self._scale),
+            weights=self._weights,
         )
 
 
@@ -203,7 +218,13 @@ def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> MessPlus:
 
 
 POLICY = PolicyKind(
-    "messplus", 30, "MESS+: explores the whole zoo, then weighs cost against debt", build, learns=True, live=live
+    "messplus",
+    30,
+    "MESS+: explores the whole zoo, then weighs cost against debt",
+    build,
+    learns=True,
+    live=live,
+    streams=True,
 )
 
 
@@ -227,45 +248,70 @@ def exploit(v: float, alpha: float, queue: float, scale: float, mean_cost: Float
 
 
 @compiled
-def _play(
-    settings: tuple[float, float, float, float, float],
-    reference: int,
+def explore_probabilities(c: float, exponent: float, first: int, requests: int) -> Floats:
+    """Return the probabilities of so many requests in a row, the first of which is number `first`."""
+    found = np.empty(requests)
+    for t in range(requests):
+        found[t] = explore_probability(c, exponent, first + t)
+    return found
+
+
+@compiled
+def learn_along(
     arrivals: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], int],
+    explored: npt.NDArray[np.bool_],
     rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]],
-    outcomes: tuple[Floats, Floats],
-    coins: Floats,
+    satisfied: Floats,
     learned: tuple[Floats, Floats, npt.NDArray[np.int64]],
-    steps: tuple[
-        npt.NDArray[np.int64],
-        npt.NDArray[np.bool_],
-        Floats,
-        Floats,
-        Floats,
-        Floats,
-        Floats,
-        Floats,
-        Floats,
-    ],
-) -> float:
-    alpha, v, c, exponent, fixed_scale = settings
+    predicted: Floats,
+) -> None:
+    """Predict every request and learn from those explored: what is known never depends on what V and α decide.
+
+    `learned` changes in place; `predicted` (n, models), by arrival, is filled in.
+    """
     order, heard, delay = arrivals
     starts, indices, values = rows
-    satisfied, cost = outcomes
-    served, explored, paid, judged, before, after, p_explore, predicted, mean_costs = steps
-    n, models = predicted.shape
-    queue = 0.0
-    mean_cost, cost_count = np.zeros(models), np.zeros(models, dtype=np.int64)
     weight, bias, taken = learned
+    n, models = predicted.shape
+    for t in range(n + delay):
+        if t < n:
+            part = slice(starts[order[t]], starts[order[t] + 1])
+            predict(weight, bias, indices[part], values[part], predicted[t])
+        due = t - delay
+        if due >= 0 and heard[due] and explored[due]:
+            row = order[due]
+            part = slice(starts[row], starts[row + 1])
+            for model in range(models):
+                step(weight, bias, taken, model, indices[part], values[part], satisfied[row, model])
+
+
+@compiled
+def _decide_along(
+    settings: tuple[float, float, float],
+    reference: int,
+    arrivals: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], int],
+    outcomes: tuple[Floats, Floats],
+    foreseen: tuple[npt.NDArray[np.bool_], Floats],
+    books: tuple[float, Floats, npt.NDArray[np.int64]],
+    steps: tuple[npt.NDArray[np.int64], Floats, Floats, Floats, Floats, Floats],
+) -> float:
+    """Decide every request, given what explores and what is predicted; return the queue at the end.
+
+    Mean costs and their counts change in place; `steps` are filled in.
+    """
+    alpha, v, fixed_scale = settings
+    order, heard, delay = arrivals
+    satisfied, cost = outcomes
+    explored, predicted = foreseen
+    queue, mean_cost, cost_count = books
+    served, paid, judged, before, after, mean_costs = steps
+    n, models = predicted.shape
     for t in range(n + delay):
         if t < n:
             row = order[t]
-            part = slice(starts[row], starts[row + 1])
-            predict(weight, bias, indices[part], values[part], predicted[t])
             for model in range(models):
                 mean_costs[t, model] = mean_cost[model] if cost_count[model] else np.nan
             before[t] = queue
-            p_explore[t] = explore_probability(c, exponent, t + 1)
-            explored[t] = coins[t] < p_explore[t]
             paid[t] = 0.0
             if explored[t]:
                 served[t] = reference
@@ -281,10 +327,5 @@ def _play(
         due = t - delay
         if due >= 0 and heard[due]:
             queue = advance(queue, alpha, judged[due])
-            if explored[due]:
-                row = order[due]
-                part = slice(starts[row], starts[row + 1])
-                for model in range(models):
-                    step(weight, bias, taken, model, indices[part], values[part], satisfied[row, model])
         after[min(t, n - 1)] = queue
-    return scale_of(mean_cost, fixed_scale)
+    return queue

@@ -14,4 +14,4 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
     return Lottery("random", rounds, settings, np.full((1, models), 1.0 / models))
 
 
-POLICY = PolicyKind("random", 10, "every model is as likely as any other", build)
+POLICY = PolicyKind("random", 10, "every model is as likely as any other", build, streams=True)

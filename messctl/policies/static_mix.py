@@ -18,4 +18,4 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
     return Lottery("static-mix", rounds, settings, cheapest_mixture(cost, satisfied, settings.alpha))
 
 
-POLICY = PolicyKind("static-mix", 20, "the cheapest fixed mixture of models that meets α", build)
+POLICY = PolicyKind("static-mix", 20, "the cheapest fixed mixture of models that meets α", build, streams=True)

@@ -18,6 +18,7 @@ from messctl.errors import TraceError, did_you_mean
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TraceMetadata, column
 
 ROWS_PER_BATCH = 16_384
+NO_TEXT = pa.array([], pa.large_string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,25 @@ class TraceFile:
         """Tell whether the trace has a column of field `name` for `model`."""
         return column(name, model) in self.schema.names
 
-    def batches(self, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[Batch]:
-        """Yield all rows in file order, unchecked but for their types. Raises TraceError."""
+    def batches(
+        self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True
+    ) -> Iterator[Batch]:
+        """Yield all rows in file order, unchecked but for their types. Raises TraceError.
+
+        Without `ids` or `prompts`, these are not read and come as empty columns.
+        """
+        text = [name for name, wanted in (("request_id", ids), ("prompt", prompts)) if wanted]
         fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
-            ["request_id", "prompt", *fields, "served", "explored", "judged", "alpha"], rows_per_batch
+            [*text, *fields, "served", "explored", "judged", "alpha"],
+            rows_per_batch,
         ):
             names = batch.schema.names
             yield Batch(
                 first_row=first_row,
-                request_ids=_text(batch["request_id"], self.path, "request_id"),
-                prompts=_text(batch["prompt"], self.path, "prompt"),
+                request_ids=_text(batch["request_id"], self.path, "request_id") if ids else NO_TEXT,
+                prompts=_text(batch["prompt"], self.path, "prompt") if prompts else NO_TEXT,
                 satisfied=_numbers(batch, SATISFIED, self.models, self.path),
                 cost=_numbers(batch, COST, self.models, self.path),
                 served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
@@ -91,7 +99,21 @@ class TraceFile:
         """Yield those of `columns` that the trace has, as Arrow record batches. Raises TraceError."""
         present = [name for name in columns if name in self.schema.names]
         with _mapped(self.path):
-            yield from self._file.iter_batches(batch_size=rows_per_batch, columns=present)
+            for groups in self._row_groups(rows_per_batch):
+                yield from self._file.iter_batches(batch_size=rows_per_batch, columns=present, row_groups=groups)
+
+    def _row_groups(self, rows: int) -> Iterator[list[int]]:
+        """Yield consecutive row groups, as few as hold `rows`: one reading keeps all that it has read in memory."""
+        groups: list[int] = []
+        held = 0
+        for group in range(self._file.metadata.num_row_groups):
+            groups.append(group)
+            held += self._file.metadata.row_group(group).num_rows
+            if held >= rows:
+                yield groups
+                groups, held = [], 0
+        if groups:
+            yield groups
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""What `tune` chooses, and what that comes to on the requests held out: python benchmarks/tune_held_out.py TRACE…
+
+For α at 90, 95 and 98 % of the best model's mean, over 20 seeds, in the order of the trace and shuffled. Beside it, on
+the same requests: the cheapest fixed mixture that meets α, which knows them beforehand, and the best model's mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from messctl.recording import Holdout, Recording, load
+from messctl.replay import Conditions
+from messctl.tune import DEFAULT_C, DEFAULT_V, Space, choose, search, values, yardsticks
+from messctl.zoo import Settings
+
+SHARES = (0.90, 0.95, 0.98)
+
+
+def row(recording: Recording, share: float, conditions: Conditions) -> str:
+    alpha = round(share * float(recording.mean_satisfied.max()), 3)
+    space = Space((alpha,), values("V", [DEFAULT_V]), values("c", [DEFAULT_C]), (0.25,))
+    found = search([recording], space.settings(Settings()), conditions, Holdout())
+    (choice,) = choose(found)
+    marks = {result.policy: result for result in yardsticks(found, alpha)[0]}
+    best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)
+    name = f"{recording.path.stem}{', shuffled' if conditions.shuffle else ''}"
+    if choice.chosen is None:
+        return f"| {name} | {alpha} | none; {choice.closest.promised:.4f} can be promised | – | – | – | {best:.4f} |"
+    settings, level = choice.chosen.settings, choice.chosen.held_out[0]
+    mix = f"{level.cost / marks['static-mix'].mean_cost:.2f}" if "static-mix" in marks else "–"
+    attained = f"{level.attained:.4f} ± {level.attained_spread:.4f}"
+    points = f"{100 * (level.attained - alpha):+.2f}"
+    return f"| {name} | {alpha} | {settings.v:g}, {settings.c:g} | {attained} | {points} | {mix} | {best:.4f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=20)
+    asked = parser.parse_args()
+    print("| trace | α | V, c | held out | points from α | ÷ static-mix | best model there |")
+    print("|---|---:|---|---:|---:|---:|---:|")
+    for path in asked.traces:
+        recording = load(path)
+        for shuffle in (False, True):
+            for share in SHARES:
+                print(row(recording, share, Conditions(seeds=asked.seeds, shuffle=shuffle)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

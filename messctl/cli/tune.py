@@ -1,0 +1,167 @@
+"""`messctl tune`: find the setting that keeps the promise for the least cost."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from messctl.tune import Choice
+
+MOST = 2**62
+INTERRUPTED = 130
+EPILOG = "Example: messctl tune traces/synthetic.parquet --alpha 0.8 -o zoo.yaml --dry-run"
+GRID = "numbers, as in 0.1,0.2, or LOW:HIGH:COUNT"
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("tune", epilog=EPILOG)(tune)
+
+
+def tune(
+    traces: Annotated[list[Path], typer.Argument(metavar="TRACE...", help="Traces, Parquet files; all must be kept.")],
+    alpha: Annotated[list[str] | None, typer.Option(help="The promised share; one or several.")] = None,
+    v: Annotated[list[str] | None, typer.Option("--v", help=f"V to try: {GRID}. Default: 0.001:10:25.")] = None,
+    c: Annotated[list[str] | None, typer.Option("--c", help="c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.")] = None,
+    exponent: Annotated[list[str] | None, typer.Option(help="Exponents of the exploration to try.")] = None,
+    policy: Annotated[str | None, typer.Option(help="messplus, or bandit, which has α alone.")] = None,
+    seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds.")] = 10,
+    seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
+    holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,
+    holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
+    slack: Annotated[float, typer.Option(help="A setting may stay this far below α.")] = 0.0,
+    shuffle: Annotated[bool, typer.Option("--shuffle/--no-shuffle", help="Shuffle the requests, by seed.")] = False,
+    feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
+    feedback_delay: Annotated[int, typer.Option(max=MOST, help="Feedback comes after this many further requests.")] = 0,
+    reference: Annotated[str | None, typer.Option(help="The most capable model. Default: the costliest.")] = None,
+    cost_scale: Annotated[
+        str | None, typer.Option(help="What costs are divided by before V: 'auto', or a number.")
+    ] = None,
+    zoo: Annotated[Path | None, typer.Option(help="Settings. Default: ./zoo.yaml where there is one.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write what was chosen into this zoo.yaml; the rest of it stays."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw cost against attainment into this .png or .svg file.")] = None,
+    engine: Annotated[str, typer.Option(help="What runs the work: threads, loky or ray.")] = "threads",
+    address: Annotated[str | None, typer.Option(help="Where the Ray cluster is. Default: a small one here.")] = None,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Keep a large trace's features beside it, as <trace>.features.npz."),
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per setting and trace.")] = False,
+) -> int:
+    """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
+    from messctl import tune as tuning
+    from messctl.outputs import check_distinct, check_writable
+    from messctl.plot import check_format
+    from messctl.recording import Holdout, load
+    from messctl.replay import Conditions
+    from messctl.tune import report
+    from messctl.tune.plot import write_plot
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other; choose one")
+    if dry_run and not output:
+        raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
+    base = settings_of(zoo, policy=policy, seed=seed, reference=reference, cost_scale=cost_scale)
+    if base.policy not in ("messplus", "bandit"):
+        raise UsageError(f"policy {base.policy!r} has nothing to tune; add --policy messplus, or bandit")
+    space = tuning.Space(
+        alpha=tuning.values("--alpha", alpha) if alpha else (base.alpha,),
+        v=tuning.values("--v", v or [tuning.DEFAULT_V]),
+        c=tuning.values("--c", c or [tuning.DEFAULT_C]),
+        exponent=tuning.values("--exponent", exponent) if exponent else (base.exponent,),
+    )
+    if output and len(space.alpha) > 1:
+        raise UsageError("-o writes one setting, and there are several α; give one --alpha")
+    settings, conditions = space.settings(base), Conditions(seeds, shuffle, feedback_rate, feedback_delay)
+    outputs = [path for path in (output if not dry_run else None, plot) if path]
+    check_distinct(outputs, traces)
+    for path in outputs:
+        check_writable(path)
+    if plot:
+        check_format(plot)
+    with _progress() as (status, advance):
+        status("reading")
+        recordings = [load(trace, base.reference, cache=cache) for trace in dict.fromkeys(traces)]
+        status(f"{len(settings):,} settings × {seeds} seeds")
+        found = tuning.search(
+            recordings,
+            settings,
+            conditions,
+            Holdout(holdout, holdout_by),
+            engine=engine,
+            address=address,
+            progress=advance,
+        )
+        choices = tuning.choose(found, slack)
+        status("yardsticks")
+        marks = [tuning.yardsticks(found, choice.alpha) for choice in choices]
+        if plot and choices:
+            write_plot(found, choices, marks, plot)
+    if as_json:
+        print_json(report.document(found, choices, marks))
+    elif as_csv:
+        sys.stdout.write(report.as_csv(found, choices))
+    else:
+        console().print(report.table(found, choices, marks))
+    if output and choices:
+        _write_back(output, zoo, choices[0], dry_run)
+    if found.interrupted:
+        return INTERRUPTED
+    return 0 if all(choice.chosen for choice in choices) else 1
+
+
+def _write_back(output: Path, zoo: Path | None, choice: Choice, dry_run: bool) -> None:
+    """Write the chosen setting into the zoo file, or show the difference; where none was chosen, do nothing."""
+    from messctl.outputs import written_aside
+    from messctl.zoo import DEFAULT_FILE
+    from messctl.zoo.edit import edited
+
+    if choice.chosen is None:
+        return
+    settings = choice.chosen.settings
+    names = ("policy", "alpha", "v", "c", "exponent") if settings.policy == "messplus" else ("policy", "alpha")
+    source = output if output.exists() else zoo or DEFAULT_FILE
+    before, after = edited(source, {name: getattr(settings, name) for name in names})
+    if dry_run:
+        sys.stdout.writelines(
+            difflib.unified_diff(
+                before.splitlines(keepends=True), after.splitlines(keepends=True), str(output), str(output)
+            )
+        )
+        return
+    with written_aside(output) as aside:
+        aside.write_text(after, encoding="utf-8")
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """Yield what sets the text of the progress bar on stderr, and what moves it on."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None)
+        yield (
+            lambda text: bar.update(task, description=text),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )

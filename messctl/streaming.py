@@ -1,0 +1,132 @@
+"""Streaming: a replay of a trace that is larger than memory, batch by batch, in memory that does not grow with it.
+
+The first pass reads what was satisfied and what it cost, for the models' means; the second reads the prompts, and every
+policy goes on from where the batch before left it. Whatever needs the whole trace at once is left out: shuffling,
+feedback that comes late, the yardsticks `hindsight` and `clairvoyant`, every request's steps, and the check that no
+request id appears twice (`messctl trace validate` has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from messctl.coins import stream
+from messctl.errors import TraceError, UsageError
+from messctl.features import Features, width
+from messctl.policies import Rounds, Streamed, build, default_names, kind_of
+from messctl.policies.base import Floats
+from messctl.recording import rounds_by_batch, sound
+from messctl.replay import Conditions, Replay, Sums, check_reachable, result_of
+from messctl.trace import TraceFile
+from messctl.zoo import Settings, Zoo
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the first pass tells of a trace; see `recording.Source`."""
+
+    path: Path
+    cost_unit: str
+    zoo: Zoo
+    requests: int
+    left_out: int
+    mean_cost: Floats
+    mean_satisfied: Floats
+    reach: float
+    partial: bool = False
+
+
+def survey(path: Path, reference: str | None = None) -> Survey:
+    """Read a trace's outcomes once; the `reference` is by default the model with the highest mean cost.
+
+    Raises TraceError where nothing can be played or a value is wrong, UnknownNameError for the reference.
+    """
+    trace = TraceFile(path)
+    models = len(trace.models)
+    if models < 2:
+        raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
+    if not trace.rows:
+        raise TraceError(f"{path}: has no rows")
+    cost, satisfied, costs_seen = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.bool_)
+    best, requests = 0.0, 0
+    for batch in sound(trace, ids=False, prompts=False):
+        usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
+        costs_seen |= (~np.isnan(batch.cost)).any(axis=0)
+        cost += batch.cost[usable].sum(axis=0)
+        satisfied += batch.satisfied[usable].sum(axis=0)
+        best += float(batch.satisfied[usable].max(axis=1).sum())
+        requests += int(usable.sum())
+    if not costs_seen.all():
+        model = trace.models[int(costs_seen.argmin())]
+        raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
+    if not requests:
+        raise TraceError(f"{path}: in no row is there an outcome of every model; nothing to replay")
+    zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
+    unit, left_out = trace.metadata.cost_unit, trace.rows - requests
+    return Survey(path, unit, zoo, requests, left_out, cost / requests, satisfied / requests, best / requests)
+
+
+def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:
+    """Return what among these needs the whole trace at once; None where nothing does."""
+    if conditions.shuffle:
+        return "--shuffle"
+    if conditions.feedback_delay:
+        return "--feedback-delay"
+    if conditions.replicas > 1:
+        return "--replicas"
+    return next((f"--policy {name}" for name in policies if not kind_of(name).streams), None)
+
+
+def default_streamed(models: Sequence[str]) -> list[str]:
+    """Return the names of all policies that a streamed replay of these models shows, in order."""
+    return [name for name in default_names(models) if kind_of(name).streams]
+
+
+def replay_streamed(
+    source: Survey,
+    policies: Sequence[str],
+    settings: Settings,
+    conditions: Conditions,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Replay:
+    """Play every policy under every seed, all in one pass. `progress` hears how many requests are done.
+
+    Raises UsageError for what needs the whole trace at once or where no policy could reach α, TraceError.
+    """
+    needed = streamable([*policies], conditions)
+    if needed:
+        raise UsageError(f"{needed} needs the whole trace at once; leave it out, or add --no-stream")
+    kind_of(settings.policy)
+    check_reachable(source, settings.alpha)
+    names = list(dict.fromkeys(policies))
+    means = _means(source)
+    seeds = {name: conditions.seeds if kind_of(name).learns else 1 for name in names}
+    playing = {
+        (name, k): cast(Streamed, build(name, means, replace(settings, seed=settings.seed + k)))
+        for name in names
+        for k in range(seeds[name])
+    }
+    coins = [stream(settings.seed + k, "feedback") for k in range(conditions.seeds)]
+    sums: dict[tuple[str, int], Sums] = {}
+    done = 0
+    for rounds in rounds_by_batch(TraceFile(source.path), source.zoo):
+        heard = [coin.random(len(rounds)) < conditions.feedback_rate for coin in coins]
+        for (name, k), policy in playing.items():
+            part = Sums.of(policy.play_on(replace(rounds, heard=heard[k])))
+            sums[name, k] = sums[name, k].then(part) if (name, k) in sums else part
+        done += len(rounds)
+        progress(done)
+    results = [result_of(name, source, [sums[name, k] for k in range(seeds[name])], settings) for name in names]
+    return Replay(source, settings, conditions, tuple(results), {})
+
+
+def _means(source: Survey) -> Rounds:
+    """Return one round that stands for all: every model's mean satisfaction and cost."""
+    nothing = Features(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), width())
+    satisfied, cost = source.mean_satisfied[None], source.mean_cost[None]
+    return Rounds(source.zoo, (), nothing, satisfied, cost, np.zeros(1, np.int64), np.ones(1, dtype=np.bool_))

@@ -1,0 +1,21 @@
+"""Tuning: the setting that keeps the promise for the least cost, found by replaying a grid of them."""
+
+from messctl.tune.choice import Choice, Level, Trial, choose, yardsticks
+from messctl.tune.engine import ENGINES
+from messctl.tune.search import Search, search
+from messctl.tune.space import DEFAULT_C, DEFAULT_V, Space, values
+
+__all__ = [
+    "DEFAULT_C",
+    "DEFAULT_V",
+    "ENGINES",
+    "Choice",
+    "Level",
+    "Search",
+    "Space",
+    "Trial",
+    "choose",
+    "search",
+    "values",
+    "yardsticks",
+]

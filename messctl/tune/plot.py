@@ -1,0 +1,71 @@
+"""The plot of a tuning: cost against attainment on the requests held out, with the front and the yardsticks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from messctl.outputs import written_aside
+from messctl.plot import COLOURS, check_format
+from messctl.terminal import plain
+from messctl.tune.choice import Choice
+from messctl.tune.report import Yardsticks
+from messctl.tune.search import Search
+
+
+def write_plot(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], path: Path) -> None:
+    """Draw one panel per trace; each α has a colour. Raises UsageError, MissingExtraError and OutputError."""
+    check_format(path)
+    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(7.5 * len(found.traces), 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(found.traces), squeeze=False)[0]
+    for at, (axes, trace) in enumerate(zip(panels, found.traces, strict=True)):
+        for k, (choice, marks) in enumerate(zip(choices, yardsticks, strict=True)):
+            _draw(axes, choice, marks[at], at, COLOURS[k % len(COLOURS)])
+        axes.set(
+            title=_name(trace.path.name),
+            xlabel=f"{_name(trace.cost_unit)} per request, held out",
+            ylabel="attained, held out",
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    with written_aside(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
+        kind = path.suffix.lower()[1:]
+        figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
+
+
+def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
+    levels = [trial.held_out[at] for trial in choice.trials]
+    axes.scatter([level.cost for level in levels], [level.attained for level in levels], s=6, color=colour, alpha=0.25)
+    front = sorted((trial.held_out[at] for trial in choice.front), key=lambda level: level.cost)
+    label = f"α = {choice.alpha:g}"
+    axes.plot([level.cost for level in front], [level.attained for level in front], color=colour, lw=1.3, label=label)
+    axes.axhline(choice.alpha, color=colour, lw=0.9, ls="--")
+    for result in marks:
+        if result.attained is not None:
+            axes.plot(result.mean_cost, result.attained, marker="x", color=colour, ls="")
+            axes.annotate(_name(result.policy), (result.mean_cost, result.attained), fontsize=7, color="0.35")
+    if choice.chosen:
+        level = choice.chosen.held_out[at]
+        axes.errorbar(
+            level.cost,
+            level.attained,
+            xerr=level.cost_spread,
+            yerr=level.attained_spread,
+            marker="o",
+            ms=8,
+            color=colour,
+            capsize=3,
+            label=f"chosen for {choice.alpha:g}",
+        )
+
+
+def _name(text: str) -> str:
+    """Return a name as it is to be drawn: no formula, no control characters."""
+    return plain(text).replace("$", r"\$")

@@ -1,0 +1,290 @@
+"""Reports of a tuning: a table for people, JSON and CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from messctl.recording import Recording
+from messctl.replay import MET, Result
+from messctl.terminal import plain
+from messctl.tune.choice import Choice, Level, Trial
+from messctl.tune.search import Search
+from messctl.zoo import Settings
+
+MOST_ROWS = 12
+SMALL = 0.01  # a shortfall for which somebody might want to allow slack
+DEFAULT_EXPONENT = Settings().exponent
+Yardsticks = Sequence[Sequence[Result]]
+"""By trace."""
+
+
+def document(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks]) -> dict[str, Any]:
+    """Return the JSON document of a tuning; its keys are stable. `yardsticks` are by choice."""
+    return {
+        "traces": [
+            {
+                "path": str(trace.path),
+                "requests": len(trace.rounds),
+                "models": list(trace.rounds.zoo.models),
+                "cost_unit": trace.cost_unit,
+                "left_out": trace.left_out,
+            }
+            for trace in found.traces
+        ],
+        "policy": found.settings[0].policy,
+        "seed": found.settings[0].seed,
+        **asdict(found.conditions),
+        "holdout": asdict(found.holdout),
+        "interrupted": found.interrupted,
+        "choices": [
+            {
+                "alpha": choice.alpha,
+                "seeds": choice.seeds,
+                "met": choice.chosen is not None,
+                "chosen": _trial(found, choice.chosen) if choice.chosen else None,
+                "closest": _trial(found, choice.closest),
+                "front": [_trial(found, trial) for trial in choice.front],
+                "yardsticks": [
+                    {
+                        "trace": str(trace.path),
+                        "results": [
+                            {key: getattr(result, key) for key in ("policy", "attained", "mean_cost", "model_share")}
+                            for result in results
+                        ],
+                    }
+                    for trace, results in zip(found.traces, marks, strict=True)
+                ],
+            }
+            for choice, marks in zip(choices, yardsticks, strict=True)
+        ],
+    }
+
+
+def as_csv(found: Search, choices: Sequence[Choice]) -> str:
+    """Return one line per setting and trace, under a header."""
+    rows = [
+        {
+            **_setting(trial),
+            "trace": str(trace.path),
+            "chosen": trial is choice.chosen,
+            "front": trial in choice.front,
+            "promised": trial.promised,
+            "seeds": choice.seeds,
+            "debt": trial.debt[at],
+            **{
+                f"{part}/{name}": value for part, levels in _levels(trial) for name, value in asdict(levels[at]).items()
+            },
+        }
+        for choice in choices
+        for trial in choice.trials
+        for at, trace in enumerate(found.traces)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0] if rows else ["alpha"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks]) -> RenderableType:
+    """Return, for every trace and α, the front with the chosen row marked, the yardsticks, and what follows."""
+    parts: list[RenderableType] = []
+    if found.interrupted:
+        seeds = choices[0].seeds if choices else 0
+        parts.append(Text(f"interrupted; what {seeds} of {found.conditions.seeds} seeds tell:", "bold"))
+    for at, trace in enumerate(found.traces):
+        parts.append(_heading(found, trace))
+        for choice, marks in zip(choices, yardsticks, strict=True):
+            parts += [Text(), _grid(found, choice, marks[at], at)]
+    parts.append(Text())
+    parts += [verdict(found, choice, marks) for choice, marks in zip(choices, yardsticks, strict=True)]
+    return Group(*parts)
+
+
+def verdict(found: Search, choice: Choice, marks: Yardsticks) -> Text:
+    """Return what was chosen for one α and what it came to, or what can be had instead."""
+    trial = choice.chosen
+    if trial is None:
+        return Text(_beyond(found, choice), "bold red")
+    lines = [f"α = {choice.alpha:g}: {_name(trial)}"]
+    for at, trace in enumerate(found.traces):
+        held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
+        below = choice.alpha - held_out.attained
+        lines += [
+            f"  held out: {_promised(held_out, unit)}{_short(choice.alpha, below, marks[at]) if below > MET else ''}",
+            f"  all requests: {_promised(whole, unit)}, which is what this prints:",
+            f"  {replay_command(found, trial, trace)}",
+        ]
+    return Text("\n".join(lines), "bold green" if trial.kept_held_out else "bold yellow")
+
+
+def _promised(level: Level, unit: str) -> str:
+    attained = _spread(level.attained, level.attained_spread, ".4f")
+    return f"attains {attained} for {_spread(level.cost, level.cost_spread, '.4g')} {unit}/request"
+
+
+def _short(alpha: float, below: float, results: Sequence[Result]) -> str:
+    """Say how far below α, and where not even the best model alone keeps the promise on what is held out."""
+    best = max((result.attained or 0.0 for result in results if result.policy.startswith("always:")), default=1.0)
+    alone = f"; the best model alone attains {best:.4f} there" if results and best < alpha else ""
+    return f", {100 * below:.2f} points below α{alone}"
+
+
+def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
+    """Return the command that plays a trial again over the whole trace, under the same seeds."""
+    settings, conditions = trial.settings, found.conditions
+    words = ["messctl", "replay", str(trace.path), "--policy", settings.policy, "--alpha", f"{settings.alpha:g}"]
+    if settings.policy == "messplus":
+        words += ["--v", f"{settings.weight:g}", "--c", f"{settings.c:g}", "--exponent", f"{settings.exponent:g}"]
+    if settings.reference:
+        words += ["--reference", settings.reference]
+    if settings.cost_scale:
+        words += ["--cost-scale", f"{settings.cost_scale:g}"]
+    words += ["--seeds", str(conditions.seeds)]
+    if settings.seed:
+        words += ["--seed", str(settings.seed)]
+    if conditions.shuffle:
+        words.append("--shuffle")
+    if conditions.feedback_rate < 1:
+        words += ["--feedback-rate", f"{conditions.feedback_rate:g}"]
+    if conditions.feedback_delay:
+        words += ["--feedback-delay", str(conditions.feedback_delay)]
+    return plain(shlex.join(words))
+
+
+def _beyond(found: Search, choice: Choice) -> str:
+    closest = choice.closest
+    at = min(range(len(found.traces)), key=lambda at: closest.chosen_on[at].attained_bound)
+    trace, level, late = found.traces[at], closest.chosen_on[at], closest.late[at]
+    best = int(trace.mean_satisfied.argmax())
+    short = choice.alpha - closest.promised
+    slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would let it pass" if short <= SMALL else ""
+    return (
+        f"α = {choice.alpha:g}: no setting keeps it for sure; {closest.promised:.4f} can be promised{slack}.\n"
+        f"  The closest, {_name(closest)}, attains {level.attained:.4f} on the requests to choose on, and "
+        f"{late.attained:.4f} on the last of them.\n"
+        f"  The best model alone, {plain(trace.rounds.zoo.models[best])}, attains {trace.mean_satisfied[best]:.4f}."
+    )
+
+
+def _heading(found: Search, trace: Recording) -> Text:
+    n = len(trace.rounds)
+    how = "the last to arrive" if found.holdout.by == "time" else "by a hash of their ids"
+    conditions = found.conditions
+    asked = f"{len(found.settings)} settings of {found.settings[0].policy}, {conditions.seeds} seeds"
+    if conditions.shuffle:
+        asked += ", shuffled"
+    if conditions.feedback_rate < 1 or conditions.feedback_delay:
+        asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+    return Text(
+        f"{plain(str(trace.path))}: {n:,} requests, {len(trace.rounds.zoo.models)} models; "
+        f"held out: {found.holdout.share:.0%}, {how}\n{asked}"
+    )
+
+
+def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Table:
+    unit = plain(found.traces[at].cost_unit)
+    mix = next((result.mean_cost for result in marks if result.policy == "static-mix"), None)
+    grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    headings = (
+        f"α = {choice.alpha:g}",
+        "to choose on",
+        "≥ (95 %)",
+        "held out",
+        f"{unit}/request",
+        "÷ static-mix",
+        "Q/n",
+    )
+    for heading in headings:
+        grid.add_column(heading, justify="left" if heading == headings[0] else "right", no_wrap=True)
+    for trial in _shown(choice):
+        level, held_out = trial.chosen_on[at], trial.held_out[at]
+        chosen = trial is choice.chosen
+        grid.add_row(
+            f"{'→' if chosen else ' '} {_name(trial)}",
+            _spread(level.attained, level.attained_spread, ".4f"),
+            f"{level.attained_bound:.4f}",
+            _spread(held_out.attained, held_out.attained_spread, ".4f"),
+            _spread(held_out.cost, held_out.cost_spread, ".4g"),
+            f"{held_out.cost / mix:.3f}" if mix else "–",
+            f"{trial.debt[at]:.4f}",
+            style="bold" if chosen else "",
+        )
+    for result in marks:
+        grid.add_row(
+            f"  {plain(result.policy)}",
+            "",
+            "",
+            "–" if result.attained is None else f"{result.attained:.4f}",
+            f"{result.mean_cost:.4g}",
+            f"{result.mean_cost / mix:.3f}" if mix else "–",
+            "",
+            style="dim",
+        )
+    return grid
+
+
+def _shown(choice: Choice) -> list[Trial]:
+    """Return at most so many trials of the front, evenly, the chosen one among them."""
+    front = list(choice.front)
+    if len(front) <= MOST_ROWS:
+        return front
+    kept = {round(k * (len(front) - 1) / (MOST_ROWS - 1)) for k in range(MOST_ROWS)}
+    if choice.chosen:
+        at = front.index(choice.chosen)
+        kept = (kept - {min(kept, key=lambda k: (abs(k - at), k))}) | {at}
+    return [front[k] for k in sorted(kept)]
+
+
+def _name(trial: Trial) -> str:
+    settings = trial.settings
+    if settings.policy != "messplus":
+        return plain(settings.policy)
+    return f"V = {settings.weight:g}, c = {settings.c:g}" + (
+        f", exponent = {settings.exponent:g}" if settings.exponent != DEFAULT_EXPONENT else ""
+    )
+
+
+def _setting(trial: Trial) -> dict[str, Any]:
+    settings = trial.settings
+    known = settings.policy == "messplus"
+    return {
+        "alpha": settings.alpha,
+        "v": settings.weight if known else None,
+        "c": settings.c if known else None,
+        "exponent": settings.exponent if known else None,
+    }
+
+
+def _levels(trial: Trial) -> tuple[tuple[str, tuple[Level, ...]], ...]:
+    return (("chosen_on", trial.chosen_on), ("late", trial.late), ("held_out", trial.held_out), ("whole", trial.whole))
+
+
+def _trial(found: Search, trial: Trial) -> dict[str, Any]:
+    return {
+        **_setting(trial),
+        "promised": trial.promised,
+        "traces": [
+            {
+                "path": str(trace.path),
+                "debt": trial.debt[at],
+                **{part: asdict(levels[at]) for part, levels in _levels(trial)},
+                "replay": replay_command(found, trial, trace),
+            }
+            for at, trace in enumerate(found.traces)
+        ],
+    }
+
+
+def _spread(value: float, spread: float | None, form: str) -> str:
+    return f"{value:{form}}" if spread is None else f"{value:{form}} ± {spread:{'.1g' if form.endswith('g') else form}}"
