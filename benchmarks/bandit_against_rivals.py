@@ -23,29 +23,29 @@ SHARES = (0.90, 0.95, 0.98)
 SETTLED = 500
 V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
-ABLATIONS: Mapping[str, Mapping[str, float | bool | int]] = {
+ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "as it is": {},
     "costs by running mean only": {"prompt_costs": False},
     "no shared ridge": {"shared_ridge": 0.0},
-    "own ridge 20": {"own_ridge": 20.0},
-    "no optimism": {"optimism": 0.0, "retry": 0.0},
-    "twice the optimism": {"optimism": 2.0},
-    "optimism without retry": {"retry": 0.0},
-    "dear models get full optimism": {"thrift": 0.0},
-    "thrift 1": {"thrift": 1.0},
-    "thrift 2": {"thrift": 2.0},
-    "models' means spread by 0.2": {"spread": 0.2},
-    "models' means spread by 0.04": {"spread": 0.04},
+    "own ridge 60": {"own_ridge": 60.0},
+    "no early trials": {"trial_answers": 0.0},
+    "no trials later": {"retrial_rate": 0.0},
+    "no trials at all": {"trial_answers": 0.0, "retrial_rate": 0.0},
+    "nothing is forgotten": {"memory": 1e9},
+    "memory of 1000": {"memory": 1000.0},
+    "models' means spread by 0.1": {"spread": 0.1},
+    "models' means spread by 0.05": {"spread": 0.05},
     "reference expected like the others": {"reference_above": 0.0},
     "expected halfway from α to 1": {"hope": 0.5},
     "λ may use all that is in reach": {"reach": 1.0},
-    "λ anew every request": {"every": 1},
-    "balance paid back over 100": {"horizon": 100.0},
-    "balance paid back over 400": {"horizon": 400.0},
-    "no guard": {"guard_start": 1e9},
-    "guard at 1": {"guard_start": 1.0},
+    "no debt for learning": {"setpoint": 0.0},
+    "λ reacts twice as fast": {"temper": 3.0, "temper_growth": 0.01},
+    "λ reacts half as fast": {"temper": 12.0, "temper_growth": 0.04},
+    "λ does not slow down": {"temper_growth": 0.0},
+    "no guard": {"guard_depth": 1e9},
+    "guard at 4": {"guard_depth": 4.0},
+    "guard: the slack does not matter": {"guard_slack": 0.0},
     "guard: no good start for the reference": {"guard_reference": 0.0},
-    "guard: reference starts with 20": {"guard_reference": 20.0},
     "guard: no retry": {"guard_retry": 0.0},
 }
 
@@ -76,11 +76,19 @@ class Run:
         return int((self.lowest < -0.02).sum())
 
 
-def run(trace: Trace, alpha: float, seeds: int, rate: float = 1.0, delay: int = 0, **tuning: float) -> Run:
+def run(
+    trace: Trace,
+    alpha: float,
+    seeds: int,
+    rate: float = 1.0,
+    delay: int = 0,
+    v: float | None = None,
+    **tuning: float,
+) -> Run:
     cost, end, lowest = [], [], []
     for seed in range(seeds):
         arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
-        policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=Tuning(**tuning))
+        policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed, v=v), tuning=Tuning(**tuning))
         played = policy.play(arranged)
         heard = ~np.isnan(played.satisfied)
         level = np.cumsum(played.satisfied[heard]) / np.arange(1, heard.sum() + 1)
@@ -150,6 +158,23 @@ def main_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -
     )
 
 
+def auto_v_table(traces: Sequence[Trace], seeds: int) -> None:
+    """Compare the price that is found with the best of fixed V, λ = Q·c/V, that ends within 0.5 points of α."""
+    print(f"\n## V by itself: against the best fixed V in hindsight; {seeds} seeds\n")
+    print("| trace | α/best | best V | its cost ÷ auto | its missed | its dipped |\n|---|---|---|---|---|---|")
+    for trace in traces:
+        for share in SHARES:
+            alpha = trace.alpha(share)
+            auto = run(trace, alpha, seeds)
+            fixed = [(v, run(trace, alpha, seeds, v=v)) for v in V]
+            kept = [(v, one) for v, one in fixed if one.end.mean() >= -0.005]
+            v, one = min(kept or fixed, key=lambda pair: pair[1].cost)
+            print(
+                f"| {trace.name} | {share} | {v:g} | {one.cost / auto.cost:.2f} | {one.missed} | {one.dipped} |",
+                flush=True,
+            )
+
+
 def sparse_table(traces: Sequence[Trace], seeds: int) -> None:
     print(f"\n## (4): feedback on 10 %, and late feedback; {seeds} seeds\n")
     print(
@@ -193,12 +218,12 @@ def world_table(seeds: int) -> None:
     print(f"\n## Made-up worlds, α = 0.95 × the best model's mean over all requests; {seeds} seeds\n")
     print(
         "| world | ÷ static-mix | worst end | missed | lowest | dipped "
-        "| optimism without retry: ÷ static-mix | missed | dipped |"
+        "| nothing forgotten: ÷ static-mix | missed | dipped |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for name, world in WORLDS.items():
         cells = []
-        for tuning in ({}, ABLATIONS["optimism without retry"]):
+        for tuning in ({}, ABLATIONS["nothing is forgotten"]):
             cost, end, lowest, mix = [], [], [], []
             for seed in range(seeds):
                 made: Shuffled = world(seed)
@@ -255,7 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="main,speed,sparse,luck,worlds,ablations")
+    parser.add_argument("--only", default="main,speed,auto,sparse,luck,worlds,ablations")
     asked = parser.parse_args()
     traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
     only = asked.only.split(",")
@@ -264,6 +289,8 @@ def main() -> None:
         main_table(traces, marks, asked.seeds)
     if "speed" in only:
         speed(traces)
+    if "auto" in only:
+        auto_v_table(traces, min(asked.seeds, 10))
     if "luck" in only:
         luck_table(traces, asked.seeds)
     if "sparse" in only:

@@ -149,7 +149,9 @@ def test_grades(arguments, satisfied, code, asked, state, policy):
 
 def test_an_explored_request_pays_for_all_and_learns_from_all(asked, tmp_path, state):
     path = tmp_path / "exploring.yaml"
-    path.write_text(PACKAGED_FILE.read_text().replace("\n  c: ", "\n  c: 9 #", 1))
+    path.write_text(
+        PACKAGED_FILE.read_text().replace("\n  c: ", "\n  c: 9 #", 1).replace("policy: bandit", "policy: messplus")
+    )
     document = asked(SUM, "--expect", "42", "--zoo", str(path))
     assert (document["explored"], document["model"], document["propensity"]) == (True, "mini-1m", 1.0)
     assert document["queried"] == ["micro-400k", "mini-1m", "nano-109k", "pico-34k"]
@@ -269,7 +271,7 @@ def test_a_grader_in_the_zoo(asked, scripted, tmp_path):
 
 
 def test_a_queried_model_that_fails_is_named(asked, monkeypatch, tmp_path):
-    (tmp_path / "zoo.yaml").write_text(STATED.replace("c: 0", "c: 9"))
+    (tmp_path / "zoo.yaml").write_text(STATED.replace("c: 0", "c: 9, policy: messplus"))
     failing = Scripted({"dear": "42"}, failures={"cheap[red]": "it is out of order"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: failing)
     document = asked("hi", "--expect", "42")

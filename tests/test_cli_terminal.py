@@ -66,7 +66,7 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
     ],
 )
 def test_the_footer_says_why(policy, why, tmp_path):
-    (tmp_path / "zoo.yaml").write_text(PACKAGED_FILE.read_text().replace("policy: messplus", f"policy: {policy}"))
+    (tmp_path / "zoo.yaml").write_text(PACKAGED_FILE.read_text().replace("policy: bandit", f"policy: {policy}"))
     _, _, err = at_terminal(["ask", SUM], b"\n")
     footer = STYLE.sub(b"", err).decode().partition("good?")[0]
     assert re.fullmatch(rf"[\w-]+ · {why} · \d+\+\d+ tokens · [\d.e-]+ J · no feedback yet, α = 0.8\r\n", footer)

@@ -92,12 +92,12 @@ def test_the_zoo_file_keeps_its_comments_and_order(trace, capsys, tmp_path, root
     (tmp_path / "zoo.yaml").write_text(before)
     assert run(["tune", trace, *FEW, "-o", "zoo.yaml", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "-  v: 0.2 " in out
+    assert "-  v: auto " in out
     assert (tmp_path / "zoo.yaml").read_text() == before
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml"]) == 0
     after = (tmp_path / "zoo.yaml").read_text()
     changed = [(old, new) for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
-    assert {old.split()[0] for old, _ in changed} <= {"alpha:", "v:", "c:"}
+    assert {old.split()[0] for old, _ in changed} <= {"policy:", "alpha:", "v:", "c:"}
     assert all(old.split("#")[1:] == new.split("#")[1:] for old, new in changed)
     settings, _ = load_settings(tmp_path / "zoo.yaml")
     assert settings.alpha == 0.75

@@ -15,7 +15,7 @@ from messctl.replay import Conditions, drive, replay
 from messctl.snapshot import Snapshot
 from messctl.zoo import Settings, Zoo
 
-NAMES = [name for name in default_names(["m0", "m1"]) if name != "always:m1"] + ["bandit"]
+NAMES = [name for name in default_names(["m0", "m1"]) if name != "always:m1"]
 LEARNERS = [name for name in NAMES if kind_of(name).learns]
 YARDSTICKS = [name for name in NAMES if not kind_of(name).learns]
 every_policy = pytest.mark.parametrize("name", NAMES)

@@ -215,7 +215,7 @@ def test_an_unknown_policy_is_refused_before_anything_is_played():
 def test_a_result_adds_up():
     recording = make_recording(learnable(500))
     names = default_names(recording.rounds.zoo.models)
-    outcome = replay(recording, [*names, "messplus"], Settings(alpha=0.85, c=0.5), Conditions())
+    outcome = replay(recording, [*names, "messplus"], Settings(alpha=0.85, c=0.5, policy="messplus"), Conditions())
     results = {result.policy: result for result in outcome.results}
     assert list(results) == names  # each once
     assert outcome.judged.policy == "messplus"
@@ -320,6 +320,7 @@ GOLDEN = {
     "random": (0.61205, 15.902886790000002),
     "static-mix": (0.8, 28.395550231857136),
     "messplus": (0.8016, 31.252258140000002),
+    "bandit": (0.7994, 23.824531099999998),
     "hindsight": (0.8, 21.1317263),
     "clairvoyant": (0.8, 2.7818637199999996),
 }

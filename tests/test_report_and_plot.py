@@ -41,7 +41,7 @@ def test_the_json_document_has_its_stable_keys(outcome):
         assert list(result)[: len(STABLE)] == STABLE
         assert set(result["model_share"]) == set(document["trace"]["models"])
     assert [result["v"] for result in document["results"] if result["policy"] == "messplus"] == [0.2]
-    assert document["judged"] == "messplus"
+    assert document["judged"] == "bandit"
 
 
 def test_csv_has_a_line_per_policy(outcome):
@@ -60,7 +60,7 @@ def test_the_table_tells_what_json_tells(outcome):
         assert f"{result.cost_vs_costliest:.3f}" in line
     assert "means ± standard deviation" in text
     assert "V = 0.2 on costs divided by the costliest model's running mean, or " in text
-    assert "messplus" in text.splitlines()[-1]
+    assert "bandit" in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])

@@ -23,7 +23,7 @@ SPACE = Space(alpha=(0.8, 0.9), v=(0.01, 0.3, 3.0), c=(0.1, 0.5), exponent=(0.25
 
 
 def found_on(recording, conditions=None, holdout=None, space=SPACE, **options):
-    base = Settings(seed=3)
+    base = Settings(seed=3, policy="messplus")
     return search([recording], space.settings(base), conditions or Conditions(seeds=3), holdout or Holdout(), **options)
 
 
@@ -73,7 +73,7 @@ def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
     recording = load(root / "traces" / "synthetic.parquet")
     space = Space((0.8,), values("--v", ["0.001:10:25"]), values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,))
     for conditions in (Conditions(seeds=20), Conditions(seeds=20, shuffle=True)):
-        found = search([recording], space.settings(Settings()), conditions, Holdout())
+        found = search([recording], space.settings(Settings(policy="messplus")), conditions, Holdout())
         (choice,) = choose(found)
         trial = choice.chosen
         assert trial.held_out[0].attained >= 0.8 - 0.005
@@ -182,7 +182,7 @@ def test_several_traces_must_all_be_kept():
     easy = make_recording(make_rounds([[1, 1]] * 60, [[1, 2]] * 60))
     hard = replace(make_recording(make_rounds([[0, 1], [1, 0]] * 30, [[1, 2]] * 60)), path=Path("hard.parquet"))
     space = Space((0.8,), (0.01, 0.1), (0.5,), (0.25,))
-    settings = space.settings(Settings())
+    settings = space.settings(Settings(policy="messplus"))
     (choice,) = choose(search([easy], settings, Conditions(seeds=2), Holdout()))
     assert choice.chosen
     (choice,) = choose(search([easy, hard], settings, Conditions(seeds=2), Holdout()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -302,7 +303,12 @@ def test_impossible_models(wrong):
         CostPerToken("", 0, 0)
 
 
-line = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda s: s.isprintable() and s.strip())
+def text_as_written(text: str) -> bool:
+    """PyYAML leaves `0E0` without quotes, which here, as in JSON, is a number."""
+    return text.isprintable() and bool(text.strip()) and not re.fullmatch(r"[-+.\d]+[eE][-+\d]+", text)
+
+
+line = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(text_as_written)
 share = st.floats(0, 1)
 amount = st.floats(0, 1e300) | st.integers(0, 10**12)
 count = st.integers(0, 2**31 - 1)

@@ -34,7 +34,7 @@ def tune(
     v: Annotated[list[str] | None, typer.Option("--v", help=f"V to try: {GRID}. Default: 0.001:10:25.")] = None,
     c: Annotated[list[str] | None, typer.Option("--c", help="c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.")] = None,
     exponent: Annotated[list[str] | None, typer.Option(help="Exponents of the exploration to try.")] = None,
-    policy: Annotated[str | None, typer.Option(help="messplus, or bandit, which has α alone.")] = None,
+    policy: Annotated[str, typer.Option(help="What to search: messplus, or bandit, which has α alone.")] = "messplus",
     seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds.")] = 10,
     seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
     holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,

@@ -15,7 +15,7 @@ noticed: the memory is of about three hundred of its answers.
 **Cost.** Ĉ_m(z), a ridge on the properties, within a factor 4 of the running mean Ē_m: long prompts cost more.
 
 **Choice.** argmin over m of Ĉ_m − λ·ŝ_m. A coin may give the request to another model whose mean cost is at most
-four times that of the choice: half the time, while one of them has had fewer than six answers and is not already
+four times that of the choice: half the time, while one of them has had fewer than eight answers and is not already
 in doubt; and once in fifty, to any of them. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the least price at which that choice,
@@ -23,29 +23,26 @@ over the last 128 prompts, would attain α; where that is out of reach, 98 % of 
 λ = λ₀·exp(−(B + h)/τ), where B = Σ(s − α) is the balance, never clipped, what is still awaited counted as it was
 predicted. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap
 model to one thirty times as dear) is a wide band of balances in which nothing changes. h, half the guard's depth
-and fading, is a debt that is allowed for learning; τ = 6 + 0.02·n. A V that is set gives λ = Q·c/V instead, as in
+and fading as labels come, is a debt that is allowed for learning; τ = 6 + 0.02·n. A V that is set gives λ = Q·c/V instead, as in
 MESS+, c being the mean cost of the costliest model.
 
-**The guard.** While B < −D, serve by the index s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / (n₀ + n_m)), where s̄_m is m's
-plain mean, shrunk to μ_m with weight n₀, and the reference starts with ten good answers on top: of the models
-whose index is at least three tenths of the way from α to the highest, the cheapest. D = 9 − 0.15/(max s̄ − α), at
-least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best model's
-level leaves little to pay debts with, and so allows few.
+**The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / (n₀ + n_m)), where s̄_m is m's
+plain mean, shrunk to μ_m with weight n₀, and the reference starts with ten good answers on top. D = 9 − 0.15/(max s̄
+− α), at least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best
+model's level leaves little to pay debts with, and so allows few.
 
 **Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without
 regard to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose
 that the balance were below the guard's line from some request on. Then the guard chooses every model from
 there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would stay while n
-grows, so its index would grow without bound. The others' indices stay bounded where they are served for a fixed
-share of the requests, so it would in the end be the only one three tenths of the way to the highest, and be
-served: a contradiction. So every model that the cheaper ones do not make needless is served without end. (b) Then
-its s̄_m comes to p_m, as closely as a memory of three hundred answers allows; what was heard before, and the
-reference's good start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus that tends to
-0, so where it is among those that serve, p_m is at least α + 0.3·(highest − α), and the highest index is at least
-about p*. So the mean of s tends to at least about α + 0.3·(p* − α), and B rises for ever while the line falls: it is
-crossed upwards, against the supposition. So the balance returns to the line again and again, whatever the
-estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to the line. What
-attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a model that
+grows, so its index would grow without bound; that of a model served for a fixed share of the requests does not:
+a contradiction. So every model is served without end. (b) Then every s̄_m comes to p_m, as closely as a memory of
+three hundred answers allows; what was heard before, and the reference's good start, fade. (c) A model served for a
+share ρ > 0 of the requests has a bonus that does not grow, and the index of the best model is about p* or
+more. So where p_m is far below p*, m's share tends to 0, and the mean of s comes near p* > α. B then rises for ever
+while the line falls: it is crossed upwards, against the supposition. So the balance returns to the line again and again,
+whatever the estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to the line.
+What attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a model that
 pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos are
 kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on
 any input.
@@ -310,6 +307,5 @@ POLICY = PolicyKind(
     "one model per request, learns from its answer alone",
     build,
     learns=True,
-    by_default=False,
     live=live,
 )

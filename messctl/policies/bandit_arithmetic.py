@@ -47,7 +47,7 @@ class Tuning(NamedTuple):
     """The constants of the algorithm; the defaults are meant for every zoo. For ablations."""
 
     noise: float = 0.4  # σ, the deviation of one answer's feedback
-    spread: float = 0.1  # the deviation of models' means about their common mean
+    spread: float = 0.08  # the deviation of models' means about their common mean
     hope: float = 0.25  # the common mean before anything is known, worth one model, lies this far from α to 1
     reference_above: float = 0.5  # the reference is expected so many `spread` above
     shared_ridge: float = 16.0  # 0: no shared ridge
@@ -59,7 +59,7 @@ class Tuning(NamedTuple):
     temper_growth: float = 0.02  # and for so many more with every answer heard
     setpoint: float = 0.5  # the balance is held at this share of the guard's depth
     setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
-    trial_answers: float = 6.0  # an affordable model gets so many answers early
+    trial_answers: float = 8.0  # an affordable model gets so many answers early
     trial_rate: float = 0.5
     trial_cost: float = 4.0  # affordable: at most so many times as dear as what would be served
     trial_doubt: float = 1.3  # not once its mean is so many deviations below α
@@ -67,7 +67,6 @@ class Tuning(NamedTuple):
     guard_depth: float = 9.0
     guard_slope: float = 0.001
     guard_slack: float = 0.15  # the depth is smaller by this over the slack
-    guard_share: float = 0.3
     guard_retry: float = 1.0
     guard_reference: float = 10.0
 
@@ -334,13 +333,13 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
         return state.ledger[QUEUE] * scale_of(state.mean_cost, AUTO_SCALE) / max(promise.v, 1e-12)
     labels = state.counts[LABELS]
     held = tuning.setpoint * deep * np.exp(-labels / tuning.setpoint_fade)
-    temper = tuning.temper + tuning.temper_growth * labels
+    temper = tuning.temper + tuning.temper_growth * state.counts[HEARD]
     return state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
 
 
 @compiled
-def guard(state: State, promise: Promise, tuning: Tuning, means: Floats, known: Floats) -> int:
-    """Return the cheapest model that pays at least `guard_share` as fast as the best, as far as plain means tell."""
+def guard(state: State, tuning: Tuning, means: Floats, known: Floats) -> int:
+    """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie."""
     index = np.empty(len(means))
     best = 0
     for model in range(len(means)):
@@ -350,12 +349,6 @@ def guard(state: State, promise: Promise, tuning: Tuning, means: Floats, known: 
         tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
         if index[model] > index[best] or tied:
             best = model
-    highest = index[best]
-    if highest > promise.alpha:
-        enough = promise.alpha + tuning.guard_share * (highest - promise.alpha)
-        for model in range(len(means)):
-            if index[model] >= enough and state.mean_cost[model] < state.mean_cost[best]:
-                best = model
     return best
 
 
@@ -432,7 +425,7 @@ def choose(
     guarded = balance < -deep
     figures[WEIGHED_BEST], figures[WEIGHED_GUARDED] = best, guarded
     if guarded:
-        served = guard(state, promise, tuning, means, known)
+        served = guard(state, tuning, means, known)
         odds[:] = 0.0
         odds[served] = 1.0
     else:

@@ -19,7 +19,7 @@ class Settings:
     """
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
-    policy: str = field(default="messplus", metadata=ruled(Text()))
+    policy: str = field(default="bandit", metadata=ruled(Text()))
     v: float | None = field(default=None, metadata=ruled(Number(0, 1e100, absent="auto")))
     c: float = field(default=0.5, metadata=ruled(Number(0)))
     exponent: float = field(default=0.25, metadata=ruled(Number(0)))
