@@ -31,21 +31,20 @@ plain mean, shrunk to μ_m with weight n₀, and the reference starts with ten g
 − α), at least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best
 model's level leaves little to pay debts with, and so allows few.
 
-**Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without
-regard to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose
-that the balance were below the guard's line from some request on. Then the guard chooses every model from
-there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would stay while n
-grows, so its index would grow without bound; that of a model served for a fixed share of the requests does not:
-a contradiction. So every model is served without end. (b) Then every s̄_m comes to p_m, as closely as a memory of
-three hundred answers allows; what was heard before, and the reference's good start, fade. (c) A model served for a
-share ρ > 0 of the requests has a bonus that does not grow, and the index of the best model is about p* or
-more. So where p_m is far below p*, m's share tends to 0, and the mean of s comes near p* > α. B then rises for ever
-while the line falls: it is crossed upwards, against the supposition. So the balance returns to the line again and again,
-whatever the estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to the line.
-What attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a model that
-pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos are
-kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on
-any input.
+**Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without regard
+to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose that the balance
+were below the guard's line from some request on. Then the guard chooses every model from there, and it does not look
+at prompts. (a) If some model were served finitely often, its n_m would stay while n grows, so its index would grow
+without bound; that of a model served for a fixed share of the requests does not: a contradiction. So every model is
+served without end. (b) Then every s̄_m comes to p_m, as closely as a memory of three hundred answers allows; what was
+heard before, and the reference's good start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus
+that does not grow, and the index of the best model is about p* or more. So where p_m is far below p*, m's share tends
+to 0, and the mean of s comes near p* > α. B then rises for ever while the line falls: it is crossed upwards, against
+the supposition. So the balance returns to the line again and again, whatever the estimates per prompt say: they may
+be arbitrarily wrong, and can only lead the balance down to the line. What attainment misses in the long run is the
+line's slope, 0.1 points, plus what the guard needs to find a model that pays. No rate is claimed: σ = 0.4 is smaller
+than the theory of such indices asks for, because measured zoos are kinder than its worst case. Where p* ≤ α, the best
+model's mean is approached. The certificate α − Q/n holds on any input.
 
 References: drift plus penalty and the queue, MESS+ (arXiv:2505.19947); re-solving, Badanidiyuru, Kleinberg and
 Slivkins, *Bandits with Knapsacks* (2013); a guard that serves what surely pays, Kazerouni et al., *Conservative
