@@ -19,11 +19,11 @@ four times that of the choice: half the time, while one of them has had fewer th
 in doubt; and once in fifty, to any of them. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the least price at which that choice,
-over the last 128 prompts, would attain α; where that is out of reach, 98 % of the way to what is within it. Then
-λ = λ₀·exp(−(B + h)/τ), where B = Σ(s − α) is the balance, never clipped, what is still awaited counted as it was
-predicted. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap
-model to one thirty times as dear) is a wide band of balances in which nothing changes. h, half the guard's depth
-and fading as labels come, is a debt that is allowed for learning; τ = 6 + 0.02·n. A V that is set gives λ = Q·c/V instead, as in
+over the last 128 prompts, would attain α; where that is out of reach, 98 % of the way to what is within it. Then λ =
+λ₀·exp(−(B + h)/τ), where B = Σ(s − α) is the balance, never clipped, what is still awaited counted as it was
+predicted. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap model
+to one thirty times as dear) is a wide band of balances in which nothing changes. h, half the guard's depth and fading
+as labels come, is a debt that is allowed for learning; τ = 6 + 0.02·n. A V that is set gives λ = Q·c/V instead, as in
 MESS+, c being the mean cost of the costliest model.
 
 **The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / (n₀ + n_m)), where s̄_m is m's
