@@ -322,8 +322,8 @@ def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> floa
     heard, latest = state.counts[HEARD], state.counts[LATEST]
     rate = min(1.0, heard / latest) if latest else 1.0
     deep = max(1.0, tuning.guard_depth - tuning.guard_slack / slack) + tuning.guard_slope * heard
-    # Where few answers are judged, each is a larger part of the promise.
-    return deep * np.sqrt(rate)
+    # Where few answers are judged, each is a larger part of the promise; but one bad answer is no emergency.
+    return max(1.0, deep * np.sqrt(rate))
 
 
 @compiled
@@ -331,8 +331,9 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
     """Return λ, the price of satisfaction in cost."""
     if promise.v >= 0.0:
         return state.ledger[QUEUE] * scale_of(state.mean_cost, AUTO_SCALE) / max(promise.v, 1e-12)
-    labels = state.counts[LABELS]
-    held = tuning.setpoint * deep * np.exp(-labels / tuning.setpoint_fade)
+    # Time passes with requests, whether or not they are judged; what a warm start taught counts as well.
+    passed = max(state.counts[DECIDED], state.counts[LABELS])
+    held = tuning.setpoint * deep * np.exp(-passed / tuning.setpoint_fade)
     temper = tuning.temper + tuning.temper_growth * state.counts[HEARD]
     return state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
 
