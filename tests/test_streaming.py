@@ -49,7 +49,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @given(
     arbitrary_rounds(),
-    st.sampled_from(["messplus", "random", "static-mix", "always:m1"]),
+    st.sampled_from(["messplus", "bandit", "random", "static-mix", "always:m1"]),
     st.lists(st.integers(0, 40), max_size=3),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
@@ -78,7 +78,7 @@ def test_a_streamed_replay_gives_the_numbers_of_one_in_memory(trace, conditions,
     assert source.reach == pytest.approx(recording.reach)
     assert source.mean_cost == pytest.approx(recording.mean_cost)
     names = default_streamed(source.zoo.models)
-    assert {"messplus", "static-mix", "random", "always:small"} <= set(names)
+    assert {"messplus", "bandit", "static-mix", "random", "always:small"} <= set(names)
     heard = []
     streamed = replay_streamed(source, names, settings, conditions, heard.append)
     assert heard[-1] == source.requests
@@ -97,7 +97,8 @@ def test_what_needs_the_whole_trace(trace):
     source = survey(trace)
     for names, conditions, message in [
         (["hindsight"], Conditions(), "--policy hindsight needs the whole trace"),
-        (["bandit"], Conditions(), "--policy bandit needs"),
+        (["bandit", "clairvoyant"], Conditions(), "--policy clairvoyant needs"),
+        (["bandit"], Conditions(shuffle=True), "--shuffle needs"),
         (["messplus"], Conditions(shuffle=True), "--shuffle needs"),
         (["messplus"], Conditions(feedback_delay=1), "--feedback-delay needs"),
     ]:

@@ -247,24 +247,27 @@ class Bandit:
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""
-        settings, features, n = self._settings, rounds.features, len(rounds)
+        return Bandit(self._zoo, self._settings, tuning=self._tuning).play_on(rounds)
+
+    def play_on(self, rounds: Rounds) -> Played:
+        """Play rounds from where this instance stands, and stand where they end; all feedback is in by then."""
+        features, n = rounds.features, len(rounds)
         shape = (n, len(self._zoo.models))
         served = np.empty(n, dtype=np.int64)
         propensity, judged, before, after = (np.empty(n) for _ in range(4))
         predicted, mean_cost = np.empty(shape), np.empty(shape)
-        state = fresh(shape[1], self._tuning)
         play(
-            state,
+            self._state,
             self._promise,
             self._tuning,
-            (rounds.order, rounds.heard, rounds.delay, stream(settings.seed, "exploration").random(n)),
+            (rounds.order, rounds.heard, rounds.delay, self._coin.random(n)),
             (features.starts, features.indices, features.values),
             (rounds.satisfied, rounds.cost),
             (served, propensity, judged, before, after, predicted, mean_cost),
         )
         return Played(
             zoo=self._zoo,
-            alpha=settings.alpha,
+            alpha=self._settings.alpha,
             order=rounds.order,
             share=np.bincount(served, minlength=shape[1]) / n,
             cost=rounds.cost[rounds.order, served],
@@ -278,7 +281,7 @@ class Bandit:
             p_explore=np.zeros(n),
             predicted=predicted,
             mean_cost=mean_cost,
-            weights=linear_weights(state, self._promise, self._tuning),
+            weights=self.weights,
         )
 
 
@@ -307,4 +310,5 @@ POLICY = PolicyKind(
     build,
     learns=True,
     live=live,
+    streams=True,
 )

@@ -502,12 +502,16 @@ def play(
     outcomes: tuple[Floats, Floats],
     steps: tuple[Counts, Floats, Floats, Floats, Floats, Floats, Floats],
 ) -> None:
-    """Play all rounds; `steps` are filled in: served, propensity, judged, queue before and after, predicted, means."""
+    """Play all rounds from where the state stands.
+
+    `steps` are filled in: served, propensity, judged, queue before and after, predicted, mean costs.
+    """
     order, heard, delay, coins = arrivals
     starts, indices, values = rows
     satisfied, cost = outcomes
     served, propensity, judged, before, after, predicted, mean_costs = steps
     n, models = predicted.shape
+    earlier = state.counts[DECIDED]
     z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(4)
     weighed = (cost_of, odds, figures)
     for t in range(n + delay):
@@ -525,6 +529,6 @@ def play(
         if due >= 0 and heard[due]:
             row = order[due]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
-            owe(state, promise.alpha, due + 1, judged[due])
+            owe(state, promise.alpha, earlier + due + 1, judged[due])
             hear(state, promise, tuning, served[due], z, judged[due])
         after[min(t, n - 1)] = state.ledger[QUEUE]
