@@ -12,7 +12,17 @@ from worlds import WORLDS, flat
 
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit_arithmetic import Tuning
+from messctl.policies.bandit_arithmetic import (
+    AUTO_V,
+    DECIDED,
+    HEARD,
+    LABELS,
+    SOLVED,
+    Promise,
+    Tuning,
+    fresh,
+    price_of,
+)
 from messctl.records import Feedback, Request
 from messctl.replay import drive
 from messctl.zoo import Settings
@@ -232,6 +242,16 @@ def test_sparse_and_late_feedback(rate, delay):
         arranged = made.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
         ends.append(levels(Bandit(made.rounds.zoo, Settings(alpha=0.85)).play(arranged))[-1] - 0.85)
     assert sum(end < -0.01 for end in ends) <= 1, np.round(ends, 4)
+
+
+def test_the_price_answers_a_debt_however_long_it_has_run():
+    """Did its response slow down for ever, a bias in what is predicted would run up a debt in proportion to time."""
+    state = fresh(2, Tuning())
+    state.ledger[SOLVED] = 1.0
+    for heard in (100, 10_000, 10_000_000):
+        state.counts[[DECIDED, HEARD, LABELS]] = heard
+        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0) for b in (0.0, -110.0))
+        assert owing / even >= np.e * (1 - 1e-9)
 
 
 def test_no_feedback_at_all():

@@ -57,6 +57,7 @@ class Tuning(NamedTuple):
     reach: float = 0.98
     temper: float = 6.0  # λ grows e-fold for so many answers that the balance falls
     temper_growth: float = 0.02  # and for so many more with every answer heard
+    temper_most: float = 110.0
     setpoint: float = 0.5  # the balance is held at this share of the guard's depth
     setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
     trial_answers: float = 8.0  # an affordable model gets so many answers early
@@ -334,7 +335,7 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
     # Time passes with requests, whether or not they are judged; what a warm start taught counts as well.
     passed = max(state.counts[DECIDED], state.counts[LABELS])
     held = tuning.setpoint * deep * np.exp(-passed / tuning.setpoint_fade)
-    temper = tuning.temper + tuning.temper_growth * state.counts[HEARD]
+    temper = min(tuning.temper_most, tuning.temper + tuning.temper_growth * state.counts[HEARD])
     return state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
 
 
