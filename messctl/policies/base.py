@@ -136,6 +136,17 @@ class Played:
         return certificate(self.alpha, self.queue_final, int((~np.isnan(self.satisfied)).sum()))
 
 
+def surcharges(zoo: Zoo, request: Request) -> Floats:
+    """Return what each model would cost now beyond its answer, (models,): infinitely much where it cannot be asked.
+
+    Where none can be asked, all can: something has to be tried.
+    """
+    left = set(zoo.models) - request.excluded
+    return np.array(
+        [request.surcharge.get(model, 0.0) if model in left or not left else np.inf for model in zoo.models]
+    )
+
+
 class Policy(Protocol):
     """Decides which model serves a request, and learns from what came of it."""
 
