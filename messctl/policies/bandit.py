@@ -60,7 +60,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from messctl.coins import stream
-from messctl.features import VERSION, encode_one
+from messctl.features import Encoder, WordEncoder
 from messctl.policies.bandit_arithmetic import (
     AUTO_V,
     BALANCE,
@@ -116,9 +116,15 @@ class Bandit:
     name = "bandit"
 
     def __init__(
-        self, zoo: Zoo, settings: Settings, snapshot: Snapshot | None = None, tuning: Tuning | None = None
+        self,
+        zoo: Zoo,
+        settings: Settings,
+        snapshot: Snapshot | None = None,
+        tuning: Tuning | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self._zoo = zoo
+        self._encoder = encoder or WordEncoder()
         self._settings = settings
         self._tuning = tuning or Tuning()
         self._promise = _promise(zoo, settings)
@@ -146,7 +152,7 @@ class Bandit:
             for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
             if count
         }
-        z = features_of(encode_one(request.prompt))
+        z = features_of(self._encoder.one(request.prompt))
         coin = float(self._coin.random())
         extra = surcharges(self._zoo, request)
         index = int(choose(state, self._promise, self._tuning, z, extra, coin, predicted, weighed))
@@ -192,7 +198,7 @@ class Bandit:
         # Of a model that is gone nothing can be learned; its answer was owed all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
-        index, z = self._zoo.index(served), features_of(encode_one(decision.request.prompt))
+        index, z = self._zoo.index(served), features_of(self._encoder.one(decision.request.prompt))
         if served in feedback.costs:
             pay(self._state, self._tuning, index, z, feedback.costs[served])
         if satisfied is not None:
@@ -207,7 +213,7 @@ class Bandit:
             balance=float(state.ledger[BALANCE]),
             policy=self.name,
             version=STATE_VERSION,
-            encoder=VERSION,
+            encoder=self._encoder.version,
             shared=_copies(self._parts((*BOOKS, *SHARED_WEIGHTS))),
             cost_shared=_copies(self._parts(("ledger",))),
             models={
@@ -228,7 +234,7 @@ class Bandit:
 
     def _restore(self, snapshot: Snapshot) -> None:
         state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
-        same_features = known.encoder == VERSION
+        same_features = known.encoder == self._encoder.version
         restore(known.shared, self._parts(BOOKS))
         restore(known.cost_shared, self._parts(("ledger",)))
         if not known.decided:
@@ -302,9 +308,9 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Bandit:
     return Bandit(rounds.zoo, settings)
 
 
-def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> Bandit:
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None) -> Bandit:
     """Build the policy to go on from a snapshot."""
-    return Bandit(zoo, settings, snapshot)
+    return Bandit(zoo, settings, snapshot, encoder=encoder)
 
 
 POLICY = PolicyKind(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from messctl.coins import stream
-from messctl.features import Features
+from messctl.features import Encoder, Features
 from messctl.predictor import Weights
 from messctl.records import Decision, Feedback, Request
 from messctl.snapshot import Snapshot
@@ -181,8 +181,16 @@ class LivePolicy(Protocol):
         """Return the state as it stands."""
 
 
-LiveBuild = Callable[[Zoo, Settings, Snapshot], LivePolicy]
-"""Builds a policy that goes on from a snapshot, as far as that means anything to it."""
+class LiveBuild(Protocol):
+    """Builds a policy that goes on from a snapshot, as far as that means anything to it.
+
+    What it learns is of the encoder's features, by default those of words.
+    """
+
+    def __call__(
+        self, zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None, /
+    ) -> LivePolicy:
+        """Build it."""
 
 
 class Streamed(Policy, Protocol):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from messctl.coins import stream
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, observe, scale_of
-from messctl.features import VERSION, encode_one
+from messctl.features import Encoder, WordEncoder
 from messctl.features import width as features_width
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
 from messctl.predictor import Weights, predict, step
@@ -33,8 +33,16 @@ class MessPlus:
 
     name = "messplus"
 
-    def __init__(self, zoo: Zoo, width: int, settings: Settings, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        zoo: Zoo,
+        width: int,
+        settings: Settings,
+        snapshot: Snapshot | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
         self._zoo = zoo
+        self._encoder = encoder or WordEncoder()
         self._settings = settings
         self._scale = settings.cost_scale or AUTO_SCALE
         self._coin = stream(settings.seed, "exploration")
@@ -65,7 +73,7 @@ class MessPlus:
         coin = self._coin.random()
         p_explore = explore_probability(settings.c, settings.exponent, self._decided) if request.gradable else 0.0
         explored = coin < p_explore
-        predicted = self._weights.predict(encode_one(request.prompt))
+        predicted = self._weights.predict(self._encoder.one(request.prompt))
         scale = float(scale_of(self._mean_cost, self._scale))
         extra = surcharges(self._zoo, request)
         best = models[exploit(settings.weight, settings.alpha, self._queue, scale, self._mean_cost + extra, predicted)]
@@ -122,7 +130,7 @@ class MessPlus:
             self._queue = advance(self._queue, alpha, satisfied)
             self._balance += satisfied - alpha
         if feedback.satisfied and (decision.explored or not decision.request.gradable):
-            features = encode_one(decision.request.prompt)
+            features = self._encoder.one(decision.request.prompt)
             for index, model in enumerate(self._zoo.models):
                 if model in feedback.satisfied:
                     self._weights.step(index, features, feedback.satisfied[model])
@@ -135,7 +143,7 @@ class MessPlus:
             balance=self._balance,
             policy=self.name,
             version=STATE_VERSION,
-            encoder=VERSION,
+            encoder=self._encoder.version,
             models={
                 model: ModelSnapshot(
                     mean_cost=float(self._mean_cost[index]),
@@ -158,7 +166,7 @@ class MessPlus:
         for index, name in enumerate(self._zoo.models):
             model = known.models.get(name, ModelSnapshot())
             self._mean_cost[index], self._cost_count[index] = model.mean_cost, model.cost_count
-            if known.encoder == VERSION:
+            if known.encoder == self._encoder.version:
                 restore(model.arrays, self._parts(index))
 
     def play(self, rounds: Rounds) -> Played:
@@ -219,9 +227,9 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> MessPlus
     return MessPlus(rounds.zoo, rounds.features.width, settings)
 
 
-def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> MessPlus:
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None) -> MessPlus:
     """Build the policy to go on from a snapshot."""
-    return MessPlus(zoo, features_width(), settings, snapshot)
+    return MessPlus(zoo, features_width(), settings, snapshot, encoder)
 
 
 POLICY = PolicyKind(
