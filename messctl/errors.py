@@ -11,6 +11,7 @@
     │   └── ModelFileError       its GGUF file cannot be used
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
+    ├── StoppedError             Ctrl-C ended work of which something is kept; exit code 130
     └── MissingExtraError        an optional library is not installed
 
 A message is one line: what is wrong, where, and what to do about it. The command line prints that line
@@ -77,6 +78,12 @@ class StoreError(MessctlError):
 
 class OutputError(MessctlError):
     """A result cannot be written where it was asked for."""
+
+
+class StoppedError(MessctlError):
+    """Ctrl-C ended work of which something is kept: what, and how to go on."""
+
+    exit_code = 130
 
 
 class MissingExtraError(MessctlError):

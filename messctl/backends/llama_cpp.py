@@ -113,16 +113,19 @@ class LlamaCpp:
         tokens = loaded.tokens(prompt.text)
         limit = model.max_tokens if question.max_tokens is None else question.max_tokens
         limit = max(1, min(limit, loaded.n_ctx - len(tokens) + 1))
-        answer, drawn, finish = AnswerText(prompt.stops, on_text), 0, "length"
+        answer, drawn, finish, sure = AnswerText(prompt.stops, on_text), 0, "length", 0.0
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
                 drawn += 1
+                if question.logprob:
+                    sure += loaded.logprob(token)
                 if loaded.ends(token) or answer.add(loaded.piece(token)):
                     finish = "stop"
                     break
         text = answer.finish()
         latency_s = time.perf_counter() - started
-        return Completion(model.name, text, len(tokens), drawn, latency_s, load_s, finish)
+        logprob = sure / drawn if question.logprob else None
+        return Completion(model.name, text, len(tokens), drawn, latency_s, load_s, finish, logprob)
 
     def _prompt(self, loaded: Loaded, model: ModelSpec, question: Question) -> Prompt:
         """Return what the model reads. Nothing is done with a text that cannot possibly fit."""

@@ -227,10 +227,20 @@ class Loaded:
     def _stuck(self) -> BackendError:
         return failure(self._spec, f"cannot go on: {self._library.complaint()}: shorten the prompt, or try again")
 
+    def logprob(self, token: int) -> float:
+        """Return the log-probability of the token that `generate` has just yielded, at temperature 1."""
+        logits = self._logits().astype(np.float64)
+        top = logits.max()
+        return float(logits[token] - top - np.log(np.exp(logits - top).sum()))
+
+    def _logits(self) -> Any:
+        """Return the logits of the next token, as a view of llama.cpp's own memory."""
+        count = self._api.llama_vocab_n_tokens(self._vocabulary)
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+
     def _check_numbers(self) -> None:
         """Refuse to draw from what is no number, as damaged weights give."""
-        count = self._api.llama_vocab_n_tokens(self._vocabulary)
-        logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+        logits = self._logits()
         if not np.isfinite(logits).any() or np.isnan(logits).any():
             raise failure(self._spec, "computes what is no number, its weights are damaged: get the file again")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli import ask, doctor, feedback, import_, replay, state, trace, tune, warm, zoo
+from messctl.cli import ask, doctor, feedback, import_, record, replay, state, trace, tune, warm, zoo
 from messctl.errors import MessctlError
 from messctl.terminal import plain
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, feedback, state, warm, replay, tune, import_, trace, zoo, doctor):
+for command in (ask, feedback, state, warm, record, replay, tune, import_, trace, zoo, doctor):
     command.register(app)
 
 
