@@ -8,7 +8,8 @@
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
-    │   └── ModelFileError       its GGUF file cannot be used
+    │   ├── ModelFileError       its GGUF file cannot be used
+    │   └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     └── MissingExtraError        an optional library is not installed
@@ -69,6 +70,10 @@ class ModelFileError(BackendError):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
+
+
+class PromptTooLongError(BackendError):
+    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit."""
 
 
 class StoreError(MessctlError):

@@ -1,0 +1,45 @@
+"""A conversation that has outgrown a model's context: it goes on, without its oldest turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from messctl.backends.base import Backend, OnText
+from messctl.backends.llama_cpp import OnWarning
+from messctl.errors import PromptTooLongError
+from messctl.records import Completion, Question
+from messctl.zoo import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LatestTurns:
+    """Has `backend` answer with as many of the latest turns as the model's context holds, each model by its own.
+
+    `on_warning` hears once per model that it no longer sees the whole conversation. Serves one conversation, whose
+    history grows at its end: what a model could not hold once, it is not given again.
+    """
+
+    backend: Backend
+    on_warning: OnWarning
+    _dropped: dict[str, int] = field(default_factory=dict)
+
+    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+        """Return the model's answer. Raises BackendError, PromptTooLongError where the question itself is too long."""
+        while True:
+            dropped = min(self._dropped.get(model.name, 0), len(question.history))
+            latest = replace(question, history=question.history[dropped:])
+            try:
+                return self.backend.complete(model, latest, on_text)
+            except PromptTooLongError:
+                if not latest.history:
+                    raise
+                if not dropped:
+                    self.on_warning(
+                        f"the conversation is longer than the context of model {model.name!r}: it no longer sees "
+                        "the oldest turns"
+                    )
+                self._dropped[model.name] = dropped + 1
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()
