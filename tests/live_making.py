@@ -27,7 +27,7 @@ HEEDING = (
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
     "main()"
 )
-LONGEST_WAIT_S = 8
+LONGEST_WAIT_S = 60
 """After this long without a word, a process hangs."""
 MESSCTL = [sys.executable, "-m", "messctl"]
 
@@ -173,18 +173,22 @@ class Terminal:
     def until(self, pattern: bytes) -> bytes:
         """Wait until what was shown since the last call matches, and return all of that up to the match's end."""
         while not (found := re.search(pattern, self.shown, re.DOTALL)):
-            ready, _, _ = select.select([self._terminal], [], [], LONGEST_WAIT_S)
-            piece = _read(self._terminal) if ready else b""
-            assert piece, f"{'it ended' if ready else 'nothing comes'}; it had shown {self.shown!r}"
-            self.shown += piece
+            assert self._goes_on(), f"it ended, and had shown {self.shown!r}"
         seen, self.shown = self.shown[: found.end()], self.shown[found.end() :]
         return seen
 
     def end(self) -> tuple[int, bytes]:
         """Wait for the process to end, and return its exit code and what else it showed."""
-        while piece := _read(self._terminal):
-            self.shown += piece
+        while self._goes_on():
+            pass
         return self.running.wait(), self.shown
+
+    def _goes_on(self) -> bool:
+        ready, _, _ = select.select([self._terminal], [], [], LONGEST_WAIT_S)
+        assert ready, f"nothing comes any more; it had shown {self.shown!r}"
+        piece = _read(self._terminal)
+        self.shown += piece
+        return bool(piece)
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
 from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.utils import is_dumb_terminal
 
 from messctl.cli.session import warn, whole
 from messctl.cli.turns import is_open
@@ -43,12 +44,15 @@ class LineEditor:
             complete_style=CompleteStyle.READLINE_LIKE,
             multiline=Condition(lambda: is_open(self._session.default_buffer.text)),
             key_bindings=_keys(),
-            output=create_output(stdout=sys.stderr),
+            output=None if is_dumb_terminal() else create_output(stdout=sys.stderr),  # None: a plain prompt
         )
 
     def read(self, prompt: str = "> ") -> str:
-        """See `messctl.cli.turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped."""
-        return whole(self._session.prompt(prompt))
+        """See `messctl.cli.turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped.
+
+        At the prompt Ctrl-C is a key like others. prompt_toolkit would also take the signal, and trips where both come.
+        """
+        return whole(self._session.prompt(prompt, handle_sigint=False))
 
 
 def _keys() -> KeyBindings:
