@@ -76,6 +76,7 @@ def replay(
     from messctl import replay as replays
     from messctl import report, streaming
     from messctl import steps as stepping
+    from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
     from messctl.recording import Holdout, load
@@ -105,9 +106,12 @@ def replay(
                 settings,
                 conditions,
                 lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
+                encoder_of(settings),
             )
         else:
-            recording = load(trace, settings.reference, partial=policy == ["logged"], cache=cache)
+            recording = load(
+                trace, settings.reference, partial=policy == ["logged"], cache=cache, encoder=encoder_of(settings)
+            )
             played = replays.replay(
                 recording,
                 policy or default_names(recording.zoo.models),

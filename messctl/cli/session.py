@@ -61,7 +61,7 @@ def router(
     With `log` off, the state is copied into memory and what happens to the copy is forgotten. What `through` makes of
     the backend stands between it and the router.
     """
-    from messctl.backends import LlamaCpp
+    from messctl.backends import LlamaCpp, encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
     from messctl.meters import meter_for
@@ -80,6 +80,7 @@ def router(
                 meter_for(described),
                 store,
                 expect_regex(described.grader) if described.grader else None,
+                encoder_of(described.settings),
             )
         finally:
             answering.close()

@@ -65,6 +65,7 @@ def tune(
 ) -> int:
     """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
     from messctl import tune as tuning
+    from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.plot import check_format
     from messctl.recording import Holdout, load
@@ -96,7 +97,8 @@ def tune(
         check_format(plot)
     with _progress() as (status, advance):
         status("reading")
-        recordings = [load(trace, base.reference, cache=cache) for trace in dict.fromkeys(traces)]
+        encoder = encoder_of(base)
+        recordings = [load(trace, base.reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
         status(f"{len(settings):,} settings × {seeds} seeds")
         found = tuning.search(
             recordings,
