@@ -73,7 +73,14 @@ class ModelFileError(BackendError):
 
 
 class PromptTooLongError(BackendError):
-    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit."""
+    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit.
+
+    `excess` is the share of it, 0..1, that has to go, as far as that is known.
+    """
+
+    def __init__(self, message: str, excess: float = 0.0) -> None:
+        super().__init__(message)
+        self.excess = excess
 
 
 class StoreError(MessctlError):

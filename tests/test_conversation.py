@@ -21,16 +21,17 @@ CHEAP, DEAR = "cheap[red]", "dear"
 
 
 class Narrow:
-    """Answers with what it was given to read; more than `most` words are too many, as are fewer left than none."""
+    """Answers two words; more than `most` are too many to read, and it may tell by how much."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, tells: bool = True) -> None:
         self.most = most
+        self.tells = tells
         self.read = []
 
     def complete(self, model, question, on_text=None):
         words = sum(len(text.split()) for turn in question.history for text in turn) + len(question.prompt.split())
         if words > self.most:
-            raise PromptTooLongError(f"{words} words")
+            raise PromptTooLongError(f"{words} words", (words - self.most) / words if self.tells else 0.0)
         self.read.append((model.name, len(question.history)))
         return Scripted({model.name: "a b"}).complete(model, question, on_text)
 
@@ -131,11 +132,12 @@ def test_a_turn_that_failed_has_not_been(talk):
 
 @given(
     st.lists(st.tuples(st.sampled_from(["small", "large"]), st.integers(1, 6)), max_size=30),
-    st.integers(6, 30),
+    st.integers(6, 60),
+    st.booleans(),
 )
-def test_as_many_of_the_latest_turns_as_fit(turns, most):
+def test_as_many_of_the_latest_turns_as_fit(turns, most, tells):
     """Whatever was said to whom, a model reads its question, and the most turns that fit since it dropped some."""
-    narrow, heard, history, dropped = Narrow(most), [], (), {}
+    narrow, heard, history, dropped = Narrow(most, tells=tells), [], (), {}
     backend = LatestTurns(narrow, heard.append)
     for name, words in turns:
         prompt = " ".join("x" * words)
@@ -147,6 +149,21 @@ def test_as_many_of_the_latest_turns_as_fit(turns, most):
         assert narrow.read[-1] == (name, len(history) - first)
         history = (*history, (prompt, "a b"))
     assert len(heard) == sum(first > 0 for first in dropped.values())
+
+
+def test_a_long_conversation_is_shortened_in_few_attempts():
+    attempts = []
+
+    class Counted(Narrow):
+        def complete(self, model, question, on_text=None):
+            attempts.append(len(question.history))
+            return super().complete(model, question, on_text)
+
+    backend, history = LatestTurns(Counted(100), [].append), (("x x", "a b"),) * 10_000
+    for _ in range(2):
+        backend.complete(ModelSpec("m", Path("m.gguf")), Question("x x x x", history=history))
+    assert attempts[-2:] == [24, 24]
+    assert len(attempts) < 20
 
 
 def test_a_question_that_is_too_long_by_itself():

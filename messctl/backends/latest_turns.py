@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from messctl.backends.base import Backend, OnText
 from messctl.backends.llama_cpp import OnWarning
 from messctl.errors import PromptTooLongError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
+
+_CAUTION = 0.5  # of the excess is dropped at once, since a token here has more characters than one there
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class LatestTurns:
             latest = replace(question, history=question.history[dropped:])
             try:
                 return self.backend.complete(model, latest, on_text)
-            except PromptTooLongError:
+            except PromptTooLongError as error:
                 if not latest.history:
                     raise
                 if not dropped:
@@ -38,8 +41,15 @@ class LatestTurns:
                         f"the conversation is longer than the context of model {model.name!r}: it no longer sees "
                         "the oldest turns"
                     )
-                self._dropped[model.name] = dropped + 1
+                self._dropped[model.name] = dropped + _fewer(latest, error.excess)
 
     def close(self) -> None:
         """Close the backend."""
         self.backend.close()
+
+
+def _fewer(question: Question, excess: float) -> int:
+    """Return how many turns to drop, ≥ 1: not more than have to go, and so that few attempts are needed."""
+    sizes = [len(asked) + len(answered) for asked, answered in question.history]
+    most = _CAUTION * excess * (sum(sizes) + len(question.prompt) + len(question.system or ""))
+    return max(1, sum(size <= most for size in accumulate(sizes)))

@@ -114,9 +114,12 @@ class LlamaCpp:
         tokens = loaded.tokens(prompt.text)
         limit = model.max_tokens if question.max_tokens is None else question.max_tokens
         room = loaded.n_ctx - len(tokens) + 1
-        if question.history and room < min(limit, loaded.n_ctx // _ROOM):
+        wanted = min(limit, loaded.n_ctx // _ROOM)
+        if question.history and room < wanted:
             raise too_long(
-                model, f"the conversation leaves {room:,} tokens of {loaded.n_ctx:,} for the answer: shorten it"
+                model,
+                f"the conversation leaves {room:,} tokens of {loaded.n_ctx:,} for the answer: shorten it",
+                (wanted - room) / len(tokens),
             )
         limit = max(1, min(limit, room))
         answer, drawn, finish = AnswerText(prompt.stops, on_text), 0, "length"
@@ -168,5 +171,7 @@ def _check_length(loaded: Loaded, model: ModelSpec, texts: list[str]) -> None:
     length, most = sum(map(len, texts)), _BYTES_PER_TOKEN * loaded.n_ctx
     if length > most:
         raise too_long(
-            model, f"the prompt has {length:,} characters and the context holds {loaded.n_ctx:,} tokens: shorten it"
+            model,
+            f"the prompt has {length:,} characters and the context holds {loaded.n_ctx:,} tokens: shorten it",
+            1 - most / length,
         )

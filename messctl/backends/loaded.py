@@ -187,7 +187,9 @@ class Loaded:
         count = len(tokens) if found >= 0 else -found
         if count > self.n_ctx:
             raise too_long(
-                self._spec, f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: shorten it"
+                self._spec,
+                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: shorten it",
+                1 - self.n_ctx / count,
             )
         if not tokens:
             raise failure(self._spec, "the prompt is empty: ask something")
@@ -272,9 +274,9 @@ def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendErro
     return BackendError(_about(spec, what, path or spec.path))
 
 
-def too_long(spec: ModelSpec, what: str) -> PromptTooLongError:
-    """Return the error that says by how much a prompt is too long, and what else to do than to raise n_ctx."""
-    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.path))
+def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
+    """Return the error that says that a prompt is too long, what to do, and which share of it has to go."""
+    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.path), excess)
 
 
 def _about(spec: ModelSpec, what: str, path: Path) -> str:
