@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from messctl.cli.arguments import console, print_json
 from messctl.cli.interrupts import interrupts_ignored, one_interrupt
 from messctl.cli.session import (
     AlphaOption,
-    JsonOption,
     LogOption,
     MaxTokensOption,
     ModelOption,
@@ -65,7 +64,9 @@ def chat(
     seed: SeedOption = None,
     alpha: AlphaOption = None,
     log: LogOption = True,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON document per turn, on a line of its own.")
+    ] = False,
     zoo: ZooOption = None,
     state: StateOption = None,
 ) -> int:
@@ -202,7 +203,7 @@ class _Chat:
             self.choose(argument)
         else:
             chosen = self._conversation.model or f"{AUTO}: the router chooses"
-            typer.echo(plain(f"{chosen}; known: {', '.join(self._routing.zoo.models)}"))
+            self._tell(plain(f"{chosen}; known: {', '.join(self._routing.zoo.models)}"))
 
     def _status(self, _argument: str) -> None:
         ledger, settings, path = self._routing.ledger(), self._routing.settings, self._routing.state_path
@@ -214,8 +215,11 @@ class _Chat:
     def _help(self, _argument: str) -> None:
         width = max(map(len, HELP))
         for name, does in HELP.items():
-            typer.echo(f"{name:<{width}}  {does}")
-        typer.echo(KEYS)
+            self._tell(f"{name:<{width}}  {does}")
+        self._tell(KEYS)
+
+    def _tell(self, line: str) -> None:
+        typer.echo(line, err=self._as_json)  # documents stand alone on stdout
 
     def _quit(self, _argument: str) -> None:
         self._ended = True
