@@ -107,7 +107,8 @@ def test_the_prompts_have_references():
     ("changes", "code", "says"),
     [
         ({}, 0, "messplus keeps the promise"),
-        ({"box:mini-1m": "box:pico-34k", "box:micro-400k": "box:pico-34k"}, 1, "messplus misses the promise"),
+        ({"alpha: 0.8": "alpha: 0.9"}, 1, "messplus misses the promise"),
+        ({"max_tokens: 64": "max_tokens: 4"}, 2, "is beyond every policy"),
         ({"box:mini-1m": "absent"}, 2, "absent.gguf"),
     ],
 )
@@ -126,4 +127,4 @@ def test_the_build_fails_when_the_promise_breaks(changes, code, says, tmp_path):
     )
     assert done.returncode == code, done.stderr
     assert says in done.stdout + done.stderr
-    assert (tmp_path / "trace.parquet").exists() == (code < 2)
+    assert (tmp_path / "trace.parquet").exists() == ("absent" not in says)

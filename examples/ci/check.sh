@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Has every model of the zoo beside this script answer the prompts beside it, plays the answers through the router, and
-# exits with 1 where the promise is not kept. Usage: check.sh [FOLDER], which takes the trace.
+# fails where the promise is not kept. Usage: check.sh [FOLDER], which takes the trace.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 trace=${1:-.}/trace.parquet
