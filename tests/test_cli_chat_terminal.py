@@ -243,7 +243,7 @@ def test_a_terminal_that_can_do_little(env, prompt, state):
     with Terminal("chat", env=env) as terminal:
         terminal.until(prompt)
         terminal.type(SUM + b"\r")
-        terminal.until(rb"42\r\n.*J")
+        terminal.until(rb"42\r\n.*?\d J ")
         terminal.until(prompt)
         terminal.type(b"/quit\r")
         code, shown = terminal.end()
