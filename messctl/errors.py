@@ -8,7 +8,8 @@
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
-    │   └── ModelFileError       its GGUF file cannot be used
+    │   ├── ModelFileError       its GGUF file cannot be used
+    │   └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     ├── StoppedError             Ctrl-C ended work of which something is kept; exit code 130
@@ -70,6 +71,17 @@ class ModelFileError(BackendError):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
+
+
+class PromptTooLongError(BackendError):
+    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit.
+
+    `excess` is the share of it, 0..1, that has to go, as far as that is known.
+    """
+
+    def __init__(self, message: str, excess: float = 0.0) -> None:
+        super().__init__(message)
+        self.excess = excess
 
 
 class StoreError(MessctlError):

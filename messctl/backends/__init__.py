@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from messctl.backends.base import Backend, OnText
+from messctl.backends.latest_turns import LatestTurns
 from messctl.backends.llama_cpp import LlamaCpp, OnWarning
 from messctl.backends.scripted import Scripted
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from messctl.features import Encoder
     from messctl.zoo import Settings
 
-__all__ = ["Backend", "LlamaCpp", "OnText", "OnWarning", "Scripted", "encoder_of"]
+__all__ = ["Backend", "LatestTurns", "LlamaCpp", "OnText", "OnWarning", "Scripted", "encoder_of"]
 
 
 def encoder_of(settings: Settings) -> Encoder:

@@ -18,7 +18,7 @@ import numpy as np
 
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError, ModelFileError
+from messctl.errors import BackendError, ModelFileError, PromptTooLongError
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -174,7 +174,7 @@ class Loaded:
         return texts[0].decode("utf-8", "replace"), texts[1].decode("utf-8", "replace")
 
     def tokens(self, text: str) -> list[int]:
-        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises BackendError if too many.
+        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises PromptTooLongError.
 
         A whole prompt of the context's size is fine: the first token of an answer needs no place of its own.
         """
@@ -186,10 +186,10 @@ class Loaded:
             tokens.insert(0, self.bos)
         count = len(tokens) if found >= 0 else -found
         if count > self.n_ctx:
-            raise failure(
+            raise too_long(
                 self._spec,
-                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: "
-                "shorten it, or raise n_ctx in zoo.yaml",
+                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: shorten it",
+                1 - self.n_ctx / count,
             )
         if not tokens:
             raise failure(self._spec, "the prompt is empty: ask something")
@@ -281,7 +281,16 @@ class Loaded:
 
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
-    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.path))}): {what}")
+    return BackendError(_about(spec, what, path or spec.path))
+
+
+def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
+    """Return the error that says that a prompt is too long, what to do, and which share of it has to go."""
+    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.path), excess)
+
+
+def _about(spec: ModelSpec, what: str, path: Path) -> str:
+    return f"model {plain(repr(spec.name))} ({plain(str(path))}): {what}"
 
 
 def _check_file(spec: ModelSpec) -> None:
