@@ -8,7 +8,8 @@
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
-    │   └── ModelFileError       its GGUF file cannot be used
+    │   ├── ModelFileError       its GGUF file cannot be used
+    │   └── PromptError          it cannot answer this prompt, and is as good as before
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     └── MissingExtraError        an optional library is not installed
@@ -59,7 +60,14 @@ class ConfigError(InputError):
 
 
 class BackendError(MessctlError):
-    """A model cannot be loaded, or cannot answer: which one, why, and what to do."""
+    """A model cannot be loaded, or cannot answer: which one, why, and what to do.
+
+    `again_after_s` > 0 is how long its server asks to be left alone, in seconds.
+    """
+
+    def __init__(self, message: str, *, again_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.again_after_s = again_after_s
 
 
 class ModelFileError(BackendError):
@@ -69,6 +77,10 @@ class ModelFileError(BackendError):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
+
+
+class PromptError(BackendError):
+    """A model cannot answer this prompt, as one longer than its context; it can answer others."""
 
 
 class StoreError(MessctlError):

@@ -71,7 +71,7 @@ class Loaded:
         params = api.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS if spec.n_gpu_layers < 0 else min(spec.n_gpu_layers, _ALL_LAYERS)
         params.progress_callback = self._library.go_on
-        self._model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
+        self._model = api.llama_model_load_from_file(os.fsencode(spec.file), params)
         if self._model is None:
             raise failure(spec, f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
         self._vocabulary = api.llama_model_get_vocab(self._model)
@@ -271,12 +271,12 @@ class Loaded:
 
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
-    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.path))}): {what}")
+    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.place))}): {what}")
 
 
 def _check_file(spec: ModelSpec) -> None:
     """Raise BackendError where llama.cpp has no words, or would end the process."""
     try:
-        read_header(spec.path)
+        read_header(spec.file)
     except ModelFileError as error:
         raise failure(spec, plain(error.what), error.path) from error

@@ -43,7 +43,7 @@ def router(
 
     With `log` off, the state is copied into memory and what happens to the copy is forgotten.
     """
-    from messctl.backends import LlamaCpp, encoder_of
+    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible, encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
     from messctl.meters import meter_for
@@ -52,7 +52,7 @@ def router(
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering = backend or LlamaCpp(on_warning=warn)
+        answering = backend or Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
         try:
             yield Router(
                 {model.name: model for model in described.models},
