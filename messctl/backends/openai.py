@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 """A server that asks for a longer pause is given up at once."""
+_LONGEST_ASKED_S = 86400.0
 _LONGEST_QUOTE = 200
 _MOST_BYTES = 2**26
 _PROMPTS_FAULT = (400, 413, 422)
@@ -313,7 +314,7 @@ def _words(document: Any) -> str:
 def _retry_after(value: str) -> float:
     """Return the seconds of a Retry-After header, a number or a date; 0 where it tells nothing."""
     try:
-        return max(0.0, min(86400.0, float(value)))
+        return min(_LONGEST_ASKED_S, max(0.0, float(value)))  # 0 for what is no number
     except ValueError:
         pass
     try:
@@ -321,7 +322,7 @@ def _retry_after(value: str) -> float:
     except (ValueError, TypeError, IndexError):
         return 0.0
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, min(86400.0, (until - datetime.now(UTC)).total_seconds()))
+    return min(_LONGEST_ASKED_S, max(0.0, (until - datetime.now(UTC)).total_seconds()))
 
 
 def _again(model: ModelSpec, what: str) -> _LostError:
