@@ -67,7 +67,7 @@ def test_the_commented_example_is_a_zoo(root, tmp_path):
     text = "\n".join(lines[lines.index("defaults:") :])
     (tmp_path / "gemma.jinja").write_text("{{ messages }}")
     zoo_file = load_zoo(written(tmp_path, text))
-    assert [model.name for model in zoo_file.models] == ["qwen-0.5b", "llama-8b", "gemma-27b"]
+    assert [model.name for model in zoo_file.models] == ["qwen-0.5b", "llama-8b", "gemma-27b", "qwen-72b"]
     assert zoo_file.models[2].chat_template == "{{ messages }}"
     commented = "\n".join(line.replace("# ", "", 1) if line.startswith("  # ") else line for line in above.splitlines())
     assert load_zoo(written(tmp_path, commented)).settings.reference is not None

@@ -39,7 +39,7 @@ class _Instance:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> _Instance:
-        return cls(spec.path, spec.n_ctx, spec.n_gpu_layers, spec.n_threads)
+        return cls(spec.file, spec.n_ctx, spec.n_gpu_layers, spec.n_threads)
 
 
 class LlamaCpp:

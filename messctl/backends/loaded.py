@@ -71,7 +71,7 @@ class Loaded:
         params = api.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS if spec.n_gpu_layers < 0 else min(spec.n_gpu_layers, _ALL_LAYERS)
         params.progress_callback = self._library.go_on
-        self._model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
+        self._model = api.llama_model_load_from_file(os.fsencode(spec.file), params)
         if self._model is None:
             raise failure(spec, f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
         self._vocabulary = api.llama_model_get_vocab(self._model)
@@ -281,21 +281,21 @@ class Loaded:
 
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
-    return BackendError(_about(spec, what, path or spec.path))
+    return BackendError(_about(spec, what, path or spec.place))
 
 
 def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
     """Return the error that says that a prompt is too long, what to do, and which share of it has to go."""
-    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.path), excess)
+    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.place), excess)
 
 
-def _about(spec: ModelSpec, what: str, path: Path) -> str:
+def _about(spec: ModelSpec, what: str, path: Path | str) -> str:
     return f"model {plain(repr(spec.name))} ({plain(str(path))}): {what}"
 
 
 def _check_file(spec: ModelSpec) -> None:
     """Raise BackendError where llama.cpp has no words, or would end the process."""
     try:
-        read_header(spec.path)
+        read_header(spec.file)
     except ModelFileError as error:
         raise failure(spec, plain(error.what), error.path) from error

@@ -56,6 +56,7 @@ def document(routing: Router, asked: Asked) -> dict[str, Any]:
         "forced": asked.forced,
         "propensity": None if asked.forced else decision.propensity,
         "failures": dict(asked.failures),
+        "attempts": list(asked.attempts),
     }
 
 
@@ -79,6 +80,12 @@ def note(text: str) -> None:
 
 
 def _why(asked: Asked) -> str:
+    if len(asked.attempts) > 1:
+        return f"in place of {', '.join(asked.attempts[:-1])}; {_reason(asked)}"
+    return _reason(asked)
+
+
+def _reason(asked: Asked) -> str:
     decision = asked.decision
     if asked.forced:
         return "as you chose"

@@ -13,7 +13,7 @@ import typer
 
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption
-from messctl.cli.zoo import size
+from messctl.cli.zoo import asking, size
 from messctl.errors import MessctlError
 from messctl.terminal import plain
 
@@ -60,13 +60,17 @@ def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
     """Yield what is found, good or bad."""
     from messctl.zoo import load_zoo
 
-    yield _llama_cpp()
     try:
         zoo_file = load_zoo(zoo)
     except MessctlError as error:
+        yield _llama_cpp()
         yield Finding("zoo", "broken", str(error))
         yield from _energy(None)
     else:
+        if zoo_file.settings.features is None and all(model.url for model in zoo_file.models):
+            yield Finding("llama.cpp", "ok", "is not needed: all models are at servers")
+        else:
+            yield _llama_cpp()
         yield from _zoo(zoo_file)
         yield from _energy(zoo_file)
     yield from _state(state)
@@ -99,12 +103,17 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.zoo import available_memory, check_zoo
 
     try:
-        result = check_zoo(zoo_file, available_memory())
+        with asking() as listed:
+            result = check_zoo(zoo_file, available_memory(), listed)
     except MessctlError as error:
         yield Finding("zoo", "broken", str(error))
         return
     for problem in result.problems:
         yield Finding("zoo", "broken" if problem.fatal else "warning", f"{zoo_file.path}: {problem}")
+    for model in result.models:
+        if model.listed is not None:
+            names = ", ".join(model.listed[:10]) or "no models"
+            yield Finding("server", "ok", f"{model.spec.url} answers for {model.spec.name}, and has {names}")
     if result.usable:
         needed = size(result.needed_bytes)
         text = f"{zoo_file.path}: {len(zoo_file.models)} models can be used; they need about {needed} of memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.ledger import Ledger
+    from messctl.outages import Lost
+    from messctl.store import LoggedRequest
     from messctl.zoo import Settings
 
 LONGEST_TEXT = 60
@@ -99,10 +102,23 @@ def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
             ("costs from", "; ".join(ledger.meters)),
         ]
         lines += [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
+    lines += [(f"lost by {model}", _lost(lost)) for model, lost in ledger.lost.items()]
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     for name, value in lines:
         table.add_row(Text(plain(name), "bold"), Text(plain(value)))
     return table
+
+
+def _lost(lost: Lost) -> str:
+    attempts = "1 attempt" if lost.attempts == 1 else f"{lost.attempts:,} attempts"
+    if lost.again_at is None:
+        return f"{attempts}, and answers again; the last: {lost.reason}"
+    return f"{attempts}, tried again {_when(lost.again_at)}; the last: {lost.reason}"
+
+
+def _when(at: float) -> str:
+    left = at - time.time()
+    return "by the next request" if left <= 0 else f"in {left:.0f} s"
 
 
 def _spent(ledger: Ledger) -> str:
@@ -133,6 +149,7 @@ def log(
                     "model": each.decision.served,
                     "explored": each.decision.explored,
                     "forced": each.circumstances.forced,
+                    "lost": dict(each.lost),
                     "satisfied": each.satisfied,
                     "cost_unit": each.circumstances.cost_unit,
                     "answers": {model: asdict(outcome) for model, outcome in each.answers.items()},
@@ -150,12 +167,21 @@ def log(
             each.decision.request.request_id,
             f"{each.asked_at.astimezone():%Y-%m-%d %H:%M:%S}",
             Text(plain(each.decision.served)),
-            "forced" if each.circumstances.forced else "explored" if each.decision.explored else "",
+            _marks(each),
             "" if each.satisfied is None else f"{each.satisfied:g}",
             Text(_short(each.decision.request.prompt)),
             Text(_short(answer.answer or "") if answer else "(none)"),
         )
     console().print(table)
+
+
+def _marks(each: LoggedRequest) -> str:
+    marks = {
+        "forced": each.circumstances.forced,
+        "explored": each.decision.explored,
+        "rerouted": each.rerouted,
+    }
+    return ", ".join(mark for mark, there in marks.items() if there)
 
 
 def _short(text: str) -> str:
