@@ -281,6 +281,14 @@ def test_what_somebody_has_read_is_not_answered_again():
     assert (heard, len(server.requests)) == (["4"], 1)
 
 
+def test_a_stream_that_never_began_is_asked_for_the_reason():
+    """llama-cpp-python's server ends a stream without a word where the prompt is too long, and says so otherwise."""
+    with misbehaving(sends(b"", "text/event-stream"), error_of(400, "maximum context length is 512")) as server:
+        with pytest.raises(PromptError, match="refuses the request with 400 .maximum context length is 512.*2 times"):
+            asked(server)
+        assert ["stream" in body for _, _, body in server.requests] == [True, False]
+
+
 def test_pauses_grow_to_a_bound():
     pauses = []
     with misbehaving(status(500)) as server, pytest.raises(BackendError, match="tried 11 times"):
