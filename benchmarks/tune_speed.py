@@ -50,6 +50,7 @@ from messctl.replay import Conditions
 from messctl.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.tune import Space, search, values
+from messctl.tune.pair import recurse_pair
 from messctl.tune.recursion import recurse
 from messctl.zoo import Settings, Zoo
 
@@ -75,17 +76,18 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     assert played.explored is not None
     foreseen, part = (played.explored, played.predicted), np.zeros(n, dtype=np.int64)
 
-    def run(vs: np.ndarray, first: int = n) -> np.ndarray:
+    def run(vs: np.ndarray, first: int = n, *, any_zoo: bool = False) -> np.ndarray:
         queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
-        recurse(
-            (alpha, vs, 0.0),
-            0,
-            (rounds.heard[:first], 0, part[:first]),
+        rest = (
             (rounds.satisfied[:first], rounds.cost[:first]),
             (foreseen[0][:first], foreseen[1][:first]),
             (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
             np.empty((0, len(vs)), np.int16),
         )
+        if any_zoo:
+            recurse((alpha, vs, 0.0), 0, (rounds.heard[:first], 0, part[:first]), *rest)
+        else:
+            recurse_pair((alpha, vs), 0, (rounds.heard[:first], part[:first]), *rest)
         return queue
 
     blocks = np.geomspace(1e-3, 10, per_core * CORES).reshape(-1, 128)
@@ -95,11 +97,14 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
             list(pool.map(run, blocks))
 
     few = 5_000
-    assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), run(blocks[0], few)), "decisions differ"
+    for any_zoo in (False, True):
+        queue = run(blocks[0], few, any_zoo=any_zoo)
+        assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), queue), "decisions differ"
     return "decisions/s of the grid recursion, two models, predictions given", {
         f"float64, {CORES} threads": (n * blocks.size, ours),
         "float64, one thread": (n * 256, lambda: [run(block) for block in blocks[:2]]),
-        "compiled, one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1]) for k in range(8)]),
+        "the same for any zoo, one thread": (n * 256, lambda: [run(block, any_zoo=True) for block in blocks[:2]]),
+        "one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1], any_zoo=True) for k in range(8)]),
         "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, foreseen, blocks[0], few)),
     }
 

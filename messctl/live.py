@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
-from messctl.ledger import Standing
+from messctl.ledger import Ledger, Standing
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
 from messctl.records import Completion, Decision, Feedback, Question, Request
@@ -99,6 +100,11 @@ class Router:
     def zoo(self) -> Zoo:
         """The models' names, and the reference among them."""
         return self._zoo
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state is kept."""
+        return self._store.path
 
     @property
     def encoder(self) -> Encoder | None:
@@ -209,6 +215,10 @@ class Router:
     def standing(self) -> Standing:
         """Return where the promise stands now."""
         return Standing.of(self._store)
+
+    def ledger(self) -> Ledger:
+        """Return where the promise and the spending stand now."""
+        return Ledger.of(self._store)
 
     def _serve(
         self,

@@ -82,7 +82,7 @@ class Question:
     """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
 
     `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable.
+    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer.
     """
 
     prompt: str
@@ -91,6 +91,7 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    logprob: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class Completion:
     `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
     included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
     0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
-    limit was reached ("length").
+    limit was reached ("length"). `logprob` is the mean log-probability (natural, at temperature 1) of the tokens
+    generated, the end mark included; None where it was not asked for, or the backend does not tell.
     """
 
     model: str
@@ -110,3 +112,4 @@ class Completion:
     latency_s: float
     load_s: float
     finish: str
+    logprob: float | None = None

@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable
 
 from messctl.policies import build
-from messctl.tune.recursion import BLOCK, sweep
-from messctl.zoo import Settings
+from messctl.tune.pair import BLOCK
+from messctl.tune.recursion import sweep
+from messctl.zoo import Settings, Zoo
 
 VS = (0.0, 0.01, 0.3, 1.0, 50.0)
 ALPHAS = (0.0, 0.5, 0.8, 1.0)
@@ -51,10 +53,32 @@ def test_every_decision_is_that_of_the_policy(rounds, c, exponent, scale, seed, 
     check(arranged, settings, *zip(*pairs, strict=True))
 
 
-def test_more_settings_than_a_block_holds():
+@given(
+    arbitrary_rounds(models=2),
+    st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_every_decision_on_two_models_is_that_of_the_policy(rounds, c, seed, rate):
+    """Feedback at once and costs scaled by themselves: what the recursion for two models is for."""
+    arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=0)
+    pairs = [(alpha, v) for alpha in ALPHAS for v in VS]
+    check(arranged, Settings(c=c, seed=seed), *zip(*pairs, strict=True))
+
+
+@pytest.mark.parametrize("models", [2, 3])
+def test_more_settings_than_a_block_holds(models):
     vs = np.geomspace(1e-3, 1e2, 2 * BLOCK + 7)
-    check(learnable(300), Settings(c=0.4, seed=2), [0.85] * len(vs), vs)
+    check(of_models(learnable(300), models), Settings(c=0.4, seed=2), [0.85] * len(vs), vs)
 
 
-def test_a_long_trace_of_real_length_agrees():
-    check(learnable(20_000), Settings(c=0.5), [0.8, 0.9, 0.9], [0.2, 0.02, 3.0])
+@pytest.mark.parametrize("models", [2, 3])
+def test_a_long_trace_of_real_length_agrees(models):
+    check(of_models(learnable(20_000), models), Settings(c=0.5), [0.8, 0.9, 0.9], [0.2, 0.02, 3.0])
+
+
+def of_models(rounds, count):
+    """The same requests to the first so many of the models, the costliest among them."""
+    zoo = Zoo.of(rounds.zoo.models[:count], rounds.zoo.reference)
+    tables = {name: np.ascontiguousarray(getattr(rounds, name)[:, :count]) for name in ("satisfied", "cost")}
+    return replace(rounds, zoo=zoo, **tables)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from messctl.backends.base import Backend, OnText
 from messctl.backends.dispatch import Dispatch
+from messctl.backends.latest_turns import LatestTurns
 from messctl.backends.llama_cpp import LlamaCpp, OnWarning
 from messctl.backends.openai import OpenAICompatible
 from messctl.backends.scripted import Scripted
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
     from messctl.features import Encoder
     from messctl.zoo import Settings
 
-__all__ = ["Backend", "Dispatch", "LlamaCpp", "OnText", "OnWarning", "OpenAICompatible", "Scripted", "encoder_of"]
+__all__ = [
+    "Backend",
+    "Dispatch",
+    "LatestTurns",
+    "LlamaCpp",
+    "OnText",
+    "OnWarning",
+    "OpenAICompatible",
+    "Scripted",
+    "encoder_of",
+]
 
 
 def encoder_of(settings: Settings) -> Encoder:

@@ -18,7 +18,7 @@ import numpy as np
 
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError, ModelFileError
+from messctl.errors import BackendError, ModelFileError, PromptTooLongError
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -174,7 +174,7 @@ class Loaded:
         return texts[0].decode("utf-8", "replace"), texts[1].decode("utf-8", "replace")
 
     def tokens(self, text: str) -> list[int]:
-        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises BackendError if too many.
+        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises PromptTooLongError.
 
         A whole prompt of the context's size is fine: the first token of an answer needs no place of its own.
         """
@@ -186,10 +186,10 @@ class Loaded:
             tokens.insert(0, self.bos)
         count = len(tokens) if found >= 0 else -found
         if count > self.n_ctx:
-            raise failure(
+            raise too_long(
                 self._spec,
-                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: "
-                "shorten it, or raise n_ctx in zoo.yaml",
+                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: shorten it",
+                1 - self.n_ctx / count,
             )
         if not tokens:
             raise failure(self._spec, "the prompt is empty: ask something")
@@ -227,10 +227,20 @@ class Loaded:
     def _stuck(self) -> BackendError:
         return failure(self._spec, f"cannot go on: {self._library.complaint()}: shorten the prompt, or try again")
 
+    def logprob(self, token: int) -> float:
+        """Return the log-probability of the token that `generate` has just yielded, at temperature 1."""
+        logits = self._logits().astype(np.float64)
+        top = logits.max()
+        return float(logits[token] - top - np.log(np.exp(logits - top).sum()))
+
+    def _logits(self) -> Any:
+        """Return the logits of the next token, as a view of llama.cpp's own memory."""
+        count = self._api.llama_vocab_n_tokens(self._vocabulary)
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+
     def _check_numbers(self) -> None:
         """Refuse to draw from what is no number, as damaged weights give."""
-        count = self._api.llama_vocab_n_tokens(self._vocabulary)
-        logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+        logits = self._logits()
         if not np.isfinite(logits).any() or np.isnan(logits).any():
             raise failure(self._spec, "computes what is no number, its weights are damaged: get the file again")
 
@@ -271,7 +281,16 @@ class Loaded:
 
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
-    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.place))}): {what}")
+    return BackendError(_about(spec, what, path or spec.place))
+
+
+def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
+    """Return the error that says that a prompt is too long, what to do, and which share of it has to go."""
+    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.place), excess)
+
+
+def _about(spec: ModelSpec, what: str, place: Path | str) -> str:
+    return f"model {plain(repr(spec.name))} ({plain(str(place))}): {what}"
 
 
 def _check_file(spec: ModelSpec) -> None:

@@ -21,7 +21,7 @@ from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.events import NotEventsError, documents
 from messctl.backends.http import Clients, Key, failed
-from messctl.errors import BackendError, PromptError
+from messctl.errors import BackendError, PromptError, PromptTooLongError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -234,7 +234,8 @@ def _refusal(model: ModelSpec, key: Key, response: httpx.Response, content: byte
     elif 300 <= status < 400:
         text = f"is elsewhere, {status}: give the url that it sends to"
     elif status in _PROMPTS_FAULT:
-        text, kind = f"refuses the request with {told}: shorten it, or see what the server takes", PromptError
+        text = f"refuses the request with {told}: shorten it, or see what the server takes"
+        kind = PromptTooLongError if "context" in said.lower() else PromptError
     elif status == 429:
         text = f"is asked too often, {told}: wait, or have its limit raised"
     else:

@@ -30,26 +30,32 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def print_json(document: Any) -> None:
-    """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it."""
-    print(json.dumps(document, allow_nan=False, indent=2))
+def print_json(document: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it.
+
+    With `indent` None it stands on one line, and is out at once.
+    """
+    print(json.dumps(document, allow_nan=False, indent=indent), flush=indent is None)
 
 
-def settings_of(zoo: Path | None, *, cost_scale: str | None = None, **options: float | str | None) -> Settings:
+def settings_of(
+    zoo: Path | None, *, v: str | None = None, cost_scale: str | None = None, **options: float | str | None
+) -> Settings:
     """Return the zoo file's settings, with the options that were given in their place."""
     from messctl.zoo import load_settings
 
     settings, _ = load_settings(zoo)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if cost_scale is not None:
-        given["cost_scale"] = _scale(cost_scale)
+    for name, text in (("v", v), ("cost_scale", cost_scale)):
+        if text is not None:
+            given[name] = _number_or_auto(name, text)
     return replace(settings, **given)
 
 
-def _scale(text: str) -> float | None:
+def _number_or_auto(name: str, text: str) -> float | None:
     if text == "auto":
         return None
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--cost-scale is {text!r}; it must be 'auto' or a number above 0") from None
+        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be 'auto' or a number") from None

@@ -31,7 +31,9 @@ def replay(
         list[str] | None,
         typer.Option(help="A policy to play; repeatable. Default: all. always:<model> is one too."),
     ] = None,
-    v: Annotated[float | None, typer.Option("--v", help="Weight of cost against debt; small keeps close to α.")] = None,
+    v: Annotated[
+        str | None, typer.Option("--v", help="Weight of cost against debt: small keeps close to α; auto: no need.")
+    ] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
     exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,

@@ -6,16 +6,18 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from messctl.cli.arguments import console, print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, open_store, put_question
+from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, open_store, put_question
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from messctl.ledger import Ledger
     from messctl.outages import Lost
     from messctl.store import LoggedRequest
@@ -47,25 +49,34 @@ def status(
     from messctl.zoo import load_zoo
 
     settings = load_zoo(zoo).settings
-    alpha = settings.alpha
     with open_store(state) as store:
         ledger = Ledger.of(store)
-        path = str(store.path)
-    attained = ledger.standing.attained
-    met = None if attained is None else attained >= alpha - 1e-9
+        path = store.path
+    document = status_document(ledger, settings, path)
     if as_json:
-        print_json({"state": path, "alpha": alpha, "sla_met": met, **asdict(ledger)})
+        print_json(document)
     else:
-        console().print(_table(ledger, settings, path))
-    return 1 if require_sla and not met else 0
+        console().print(status_table(ledger, settings, path))
+    return 1 if require_sla and not document["sla_met"] else 0
 
 
-def _table(ledger: Ledger, settings: Settings, path: str) -> object:
+def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
+    """Return where the promise stands, for a machine."""
+    attained = ledger.standing.attained
+    met = None if attained is None else attained >= settings.alpha - 1e-9
+    return {"state": str(path), "alpha": settings.alpha, "sla_met": met, **asdict(ledger)}
+
+
+def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
+    """Return where the promise stands, for people."""
     from rich.table import Table
     from rich.text import Text
 
     standing = ledger.standing
-    lines: list[tuple[str, str]] = [("state", path), ("promise", f"α = {settings.alpha:g}, kept by {settings.policy}")]
+    lines: list[tuple[str, str]] = [
+        ("state", str(path)),
+        ("promise", f"α = {settings.alpha:g}, kept by {settings.policy}"),
+    ]
     if standing.attained is not None and ledger.interval and standing.certificate is not None:
         low, high = ledger.interval
         lines += [
@@ -207,6 +218,7 @@ def reset(
             requests = 0
         else:
             store.reset()
+            chat_history(store.path).unlink(missing_ok=True)
     if as_json:
         print_json({"state": path, "forgotten": requests})
     else:

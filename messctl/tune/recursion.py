@@ -18,10 +18,8 @@ from messctl.policies import Rounds
 from messctl.policies.base import Floats
 from messctl.policies.messplus import explore_probabilities, learn_along
 from messctl.predictor import Weights
+from messctl.tune.pair import BLOCK, recurse_pair
 from messctl.zoo import Settings
-
-BLOCK = 128
-"""So many settings at a time: what is kept of them stays in the processor's nearest cache."""
 
 PARTS = 3
 """Into so many parts a trace is divided at most."""
@@ -54,17 +52,19 @@ def sweep(
     satisfied, cost = rounds.satisfied[rounds.order], rounds.cost[rounds.order]
     good, paid, queue = np.zeros((PARTS, len(vs))), np.zeros((PARTS, len(vs))), np.zeros(len(vs))
     served = np.empty((n if keep else 0, len(vs)), dtype=np.int16)
+    reference = rounds.zoo.index(rounds.zoo.reference)
+    outcomes, foreseen = (satisfied, cost), (explored, predicted)
+    # So many settings at a time: what is kept of them stays in the processor's nearest cache.
     for first in range(0, len(vs), BLOCK):
         block = slice(first, first + BLOCK)
-        recurse(
-            (alphas[block], vs[block], settings.cost_scale or AUTO_SCALE),
-            rounds.zoo.index(rounds.zoo.reference),
-            (rounds.heard, rounds.delay, part),
-            (satisfied, cost),
-            (explored, predicted),
-            (good[:, block], paid[:, block], queue[block]),
-            served[:, block],
-        )
+        sums = (good[:, block], paid[:, block], queue[block])
+        if models == 2 and not rounds.delay and settings.cost_scale is None:
+            grid = (alphas[block], vs[block])
+            recurse_pair(grid, reference, (rounds.heard, part), outcomes, foreseen, sums, served[:, block])
+        else:
+            scaled = (alphas[block], vs[block], settings.cost_scale or AUTO_SCALE)
+            arrivals = (rounds.heard, rounds.delay, part)
+            recurse(scaled, reference, arrivals, outcomes, foreseen, sums, served[:, block])
     return good, paid, queue, served
 
 
