@@ -82,7 +82,7 @@ class ModelFileError(BackendError):
 
 
 class PromptError(BackendError):
-    """A model cannot answer this prompt, for which it is not to blame; it can answer others."""
+    """A model cannot answer this prompt, as one longer than its context; it can answer others."""
 
 
 class PromptTooLongError(PromptError):

@@ -98,7 +98,7 @@ COMMANDS = [
     ("/model deer\nhi\n", [None], "messctl: unknown model 'deer' (did you mean 'dear'?); known: cheap[red], dear\n"),
     (f"/{'x' * 99999}\n", [], f"messctl: unknown command '/{'x' * 39}'; /help"),
     ("/\x1b[31m\n", [], r"messctl: unknown command '/\x1b[31m'"),
-    ("break\n/good\n", [None], "messctl: no model could answer: model"),
+    ("break\n/good\n", [None], "messctl: no model could answer: "),
     ('hi\n"""break', [None], 'messctl: standard input ends within a turn that began with """\n'),
 ]
 

@@ -310,7 +310,7 @@ def test_retry_after(header, pauses, again_after_s):
         asked(server, pauses=waited)
     assert len(waited) == pauses
     assert all(pause >= again_after_s for pause in waited)
-    assert raised.value.again_after_s == pytest.approx(again_after_s, abs=60)
+    assert raised.value.again_after_s == pytest.approx(again_after_s, abs=1800)
 
 
 # --- keys ---------------------------------------------------------------------------------------------

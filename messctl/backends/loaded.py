@@ -289,8 +289,8 @@ def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
     return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.place), excess)
 
 
-def _about(spec: ModelSpec, what: str, place: Path | str) -> str:
-    return f"model {plain(repr(spec.name))} ({plain(str(place))}): {what}"
+def _about(spec: ModelSpec, what: str, path: Path | str) -> str:
+    return f"model {plain(repr(spec.name))} ({plain(str(path))}): {what}"
 
 
 def _check_file(spec: ModelSpec) -> None:

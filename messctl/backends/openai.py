@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.utils
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,8 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 """A server that asks for a longer pause is given up at once."""
 _LONGEST_ASKED_S = 86400.0
+_TOO_LONG = re.compile(r"context|too long|too many tokens|maximum length", re.IGNORECASE)
+"""How servers say that a prompt is longer than a model's context."""
 _LONGEST_QUOTE = 200
 _MOST_BYTES = 2**26
 _PROMPTS_FAULT = (400, 413, 422)
@@ -234,8 +237,8 @@ def _refusal(model: ModelSpec, key: Key, response: httpx.Response, content: byte
     elif 300 <= status < 400:
         text = f"is elsewhere, {status}: give the url that it sends to"
     elif status in _PROMPTS_FAULT:
+        kind = PromptTooLongError if _TOO_LONG.search(said) else PromptError
         text = f"refuses the request with {told}: shorten it, or see what the server takes"
-        kind = PromptTooLongError if "context" in said.lower() else PromptError
     elif status == 429:
         text = f"is asked too often, {told}: wait, or have its limit raised"
     else:
