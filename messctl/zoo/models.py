@@ -192,12 +192,6 @@ class ModelSpec:
 
     name: str = field(metadata=ruled(Text()))
     path: Path | None = field(default=None, metadata=ruled(ModelPath()))
-    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
-    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
-    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
-    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
-    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
-    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
     n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     n_gpu_layers: int = field(default=-1, metadata=ruled(Number(-1, MOST_TOKENS, whole=True)))
     n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))
@@ -209,6 +203,12 @@ class ModelSpec:
     top_k: int = field(default=40, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     min_p: float = field(default=0.05, metadata=ruled(Number(0, 1)))
     cost: CostPerToken | None = field(default=None, metadata=ruled(Nested(CostPerToken)))
+    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
+    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
+    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
+    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
+    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
 
     def __post_init__(self) -> None:
         check_fields(self)
