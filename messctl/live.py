@@ -16,9 +16,10 @@ from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Standing
+from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
-from messctl.records import Completion, Decision, Feedback, Question, Request
+from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.snapshot import Snapshot, cost_source
 from messctl.store import Circumstances, LoggedRequest, Store
 from messctl.trace import Outcome
@@ -32,7 +33,7 @@ class Asked:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
     `cost` is everything that was paid for the request, `failures` are the models that were queried beside the
-    served one and could not answer.
+    served one and could not answer. `cost_quality` says how the served answer's cost is known.
     """
 
     decision: Decision
@@ -40,6 +41,7 @@ class Asked:
     cost: float
     cost_unit: str
     meter: str
+    cost_quality: Quality
     forced: bool
     satisfied: float | None
     standing: Standing
@@ -67,7 +69,7 @@ class Router:
         self._encoder = encoder
         self._models = models
         self._settings = settings
-        self._backend = backend
+        self._backend = Metered(backend, meter)
         self._meter = meter
         self._store = store
         self._grader = grader
@@ -126,13 +128,14 @@ class Router:
         )
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
-            costs[decision.served] = self._meter.cost(self._models[decision.served], served)
+            costs[decision.served] = paid(served).amount
         return Asked(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
             meter=self._meter.source,
+            cost_quality=paid(served).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
@@ -222,10 +225,18 @@ class Router:
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
     ) -> dict[str, float]:
         """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
-        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        costs = {name: paid(got).amount for name, got in completions.items()}
         request_id = decision.request.request_id
         outcomes = {
-            name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+            name: Outcome(
+                None,
+                costs[name],
+                got.latency_s,
+                got.tokens_in,
+                got.tokens_out,
+                got.answer,
+                cost_quality=paid(got).quality,
+            )
             for name, got in completions.items()
         }
         with self._store.transaction(synced=bool(grades)):
@@ -253,13 +264,13 @@ class Router:
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
-    """Return the model with the dearest tokens; a tie goes to the last by name."""
+    """Return the model with the dearest tokens, or else the largest file; a tie goes to the last by name."""
 
-    def price(name: str) -> float:
+    def price(name: str) -> tuple[float, int]:
         try:
             per_token = meter.per_token(models[name])
-        except BackendError:
-            return -1.0  # a model that cannot be read is no reference; it is told when it is to answer
-        return per_token.prompt + per_token.generated
+        except BackendError:  # a model that cannot be read is no reference; it is told when it is to answer
+            return -1.0, models[name].path.stat().st_size if models[name].path.is_file() else 0
+        return per_token.prompt + per_token.generated, 0
 
     return max(sorted(models), key=price)

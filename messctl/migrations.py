@@ -52,6 +52,7 @@ MIGRATIONS = (
         FROM old_router;
     DROP TABLE old_router;
     """,
+    "ALTER TABLE answers ADD COLUMN cost_quality TEXT",
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

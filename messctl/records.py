@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 
 def _nothing() -> Mapping[str, float]:
@@ -93,6 +94,18 @@ class Question:
     seed: int | None = None
 
 
+Quality = Literal["measured", "stated", "estimated", "shared"]
+"""How a cost is known; `shared` was measured while something else used the same device, and holds its cost too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one answer cost, ≥ 0, in its meter's unit, and how that is known."""
+
+    amount: float
+    quality: Quality
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a model answered, and what that took.
@@ -100,7 +113,7 @@ class Completion:
     `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
     included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
     0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
-    limit was reached ("length").
+    limit was reached ("length"). `cost` is None where no meter was running.
     """
 
     model: str
@@ -110,3 +123,4 @@ class Completion:
     latency_s: float
     load_s: float
     finish: str
+    cost: Cost | None = None
