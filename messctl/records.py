@@ -83,7 +83,8 @@ class Question:
     """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
 
     `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable.
+    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. With `to_the_limit` an answer does not end before its
+    limit, whatever it says: for measuring.
     """
 
     prompt: str
@@ -92,6 +93,7 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    to_the_limit: bool = False
 
 
 Quality = Literal["measured", "stated", "estimated", "shared"]

@@ -133,7 +133,7 @@ class LlamaCpp:
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
                 drawn += 1
-                if loaded.ends(token) or answer.add(loaded.piece(token)):
+                if not question.to_the_limit and (loaded.ends(token) or answer.add(loaded.piece(token))):
                     finish = "stop"
                     break
         text = answer.finish()
