@@ -17,9 +17,10 @@ from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
+from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
-from messctl.records import Completion, Decision, Feedback, Question, Request
+from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.snapshot import Snapshot, cost_source
 from messctl.store import Circumstances, LoggedRequest, Store
 from messctl.trace import Outcome
@@ -34,7 +35,8 @@ class Asked:
 
     `cost` is everything that was paid for the request, `failures` are the models that were asked and could not answer,
     and why: those that were to be served instead, and those queried beside the served one. `attempts` are the models
-    that were to be served, one after the other; the last of them was.
+    that were to be served, one after the other; the last of them was. `cost_quality` says how the served answer's cost
+    is known.
     """
 
     decision: Decision
@@ -42,6 +44,7 @@ class Asked:
     cost: float
     cost_unit: str
     meter: str
+    cost_quality: Quality
     forced: bool
     satisfied: float | None
     standing: Standing
@@ -84,7 +87,7 @@ class Router:
         self._encoder = encoder
         self._models = models
         self._settings = settings
-        self._backend = backend
+        self._backend = Metered(backend, meter)
         self._meter = meter
         self._store = store
         self._places = {name: model.place for name, model in models.items()}
@@ -149,13 +152,14 @@ class Router:
         )
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
-            costs[decision.served] = self._meter.cost(self._models[decision.served], served)
+            costs[decision.served] = paid(served).amount
         return Asked(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
             meter=self._meter.source,
+            cost_quality=paid(served).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
@@ -311,10 +315,18 @@ class Router:
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
     ) -> dict[str, float]:
         """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
-        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        costs = {name: paid(got).amount for name, got in completions.items()}
         request_id = decision.request.request_id
         outcomes = {
-            name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+            name: Outcome(
+                None,
+                costs[name],
+                got.latency_s,
+                got.tokens_in,
+                got.tokens_out,
+                got.answer,
+                cost_quality=paid(got).quality,
+            )
             for name, got in completions.items()
         }
         with self._store.transaction(synced=bool(grades)):
@@ -344,13 +356,14 @@ class Router:
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
-    """Return the model with the dearest tokens; a tie goes to the last by name."""
+    """Return the model with the dearest tokens, or else the largest file; a tie goes to the last by name."""
 
-    def price(name: str) -> float:
+    def price(name: str) -> tuple[float, int]:
         try:
             per_token = meter.per_token(models[name])
-        except BackendError:
-            return -1.0  # a model that cannot be read is no reference; it is told when it is to answer
-        return per_token.prompt + per_token.generated
+        except BackendError:  # a model that cannot be read is no reference; it is told when it is to answer
+            path = models[name].path
+            return -1.0, path.stat().st_size if path is not None and path.is_file() else 0
+        return per_token.prompt + per_token.generated, 0
 
     return max(sorted(models), key=price)

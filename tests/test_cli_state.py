@@ -219,7 +219,7 @@ def test_log(ask, document, capsys):
         "cost_unit": "USD",
         "answers": {
             DEAR: {"satisfied": 1.0, "cost": 40.0, "latency_s": 0.0, "tokens_in": 2, "tokens_out": 1, "answer": "yes",
-                   "logprob": None}
+                   "logprob": None, "cost_quality": "stated"}
         },
     }  # fmt: skip
     assert run(["log", "--count", "1"]) == 0

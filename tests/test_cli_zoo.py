@@ -139,7 +139,7 @@ def test_a_healthy_machine(capsys, zoo_file, tmp_path):
     pytest.importorskip("llama_cpp")
     code, out, err = outcome(capsys, "doctor", "--state", tmp_path / "new" / "state.sqlite")
     assert (code, err) == (0, "")
-    assert found(out) == ["✓ llama.cpp", "✓ zoo", "✓ energy", "✓ state"]
+    assert found(out) == ["✓ llama.cpp", "✓ zoo", "✓ offload", "✓ energy", "✓ state"]
     assert "no counter can be read; costs are estimated" in out
     assert "none yet; the first question makes it" in out
     assert not (tmp_path / "new").exists()
@@ -150,7 +150,13 @@ def test_a_healthy_machine_for_programs(capsys, zoo_file, tmp_path):
     code, out, _ = outcome(capsys, "doctor", "--json", "--state", tmp_path / "state")
     document = json.loads(out)
     assert (code, document["usable"]) == (0, True)
-    assert [finding["subject"] for finding in document["findings"]] == ["llama.cpp", "zoo", "energy", "state"]
+    assert [finding["subject"] for finding in document["findings"]] == [
+        "llama.cpp",
+        "zoo",
+        "offload",
+        "energy",
+        "state",
+    ]
     assert {finding["status"] for finding in document["findings"]} == {"ok"}
     assert list(document["findings"][0]) == ["subject", "status", "text", "remedy"]
 
@@ -194,7 +200,7 @@ def test_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
     monkeypatch.setattr("messctl.meters.energy_counters", lambda: counters)
     _, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
     assert "! energy: RAPL b is there, but cannot be read; sudo this" in out
-    assert "✓ energy: RAPL a can be read, but is not used yet; costs are estimated" in out
+    assert "✓ energy: RAPL a can be read (energy.meter); costs are estimated" in out
 
 
 def llama(info, *, offload):

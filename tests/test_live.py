@@ -15,6 +15,7 @@ from messctl.features import encode
 from messctl.graders import expect_regex, expect_text
 from messctl.ledger import Ledger
 from messctl.live import Router
+from messctl.meters import PerToken
 from messctl.policies import build, live_build, live_names
 from messctl.recording import load
 from messctl.records import Completion, Question
@@ -45,8 +46,8 @@ class Recorded(Backend):
         pass
 
 
-class RecordedMeter:
-    unit, source = "J", "recorded"
+class RecordedMeter(PerToken):
+    unit, source, quality = "J", "recorded", "stated"
 
     def __init__(self, rounds):
         self.rounds = rounds

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from gguf_making import write_gguf
 
-from messctl import meters
 from messctl.errors import BackendError
-from messctl.meters import EnergyCounter, FlopsMeter, StatedMeter, energy_counters, meter_for
+from messctl.meters import EnergyCounter, FlopsMeter, StatedMeter, energy_counters, found, meter_for, tokens
 from messctl.records import Completion
 from messctl.zoo import CostPerToken, ModelSpec, Settings, ZooFile
 
@@ -64,7 +63,7 @@ def test_of_a_mixture_of_experts_the_active_parameters_are_paid(tmp_path):
 
 def test_a_header_is_read_once_and_late(tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(meters, "read_header", lambda path, true=meters.read_header: read.append(path) or true(path))
+    monkeypatch.setattr(tokens, "read_header", lambda path, true=tokens.read_header: read.append(path) or true(path))
     models = [ModelSpec(name, write_gguf(tmp_path / f"{name}.gguf")) for name in "ab"]
     meter = meter_for(zoo_of(*models))
     assert read == []
@@ -117,11 +116,11 @@ def nvml(started, shut):
 
 def test_the_counters_of_nvidia_devices(tmp_path, monkeypatch):
     shut = []
-    monkeypatch.setattr(meters.ctypes, "CDLL", lambda name: nvml(0, shut))
+    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(0, shut))
     assert energy_counters(tmp_path) == (
         EnergyCounter("NVML device 0", None),
         EnergyCounter("NVML device 1", "this device has no energy counter"),
     )
     assert shut == [True]
-    monkeypatch.setattr(meters.ctypes, "CDLL", lambda name: nvml(9, shut))
+    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(9, shut))
     assert energy_counters(tmp_path) == (EnergyCounter("NVML", "the NVIDIA driver does not answer: try nvidia-smi"),)

@@ -111,7 +111,7 @@ router: {reference: b}
     price = CostPerToken("USD", 1e-7, 2e-7)
     common = {"n_ctx": 512, "n_threads": 2, "temperature": 1.0, "chat_template": "{{ é }}", "cost": price}
     assert a == ModelSpec("org/a", tmp_path / "../a.gguf", **common | {"n_threads": None, "system": "two\nlines"})
-    differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0}
+    differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0, "n_gpu_layers": -1}
     assert b == ModelSpec("b", Path("/home/someone/b.gguf"), **common | differing)
     assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "max_tokens": 7})
     assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, "exact", "b")
@@ -179,8 +179,21 @@ MODEL_VALUES_REFUSED = [
     ("n_ctx: -1", "models[1].n_ctx is -1; it must be a whole number of at least 0 and at most 2147483647"),
     ("n_ctx: 2147483648", "models[1].n_ctx is 2147483648"),
     ("n_ctx: 1.0", "models[1].n_ctx is 1; it must be a whole number"),
-    ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be a whole number of at least -1"),
+    ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be 'auto' or a whole number of at least -1"),
     ("n_gpu_layers: all", "models[1].n_gpu_layers is 'all'"),
+    ("gpu: of", "models[1].gpu is 'of' (did you mean 'off'?); it must be one of auto, require, off"),
+    ("gpu: [off]", "models[1].gpu is a list; it must be one value"),
+    ("main_gpu: -1", "models[1].main_gpu is -1; it must be a whole number of at least 0"),
+    (
+        "split_mode: layers",
+        "models[1].split_mode is 'layers' (did you mean 'layer'?); it must be one of none, layer, row",
+    ),
+    ("tensor_split: 1", "models[1].tensor_split must be a list"),
+    ("tensor_split: [1, -1]", "models[1].tensor_split[2] is -1; it must be a finite number of at least 0"),
+    ("tensor_split: [0, 0]", "models[1].tensor_split must be a list of numbers of at least 0, not all of them 0"),
+    ("flash_attn: true", "models[1].flash_attn is 'true'; it must be one of auto, on, off"),
+    ("cache_type_k: q8", "models[1].cache_type_k is 'q8' (did you mean 'q8_0'?)"),
+    ("cost: {unit: J, prompt: 1, generated: 1, fixed: -1}", "models[1].cost.fixed is -1; it must be a finite number"),
     ("n_threads: 0", "models[1].n_threads is 0; it must be 'auto' or a whole number of at least 1"),
     ("chat_template: ' '", "models[1].chat_template is ' '; it must be text that is not blank"),
     ("chat_template: {}", "models[1].chat_template has no file; it is text, or {file: template.jinja}"),
@@ -327,7 +340,12 @@ model_keys = st.fixed_dictionaries(
     {},
     optional={
         "n_ctx": count,
-        "n_gpu_layers": st.integers(-1, 2**31 - 1),
+        "n_gpu_layers": st.none() | st.integers(-1, 2**31 - 1),
+        "gpu": st.sampled_from(["auto", "require", "off"]),
+        "main_gpu": st.integers(0, 15),
+        "split_mode": st.sampled_from(["none", "layer", "row"]),
+        "flash_attn": st.sampled_from(["auto", "on", "off"]),
+        "cache_type_k": st.sampled_from(["f16", "q8_0", "q4_0"]),
         "n_threads": st.none() | st.integers(1, 1000),
         "chat_template": st.none() | line,
         "system": st.none() | line,

@@ -17,6 +17,7 @@ from messctl.backends.base import OnText
 from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
 from messctl.backends.library import interrupts_held, library
 from messctl.backends.loaded import Loaded, Sampling, failure, too_long
+from messctl.backends.offload import Offload, lacking
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
@@ -34,12 +35,18 @@ class _Instance:
 
     path: Path
     n_ctx: int
-    n_gpu_layers: int
     n_threads: int | None
+    placed: tuple[object, ...]
 
     @classmethod
     def of(cls, spec: ModelSpec) -> _Instance:
-        return cls(spec.file, spec.n_ctx, spec.n_gpu_layers, spec.n_threads)
+        placed = (spec.gpu, spec.gpu_layers, spec.main_gpu, spec.split_mode, spec.tensor_split)
+        return cls(
+            spec.file,
+            spec.n_ctx,
+            spec.n_threads,
+            (*placed, spec.flash_attn, spec.cache_type_k, spec.cache_type_v),
+        )
 
 
 class LlamaCpp:
@@ -55,6 +62,7 @@ class LlamaCpp:
         self._on_warning = on_warning
         self._models: dict[_Instance, Loaded] = {}
         self._loading = threading.Lock()
+        self._warned_of_cpu = False
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
         """Return the model's answer; loads the model where it is not loaded yet.
@@ -73,6 +81,13 @@ class LlamaCpp:
             with loaded.lock:
                 if not loaded.closed:  # by another thread, between the two lines above
                     return self._answer(loaded, model, question, on_text, started, load_s)
+
+    def offload(self, model: ModelSpec) -> Offload:
+        """Return where a model's parts are, by llama.cpp's own report; loads it where it is not loaded yet.
+
+        Raises as `complete` does.
+        """
+        return self._loaded(model)[0].offload
 
     def close(self) -> None:
         """Free all models, each when it has given the answer it is at. A model asked later is loaded again."""
@@ -99,6 +114,7 @@ class LlamaCpp:
         with self._loading, interrupts_held():
             if key not in self._models:
                 self._models[key] = Loaded(library(), model)
+                self._warn_of_cpu(model)
             return self._models[key], True
 
     def _answer(
@@ -128,7 +144,7 @@ class LlamaCpp:
                 drawn += 1
                 if question.logprob:
                     sure += loaded.logprob(token)
-                if loaded.ends(token) or answer.add(loaded.piece(token)):
+                if not question.to_the_limit and (loaded.ends(token) or answer.add(loaded.piece(token))):
                     finish = "stop"
                     break
         text = answer.finish()
@@ -154,6 +170,13 @@ class LlamaCpp:
             ) from error
         _check_length(loaded, model, [prompt.text])
         return prompt
+
+    def _warn_of_cpu(self, model: ModelSpec) -> None:
+        """Warn, once for all models, where layers were to go to a GPU and cannot."""
+        wanted = None if self._warned_of_cpu else lacking(library().api, model)
+        if wanted and self._on_warning is not None:
+            self._on_warning(f"model {model.name!r} {wanted}; `gpu: off` in zoo.yaml says that this is meant")
+            self._warned_of_cpu = True
 
     def _warn_once(self, loaded: Loaded, model: ModelSpec) -> None:
         if self._on_warning is not None and not loaded.warned:

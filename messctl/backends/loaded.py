@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from messctl.backends import offload
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
 from messctl.errors import BackendError, ModelFileError, PromptTooLongError
@@ -23,7 +24,6 @@ from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
-_ALL_LAYERS = 2**31 - 1
 _BATCH = 512
 _LONGEST_CONTEXT = 2**24
 _MOST_THREADS = 512  # llama.cpp's own arrays end there, and nothing checks
@@ -46,6 +46,7 @@ class Loaded:
 
     n_ctx: int
     bos: int
+    offload: offload.Offload
 
     def __init__(self, library: Library, spec: ModelSpec) -> None:
         self.lock = threading.Lock()
@@ -69,7 +70,9 @@ class Loaded:
     def _load(self) -> None:
         api, spec = self._api, self._spec
         params = api.llama_model_default_params()
-        params.n_gpu_layers = _ALL_LAYERS if spec.n_gpu_layers < 0 else min(spec.n_gpu_layers, _ALL_LAYERS)
+        if spec.gpu == "require" and (wanted := offload.lacking(api, spec)):
+            raise failure(spec, wanted)
+        offload.put_model(api, params, spec)
         params.progress_callback = self._library.go_on
         self._model = api.llama_model_load_from_file(os.fsencode(spec.file), params)
         if self._model is None:
@@ -79,6 +82,7 @@ class Loaded:
         self.n_ctx = self._context_size()
         self._context = self._new_context()
         self._memory = api.llama_get_memory(self._context)
+        self.offload = offload.Offload.heard(self._library.report())
         if self._memory is None:
             raise failure(spec, "is no model that answers (an embedding model?): use another one")
         # What such a model remembers is one running state, not a table of which parts can be masked out.
@@ -114,7 +118,7 @@ class Loaded:
         """
         api, model = self._api, self._model
         unusual = ("attention.kv_lora_rank", "attention.sliding_window", "attention.head_count_kv")
-        on_gpu = self._spec.n_gpu_layers != 0 and api.llama_supports_gpu_offload()
+        on_gpu = self._spec.gpu_layers != 0 and api.llama_supports_gpu_offload()
         if on_gpu or api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model):
             return 0
         if any(self._about(key) is not None for key in unusual[:2]) or not (self._about(unusual[2]) or "0").isdecimal():
@@ -143,6 +147,7 @@ class Loaded:
         params.n_ctx = self.n_ctx
         params.n_batch = params.n_ubatch = min(_BATCH, self.n_ctx)
         params.n_threads = params.n_threads_batch = threads
+        offload.put_context(self._api, params, self._spec)
         context = self._api.llama_init_from_model(self._model, params)
         if context is None:
             raise failure(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from messctl.cli import calibrate
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, ZooOption
 from messctl.errors import BackendError, ConfigError
@@ -23,8 +24,9 @@ UNKNOWN = "–"
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check.")
+    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check, calibrate.")
     group.command("check", epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
+    group.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
     app.add_typer(group, name="zoo")
 
 

@@ -33,6 +33,7 @@ FIELDS: dict[str, pa.DataType] = {
     "tokens_out": pa.int64(),
     "answer": pa.large_string(),
     "logprob": pa.float64(),
+    "cost_quality": pa.large_string(),
 }
 REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "request_id": pa.large_string(),
@@ -51,7 +52,8 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
 class Outcome:
     """What one model did with one request; None where it was not observed.
 
-    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token.
+    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token;
+    `cost_quality` says how the cost is known: "measured", "stated", "estimated" or "shared" (`records.Quality`).
     """
 
     satisfied: float | None = None
@@ -61,6 +63,7 @@ class Outcome:
     tokens_out: int | None = None
     answer: str | None = None
     logprob: float | None = None
+    cost_quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
