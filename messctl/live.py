@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from messctl.backends.base import Backend, OnText
+from messctl.backends.base import Backend, OnText, resident
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
+from messctl.loads import Loads
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
 from messctl.records import Completion, Decision, Feedback, Question, Request
@@ -32,9 +33,9 @@ OnDecision = Callable[[Decision], None]
 class Asked:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
-    `cost` is everything that was paid for the request, `failures` are the models that were asked and could not answer,
-    and why: those that were to be served instead, and those queried beside the served one. `attempts` are the models
-    that were to be served, one after the other; the last of them was.
+    `cost` is everything that was paid for the request, loading models included. `failures` are the models that were
+    asked and could not answer, and why: those that were to be served instead, and those queried beside the served one.
+    `attempts` are the models that were to be served, one after the other; the last of them was.
     """
 
     decision: Decision
@@ -67,7 +68,7 @@ class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
     `grader` judges every answer, unless a request brings one of its own; the policy sees prompts as the `encoder` does,
-    by default by their words.
+    by default by their words. `loads` tells what it costs to load a model.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Router:
         store: Store,
         grader: Grader | None = None,
         encoder: Encoder | None = None,
+        loads: Loads | None = None,
     ) -> None:
+        self._loads = loads or Loads()
         self._build = live_build(settings.policy)
         self._encoder = encoder
         self._models = models
@@ -149,13 +152,13 @@ class Router:
         )
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
-            costs[decision.served] = self._meter.cost(self._models[decision.served], served)
+            costs[decision.served] = self._paid(served)
         return Asked(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
-            meter=self._meter.source,
+            meter=self._loads.with_meter(self._meter.source),
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
@@ -257,7 +260,8 @@ class Router:
         with self._store.transaction():
             if model is None:
                 policy = self._policy()
-                decision = policy.decide(replace(request, excluded=self._store.down(self._places)))
+                request = replace(request, excluded=self._store.down(self._places))
+                decision = self._decide_by(policy, request)
                 self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
@@ -265,6 +269,21 @@ class Router:
             self._store.add_request(decision, self._circumstances(forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
+
+    def _decide_by(self, policy: LivePolicy, request: Request) -> Decision:
+        """Have the policy decide, knowing which models have to be loaded, and what that costs."""
+        cold = [spec for spec in self._models.values() if not resident(self._backend, spec)]
+        surcharge = self._loads.surcharge(cold)
+        decision = policy.decide(replace(request, surcharge=surcharge))
+        if surcharge and not decision.explored:
+            # The same state and the same coin, were all models loaded.
+            self._loads.regret(decision, self._policy().decide(request))
+        return decision
+
+    def _paid(self, completion: Completion) -> float:
+        """Return what a completion cost, with the load that it took."""
+        spec = self._models[completion.model]
+        return self._meter.cost(spec, completion) + self._loads.cost(spec, completion.load_s)
 
     def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
         """Decide on a request whose model failed, without those that `failed` at it: it is one decision, not two.
@@ -310,11 +329,17 @@ class Router:
     def _settle(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
     ) -> dict[str, float]:
-        """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
+        """Log answers, learn what they cost and how they were graded, and return their costs, all at once.
+
+        What a load cost is paid, and not learned as the cost of an answer: a model is not dear for having been cold.
+        """
         costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        paid = {name: self._paid(got) for name, got in completions.items()}
+        for name, got in completions.items():
+            self._loads.observe(self._models[name], got.load_s)
         request_id = decision.request.request_id
         outcomes = {
-            name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+            name: Outcome(None, paid[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
             for name, got in completions.items()
         }
         with self._store.transaction(synced=bool(grades)):
@@ -325,7 +350,7 @@ class Router:
                 self._store.set_feedback(request_id, grades, decision.served)
                 policy.learn(decision, Feedback(satisfied=grades))
             self._save(policy.snapshot())
-        return costs
+        return paid
 
     def _policy(self, alpha: float | None = None) -> LivePolicy:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
@@ -340,7 +365,9 @@ class Router:
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter
-        return Circumstances(self._settings.policy, self._settings.alpha, meter.unit, meter.source, forced)
+        return Circumstances(
+            self._settings.policy, self._settings.alpha, meter.unit, self._loads.with_meter(meter.source), forced
+        )
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:

@@ -79,7 +79,7 @@ def record(
     _check_state(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+    answering = Dispatch(LlamaCpp(on_warning=warn, budget_bytes=described.budget_bytes), OpenAICompatible())
     try:
         judged, undecided = _judging(described, grading, judge, answering)
         plan = recording.Plan(read.prompts[:limit], models, f"{grading} {judge}" if judge else grading, judged, seed)

@@ -64,13 +64,16 @@ def router(
     from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible, encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
+    from messctl.loads import Loads
     from messctl.meters import meter_for
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering: Backend = backend or Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+        answering: Backend = backend or Dispatch(
+            LlamaCpp(on_warning=warn, budget_bytes=described.budget_bytes), OpenAICompatible()
+        )
         answering = through(answering) if through else answering
         try:
             yield Router(
@@ -81,6 +84,7 @@ def router(
                 store,
                 expect_regex(described.grader) if described.grader else None,
                 encoder_of(described.settings),
+                Loads(described.load_watts),
             )
         finally:
             answering.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
@@ -192,8 +192,25 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    def read(self, place: Place) -> bool:
+        """See `Rule`."""
+        value = place.value()
+        wanted = self.problem(value)
+        if wanted:
+            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
+        return bool(value)
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        return None if isinstance(value, bool) else "true or false"
+
+
+@dataclass(frozen=True, slots=True)
 class Nested:
-    """A section of its own, all of whose keys are needed; None where there is none."""
+    """A section of its own, all of whose keys without a default are needed; None where there is none."""
 
     kind: type[Any]
 
@@ -202,9 +219,10 @@ class Nested:
         if place.empty:
             return None
         values = read_fields(self.kind, place)
-        for name in rules(self.kind):
+        needed = [field.name for field in fields(self.kind) if field.default is MISSING]
+        for name in needed:
             if name not in values:
-                raise place.error(f"{place.name} has no {name}; it needs {', '.join(rules(self.kind))}")
+                raise place.error(f"{place.name} has no {name}; it needs {', '.join(needed)}")
         return self.kind(**values)
 
     def problem(self, value: Any) -> str | None:
