@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,18 +21,22 @@ from hypothesis import strategies as st
 pytest.importorskip("llama_cpp")
 
 from backends_files import ANSWER, write_gguf
+from live_making import puzzle
 
 from messctl.backends import LlamaCpp
 from messctl.backends.residency import Residency
 from messctl.errors import BackendError, NoRoomError, PromptTooLongError
 from messctl.gguf_header import read_header
+from messctl.live import Router
 from messctl.loads import Loads
+from messctl.meters import StatedMeter
 from messctl.records import Decision, Question, Request, Weighed
-from messctl.zoo import CostPerToken, ModelSpec
+from messctl.store import Store
+from messctl.zoo import CostPerToken, ModelSpec, Settings, check_zoo, load_zoo
 from messctl.zoo.models import BOX
 
 NAMES = ("pico-34k", "nano-109k", "micro-400k", "mini-1m")
-ASKED = 200
+ASKED = 120
 ASK = Question("What is 3 + 4?", temperature=0.0)
 
 
@@ -325,3 +331,54 @@ def test_a_worker_ends_when_its_parent_is_killed() -> None:
         assert not _gone_now(pid)
         parent.kill()
     assert _gone(pid)
+
+
+# --- switching ---------------------------------------------------------------------------------------------------
+
+
+class Heedless(Loads):
+    """Loads are paid, and the router does not know."""
+
+    def surcharge(self, cold: Iterable[ModelSpec]) -> Mapping[str, float]:
+        return {}
+
+
+def _served(loads: Loads, state: Path) -> tuple[int, float, float]:
+    """Return how often a model was loaded for a stream of alternating prompts, the share satisfied, and the cost."""
+    prices = dict(zip(NAMES, (1.0, 3.0, 12.0, 38.0), strict=True))
+    models = {
+        name: replace(box(name), cost=CostPerToken("J", price, price, load=400 * price))
+        for name, price in prices.items()
+    }
+    coin, loaded, good, cost = random.Random(1), 0, 0.0, 0.0
+    budget = needs("micro-400k") + needs("mini-1m")
+    with LlamaCpp(budget_bytes=budget) as backend, Store(state) as store:
+        router = Router(models, Settings(alpha=0.7), backend, StatedMeter("J"), store, loads=loads)
+        for _ in range(ASKED):
+            prompt, answer = puzzle(coin)
+            asked = router.ask(Question(prompt), grader=lambda got, right=answer: float(got.strip() == right))
+            loaded += asked.completion.load_s > 0
+            good += asked.satisfied or 0.0
+            cost += asked.cost
+    return loaded, good / ASKED, cost
+
+
+@pytest.mark.slow
+def test_alternating_prompts_do_not_thrash(tmp_path: Path) -> None:
+    loads, attained, cost = _served(Loads(), tmp_path / "heeding.db")
+    thrashing, otherwise, dear = _served(Heedless(), tmp_path / "heedless.db")
+    assert loads <= thrashing / 2
+    assert cost < dear
+    assert attained >= otherwise - 0.05
+
+
+@pytest.mark.parametrize(
+    ("factor", "fatal", "text"), [(1.0, False, "holds at most 3 of 4"), (0.6, True, "never loads")]
+)
+def test_the_check_says_what_fits_the_budget(tmp_path: Path, factor: float, fatal: bool, text: str) -> None:
+    path = tmp_path / "zoo.yaml"
+    lines = "".join(f"- {{name: {name}, path: 'box:{name}.gguf', n_ctx: 0}}\n" for name in NAMES)
+    path.write_text(f"memory: {{budget_gb: {factor * needs('mini-1m') / 1e9!r}}}\nmodels:\n{lines}")
+    problems = check_zoo(load_zoo(path), None).problems
+    assert [problem.fatal for problem in problems] == [fatal]
+    assert text in str(problems[0])
