@@ -86,7 +86,7 @@ class Calibration:
     def stated(self, where: str) -> CostPerToken:
         """Return the cost as zoo.yaml states it, in four digits; `where` tells how it came about."""
         fixed, prompt, generated = (_rounded(part) for part in (self.cost.fixed, self.cost.prompt, self.cost.generated))
-        return CostPerToken(self.unit, prompt, generated, fixed, where)
+        return CostPerToken(self.unit, prompt, generated, fixed, measured=where)
 
 
 def origin(meter: Meter, today: date | None = None) -> str:

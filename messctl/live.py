@@ -17,6 +17,7 @@ from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
+from messctl.loads import Loads
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
@@ -33,10 +34,10 @@ OnDecision = Callable[[Decision], None]
 class Asked:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
-    `cost` is everything that was paid for the request, `failures` are the models that were asked and could not answer,
-    and why: those that were to be served instead, and those queried beside the served one. `attempts` are the models
-    that were to be served, one after the other; the last of them was. `cost_quality` says how the served answer's cost
-    is known.
+    `cost` is everything that was paid for the request, loading models included. `failures` are the models that were
+    asked and could not answer, and why: those that were to be served instead, and those queried beside the served one.
+    `attempts` are the models that were to be served, one after the other; the last of them was. `cost_quality`
+    says how the served answer's cost is known.
     """
 
     decision: Decision
@@ -70,7 +71,7 @@ class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
     `grader` judges every answer, unless a request brings one of its own; the policy sees prompts as the `encoder` does,
-    by default by their words.
+    by default by their words. `loads` tells what it costs to load a model.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Router:
         store: Store,
         grader: Grader | None = None,
         encoder: Encoder | None = None,
+        loads: Loads | None = None,
     ) -> None:
+        self._loads = loads or Loads()
         self._build = live_build(settings.policy)
         self._encoder = encoder
         self._models = models
         self._settings = settings
-        self._backend = Metered(backend, meter)
+        self._backend = Metered(backend, meter, self._loads)
         self._meter = meter
         self._store = store
         self._places = {name: model.place for name, model in models.items()}
@@ -158,7 +161,7 @@ class Router:
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
-            meter=self._meter.source,
+            meter=self._loads.with_meter(self._meter.source),
             cost_quality=paid(served).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
@@ -261,7 +264,8 @@ class Router:
         with self._store.transaction():
             if model is None:
                 policy = self._policy()
-                decision = policy.decide(replace(request, excluded=self._store.down(self._places)))
+                request = replace(request, excluded=self._store.down(self._places))
+                decision = self._decide_by(policy, request)
                 self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
@@ -269,6 +273,19 @@ class Router:
             self._store.add_request(decision, self._circumstances(forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
+
+    def _decide_by(self, policy: LivePolicy, request: Request) -> Decision:
+        """Have the policy decide, knowing which models have to be loaded, and what that costs."""
+        surcharge = self._surcharge()
+        decision = policy.decide(replace(request, surcharge=surcharge))
+        if surcharge and not decision.explored:
+            # The same state and the same coin, were all models loaded.
+            self._loads.regret(decision, self._policy().decide(request))
+        return decision
+
+    def _surcharge(self) -> Mapping[str, float]:
+        """Return what serving by the models that are not loaded would cost beyond their answers."""
+        return self._loads.surcharge(spec for spec in self._models.values() if not self._backend.resident(spec))
 
     def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
         """Decide on a request whose model failed, without those that `failed` at it: it is one decision, not two.
@@ -285,7 +302,7 @@ class Router:
             if newest:
                 state = replace(state, decided=state.decided - 1)
             policy = self._build(self._zoo, self._settings, state, self._encoder)
-            decision = policy.decide(replace(lost.request, excluded=excluded))
+            decision = policy.decide(replace(lost.request, excluded=excluded, surcharge=self._surcharge()))
             if newest:
                 self._save(policy.snapshot())
             decision = replace(decision, request_number=lost.request_number)
@@ -314,18 +331,22 @@ class Router:
     def _settle(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
     ) -> dict[str, float]:
-        """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
-        costs = {name: paid(got).amount for name, got in completions.items()}
+        """Log answers, learn what they cost and how they were graded, and return what was paid, all at once.
+
+        What a load cost is paid, and not learned as the cost of an answer: a model is not dear for having been cold.
+        """
+        spent = {name: paid(got) for name, got in completions.items()}
+        costs = {name: cost.answer for name, cost in spent.items()}
         request_id = decision.request.request_id
         outcomes = {
             name: Outcome(
                 None,
-                costs[name],
+                spent[name].amount,
                 got.latency_s,
                 got.tokens_in,
                 got.tokens_out,
                 got.answer,
-                cost_quality=paid(got).quality,
+                cost_quality=spent[name].quality,
             )
             for name, got in completions.items()
         }
@@ -337,7 +358,7 @@ class Router:
                 self._store.set_feedback(request_id, grades, decision.served)
                 policy.learn(decision, Feedback(satisfied=grades))
             self._save(policy.snapshot())
-        return costs
+        return {name: cost.amount for name, cost in spent.items()}
 
     def _policy(self, alpha: float | None = None) -> LivePolicy:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
@@ -352,7 +373,9 @@ class Router:
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter
-        return Circumstances(self._settings.policy, self._settings.alpha, meter.unit, meter.source, forced)
+        return Circumstances(
+            self._settings.policy, self._settings.alpha, meter.unit, self._loads.with_meter(meter.source), forced
+        )
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:

@@ -191,7 +191,7 @@ def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Metered) -> Outc
     cost = paid(got)
     return Outcome(
         satisfied=plan.judged(prompt, got.answer),
-        cost=cost.amount,
+        cost=cost.answer,
         latency_s=got.latency_s,
         tokens_in=got.tokens_in,
         tokens_out=got.tokens_out,

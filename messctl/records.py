@@ -103,10 +103,16 @@ Quality = Literal["measured", "stated", "estimated", "shared"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one answer cost, ≥ 0, in its meter's unit, and how that is known."""
+    """What one answer cost, ≥ 0, in its meter's unit, and how that is known. `load` of it was for loading the model."""
 
     amount: float
     quality: Quality
+    load: float = 0.0
+
+    @property
+    def answer(self) -> float:
+        """What the answer alone cost, ≥ 0."""
+        return max(0.0, self.amount - self.load)
 
 
 @dataclass(frozen=True, slots=True)

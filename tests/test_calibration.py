@@ -75,7 +75,7 @@ def test_a_model_is_measured_over_a_spread_of_lengths():
     assert max(b for _, b in lengths) == 200
     assert len(machine.asked) > 20  # the short ones were repeated
     assert (found.cost.fixed, found.cost.prompt, found.cost.generated) == pytest.approx((0.5, 0.001, 0.01))
-    assert found.stated("here") == CostPerToken("s", 0.001, 0.01, 0.5, "here")
+    assert found.stated("here") == CostPerToken("s", 0.001, 0.01, 0.5, measured="here")
     assert found.cost.error < 1e-9
     small = calibrate(ModelSpec("m", Path("m"), n_ctx=128), Machine(), SecondsMeter(), repeats=1, least_s=0)
     assert max(a + b for a, b in ((t.tokens_in, t.tokens_out) for t in small.trials)) <= 128
@@ -102,11 +102,11 @@ sla: {alpha: 0.7}
 def test_costs_are_written_and_all_else_stays(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text(ZOO)
-    before, after = with_costs(path, {"b": CostPerToken("J", 0.5, 2.0, 0.25, "here, today")})
+    before, after = with_costs(path, {"b": CostPerToken("J", 0.5, 2.0, 0.25, measured="here, today")})
     assert before == ZOO
     path.write_text(after)
     a, b = load_zoo(path).models
-    assert (a.cost, b.cost) == (CostPerToken("J", 1, 1), CostPerToken("J", 0.5, 2.0, 0.25, "here, today"))
+    assert (a.cost, b.cost) == (CostPerToken("J", 1, 1), CostPerToken("J", 0.5, 2.0, 0.25, measured="here, today"))
     for comment in ("# mine", "# small", "# guessed"):
         assert comment in after
     assert load_zoo(path).settings.alpha == 0.7

@@ -353,7 +353,7 @@ def test_what_a_person_sees(state, tmp_path, capsys, monkeypatch):
         "- {name: b, path: b.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"
     )
     backend = Scripted({"a[red]": "x", "b": "y"}, failures={"a[red]": "model 'a[red]' \x1b[31mfell over"})
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: backend)
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
     for _ in range(2):
         assert run(["ask", "hi", "--json"]) == 0
     first, second = (json.loads(part) for part in capsys.readouterr().out.replace("}\n{", "}\0{").split("\0"))

@@ -225,7 +225,7 @@ def typed_here(tmp_path, monkeypatch):
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     typed(monkeypatch)
     (tmp_path / "zoo.yaml").write_text(STATED)
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({"cheap[red]": "no", "dear": "yes"}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"cheap[red]": "no", "dear": "yes"}))
     rows = [{"cheap[red]": (float(row % 2), 1.0), "dear": (1.0, 9.0)} for row in range(40)]
     write_trace(tmp_path / "t.parquet", rows, models=("cheap[red]", "dear"))
     return tmp_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from messctl.backends.base import Backend, OnText
+from messctl.backends.base import Backend, OnText, resident
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
@@ -20,6 +20,10 @@ class Dispatch:
         """Return the model's answer, from wherever it is. Raises BackendError."""
         backend = self.files if model.url is None else self.servers
         return backend.complete(model, question, on_text)
+
+    def resident(self, model: ModelSpec) -> bool:
+        """Whether a model would answer without being loaded."""
+        return model.url is not None or resident(self.files, model)
 
     def close(self) -> None:
         """Close both."""

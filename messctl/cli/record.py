@@ -78,7 +78,7 @@ def record(
     _check_state(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = every_backend()
+    answering = every_backend(described)
     try:
         judged, undecided = _judging(described, grading, judge, answering)
         plan = recording.Plan(read.prompts[:limit], models, f"{grading} {judge}" if judge else grading, judged, seed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from messctl.backends.base import Backend
     from messctl.live import Router
     from messctl.store import Store
+    from messctl.zoo import ZooFile
 
 ZooOption = Annotated[
     Path | None, typer.Option("--zoo", help="The zoo file. Default: ./zoo.yaml, else the zoo in the box.")
@@ -46,11 +47,12 @@ def open_store(state: Path | None) -> Store:
     return Store(state or default_path())
 
 
-def every_backend() -> Backend:
-    """Return what has models answer wherever they are."""
+def every_backend(zoo_file: ZooFile) -> Backend:
+    """Return what has a zoo's models answer wherever they are."""
     from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
 
-    return Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+    files = LlamaCpp(on_warning=warn, budget_bytes=zoo_file.budget_bytes)
+    return Dispatch(files, OpenAICompatible())
 
 
 @contextmanager
@@ -71,13 +73,14 @@ def router(
     from messctl.backends import encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
+    from messctl.loads import Loads
     from messctl.meters import meter_for
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering = backend or every_backend()
+        answering = backend or every_backend(described)
         answering = through(answering) if through else answering
         try:
             yield Router(
@@ -88,6 +91,7 @@ def router(
                 store,
                 expect_regex(described.grader) if described.grader else None,
                 encoder_of(described.settings),
+                Loads(described.load_watts),
             )
         finally:
             answering.close()

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from messctl.errors import BackendError
 from messctl.records import Completion, Cost, Quality
@@ -36,6 +36,10 @@ class Meter(Protocol):
     def source(self) -> str:
         """How the costs are known."""
 
+    @property
+    def includes_loads(self) -> bool:
+        """Whether what it tells of an answer holds what loading the model took."""
+
     def per_token(self, model: ModelSpec) -> CostPerToken:
         """Return what a token is expected to cost. Raises BackendError where it cannot be known beforehand."""
 
@@ -50,6 +54,7 @@ class PerToken(ABC):
     """
 
     quality: Quality
+    includes_loads: ClassVar[bool] = False
 
     @abstractmethod
     def per_token(self, model: ModelSpec) -> CostPerToken:

@@ -27,6 +27,7 @@ class EnergyMeter:
     """
 
     unit = JOULE
+    includes_loads = True
 
     def __init__(self, counters: Sequence[Counter], expected: PerToken, idle_w: float | str = 0.0) -> None:
         self._counters = tuple(counters)

@@ -19,6 +19,7 @@ class SecondsMeter:
     """Wall-clock seconds from the call to the last token, and what loading the model took before."""
 
     unit: str = SECOND
+    includes_loads: bool = True
     source: str = "measured: seconds from the call to the last token, loading included"
 
     def per_token(self, model: ModelSpec) -> CostPerToken:

@@ -19,10 +19,10 @@ PACKAGED_FILE = BOX / "zoo.yaml"
 SLA_KEYS = ("alpha",)
 ROUTER_KEYS = tuple(name for name in rules(Settings) if name not in SLA_KEYS)
 DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path", "url", "model"))
-ENERGY_KEYS = ("meter", "idle", "flop_per_j")
+ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
 SUBTRACTED = "subtract"
-SECTIONS = ("sla", "router", "energy", "grader", "defaults", "models")
+SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models")
 
 
 INCLUDED = "include"
@@ -48,7 +48,9 @@ class ZooFile:
     `meter` says how costs are known (see `messctl.meters`), and `idle` how many watts of idle draw are taken off
     what is measured: SUBTRACTED measures them beforehand.
     `flop_per_j` > 0 is the stated efficiency, in floating-point operations per joule, by which FLOPs become energy
-    where no model has a stated cost. Either all models have a stated cost, in one unit, or none has.
+    where no model has a stated cost, and `load_watts` ≥ 0 the power while a model is loaded (None: loads are not
+    counted). `budget_gb` > 0, in 10⁹ bytes, is what the models may take that are loaded at once (None: no bound).
+    Either all models have a stated cost, in one unit, or none has.
     """
 
     path: Path
@@ -58,6 +60,8 @@ class ZooFile:
     meter: str = field(default="auto", metadata=ruled(Choice(METERS)))
     idle: float | str = field(default=0.0, metadata=ruled(IDLE))
     flop_per_j: float = field(default=1.0e10, metadata=ruled(Number(0, above=True)))
+    load_watts: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
+    budget_gb: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="none")))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -66,6 +70,11 @@ class ZooFile:
     def names(self) -> tuple[str, ...]:
         """The models' names, in the file's order."""
         return tuple(model.name for model in self.models)
+
+    @property
+    def budget_bytes(self) -> float | None:
+        """The memory that the models loaded at once may take, None without a budget."""
+        return None if self.budget_gb is None else self.budget_gb * 1e9
 
     def model(self, name: str) -> ModelSpec:
         """Return the model of this name. Raises UnknownNameError where there is none."""
@@ -120,6 +129,7 @@ def _settings(parts: Mapping[str, Place]) -> Settings:
 
 def _others(parts: Mapping[str, Place]) -> dict[str, Any]:
     values = read_fields(ZooFile, parts.get("energy"), ENERGY_KEYS)
+    values |= read_fields(ZooFile, parts.get("memory"), ("budget_gb",))
     if "grader" in parts:
         values["grader"] = rules(ZooFile)["grader"].read(parts["grader"])
         try:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.zoo.schema import KEYS, Choice, Nested, Number, Numbers, Place, Text, check_fields, ruled
+from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, ruled
 
 BOX = Path(__file__).parents[1] / "box"
 """The folder of the files that are shipped with the package."""
@@ -172,13 +172,15 @@ def _below(place: Place, text: str) -> Path:
 class CostPerToken:
     """What a model costs, in `unit`: per prompt token, per generated token, and `fixed` per request, all ≥ 0.
 
-    Its owner states it, or `messctl zoo calibrate` has measured it: `measured` then says where, when and how.
+    Its owner states it, or `messctl zoo calibrate` has measured it: `measured` then says where, when and how. `load`,
+    ≥ 0, is what it costs to load the model once; None: that is not counted.
     """
 
     unit: str = field(metadata=ruled(Text()))
     prompt: float = field(metadata=ruled(Number(0)))
     generated: float = field(metadata=ruled(Number(0)))
     fixed: float = field(default=0.0, metadata=ruled(Number(0)))
+    load: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
     measured: str | None = field(default=None, metadata=ruled(Text(optional=True)))
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
@@ -198,13 +200,13 @@ class ModelSpec:
     `timeout_s` is how long the server may be silent, `retries` how often a request that was lost is sent again, and
     `parameters` how many are active per token, where its cost is to be estimated by them.
 
-    `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to
-    a GPU (-1: all; None: all, where llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns
-    where layers are asked for, "require" is an error, and "off" keeps every layer off it. Several devices share a model
-    as `split_mode` says, in the proportion of `tensor_split` (empty: of their free memory); with "none" all is on
-    `main_gpu`. `flash_attn` and the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves their
-    number to llama.cpp. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an answer, unless a
-    request asks for another bound. `cost` None means: estimated from the number of its parameters.
+    `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to a GPU (-1: all; None: all, where
+    llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns where layers are asked for,
+    "require" is an error, and "off" keeps every layer off it. Several devices share a model as `split_mode` says, in
+    the proportion of `tensor_split` (empty: of their free memory); with "none" all is on `main_gpu`. `flash_attn` and
+    the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves their number to llama.cpp. With
+    `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an
+    answer, unless a request asks for another bound. `cost` None means: estimated from the number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
@@ -219,6 +221,7 @@ class ModelSpec:
     cache_type_k: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
     cache_type_v: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
     n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))
+    isolate: bool = field(default=False, metadata=ruled(Flag()))
     chat_template: str | None = field(default=None, metadata=ruled(_Template()))
     system: str | None = field(default=None, metadata=ruled(Text(one_line=False, optional=True)))
     max_tokens: int = field(default=512, metadata=ruled(Number(1, MOST_TOKENS, whole=True)))
@@ -227,7 +230,7 @@ class ModelSpec:
     top_k: int = field(default=40, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     min_p: float = field(default=0.05, metadata=ruled(Number(0, 1)))
     cost: CostPerToken | None = field(
-        default=None, metadata=ruled(Nested(CostPerToken, optional=("fixed", "measured")))
+        default=None, metadata=ruled(Nested(CostPerToken, optional=("fixed", "load", "measured")))
     )
     url: str | None = field(default=None, metadata=ruled(BaseUrl()))
     model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
@@ -260,7 +263,7 @@ class ModelSpec:
 
 
 FILE_KEYS = (
-    *("n_ctx", "n_threads", "gpu", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "flash_attn"),
+    *("n_ctx", "n_threads", "isolate", "gpu", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "flash_attn"),
     *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
 )
 """What says how llama.cpp runs a file; a server has settings of its own for these."""
