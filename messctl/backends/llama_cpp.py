@@ -133,7 +133,8 @@ class LlamaCpp:
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
                 drawn += 1
-                if not question.to_the_limit and (loaded.ends(token) or answer.add(loaded.piece(token))):
+                done = loaded.ends(token) or answer.add(loaded.piece(token))
+                if done and not question.to_the_limit:
                     finish = "stop"
                     break
         text = answer.finish()
