@@ -8,9 +8,12 @@
     │   ├── SourceError          another project's benchmark results
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
-    │   └── ModelFileError       its GGUF file cannot be used
+    │   ├── ModelFileError       its GGUF file cannot be used
+    │   └── PromptError          it cannot answer this prompt, and is as good as before
+    │       └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
+    ├── StoppedError             Ctrl-C ended work of which something is kept; exit code 130
     └── MissingExtraError        an optional library is not installed
 
 A message is one line: what is wrong, where, and what to do about it. The command line prints that line
@@ -59,7 +62,14 @@ class ConfigError(InputError):
 
 
 class BackendError(MessctlError):
-    """A model cannot be loaded, or cannot answer: which one, why, and what to do."""
+    """A model cannot be loaded, or cannot answer: which one, why, and what to do.
+
+    `again_after_s` > 0 is how long its server asks to be left alone, in seconds.
+    """
+
+    def __init__(self, message: str, *, again_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.again_after_s = again_after_s
 
 
 class ModelFileError(BackendError):
@@ -71,12 +81,33 @@ class ModelFileError(BackendError):
         self.what = what
 
 
+class PromptError(BackendError):
+    """A model cannot answer this prompt, as one longer than its context; it can answer others."""
+
+
+class PromptTooLongError(PromptError):
+    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit.
+
+    `excess` is the share of it, 0..1, that has to go, as far as that is known.
+    """
+
+    def __init__(self, message: str, excess: float = 0.0) -> None:
+        super().__init__(message)
+        self.excess = excess
+
+
 class StoreError(MessctlError):
     """The live state cannot be read or written: which file, and why."""
 
 
 class OutputError(MessctlError):
     """A result cannot be written where it was asked for."""
+
+
+class StoppedError(MessctlError):
+    """Ctrl-C ended work of which something is kept: what, and how to go on."""
+
+    exit_code = 130
 
 
 class MissingExtraError(MessctlError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from messctl.outages import Lost
 from messctl.store import Store
 from messctl.virtual_queue import certificate
 
@@ -49,7 +50,8 @@ class Ledger:
     `interval` is the 95 % confidence interval of the satisfaction of answers like those judged so far (Wilson's,
     for a mean of values in 0..1). `pending` were answered and not judged, `unanswered` never got an answer.
     `cost_total` is what was paid, exploration included; `cost_vs_costliest` compares it with having the costliest
-    model, at its mean observed cost, answer everything. Both are None where the costs are in several units.
+    model, at its mean observed cost, answer everything. Both are None where the costs are in several units. `lost` are
+    the attempts that failed, by model.
     """
 
     standing: Standing
@@ -65,6 +67,7 @@ class Ledger:
     cost_vs_costliest: float | None
     served: Mapping[str, int]
     model_share: Mapping[str, float]
+    lost: Mapping[str, Lost]
 
     @classmethod
     def of(cls, store: Store) -> Ledger:
@@ -109,6 +112,7 @@ class Ledger:
             cost_vs_costliest=total / dearest if dearest > 0 and len(units) < 2 else None,
             served=dict(sorted(served.items())),
             model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
+            lost=store.lost(),
         )
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
-from messctl.ledger import Standing
+from messctl.ledger import Ledger, Standing
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
@@ -32,8 +33,10 @@ OnDecision = Callable[[Decision], None]
 class Asked:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
-    `cost` is everything that was paid for the request, `failures` are the models that were queried beside the
-    served one and could not answer. `cost_quality` says how the served answer's cost is known.
+    `cost` is everything that was paid for the request, `failures` are the models that were asked and could not answer,
+    and why: those that were to be served instead, and those queried beside the served one. `attempts` are the models
+    that were to be served, one after the other; the last of them was.
+    `cost_quality` says how the served answer's cost is known.
     """
 
     decision: Decision
@@ -46,6 +49,21 @@ class Asked:
     satisfied: float | None
     standing: Standing
     failures: Mapping[str, str]
+    attempts: tuple[str, ...]
+
+
+class Telling:
+    """Passes an answer on to whoever listens, and knows whether anything was told."""
+
+    def __init__(self, on_text: OnText | None) -> None:
+        self.told = False
+        self._on_text = on_text
+        self.listener = None if on_text is None else self._tell
+
+    def _tell(self, text: str) -> None:
+        self.told = True
+        if self._on_text is not None:
+            self._on_text(text)
 
 
 class Router:
@@ -72,6 +90,7 @@ class Router:
         self._backend = Metered(backend, meter)
         self._meter = meter
         self._store = store
+        self._places = {name: model.place for name, model in models.items()}
         self._grader = grader
         self._zoo = Zoo.of(models, settings.reference or _costliest(models, meter))
 
@@ -84,6 +103,11 @@ class Router:
     def zoo(self) -> Zoo:
         """The models' names, and the reference among them."""
         return self._zoo
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state is kept."""
+        return self._store.path
 
     @property
     def encoder(self) -> Encoder | None:
@@ -108,21 +132,21 @@ class Router:
         """Route one question, have it answered, and learn what it cost, and how good it was where `grader` tells.
 
         `model` overrides the policy. `on_decision` hears the decision before any model runs, `on_text` the served
-        answer as it comes. Raises BackendError where the served model cannot answer, StoreError, UsageError.
+        answer as it comes. A model that cannot answer is left alone for a while (see `messctl.outages`), and the
+        request goes to the next best, unless part of an answer has been told, or `model` was wanted. Raises
+        BackendError where no model answers, StoreError, UsageError.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None
         request = Request(request_id or secrets.token_hex(6), question.prompt, gradable)
-        decision = self._decide(request, model)
-        if on_decision:
-            on_decision(decision)
-        served = self._backend.complete(self._models[decision.served], question, on_text)
+        decision, served, lost = self._serve(request, question, model, on_text, on_decision)
         answered = {decision.served: served}
-        failures: dict[str, str] = {}
+        failures = dict(lost)
         if len(decision.queried) > 1:
             # What somebody has seen already is kept before the others are asked, which may take long.
             self._settle(decision, answered, {})
-            answered, failures = self._complete_others(decision, question)
+            answered, others = self._complete_others(decision, question)
+            failures |= others
         grades = (
             {name: grader(got.answer) for name, got in ({decision.served: served} | answered).items()} if grader else {}
         )
@@ -140,6 +164,7 @@ class Router:
             satisfied=grades.get(decision.served),
             standing=self.standing(),
             failures=failures,
+            attempts=(*lost, decision.served),
         )
 
     def feedback(self, request_id: str, satisfied: float) -> tuple[LoggedRequest, float | None]:
@@ -195,19 +220,83 @@ class Router:
         """Return where the promise stands now."""
         return Standing.of(self._store)
 
+    def ledger(self) -> Ledger:
+        """Return where the promise and the spending stand now."""
+        return Ledger.of(self._store)
+
+    def _serve(
+        self,
+        request: Request,
+        question: Question,
+        model: str | None,
+        on_text: OnText | None,
+        on_decision: OnDecision | None,
+    ) -> tuple[Decision, Completion, dict[str, str]]:
+        """Have the model answer that is decided on, or else the next; return those that could not, and why, too."""
+        telling = Telling(on_text)
+        lost: dict[str, str] = {}
+        before: Decision | None = None
+        while True:
+            decision = self._decide(request, model) if before is None else self._decide_again(before, frozenset(lost))
+            if on_decision:
+                on_decision(decision)
+            try:
+                completion = self._backend.complete(self._models[decision.served], question, telling.listener)
+            except BackendError as error:
+                self._lose(decision, decision.served, error)
+                if telling.told:
+                    raise BackendError(f"{error}; part of its answer was told, so no other model was asked") from error
+                lost[decision.served] = str(error)
+                if model is not None or len(lost) == len(self._models):
+                    if len(lost) == 1:
+                        raise
+                    raise BackendError(f"no model could answer: {'; '.join(lost.values())}") from error
+                before = decision
+            else:
+                return decision, completion, lost
+
     def _decide(self, request: Request, model: str | None) -> Decision:
         if model is not None and model not in self._models:
             raise UnknownNameError("model", model, self._zoo.models)
         with self._store.transaction():
             if model is None:
                 policy = self._policy()
-                decision = policy.decide(request)
+                decision = policy.decide(replace(request, excluded=self._store.down(self._places)))
                 self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
                 decision = Decision(request, state.decided, model, (model,), queue=state.queue)
             self._store.add_request(decision, self._circumstances(forced=model is not None))
+            self._store.try_again(decision.queried)
         return decision
+
+    def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
+        """Decide on a request whose model failed, without those that `failed` at it: it is one decision, not two.
+
+        The policy goes back to where it stood before the decision, with the same coin; where others have been taken
+        since, the new one is taken beside them, and the policy does not count it.
+        """
+        with self._store.transaction():
+            excluded = failed | self._store.down(self._places)
+            if excluded.issuperset(self._models):
+                excluded = failed
+            state = self._snapshot(self._settings)
+            newest = state.decided == lost.request_number
+            if newest:
+                state = replace(state, decided=state.decided - 1)
+            policy = self._build(self._zoo, self._settings, state, self._encoder)
+            decision = policy.decide(replace(lost.request, excluded=excluded))
+            if newest:
+                self._save(policy.snapshot())
+            decision = replace(decision, request_number=lost.request_number)
+            self._store.revise(decision)
+            self._store.try_again(decision.queried)
+        return decision
+
+    def _lose(self, decision: Decision, model: str, error: BackendError) -> None:
+        """Log that a model could not answer."""
+        with self._store.transaction():
+            self._store.add_lost(decision.request.request_id, model, self._places[model], error)
 
     def _complete_others(self, decision: Decision, question: Question) -> tuple[dict[str, Completion], dict[str, str]]:
         """Have the models answer that were queried beside the served one; one that fails is left out."""
@@ -218,6 +307,7 @@ class Router:
                 try:
                     completions[name] = self._backend.complete(self._models[name], question)
                 except BackendError as error:
+                    self._lose(decision, name, error)
                     failures[name] = str(error)
         return completions, failures
 
@@ -252,8 +342,10 @@ class Router:
     def _policy(self, alpha: float | None = None) -> LivePolicy:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
         settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
-        snapshot = self._store.snapshot(settings.policy).costs_from(self.cost_source)
-        return self._build(self._zoo, settings, snapshot, self._encoder)
+        return self._build(self._zoo, settings, self._snapshot(settings), self._encoder)
+
+    def _snapshot(self, settings: Settings) -> Snapshot:
+        return self._store.snapshot(settings.policy).costs_from(self.cost_source)
 
     def _save(self, snapshot: Snapshot) -> None:
         self._store.save(snapshot.with_source(self.cost_source))
@@ -270,7 +362,8 @@ def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
         try:
             per_token = meter.per_token(models[name])
         except BackendError:  # a model that cannot be read is no reference; it is told when it is to answer
-            return -1.0, models[name].path.stat().st_size if models[name].path.is_file() else 0
+            path = models[name].path
+            return -1.0, path.stat().st_size if path is not None and path.is_file() else 0
         return per_token.prompt + per_token.generated, 0
 
     return max(sorted(models), key=price)

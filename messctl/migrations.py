@@ -52,6 +52,15 @@ MIGRATIONS = (
         FROM old_router;
     DROP TABLE old_router;
     """,
+    """
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE,
+        model TEXT NOT NULL, reason TEXT NOT NULL, failed_at REAL NOT NULL);
+    CREATE INDEX attempts_of_request ON attempts (request);
+    CREATE TABLE outages (
+        model TEXT PRIMARY KEY, place TEXT NOT NULL, failures INTEGER NOT NULL, until REAL NOT NULL);
+    """,
     "ALTER TABLE answers ADD COLUMN cost_quality TEXT",
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.

@@ -50,8 +50,9 @@ class Proof:
 
 def prove(zoo_file: ZooFile, backend: Placing) -> Proof:
     """Load the smallest model of a zoo that may go to a GPU, and return what became of it. Raises BackendError."""
-    willing = [model for model in zoo_file.models if model.gpu_layers != 0 and model.path.is_file()]
-    smallest = min(willing or zoo_file.models, key=lambda model: model.path.stat().st_size)
+    local = [model for model in zoo_file.models if model.path is not None]
+    willing = [model for model in local if model.gpu_layers != 0 and model.file.is_file()]
+    smallest = min(willing or local, key=lambda model: model.file.stat().st_size)
     devices = _devices()
     before = [device.memory_used() for device in devices]
     offload = backend.offload(smallest)

@@ -83,8 +83,8 @@ class Question:
     """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
 
     `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. With `to_the_limit` an answer does not end before its
-    limit, whatever it says: for measuring.
+    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer. With
+    `to_the_limit` an answer does not end before its limit, whatever it says: for measuring.
     """
 
     prompt: str
@@ -93,6 +93,7 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    logprob: bool = False
     to_the_limit: bool = False
 
 
@@ -115,7 +116,9 @@ class Completion:
     `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
     included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
     0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
-    limit was reached ("length"). `cost` is None where no meter was running.
+    limit was reached ("length"). `logprob` is the mean log-probability (natural, at temperature 1) of the tokens
+    generated, the end mark included; None where it was not asked for, or the backend does not tell.
+    `cost` is None where no meter was running.
     """
 
     model: str
@@ -125,4 +128,5 @@ class Completion:
     latency_s: float
     load_s: float
     finish: str
+    logprob: float | None = None
     cost: Cost | None = None

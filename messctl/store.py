@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from messctl import learned, migrations
-from messctl.errors import StoreError, UsageError
+from messctl import learned, migrations, outages
+from messctl.errors import BackendError, PromptError, StoreError, UsageError
 from messctl.records import Decision, Request
 from messctl.snapshot import Snapshot
 from messctl.trace import Outcome
@@ -43,7 +43,8 @@ class LoggedRequest:
     """One request as it is stored. `answers` is empty where the model never answered (it failed, or was stopped).
 
     `satisfied` is the feedback on the served answer, None while it is pending; `judged` is its place in the order in
-    which feedback came, from 1. `propensity` is None where the user chose the model.
+    which feedback came, from 1. `propensity` is None where the user chose the model. `lost` says why models failed that
+    were asked, by name.
     """
 
     decision: Decision
@@ -53,6 +54,12 @@ class LoggedRequest:
     answers: Mapping[str, Outcome] = field(default_factory=dict)
     satisfied: float | None = None
     judged: int | None = None
+    lost: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rerouted(self) -> bool:
+        """Whether it was answered by another model than the one decided on at first."""
+        return bool(self.answers) and bool(set(self.lost) - set(self.answers)) and not self.decision.explored
 
 
 def default_path() -> Path:
@@ -174,6 +181,44 @@ class Store:
                 ),
             )
 
+    def revise(self, decision: Decision) -> None:
+        """Log what was decided instead, since the model decided on before cannot answer."""
+        with self._mapped():
+            self._database.execute(
+                "UPDATE requests SET served = ?, explored = ?, p_explore = ?, propensity = ?, queue = ? "
+                "WHERE request_id = ?",
+                (
+                    decision.served,
+                    decision.explored,
+                    decision.p_explore,
+                    decision.propensity,
+                    decision.queue,
+                    decision.request.request_id,
+                ),
+            )
+
+    def down(self, places: Mapping[str, str]) -> frozenset[str]:
+        """Return which models, of `places` by name, are left alone for now, since they failed."""
+        with self._mapped():
+            return outages.down(self._database, places, time.time())
+
+    def try_again(self, models: tuple[str, ...]) -> None:
+        """Note that these models are being asked: where one is out, nobody else tries it meanwhile."""
+        with self._mapped():
+            outages.claim(self._database, models, time.time())
+
+    def add_lost(self, request_id: str, model: str, place: str, error: BackendError) -> None:
+        """Log an attempt that failed, and leave the model alone for a while, unless the prompt was to blame."""
+        with self._mapped():
+            outages.lose(self._database, self._key(request_id), model, str(error), time.time())
+            if not isinstance(error, PromptError):
+                outages.begin(self._database, model, place, error.again_after_s, time.time())
+
+    def lost(self) -> dict[str, outages.Lost]:
+        """Return the attempts that were lost, by model."""
+        with self._mapped():
+            return outages.lost(self._database)
+
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
         """Log what the queried models answered, and what that cost."""
         with self._mapped():
@@ -197,6 +242,8 @@ class Store:
                     for model, got in answers.items()
                 ],
             )
+            for model in answers:
+                outages.end(self._database, model)
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
         """Log feedback by model; that on the `served` answer counts toward the promise.
@@ -276,7 +323,7 @@ class Store:
             )
             for row in rows:
                 answers = self._database.execute("SELECT * FROM answers WHERE request = ?", (row["id"],))
-                yield _logged(row, answers.fetchall())
+                yield _logged(row, answers.fetchall(), outages.lost_by(self._database, row["id"]))
 
     def newest(self, count: int) -> list[LoggedRequest]:
         """Return the newest `count` requests, oldest first."""
@@ -295,7 +342,17 @@ class Store:
         with self._mapped():
             self._database.execute("PRAGMA secure_delete = ON")
         with self.transaction():
-            for table in ("feedback", "answers", "requests", "arrays", "policies", "models", "router"):
+            for table in (
+                "outages",
+                "attempts",
+                "feedback",
+                "answers",
+                "requests",
+                "arrays",
+                "policies",
+                "models",
+                "router",
+            ):
                 self._database.execute(f"DELETE FROM {table}")
 
     def check(self) -> list[str]:
@@ -368,7 +425,7 @@ def _remedy(problem: str) -> str:
     return "`messctl doctor` checks it"
 
 
-def _logged(row: sqlite3.Row, answers: list[sqlite3.Row]) -> LoggedRequest:
+def _logged(row: sqlite3.Row, answers: list[sqlite3.Row], lost: Mapping[str, str]) -> LoggedRequest:
     outcomes = {
         answer["model"]: Outcome(
             satisfied=answer["satisfied"],
@@ -398,4 +455,5 @@ def _logged(row: sqlite3.Row, answers: list[sqlite3.Row]) -> LoggedRequest:
         answers=outcomes,
         satisfied=row["satisfied"],
         judged=row["judged"],
+        lost=lost,
     )

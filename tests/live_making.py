@@ -5,18 +5,30 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
+import select
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from messctl.store import Store, check
+
+try:
+    import fcntl
+    import termios
+except ModuleNotFoundError:  # no terminals of this kind here; who needs one skips
+    pass
 
 HEEDING = (
     "import signal; from messctl.__main__ import main\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
     "main()"
 )
+LONGEST_WAIT_S = 60
+"""After this long without a word, a process hangs."""
 MESSCTL = [sys.executable, "-m", "messctl"]
 
 STATED = """
@@ -128,3 +140,65 @@ def assert_sound(state: Path, requests: int | None = None) -> None:
     if requests is not None:
         with Store(state) as store:
             assert sum(1 for _ in store.requests()) == requests
+
+
+class Terminal:
+    """A real messctl that runs at a pseudo-terminal of its own, as in a window: what is typed may be Ctrl-C."""
+
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, size: tuple[int, int] = (40, 160)
+    ) -> None:
+        self._terminal, end = os.openpty()
+        self.resize(*size)
+        self.shown = b""
+        environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+        self.running = subprocess.Popen(
+            [*MESSCTL, *arguments],
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            env={**environment, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **(env or {})},
+            preexec_fn=_own_terminal,  # noqa: PLW1509
+        )
+        os.close(end)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give the window another size."""
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._terminal, keys)
+
+    def until(self, pattern: bytes) -> bytes:
+        """Wait until what was shown since the last call matches, and return all of that up to the match's end."""
+        while not (found := re.search(pattern, self.shown, re.DOTALL)):
+            assert self._goes_on(), f"it ended, and had shown {self.shown!r}"
+        seen, self.shown = self.shown[: found.end()], self.shown[found.end() :]
+        return seen
+
+    def end(self) -> tuple[int, bytes]:
+        """Wait for the process to end, and return its exit code and what else it showed."""
+        while self._goes_on():
+            pass
+        return self.running.wait(), self.shown
+
+    def _goes_on(self) -> bool:
+        ready, _, _ = select.select([self._terminal], [], [], LONGEST_WAIT_S)
+        assert ready, f"nothing comes any more; it had shown {self.shown!r}"
+        piece = _read(self._terminal)
+        self.shown += piece
+        return bool(piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.kill()
+        self.running.wait()
+        os.close(self._terminal)
+
+
+def _own_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -20,7 +20,7 @@ SUM = "What is 17 + 25?"
 KEYS = [
     "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
     "tokens_out", "latency_s", "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha",
-    "queried", "forced", "propensity", "failures",
+    "queried", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_the_document(asked, policy):
     expected = {
         "answer": "42", "model": "micro-400k", "explored": False, "cost_unit": "J", "satisfied": None, "attained": None,
         "judged": 0, "queue": 0.0, "certificate": None, "alpha": 0.8, "queried": ["micro-400k"], "forced": True,
-        "propensity": None, "failures": {}, "tokens_out": 3, "finish": "stop",
+        "propensity": None, "failures": {}, "attempts": ["micro-400k"], "tokens_out": 3, "finish": "stop",
     }  # fmt: skip
     assert document == document | expected
     assert document["cost"] == pytest.approx(2 * 402_688 * (document["tokens_in"] + 3) / 1e10)

@@ -146,6 +146,11 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
     capsys.readouterr()
     status = document("status")
     low, high = status.pop("interval")
+    lost = status.pop("lost")
+    assert {model: (each["attempts"], each["reason"].split(":")[0]) for model, each in lost.items()} == {
+        model: (1, f"model {model!r} has no scripted answer") for model in (CHEAP, DEAR)
+    }
+    assert all(0 < each["again_at"] - each["at"] <= 5.01 for each in lost.values())
     assert 0.07 < low < 0.5 < high < 0.93
     assert status == {
         "state": str(state),
@@ -209,6 +214,7 @@ def test_log(ask, document, capsys):
         "model": DEAR,
         "explored": False,
         "forced": True,
+        "lost": {},
         "satisfied": 1.0,
         "cost_unit": "USD",
         "answers": {

@@ -202,7 +202,7 @@ def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "main()"
     )
-    command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "synthetic.parquet"), "--csv"]
+    command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "box.parquet"), "--csv"]
     command += ["--seeds", "100000", "--policy", "messplus", "-o", "zoo.yaml", "--dry-run"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(8)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 from gguf_making import write_gguf
+from servers import misbehaving
 
 from messctl import cli
 from messctl.cli import doctor, zoo
@@ -246,3 +247,27 @@ def test_help_imports_nothing_heavy(root):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == "[]\n"
+
+
+def test_servers_are_asked_what_they_have(capsys, zoo_file, monkeypatch):
+    with misbehaving(
+        lambda handler: handler.answer(b'{"data": [{"id": "big\\u001b"}]}', 200, "application/json")
+    ) as server:
+        zoo_file.write_text(f"models:\n- {{name: big, url: {server.url}, parameters: 1e9}}\n")
+        code, out, err = outcome(capsys, "zoo", "check")
+        assert (code, err) == (0, "")
+        assert f"big: {server.url} answers, and has big\\x1b" in out
+        assert f"! big: {server.url} lists no model 'big'; it has big\\x1b: see `model`" in out
+        assert "the server's" in out
+        code, out, err = outcome(capsys, "doctor")
+        assert (code, err) == (0, "")
+        assert "✓ llama.cpp: is not needed: all models are at servers" in out
+        assert f"✓ server: {server.url} answers for big" in out
+    code, out, err = outcome(capsys, "zoo", "check", "--json")
+    model = json.loads(out)["models"][0]
+    assert (code, model["url"], model["path"], model["listed"]) == (2, server.url, None, None)
+    assert "1 of 1 models cannot be used; big: " in err
+    assert "cannot be reached" in err
+    code, out, _ = outcome(capsys, "doctor")
+    assert code == 2
+    assert "✗ zoo: " in out

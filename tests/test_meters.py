@@ -47,6 +47,13 @@ def test_estimated_costs(tmp_path):
     assert meter.cost(model, completion(10, 5)) == pytest.approx(2 * 320 * 15 / 1e10, rel=1e-12)
 
 
+def test_a_server_costs_by_its_stated_parameters():
+    model = ModelSpec("a", url="http://localhost/v1", parameters=8e9)
+    assert FlopsMeter(1e10).cost(model, completion(10, 5)) == pytest.approx(2 * 8e9 * 15 / 1e10)
+    with pytest.raises(BackendError, match="model 'a': has neither a cost nor parameters; state one in zoo.yaml"):
+        FlopsMeter(1e10).per_token(ModelSpec("a", url="http://localhost/v1"))
+
+
 def test_of_a_mixture_of_experts_the_active_parameters_are_paid(tmp_path):
     tensors = {"blk.0.ffn_up_exps.weight": np.zeros((8, 4, 32), np.float16)}
     counts = {"llama.expert_count": 8, "llama.expert_used_count": 2}

@@ -70,7 +70,7 @@ def test_the_parts_make_up_the_whole():
 
 def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
     """On the trace in the box, whole: what `tune` says, `replay` prints."""
-    recording = load(root / "traces" / "synthetic.parquet")
+    recording = load(root / "traces" / "box.parquet")
     space = Space((0.8,), values("--v", ["0.001:10:25"]), values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,))
     for conditions in (Conditions(seeds=20), Conditions(seeds=20, shuffle=True)):
         found = search([recording], space.settings(Settings(policy="messplus")), conditions, Holdout())

@@ -67,7 +67,7 @@ def test_the_commented_example_is_a_zoo(root, tmp_path):
     text = "\n".join(lines[lines.index("defaults:") :])
     (tmp_path / "gemma.jinja").write_text("{{ messages }}")
     zoo_file = load_zoo(written(tmp_path, text))
-    assert [model.name for model in zoo_file.models] == ["qwen-0.5b", "llama-8b", "gemma-27b"]
+    assert [model.name for model in zoo_file.models] == ["qwen-0.5b", "llama-8b", "gemma-27b", "qwen-72b"]
     assert zoo_file.models[2].chat_template == "{{ messages }}"
     commented = "\n".join(line.replace("# ", "", 1) if line.startswith("  # ") else line for line in above.splitlines())
     assert load_zoo(written(tmp_path, commented)).settings.reference is not None
@@ -450,3 +450,91 @@ def test_the_memory_that_is_free(tmp_path):
     ):
         (tmp_path / "meminfo").write_text(text)
         assert available_memory(tmp_path / "meminfo") == expected
+
+
+# --- models at servers ------------------------------------------------------------------------------
+
+URL = "http://localhost:8080/v1"
+
+
+def test_a_zoo_of_files_and_servers(tmp_path):
+    text = f"""
+defaults: {{n_ctx: 512, top_k: 3, timeout_s: 5, key_env: A_KEY, system: Be brief.}}
+models:
+- {{name: near, path: a.gguf, parameters: 7}}
+- {{name: far, url: "{URL}/", model: org/far, retries: 0, parameters: 8e9}}
+- {{name: other, url: "https://[::1]:1/x", key_env: null, timeout_s: 0.5, parameters: 1}}
+"""
+    with pytest.raises(
+        ConfigError, match=r"line 4: models\[1\].parameters means something only for a model with a url"
+    ):
+        load_zoo(written(tmp_path, text))
+    near, far, other = load_zoo(written(tmp_path, text.replace(", parameters: 7", ""))).models
+    assert (near.n_ctx, near.top_k, near.key_env, near.timeout_s, near.url) == (512, 3, None, 60.0, None)
+    assert (far.url, far.model, far.key_env, far.timeout_s, far.retries) == (URL, "org/far", "A_KEY", 5.0, 0)
+    assert (far.n_ctx, far.parameters, far.system, far.path) == (4096, 8e9, "Be brief.", None)
+    assert (other.url, other.key_env, other.timeout_s) == ("https://[::1]:1/x", None, 0.5)
+    assert (near.place, far.place) == (str(near.path), f"{URL}, org/far")
+    with pytest.raises(UsageError, match="has no file here"):
+        _ = far.file
+
+
+SERVERS_REFUSED = [
+    (f"path: a.gguf, url: {URL}", "line 2: models[1] has both a path and a url"),
+    (f"url: {URL}", "line 2: model 'm' is at a url, so no file tells what it costs; state its cost, or how many param"),
+    (f"url: {URL}, n_gpu_layers: 1", "line 2: models[1].n_gpu_layers means something only for a model with a path"),
+    (f"url: {URL}, chat_template: x", "line 2: models[1].chat_template means something only for a model with a path"),
+    ("path: a.gguf, key_env: X", "line 2: models[1].key_env means something only for a model with a url; leave it out"),
+    ("path: a.gguf, model: X", "line 2: models[1].model means something only for a model with a url"),
+    ("url: localhost:8080", "line 2: models[1].url must be the base url of an OpenAI-compatible server, as in http://"),
+    ("url: ftp://x/v1", "line 2: models[1].url must be the base url"),
+    ("url: http://", "line 2: models[1].url must be the base url"),
+    ("url: 'http://[x/v1'", "line 2: models[1].url must be the base url"),
+    ("url: http://x:99999/v1", "line 2: models[1].url must be the base url"),
+    ("url: 'http://x /v1'", "line 2: models[1].url must be the base url"),
+    ("url: 3", "line 2: models[1].url must be the base url"),
+    ("url:", "line 2: models[1].url must be the base url"),
+    ("url: [x]", "line 2: models[1].url is a list; it must be one value"),
+    (f"url: {URL}/chat/completions", "line 2: models[1].url must be the base url of an OpenAI-compatible server"),
+    (f"url: '{URL}?key=sk-secret'", "line 2: models[1].url must be the base url"),
+    ("url: http://me:sk-secret@x/v1", "line 2: models[1].url must be a url without a user or password; name the env"),
+    (f"url: {URL}, key_env: sk-secret", "line 2: models[1].key_env must be the name of an environment variable in cap"),
+    (f"url: {URL}, key_env: sksecret", "line 2: models[1].key_env must be the name of an environment variable in"),
+    (f"url: {URL}, timeout_s: 0", "line 2: models[1].timeout_s is 0; it must be a finite number above 0"),
+    (f"url: {URL}, retries: 1.5", "line 2: models[1].retries is 1.5; it must be a whole number"),
+    (
+        f"url: {URL}, parameters: -1",
+        "line 2: models[1].parameters is -1; it must be 'unknown' or a finite number above 0",
+    ),
+    (f"ulr: {URL}", "line 2: unknown key 'ulr' in models[1] (did you mean 'url'?)"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), SERVERS_REFUSED)
+def test_servers_that_are_refused(tmp_path, keys, message):
+    with pytest.raises(ConfigError) as raised:
+        load_zoo(written(tmp_path, f"models:\n- {{name: m, {keys}}}\n"))
+    assert message in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_server_stated_in_code():
+    with pytest.raises(UsageError, match="either a path or a url"):
+        ModelSpec("m")
+    with pytest.raises(UsageError, match="url must be a url without a user or password") as raised:
+        ModelSpec("m", url="http://me:sk-secret@x/v1")
+    assert "secret" not in str(raised.value)
+
+
+def test_what_is_judged_of_a_server(tmp_path):
+    zoo_file = load_zoo(written(tmp_path, f"models:\n- {{name: m, url: {URL}, parameters: 1}}\n"))
+    asked = []
+
+    def listed(spec):
+        asked.append(spec.name)
+        return ("a", "b")
+
+    assert check_zoo(zoo_file, None).problems == ()
+    result = check_zoo(zoo_file, None, listed)
+    assert (asked, result.usable, result.models[0].listed) == (["m"], True, ("a", "b"))
+    assert [str(problem) for problem in result.problems] == [f"m: {URL} lists no model 'm'; it has a, b: see `model`"]

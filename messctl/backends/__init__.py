@@ -1,18 +1,31 @@
-"""What runs models: llama.cpp in this process, and a scripted stand-in. Importing this loads neither."""
+"""What runs models: llama.cpp in this process, servers elsewhere, and a scripted stand-in. Importing loads none."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from messctl.backends.base import Backend, OnText
+from messctl.backends.dispatch import Dispatch
+from messctl.backends.latest_turns import LatestTurns
 from messctl.backends.llama_cpp import LlamaCpp, OnWarning
+from messctl.backends.openai import OpenAICompatible
 from messctl.backends.scripted import Scripted
 
 if TYPE_CHECKING:
     from messctl.features import Encoder
     from messctl.zoo import Settings
 
-__all__ = ["Backend", "LlamaCpp", "OnText", "OnWarning", "Scripted", "encoder_of"]
+__all__ = [
+    "Backend",
+    "Dispatch",
+    "LatestTurns",
+    "LlamaCpp",
+    "OnText",
+    "OnWarning",
+    "OpenAICompatible",
+    "Scripted",
+    "encoder_of",
+]
 
 
 def encoder_of(settings: Settings) -> Encoder:

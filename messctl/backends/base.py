@@ -16,7 +16,10 @@ class Backend(Protocol):
     """Runs models. Whatever it is built on, its exceptions are mapped to `messctl.errors.BackendError`."""
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer; loads the model where it is not loaded yet. Raises BackendError."""
+        """Return the model's answer; loads the model where it is not loaded yet.
+
+        Raises BackendError, and PromptTooLongError where a question with less history might fit.
+        """
 
     def close(self) -> None:
         """Let go of all models."""

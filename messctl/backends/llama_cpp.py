@@ -16,7 +16,7 @@ from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
 from messctl.backends.library import interrupts_held, library
-from messctl.backends.loaded import Loaded, Sampling, failure
+from messctl.backends.loaded import Loaded, Sampling, failure, too_long
 from messctl.backends.offload import Offload, lacking
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -25,6 +25,7 @@ OnWarning = Callable[[str], None]
 """Hears one line on what may not be as its owner meant it."""
 
 _BYTES_PER_TOKEN = 256
+_ROOM = 4  # a conversation leaves a quarter of the context to the answer, unless its limit asks for less
 _compiled = lru_cache(maxsize=64)(ChatTemplate)
 
 
@@ -41,7 +42,7 @@ class _Instance:
     def of(cls, spec: ModelSpec) -> _Instance:
         placed = (spec.gpu, spec.gpu_layers, spec.main_gpu, spec.split_mode, spec.tensor_split)
         return cls(
-            spec.path,
+            spec.file,
             spec.n_ctx,
             spec.n_threads,
             (*placed, spec.flash_attn, spec.cache_type_k, spec.cache_type_v),
@@ -128,18 +129,29 @@ class LlamaCpp:
         prompt = self._prompt(loaded, model, question)
         tokens = loaded.tokens(prompt.text)
         limit = model.max_tokens if question.max_tokens is None else question.max_tokens
-        limit = max(1, min(limit, loaded.n_ctx - len(tokens) + 1))
-        answer, drawn, finish = AnswerText(prompt.stops, on_text), 0, "length"
+        room = loaded.n_ctx - len(tokens) + 1
+        wanted = min(limit, loaded.n_ctx // _ROOM)
+        if question.history and room < wanted:
+            raise too_long(
+                model,
+                f"the conversation leaves {room:,} tokens of {loaded.n_ctx:,} for the answer: shorten it",
+                (wanted - room) / len(tokens),
+            )
+        limit = max(1, min(limit, room))
+        answer, drawn, finish, sure = AnswerText(prompt.stops, on_text), 0, "length", 0.0
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
                 drawn += 1
+                if question.logprob:
+                    sure += loaded.logprob(token)
                 done = loaded.ends(token) or answer.add(loaded.piece(token))
                 if done and not question.to_the_limit:
                     finish = "stop"
                     break
         text = answer.finish()
         latency_s = time.perf_counter() - started
-        return Completion(model.name, text, len(tokens), drawn, latency_s, load_s, finish)
+        logprob = sure / drawn if question.logprob else None
+        return Completion(model.name, text, len(tokens), drawn, latency_s, load_s, finish, logprob)
 
     def _prompt(self, loaded: Loaded, model: ModelSpec, question: Question) -> Prompt:
         """Return what the model reads. Nothing is done with a text that cannot possibly fit."""
@@ -182,11 +194,11 @@ def _sampling(model: ModelSpec, question: Question) -> Sampling:
 
 
 def _check_length(loaded: Loaded, model: ModelSpec, texts: list[str]) -> None:
-    """Raise BackendError for a prompt that no tokenizer makes fit: to find out by tokenising it takes minutes."""
+    """Raise PromptTooLongError for a prompt that no tokenizer makes fit: to find out by tokenising it takes minutes."""
     length, most = sum(map(len, texts)), _BYTES_PER_TOKEN * loaded.n_ctx
     if length > most:
-        raise failure(
+        raise too_long(
             model,
-            f"the prompt has {length:,} characters and the context holds {loaded.n_ctx:,} tokens: "
-            "shorten it, or raise n_ctx in zoo.yaml",
+            f"the prompt has {length:,} characters and the context holds {loaded.n_ctx:,} tokens: shorten it",
+            1 - most / length,
         )

@@ -19,7 +19,7 @@ import numpy as np
 from messctl.backends import offload
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError, ModelFileError
+from messctl.errors import BackendError, ModelFileError, PromptTooLongError
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -74,7 +74,7 @@ class Loaded:
             raise failure(spec, wanted)
         offload.put_model(api, params, spec)
         params.progress_callback = self._library.go_on
-        self._model = api.llama_model_load_from_file(os.fsencode(spec.path), params)
+        self._model = api.llama_model_load_from_file(os.fsencode(spec.file), params)
         if self._model is None:
             raise failure(spec, f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
         self._vocabulary = api.llama_model_get_vocab(self._model)
@@ -179,7 +179,7 @@ class Loaded:
         return texts[0].decode("utf-8", "replace"), texts[1].decode("utf-8", "replace")
 
     def tokens(self, text: str) -> list[int]:
-        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises BackendError if too many.
+        """Return a prompt's tokens, special ones understood, one begin mark at most. Raises PromptTooLongError.
 
         A whole prompt of the context's size is fine: the first token of an answer needs no place of its own.
         """
@@ -191,10 +191,10 @@ class Loaded:
             tokens.insert(0, self.bos)
         count = len(tokens) if found >= 0 else -found
         if count > self.n_ctx:
-            raise failure(
+            raise too_long(
                 self._spec,
-                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: "
-                "shorten it, or raise n_ctx in zoo.yaml",
+                f"the prompt has {count:,} tokens and the context holds {self.n_ctx:,}: shorten it",
+                1 - self.n_ctx / count,
             )
         if not tokens:
             raise failure(self._spec, "the prompt is empty: ask something")
@@ -232,10 +232,20 @@ class Loaded:
     def _stuck(self) -> BackendError:
         return failure(self._spec, f"cannot go on: {self._library.complaint()}: shorten the prompt, or try again")
 
+    def logprob(self, token: int) -> float:
+        """Return the log-probability of the token that `generate` has just yielded, at temperature 1."""
+        logits = self._logits().astype(np.float64)
+        top = logits.max()
+        return float(logits[token] - top - np.log(np.exp(logits - top).sum()))
+
+    def _logits(self) -> Any:
+        """Return the logits of the next token, as a view of llama.cpp's own memory."""
+        count = self._api.llama_vocab_n_tokens(self._vocabulary)
+        return np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+
     def _check_numbers(self) -> None:
         """Refuse to draw from what is no number, as damaged weights give."""
-        count = self._api.llama_vocab_n_tokens(self._vocabulary)
-        logits = np.ctypeslib.as_array(self._api.llama_get_logits_ith(self._context, -1), shape=(count,))
+        logits = self._logits()
         if not np.isfinite(logits).any() or np.isnan(logits).any():
             raise failure(self._spec, "computes what is no number, its weights are damaged: get the file again")
 
@@ -276,12 +286,21 @@ class Loaded:
 
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
-    return BackendError(f"model {plain(repr(spec.name))} ({plain(str(path or spec.path))}): {what}")
+    return BackendError(_about(spec, what, path or spec.place))
+
+
+def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:
+    """Return the error that says that a prompt is too long, what to do, and which share of it has to go."""
+    return PromptTooLongError(_about(spec, f"{what}, or raise n_ctx in zoo.yaml", spec.place), excess)
+
+
+def _about(spec: ModelSpec, what: str, path: Path | str) -> str:
+    return f"model {plain(repr(spec.name))} ({plain(str(path))}): {what}"
 
 
 def _check_file(spec: ModelSpec) -> None:
     """Raise BackendError where llama.cpp has no words, or would end the process."""
     try:
-        read_header(spec.path)
+        read_header(spec.file)
     except ModelFileError as error:
         raise failure(spec, plain(error.what), error.path) from error

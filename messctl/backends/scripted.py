@@ -28,12 +28,13 @@ class Scripted:
 
     Tokens are words: what white space separates, of the prompt (system message and history too) and of the answer.
     Every answer takes `delay_s` ≥ 0 seconds, and that is its latency. `failures` holds, by model, the message of
-    the BackendError that it raises. Thread-safe where `answers` is.
+    the BackendError that it raises; `logprob` is that of every answer. Thread-safe where `answers` is.
     """
 
     answers: Answers
     delay_s: float = 0.0
     failures: Mapping[str, str] = field(default_factory=_nothing)
+    logprob: float | None = None
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
         """Return the scripted answer, cut at the token limit. Raises BackendError as told, or without an answer."""
@@ -50,7 +51,9 @@ class Scripted:
                 on_text(piece)
         text = "".join(said)
         finish = "stop" if len(said) == len(pieces) else "length"
-        return Completion(model.name, text, _words_asked(model, question), len(text.split()), self.delay_s, 0.0, finish)
+        tokens_in, tokens_out = _words_asked(model, question), len(text.split())
+        logprob = self.logprob if question.logprob else None
+        return Completion(model.name, text, tokens_in, tokens_out, self.delay_s, 0.0, finish, logprob)
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

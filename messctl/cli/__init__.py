@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli import ask, doctor, feedback, import_, replay, state, trace, tune, warm, zoo
+from messctl.cli import ask, chat, doctor, feedback, import_, record, replay, state, trace, tune, warm, zoo
+from messctl.cli.session import complain
 from messctl.errors import MessctlError
-from messctl.terminal import plain
 
 INTERRUPTED = 130
 """What Typer returns after Ctrl-C."""
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, feedback, state, warm, replay, tune, import_, trace, zoo, doctor):
+for command in (ask, chat, feedback, state, warm, record, replay, tune, import_, trace, zoo, doctor):
     command.register(app)
 
 
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         _discard_output()
         where = error.filename or "standard output"
         message, code = f"{where}: {error.strerror or error}; choose another place", 2
-    print(f"messctl: {plain(' '.join(message.split()))}", file=sys.stderr)
+    complain(message)
     return code
 
 

@@ -30,9 +30,12 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def print_json(document: Any) -> None:
-    """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it."""
-    print(json.dumps(document, allow_nan=False, indent=2))
+def print_json(document: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it.
+
+    With `indent` None it stands on one line, and is out at once.
+    """
+    print(json.dumps(document, allow_nan=False, indent=indent), flush=indent is None)
 
 
 def settings_of(

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from messctl.cli.answer import document, end_line, footer, write
 from messctl.cli.arguments import print_json, progress_console
-from messctl.cli.session import JsonOption, StateOption, ZooOption, put_question, router, warn, whole
+from messctl.cli.session import (
+    MOST_BYTES,
+    AlphaOption,
+    JsonOption,
+    LogOption,
+    MaxTokensOption,
+    ModelOption,
+    SeedOption,
+    StateOption,
+    SystemOption,
+    TemperatureOption,
+    ZooOption,
+    put_question,
+    router,
+    warn,
+    whole,
+)
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
@@ -16,13 +33,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.graders import Grader
-    from messctl.ledger import Standing
     from messctl.live import Asked, Router
     from messctl.records import Decision, Weighed
 
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
-MOST_BYTES = 8 * 2**20
-"""More than this in a prompt is refused before it is read in."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,19 +48,19 @@ def ask(
     prompt: Annotated[
         str | None, typer.Argument(help="The prompt. With text on standard input too, the instruction for that text.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Have this model answer, whatever the router thinks.")] = None,
-    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Bound of the answer, in tokens.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="The promised share of satisfying answers, 0..1.")] = None,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    alpha: AlphaOption = None,
     expect: Annotated[str | None, typer.Option(help="Text that a good answer holds: grades the answer.")] = None,
     expect_regex: Annotated[str | None, typer.Option(help="What a good answer matches: grades the answer.")] = None,
     require_satisfied: Annotated[
         bool, typer.Option("--require-satisfied", help="Exit 1 where the answer is graded and misses.")
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print what the decision was made of.")] = False,
-    log: Annotated[bool, typer.Option("--log/--no-log", help="Keep the request, and learn from it.")] = True,
+    log: LogOption = True,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
@@ -63,16 +77,16 @@ def ask(
             question,
             model=model,
             grader=grader,
-            on_text=None if as_json else _write,
+            on_text=None if as_json else write,
             on_decision=_explain if explain else None,
         )
         if as_json:
-            print_json(_document(routing, asked))
+            print_json(document(routing, asked))
         else:
-            _end_line(asked.completion.answer)
+            end_line(asked.completion.answer)
             for failure in asked.failures.values():
                 warn(failure)
-            _footer(routing, asked)
+            footer(routing, asked)
             if log and asked.satisfied is None and sys.stdin.isatty() and sys.stderr.isatty():
                 _question(routing, asked)
     return 1 if require_satisfied and not asked.satisfied else 0
@@ -102,85 +116,6 @@ def _prompt(argument: str | None) -> str:
     if not prompt:
         raise UsageError('no prompt; give one as an argument or on standard input: messctl ask "What is 17 + 25?"')
     return prompt
-
-
-def _write(text: str) -> None:
-    """Write a piece of the answer; on a terminal, escapes in it are shown and not obeyed."""
-    sys.stdout.write(_shown(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
-
-
-def _shown(text: str) -> str:
-    return "".join(character if character in "\n\t" else plain(character) for character in text)
-
-
-def _end_line(answer: str) -> None:
-    if not answer.endswith("\n"):
-        sys.stdout.write("\n")
-    sys.stdout.flush()
-
-
-def _document(routing: Router, asked: Asked) -> dict[str, Any]:
-    decision, completion, standing = asked.decision, asked.completion, asked.standing
-    return {
-        "request_id": decision.request.request_id,
-        "answer": completion.answer,
-        "model": decision.served,
-        "explored": decision.explored,
-        "cost": asked.cost,
-        "cost_unit": asked.cost_unit,
-        "meter": asked.meter,
-        "cost_quality": asked.cost_quality,
-        "tokens_in": completion.tokens_in,
-        "tokens_out": completion.tokens_out,
-        "latency_s": completion.latency_s,
-        "load_s": completion.load_s,
-        "finish": completion.finish,
-        "satisfied": asked.satisfied,
-        "attained": standing.attained,
-        "judged": standing.judged,
-        "queue": standing.queue,
-        "certificate": standing.certificate,
-        "alpha": routing.settings.alpha,
-        "queried": list(decision.queried),
-        "forced": asked.forced,
-        "propensity": None if asked.forced else decision.propensity,
-        "failures": dict(asked.failures),
-    }
-
-
-def _footer(routing: Router, asked: Asked) -> None:
-    """Print one line on what happened, for a person at a terminal."""
-    if not sys.stderr.isatty():
-        return
-    completion = asked.completion
-    parts = [
-        asked.decision.served,
-        _why(asked),
-        f"{completion.tokens_in}+{completion.tokens_out} tokens",
-        f"{asked.cost:.3g} {asked.cost_unit}",
-        _attained(asked.standing, routing.settings.alpha),
-    ]
-    progress_console().print(plain(" · ".join(parts)), style="dim", soft_wrap=True)
-
-
-def _why(asked: Asked) -> str:
-    decision = asked.decision
-    if asked.forced:
-        return "as you chose"
-    if decision.explored:
-        return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
-    if decision.weighed is None:
-        return "nothing weighed"
-    weighed = decision.weighed
-    why = ", ".join(f"{term} {values[decision.served]:.2g}" for term, values in weighed.terms.items())
-    return f"{why} ({weighed.note})" if weighed.note else why
-
-
-def _attained(standing: Standing, alpha: float) -> str:
-    if standing.attained is None:
-        return f"no feedback yet, α = {alpha:g}"
-    return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"
 
 
 def _explain(decision: Decision) -> None:

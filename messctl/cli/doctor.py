@@ -13,7 +13,7 @@ import typer
 
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption
-from messctl.cli.zoo import size
+from messctl.cli.zoo import asking, size
 from messctl.errors import MessctlError
 from messctl.terminal import plain
 
@@ -59,13 +59,17 @@ def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
     """Yield what is found, good or bad."""
     from messctl.zoo import load_zoo
 
-    yield _llama_cpp()
     try:
         zoo_file = load_zoo(zoo)
     except MessctlError as error:
+        yield _llama_cpp()
         yield Finding("zoo", "broken", str(error))
         yield from _energy(None)
     else:
+        if zoo_file.settings.features is None and all(model.url for model in zoo_file.models):
+            yield Finding("llama.cpp", "ok", "is not needed: all models are at servers")
+        else:
+            yield _llama_cpp()
         yield from _zoo(zoo_file)
         yield from _offload(zoo_file)
         yield from _energy(zoo_file)
@@ -101,12 +105,17 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.zoo import available_memory, check_zoo
 
     try:
-        result = check_zoo(zoo_file, available_memory())
+        with asking() as listed:
+            result = check_zoo(zoo_file, available_memory(), listed)
     except MessctlError as error:
         yield Finding("zoo", "broken", str(error))
         return
     for problem in result.problems:
         yield Finding("zoo", "broken" if problem.fatal else "warning", f"{zoo_file.path}: {problem}")
+    for model in result.models:
+        if model.listed is not None:
+            names = ", ".join(model.listed[:10]) or "no models"
+            yield Finding("server", "ok", f"{model.spec.url} answers for {model.spec.name}, and has {names}")
     if result.usable:
         needed = size(result.needed_bytes)
         text = f"{zoo_file.path}: {len(zoo_file.models)} models can be used; they need about {needed} of memory"
@@ -120,9 +129,12 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.backends.offload import lacking
     from messctl.offloading import prove
 
+    local = [model for model in zoo_file.models if model.path is not None]
+    if not local:
+        return
     try:
         api = library().api
-        wanting = [(model, wanted) for model in zoo_file.models if (wanted := lacking(api, model))]
+        wanting = [(model, wanted) for model in local if (wanted := lacking(api, model))]
         for model, wanted in wanting[:1]:
             status: Status = "broken" if model.gpu == "require" else "warning"
             yield Finding("offload", status, f"model {model.name!r} {wanted}")
@@ -130,7 +142,7 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
             if not wanting:
                 yield Finding("offload", "ok", "llama.cpp is built for the CPU alone, where all layers stay")
             return
-        if all(model.gpu_layers == 0 for model in zoo_file.models):
+        if all(model.gpu_layers == 0 for model in local):
             yield Finding("offload", "ok", "no model is to be put on a GPU")
             return
         with LlamaCpp() as backend:

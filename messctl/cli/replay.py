@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
-EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
+EPILOG = "Example: messctl replay traces/box.parquet --alpha 0.8 --plot replay.png"
 
 
 def register(app: typer.Typer) -> None:

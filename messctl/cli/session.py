@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,17 @@ StateOption = Annotated[
     typer.Option("--state", envvar="MESSCTL_STATE", help="The state file. Default: in the user's state folder."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ModelOption = Annotated[str | None, typer.Option("--model", help="Have this model answer, whatever the router thinks.")]
+SystemOption = Annotated[str | None, typer.Option("--system", help="A system message.")]
+MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Bound of an answer, in tokens.")]
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", min=0.0, help="0 always takes the likeliest token.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Makes sampling repeatable.")]
+AlphaOption = Annotated[float | None, typer.Option("--alpha", help="The promised share of satisfying answers, 0..1.")]
+LogOption = Annotated[bool, typer.Option("--log/--no-log", help="Keep the requests, and learn from them.")]
+MOST_BYTES = 8 * 2**20
+"""More than this in a prompt is refused before it is read in."""
 
 
 def open_store(state: Path | None) -> Store:
@@ -35,15 +46,29 @@ def open_store(state: Path | None) -> Store:
     return Store(state or default_path())
 
 
+def every_backend() -> Backend:
+    """Return what has models answer wherever they are."""
+    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
+
+    return Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+
+
 @contextmanager
 def router(
-    zoo: Path | None, state: Path | None, *, log: bool = True, backend: Backend | None = None, **settings: Any
+    zoo: Path | None,
+    state: Path | None,
+    *,
+    log: bool = True,
+    backend: Backend | None = None,
+    through: Callable[[Backend], Backend] | None = None,
+    **settings: Any,
 ) -> Iterator[Router]:
     """Open everything that answering takes; `settings` that are not None go before the zoo file's.
 
-    With `log` off, the state is copied into memory and what happens to the copy is forgotten.
+    With `log` off, the state is copied into memory and what happens to the copy is forgotten. What `through` makes of
+    the backend stands between it and the router.
     """
-    from messctl.backends import LlamaCpp, encoder_of
+    from messctl.backends import encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
     from messctl.meters import meter_for
@@ -52,7 +77,8 @@ def router(
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering = backend or LlamaCpp(on_warning=warn)
+        answering = backend or every_backend()
+        answering = through(answering) if through else answering
         try:
             yield Router(
                 {model.name: model for model in described.models},
@@ -81,6 +107,11 @@ def _to_write(state: Path | None, *, log: bool) -> Iterator[Store]:
                 yield copy
 
 
+def chat_history(state: Path) -> Path:
+    """Return where what is typed in a chat is kept, beside the state."""
+    return state.with_name(f"{state.name}-chat")
+
+
 def whole(argument: str) -> str:
     """Return an argument with U+FFFD for what is not UTF-8; Python hands it over with surrogates in it."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -94,6 +125,11 @@ def put_question(question: str) -> str:
     if not reply.endswith("\n"):
         sys.stderr.write("\n")  # the cursor still stands behind the question
     return reply.strip().lower()
+
+
+def complain(message: str) -> None:
+    """Print an error on stderr, in one line."""
+    print(f"messctl: {plain(' '.join(message.split()))}", file=sys.stderr)
 
 
 def warn(message: str) -> None:

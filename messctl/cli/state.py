@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from messctl.cli.arguments import console, print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, open_store, put_question
+from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, open_store, put_question
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from messctl.ledger import Ledger
+    from messctl.outages import Lost
+    from messctl.store import LoggedRequest
     from messctl.zoo import Settings
 
 LONGEST_TEXT = 60
@@ -44,25 +49,34 @@ def status(
     from messctl.zoo import load_zoo
 
     settings = load_zoo(zoo).settings
-    alpha = settings.alpha
     with open_store(state) as store:
         ledger = Ledger.of(store)
-        path = str(store.path)
-    attained = ledger.standing.attained
-    met = None if attained is None else attained >= alpha - 1e-9
+        path = store.path
+    document = status_document(ledger, settings, path)
     if as_json:
-        print_json({"state": path, "alpha": alpha, "sla_met": met, **asdict(ledger)})
+        print_json(document)
     else:
-        console().print(_table(ledger, settings, path))
-    return 1 if require_sla and not met else 0
+        console().print(status_table(ledger, settings, path))
+    return 1 if require_sla and not document["sla_met"] else 0
 
 
-def _table(ledger: Ledger, settings: Settings, path: str) -> object:
+def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
+    """Return where the promise stands, for a machine."""
+    attained = ledger.standing.attained
+    met = None if attained is None else attained >= settings.alpha - 1e-9
+    return {"state": str(path), "alpha": settings.alpha, "sla_met": met, **asdict(ledger)}
+
+
+def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
+    """Return where the promise stands, for people."""
     from rich.table import Table
     from rich.text import Text
 
     standing = ledger.standing
-    lines: list[tuple[str, str]] = [("state", path), ("promise", f"α = {settings.alpha:g}, kept by {settings.policy}")]
+    lines: list[tuple[str, str]] = [
+        ("state", str(path)),
+        ("promise", f"α = {settings.alpha:g}, kept by {settings.policy}"),
+    ]
     if standing.attained is not None and ledger.interval and standing.certificate is not None:
         low, high = ledger.interval
         lines += [
@@ -88,10 +102,23 @@ def _table(ledger: Ledger, settings: Settings, path: str) -> object:
             ("costs from", "; ".join(ledger.meters)),
         ]
         lines += [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
+    lines += [(f"lost by {model}", _lost(lost)) for model, lost in ledger.lost.items()]
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     for name, value in lines:
         table.add_row(Text(plain(name), "bold"), Text(plain(value)))
     return table
+
+
+def _lost(lost: Lost) -> str:
+    attempts = "1 attempt" if lost.attempts == 1 else f"{lost.attempts:,} attempts"
+    if lost.again_at is None:
+        return f"{attempts}, and answers again; the last: {lost.reason}"
+    return f"{attempts}, tried again {_when(lost.again_at)}; the last: {lost.reason}"
+
+
+def _when(at: float) -> str:
+    left = at - time.time()
+    return "by the next request" if left <= 0 else f"in {left:.0f} s"
 
 
 def _spent(ledger: Ledger) -> str:
@@ -122,6 +149,7 @@ def log(
                     "model": each.decision.served,
                     "explored": each.decision.explored,
                     "forced": each.circumstances.forced,
+                    "lost": dict(each.lost),
                     "satisfied": each.satisfied,
                     "cost_unit": each.circumstances.cost_unit,
                     "answers": {model: asdict(outcome) for model, outcome in each.answers.items()},
@@ -139,12 +167,21 @@ def log(
             each.decision.request.request_id,
             f"{each.asked_at.astimezone():%Y-%m-%d %H:%M:%S}",
             Text(plain(each.decision.served)),
-            "forced" if each.circumstances.forced else "explored" if each.decision.explored else "",
+            _marks(each),
             "" if each.satisfied is None else f"{each.satisfied:g}",
             Text(_short(each.decision.request.prompt)),
             Text(_short(answer.answer or "") if answer else "(none)"),
         )
     console().print(table)
+
+
+def _marks(each: LoggedRequest) -> str:
+    marks = {
+        "forced": each.circumstances.forced,
+        "explored": each.decision.explored,
+        "rerouted": each.rerouted,
+    }
+    return ", ".join(mark for mark, there in marks.items() if there)
 
 
 def _short(text: str) -> str:
@@ -181,6 +218,7 @@ def reset(
             requests = 0
         else:
             store.reset()
+            chat_history(store.path).unlink(missing_ok=True)
     if as_json:
         print_json({"state": path, "forgotten": requests})
     else:

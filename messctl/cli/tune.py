@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST = 2**62
 INTERRUPTED = 130
-EPILOG = "Example: messctl tune traces/synthetic.parquet --alpha 0.8 -o zoo.yaml --dry-run"
+EPILOG = "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
 GRID = "numbers, as in 0.1,0.2, or LOW:HIGH:COUNT"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +17,7 @@ from messctl.terminal import plain
 if TYPE_CHECKING:
     from messctl.meters import Meter
     from messctl.zoo import ModelCheck, ModelSpec, ZooCheck, ZooFile
+    from messctl.zoo.check import Listed
 
 UNKNOWN = "–"
 
@@ -33,7 +36,8 @@ def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     from messctl.zoo import available_memory, check_zoo, load_zoo
 
     zoo_file = load_zoo(zoo)
-    result = check_zoo(zoo_file, available_memory())
+    with asking() as listed:
+        result = check_zoo(zoo_file, available_memory(), listed)
     meter = meter_for(zoo_file)
     if as_json:
         print_json(_document(zoo_file, result, meter))
@@ -43,6 +47,15 @@ def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     if broken:
         first = next(iter(broken.values()))
         raise ConfigError(f"{zoo_file.path}: {len(broken)} of {len(zoo_file.models)} models cannot be used; {first}")
+
+
+@contextmanager
+def asking() -> Iterator[Listed]:
+    """Yield what asks a model's server which models it has."""
+    from messctl.backends import OpenAICompatible
+
+    with closing(OpenAICompatible()) as servers:
+        yield servers.listed
 
 
 def size(amount: int | None) -> str:
@@ -75,7 +88,9 @@ def _model_document(model: ModelCheck, meter: Meter) -> dict[str, Any]:
     cost = _cost(spec, meter)
     return {
         "name": spec.name,
-        "path": str(spec.path),
+        "path": None if spec.path is None else str(spec.path),
+        "url": spec.url,
+        "listed": None if model.listed is None else list(model.listed),
         "bytes": header and header.file_bytes,
         "architecture": header and header.architecture,
         "parameters": header and header.parameters,
@@ -104,7 +119,7 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
         cost = _cost(spec, meter)
         cells = (
             spec.name,
-            spec.path.name,
+            spec.place if spec.path is None else spec.path.name,
             header.architecture if header else UNKNOWN,
             header.quantisation if header else UNKNOWN,
             _template(model) or UNKNOWN,
@@ -119,6 +134,9 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     free = "unknown" if result.available_bytes is None else size(result.available_bytes)
     _say(f"memory: about {size(result.needed_bytes)} for all models; free: {free}")
     _say(f"costs: {meter.source}")
+    for model in result.models:
+        if model.listed is not None:
+            _say(f"{model.spec.name}: {model.spec.url} answers, and has {', '.join(model.listed[:10]) or 'no models'}")
     for problem in result.problems:
         _say(f"{'✗' if problem.fatal else '!'} {problem}")
 
@@ -133,6 +151,8 @@ def _parameters(model: ModelCheck) -> str:
 def _template(model: ModelCheck) -> str | None:
     if model.spec.chat_template is not None:
         return "zoo.yaml's"
+    if model.spec.url is not None:
+        return "the server's"
     return None if model.header is None else ("own" if model.header.chat_template else "none")
 
 

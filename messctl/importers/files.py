@@ -99,14 +99,14 @@ def json_lines(path: Path) -> Iterator[tuple[At, dict[str, Any]]]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 at = At(path, number, "line")
-                yield at, dict(at.mapping(_decoded(at, line)))
+                yield at, dict(at.mapping(decoded(at, line)))
 
 
 def json_document(path: Path) -> Any:
     """Return the one JSON document of a file. Raises SourceError."""
     with reading(path):
         text = path.read_text(encoding="utf-8-sig")
-    return _decoded(At(path), text)
+    return decoded(At(path), text)
 
 
 def json_records(at: At, records: object) -> Iterator[tuple[At, dict[str, Any]]]:
@@ -118,7 +118,8 @@ def json_records(at: At, records: object) -> Iterator[tuple[At, dict[str, Any]]]
         yield place, dict(place.mapping(record))
 
 
-def _decoded(at: At, text: str) -> Any:
+def decoded(at: At, text: str) -> Any:
+    """Return the JSON value of a text that stands at a place. Raises SourceError."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

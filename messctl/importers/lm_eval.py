@@ -7,6 +7,7 @@ task and `doc_hash`, the n-th occurrence of a repeated document with the n-th. T
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -161,19 +162,37 @@ def _choose_metric(at: At, sample: Mapping[str, Any], choice: _Choice) -> str:
 
 
 def _prompt(at: At, sample: Mapping[str, Any]) -> str:
-    """Return what the model was asked: the first argument of the first request, or else the document."""
+    """Return what the model was asked: the first argument of the first request, or else the document.
+
+    Of a chat, which is logged as JSON inside a list, it is what the messages say.
+    """
     arguments = sample.get("arguments")
     requests = list(arguments.values()) if isinstance(arguments, dict) else arguments
     first = requests[0] if isinstance(requests, list) and requests else None
     if isinstance(first, dict):
         first = list(first.values())
-    asked = first[0] if isinstance(first, list) and first else first
+    asked = first
+    while isinstance(asked, list) and asked:
+        asked = asked[0]
     if isinstance(asked, str) and asked:
-        return at.text("arguments", asked)
+        return _chat(asked) or at.text("arguments", asked)
     document = at.key(sample, "doc")
     if not isinstance(document, dict):
         return str(document)
     return "\n".join(value for value in document.values() if isinstance(value, str)) or str(document)
+
+
+def _chat(text: str) -> str | None:
+    """Return what the messages of a chat say, None for text that is no chat."""
+    if not text.startswith("[{"):
+        return None
+    try:
+        messages = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    contents = [message.get("content") for message in messages if isinstance(message, dict) and "role" in message]
+    said = [content for content in contents if isinstance(content, str)]
+    return "\n\n".join(said) if len(said) == len(messages) else None
 
 
 def _answer(sample: Mapping[str, Any]) -> str | None:

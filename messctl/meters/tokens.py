@@ -56,7 +56,14 @@ class FlopsMeter(PerToken):
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
         """See `Meter`."""
+        joules = FLOPS_PER_PARAMETER * self._active(model) / self.flop_per_j
+        return CostPerToken(JOULE, joules, joules)
+
+    def _active(self, model: ModelSpec) -> float:
+        if model.parameters is not None:
+            return model.parameters
+        if model.path is None:
+            raise BackendError(f"model {model.name!r}: has neither a cost nor parameters; state one in zoo.yaml")
         if model.path not in self._parameters:
             self._parameters[model.path] = read_header(model.path).active_parameters
-        joules = FLOPS_PER_PARAMETER * self._parameters[model.path] / self.flop_per_j
-        return CostPerToken(JOULE, joules, joules)
+        return self._parameters[model.path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from messctl.gguf_header import Header, read_header
 from messctl.zoo.file import ZooFile
 from messctl.zoo.models import ModelSpec
 
+Listed = Callable[[ModelSpec], tuple[str, ...]]
+"""Returns the names of the models that a model's server has. Raises BackendError."""
 MEMINFO = Path("/proc/meminfo")
 GIB = 1 << 30
 
@@ -30,13 +33,15 @@ class Problem:
 class ModelCheck:
     """A model beside its file's header, None where the file cannot be used.
 
-    `context` (tokens) is what it will be run with, `needed_bytes` an estimate of the memory for that.
+    `context` (tokens) is what it will be run with, `needed_bytes` an estimate of the memory for that. Of a model at a
+    url nothing of this is known; `listed` are the models that its server says it has, None where that was not asked.
     """
 
     spec: ModelSpec
     header: Header | None
     context: int | None
     needed_bytes: int | None
+    listed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,18 @@ class ZooCheck:
         return not any(problem.fatal for problem in self.problems)
 
 
-def check_zoo(zoo_file: ZooFile, available_bytes: int | None) -> ZooCheck:
-    """Read every model's header and judge it; `available_bytes` of memory are free, None where that is unknown."""
+def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | None = None) -> ZooCheck:
+    """Read every model's header and judge it; `available_bytes` of memory are free, None where that is unknown.
+
+    `listed` asks servers for their models; without it, models at urls are taken for granted.
+    """
     models, problems = [], []
     for spec in zoo_file.models:
+        if spec.path is None:
+            model, found = _at_server(spec, listed)
+            models.append(model)
+            problems += found
+            continue
         try:
             header = read_header(spec.path)
         except BackendError as error:
@@ -76,6 +89,20 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None) -> ZooCheck:
             )
         )
     return ZooCheck(tuple(models), tuple(problems), needed, available_bytes)
+
+
+def _at_server(spec: ModelSpec, listed: Listed | None) -> tuple[ModelCheck, list[Problem]]:
+    if listed is None:
+        return ModelCheck(spec, None, None, None), []
+    try:
+        names = listed(spec)
+    except BackendError as error:
+        return ModelCheck(spec, None, None, None), [Problem(str(error), fatal=True, model=spec.name)]
+    wanted, problems = spec.model or spec.name, []
+    if wanted not in names:
+        there = f"it has {', '.join(names[:10])}" if names else "it lists none"
+        problems.append(Problem(f"{spec.url} lists no model {wanted!r}; {there}: see `model`", model=spec.name))
+    return ModelCheck(spec, None, None, None, names), problems
 
 
 def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:

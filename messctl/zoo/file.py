@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import ConfigError, UnknownNameError, did_you_mean
-from messctl.zoo.models import BOX, ModelSpec, TemplateFile
+from messctl.zoo.models import BOX, ENDPOINT_KEYS, FILE_KEYS, ModelSpec, TemplateFile
 from messctl.zoo.schema import Choice, Number, NumberOr, Place, Text, check_fields, read_fields, read_file, ruled, rules
 from messctl.zoo.settings import Settings
 
@@ -18,7 +18,7 @@ PACKAGED_FILE = BOX / "zoo.yaml"
 
 SLA_KEYS = ("alpha",)
 ROUTER_KEYS = tuple(name for name in rules(Settings) if name not in SLA_KEYS)
-DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path"))
+DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path", "url", "model"))
 ENERGY_KEYS = ("meter", "idle", "flop_per_j")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
 SUBTRACTED = "subtract"
@@ -133,7 +133,19 @@ def _stated_models(parts: Mapping[str, Place]) -> list[tuple[Place, dict[str, An
     """Return each model's place, and its keys over the defaults."""
     defaults = read_fields(ModelSpec, parts.get("defaults"), DEFAULTS_KEYS)
     elements = parts["models"].elements() if "models" in parts else []
-    return [(place, defaults | read_fields(ModelSpec, place)) for place in elements]
+    return [(place, _with_defaults(place, defaults)) for place in elements]
+
+
+def _with_defaults(place: Place, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's keys over those defaults that mean something for its kind: a file, or a url."""
+    own = read_fields(ModelSpec, place)
+    if "path" in own and "url" in own:
+        raise place.error(f"{place.name} has both a path and a url; it is a file here or at a server")
+    foreign, other = (FILE_KEYS, "path") if "url" in own else (ENDPOINT_KEYS, "url")
+    for key, below in place.entries(rules(ModelSpec)).items():
+        if key in foreign:
+            raise below.error(f"{below.name} means something only for a model with a {other}; leave it out")
+    return {key: value for key, value in defaults.items() if key not in foreign} | own
 
 
 def _models(path: Path, parts: Mapping[str, Place]) -> tuple[ModelSpec, ...]:
@@ -142,8 +154,10 @@ def _models(path: Path, parts: Mapping[str, Place]) -> tuple[ModelSpec, ...]:
         name = values.get("name")
         if name is None:
             raise place.error(f"{place.name} has no name")
-        if "path" not in values:
-            raise place.error(f"model {name!r} has no path; give the GGUF file, relative to {path.name}")
+        if "path" not in values and "url" not in values:
+            raise place.error(
+                f"model {name!r} has no path; give the GGUF file, relative to {path.name}, or the url of a server"
+            )
         if any(name == model.name for model in models):
             raise place.error(f"model {name!r} stands twice; give each its own name")
         if isinstance(values.get("chat_template"), TemplateFile):
@@ -151,6 +165,11 @@ def _models(path: Path, parts: Mapping[str, Place]) -> tuple[ModelSpec, ...]:
         model = ModelSpec(**values)
         if models:
             _check_costs(place, models[0], model)
+        if model.url and model.cost is None and model.parameters is None:
+            raise place.error(
+                f"model {name!r} is at a url, so no file tells what it costs; state its cost, "
+                "or how many parameters are active per token, as in `parameters: 8.0e+9`"
+            )
         models.append(model)
     if not models:
         raise ConfigError(f"{path}: names no models; list them under `models`, each with a name and a path")

@@ -6,12 +6,14 @@ function, always in the order of `Zoo.models`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
-from messctl.errors import UnknownNameError
+from messctl.errors import UnknownNameError, UsageError
 from messctl.zoo.schema import KEYS, Choice, Nested, Number, Numbers, Place, Text, check_fields, ruled
 
 BOX = Path(__file__).parents[1] / "box"
@@ -62,7 +64,65 @@ class ModelPath:
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
-        return None if isinstance(value, Path) else "a path"
+        return None if value is None or isinstance(value, Path) else "a path"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
+    """A rule: where an OpenAI-compatible server answers, up to what its paths share, as in http://host:8080/v1.
+
+    A url may hold a password, and is not repeated where it is refused.
+    """
+
+    secret: ClassVar[bool] = True
+
+    def read(self, place: Place) -> str:
+        """See `Rule`."""
+        value = place.value()
+        wanted = self.problem(value)
+        if wanted or value is None:
+            raise place.error(f"{place.name} must be {wanted or self._wanted}")
+        return str(value).rstrip("/")
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
+            return self._wanted
+        if "@" in parts.netloc:
+            return "a url without a user or password; name the environment variable that holds the key with key_env"
+        if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/chat/completions"):
+            return f"{self._wanted}, without what comes after it"
+        return None
+
+    _wanted: ClassVar[str] = "the base url of an OpenAI-compatible server, as in http://localhost:8080/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class VariableName:
+    """A rule: the name of an environment variable, in capitals, so that no key passes for one; or None."""
+
+    secret: ClassVar[bool] = True
+
+    def read(self, place: Place) -> str | None:
+        """See `Rule`."""
+        value = None if place.empty else place.value()
+        wanted = self.problem(value)
+        if wanted:
+            raise place.error(f"{place.name} must be {wanted}")
+        return value if value is None else str(value)
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        if value is None or (isinstance(value, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", value)):
+            return None
+        return "the name of an environment variable in capitals, as OPENAI_API_KEY, that holds the key; not the key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +193,12 @@ class CostPerToken:
 class ModelSpec:
     """One model of the zoo, as zoo.yaml describes it. Raises UsageError for values out of range.
 
-    `path` is the GGUF file, made absolute. `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to
+    It is run from `path`, its GGUF file, made absolute, or asked for at `url`, the base url of an OpenAI-compatible
+    server, which calls it `model` (None: by its name here). `key_env` names the environment variable with the key,
+    `timeout_s` is how long the server may be silent, `retries` how often a request that was lost is sent again, and
+    `parameters` how many are active per token, where its cost is to be estimated by them.
+
+    `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to
     a GPU (-1: all; None: all, where llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns
     where layers are asked for, "require" is an error, and "off" keeps every layer off it. Several devices share a model
     as `split_mode` says, in the proportion of `tensor_split` (empty: of their free memory); with "none" all is on
@@ -143,7 +208,7 @@ class ModelSpec:
     """
 
     name: str = field(metadata=ruled(Text()))
-    path: Path = field(metadata=ruled(ModelPath()))
+    path: Path | None = field(default=None, metadata=ruled(ModelPath()))
     n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     gpu: str = field(default="auto", metadata=ruled(Choice(GPU)))
     n_gpu_layers: int | None = field(default=None, metadata=ruled(Number(-1, MOST_TOKENS, whole=True, absent="auto")))
@@ -164,11 +229,40 @@ class ModelSpec:
     cost: CostPerToken | None = field(
         default=None, metadata=ruled(Nested(CostPerToken, optional=("fixed", "measured")))
     )
+    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
+    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
+    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
+    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
+    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if (self.path is None) == (self.url is None):
+            raise UsageError(f"model {self.name!r} must have either a path or a url")
 
     @property
     def gpu_layers(self) -> int:
         """How many layers are to go to a GPU where there is one; -1: all."""
         return 0 if self.gpu == "off" else -1 if self.n_gpu_layers is None else self.n_gpu_layers
+
+    @property
+    def file(self) -> Path:
+        """Its GGUF file. Raises UsageError for a model at a url, which has none here."""
+        if self.path is None:
+            raise UsageError(f"model {self.name!r} is at {self.url}, and has no file here")
+        return self.path
+
+    @property
+    def place(self) -> str:
+        """Where it is: its file, or its url and its name there."""
+        return str(self.path) if self.url is None else f"{self.url}, {self.model or self.name}"
+
+
+FILE_KEYS = (
+    "n_ctx", "gpu", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "flash_attn", "cache_type_k",
+    "cache_type_v", "n_threads", "chat_template", "top_k", "min_p",
+)  # fmt: skip
+"""What says how llama.cpp runs a file; a server has settings of its own for these."""
+ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters")
+"""What says how a server is asked."""

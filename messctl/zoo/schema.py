@@ -292,7 +292,8 @@ def check_fields(instance: Any) -> None:
         value = getattr(instance, name)
         wanted = rule.problem(value)
         if wanted:
-            raise UsageError(f"{name} is {quoted(value)}; it must be {wanted}")
+            is_now = "" if getattr(rule, "secret", False) else f"is {quoted(value)}; it "
+            raise UsageError(f"{name} {is_now}must be {wanted}")
 
 
 def read_fields(kind: type[Any], place: Place | None, names: Iterable[str] | None = None) -> dict[str, Any]:

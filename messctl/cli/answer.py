@@ -1,0 +1,106 @@
+"""How an answer is shown: its text as it comes, and a line on what happened; or a document for a machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from messctl.cli.arguments import progress_console
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.ledger import Standing
+    from messctl.live import Asked, Router
+
+
+def write(text: str) -> None:
+    """Write a piece of the answer; on a terminal, escapes in it are shown and not obeyed."""
+    sys.stdout.write(_shown(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def _shown(text: str) -> str:
+    return "".join(character if character in "\n\t" else plain(character) for character in text)
+
+
+def end_line(answer: str) -> None:
+    """End the line on which an answer ended."""
+    if not answer.endswith("\n"):
+        sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def document(routing: Router, asked: Asked) -> dict[str, Any]:
+    """Return what happened, for a machine."""
+    decision, completion, standing = asked.decision, asked.completion, asked.standing
+    return {
+        "request_id": decision.request.request_id,
+        "answer": completion.answer,
+        "model": decision.served,
+        "explored": decision.explored,
+        "cost": asked.cost,
+        "cost_unit": asked.cost_unit,
+        "meter": asked.meter,
+        "cost_quality": asked.cost_quality,
+        "tokens_in": completion.tokens_in,
+        "tokens_out": completion.tokens_out,
+        "latency_s": completion.latency_s,
+        "load_s": completion.load_s,
+        "finish": completion.finish,
+        "satisfied": asked.satisfied,
+        "attained": standing.attained,
+        "judged": standing.judged,
+        "queue": standing.queue,
+        "certificate": standing.certificate,
+        "alpha": routing.settings.alpha,
+        "queried": list(decision.queried),
+        "forced": asked.forced,
+        "propensity": None if asked.forced else decision.propensity,
+        "failures": dict(asked.failures),
+        "attempts": list(asked.attempts),
+    }
+
+
+def footer(routing: Router, asked: Asked) -> None:
+    """Print one line on what happened, for a person at a terminal."""
+    completion = asked.completion
+    parts = [
+        asked.decision.served,
+        _why(asked),
+        f"{completion.tokens_in}+{completion.tokens_out} tokens",
+        f"{asked.cost:.3g} {asked.cost_unit}",
+        attained(asked.standing, routing.settings.alpha),
+    ]
+    note(" · ".join(parts))
+
+
+def note(text: str) -> None:
+    """Print one line beside the answers; nothing where stderr is no terminal."""
+    if sys.stderr.isatty():
+        progress_console().print(plain(text), style="dim", soft_wrap=True)
+
+
+def _why(asked: Asked) -> str:
+    if len(asked.attempts) > 1:
+        return f"in place of {', '.join(asked.attempts[:-1])}; {_reason(asked)}"
+    return _reason(asked)
+
+
+def _reason(asked: Asked) -> str:
+    decision = asked.decision
+    if asked.forced:
+        return "as you chose"
+    if decision.explored:
+        return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
+    if decision.weighed is None:
+        return "nothing weighed"
+    weighed = decision.weighed
+    why = ", ".join(f"{term} {values[decision.served]:.2g}" for term, values in weighed.terms.items())
+    return f"{why} ({weighed.note})" if weighed.note else why
+
+
+def attained(standing: Standing, alpha: float) -> str:
+    """Return how much of the promise is kept so far."""
+    if standing.attained is None:
+        return f"no feedback yet, α = {alpha:g}"
+    return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"

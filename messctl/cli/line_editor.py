@@ -1,0 +1,105 @@
+"""The line that is typed at in a chat: editing, history and completion, by prompt_toolkit.
+
+Importing this loads prompt_toolkit; do it where somebody sits at a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import create_output
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.utils import is_dumb_terminal
+
+from messctl.cli.session import warn, whole
+from messctl.cli.turns import is_open
+
+Completions = Callable[[str], Iterable[str]]
+"""Returns the lines that the beginning of a line may become."""
+
+
+class LineEditor:
+    """Turns as somebody types them at the terminal; prompts go to stderr.
+
+    Enter ends a turn, Alt-Enter begins a line in it; a paste keeps its lines. What was typed is kept in the file
+    `history`, which only its owner may read; None keeps it nowhere.
+    """
+
+    by_hand = True
+
+    def __init__(self, history: Path | None, completions: Completions) -> None:
+        self._session: PromptSession[str] = PromptSession(
+            history=InMemoryHistory() if history is None else _History(history),
+            completer=_Completer(completions),
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            multiline=Condition(lambda: is_open(self._session.default_buffer.text)),
+            key_bindings=_keys(),
+            output=None if is_dumb_terminal() else create_output(stdout=sys.stderr),  # None: a plain prompt
+        )
+
+    def read(self, prompt: str = "> ") -> str:
+        """See `messctl.cli.turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped.
+
+        At the prompt Ctrl-C is a key like others. prompt_toolkit would also take the signal, and trips where both come.
+        """
+        return whole(self._session.prompt(prompt, handle_sigint=False))
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    return keys
+
+
+class _Completer(Completer):
+    def __init__(self, completions: Completions) -> None:
+        self._completions = completions
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
+        """Offer whole lines, shown by the word that is being typed."""
+        typed = document.text_before_cursor
+        for line in self._completions(typed):
+            yield Completion(line, start_position=-len(typed), display=line.rpartition(" ")[2])
+
+
+class _History(FileHistory):
+    """A history that only its owner may read, and without which a chat goes on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
+        self._broken = False
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+            self._path.chmod(0o600)
+            return list(super().load_history_strings())
+        except OSError as error:
+            self._give_up(error)
+            return []
+
+    def store_string(self, string: str) -> None:
+        if not self._broken:
+            try:
+                super().store_string(whole(string))
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._broken = True
+        warn(f"{self._path}: what you type is not kept ({error.strerror or error})")

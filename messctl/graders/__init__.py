@@ -1,0 +1,14 @@
+"""Graders: whether an answer satisfies, judged by a rule, alone or against a reference."""
+
+from messctl.graders.expect import Grader, expect_regex, expect_text
+from messctl.graders.reference import REFERENCE_GRADERS, ReferenceGrader, check_reference, reference_grader
+
+__all__ = [
+    "REFERENCE_GRADERS",
+    "Grader",
+    "ReferenceGrader",
+    "check_reference",
+    "expect_regex",
+    "expect_text",
+    "reference_grader",
+]

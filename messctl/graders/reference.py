@@ -1,0 +1,141 @@
+"""Graders against a reference: `exact`, `contains`, `regex`, `numeric` and `choice`."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+
+from messctl.errors import UnknownNameError, UsageError
+from messctl.graders.expect import expect_regex, expect_text
+from messctl.graders.numbers import numbers, readable
+
+ReferenceGrader = Callable[[str, str], float]
+"""Takes an answer and a reference, and returns the answer's satisfaction, 0..1. Raises UsageError for a reference
+that is none."""
+
+_TOLERANCE = Fraction(1, 10**6)  # of the reference: what rounding leaves
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_CONCLUDES = re.compile(r"(?:####|\banswer\b(?:\s+(?:is|was))?\s*[:=]?|\bequals\b|=)(?P<rest>[^\n]*)", re.IGNORECASE)
+_LETTER = r"[A-Za-z]"
+_ALONE = re.compile(rf"[\s*_(\[\"'`]*({_LETTER})[\s*_)\].:,;\"'`]*")
+_NAMED = re.compile(
+    rf"\b(?:answer|option|choice)\b(?:\s+(?:is|was|would be))?\s*[:=]?\s*[*_(\[\"'`]*({_LETTER})(?![\w'’])",
+    re.IGNORECASE,
+)
+_NOTHING_MORE = re.compile(r"[\s*_)\].:,;!\"'`]*")
+_ANOTHER = re.compile(r"[\s)\].:,]*(?:or|and|/)\s*[(\[]?[A-Za-z](?![\w'’])")
+_LEADS = re.compile(rf"^[\s*_\"'`]*[(\[]?({_LETTER})[)\].:]")
+_BRACKETED = re.compile(rf"[(\[]({_LETTER})[)\]]")
+_STANDING = re.compile(r"(?<![\w'’.\-])([B-HJ-Z])(?![\w'’\-])")
+
+
+def exact(answer: str, reference: str) -> float:
+    """The same text, but for white space around it and its width, and for how Unicode spells it; case matters."""
+    return float(_spaced(answer) == _spaced(reference))
+
+
+def contains(answer: str, reference: str) -> float:
+    """The reference stands in the answer as words of its own, in any case; digits and signs of any script are alike."""
+    return expect_text(readable(reference))(readable(answer))
+
+
+def regex(answer: str, reference: str) -> float:
+    """The reference is a regular expression that matches somewhere in the answer."""
+    return expect_regex(reference)(answer)
+
+
+def numeric(answer: str, reference: str) -> float:
+    r"""The number that the answer ends on is the reference's, to a millionth; units do not matter.
+
+    It is the last one in the last `\boxed{}`, else the first after the last `####`, "the answer is" or "=" that has
+    any, else the last of all.
+    """
+    (wanted,) = _references(reference)
+    found = _concluded(answer)
+    if found is None:
+        return 0.0
+    return float(abs(found - wanted) <= _TOLERANCE * max(abs(wanted), Fraction(1, 10**6)))
+
+
+def choice(answer: str, reference: str) -> float:
+    """The option letter that the answer gives is the reference's.
+
+    It is the one in `\\boxed{}`, else the one that is named ("the answer is (B)"), that the answer is or begins with
+    ("B) because"), or the only one in brackets, or the only capital letter that stands alone and is no word. An answer
+    that names two satisfies nobody.
+    """
+    wanted = _ALONE.fullmatch(_plain(reference)) or _LEADS.match(_plain(reference))
+    if wanted is None:
+        raise UsageError(f"the reference {reference[:40]!r} is no option letter, such as B; choose another grader")
+    return float(_chosen(answer) == wanted[1].upper())
+
+
+REFERENCE_GRADERS: Mapping[str, ReferenceGrader] = {
+    grader.__name__: grader for grader in (exact, contains, regex, numeric, choice)
+}
+
+
+def reference_grader(name: str) -> ReferenceGrader:
+    """Return the grader of this name. Raises UnknownNameError."""
+    if name not in REFERENCE_GRADERS:
+        raise UnknownNameError("grader", name, REFERENCE_GRADERS)
+    return REFERENCE_GRADERS[name]
+
+
+def check_reference(grader: ReferenceGrader, reference: str) -> None:
+    """Raise UsageError where a grader cannot judge by this reference."""
+    grader("", reference)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def _references(reference: str) -> tuple[Fraction]:
+    found = numbers(reference)
+    if len(found) != 1:
+        raise UsageError(f"the reference {reference[:40]!r} holds {len(found)} numbers; `numeric` needs one")
+    return (found[0],)
+
+
+def _concluded(answer: str) -> Fraction | None:
+    """Return the number that an answer ends on."""
+    boxed = _BOXED.findall(answer)
+    if boxed and (found := numbers(boxed[-1])):
+        return found[-1]
+    for match in reversed(list(_CONCLUDES.finditer(answer))):
+        if found := numbers(match["rest"]):
+            return found[0]
+    return found[-1] if (found := numbers(answer)) else None
+
+
+def _chosen(answer: str) -> str | None:
+    """Return the option letter that an answer gives, in capitals."""
+    text = _plain(answer)
+    boxed = _BOXED.findall(text)
+    if boxed:
+        text = re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*", "", boxed[-1]).strip("{} ")
+    alone = _ALONE.fullmatch(text)
+    if alone:
+        return alone[1].upper()
+    named = [
+        match[1]
+        for match in _NAMED.finditer(text)
+        if match[1].isupper() or _NOTHING_MORE.fullmatch(text, match.end())  # "the answer is a dog"
+    ]
+    if named:
+        return str(named[-1]).upper()
+    leads = _LEADS.match(text)
+    if leads and not re.match(r"[\s*_\"'`]*[a-z]\.[a-z]\.", text):  # e.g., i.e.
+        return None if _ANOTHER.match(text, leads.end()) else leads[1].upper()
+    for pattern in (_BRACKETED, _STANDING):
+        found = {letter.upper() for letter in pattern.findall(text)}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None

@@ -1,0 +1,95 @@
+"""Which models are left alone for a while, since they failed: what the store keeps of lost attempts and of outages.
+
+A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
+failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
+go on without it; an answer ends the outage. What is written here is written in the store's transactions.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 300.0
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The attempts that a model has lost: how many, why the last, and when that was (seconds since 1970).
+
+    `again_at` is when the model may be tried again, None where it is in use.
+    """
+
+    attempts: int
+    reason: str
+    at: float
+    again_at: float | None
+
+
+def pause_s(failures: int, asked_s: float = 0.0) -> float:
+    """Return how long a model is left alone after so many failures in a row, from 1; its server may ask for longer."""
+    doubled = FIRST_PAUSE_S * 2.0 ** min(failures - 1, 30)
+    return min(LONGEST_PAUSE_S, max(doubled, asked_s))
+
+
+def down(database: sqlite3.Connection, places: Mapping[str, str], now: float) -> frozenset[str]:
+    """Return those models, of `places` by name, that are left alone now.
+
+    One that has moved is another model. A time further off than any pause is one of another clock, and does not count.
+    """
+    rows = database.execute("SELECT model, place, until FROM outages").fetchall()
+    return frozenset(
+        row["model"]
+        for row in rows
+        if places.get(row["model"]) == row["place"] and now < row["until"] <= now + LONGEST_PAUSE_S
+    )
+
+
+def claim(database: sqlite3.Connection, models: tuple[str, ...], now: float) -> None:
+    """Have the one that asks now be the only one that tries these models again; nothing where they are in use."""
+    for model in models:
+        row = database.execute("SELECT failures FROM outages WHERE model = ?", (model,)).fetchone()
+        if row is not None:
+            database.execute("UPDATE outages SET until = ? WHERE model = ?", (now + pause_s(row["failures"]), model))
+
+
+def lose(database: sqlite3.Connection, request: int, model: str, reason: str, now: float) -> None:
+    """Log an attempt of a model at a request, by its key, that failed."""
+    database.execute(
+        "INSERT INTO attempts (request, model, reason, failed_at) VALUES (?, ?, ?, ?)",
+        (request, model, reason[:_LONGEST_REASON], now),
+    )
+
+
+def begin(database: sqlite3.Connection, model: str, place: str, asked_s: float, now: float) -> None:
+    """Begin an outage, or prolong it."""
+    row = database.execute("SELECT failures FROM outages WHERE model = ? AND place = ?", (model, place)).fetchone()
+    failures = 1 if row is None else int(row["failures"]) + 1
+    database.execute(
+        "INSERT OR REPLACE INTO outages (model, place, failures, until) VALUES (?, ?, ?, ?)",
+        (model, place, failures, now + pause_s(failures, asked_s)),
+    )
+
+
+def end(database: sqlite3.Connection, model: str) -> None:
+    """End an outage, where there is one."""
+    database.execute("DELETE FROM outages WHERE model = ?", (model,))
+
+
+def lost(database: sqlite3.Connection) -> dict[str, Lost]:
+    """Return the lost attempts of every model that has any, by name."""
+    rows = database.execute(
+        "SELECT attempts.model, count(*) AS count, reason, max(failed_at) AS failed_at, until FROM attempts "
+        "LEFT JOIN outages ON outages.model = attempts.model GROUP BY attempts.model ORDER BY attempts.model"
+    )
+    # SQLite takes `reason` from the row that has the maximum.
+    return {row["model"]: Lost(row["count"], row["reason"], row["failed_at"], row["until"]) for row in rows}
+
+
+def lost_by(database: sqlite3.Connection, request: int) -> dict[str, str]:
+    """Return why the models failed that failed at a request, by its key."""
+    rows = database.execute("SELECT model, reason FROM attempts WHERE request = ? ORDER BY id", (request,))
+    return {row["model"]: row["reason"] for row in rows}

@@ -1,0 +1,147 @@
+"""Prompt files: what is to be asked, from JSON lines, JSON, CSV, Parquet or plain text."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from messctl.errors import SourceError
+from messctl.importers.base import At
+from messctl.importers.files import (
+    LONGEST_CELL,
+    check_header,
+    decoded,
+    json_document,
+    json_records,
+    parquet_records,
+    reading,
+)
+from messctl.importers.text import encodable
+
+FIELDS = ("prompt", "reference", "request_id", "source")
+Check = Callable[[str | None], str | None]
+"""Takes a prompt's reference, and says what is wrong with it, if anything is."""
+Parts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt of a file, with the `reference` that its answers are judged by, where there is one."""
+
+    request_id: str
+    prompt: str
+    reference: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """The prompts of a file, in its order, and what was wrong with those that were skipped, one line each."""
+
+    path: Path
+    prompts: tuple[Prompt, ...]
+    skipped: tuple[str, ...]
+
+
+def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _: None) -> PromptFile:
+    """Read a prompt file; its suffix tells the format, and what has another one is text with a prompt per line.
+
+    A prompt without a `request_id` gets the number of its row, line or record. `check` hears each reference. A prompt
+    with which anything is wrong is an error that names its place, or, with `skip_bad`, left out. Raises SourceError,
+    also where no prompt is left.
+    """
+    prompts: dict[str, Prompt] = {}
+    skipped: list[str] = []
+    for at, read in _records(path):
+        try:
+            prompt = _prompt(at, read(), check)
+            if prompt.request_id in prompts:
+                raise at.error(f"{prompt.request_id!r} stands twice; request ids must be unique", "request_id")
+        except SourceError as error:
+            if not skip_bad:
+                raise SourceError(f"{error}; mend it, or add --skip-bad") from None
+            skipped.append(str(error))
+        else:
+            prompts[prompt.request_id] = prompt
+    if not prompts:
+        raise SourceError(f"{path}: holds no prompts{' that can be used' if skipped else ''}")
+    return PromptFile(path, tuple(prompts.values()), tuple(skipped))
+
+
+def _prompt(at: At, record: Parts, check: Check) -> Prompt:
+    texts = {name: _text(at, name, at.optional(record, name)) for name in FIELDS}
+    if texts["prompt"] is None:
+        raise at.missing("prompt", record) if "prompt" not in record else at.error("is empty", "prompt")
+    reference = texts["reference"]
+    problem = check(reference)
+    if problem:
+        raise at.error(problem, "reference")
+    return Prompt(texts["request_id"] or str(at.row), texts["prompt"], reference, texts["source"])
+
+
+def _text(at: At, name: str, value: object) -> str | None:
+    """Return a field's text, a number's as it is written; None for nothing, and for what is blank."""
+    if isinstance(value, (int, float)):  # a truth too
+        value = json.dumps(value)
+    return encodable(at.text(name, value)).strip() or None
+
+
+def _records(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
+    """Yield every record's place, and what reads it; what is wrong with one record is told by reading it."""
+    suffix = path.suffix.lower()
+    if suffix in (".jsonl", ".ndjson"):
+        for at, line in _lines(path):
+            yield at, lambda at=at, line=line: at.mapping(decoded(at, line()))  # type: ignore[misc]
+    elif suffix == ".json":
+        for at, record in json_records(At(path), json_document(path)):
+            yield at, lambda record=record: record  # type: ignore[misc]
+    elif suffix == ".csv":
+        yield from _csv(path)
+    elif suffix in (".parquet", ".pq"):
+        for at, record in parquet_records(path):
+            yield at, lambda record=record: record  # type: ignore[misc]
+    else:
+        for at, line in _lines(path):
+            yield at, lambda line=line: {"prompt": line()}  # type: ignore[misc]
+
+
+def _lines(path: Path) -> Iterator[tuple[At, Callable[[], str]]]:
+    """Yield the places of the lines that are not blank, and what decodes them."""
+    with reading(path), path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                at = At(path, number, "line")
+                yield at, lambda at=at, line=line: _decoded(at, line)  # type: ignore[misc]
+
+
+def _decoded(at: At, line: bytes) -> str:
+    try:
+        return line.decode("utf-8-sig" if at.row == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise at.error(f"is not UTF-8 text ({error.reason})") from None
+
+
+def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
+    limit = csv.field_size_limit(LONGEST_CELL)
+    try:
+        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            check_header(path, header)
+            for row, cells in enumerate(filter(None, rows), start=1):
+                at = At(path, row)
+                yield at, lambda at=at, cells=cells: _cells(at, header, cells)  # type: ignore[misc]
+    except csv.Error as error:
+        raise At(path).error(f"is not CSV ({error})") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _cells(at: At, header: list[str], cells: list[str]) -> Parts:
+    if len(cells) != len(header):
+        raise at.error(f"has {len(cells)} cells, but the header names {len(header)} columns")
+    return dict(zip(header, cells, strict=True))

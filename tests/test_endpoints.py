@@ -1,0 +1,438 @@
+"""Models at servers: what is asked, what is made of every kind of answer, how often a request is sent again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import USAGE, chunk, events, free_port, misbehaving, streamed
+
+from messctl.backends import Dispatch, OpenAICompatible, Scripted
+from messctl.backends.events import LONGEST_LINE, NotEventsError, documents
+from messctl.errors import BackendError, PromptError
+from messctl.records import Question
+from messctl.zoo import ModelSpec
+
+KEY = "sk-topsecret-0123456789"
+QUESTION = Question("What is 17 + 25?")
+
+
+def sound(handler):
+    handler.answer(streamed("4", "2"))
+
+
+def status(code, body=b"", kind="application/json", **headers):
+    return lambda handler: handler.answer(body, code, kind, **headers)
+
+
+def error_of(code, message, **headers):
+    return status(code, json.dumps({"error": {"message": message}}).encode(), **headers)
+
+
+def sends(content, kind="text/event-stream", length=None):
+    return lambda handler: handler.answer(content, 200, kind, length)
+
+
+def hangs(handler):
+    handler.server.released.wait(30)
+
+
+def hangs_up(handler):
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def pings_forever(handler):
+    """Keep the line open with comments, and say nothing."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/event-stream")
+    handler.end_headers()
+    while not handler.server.released.wait(0.05):
+        handler.wfile.write(b": ping\n\n")
+        handler.wfile.flush()
+
+
+def spec(url, **more):
+    return ModelSpec("big[red]", url=url, **{"timeout_s": 5.0, **more})
+
+
+@pytest.fixture
+def backend():
+    made = OpenAICompatible(pause=lambda _: None)
+    yield made
+    made.close()
+
+
+def asked(server, question=QUESTION, on_text=None, pauses=None, **more):
+    pauses = [] if pauses is None else pauses
+    backend = OpenAICompatible(pause=pauses.append)
+    try:
+        return backend.complete(spec(server.url, **more), question, on_text)
+    finally:
+        backend.close()
+
+
+# --- what is asked, and what is understood -----------------------------------------------------------
+
+
+def test_what_is_asked():
+    question = Question("and now?", "Be brief.", (("hi", "hello"),), max_tokens=9, temperature=0.5, seed=7)
+    with misbehaving(sound) as server:
+        got = asked(server, question, model="org/big", temperature=0.0, top_p=0.9)
+        ((path, headers, body),) = server.requests
+    assert path == "/v1/chat/completions"
+    assert "Authorization" not in headers
+    assert body == {
+        "model": "org/big",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hello"},
+            {"role": "user", "content": "and now?"},
+        ],
+        "max_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert (got.model, got.answer, got.tokens_in, got.tokens_out, got.finish) == ("big[red]", "42", 7, 3, "stop")
+    assert (got.load_s, 0 < got.latency_s < 60) == (0.0, True)
+
+
+def test_the_models_own_settings_hold_where_the_question_has_none():
+    with misbehaving(sound) as server:
+        asked(server, system="Be kind.", max_tokens=5, temperature=0.25)
+        body = server.requests[0][2]
+    assert body["model"] == "big[red]"
+    assert body["messages"][0] == {"role": "system", "content": "Be kind."}
+    assert (body["max_tokens"], body["temperature"], "seed" in body) == (5, 0.25, False)
+
+
+SPLIT = streamed("Grö", "ße\u2028 🙂", "\x1b[31m")
+ANSWERS = [
+    (sends(streamed("4", "2")), "42", "stop"),
+    (sends(streamed("4", "2", done=False)), "42", "stop"),
+    (sends(streamed("4", "2", finish="length")), "42", "length"),
+    (sends(streamed()), "", "stop"),
+    (sends(SPLIT), "Größe\u2028 🙂\x1b[31m", "stop"),
+    (sends(streamed("4", "2").replace(b"\n", b"\r\n")), "42", "stop"),
+    (sends(b": hi\n\nevent: x\n" + streamed("4", "2")), "42", "stop"),
+    (sends(json.dumps({"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": USAGE}).encode(),
+           "application/json"), "42", "stop"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("behaviour", "answer", "finish"), ANSWERS)
+def test_answers(behaviour, answer, finish):
+    heard = []
+    with misbehaving(behaviour) as server:
+        got = asked(server, on_text=heard.append)
+    assert (got.answer, got.finish, got.tokens_in, got.tokens_out) == (answer, finish, 7, 3)
+    assert "".join(heard) == answer
+
+
+def test_half_a_character_is_no_character():
+    lone = b'data: {"choices": [{"delta": {"content": "a\\ud83d"}, "finish_reason": "stop"}], "usage": '
+    with misbehaving(sends(lone + json.dumps(USAGE).encode() + b"}\n\n")) as server:
+        assert asked(server).answer == "a\ufffd"
+        assert asked(server, Question("x\udcff")).answer == "a\ufffd"
+
+
+def test_it_streams():
+    """A piece is told before the next is sent."""
+    told = threading.Event()
+
+    def waits(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(events(chunk(delta={"content": "first"}), done=False))
+        handler.wfile.flush()
+        assert told.wait(20)
+        handler.wfile.write(streamed(" second"))
+        handler.close_connection = True
+
+    with misbehaving(waits) as server:
+        assert asked(server, on_text=lambda text: told.set(), timeout_s=30).answer == "first second"
+
+
+def test_tokens_that_the_stream_does_not_count_are_asked_for():
+    whole = {
+        "choices": [{"message": {"content": "4"}, "finish_reason": "length"}],
+        "usage": {**USAGE, "completion_tokens": 1},
+    }
+    with misbehaving(
+        sends(streamed("4", "2", usage=None)), sends(json.dumps(whole).encode(), "application/json")
+    ) as server:
+        got = asked(server)
+        first, second = (body for _, _, body in server.requests)
+    assert (got.answer, got.tokens_in, got.tokens_out) == ("42", 7, 2)
+    assert (second["messages"], second["max_tokens"], "stream" in second) == (first["messages"], 1, False)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "7"}])
+def test_tokens_that_nobody_counts_are_an_error_and_no_zero(usage):
+    with misbehaving(sends(streamed("4", "2", usage=usage))) as server, pytest.raises(BackendError) as raised:
+        asked(server)
+    assert "does not say how many tokens it read and wrote (`usage`): its cost cannot be known" in str(raised.value)
+
+
+# --- what goes wrong: (behaviour, what the message says, how often it is asked with two retries) ------
+
+BROKEN = events(chunk(delta={"content": "4"}), done=False)
+FAULTS = [
+    (error_of(401, "bad key"), "refuses the key with 401 (bad key): set THE_KEY to one that it takes", 1),
+    (status(403, b"<html>no</html>", "text/html"), "refuses the key with 403 (<html>no</html>)", 1),
+    (status(404, b'{"detail": "Not Found"}'), "is not found, 404 (Not Found): compare `model` and the url", 1),
+    (status(301, Location="http://elsewhere/"), "is elsewhere, 301: give the url that it sends to", 1),
+    (error_of(400, "context is 512"), "refuses the request with 400 (context is 512): shorten it", 1),
+    (status(422, b'{"detail": [{"msg": "x"}]}'), 'refuses the request with 422 ([{"msg": "x"}])', 1),
+    (error_of(429, "slow down"), "is asked too often, 429 (slow down): wait", 3),
+    (error_of(429, "slow down", Retry_After="3600"), "is asked too often, 429", 1),
+    (status(500), "fails with 500: look into the server's log (tried 3 times)", 3),
+    (status(503, b"\xff\x1b[31m"), "fails with 503 (\ufffd\\x1b[31m)", 3),
+    (status(501), "fails with 501", 1),
+    (sends(b"", "application/json"), "answers nothing", 3),
+    (sends(b"", "text/event-stream"), "breaks off in the middle of its answer", 3),
+    (sends(b"{", "application/json"), "sends what is not JSON", 3),
+    (sends(b"[1]", "application/json"), "sends what is not JSON", 3),
+    (sends(b"[" * 100_000, "application/json"), "sends what is not JSON", 3),
+    (sends(b"data: {\n\n"), "sends what is not JSON", 3),
+    (sends(b"data: 1\n\n"), "sends what is not JSON", 3),
+    (sends(b"data: {}\n\n"), "sends JSON that is no answer", 3),
+    (sends(b"{}", "application/json"), "sends JSON that is no answer", 3),
+    (sends(b"data: " + b"x" * (LONGEST_LINE + 1)), "sends what is not JSON", 3),
+    (sends(events({"error": {"message": "out of memory"}})), "fails while it answers (out of memory)", 3),
+    (sends(BROKEN), "breaks off in the middle of its answer", 3),
+    (sends(BROKEN, length=9999), "breaks the connection off", 3),
+    (hangs_up, "breaks the connection off", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("behaviour", "message", "times"), FAULTS)
+def test_faults(behaviour, message, times, monkeypatch):
+    monkeypatch.setenv("THE_KEY", KEY)
+    with misbehaving(behaviour) as server, pytest.raises(BackendError) as raised:
+        asked(server, key_env="THE_KEY")
+    text = str(raised.value)
+    assert text.startswith(f"model 'big[red]' ({server.url}, big[red]): {message}")
+    assert text.isprintable()
+    assert len(server.requests) == times
+    assert isinstance(raised.value, PromptError) == ("refuses the request" in text)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"), [(hangs, "is silent for 0.3 s"), (pings_forever, "is silent for 0.3 s")]
+)
+def test_a_server_that_hangs_is_asked_once(behaviour, message):
+    started = time.monotonic()
+    with misbehaving(behaviour) as server, pytest.raises(BackendError, match=message):
+        asked(server, timeout_s=0.3)
+    assert len(server.requests) == 1
+    assert time.monotonic() - started < 20
+
+
+def test_nobody_there(backend):
+    with pytest.raises(BackendError, match=r"cannot be reached \(.*refused\): start the server.*\(tried 3 times\)"):
+        backend.complete(spec(f"http://127.0.0.1:{free_port()}/v1"), QUESTION)
+
+
+def test_a_host_that_is_not_known(backend, monkeypatch):
+    def unknown(*_arguments, **_options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(BackendError, match="has a host that is not known: compare the url's"):
+        backend.complete(spec("http://nowhere.invalid/v1"), QUESTION)
+
+
+@pytest.mark.parametrize("fault", [status(500), status(429), hangs_up, sends(BROKEN), sends(b"{", "application/json")])
+def test_what_is_lost_is_sent_again(fault):
+    heard, pauses = [], []
+    with misbehaving(fault, fault, sound) as server:
+        got = asked(server, pauses=pauses)
+        assert (got.answer, len(server.requests)) == ("42", 3)
+    assert 0.125 <= pauses[0] <= 0.25 <= pauses[1] <= 0.5
+    with misbehaving(fault) as server, pytest.raises(BackendError) as raised:
+        asked(server, on_text=heard.append, retries=0)
+    assert len(server.requests) == 1
+    assert "tried" not in str(raised.value)
+
+
+def test_what_somebody_has_read_is_not_answered_again():
+    heard = []
+    with misbehaving(sends(BROKEN, length=9999), sound) as server, pytest.raises(BackendError, match="connection off"):
+        asked(server, on_text=heard.append)
+    assert (heard, len(server.requests)) == (["4"], 1)
+
+
+def test_a_stream_that_never_began_is_asked_for_the_reason():
+    """llama-cpp-python's server ends a stream without a word where the prompt is too long, and says so otherwise."""
+    with misbehaving(sends(b"", "text/event-stream"), error_of(400, "maximum context length is 512")) as server:
+        with pytest.raises(PromptError, match="refuses the request with 400 .maximum context length is 512.*2 times"):
+            asked(server)
+        assert ["stream" in body for _, _, body in server.requests] == [True, False]
+
+
+def test_pauses_grow_to_a_bound():
+    pauses = []
+    with misbehaving(status(500)) as server, pytest.raises(BackendError, match="tried 11 times"):
+        asked(server, retries=10, pauses=pauses)
+    assert all(0.5 * min(8, 0.25 * 2**k) <= pause <= min(8, 0.25 * 2**k) for k, pause in enumerate(pauses))
+
+
+@pytest.mark.parametrize(
+    ("header", "pauses", "again_after_s"),
+    [("2", 2, 2.0), ("8", 2, 8.0), ("9", 0, 9.0), ("in an hour", 0, 3600), ("soon", 2, 0.0), ("-1", 2, 0.0),
+     ("nan", 2, 0.0), ("1e999", 0, 86400), (format_datetime(datetime(2001, 1, 1, tzinfo=UTC)), 2, 0.0)],
+)  # fmt: skip
+def test_retry_after(header, pauses, again_after_s):
+    """Kept to where it is short, told on where it is long: nobody is asked sooner than he wants."""
+    waited = []
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    with misbehaving(status(429, Retry_After=header)) as server, pytest.raises(BackendError) as raised:
+        asked(server, pauses=waited)
+    assert len(waited) == pauses
+    assert all(pause >= again_after_s for pause in waited)
+    assert raised.value.again_after_s == pytest.approx(again_after_s, abs=1800)
+
+
+# --- keys ---------------------------------------------------------------------------------------------
+
+
+def test_the_key_goes_into_the_header(monkeypatch):
+    monkeypatch.setenv("THE_KEY", f" {KEY}\n")
+    with misbehaving(sound) as server:
+        asked(server, key_env="THE_KEY")
+        assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(None, "THE_KEY is not set"), (" ", "THE_KEY is not set"), ("sk-\u00e9", "characters"), ("a\nb", "characters")],
+)
+def test_a_key_that_is_none(value, message, monkeypatch):
+    if value is None:
+        monkeypatch.delenv("THE_KEY", raising=False)
+    else:
+        monkeypatch.setenv("THE_KEY", value)
+    with misbehaving(sound) as server, pytest.raises(BackendError, match=message) as raised:
+        asked(server, key_env="THE_KEY")
+    assert server.requests == []
+    assert value is None or value not in str(raised.value).replace("THE_KEY", "") or not value.strip()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [*(behaviour for behaviour, _, _ in FAULTS), error_of(401, f"wrong key {KEY} given"), error_of(500, KEY),
+     error_of(400, "x" * 190 + KEY), status(500, KEY.encode()), sends(events({"error": KEY})), sound],
+)  # fmt: skip
+def test_the_key_is_nowhere_else(behaviour, backend, monkeypatch, caplog, capfd):
+    """Not in messages, logs, tracebacks with all their variables, nor in what objects say of themselves."""
+    monkeypatch.setenv("THE_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    with misbehaving(behaviour) as server:
+        model = spec(server.url, key_env="THE_KEY")
+        shown = [repr(model), repr(backend), repr(vars(backend))]
+        try:
+            backend.complete(model, QUESTION)
+        except BackendError as error:
+            shown += [str(error), repr(error)]
+            whole = traceback.TracebackException.from_exception(error, capture_locals=True)
+            shown += list(whole.format())
+        assert server.requests[0][1]["Authorization"].endswith(KEY)
+    shown += [caplog.text, *capfd.readouterr()]
+    assert not any(KEY[:12] in text for text in shown)
+
+
+# --- where it goes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_is_asked_without_the_environments_proxy(host, backend, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with misbehaving(sound) as server:
+        url = server.url.replace("127.0.0.1", host)
+        assert backend.complete(spec(url), QUESTION).answer == "42"
+
+
+def test_other_hosts_are_asked_through_it(backend, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with misbehaving(sound) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1"))
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        assert backend.complete(spec("http://models.invalid/v1"), QUESTION).answer == "42"
+        assert proxy.requests[0][0] == "http://models.invalid/v1/chat/completions"
+
+
+def test_a_proxy_that_cannot_be(backend, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "gopher://x")
+    monkeypatch.setenv("http_proxy", "gopher://x")
+    with pytest.raises(BackendError, match="cannot be asked through the proxy"):
+        backend.complete(spec("http://models.invalid/v1"), QUESTION)
+
+
+def test_each_model_is_asked_where_it_is():
+    with misbehaving(sound) as server:
+        backend = Dispatch(Scripted({"here": "local"}), OpenAICompatible())
+        here = ModelSpec("here", Path("here.gguf"))
+        assert [backend.complete(model, QUESTION).answer for model in (here, spec(server.url))] == ["local", "42"]
+        backend.close()
+
+
+def test_a_zoo_of_servers_needs_no_llama_cpp(tmp_path):
+    with misbehaving(sound) as server:
+        (tmp_path / "zoo.yaml").write_text(f"models:\n- {{name: big, url: {server.url}, parameters: 1e9}}\n")
+        code = (
+            "import sys; sys.modules['llama_cpp'] = None; from messctl.cli import run\n"
+            f"run(['ask', 'hi', '--state', {str(tmp_path / 'state')!r}])"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
+
+
+def test_the_models_that_a_server_lists(backend):
+    listing = json.dumps({"object": "list", "data": [{"id": "a"}, {"id": "b\x1b"}, {}, 3]}).encode()
+    with misbehaving(sends(listing, "application/json")) as server:
+        assert backend.listed(spec(server.url)) == ("a", "b\x1b")
+        assert server.requests[0][0] == "/v1/models"
+    with misbehaving(status(404)) as server, pytest.raises(BackendError, match="is not found, 404"):
+        backend.listed(spec(server.url))
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text())), st.data())
+def test_events_come_apart_however_they_are_cut(sent, data):
+    whole = events(*sent).replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r\n"])))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert [document for document in documents(pieces) if document is not None] == sent
+
+
+@given(st.lists(st.binary()))
+def test_noise_is_no_answer_and_no_crash(pieces):
+    with contextlib.suppress(NotEventsError):
+        assert all(document is None or isinstance(document, dict) for document in documents(pieces))

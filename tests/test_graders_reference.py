@@ -1,0 +1,200 @@
+"""The graders by tables of (answer, reference, verdict), the ugly ones among them."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from messctl.errors import UnknownNameError, UsageError
+from messctl.graders import REFERENCE_GRADERS, check_reference, reference_grader
+from messctl.graders.numbers import numbers
+
+EXACT = [
+    ("42", "42", 1),
+    (" 42\n", "42", 1),
+    ("New  York\tCity", "New York City", 1),
+    ("caf\u0065\u0301", "caf\u00e9", 1),
+    ("Paris", "paris", 0),
+    ("Paris.", "Paris", 0),
+    ("It is 42", "42", 0),
+    ("", "42", 0),
+]
+CONTAINS = [
+    ("It is 42.", "42", 1),
+    ("142", "42", 0),
+    ("-42", "42", 0),
+    ("−42", "-42", 1),
+    ("42.5", "42", 0),
+    ("the capital is PARIS!", "Paris", 1),
+    ("Parisian", "Paris", 0),
+    ("٤٢", "42", 1),
+    ("\uff14\uff12 apples", "42", 1),
+    ("new\n york", "New York", 1),
+    ("", "42", 0),
+]
+REGEX = [
+    ("It is 42.", r"\b42\b", 1),
+    ("It is 421.", r"\b42\b", 0),
+    ("Paris", r"(?i)^paris$", 1),
+    ("", r"^$", 1),
+]
+NUMERIC = [
+    ("42", "42", 1),
+    ("42.", "42", 1),
+    ("It is 42.", "42", 1),
+    ("42.0", "42", 1),
+    ("042", "42", 1),
+    ("1,234", "1234", 1),
+    ("1,234,567.89", "1234567.89", 1),
+    ("1234567.89", "1,234,567.89", 1),
+    ("1'234", "1234", 1),
+    ("1_000_000", "1000000", 1),
+    ("1\u202f234 km", "1234", 1),
+    ("1 234 567", "1234567", 1),
+    ("3,5", "3.5", 1),
+    ("12,34", "12.34", 1),
+    ("$1,234.50", "1234.5", 1),
+    ("-$5", "-5", 1),
+    ("€ 20", "20", 1),
+    ("42 km/h", "42", 1),
+    ("42km", "42", 1),
+    ("50%", "50", 1),
+    ("50 percent", "50%", 1),
+    ("−5", "-5", 1),
+    ("–5", "-5", 1),
+    ("\uff0d5", "-5", 1),
+    ("-5", "5", 0),
+    ("5", "-5", 0),
+    ("17 - 5 = 12", "12", 1),
+    ("17-5", "5", 1),
+    ("pages 3-5", "5", 1),
+    ("٤٢", "42", 1),
+    ("४२", "42", 1),
+    ("\uff14\uff12", "42", 1),
+    ("٣٫٥", "3.5", 0),  # the Arabic decimal separator is not one of ours
+    (r"\boxed{42}", "42", 1),
+    (r"So \( \boxed{42} \). I checked 3 times.", "42", 1),
+    (r"\boxed{1{,}234}", "1234", 1),
+    (r"\boxed{\frac{3}{4}}", "0.75", 1),
+    (r"\boxed{\dfrac{1}{2}\text{ cm}}", "1/2", 1),
+    (r"\boxed{\text{about } 7}", "7", 1),
+    (r"first \boxed{1}, then \boxed{2}", "2", 1),
+    (r"$\frac34$", "3/4", 1),
+    ("3/4", "0.75", 1),
+    ("0.333333333", "1/3", 1),
+    ("0.33", "1/3", 0),
+    ("6.02×10^23", "6.02e23", 1),
+    (r"6.02 \times 10^{23}", "6.02e23", 1),
+    ("1.5e-3", "0.0015", 1),
+    ("1e3", "1000", 1),
+    ("The answer is 42, because 6 times 7 is 42 and not 41.", "42", 1),
+    ("6 * 7 = 42", "42", 1),
+    ("#### 42", "42", 1),
+    ("Reasoning with 3 and 4.\n#### 7\n", "7", 1),
+    ("Answer: 42 (see page 3)", "42", 1),
+    ("first 41, no: 42", "42", 1),
+    ("42 or 43", "42", 0),
+    ("forty-two", "42", 0),
+    ("v2 of it", "2", 0),
+    ("x1", "1", 0),
+    ("", "42", 0),
+    ("no idea", "0", 0),
+    ("0", "0", 1),
+    ("-0", "0", 1),
+    ("9" * 500, "1", 0),
+    ("1e999999", "1", 0),
+]
+CHOICE = [
+    ("B", "B", 1),
+    ("b", "B", 1),
+    (" B.\n", "B", 1),
+    ("(B)", "B", 1),
+    ("[b]", "B", 1),
+    ("**B**", "B", 1),
+    ('"B"', "B", 1),
+    ("\uff22", "B", 1),
+    ("B) Paris", "B", 1),
+    ("B. Paris", "B", 1),
+    ("B: Paris", "(B)", 1),
+    ("(B) Paris, since A is not", "B", 1),
+    (r"\boxed{B}", "B", 1),
+    (r"Not A. \boxed{\text{B}}", "B", 1),
+    ("The answer is B.", "B", 1),
+    ("The correct answer is (B), not (C).", "B", 1),
+    ("the answer is: **B**", "B", 1),
+    ("Answer: b", "B", 1),
+    ("I would choose option C", "C", 1),
+    ("It must be B, I think", "B", 1),
+    ("I think so", "I", 0),
+    ("A dog", "A", 0),
+    ("A", "A", 1),
+    ("A.", "A", 1),
+    ("Both B and C", "B", 0),
+    ("(B) or (C)", "B", 0),
+    ("Paris", "B", 0),
+    ("Because", "B", 0),
+    ("e.g. this", "E", 0),
+    ("A", "B", 0),
+    ("", "B", 0),
+    ("Vitamin B is one, so D", "D", 0),
+    ("The answer is a dog", "A", 0),
+    ("B", "B) Paris", 1),
+]
+TABLES = {"exact": EXACT, "contains": CONTAINS, "regex": REGEX, "numeric": NUMERIC, "choice": CHOICE}
+
+
+def test_every_grader_has_a_table():
+    assert TABLES.keys() == REFERENCE_GRADERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "reference", "verdict"),
+    [(name, *row) for name, table in TABLES.items() for row in table],
+)
+def test_the_verdict(name, answer, reference, verdict):
+    assert reference_grader(name)(answer, reference) == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "says"),
+    [
+        ("numeric", "forty", "holds 0 numbers"),
+        ("numeric", "1 or 2", "holds 2 numbers"),
+        ("choice", "Paris", "no option letter"),
+        ("regex", "(", "not a regular expression"),
+        ("contains", " ", "empty"),
+    ],
+)
+def test_a_reference_that_is_none(name, reference, says):
+    with pytest.raises(UsageError, match=says):
+        check_reference(reference_grader(name), reference)
+
+
+def test_a_grader_that_does_not_exist():
+    with pytest.raises(UnknownNameError, match="did you mean 'numeric'"):
+        reference_grader("numerik")
+
+
+@pytest.mark.parametrize("name", REFERENCE_GRADERS)
+@given(answer=st.text(), right=st.sampled_from(["7", "B"]))
+def test_any_answer_gets_a_verdict(name, answer, right):
+    if name == "numeric":
+        right = "7"
+    if name == "choice":
+        right = "B"
+    assert reference_grader(name)(answer, right) in (0.0, 1.0)
+
+
+@given(st.integers(-(10**12), 10**12), st.sampled_from(["{:d}", "{:,d}", "{:_d}", "It is {:d}.", r"\boxed{{{:,d}}}"]))
+def test_an_integer_is_read_as_it_was_written(number, form):
+    text = form.format(number)
+    assert numbers(text.replace("-", "−"))[-1] == number
+    assert reference_grader("numeric")(text, str(number)) == 1.0
+    assert reference_grader("numeric")(text, str(number + 1)) == (1.0 if abs(number) >= 10**6 else 0.0)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
+def test_a_decimal_is_read_as_it_was_written(number):
+    assume(number == 0 or abs(number) > 1e-3)
+    for text in (f"{number:.3f}", f"{number:,.3f}", f"{number!r}"):
+        wanted = f"{float(text.replace(',', '')):.20f}"
+        assert reference_grader("numeric")(f"so: {text}.", wanted) == 1.0
