@@ -58,7 +58,7 @@ def test_one_gpu_loads(tmp_path, monkeypatch, capsys):
 
     zoo = load_zoo(EXAMPLES / "one-gpu" / "zoo.yaml")
     assert len(zoo.models) == 3
-    assert all(model.n_gpu_layers == -1 for model in zoo.models)
+    assert all(model.gpu_layers == -1 for model in zoo.models)
     shutil.copy(EXAMPLES / "one-gpu" / "zoo.yaml", tmp_path)
     (tmp_path / "models").mkdir()
     for model in zoo.models:

@@ -174,3 +174,12 @@ def test_doctor_says_plainly_that_there_is_no_offload(tmp_path, capsys):
     zoo.write_text("defaults: {gpu: require}\nmodels: [{name: a, path: 'box:pico-34k.gguf'}]\n")
     assert run(["doctor", "--zoo", str(zoo), *state]) == 2
     assert REBUILD in capsys.readouterr().out
+
+
+def test_an_answer_to_the_limit_does_not_end_before():
+    with LlamaCpp() as backend:
+        usual = backend.complete(box(), Question("What is 1 + 1?", max_tokens=40))
+        whole = backend.complete(box(), Question("What is 1 + 1?", max_tokens=40, to_the_limit=True))
+    assert usual.tokens_out < whole.tokens_out == 40
+    assert (usual.finish, whole.finish) == ("stop", "length")
+    assert whole.answer.startswith(usual.answer)

@@ -180,7 +180,8 @@ class LlamaCpp:
                 drawn += 1
                 if question.logprob:
                     sure += loaded.logprob(token)
-                if not question.to_the_limit and (loaded.ends(token) or answer.add(loaded.piece(token))):
+                done = loaded.ends(token) or answer.add(loaded.piece(token))
+                if done and not question.to_the_limit:
                     finish = "stop"
                     break
         text = answer.finish()

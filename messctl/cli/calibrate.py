@@ -88,7 +88,7 @@ def _chosen(zoo_file: ZooFile, names: list[str]) -> list[ModelSpec]:
         if name not in zoo_file.names:
             raise UnknownNameError("model", name, zoo_file.names)
     wanted = [spec for spec in zoo_file.models if not names or spec.name in names]
-    local = [spec for spec in wanted if getattr(spec, "url", None) is None]
+    local = [spec for spec in wanted if spec.url is None]
     for spec in wanted:
         if spec not in local:
             warn(f"model {spec.name!r} runs elsewhere, so it is not measured here")

@@ -129,9 +129,12 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.backends.offload import lacking
     from messctl.offloading import prove
 
+    local = [model for model in zoo_file.models if model.path is not None]
+    if not local:
+        return
     try:
         api = library().api
-        wanting = [(model, wanted) for model in zoo_file.models if (wanted := lacking(api, model))]
+        wanting = [(model, wanted) for model in local if (wanted := lacking(api, model))]
         for model, wanted in wanting[:1]:
             status: Status = "broken" if model.gpu == "require" else "warning"
             yield Finding("offload", status, f"model {model.name!r} {wanted}")
@@ -139,7 +142,7 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
             if not wanting:
                 yield Finding("offload", "ok", "llama.cpp is built for the CPU alone, where all layers stay")
             return
-        if all(model.gpu_layers == 0 for model in zoo_file.models):
+        if all(model.gpu_layers == 0 for model in local):
             yield Finding("offload", "ok", "no model is to be put on a GPU")
             return
         with LlamaCpp() as backend:
