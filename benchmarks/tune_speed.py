@@ -4,7 +4,7 @@
     python benchmarks/tune_speed.py --only large --rows 10000000
 
 - `grid`: decisions/s of the recursion over a grid of V and α, predictions given, on all cores; beside the same
-  recursion in NumPy, settings as vectors, and beside one setting after another in compiled code;
+  recursion in NumPy, settings as vectors, and in compiled code for any number of models;
 - `learning`: requests/s of a replay with learning, features given; beside scikit-learn's SGDClassifier;
 - `end-to-end`: requests/s from a Parquet file with raw prompts, nothing kept, streamed; beside the words alone hashed
   by scikit-learn's HashingVectorizer;
@@ -16,7 +16,8 @@
 - `paretobandit`: requests/s of a replay, beside that package (`pip install paretobandit`) on the same features;
 - `large`: time and peak memory of a streamed replay of a hundredth of the rows, of all, and in memory of the tenth.
 
-Rounds alternate; printed are medians, least and most, and the median ratio of the same round.
+Rounds alternate; printed are medians, least and most, and the median ratio of the same round; and what a second
+of processor time does, which other work on the machine hardly touches.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -51,6 +53,7 @@ from messctl.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.tune import Space, search, values
 from messctl.tune.recursion import recurse
+from messctl.tune.two_models import recurse_two
 from messctl.zoo import Settings, Zoo
 
 SETTINGS = Settings(alpha=0.8)
@@ -69,7 +72,7 @@ def two_models(rounds: Rounds) -> Rounds:
 
 def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     rounds = two_models(load(trace(folder, 100_000, 16)).rounds)
-    n, per_core = len(rounds), 256
+    n, per_core = len(rounds), 1024
     played = build("messplus", rounds, SETTINGS).play(rounds)
     assert played.predicted is not None
     assert played.explored is not None
@@ -77,10 +80,10 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
 
     def run(vs: np.ndarray, first: int = n) -> np.ndarray:
         queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
-        recurse(
-            (alpha, vs, 0.0),
+        recurse_two(
+            (alpha, vs),
             0,
-            (rounds.heard[:first], 0, part[:first]),
+            (rounds.heard[:first], part[:first]),
             (rounds.satisfied[:first], rounds.cost[:first]),
             (foreseen[0][:first], foreseen[1][:first]),
             (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
@@ -94,12 +97,30 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
         with ThreadPoolExecutor(CORES) as pool:
             list(pool.map(run, blocks))
 
+    def for_any_zoo(vs: np.ndarray) -> np.ndarray:
+        queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
+        recurse(
+            (alpha, vs, 0.0),
+            0,
+            (rounds.heard, 0, part),
+            (rounds.satisfied, rounds.cost),
+            foreseen,
+            (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
+            np.empty((0, len(vs)), np.int16),
+        )
+        return queue
+
     few = 5_000
     assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), run(blocks[0], few)), "decisions differ"
+    assert np.array_equal(for_any_zoo(blocks[0]), run(blocks[0])), "decisions differ"
     return "decisions/s of the grid recursion, two models, predictions given", {
-        f"float64, {CORES} threads": (n * blocks.size, ours),
-        "float64, one thread": (n * 256, lambda: [run(block) for block in blocks[:2]]),
-        "compiled, one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1]) for k in range(8)]),
+        f"{CORES} threads": (n * blocks.size, ours),
+        "one thread": (n * 1024, lambda: [run(block) for block in blocks[:8]]),
+        "one thread, the loop for any number of models": (
+            n * 256,
+            lambda: [for_any_zoo(block) for block in blocks[:2]],
+        ),
+        "that, one setting at a time": (n * 8, lambda: [for_any_zoo(blocks[0][k : k + 1]) for k in range(8)]),
         "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, foreseen, blocks[0], few)),
     }
 
@@ -287,22 +308,32 @@ def trace(folder: Path, rows: int, words: int) -> Path:
 def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) -> None:
     """Print the rates of all ways, the last of which is the rival."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     for _, work in ways.values():
         work()  # compiled and warm before anything is timed
     for _ in range(rounds):
         for name, (amount, work) in ways.items():
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), processor_time()
             work()
             rates[name].append(amount / (time.perf_counter() - started))
+            busy[name].append(amount / max(1e-6, processor_time() - worked))
     rival = list(ways)[-1]
     table = Table(title=title)
-    for heading in ("way", "median", "least to most", f"× {rival}"):
+    for heading in ("way", "median", "least to most", f"× {rival}", "per processor second"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
     for name in ways:
         ratio = statistics.median(mine / other for mine, other in zip(rates[name], rates[rival], strict=True))
         spread = f"{number(min(rates[name]))} to {number(max(rates[name]))}"
-        table.add_row(name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}")
+        table.add_row(
+            name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name]))
+        )
     console.print(table)
+
+
+def processor_time() -> float:
+    """Return the seconds that this process and its children had a processor: other work on it does not count."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def number(value: float) -> str:
