@@ -11,7 +11,7 @@ from pathlib import Path
 
 from messctl.recording import Holdout, Recording, load
 from messctl.replay import Conditions
-from messctl.tune import DEFAULT_C, DEFAULT_V, Space, choose, search, values, yardsticks
+from messctl.tune import TUNED, choose, search, space_of, yardsticks
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
@@ -19,7 +19,7 @@ SHARES = (0.90, 0.95, 0.98)
 
 def row(recording: Recording, share: float, conditions: Conditions) -> str:
     alpha = round(share * float(recording.mean_satisfied.max()), 3)
-    space = Space((alpha,), values("V", [DEFAULT_V]), values("c", [DEFAULT_C]), (0.25,))
+    space = space_of(TUNED, (alpha,), None, None, (0.25,))
     found = search([recording], space.settings(Settings()), conditions, Holdout())
     (choice,) = choose(found)
     marks = {result.policy: result for result in yardsticks(found, alpha)[0]}
@@ -31,7 +31,9 @@ def row(recording: Recording, share: float, conditions: Conditions) -> str:
     mix = f"{level.cost / marks['static-mix'].mean_cost:.2f}" if "static-mix" in marks else "–"
     attained = f"{level.attained:.4f} ± {level.attained_spread:.4f}"
     points = f"{100 * (level.attained - alpha):+.2f}"
-    return f"| {name} | {alpha} | {settings.v:g}, {settings.c:g} | {attained} | {points} | {mix} | {best:.4f} |"
+    v = "auto" if settings.v is None else f"{settings.v:g}"
+    setting = f"bandit, {v}" if settings.policy == "bandit" else f"messplus, {v}, {settings.c:g}"
+    return f"| {name} | {alpha} | {setting} | {attained} | {points} | {mix} | {best:.4f} |"
 
 
 def main() -> None:
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     asked = parser.parse_args()
-    print("| trace | α | V, c | held out | points from α | ÷ static-mix | best model there |")
+    print("| trace | α | policy, V, c | held out | points from α | ÷ static-mix | best model there |")
     print("|---|---:|---|---:|---:|---:|---:|")
     for path in asked.traces:
         recording = load(path)

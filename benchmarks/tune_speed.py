@@ -4,7 +4,7 @@
     python benchmarks/tune_speed.py --only large --rows 10000000
 
 - `grid`: decisions/s of the recursion over a grid of V and α, predictions given, on all cores; beside the same
-  recursion in NumPy, settings as vectors, and in compiled code for any number of models;
+  recursion in NumPy, settings as vectors, and beside one setting after another in compiled code;
 - `learning`: requests/s of a replay with learning, features given; beside scikit-learn's SGDClassifier;
 - `end-to-end`: requests/s from a Parquet file with raw prompts, nothing kept, streamed; beside the words alone hashed
   by scikit-learn's HashingVectorizer;
@@ -16,7 +16,7 @@
 - `paretobandit`: requests/s of a replay, beside that package (`pip install paretobandit`) on the same features;
 - `large`: time and peak memory of a streamed replay of a hundredth of the rows, of all, and in memory of the tenth.
 
-Rounds alternate; printed are medians, least and most, and the median ratio of the same round; and what a second
+Rounds alternate; printed are medians, least and most, the median ratio of the same round, and what a second
 of processor time does, which other work on the machine hardly touches.
 """
 
@@ -52,8 +52,8 @@ from messctl.replay import Conditions
 from messctl.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.tune import Space, search, values
+from messctl.tune.pair import recurse_pair
 from messctl.tune.recursion import recurse
-from messctl.tune.two_models import recurse_two
 from messctl.zoo import Settings, Zoo
 
 SETTINGS = Settings(alpha=0.8)
@@ -78,17 +78,18 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     assert played.explored is not None
     foreseen, part = (played.explored, played.predicted), np.zeros(n, dtype=np.int64)
 
-    def run(vs: np.ndarray, first: int = n) -> np.ndarray:
+    def run(vs: np.ndarray, first: int = n, *, any_zoo: bool = False) -> np.ndarray:
         queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
-        recurse_two(
-            (alpha, vs),
-            0,
-            (rounds.heard[:first], part[:first]),
+        rest = (
             (rounds.satisfied[:first], rounds.cost[:first]),
             (foreseen[0][:first], foreseen[1][:first]),
             (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
             np.empty((0, len(vs)), np.int16),
         )
+        if any_zoo:
+            recurse((alpha, vs, 0.0), 0, (rounds.heard[:first], 0, part[:first]), *rest)
+        else:
+            recurse_pair((alpha, vs), 0, (rounds.heard[:first], part[:first]), *rest)
         return queue
 
     blocks = np.geomspace(1e-3, 10, per_core * CORES).reshape(-1, 128)
@@ -97,30 +98,15 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
         with ThreadPoolExecutor(CORES) as pool:
             list(pool.map(run, blocks))
 
-    def for_any_zoo(vs: np.ndarray) -> np.ndarray:
-        queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
-        recurse(
-            (alpha, vs, 0.0),
-            0,
-            (rounds.heard, 0, part),
-            (rounds.satisfied, rounds.cost),
-            foreseen,
-            (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
-            np.empty((0, len(vs)), np.int16),
-        )
-        return queue
-
     few = 5_000
-    assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), run(blocks[0], few)), "decisions differ"
-    assert np.array_equal(for_any_zoo(blocks[0]), run(blocks[0])), "decisions differ"
+    for any_zoo in (False, True):
+        queue = run(blocks[0], few, any_zoo=any_zoo)
+        assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), queue), "decisions differ"
     return "decisions/s of the grid recursion, two models, predictions given", {
-        f"{CORES} threads": (n * blocks.size, ours),
-        "one thread": (n * 1024, lambda: [run(block) for block in blocks[:8]]),
-        "one thread, the loop for any number of models": (
-            n * 256,
-            lambda: [for_any_zoo(block) for block in blocks[:2]],
-        ),
-        "that, one setting at a time": (n * 8, lambda: [for_any_zoo(blocks[0][k : k + 1]) for k in range(8)]),
+        f"float64, {CORES} threads": (n * blocks.size, ours),
+        "float64, one thread": (n * 1024, lambda: [run(block) for block in blocks[:8]]),
+        "the same for any zoo, one thread": (n * 256, lambda: [run(block, any_zoo=True) for block in blocks[:2]]),
+        "one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1], any_zoo=True) for k in range(8)]),
         "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, foreseen, blocks[0], few)),
     }
 
@@ -324,9 +310,7 @@ def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) 
     for name in ways:
         ratio = statistics.median(mine / other for mine, other in zip(rates[name], rates[rival], strict=True))
         spread = f"{number(min(rates[name]))} to {number(max(rates[name]))}"
-        table.add_row(
-            name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name]))
-        )
+        table.add_row(name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name])))
     console.print(table)
 
 

@@ -2,8 +2,7 @@
 
 They lie beside the trace as `<trace>.features.npz`, or, where its folder is read-only, under the user's cache folder;
 both may be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder. It is
-written aside and renamed, so that two processes may do so at once. Small traces have none: hashing theirs is quicker
-than it is to notice.
+written aside and renamed, so that two processes may do so at once. Small traces have none (`Encoder.kept_from`).
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from messctl.errors import OutputError
-from messctl.features import VERSION, Features, width
+from messctl.features import Encoder, Features, width
 from messctl.outputs import written_aside
-
-KEPT_FROM = 100_000
-"""Traces of fewer requests are not worth a file: their prompts are hashed in a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +29,11 @@ class FeatureCache:
     key: str
 
     @classmethod
-    def of(cls, trace: Path) -> FeatureCache:
+    def of(cls, trace: Path, encoder: Encoder) -> FeatureCache:
         """Find the place, and read the whole trace once for its key, a gigabyte in about a second."""
         with trace.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        key = f"{VERSION}, {width()} features, {digest}"
+        key = f"{encoder.version}, {width()} features, {digest}"
         beside = trace.with_name(f"{trace.name}.features.npz")
         if os.access(trace.parent, os.W_OK | os.X_OK):
             return cls(beside, key)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ PROPERTIES = (
 )
 VERSION = "words-1"
 """Changes whenever the same prompt would get other features."""
+
+KEPT_FROM = 100_000
+"""Fewer prompts are hashed in a fraction of a second, and need no file."""
 
 PROPERTY_COUNT = len(PROPERTIES)
 KEPT = np.array(
@@ -91,6 +94,44 @@ def encode_one(prompt: str, words: int = WORDS) -> Features:
     """Return the features of one prompt, a single row. Lone surrogates are hashed as they stand."""
     text = np.frombuffer(prompt.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     return Features(*_encode(text, np.array([0, len(text)], dtype=np.int64), words), width(words))
+
+
+class Encoder(Protocol):
+    """Makes features of prompts, `width()` columns of them: of what is said, and then the `PROPERTIES`."""
+
+    @property
+    def version(self) -> str:
+        """What the features depend on: it changes whenever the same prompt would get other ones."""
+
+    @property
+    def kept_from(self) -> int:
+        """From how many prompts on their features are worth keeping in a file."""
+
+    def one(self, prompt: str) -> Features:
+        """Return the features of one prompt, a single row."""
+
+    def column(self, prompts: pa.LargeStringArray) -> Features:
+        """Return the features of a column of prompts without nulls, one row each: those of `one`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordEncoder:
+    """The encoder by hashed words: `encode` and `encode_one`."""
+
+    version: str = VERSION
+
+    @property
+    def kept_from(self) -> int:
+        """See `Encoder`."""
+        return KEPT_FROM
+
+    def one(self, prompt: str) -> Features:
+        """See `Encoder`."""
+        return encode_one(prompt)
+
+    def column(self, prompts: pa.LargeStringArray) -> Features:
+        """See `Encoder`."""
+        return encode(prompts)
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

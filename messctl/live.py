@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
+from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Standing
 from messctl.meters import Meter
@@ -48,7 +49,8 @@ class Asked:
 class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
-    `grader` judges every answer, unless a request brings one of its own.
+    `grader` judges every answer, unless a request brings one of its own; the policy sees prompts as the `encoder` does,
+    by default by their words.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Router:
         meter: Meter,
         store: Store,
         grader: Grader | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self._build = live_build(settings.policy)
+        self._encoder = encoder
         self._models = models
         self._settings = settings
         self._backend = backend
@@ -78,6 +82,11 @@ class Router:
     def zoo(self) -> Zoo:
         """The models' names, and the reference among them."""
         return self._zoo
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What the policy sees of prompts; None: their words."""
+        return self._encoder
 
     @property
     def cost_source(self) -> str:
@@ -232,7 +241,8 @@ class Router:
     def _policy(self, alpha: float | None = None) -> LivePolicy:
         """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
         settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
-        return self._build(self._zoo, settings, self._store.snapshot(settings.policy).costs_from(self.cost_source))
+        snapshot = self._store.snapshot(settings.policy).costs_from(self.cost_source)
+        return self._build(self._zoo, settings, snapshot, self._encoder)
 
     def _save(self, snapshot: Snapshot) -> None:
         self._store.save(snapshot.with_source(self.cost_source))

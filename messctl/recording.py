@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from messctl import feature_cache
 from messctl.errors import TraceError, UnknownNameError, UsageError
 from messctl.feature_cache import FeatureCache
-from messctl.features import Features, concatenate, encode
+from messctl.features import Encoder, Features, WordEncoder, concatenate
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
@@ -128,9 +127,17 @@ class Holdout:
         return mask if self.by == "time" else mask[order]
 
 
-def load(path: Path, reference: str | None = None, *, partial: bool = False, cache: bool = True) -> Recording:
+def load(
+    path: Path,
+    reference: str | None = None,
+    *,
+    partial: bool = False,
+    cache: bool = True,
+    encoder: Encoder | None = None,
+) -> Recording:
     """Read a trace; its models' `reference` is by default the one with the highest mean cost.
 
+    Prompts are seen as the `encoder` does, by default by their words.
     Rows in which some model was not observed are left out, so that all policies face the same requests; of a
     `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
     beside it, see `feature_cache`. Raises TraceError where nothing is left or a value is
@@ -141,10 +148,11 @@ def load(path: Path, reference: str | None = None, *, partial: bool = False, cac
         raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
     if not trace.rows:
         raise TraceError(f"{path}: has no rows")
-    kept_features = FeatureCache.of(path) if cache and trace.rows >= feature_cache.KEPT_FROM else None
+    encoder = encoder or WordEncoder()
+    kept_features = FeatureCache.of(path, encoder) if cache and trace.rows >= encoder.kept_from else None
     known = kept_features.read() if kept_features else None
     sound_parts = sound_batches(trace, prompts=known is None)
-    parts = list(_ahead(lambda batch: _part(batch, partial), sound_parts))
+    parts = list(_ahead(lambda batch: _part(batch, partial, encoder), sound_parts))
     features = known or concatenate([part.features for part in parts])
     if kept_features and not known:
         kept_features.write(features)
@@ -231,9 +239,9 @@ def sound(trace: TraceFile, *, ids: bool = True, prompts: bool = True) -> Iterat
         yield batch
 
 
-def rounds_by_batch(trace: TraceFile, zoo: Zoo) -> Iterator[Rounds]:
+def rounds_by_batch(trace: TraceFile, zoo: Zoo, encoder: Encoder) -> Iterator[Rounds]:
     """Yield the usable rows of a trace as rounds, batch by batch, without their ids. Raises TraceError."""
-    for part in _ahead(lambda batch: _part(batch, partial=False), sound(trace)):
+    for part in _ahead(lambda batch: _part(batch, False, encoder), sound(trace)):
         rows = len(part.cost)
         if rows:
             heard = np.ones(rows, dtype=np.bool_)
@@ -253,7 +261,7 @@ def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator
             yield waiting.popleft().result()
 
 
-def _part(batch: Batch, partial: bool) -> _Part:
+def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
     rows = len(batch.cost)
     served = np.full(rows, -1) if batch.served is None else batch.served
     judged = np.full(rows, np.nan) if batch.judged is None else batch.judged
@@ -265,7 +273,7 @@ def _part(batch: Batch, partial: bool) -> _Part:
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
     return _Part(
         usable=usable,
-        features=encode(batch.prompts),
+        features=encoder.column(batch.prompts),
         ids=batch.request_ids if usable.all() else batch.request_ids.filter(pa.array(usable)),
         satisfied=batch.satisfied[usable],
         cost=batch.cost[usable],

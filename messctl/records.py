@@ -15,17 +15,22 @@ def _nothing() -> Mapping[str, float]:
 class Request:
     """What a policy may see of a request. It carries no labels, so no policy can peek.
 
-    `gradable` tells whether somebody will grade every answer to it, so that exploring it can teach anything.
+    `gradable` tells whether somebody will grade every answer to it, so that exploring it can teach anything. The
+    models `excluded` cannot be asked now, and are neither served nor queried, unless that leaves none. `surcharge`
+    is what a model would cost now beyond its answer, as to load it: ≥ 0, in the unit of the costs; 0 where it is
+    not named.
     """
 
     request_id: str
     prompt: str
     gradable: bool = True
+    excluded: frozenset[str] = frozenset()
+    surcharge: Mapping[str, float] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a decision weighed: the model with the least sum of the `terms` serves.
+    """What a decision weighed: of the models that can be asked, the one with the least sum of the `terms` serves.
 
     `terms` holds a value per model by the term's name, `figures` what holds for all models by its symbol. `note` says
     what else decided, if anything did. The names are for people to read.

@@ -17,7 +17,7 @@ import numpy as np
 
 from messctl.coins import stream
 from messctl.errors import TraceError, UsageError
-from messctl.features import Features, width
+from messctl.features import Encoder, Features, WordEncoder, width
 from messctl.policies import Rounds, Streamed, build, default_names, kind_of
 from messctl.policies.base import Floats
 from messctl.recording import rounds_by_batch, sound
@@ -93,6 +93,7 @@ def replay_streamed(
     settings: Settings,
     conditions: Conditions,
     progress: Callable[[int], None] = lambda _: None,
+    encoder: Encoder | None = None,
 ) -> Replay:
     """Play every policy under every seed, all in one pass. `progress` hears how many requests are done.
 
@@ -114,7 +115,7 @@ def replay_streamed(
     coins = [stream(settings.seed + k, "feedback") for k in range(conditions.seeds)]
     sums: dict[tuple[str, int], Sums] = {}
     done = 0
-    for rounds in rounds_by_batch(TraceFile(source.path), source.zoo):
+    for rounds in rounds_by_batch(TraceFile(source.path), source.zoo, encoder or WordEncoder()):
         heard = [coin.random(len(rounds)) < conditions.feedback_rate for coin in coins]
         for (name, k), policy in playing.items():
             part = Sums.of(policy.play_on(replace(rounds, heard=heard[k])))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from messctl.errors import TraceError, UsageError
+from messctl.features import Encoder
 from messctl.policies import LivePolicy, live_build
 from messctl.policies.base import Floats
 from messctl.recording import sound_batches
@@ -35,7 +36,11 @@ class Warmth:
 
 
 def learn_from(
-    trace: TraceFile, zoo: Zoo, settings: Settings, progress: Callable[[int], None] = lambda _: None
+    trace: TraceFile,
+    zoo: Zoo,
+    settings: Settings,
+    progress: Callable[[int], None] = lambda _: None,
+    encoder: Encoder | None = None,
 ) -> Warmth:
     """Play a trace through the policy of the settings, and return what it knows then; nothing is owed for it.
 
@@ -48,7 +53,7 @@ def learn_from(
             f"the zoo {', '.join(zoo.models)}"
         )
     reference = zoo.reference if zoo.reference in models else _costliest(trace, models)
-    policy = live_build(settings.policy)(Zoo.of(models, reference), settings, Snapshot())
+    policy = live_build(settings.policy)(Zoo.of(models, reference), settings, Snapshot(), encoder)
     requests = 0
     for batch in sound_batches(trace):
         requests += _teach(policy, batch, trace.models, models)

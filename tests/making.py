@@ -85,9 +85,9 @@ def learnable(n: int = 400, seed: int = 0) -> Rounds:
 
 
 @st.composite
-def arbitrary_rounds(draw: st.DrawFn, graded: bool = True, most: int = 40) -> Rounds:
+def arbitrary_rounds(draw: st.DrawFn, graded: bool = True, most: int = 40, models: int | None = None) -> Rounds:
     """Any rounds: few or many models, ties, zero costs, graded or binary satisfaction."""
-    models = draw(st.integers(2, 5))
+    models = models or draw(st.integers(2, 5))
     n = draw(st.integers(1, most))
     level = st.sampled_from([0.0, 0.25, 0.5, 1.0]) if graded else st.sampled_from([0.0, 1.0])
     price = st.sampled_from([0.0, 0.1, 0.3, 1.0, 7.0])

@@ -14,7 +14,7 @@ from messctl.cli import run
 from messctl.zoo import load_settings
 from messctl.zoo.edit import edited
 
-FEW = ["--v", "0.01,0.3,3", "--c", "0.1,0.5", "--seeds", "3"]
+FEW = ["--policy", "messplus", "--v", "0.01,0.3,3", "--c", "0.1,0.5", "--seeds", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
     assert run(["tune", trace, "--alpha", "0.8", *FEW]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for word in ("static-mix", "hindsight", "clairvoyant", "→ V = ", "÷ static-mix", "Q/n", "held out: 30%"):
+    for word in ("static-mix", "hindsight", "clairvoyant", "→ messplus, V = ", "÷ static-mix", "Q/n", "held out: 30%"):
         assert word in out
     command = next(line.strip() for line in out.splitlines() if line.strip().startswith("messctl replay"))
     promised = next(line.split()[3] for line in out.splitlines() if line.startswith("  all requests: attains"))
@@ -69,13 +69,34 @@ def test_csv_has_a_line_per_setting(trace, capsys):
     assert float(rows[0]["held_out/cost"]) > 0
 
 
-def test_the_bandit_has_alpha_alone(trace, capsys):
-    assert run(["tune", trace, "--alpha", "0.8,0.85", "--policy", "bandit", "--seeds", "2", "--shuffle", "--csv"]) in (
-        0,
-        1,
-    )
+def test_the_bandit_has_a_v_of_its_own(trace, capsys):
+    command = ["tune", trace, "--alpha", "0.8,0.85", "--policy", "bandit", "--seeds", "2", "--csv"]
+    assert run(command) in (0, 1)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [(row["alpha"], row["v"], row["c"]) for row in rows] == [("0.8", "", ""), ("0.85", "", "")]
+    assert [row["policy"] for row in rows] == ["bandit"] * 18
+    assert [row["v"] for row in rows] == ["", "0.1", "0.2", "0.3", "0.5", "0.7", "1.0", "2.0", "3.0"] * 2
+    assert {row["c"] for row in rows} == {""}
+    assert run([*command, "--v", "auto"]) in (0, 1)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert run(["tune", trace, "--v", "auto", "--seeds", "2"]) == 2
+    assert "messplus finds no V by itself" in capsys.readouterr().err
+
+
+def test_by_default_both_policies_are_searched_and_what_is_chosen_is_written(trace, capsys, tmp_path):
+    command = ["tune", trace, "--alpha", "0.8", "--c", "0.1,0.5", "--seeds", "4", "-o", "zoo.yaml"]
+    assert run([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["policies"] == ["messplus", "bandit"]
+    assert document["shuffle"] is True  # this trace says nothing of when its requests arrived
+    (choice,) = document["choices"]
+    chosen = choice["chosen"]
+    settings, _ = load_settings(tmp_path / "zoo.yaml")
+    assert (settings.policy, settings.v) == (chosen["policy"], chosen["v"])
+    (played,) = chosen["traces"]
+    assert run([*played["replay"].split()[1:], "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["attained"] == pytest.approx(played["whole"]["attained"], rel=1e-12)
+    assert result["mean_cost"] == pytest.approx(played["whole"]["cost"], rel=1e-12)
 
 
 def test_out_of_reach_is_exit_code_1_and_says_what_can_be(trace, capsys, tmp_path):
@@ -182,7 +203,7 @@ def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
         "main()"
     )
     command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "synthetic.parquet"), "--csv"]
-    command += ["--seeds", "100000", "-o", "zoo.yaml", "--dry-run"]
+    command += ["--seeds", "100000", "--policy", "messplus", "-o", "zoo.yaml", "--dry-run"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(8)
         process.send_signal(signal.SIGINT)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from making import write_trace
 
-from messctl import feature_cache
+from messctl import features
 from messctl.cli import run
 from messctl.feature_cache import FeatureCache
+from messctl.features import WordEncoder
 from messctl.recording import load
 
 ROWS = [{"a": (1.0, 1.0), "b": (0.0, 2.0)}, {"a": (0.0, 1.0)}, {"a": (1.0, 1.0), "b": (1.0, 2.0)}] * 4
@@ -20,7 +21,7 @@ KEPT = "t.parquet.features.npz"
 
 @pytest.fixture
 def trace(tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "KEPT_FROM", 1)
+    monkeypatch.setattr(features, "KEPT_FROM", 1)
     return write_trace(tmp_path / "t.parquet", ROWS)
 
 
@@ -44,18 +45,17 @@ def test_what_is_kept_gives_the_same_recording(trace, tmp_path):
 
 
 def test_a_small_trace_has_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "KEPT_FROM", len(ROWS) + 1)
+    monkeypatch.setattr(features, "KEPT_FROM", len(ROWS) + 1)
     load(write_trace(tmp_path / "t.parquet", ROWS))
     assert os.listdir(tmp_path) == ["t.parquet"]
 
 
-def test_another_content_or_encoder_has_other_features(trace, tmp_path, monkeypatch):
+def test_another_content_or_encoder_has_other_features(trace):
     load(trace)
     write_trace(trace, ROWS[:6])
     same(load(trace).rounds, load(trace, cache=False).rounds)
-    assert len(FeatureCache.of(trace).read()) == 6
-    monkeypatch.setattr(feature_cache, "VERSION", "words-0")
-    assert FeatureCache.of(trace).read() is None
+    assert len(FeatureCache.of(trace, WordEncoder()).read()) == 6
+    assert FeatureCache.of(trace, WordEncoder("words-0")).read() is None
 
 
 @pytest.mark.parametrize("broken", [b"", b"PK", b"x" * 1000, None])
@@ -64,13 +64,13 @@ def test_a_broken_file_is_made_again(trace, tmp_path, broken):
     whole = (tmp_path / KEPT).read_bytes()
     (tmp_path / KEPT).write_bytes(whole[: len(whole) // 2] if broken is None else broken)
     same(load(trace).rounds, load(trace, cache=False).rounds)
-    assert FeatureCache.of(trace).read() is not None
+    assert FeatureCache.of(trace, WordEncoder()).read() is not None
 
 
 def test_beside_a_trace_that_may_not_be_written_to_it_goes_to_the_cache_folder(trace, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(feature_cache.os, "access", lambda *_: False)
-    place = FeatureCache.of(trace).file
+    monkeypatch.setattr("messctl.feature_cache.os.access", lambda *_: False)
+    place = FeatureCache.of(trace, WordEncoder()).file
     assert place.parent == tmp_path / "cache" / "messctl"
     monkeypatch.undo()
     cache = FeatureCache(place, "key")
@@ -87,8 +87,8 @@ def test_where_nothing_can_be_written_it_does_without(trace, tmp_path):
 
 def test_several_processes_at_once(trace, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from messctl import feature_cache; from messctl.recording import load\n"
-        "feature_cache.KEPT_FROM = 1\n"
+        "import sys; from pathlib import Path; from messctl import features; from messctl.recording import load\n"
+        "features.KEPT_FROM = 1\n"
         "for _ in range(20):\n"
         "    Path(sys.argv[1] + '.features.npz').unlink(missing_ok=True)\n"
         "    load(Path(sys.argv[1]))"

@@ -330,5 +330,60 @@ def test_judgements_of_a_model_that_is_gone_count(name):
 
 
 def test_a_policy_cannot_peek():
-    """A request carries nothing but its id, its prompt, and whether it can be graded at all."""
-    assert Request.__slots__ == ("request_id", "prompt", "gradable")
+    """A request says nothing of outcomes: only what it asks, whether it can be graded, and what asking means now."""
+    assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge")
+
+
+def lived(name, rounds, prompts, settings, of):
+    """Drive a policy that serves live, its requests changed by `of`; yield the decisions."""
+    policy = live_build(name)(rounds.zoo, settings, Snapshot())
+    for row, prompt in enumerate(prompts):
+        decision = policy.decide(of(Request(f"r{row}", prompt), row))
+        yield decision
+        costs, satisfied = (
+            {model: float(table[row, rounds.zoo.index(model)]) for model in decision.queried}
+            for table in (rounds.cost, rounds.satisfied)
+        )
+        policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
+
+
+@every_live
+@few
+@given(
+    rounds=arbitrary_rounds(most=60),
+    alpha=st.sampled_from([0.0, 0.6, 1.0]),
+    v=st.sampled_from([None, 0.0, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_a_model_that_cannot_be_asked_is_not(name, rounds, alpha, v, seed):
+    models = rounds.zoo.models
+    coins = np.random.default_rng(seed).random((len(rounds), len(models))) < 0.5
+    down = [frozenset(model for model, coin in zip(models, row, strict=True) if coin) for row in coins]
+    settings = Settings(alpha=alpha, v=v, c=0.5)
+    prompts = prompts_for(len(rounds))
+    for row, decision in enumerate(
+        lived(name, rounds, prompts, settings, lambda request, row: replace(request, excluded=down[row]))
+    ):
+        assert 0.0 < decision.propensity <= 1.0
+        if len(down[row]) < len(models):
+            assert not down[row] & {decision.served, *decision.queried}
+        if len(down[row]) == len(models) - 1:
+            assert decision.propensity == pytest.approx(1.0)
+
+
+@every_live
+def test_what_a_model_costs_beyond_its_answer_counts(name):
+    """A surcharge of nothing changes nothing; one that nothing is worth leaves the choice to debt and chance."""
+    rounds, prompts = learnable(300), prompts_for(300)
+    settings = Settings(alpha=0.7, c=0.1)
+    free, nothing, much = (
+        list(lived(name, rounds, prompts, settings, lambda request, _, more=more: replace(request, surcharge=more)))
+        for more in ({}, {"large": 0.0}, {"large": 1e6})
+    )
+    assert [decision.served for decision in nothing] == [decision.served for decision in free]
+    assert not any("surcharge" in decision.weighed.terms for decision in free)
+    chosen = [sum(each.served == "large" and not each.explored for each in run) for run in (free, much)]
+    assert chosen[1] < chosen[0]
+    for decision in much:
+        if not decision.explored and decision.served == "large":
+            assert decision.weighed.note or decision.queue > 0

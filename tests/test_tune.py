@@ -45,8 +45,8 @@ CONDITIONS = [
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
 def test_every_number_is_that_of_a_replay(conditions, holdout, policy):
     recording = make_recording(learnable(400, seed=1))
-    settings = SPACE.settings(Settings(seed=3, policy=policy))
-    assert len(settings) == (12 if policy == "messplus" else 2)
+    settings = replace(SPACE, policies=(policy,), bandit_v=(None, 0.3)).settings(Settings(seed=3))
+    assert len(settings) == (12 if policy == "messplus" else 4)
     found = search([recording], settings, conditions, holdout)
     assert found.complete_seeds().tolist() == list(range(conditions.seeds))
     for at in (0, len(settings) - 1):

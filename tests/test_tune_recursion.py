@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable
 
 from messctl.policies import build
-from messctl.tune.recursion import BLOCK, sweep
+from messctl.tune.pair import BLOCK
+from messctl.tune.recursion import sweep
 from messctl.zoo import Settings, Zoo
 
 VS = (0.0, 0.01, 0.3, 1.0, 50.0)
@@ -53,39 +54,39 @@ def test_every_decision_is_that_of_the_policy(rounds, c, exponent, scale, seed, 
 
 
 @given(
-    arbitrary_rounds(),
+    arbitrary_rounds(models=2),
     st.sampled_from([0.0, 0.3, 1.0, 5.0]),
     st.integers(0, 3),
-    st.booleans(),
     st.sampled_from([0.0, 0.4, 1.0]),
-    st.booleans(),
 )
-def test_every_decision_of_a_zoo_of_two_is_that_of_the_policy(rounds, c, seed, shuffle, rate, swapped):
-    """The loop that a zoo of two has of its own, with either model as the reference."""
-    rounds = two_of(rounds, swapped)
-    arranged = rounds.arranged(seed=seed, shuffle=shuffle, feedback_rate=rate, feedback_delay=0)
+def test_every_decision_on_two_models_is_that_of_the_policy(rounds, c, seed, rate):
+    """Feedback at once and costs scaled by themselves: what the recursion for two models is for."""
+    arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=0)
     pairs = [(alpha, v) for alpha in ALPHAS for v in VS]
     check(arranged, Settings(c=c, seed=seed), *zip(*pairs, strict=True))
 
 
-def two_of(rounds, swapped=False):
-    """The rounds of the first two models."""
-    names = list(rounds.zoo.models[:2])
-    tables = {name: np.ascontiguousarray(getattr(rounds, name)[:, :2]) for name in ("satisfied", "cost")}
-    return replace(rounds, zoo=Zoo.of(names, names[swapped]), **tables)
+@pytest.mark.parametrize("models", [2, 3])
+def test_more_settings_than_a_block_holds(models):
+    vs = np.geomspace(1e-3, 1e2, 2 * BLOCK + 7)
+    check(of_models(learnable(300), models), Settings(c=0.4, seed=2), [0.85] * len(vs), vs)
 
 
 @pytest.mark.parametrize("many", [1, 31, 32, 33, 128, 300])
-def test_a_zoo_of_two_under_any_number_of_settings(many):
-    vs = np.geomspace(1e-3, 1e2, many)
-    check(two_of(learnable(300)), Settings(c=0.4, seed=2), [0.85] * many, vs)
-    check(two_of(learnable(2_000, seed=1)), Settings(c=0.1), [0.7] * many, vs)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_zoo_of_two_under_any_number_of_settings_and_either_reference(many, swapped):
+    rounds = of_models(learnable(1_000), 2)
+    rounds = replace(rounds, zoo=Zoo.of(rounds.zoo.models, rounds.zoo.models[swapped]))
+    check(rounds, Settings(c=0.2, seed=2), [0.8] * many, np.geomspace(1e-3, 1e2, many))
 
 
-def test_more_settings_than_a_block_holds():
-    vs = np.geomspace(1e-3, 1e2, 2 * BLOCK + 7)
-    check(learnable(300), Settings(c=0.4, seed=2), [0.85] * len(vs), vs)
+@pytest.mark.parametrize("models", [2, 3])
+def test_a_long_trace_of_real_length_agrees(models):
+    check(of_models(learnable(20_000), models), Settings(c=0.5), [0.8, 0.9, 0.9], [0.2, 0.02, 3.0])
 
 
-def test_a_long_trace_of_real_length_agrees():
-    check(learnable(20_000), Settings(c=0.5), [0.8, 0.9, 0.9], [0.2, 0.02, 3.0])
+def of_models(rounds, count):
+    """The same requests to the first so many of the models, the costliest among them."""
+    zoo = Zoo.of(rounds.zoo.models[:count], rounds.zoo.reference)
+    tables = {name: np.ascontiguousarray(getattr(rounds, name)[:, :count]) for name in ("satisfied", "cost")}
+    return replace(rounds, zoo=zoo, **tables)

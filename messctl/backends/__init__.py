@@ -1,7 +1,29 @@
 """What runs models: llama.cpp in this process, and a scripted stand-in. Importing this loads neither."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from messctl.backends.base import Backend, OnText
 from messctl.backends.llama_cpp import LlamaCpp, OnWarning
 from messctl.backends.scripted import Scripted
 
-__all__ = ["Backend", "LlamaCpp", "OnText", "OnWarning", "Scripted"]
+if TYPE_CHECKING:
+    from messctl.features import Encoder
+    from messctl.zoo import Settings
+
+__all__ = ["Backend", "LlamaCpp", "OnText", "OnWarning", "Scripted", "encoder_of"]
+
+
+def encoder_of(settings: Settings) -> Encoder:
+    """Return what makes features of prompts: the settings' embedding model, or else their words.
+
+    Raises BackendError for a file that cannot be used.
+    """
+    from messctl.features import WordEncoder  # noqa: PLC0415  # it brings the compiler with it
+
+    if settings.features is None:
+        return WordEncoder()
+    from messctl.backends.embedding import GgufEncoder  # noqa: PLC0415
+
+    return GgufEncoder(settings.features)

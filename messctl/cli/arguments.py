@@ -35,21 +35,24 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, allow_nan=False, indent=2))
 
 
-def settings_of(zoo: Path | None, *, cost_scale: str | None = None, **options: float | str | None) -> Settings:
+def settings_of(
+    zoo: Path | None, *, v: str | None = None, cost_scale: str | None = None, **options: float | str | None
+) -> Settings:
     """Return the zoo file's settings, with the options that were given in their place."""
     from messctl.zoo import load_settings
 
     settings, _ = load_settings(zoo)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if cost_scale is not None:
-        given["cost_scale"] = _scale(cost_scale)
+    for name, text in (("v", v), ("cost_scale", cost_scale)):
+        if text is not None:
+            given[name] = _number_or_auto(name, text)
     return replace(settings, **given)
 
 
-def _scale(text: str) -> float | None:
+def _number_or_auto(name: str, text: str) -> float | None:
     if text == "auto":
         return None
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--cost-scale is {text!r}; it must be 'auto' or a number above 0") from None
+        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be 'auto' or a number") from None

@@ -204,9 +204,15 @@ def _table(decision: Decision, weighed: Weighed) -> Table:
             "–" if mean_cost is None else f"{mean_cost:.3g}",
             *(f"{term:.3g}" for term in terms),
             f"{sum(terms):.3g}",
-            "served" if model == decision.served else "queried" if model in decision.queried else "",
+            _role(model, decision),
         )
     return table
+
+
+def _role(model: str, decision: Decision) -> str:
+    if model in decision.queried:
+        return "served" if model == decision.served else "queried"
+    return "left out" if model in decision.request.excluded else ""
 
 
 def _question(routing: Router, asked: Asked) -> None:

@@ -31,7 +31,9 @@ def replay(
         list[str] | None,
         typer.Option(help="A policy to play; repeatable. Default: all. always:<model> is one too."),
     ] = None,
-    v: Annotated[float | None, typer.Option("--v", help="Weight of cost against debt; small keeps close to α.")] = None,
+    v: Annotated[
+        str | None, typer.Option("--v", help="Weight of cost against debt: small keeps close to α; auto: no need.")
+    ] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
     exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
@@ -76,6 +78,7 @@ def replay(
     from messctl import replay as replays
     from messctl import report, streaming
     from messctl import steps as stepping
+    from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names
     from messctl.recording import Holdout, load
@@ -105,9 +108,12 @@ def replay(
                 settings,
                 conditions,
                 lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
+                encoder_of(settings),
             )
         else:
-            recording = load(trace, settings.reference, partial=policy == ["logged"], cache=cache)
+            recording = load(
+                trace, settings.reference, partial=policy == ["logged"], cache=cache, encoder=encoder_of(settings)
+            )
             played = replays.replay(
                 recording,
                 policy or default_names(recording.zoo.models),

@@ -43,7 +43,7 @@ def router(
 
     With `log` off, the state is copied into memory and what happens to the copy is forgotten.
     """
-    from messctl.backends import LlamaCpp
+    from messctl.backends import LlamaCpp, encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
     from messctl.meters import meter_for
@@ -61,6 +61,7 @@ def router(
                 meter_for(described),
                 store,
                 expect_regex(described.grader) if described.grader else None,
+                encoder_of(described.settings),
             )
         finally:
             answering.close()

@@ -31,16 +31,27 @@ def register(app: typer.Typer) -> None:
 def tune(
     traces: Annotated[list[Path], typer.Argument(metavar="TRACE...", help="Traces, Parquet files; all must be kept.")],
     alpha: Annotated[list[str] | None, typer.Option(help="The promised share; one or several.")] = None,
-    v: Annotated[list[str] | None, typer.Option("--v", help=f"V to try: {GRID}. Default: 0.001:10:25.")] = None,
+    v: Annotated[
+        list[str] | None,
+        typer.Option("--v", help=f"V to try: {GRID}, or auto. Default: 0.001:10:25, for the bandit auto, 0.1 to 3."),
+    ] = None,
     c: Annotated[list[str] | None, typer.Option("--c", help="c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.")] = None,
     exponent: Annotated[list[str] | None, typer.Option(help="Exponents of the exploration to try.")] = None,
-    policy: Annotated[str, typer.Option(help="What to search: messplus, or bandit, which has α alone.")] = "messplus",
+    policy: Annotated[
+        list[str] | None, typer.Option(help="What to search: messplus or bandit; repeatable. Default: both.")
+    ] = None,
     seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds.")] = 10,
     seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
     holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,
     holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
     slack: Annotated[float, typer.Option(help="A setting may stay this far below α.")] = 0.0,
-    shuffle: Annotated[bool, typer.Option("--shuffle/--no-shuffle", help="Shuffle the requests, by seed.")] = False,
+    shuffle: Annotated[
+        bool | None,
+        typer.Option(
+            "--shuffle/--no-shuffle",
+            help="Shuffle the requests, by seed. Default: where a trace does not say when they arrived.",
+        ),
+    ] = None,
     feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
     feedback_delay: Annotated[int, typer.Option(max=MOST, help="Feedback comes after this many further requests.")] = 0,
     reference: Annotated[str | None, typer.Option(help="The most capable model. Default: the costliest.")] = None,
@@ -65,10 +76,12 @@ def tune(
 ) -> int:
     """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
     from messctl import tune as tuning
+    from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.plot import check_format
     from messctl.recording import Holdout, load
     from messctl.replay import Conditions
+    from messctl.trace import TraceFile
     from messctl.tune import report
     from messctl.tune.plot import write_plot
 
@@ -76,17 +89,18 @@ def tune(
         raise UsageError("--json and --csv exclude each other; choose one")
     if dry_run and not output:
         raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
-    base = settings_of(zoo, policy=policy, seed=seed, reference=reference, cost_scale=cost_scale)
-    if base.policy not in ("messplus", "bandit"):
-        raise UsageError(f"policy {base.policy!r} has nothing to tune; add --policy messplus, or bandit")
-    space = tuning.Space(
-        alpha=tuning.values("--alpha", alpha) if alpha else (base.alpha,),
-        v=tuning.values("--v", v or [tuning.DEFAULT_V]),
-        c=tuning.values("--c", c or [tuning.DEFAULT_C]),
-        exponent=tuning.values("--exponent", exponent) if exponent else (base.exponent,),
+    base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
+    space = tuning.space_of(
+        policy or tuning.TUNED,
+        tuning.values("--alpha", alpha) if alpha else (base.alpha,),
+        v,
+        c,
+        tuning.values("--exponent", exponent) if exponent else (base.exponent,),
     )
     if output and len(space.alpha) > 1:
         raise UsageError("-o writes one setting, and there are several α; give one --alpha")
+    if shuffle is None:
+        shuffle = not all(TraceFile(trace).timed for trace in traces)
     settings, conditions = space.settings(base), Conditions(seeds, shuffle, feedback_rate, feedback_delay)
     outputs = [path for path in (output if not dry_run else None, plot) if path]
     check_distinct(outputs, traces)
@@ -96,7 +110,8 @@ def tune(
         check_format(plot)
     with _progress() as (status, advance):
         status("reading")
-        recordings = [load(trace, base.reference, cache=cache) for trace in dict.fromkeys(traces)]
+        encoder = encoder_of(base)
+        recordings = [load(trace, base.reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
         status(f"{len(settings):,} settings × {seeds} seeds")
         found = tuning.search(
             recordings,
@@ -128,15 +143,17 @@ def tune(
 def _write_back(output: Path, zoo: Path | None, choice: Choice, dry_run: bool) -> None:
     """Write the chosen setting into the zoo file, or show the difference; where none was chosen, do nothing."""
     from messctl.outputs import written_aside
+    from messctl.tune.space import AUTO
     from messctl.zoo import DEFAULT_FILE
     from messctl.zoo.edit import edited
 
     if choice.chosen is None:
         return
     settings = choice.chosen.settings
-    names = ("policy", "alpha", "v", "c", "exponent") if settings.policy == "messplus" else ("policy", "alpha")
+    names = ("policy", "alpha", "v", *(("c", "exponent") if settings.policy == "messplus" else ()))
+    values = {name: getattr(settings, name) for name in names}
     source = output if output.exists() else zoo or DEFAULT_FILE
-    before, after = edited(source, {name: getattr(settings, name) for name in names})
+    before, after = edited(source, {name: AUTO if value is None else value for name, value in values.items()})
     if dry_run:
         sys.stdout.writelines(
             difflib.unified_diff(

@@ -37,7 +37,11 @@ def warm(
             routing.check_unused()  # learning takes its time
         opened = TraceFile(trace)
         learned = learn_from(
-            opened, routing.zoo, routing.settings, lambda rows: status.update(f"learned from {rows:,} requests")
+            opened,
+            routing.zoo,
+            routing.settings,
+            lambda rows: status.update(f"learned from {rows:,} requests"),
+            routing.encoder,
         )
         routing.start_from(learned.snapshot, overwrite=overwrite)
         costs_kept = learned.snapshot.cost_source == routing.cost_source

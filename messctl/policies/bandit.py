@@ -14,9 +14,11 @@ noticed: the memory is of about three hundred of its answers.
 
 **Cost.** Ĉ_m(z), a ridge on the properties, within a factor 4 of the running mean Ē_m: long prompts cost more.
 
-**Choice.** argmin over m of Ĉ_m − λ·ŝ_m. A coin may give the request to another model whose mean cost is at most
-four times that of the choice: half the time, while one of them has had fewer than eight answers and is not already
-in doubt; and once in fifty, to any of them. The odds are logged as the propensity.
+**Choice.** argmin over m of Ĉ_m + u_m − λ·ŝ_m, where u_m is what the request says that m would cost now beyond its
+answer, as to load it; a model that cannot be asked is left out of everything that follows. A coin may give the request
+to another model whose mean cost is at most four times that of the choice, u included: half the time, while one of
+them has had fewer than eight answers and is not already in doubt; and once in fifty, to any of them. The odds are
+logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the least price at which that choice,
 over the last 128 prompts, would attain α; where that is out of reach, 98 % of the way to what is within it. Then λ =
@@ -53,12 +55,12 @@ Contextual Linear Bandits* (2017).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from messctl.coins import stream
-from messctl.features import VERSION, encode_one
+from messctl.features import Encoder, WordEncoder
 from messctl.policies.bandit_arithmetic import (
     AUTO_V,
     BALANCE,
@@ -86,7 +88,7 @@ from messctl.policies.bandit_arithmetic import (
     play,
     weighing,
 )
-from messctl.policies.base import Floats, Played, PolicyKind, Rounds
+from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
 from messctl.predictor import Weights
 from messctl.records import Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
@@ -114,9 +116,15 @@ class Bandit:
     name = "bandit"
 
     def __init__(
-        self, zoo: Zoo, settings: Settings, snapshot: Snapshot | None = None, tuning: Tuning | None = None
+        self,
+        zoo: Zoo,
+        settings: Settings,
+        snapshot: Snapshot | None = None,
+        tuning: Tuning | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self._zoo = zoo
+        self._encoder = encoder or WordEncoder()
         self._settings = settings
         self._tuning = tuning or Tuning()
         self._promise = _promise(zoo, settings)
@@ -144,9 +152,10 @@ class Bandit:
             for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
             if count
         }
-        z = features_of(encode_one(request.prompt))
+        z = features_of(self._encoder.one(request.prompt))
         coin = float(self._coin.random())
-        index = int(choose(state, self._promise, self._tuning, z, coin, predicted, weighed))
+        extra = surcharges(self._zoo, request)
+        index = int(choose(state, self._promise, self._tuning, z, extra, coin, predicted, weighed))
         return Decision(
             request=request,
             request_number=int(state.counts[DECIDED]),
@@ -156,10 +165,10 @@ class Bandit:
             queue=self.queue,
             predicted=dict(zip(models, predicted.tolist(), strict=True)),
             mean_cost=mean_cost,
-            weighed=self._weighed(index, predicted, weighed),
+            weighed=self._weighed(index, predicted, weighed, request.surcharge),
         )
 
-    def _weighed(self, chosen: int, predicted: Floats, weighed: Weighing) -> Weighed:
+    def _weighed(self, chosen: int, predicted: Floats, weighed: Weighing, surcharge: Mapping[str, float]) -> Weighed:
         """Return what a decision weighed."""
         models = self._zoo.models
         cost, _, figures = weighed
@@ -168,6 +177,7 @@ class Bandit:
         return Weighed(
             terms={
                 "expected cost": dict(zip(models, cost.tolist(), strict=True)),
+                **({"surcharge": {model: surcharge.get(model, 0.0) for model in models}} if surcharge else {}),
                 "−λ·ŝ": dict(zip(models, (0.0 - price * predicted).tolist(), strict=True)),
             },
             figures={
@@ -188,7 +198,7 @@ class Bandit:
         # Of a model that is gone nothing can be learned; its answer was owed all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
-        index, z = self._zoo.index(served), features_of(encode_one(decision.request.prompt))
+        index, z = self._zoo.index(served), features_of(self._encoder.one(decision.request.prompt))
         if served in feedback.costs:
             pay(self._state, self._tuning, index, z, feedback.costs[served])
         if satisfied is not None:
@@ -203,7 +213,7 @@ class Bandit:
             balance=float(state.ledger[BALANCE]),
             policy=self.name,
             version=STATE_VERSION,
-            encoder=VERSION,
+            encoder=self._encoder.version,
             shared=_copies(self._parts((*BOOKS, *SHARED_WEIGHTS))),
             cost_shared=_copies(self._parts(("ledger",))),
             models={
@@ -224,7 +234,7 @@ class Bandit:
 
     def _restore(self, snapshot: Snapshot) -> None:
         state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
-        same_features = known.encoder == VERSION
+        same_features = known.encoder == self._encoder.version
         restore(known.shared, self._parts(BOOKS))
         restore(known.cost_shared, self._parts(("ledger",)))
         if not known.decided:
@@ -298,9 +308,9 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Bandit:
     return Bandit(rounds.zoo, settings)
 
 
-def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> Bandit:
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None) -> Bandit:
     """Build the policy to go on from a snapshot."""
-    return Bandit(zoo, settings, snapshot)
+    return Bandit(zoo, settings, snapshot, encoder=encoder)
 
 
 POLICY = PolicyKind(

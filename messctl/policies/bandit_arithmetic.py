@@ -340,7 +340,7 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
 
 
 @compiled
-def guard(state: State, tuning: Tuning, means: Floats, known: Floats) -> int:
+def guard(state: State, tuning: Tuning, means: Floats, known: Floats, extra: Floats) -> int:
     """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie."""
     index = np.empty(len(means))
     best = 0
@@ -348,6 +348,8 @@ def guard(state: State, tuning: Tuning, means: Floats, known: Floats) -> int:
         fair = len(means) * (state.answers[model] + 1.0)
         left_alone = max(0.0, np.log((state.counts[LABELS] + 1.0) / fair))
         index[model] = means[model] + tuning.guard_retry * tuning.noise * np.sqrt(left_alone / known[model])
+        if extra[model] == np.inf:
+            index[model] = -np.inf
         tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
         if index[model] > index[best] or tied:
             best = model
@@ -355,12 +357,12 @@ def guard(state: State, tuning: Tuning, means: Floats, known: Floats) -> int:
 
 
 @compiled
-def tried_next(state: State, promise: Promise, tuning: Tuning, dearest: float) -> int:
+def tried_next(state: State, promise: Promise, tuning: Tuning, extra: Floats, dearest: float) -> int:
     """Return the affordable model with the fewest answers that early trial is still due to, or −1."""
     chosen = -1
     for model in range(len(state.answers)):
         count = state.answers[model]
-        if count < tuning.trial_answers and state.mean_cost[model] <= dearest:
+        if count < tuning.trial_answers and state.mean_cost[model] + extra[model] <= dearest:
             doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, count))
             hopeful = count < 3.0 or state.good[model] / count + doubt > promise.alpha
             if hopeful and (chosen < 0 or count < state.answers[chosen]):
@@ -369,20 +371,20 @@ def tried_next(state: State, promise: Promise, tuning: Tuning, dearest: float) -
 
 
 @compiled
-def odds_of(state: State, promise: Promise, tuning: Tuning, best: int, odds: Floats) -> None:
+def odds_of(state: State, promise: Promise, tuning: Tuning, extra: Floats, best: int, odds: Floats) -> None:
     """Write each model's probability of being served, where `best` is what cost and satisfaction speak for."""
     odds[:] = 0.0
-    dearest = tuning.trial_cost * state.mean_cost[best]
+    dearest = tuning.trial_cost * (state.mean_cost[best] + extra[best])
     affordable = 0
     for model in range(len(odds)):
-        affordable += state.mean_cost[model] <= dearest
+        affordable += state.mean_cost[model] + extra[model] <= dearest
     rest = 1.0
-    trial = tried_next(state, promise, tuning, dearest)
+    trial = tried_next(state, promise, tuning, extra, dearest)
     if trial >= 0:
         odds[trial] += tuning.trial_rate
         rest -= tuning.trial_rate
     for model in range(len(odds)):
-        if state.mean_cost[model] <= dearest:
+        if state.mean_cost[model] + extra[model] <= dearest:
             odds[model] += tuning.retrial_rate / affordable
     odds[best] += rest - tuning.retrial_rate
 
@@ -402,9 +404,19 @@ def draw(odds: Floats, coin: float) -> int:
 
 @compiled
 def choose(
-    state: State, promise: Promise, tuning: Tuning, z: Floats, coin: float, predicted: Floats, weighed: Weighing
+    state: State,
+    promise: Promise,
+    tuning: Tuning,
+    z: Floats,
+    extra: Floats,
+    coin: float,
+    predicted: Floats,
+    weighed: Weighing,
 ) -> int:
-    """Return the model to serve; write what is predicted of each, and into `weighed` what the choice was made of."""
+    """Return the model to serve; write what is predicted of each, and into `weighed` what the choice was made of.
+
+    `extra` (M,) is what each model would cost now beyond its answer, infinitely much where it cannot be asked.
+    """
     counts = state.counts
     models = len(predicted)
     cost, odds, figures = weighed
@@ -423,15 +435,15 @@ def choose(
     deep = depth(state, promise, tuning, means)
     price = price_of(state, promise, tuning, balance, deep)
     figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
-    best = least(cost, predicted, price, state.mean_cost)
+    best = least(cost + extra, predicted, price, state.mean_cost)
     guarded = balance < -deep
     figures[WEIGHED_BEST], figures[WEIGHED_GUARDED] = best, guarded
     if guarded:
-        served = guard(state, tuning, means, known)
+        served = guard(state, tuning, means, known, extra)
         odds[:] = 0.0
         odds[served] = 1.0
     else:
-        odds_of(state, promise, tuning, best, odds)
+        odds_of(state, promise, tuning, extra, best, odds)
         served = draw(odds, coin)
     before = state.awaited[counts[DECIDED] % LATE]
     counts[DECIDED] += 1
@@ -514,7 +526,7 @@ def play(
     n, models = predicted.shape
     earlier = state.counts[DECIDED]
     z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(4)
-    weighed = (cost_of, odds, figures)
+    weighed, extra = (cost_of, odds, figures), np.zeros(models)
     for t in range(n + delay):
         if t < n:
             row = order[t]
@@ -522,7 +534,7 @@ def play(
             for model in range(models):
                 mean_costs[t, model] = state.mean_cost[model] if state.cost_count[model] else np.nan
             before[t] = state.ledger[QUEUE]
-            served[t] = choose(state, promise, tuning, z, coins[t], predicted[t], weighed)
+            served[t] = choose(state, promise, tuning, z, extra, coins[t], predicted[t], weighed)
             propensity[t] = odds[served[t]]
             pay(state, tuning, served[t], z, cost[row, served[t]])
             judged[t] = satisfied[row, served[t]] if heard[t] else np.nan

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from messctl.coins import stream
-from messctl.features import Features
+from messctl.features import Encoder, Features
 from messctl.predictor import Weights
 from messctl.records import Decision, Feedback, Request
 from messctl.snapshot import Snapshot
@@ -136,6 +136,17 @@ class Played:
         return certificate(self.alpha, self.queue_final, int((~np.isnan(self.satisfied)).sum()))
 
 
+def surcharges(zoo: Zoo, request: Request) -> Floats:
+    """Return what each model would cost now beyond its answer, (models,): infinitely much where it cannot be asked.
+
+    Where none can be asked, all can: something has to be tried.
+    """
+    left = set(zoo.models) - request.excluded
+    return np.array(
+        [request.surcharge.get(model, 0.0) if model in left or not left else np.inf for model in zoo.models]
+    )
+
+
 class Policy(Protocol):
     """Decides which model serves a request, and learns from what came of it."""
 
@@ -170,8 +181,16 @@ class LivePolicy(Protocol):
         """Return the state as it stands."""
 
 
-LiveBuild = Callable[[Zoo, Settings, Snapshot], LivePolicy]
-"""Builds a policy that goes on from a snapshot, as far as that means anything to it."""
+class LiveBuild(Protocol):
+    """Builds a policy that goes on from a snapshot, as far as that means anything to it.
+
+    What it learns is of the encoder's features, by default those of words.
+    """
+
+    def __call__(
+        self, zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None, /
+    ) -> LivePolicy:
+        """Build it."""
 
 
 class Streamed(Policy, Protocol):

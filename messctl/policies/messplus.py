@@ -15,9 +15,9 @@ import numpy.typing as npt
 from messctl.coins import stream
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, observe, scale_of
-from messctl.features import VERSION, encode_one
+from messctl.features import Encoder, WordEncoder
 from messctl.features import width as features_width
-from messctl.policies.base import Floats, Played, PolicyKind, Rounds
+from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
 from messctl.predictor import Weights, predict, step
 from messctl.records import Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
@@ -33,8 +33,16 @@ class MessPlus:
 
     name = "messplus"
 
-    def __init__(self, zoo: Zoo, width: int, settings: Settings, snapshot: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        zoo: Zoo,
+        width: int,
+        settings: Settings,
+        snapshot: Snapshot | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
         self._zoo = zoo
+        self._encoder = encoder or WordEncoder()
         self._settings = settings
         self._scale = settings.cost_scale or AUTO_SCALE
         self._coin = stream(settings.seed, "exploration")
@@ -65,17 +73,20 @@ class MessPlus:
         coin = self._coin.random()
         p_explore = explore_probability(settings.c, settings.exponent, self._decided) if request.gradable else 0.0
         explored = coin < p_explore
-        predicted = self._weights.predict(encode_one(request.prompt))
+        predicted = self._weights.predict(self._encoder.one(request.prompt))
         scale = float(scale_of(self._mean_cost, self._scale))
-        best = models[exploit(settings.weight, settings.alpha, self._queue, scale, self._mean_cost, predicted)]
-        served = self._zoo.reference if explored else best
+        extra = surcharges(self._zoo, request)
+        best = models[exploit(settings.weight, settings.alpha, self._queue, scale, self._mean_cost + extra, predicted)]
+        askable = tuple(model for model, more in zip(models, extra, strict=True) if more < np.inf)
         # The reference is served when exploring, and otherwise only where it is also the best.
-        propensity = (p_explore if served == self._zoo.reference else 0.0) + (1 - p_explore) * (served == best)
+        teacher = self._zoo.reference if self._zoo.reference in askable else best
+        served = teacher if explored else best
+        propensity = (p_explore if served == teacher else 0.0) + (1 - p_explore) * (served == best)
         return Decision(
             request=request,
             request_number=self._decided,
             served=served,
-            queried=models if explored else (served,),
+            queried=askable if explored else (served,),
             propensity=propensity,
             explored=explored,
             p_explore=p_explore,
@@ -86,12 +97,16 @@ class MessPlus:
                 for model, mean, count in zip(models, self._mean_cost, self._cost_count, strict=True)
                 if count
             },
-            weighed=self._weighed(predicted.tolist(), scale, request.gradable),
+            weighed=self._weighed(predicted.tolist(), scale, request),
         )
 
-    def _weighed(self, predicted: list[float], scale: float, gradable: bool) -> Weighed:
+    def _weighed(self, predicted: list[float], scale: float, request: Request) -> Weighed:
         settings, models = self._settings, self._zoo.models
-        cost = [settings.weight * (mean / scale) for mean in self._mean_cost.tolist()]
+        surcharge = [request.surcharge.get(model, 0.0) for model in models]
+        cost = [
+            settings.weight * ((mean + more) / scale)
+            for mean, more in zip(self._mean_cost.tolist(), surcharge, strict=True)
+        ]
         shortfall = [self._queue * (settings.alpha - chance) for chance in predicted]
         return Weighed(
             terms={
@@ -99,7 +114,7 @@ class MessPlus:
                 "Q·(α − predicted)": dict(zip(models, shortfall, strict=True)),
             },
             figures={"Q": self._queue, "V": settings.weight, "α": settings.alpha},
-            note="" if gradable else "not exploring: nobody grades all answers",
+            note="" if request.gradable else "not exploring: nobody grades all answers",
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
@@ -115,7 +130,7 @@ class MessPlus:
             self._queue = advance(self._queue, alpha, satisfied)
             self._balance += satisfied - alpha
         if feedback.satisfied and (decision.explored or not decision.request.gradable):
-            features = encode_one(decision.request.prompt)
+            features = self._encoder.one(decision.request.prompt)
             for index, model in enumerate(self._zoo.models):
                 if model in feedback.satisfied:
                     self._weights.step(index, features, feedback.satisfied[model])
@@ -128,7 +143,7 @@ class MessPlus:
             balance=self._balance,
             policy=self.name,
             version=STATE_VERSION,
-            encoder=VERSION,
+            encoder=self._encoder.version,
             models={
                 model: ModelSnapshot(
                     mean_cost=float(self._mean_cost[index]),
@@ -151,7 +166,7 @@ class MessPlus:
         for index, name in enumerate(self._zoo.models):
             model = known.models.get(name, ModelSnapshot())
             self._mean_cost[index], self._cost_count[index] = model.mean_cost, model.cost_count
-            if known.encoder == VERSION:
+            if known.encoder == self._encoder.version:
                 restore(model.arrays, self._parts(index))
 
     def play(self, rounds: Rounds) -> Played:
@@ -212,9 +227,9 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> MessPlus
     return MessPlus(rounds.zoo, rounds.features.width, settings)
 
 
-def live(zoo: Zoo, settings: Settings, snapshot: Snapshot) -> MessPlus:
+def live(zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None) -> MessPlus:
     """Build the policy to go on from a snapshot."""
-    return MessPlus(zoo, features_width(), settings, snapshot)
+    return MessPlus(zoo, features_width(), settings, snapshot, encoder)
 
 
 POLICY = PolicyKind(
@@ -235,13 +250,18 @@ def explore_probability(c: float, exponent: float, request_number: int) -> float
 
 
 @compiled
-def exploit(v: float, alpha: float, queue: float, scale: float, mean_cost: Floats, predicted: Floats) -> int:
-    """Return argmin over m of V·Ē_m/scale + Q·(α − ŝ_m); a tie goes to the cheaper model, then to the name."""
+def exploit(v: float, alpha: float, queue: float, scale: float, cost: Floats, predicted: Floats) -> int:
+    """Return argmin over m of V·cost/scale + Q·(α − ŝ_m); a tie goes to the cheaper model, then to the name.
+
+    `cost` (models,) is Ē_m and what m would cost now beyond its answer, infinitely much where it cannot be asked.
+    """
     best = 0
     least = np.inf
-    for model in range(len(mean_cost)):
-        score = v * (mean_cost[model] / scale) + queue * (alpha - predicted[model])
-        if score < least or (score == least and mean_cost[model] < mean_cost[best]):
+    for model in range(len(cost)):
+        if cost[model] == np.inf:  # with V = 0 the product would be no number
+            continue
+        score = v * (cost[model] / scale) + queue * (alpha - predicted[model])
+        if score < least or (score == least and cost[model] < cost[best]):
             best = model
             least = score
     return best

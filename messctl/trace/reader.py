@@ -63,6 +63,11 @@ class TraceFile:
         known = {column(name, model) for name in FIELDS for model in self.models} | set(REQUEST_COLUMNS)
         return [name for name in self.schema.names if name not in known]
 
+    @property
+    def timed(self) -> bool:
+        """Whether it says when its requests arrived; without that, the order of its rows need not mean anything."""
+        return "arrived_at" in self.schema.names
+
     def has(self, name: str, model: str) -> bool:
         """Tell whether the trace has a column of field `name` for `model`."""
         return column(name, model) in self.schema.names

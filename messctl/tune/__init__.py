@@ -3,12 +3,14 @@
 from messctl.tune.choice import Choice, Level, Trial, choose, yardsticks
 from messctl.tune.engine import ENGINES
 from messctl.tune.search import Search, search
-from messctl.tune.space import DEFAULT_C, DEFAULT_V, Space, values
+from messctl.tune.space import DEFAULT_BANDIT_V, DEFAULT_C, DEFAULT_V, TUNED, Space, space_of, values
 
 __all__ = [
+    "DEFAULT_BANDIT_V",
     "DEFAULT_C",
     "DEFAULT_V",
     "ENGINES",
+    "TUNED",
     "Choice",
     "Level",
     "Search",
@@ -16,6 +18,7 @@ __all__ = [
     "Trial",
     "choose",
     "search",
+    "space_of",
     "values",
     "yardsticks",
 ]

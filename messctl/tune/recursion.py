@@ -3,7 +3,7 @@
 Which requests explore, and all that is predicted, depends on neither V nor α. What is left to each setting is its
 queue and its mean costs, and a decision is a few additions and divisions that run in vector registers, many settings
 at a time. The arithmetic is that of `messplus`, operation for operation, in float64: every decision is the same to
-the last bit. A zoo of two has a loop of its own, in `two_models`.
+the last bit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ from messctl.policies import Rounds
 from messctl.policies.base import Floats
 from messctl.policies.messplus import explore_probabilities, learn_along
 from messctl.predictor import Weights
-from messctl.tune.two_models import recurse_two
+from messctl.tune.pair import BLOCK, recurse_pair
 from messctl.zoo import Settings
-
-BLOCK = 128
-"""So many settings at a time: what is kept of them stays in the processor's nearest cache."""
 
 PARTS = 3
 """Into so many parts a trace is divided at most."""
@@ -55,17 +52,19 @@ def sweep(
     satisfied, cost = rounds.satisfied[rounds.order], rounds.cost[rounds.order]
     good, paid, queue = np.zeros((PARTS, len(vs))), np.zeros((PARTS, len(vs))), np.zeros(len(vs))
     served = np.empty((n if keep else 0, len(vs)), dtype=np.int16)
-    reference, foreseen = rounds.zoo.index(rounds.zoo.reference), (explored, predicted)
-    quick = models == 2 and not rounds.delay and settings.cost_scale is None
+    reference = rounds.zoo.index(rounds.zoo.reference)
+    outcomes, foreseen = (satisfied, cost), (explored, predicted)
+    # So many settings at a time: what is kept of them stays in the processor's nearest cache.
     for first in range(0, len(vs), BLOCK):
         block = slice(first, first + BLOCK)
-        tried, outcomes = (alphas[block], vs[block]), (satisfied, cost)
-        sums, kept = (good[:, block], paid[:, block], queue[block]), served[:, block]
-        if quick:
-            recurse_two(tried, reference, (rounds.heard, part), outcomes, foreseen, sums, kept)
+        sums = (good[:, block], paid[:, block], queue[block])
+        if models == 2 and not rounds.delay and settings.cost_scale is None:
+            grid = (alphas[block], vs[block])
+            recurse_pair(grid, reference, (rounds.heard, part), outcomes, foreseen, sums, served[:, block])
         else:
-            scale = settings.cost_scale or AUTO_SCALE
-            recurse((*tried, scale), reference, (rounds.heard, rounds.delay, part), outcomes, foreseen, sums, kept)
+            scaled = (alphas[block], vs[block], settings.cost_scale or AUTO_SCALE)
+            arrivals = (rounds.heard, rounds.delay, part)
+            recurse(scaled, reference, arrivals, outcomes, foreseen, sums, served[:, block])
     return good, paid, queue, served
 
 

@@ -19,6 +19,7 @@ from messctl.replay import MET, Result
 from messctl.terminal import plain
 from messctl.tune.choice import Choice, Level, Trial
 from messctl.tune.search import Search
+from messctl.tune.space import AUTO
 from messctl.zoo import Settings
 
 MOST_ROWS = 12
@@ -41,7 +42,7 @@ def document(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yard
             }
             for trace in found.traces
         ],
-        "policy": found.settings[0].policy,
+        "policies": list(_policies(found)),
         "seed": found.settings[0].seed,
         **asdict(found.conditions),
         "holdout": asdict(found.holdout),
@@ -146,6 +147,8 @@ def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
     words = ["messctl", "replay", str(trace.path), "--policy", settings.policy, "--alpha", f"{settings.alpha:g}"]
     if settings.policy == "messplus":
         words += ["--v", f"{settings.weight:g}", "--c", f"{settings.c:g}", "--exponent", f"{settings.exponent:g}"]
+    else:
+        words += ["--v", AUTO if settings.v is None else f"{settings.v:g}"]
     if settings.reference:
         words += ["--reference", settings.reference]
     if settings.cost_scale:
@@ -181,7 +184,7 @@ def _heading(found: Search, trace: Recording) -> Text:
     n = len(trace.rounds)
     how = "the last to arrive" if found.holdout.by == "time" else "by a hash of their ids"
     conditions = found.conditions
-    asked = f"{len(found.settings)} settings of {found.settings[0].policy}, {conditions.seeds} seeds"
+    asked = f"{len(found.settings)} settings of {' and '.join(_policies(found))}, {conditions.seeds} seeds"
     if conditions.shuffle:
         asked += ", shuffled"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
@@ -249,18 +252,23 @@ def _shown(choice: Choice) -> list[Trial]:
 def _name(trial: Trial) -> str:
     settings = trial.settings
     if settings.policy != "messplus":
-        return plain(settings.policy)
-    return f"V = {settings.weight:g}, c = {settings.c:g}" + (
+        return f"{settings.policy}, V = {AUTO if settings.v is None else f'{settings.v:g}'}"
+    return f"{settings.policy}, V = {settings.weight:g}, c = {settings.c:g}" + (
         f", exponent = {settings.exponent:g}" if settings.exponent != DEFAULT_EXPONENT else ""
     )
+
+
+def _policies(found: Search) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(settings.policy for settings in found.settings))
 
 
 def _setting(trial: Trial) -> dict[str, Any]:
     settings = trial.settings
     known = settings.policy == "messplus"
     return {
+        "policy": settings.policy,
         "alpha": settings.alpha,
-        "v": settings.weight if known else None,
+        "v": settings.weight if known else settings.v,
         "c": settings.c if known else None,
         "exponent": settings.exponent if known else None,
     }

@@ -78,12 +78,13 @@ def search(
     address: str | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Search:
-    """Play every setting, alike but for α, V, c and the exponent. `progress` hears how many cells of how many are done.
+    """Play every setting, alike but for the policy, α, V, c and the exponent.
 
-    Ctrl-C ends it early, with what is known by then. Raises UsageError for a hold-out that leaves nothing, and as
-    `running` does.
+    `progress` hears how many cells of how many are done. Ctrl-C ends it early, with what is known by then. Raises
+    UsageError for a hold-out that leaves nothing, and as `running` does.
     """
-    kind_of(settings[0].policy)
+    for name in dict.fromkeys(each.policy for each in settings):
+        kind_of(name)
     work = [(_bare(trace.rounds), holdout, held_out(trace, holdout)) for trace in traces]
     scores = tuple(Scores.unknown(len(settings), conditions.seeds) for _ in traces)
     groups = _groups(settings)
@@ -125,7 +126,7 @@ def play_cell(
     part = _parts(holdout, holdout.arriving(mask, arranged.order))
     requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.heard], minlength=PARTS)
     if settings[0].policy == "messplus":
-        alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("alpha", "v"))
+        alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("alpha", "weight"))
         good, paid, queue, _ = sweep(arranged, part, settings[0], alphas, vs)
     else:
         good, paid, queue = _sums(arranged, part, settings)

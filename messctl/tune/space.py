@@ -1,4 +1,4 @@
-"""The space that is searched: lists of α, V, c and the exponent, and every combination of them."""
+"""The space that is searched: policies, lists of α, V, c and the exponent, and every combination of them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,71 @@ from messctl.errors import UsageError
 from messctl.zoo import Settings
 
 DEFAULT_V = "0.001:10:25"
+DEFAULT_BANDIT_V = "auto,0.1,0.2,0.3,0.5,0.7,1,2,3"
+AUTO = "auto"
+TUNED = ("messplus", "bandit")
+"""The policies that have anything to tune."""
 DEFAULT_C = "0.02,0.05,0.1,0.2,0.5,1"
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Values to try, each at least one; a policy that has no V, c or exponent searches `alpha` alone."""
+    """Values to try, each at least one: MESS+ has V, c and the exponent, the bandit a V of its own, None for `auto`."""
 
     alpha: tuple[float, ...]
     v: tuple[float, ...]
     c: tuple[float, ...]
     exponent: tuple[float, ...]
+    policies: tuple[str, ...] = ("messplus",)
+    bandit_v: tuple[float | None, ...] = (None,)
 
     def settings(self, base: Settings) -> tuple[Settings, ...]:
         """Return every combination as settings, alike but for these values. Raises UsageError for an impossible one."""
-        if base.policy != "messplus":
-            return tuple(replace(base, alpha=alpha) for alpha in self.alpha)
-        return tuple(
-            replace(base, alpha=alpha, v=v, c=c, exponent=exponent)
-            for c in self.c
-            for exponent in self.exponent
-            for alpha in self.alpha
-            for v in self.v
-        )
+        settings: list[Settings] = []
+        if "messplus" in self.policies:
+            settings += (
+                replace(base, policy="messplus", alpha=alpha, v=v, c=c, exponent=exponent)
+                for c in self.c
+                for exponent in self.exponent
+                for alpha in self.alpha
+                for v in self.v
+            )
+        if "bandit" in self.policies:
+            bandit = replace(base, policy="bandit")
+            settings += (replace(bandit, alpha=alpha, v=v) for alpha in self.alpha for v in self.bandit_v)
+        return tuple(settings)
+
+
+def space_of(
+    policies: Sequence[str],
+    alpha: Sequence[float],
+    v: Sequence[str] | None,
+    c: Sequence[str] | None,
+    exponent: Sequence[float],
+) -> Space:
+    """Return the space of what was asked for, as text, and of the defaults for the rest.
+
+    Raises UsageError for a policy that has nothing to tune, and for what are no values of V or c.
+    """
+    for policy in policies:
+        if policy not in TUNED:
+            raise UsageError(f"policy {policy!r} has nothing to tune; add --policy {' or '.join(TUNED)}")
+    asked = [item for text in v or () for item in text.split(",")]
+    numbers = values("--v", [item for item in asked if item != AUTO] if asked else [DEFAULT_V])
+    if not numbers and "messplus" in policies:
+        raise UsageError("--v holds 'auto' alone, and messplus finds no V by itself; give numbers, or --policy bandit")
+    bandit = asked or DEFAULT_BANDIT_V.split(",")
+    return Space(
+        alpha=tuple(alpha),
+        v=numbers,
+        c=values("--c", c or [DEFAULT_C]),
+        exponent=tuple(exponent),
+        policies=tuple(dict.fromkeys(policies)),
+        bandit_v=(
+            *((None,) if AUTO in bandit else ()),
+            *values("--v", [item for item in bandit if item != AUTO]),
+        ),
+    )
 
 
 def values(option: str, texts: Sequence[str]) -> tuple[float, ...]:

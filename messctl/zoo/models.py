@@ -42,10 +42,11 @@ class Zoo:
 
 
 @dataclass(frozen=True, slots=True)
-class _ModelPath:
+class ModelPath:
     """A rule: a file, relative to the YAML file; `~` is the home folder, `box:` the files of the package."""
 
     def read(self, place: Place) -> Path:
+        """See `Rule`."""
         text = Text().read(place) or ""
         if text.startswith(BOX_PREFIX):
             name = text.removeprefix(BOX_PREFIX).strip()
@@ -55,6 +56,7 @@ class _ModelPath:
         return _below(place, text)
 
     def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
         return None if isinstance(value, Path) else "a path"
 
 
@@ -124,7 +126,7 @@ class ModelSpec:
     """
 
     name: str = field(metadata=ruled(Text()))
-    path: Path = field(metadata=ruled(_ModelPath()))
+    path: Path = field(metadata=ruled(ModelPath()))
     n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     n_gpu_layers: int = field(default=-1, metadata=ruled(Number(-1, MOST_TOKENS, whole=True)))
     n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
-from messctl.zoo.schema import Number, Text, check_fields, ruled
+from messctl.zoo.models import ModelPath
+from messctl.zoo.schema import KEYS, Number, Place, Text, check_fields, quoted, ruled
 
 MESSPLUS_V = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Features:
+    """A rule: `words`, or `{gguf: path}`."""
+
+    wanted: ClassVar[str] = "words, or {gguf: a file}"
+
+    def read(self, place: Place) -> Path | None:
+        if place.kind != KEYS:
+            if place.value() != "words":
+                raise place.error(f"{place.name} is {quoted(place.value())}; it must be {self.wanted}")
+            return None
+        below = place.entries(("gguf",)).get("gguf")
+        if below is None:
+            raise place.error(f"{place.name} has no gguf; it is {self.wanted}")
+        return ModelPath().read(below)
+
+    def problem(self, value: Any) -> str | None:
+        return None if value is None or isinstance(value, Path) else self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +38,8 @@ class Settings:
 
     `alpha` (0..1) is the promised share; `v` ≥ 0 weighs cost against debt, None leaves that to the policy;
     exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided by `cost_scale` (> 0), or, where it
-    is None, by the running mean cost of the costliest model; `seed` ≥ 0. Raises UsageError for anything else.
+    is None, by the running mean cost of the costliest model; `seed` ≥ 0. `features` is the GGUF embedding model by
+    which prompts are seen, None for their words. Raises UsageError for anything else.
     """
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
@@ -26,6 +50,7 @@ class Settings:
     cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
     seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
+    features: Path | None = field(default=None, metadata=ruled(_Features()))
 
     @property
     def weight(self) -> float:

@@ -1,4 +1,4 @@
-"""The recursion of `recursion` for a zoo of two, the most frequent one, at several times its speed.
+"""The recursion of MESS+ over a grid of V and α for a zoo of two, the most frequent one: several times as fast.
 
 All that is kept of the settings is one array, the *book*: a row for each quantity, a column for each setting. How many
 columns there are is known when the code is compiled, so the compiler sees that no two rows overlap, and a single
@@ -21,6 +21,9 @@ from messctl.policies.base import Floats
 WIDTHS = (32, 128)
 """For so many settings at a time code is compiled; a book that is not full is padded."""
 
+BLOCK = WIDTHS[-1]
+"""So many settings at a time, at most."""
+
 # The book's rows. Of the counts of observed costs the first model's is kept; together they are known.
 V, ALPHA, QUEUE, MEAN_0, MEAN_1, COUNT_0, GOOD, PAID, ROWS = range(9)
 
@@ -28,7 +31,7 @@ Flags = npt.NDArray[np.bool_]
 Served = npt.NDArray[np.int16]
 
 
-def recurse_two(
+def recurse_pair(
     settings: tuple[Floats, Floats],
     reference: int,
     arrivals: tuple[Flags, npt.NDArray[np.int64]],
@@ -39,7 +42,7 @@ def recurse_two(
 ) -> None:
     """Do what `recurse` does, for two models, costs by the automatic scale, and feedback without delay.
 
-    `settings` are α and V, at most as many as the largest of `WIDTHS`.
+    `settings` are α and V, at most BLOCK of them.
     """
     alpha, v = settings
     good, paid, queue = sums
