@@ -310,7 +310,9 @@ def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) 
     for name in ways:
         ratio = statistics.median(mine / other for mine, other in zip(rates[name], rates[rival], strict=True))
         spread = f"{number(min(rates[name]))} to {number(max(rates[name]))}"
-        table.add_row(name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name])))
+        table.add_row(
+            name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name]))
+        )
     console.print(table)
 
 

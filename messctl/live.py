@@ -239,8 +239,8 @@ class Router:
         return costs
 
     def _policy(self, alpha: float | None = None) -> LivePolicy:
-        """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
-        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
+        """Return the policy as it stands; `alpha` is what was aimed at when an answer was given that is judged now."""
+        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
         snapshot = self._store.snapshot(settings.policy).costs_from(self.cost_source)
         return self._build(self._zoo, settings, snapshot, self._encoder)
 
@@ -249,7 +249,7 @@ class Router:
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter
-        return Circumstances(self._settings.policy, self._settings.alpha, meter.unit, meter.source, forced)
+        return Circumstances(self._settings.policy, self._settings.aim, meter.unit, meter.source, forced)
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
