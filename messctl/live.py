@@ -361,8 +361,8 @@ class Router:
         return {name: cost.amount for name, cost in spent.items()}
 
     def _policy(self, alpha: float | None = None) -> LivePolicy:
-        """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
-        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
+        """Return the policy as it stands; `alpha` is what was aimed at when an answer was given that is judged now."""
+        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
         return self._build(self._zoo, settings, self._snapshot(settings), self._encoder)
 
     def _snapshot(self, settings: Settings) -> Snapshot:
@@ -374,7 +374,7 @@ class Router:
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter
         return Circumstances(
-            self._settings.policy, self._settings.alpha, meter.unit, self._loads.with_meter(meter.source), forced
+            self._settings.policy, self._settings.aim, meter.unit, self._loads.with_meter(meter.source), forced
         )
 
 

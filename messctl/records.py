@@ -122,8 +122,9 @@ class Completion:
     `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
     included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
     0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer. With
-    `to_the_limit` an answer does not end before its limit, whatever it says: for measuring.
+    limit was reached ("length"). `logprob` is the mean log-probability (natural, at temperature 1) of the tokens
+    generated, the end mark included; None where it was not asked for, or the backend does not tell. `cost` is None
+    where no meter was running.
     """
 
     model: str

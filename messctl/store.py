@@ -29,7 +29,7 @@ WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the store keeps of a request beside the decision: under which promise and how it was priced."""
+    """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced."""
 
     policy: str
     alpha: float

@@ -120,6 +120,22 @@ def test_live_and_replay_take_identical_decisions(world):
     assert store.check() == []
 
 
+def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
+    """What is logged, and what the certificate speaks of, is what was aimed at; late feedback counts under that too."""
+    router, rounds, prompts, _, store = world
+    settings = router(margin=0.05).settings
+    assert (settings.alpha, settings.aim) == (0.85, pytest.approx(0.9))
+    played = build(settings.policy, rounds, replace(settings, alpha=settings.aim, margin=0.0)).play(rounds)
+    for t, prompt in enumerate(prompts[:60]):
+        asked = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
+        assert_as_played(asked.decision, played, t)
+    assert store.queue() == played.queue_after[59]
+    unjudged = router(margin=0.05).ask(Question(prompts[60])).decision.request.request_id
+    router(margin=0.0).feedback(unjudged, 0.0)
+    assert store.queue() == played.queue_after[59] + settings.aim
+    assert store.check() == []
+
+
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 150), (0.1, 40)])
 @only_bandit
 def test_live_and_replay_agree_on_late_and_missing_judgements(world, rate, delay):

@@ -271,6 +271,20 @@ def test_feedback_is_counted_where_it_comes():
     assert outcome.results[0].attained == pytest.approx(np.nanmean(satisfied))
 
 
+@pytest.mark.parametrize("policy", ["messplus", "bandit"])
+def test_a_margin_is_aimed_at_and_the_promise_is_judged(policy):
+    recording = make_recording(learnable(300))
+    with_margin = Settings(alpha=0.75, margin=0.125)
+    played = replay(recording, [policy, "static-mix"], with_margin, Conditions())
+    other = replay(recording, [policy, "static-mix"], Settings(alpha=0.875), Conditions())
+    ours, mix = played.results
+    assert played.played[policy].served.tolist() == other.played[policy].served.tolist()
+    assert (ours.attained, ours.certificate) == (other.results[0].attained, other.results[0].certificate)
+    assert ours.sla_met is True
+    assert mix.attained == pytest.approx(0.75)
+    assert Settings(alpha=0.9, margin=0.5).aim == 1.0
+
+
 @pytest.mark.parametrize("holdout", [None, Holdout(0.4)])
 def test_replicas_share_nothing_and_their_debts_add_up(holdout):
     """Each one is a replay of its own share of the requests."""

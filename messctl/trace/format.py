@@ -4,7 +4,7 @@ Columns of the request: `request_id` (string, unique), `prompt` (string), option
 `arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has five
 more: `served` (the model whose answer the user got), `explored` (whether all models were to be queried), `propensity`
 (of what was served: double, 0..1], null where the user chose the model), `judged` (int64: the place of its feedback
-in the order in which feedback came, null without any), and `alpha` (double: the share that was promised then).
+in the order in which feedback came, null without any), and `alpha` (double: the share that was aimed at then).
 Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
 A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
 """
