@@ -264,23 +264,15 @@ class Router:
         with self._store.transaction():
             if model is None:
                 policy = self._policy()
-                request = replace(request, excluded=self._store.down(self._places))
-                decision = self._decide_by(policy, request)
+                excluded = self._store.down(self._places)
+                decision = policy.decide(replace(request, excluded=excluded, surcharge=self._surcharge()))
+                self._loads.regret(decision)
                 self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
                 decision = Decision(request, state.decided, model, (model,), queue=state.queue)
             self._store.add_request(decision, self._circumstances(forced=model is not None))
             self._store.try_again(decision.queried)
-        return decision
-
-    def _decide_by(self, policy: LivePolicy, request: Request) -> Decision:
-        """Have the policy decide, knowing which models have to be loaded, and what that costs."""
-        surcharge = self._surcharge()
-        decision = policy.decide(replace(request, surcharge=surcharge))
-        if surcharge and not decision.explored:
-            # The same state and the same coin, were all models loaded.
-            self._loads.regret(decision, self._policy().decide(request))
         return decision
 
     def _surcharge(self) -> Mapping[str, float]:

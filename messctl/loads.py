@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from messctl.records import Decision
+from messctl.records import SURCHARGE, Decision
 from messctl.zoo import ModelSpec
 
 
@@ -24,11 +24,16 @@ class Loads:
     Without any of these, loads are not counted, and weigh nothing. What is not stated is the mean of this process's
     loads; before the first it is 0, as the mean cost of a model that was never asked: it looks free, and so gets tried.
 
-    When to load is the question of rent or buy. A request served by a loaded model, where another would have been
-    chosen were it loaded, is regretted by what the policy would have gained; a model's surcharge is the cost of its
-    load less the regret since it was last loaded. So a model is loaded once doing without has cost as much as loading
-    it: at most twice what the best choice in hindsight pays for the two (the ski-rental rule of Karlin et al. 1988),
-    and no model that the policy goes on wanting is kept out, however dear its load.
+    When to load is the question of rent or buy (ski rental; Karlin, Manasse, Rudolph and Sleator 1988). Nobody knows
+    how many of the next requests a cold model would serve best, so its surcharge is what a load costs, L, less the
+    regret R: what was lost since it last answered, by the policy's own weighing, on requests that it would have served
+    had it been loaded. R never exceeds L, since a request is served without it only where that loses less than L − R;
+    and once R has come to L, the next request that is best served by it loads it. Who knows the future pays, for what
+    happens up to that load, either R or L, and this at most twice as much. Prompts that alternate do not thrash: before
+    every load, as much was lost without it.
+
+    A promise is safe from all this: no surcharge exceeds L, while debt raises the price of satisfaction without bound
+    (λ of the bandit, Q of MESS+), and with it what is lost by a model that satisfies less.
     """
 
     def __init__(self, watts: float | None = None) -> None:
@@ -66,19 +71,28 @@ class Loads:
                 extra[model.name] = more
         return extra
 
-    def regret(self, decision: Decision, free: Decision) -> None:
-        """Take in what was decided, and what would have been were all models loaded."""
-        surcharge = decision.request.surcharge
-        more = surcharge.get(free.served, 0.0)
-        if free.served == decision.served or more <= 0.0 or decision.weighed is None or free.weighed is None:
-            return
-        weighed = {name: _total(free, name) for name in (free.served, decision.served)}
-        per_cost = (_total(decision, free.served) - weighed[free.served]) / more  # what weighs a unit of cost
-        if per_cost > 0.0:
-            gain = (weighed[decision.served] - weighed[free.served]) / per_cost
-            self._known.setdefault(free.served, _Load()).regret += max(0.0, gain)
+    def regret(self, decision: Decision) -> None:
+        """Take in a decision: what was lost by it, since the model was not loaded that would have been served."""
+        wanted, lost = _lost(decision)
+        if lost > 0.0:
+            self._known.setdefault(wanted, _Load()).regret += lost
 
 
-def _total(decision: Decision, model: str) -> float:
-    """Return what a model weighed."""
-    return sum(term.get(model, 0.0) for term in decision.weighed.terms.values()) if decision.weighed else 0.0
+def _lost(decision: Decision) -> tuple[str, float]:
+    """Return which model would have been served, were all loaded, and what was lost by serving another.
+
+    Nothing is where the choice was not by weighing, as when exploring.
+    """
+    surcharge, weighed, served = decision.request.surcharge, decision.weighed, decision.served
+    extra = {} if weighed is None else weighed.terms.get(SURCHARGE, {})
+    if decision.explored or weighed is None or not any(extra.values()):
+        return served, 0.0
+    askable = sorted(set(extra) - decision.request.excluded) or sorted(extra)
+    total = {model: sum(term[model] for term in weighed.terms.values()) for model in askable}
+    wanted = min(askable, key=lambda model: total[model] - extra[model])
+    by_weighing = total.get(served) == min(total.values())
+    if wanted == served or not by_weighing or not extra[wanted]:
+        return served, 0.0
+    # The policy weighs costs in a unit of its own, in which the surcharge is known, too.
+    unit = surcharge[wanted] / extra[wanted]
+    return wanted, max(0.0, (total[served] - (total[wanted] - extra[wanted])) * unit)

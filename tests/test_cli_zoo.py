@@ -70,6 +70,7 @@ def test_a_sound_zoo_for_machines(capsys, zoo_file):
         "usable",
         "needed_bytes",
         "available_bytes",
+        "budgets",
         "cost_unit",
         "meter",
         "models",

@@ -538,3 +538,37 @@ def test_what_is_judged_of_a_server(tmp_path):
     result = check_zoo(zoo_file, None, listed)
     assert (asked, result.usable, result.models[0].listed) == (["m"], True, ("a", "b"))
     assert [str(problem) for problem in result.problems] == [f"m: {URL} lists no model 'm'; it has a, b: see `model`"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "budget", "rooms", "broken"),
+    [
+        ("{}", {}, [], []),
+        ("{cpu_gb: none}", {}, [], []),
+        ("{cpu_gb: 1}", {"cpu": 1e9}, ["cpu_gb allows 1 GB, which holds all 4 models"], []),
+        ("{cpu_gb: 0.006}", {"cpu": 6e6}, ["cpu_gb allows 6 MB, which holds at most 3 of 4 models"], []),
+        ("{cpu_gb: 0.004}", {"cpu": 4e6}, ["cpu_gb allows 4 MB, which holds at most 2 of 4"], ["mini-1m"]),
+        (
+            "{gpu_gb: 0.006, cpu_gb: 0.001}",
+            {"cpu": 1e6, "gpu": 6e6},
+            ["cpu_gb allows 1 MB, which holds all 1 models", "gpu_gb allows 6 MB, which holds all 2 models"],
+            [],
+        ),
+    ],
+)
+def test_a_memory_budget(tmp_path, memory, budget, rooms, broken):
+    pytest.importorskip("gguf", reason="gguf is not installed")
+    path = tmp_path / "zoo.yaml"
+    models = "".join(
+        f"- {{name: {name}, path: 'box:{name}.gguf', n_ctx: 0, n_gpu_layers: {layers}}}\n"
+        for name, layers in (("pico-34k", 0), ("nano-109k", -1), ("micro-400k", -1), ("mini-1m", -1))
+        if name != "micro-400k" or len(budget) < 2
+    )
+    path.write_text(f"memory: {memory}\nmodels:\n{models}")
+    described = load_zoo(path)
+    assert described.budget == budget
+    result = check_zoo(described, 2**40)
+    assert len(result.rooms) == len(rooms)
+    assert all(f"memory.{expected}" in str(room) for room, expected in zip(result.rooms, rooms, strict=True))
+    assert [problem.model for problem in result.problems if problem.fatal] == broken
+    assert not [problem for problem in check_zoo(described, 0).problems if problem.model is None and budget]

@@ -17,13 +17,14 @@ from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
 from messctl.backends.library import library
 from messctl.backends.loaded import Loaded, Sampling, failure, no_room, too_long
 from messctl.backends.offload import Offload, lacking
-from messctl.backends.residency import Residency
+from messctl.backends.residency import OverBudgetError, Residency
 from messctl.backends.worker import Worker
-from messctl.errors import ModelFileError, NoRoomError
+from messctl.errors import ModelFileError
 from messctl.gguf_header import read_header
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
+from messctl.zoo.memory import Bytes, needed
 
 OnWarning = Callable[[str], None]
 """Hears one line on what may not be as its owner meant it."""
@@ -57,7 +58,7 @@ class _Instance:
 
 class LlamaCpp:
     """Runs GGUF models through llama.cpp; loads each when it is first asked, and keeps it until `close`,
-    or until the budget of `budget_bytes` needs its place for another (see `Residency`).
+    or until another needs its place within the memory `budget` (see `Residency`).
 
     May be used from several threads: different models answer at once, one model answers one question after the
     other, and one model is loaded at a time. `on_text` may not ask the same model in turn. llama.cpp's log is heard,
@@ -66,9 +67,9 @@ class LlamaCpp:
     dies, its answer is lost, and the next request starts another.
     """
 
-    def __init__(self, on_warning: OnWarning | None = None, budget_bytes: float | None = None) -> None:
+    def __init__(self, on_warning: OnWarning | None = None, budget: Bytes | None = None) -> None:
         self._on_warning = on_warning
-        self._residency: Residency[_Instance, Loaded | Worker] = Residency(budget_bytes)
+        self._residency: Residency[_Instance, Loaded | Worker] = Residency(budget or {})
         self._warned_of_cpu = False
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
@@ -128,17 +129,21 @@ class LlamaCpp:
         if loaded is not None:
             return loaded, False
         try:
-            needs = read_header(model.file).memory_bytes(model.n_ctx)
-        except ModelFileError as error:
-            raise failure(model, plain(error.what), error.path) from error
-        try:
-            loaded = self._residency.load(key, needs, lambda: _load(model))
-        except NoRoomError as error:
-            if repr(model.name) in str(error):
-                raise
+            loaded = self._residency.load(key, self._need(model), lambda: _load(model))
+        except OverBudgetError as error:
             raise no_room(model, str(error)) from None
         self._warn_of_cpu(model)
         return loaded, True
+
+    def _need(self, model: ModelSpec) -> Bytes:
+        """Return what the model will take, where that matters."""
+        if not self._residency.budget:
+            return {}
+        try:
+            header = read_header(model.file)
+        except ModelFileError as error:
+            raise failure(model, plain(error.what), error.path) from error
+        return needed(model, header, offload=library().api.llama_supports_gpu_offload())
 
     def _answer_apart(
         self, worker: Worker, model: ModelSpec, question: Question, on_text: OnText | None, load_s: float

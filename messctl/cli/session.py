@@ -51,7 +51,7 @@ def every_backend(zoo_file: ZooFile) -> Backend:
     """Return what has a zoo's models answer wherever they are."""
     from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
 
-    files = LlamaCpp(on_warning=warn, budget_bytes=zoo_file.budget_bytes)
+    files = LlamaCpp(on_warning=warn, budget=zoo_file.budget)
     return Dispatch(files, OpenAICompatible())
 
 

@@ -69,11 +69,14 @@ def size(amount: int | None) -> str:
 
 
 def _document(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "zoo": str(zoo_file.path),
         "usable": result.usable,
         "needed_bytes": result.needed_bytes,
         "available_bytes": result.available_bytes,
+        "budgets": [asdict(room) for room in result.rooms],
         "cost_unit": meter.unit,
         "meter": meter.source,
         "models": [_model_document(model, meter) for model in result.models],
@@ -133,6 +136,8 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     console().print(table)
     free = "unknown" if result.available_bytes is None else size(result.available_bytes)
     _say(f"memory: about {size(result.needed_bytes)} for all models; free: {free}")
+    for room in result.rooms:
+        _say(str(room))
     _say(f"costs: {meter.source}")
     _say_loads(zoo_file)
     for model in result.models:
@@ -147,7 +152,7 @@ def _say_loads(zoo_file: ZooFile) -> None:
         _say("loads: as stated, from zoo.yaml; where nothing is stated, not counted")
     elif zoo_file.load_watts is not None and zoo_file.models[0].cost is None:
         _say(f"loads: estimated: seconds × {zoo_file.load_watts:g} W")
-    elif zoo_file.budget_bytes is not None:
+    elif zoo_file.budget:
         _say("loads: not counted; state energy.load_watts, or load in every cost")
 
 

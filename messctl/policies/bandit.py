@@ -90,7 +90,7 @@ from messctl.policies.bandit_arithmetic import (
 )
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
 from messctl.predictor import Weights
-from messctl.records import Decision, Feedback, Request, Weighed
+from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.zoo import Settings, Zoo
 
@@ -177,7 +177,7 @@ class Bandit:
         return Weighed(
             terms={
                 "expected cost": dict(zip(models, cost.tolist(), strict=True)),
-                **({"surcharge": {model: surcharge.get(model, 0.0) for model in models}} if surcharge else {}),
+                **({SURCHARGE: {model: surcharge.get(model, 0.0) for model in models}} if surcharge else {}),
                 "−λ·ŝ": dict(zip(models, (0.0 - price * predicted).tolist(), strict=True)),
             },
             figures={

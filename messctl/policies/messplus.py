@@ -19,7 +19,7 @@ from messctl.features import Encoder, WordEncoder
 from messctl.features import width as features_width
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
 from messctl.predictor import Weights, predict, step
-from messctl.records import Decision, Feedback, Request, Weighed
+from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
@@ -102,15 +102,13 @@ class MessPlus:
 
     def _weighed(self, predicted: list[float], scale: float, request: Request) -> Weighed:
         settings, models = self._settings, self._zoo.models
-        surcharge = [request.surcharge.get(model, 0.0) for model in models]
-        cost = [
-            settings.weight * ((mean + more) / scale)
-            for mean, more in zip(self._mean_cost.tolist(), surcharge, strict=True)
-        ]
+        cost = [settings.weight * (mean / scale) for mean in self._mean_cost.tolist()]
+        extra = {model: settings.weight * (request.surcharge.get(model, 0.0) / scale) for model in models}
         shortfall = [self._queue * (settings.aim - chance) for chance in predicted]
         return Weighed(
             terms={
                 "V·cost": dict(zip(models, cost, strict=True)),
+                **({SURCHARGE: extra} if request.surcharge else {}),
                 "Q·(α − predicted)": dict(zip(models, shortfall, strict=True)),
             },
             figures={"Q": self._queue, "V": settings.weight, "α": settings.aim},

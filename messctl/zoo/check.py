@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from messctl.errors import BackendError, MissingExtraError
 from messctl.gguf_header import Header, read_header
 from messctl.zoo.file import ZooFile
+from messctl.zoo.memory import GPU, Bytes, amount, needed
 from messctl.zoo.models import ModelSpec
 
 Listed = Callable[[ModelSpec], tuple[str, ...]]
@@ -45,13 +47,31 @@ class ModelCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """A device's memory budget: of `models` that are to be there, it holds `at_once` at most."""
+
+    device: str
+    budget_bytes: float
+    at_once: int
+    models: int
+
+    def __str__(self) -> str:
+        held = f"all {self.models}" if self.at_once == self.models else f"at most {self.at_once} of {self.models}"
+        return f"memory.{self.device}_gb allows {amount(self.budget_bytes)}, which holds {held} models at once"
+
+
+@dataclass(frozen=True, slots=True)
 class ZooCheck:
-    """A zoo's models as they are on disk, all problems, and the memory: needed by all, and free (None: unknown)."""
+    """A zoo's models as they are on disk, all problems, and the memory.
+
+    That is what all models need together, what is free (None: unknown), and what the budgets hold.
+    """
 
     models: tuple[ModelCheck, ...]
     problems: tuple[Problem, ...]
     needed_bytes: int
     available_bytes: int | None
+    rooms: tuple[Room, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -80,35 +100,48 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | N
         context = spec.n_ctx or header.context_length
         models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
         problems += _problems(spec, header, context)
-    needed = sum(model.needed_bytes or 0 for model in models)
-    if zoo_file.budget_bytes is not None:
-        problems += _beyond_budget(models, zoo_file.budget_bytes)
-    elif available_bytes is not None and needed > available_bytes:
+    total = sum(model.needed_bytes or 0 for model in models)
+    budget = zoo_file.budget
+    needs = _needs(budget, models)
+    problems += _never(budget, needs)
+    if not budget and available_bytes is not None and total > available_bytes:
         problems.append(
             Problem(
-                f"all models together need about {needed / GIB:.1f} GiB and {available_bytes / GIB:.1f} GiB are free; "
+                f"all models together need about {total / GIB:.1f} GiB and {available_bytes / GIB:.1f} GiB are free; "
                 "lower n_ctx, or use smaller files"
             )
         )
-    return ZooCheck(tuple(models), tuple(problems), needed, available_bytes)
+    rooms = tuple(_at_once(device, most, needs) for device, most in budget.items())
+    return ZooCheck(tuple(models), tuple(problems), total, available_bytes, rooms)
 
 
-def _beyond_budget(models: Iterable[ModelCheck], budget_bytes: float) -> list[Problem]:
-    """Return what does not fit into the memory budget: a model alone, or all of them at once."""
-    problems, at_once, used = [], 0, 0
-    needs = sorted((model.needed_bytes, model.spec.name) for model in models if model.needed_bytes is not None)
-    for needed, name in needs:
-        used += needed
-        at_once += used <= budget_bytes
-        if needed > budget_bytes:
-            text = f"needs about {needed / 1e9:.3g} GB and memory.budget_gb is {budget_bytes / 1e9:.3g}: it never loads"
-            problems.append(Problem(text, fatal=True, model=name))
-    if at_once < len(needs) and not problems:
-        text = (
-            f"the memory budget of {budget_bytes / 1e9:.3g} GB holds at most {at_once} of {len(needs)} models at once"
+def _needs(budget: Bytes, models: Iterable[ModelCheck]) -> dict[str, Bytes]:
+    """Return what each model takes by device; its layers are on a GPU where there is a budget for that."""
+    return {
+        model.spec.name: needed(model.spec, model.header, offload=GPU in budget)
+        for model in models
+        if model.header is not None
+    }
+
+
+def _never(budget: Bytes, needs: Mapping[str, Bytes]) -> list[Problem]:
+    """Return which models do not fit even by themselves."""
+    return [
+        Problem(
+            f"needs {amount(need[device])}, and memory.{device}_gb allows {amount(most)}; raise it, or lower n_ctx",
+            fatal=True,
+            model=name,
         )
-        problems.append(Problem(f"{text}; the least recently used makes room"))
-    return problems
+        for name, need in needs.items()
+        for device, most in budget.items()
+        if need.get(device, 0.0) > most
+    ]
+
+
+def _at_once(device: str, most: float, needs: Mapping[str, Bytes]) -> Room:
+    """Return how many models a device holds at once, taking the smallest."""
+    parts = sorted(need[device] for need in needs.values() if need.get(device))
+    return Room(device, most, sum(total <= most for total in accumulate(parts)), len(parts))
 
 
 def _at_server(spec: ModelSpec, listed: Listed | None) -> tuple[ModelCheck, list[Problem]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import ConfigError, UnknownNameError, did_you_mean
+from messctl.zoo.memory import CPU, GB, GPU, Bytes
 from messctl.zoo.models import BOX, ENDPOINT_KEYS, FILE_KEYS, ModelSpec, TemplateFile
 from messctl.zoo.schema import Choice, Number, NumberOr, Place, Text, check_fields, read_fields, read_file, ruled, rules
 from messctl.zoo.settings import Settings
@@ -49,7 +50,8 @@ class ZooFile:
     what is measured: SUBTRACTED measures them beforehand.
     `flop_per_j` > 0 is the stated efficiency, in floating-point operations per joule, by which FLOPs become energy
     where no model has a stated cost, and `load_watts` ≥ 0 the power while a model is loaded (None: loads are not
-    counted). `budget_gb` > 0, in 10⁹ bytes, is what the models may take that are loaded at once (None: no bound).
+    counted). `cpu_gb` and `gpu_gb` > 0, in 10⁹ bytes, are what the models may take that are loaded at once, of the
+    processor's memory and of all GPUs' together (None: no bound).
     Either all models have a stated cost, in one unit, or none has.
     """
 
@@ -61,7 +63,8 @@ class ZooFile:
     idle: float | str = field(default=0.0, metadata=ruled(IDLE))
     flop_per_j: float = field(default=1.0e10, metadata=ruled(Number(0, above=True)))
     load_watts: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
-    budget_gb: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="none")))
+    cpu_gb: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="none")))
+    gpu_gb: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="none")))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -72,9 +75,9 @@ class ZooFile:
         return tuple(model.name for model in self.models)
 
     @property
-    def budget_bytes(self) -> float | None:
-        """The memory that the models loaded at once may take, None without a budget."""
-        return None if self.budget_gb is None else self.budget_gb * 1e9
+    def budget(self) -> Bytes:
+        """What the models may take that are loaded at once, in bytes, by the devices for which that is bounded."""
+        return {device: most * GB for device, most in ((CPU, self.cpu_gb), (GPU, self.gpu_gb)) if most is not None}
 
     def model(self, name: str) -> ModelSpec:
         """Return the model of this name. Raises UnknownNameError where there is none."""
@@ -129,7 +132,7 @@ def _settings(parts: Mapping[str, Place]) -> Settings:
 
 def _others(parts: Mapping[str, Place]) -> dict[str, Any]:
     values = read_fields(ZooFile, parts.get("energy"), ENERGY_KEYS)
-    values |= read_fields(ZooFile, parts.get("memory"), ("budget_gb",))
+    values |= read_fields(ZooFile, parts.get("memory"), ("cpu_gb", "gpu_gb"))
     if "grader" in parts:
         values["grader"] = rules(ZooFile)["grader"].read(parts["grader"])
         try:
