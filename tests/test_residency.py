@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,18 +19,14 @@ from hypothesis import strategies as st
 pytest.importorskip("llama_cpp")
 
 from backends_files import ANSWER, write_gguf
-from live_making import puzzle
 
 from messctl.backends import LlamaCpp
 from messctl.backends.residency import Residency
 from messctl.errors import BackendError, NoRoomError, PromptTooLongError
 from messctl.gguf_header import read_header
-from messctl.live import Router
 from messctl.loads import Loads
-from messctl.meters import StatedMeter
 from messctl.records import Decision, Question, Request, Weighed
-from messctl.store import Store
-from messctl.zoo import CostPerToken, ModelSpec, Settings, check_zoo, load_zoo
+from messctl.zoo import CostPerToken, ModelSpec, check_zoo, load_zoo
 from messctl.zoo.models import BOX
 
 NAMES = ("pico-34k", "nano-109k", "micro-400k", "mini-1m")
@@ -331,45 +325,6 @@ def test_a_worker_ends_when_its_parent_is_killed() -> None:
         assert not _gone_now(pid)
         parent.kill()
     assert _gone(pid)
-
-
-# --- switching ---------------------------------------------------------------------------------------------------
-
-
-class Heedless(Loads):
-    """Loads are paid, and the router does not know."""
-
-    def surcharge(self, cold: Iterable[ModelSpec]) -> Mapping[str, float]:
-        return {}
-
-
-def _served(loads: Loads, state: Path) -> tuple[int, float, float]:
-    """Return how often a model was loaded for a stream of alternating prompts, the share satisfied, and the cost."""
-    prices = dict(zip(NAMES, (1.0, 3.0, 12.0, 38.0), strict=True))
-    models = {
-        name: replace(box(name), cost=CostPerToken("J", price, price, load=400 * price))
-        for name, price in prices.items()
-    }
-    coin, loaded, good, cost = random.Random(1), 0, 0.0, 0.0
-    budget = needs("micro-400k") + needs("mini-1m")
-    with LlamaCpp(budget_bytes=budget) as backend, Store(state) as store:
-        router = Router(models, Settings(alpha=0.7), backend, StatedMeter("J"), store, loads=loads)
-        for _ in range(ASKED):
-            prompt, answer = puzzle(coin)
-            asked = router.ask(Question(prompt), grader=lambda got, right=answer: float(got.strip() == right))
-            loaded += asked.completion.load_s > 0
-            good += asked.satisfied or 0.0
-            cost += asked.cost
-    return loaded, good / ASKED, cost
-
-
-@pytest.mark.slow
-def test_alternating_prompts_do_not_thrash(tmp_path: Path) -> None:
-    loads, attained, cost = _served(Loads(), tmp_path / "heeding.db")
-    thrashing, otherwise, dear = _served(Heedless(), tmp_path / "heedless.db")
-    assert loads <= thrashing / 2
-    assert cost < dear
-    assert attained >= otherwise - 0.05
 
 
 @pytest.mark.parametrize(
