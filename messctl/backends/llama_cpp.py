@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -162,6 +162,11 @@ class LlamaCpp:
                 "set chat_template in zoo.yaml if it is a chat model"
             )
         loaded.warned = True
+
+
+def instance(model: ModelSpec) -> Hashable:
+    """Return what is the same for models that are one in memory."""
+    return _Instance.of(model)
 
 
 def _sampling(model: ModelSpec, question: Question) -> Sampling:

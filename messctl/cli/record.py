@@ -60,7 +60,7 @@ def record(
 ) -> int:
     """Have every model of the zoo answer every prompt, grade the answers, and write them as a trace."""
     from messctl import record as recording
-    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
+    from messctl.backends import every_backend
     from messctl.journal import Journal, journal_path, remove_journal
     from messctl.meters import meter_for
     from messctl.outputs import check_distinct, check_writable
@@ -79,7 +79,7 @@ def record(
     _check_state(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+    answering = every_backend(warn)
     try:
         judged, undecided = _judging(described, grading, judge, answering)
         plan = recording.Plan(read.prompts[:limit], models, f"{grading} {judge}" if judge else grading, judged, seed)

@@ -61,7 +61,7 @@ def router(
     With `log` off, the state is copied into memory and what happens to the copy is forgotten. What `through` makes of
     the backend stands between it and the router.
     """
-    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible, encoder_of
+    from messctl.backends import encoder_of, every_backend
     from messctl.graders import expect_regex
     from messctl.live import Router
     from messctl.meters import meter_for
@@ -70,7 +70,7 @@ def router(
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering: Backend = backend or Dispatch(LlamaCpp(on_warning=warn), OpenAICompatible())
+        answering: Backend = backend or every_backend(warn)
         answering = through(answering) if through else answering
         try:
             yield Router(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.zoo.schema import KEYS, Nested, Number, Place, Text, check_fields, ruled
+from messctl.zoo.schema import KEYS, Nested, Number, Place, Text, Truth, check_fields, ruled
 
 BOX = Path(__file__).parents[1] / "box"
 """The folder of the files that are shipped with the package."""
@@ -186,8 +186,9 @@ class ModelSpec:
 
     `n_ctx` is the context in tokens (0: the model's own);
     `n_gpu_layers` layers go to a GPU where there is one (-1: all); `n_threads` None leaves their number to
-    llama.cpp. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an answer, unless a request
-    asks for another bound. `cost` None means: estimated from the number of its parameters.
+    llama.cpp. With `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the file's own.
+    `max_tokens` bounds an answer, unless a request asks for another bound. `cost` None means: estimated from the
+    number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
@@ -201,6 +202,7 @@ class ModelSpec:
     n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     n_gpu_layers: int = field(default=-1, metadata=ruled(Number(-1, MOST_TOKENS, whole=True)))
     n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))
+    isolate: bool = field(default=False, metadata=ruled(Truth()))
     chat_template: str | None = field(default=None, metadata=ruled(_Template()))
     system: str | None = field(default=None, metadata=ruled(Text(one_line=False, optional=True)))
     max_tokens: int = field(default=512, metadata=ruled(Number(1, MOST_TOKENS, whole=True)))
@@ -228,7 +230,7 @@ class ModelSpec:
         return str(self.path) if self.url is None else f"{self.url}, {self.model or self.name}"
 
 
-FILE_KEYS = ("n_ctx", "n_gpu_layers", "n_threads", "chat_template", "top_k", "min_p")
+FILE_KEYS = ("n_ctx", "n_gpu_layers", "n_threads", "isolate", "chat_template", "top_k", "min_p")
 """What says how llama.cpp runs a file; a server has settings of its own for these."""
 ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters")
 """What says how a server is asked."""

@@ -192,6 +192,23 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Truth:
+    """True or false."""
+
+    def read(self, place: Place) -> bool:
+        """See `Rule`."""
+        value = place.value()
+        wanted = self.problem(value)
+        if wanted:
+            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
+        return bool(value)
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        return None if isinstance(value, bool) else "true or false"
+
+
+@dataclass(frozen=True, slots=True)
 class Nested:
     """A section of its own, all of whose keys are needed; None where there is none."""
 
