@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from messctl.backends import LlamaCpp, Workers
+from messctl.backends import LlamaCpp, Workers, wire
 from messctl.errors import BackendError, MissingExtraError, ModelFileError, PromptTooLongError, UnknownNameError
 from messctl.records import Completion, Question
 from messctl.zoo import PACKAGED_FILE, ModelSpec, load_zoo
@@ -202,3 +205,303 @@ def test_starting_is_loading_and_is_told_apart(workers, spec) -> None:
 def test_errors_travel(error: Exception) -> None:
     there = pickle.loads(pickle.dumps(error))
     assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
+
+
+# --- deaths --------------------------------------------------------------------------------------------------------
+
+LONG = {"n_ctx": 30_000, "max_tokens": 30_000}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM])
+def test_a_death_in_mid_answer_loses_that_answer_alone(workers, spec, how) -> None:
+    other, model = spec("rote"), spec("endless", **LONG)
+    assert workers.complete(other, Question("yo")).answer == SAYS
+    (bystander,) = processes()
+    before, told = descriptors(), []
+
+    def listener(text: str) -> None:
+        if not told:
+            (victim,) = processes() - {bystander}
+            os.kill(victim, how)
+        told.append(text)
+
+    for _ in range(2):
+        told.clear()
+        with pytest.raises(BackendError) as caught:
+            workers.complete(model, Question("yo"), listener)
+        message = str(caught.value)
+        assert message.startswith(f"model 'endless' ({model.path}): its process was ended by {how.name}")
+        assert "ask again, and it is started anew" in message
+        assert ("memory runs out" in message) == (how == signal.SIGKILL)
+        assert message.isprintable()
+        assert 0 < len(told) < 30_000
+        assert processes() == {bystander}
+        assert descriptors() == before
+        assert workers.complete(other, Question("yo")).answer == SAYS
+    assert workers.complete(model, Question("yo", max_tokens=3)).answer == "aaa"
+
+
+def test_a_death_at_rest_loses_nothing(workers, spec) -> None:
+    for _ in range(3):
+        assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+        kill(processes())
+    assert workers.complete(spec("rote"), Question("yo")).load_s > 0
+
+
+def test_an_abort_of_llama_cpp_is_told_with_its_own_words(workers, spec, tmp_path, monkeypatch) -> None:
+    """The real thing: the library's own abort, which prints why and ends the process."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes, pathlib, sys\n"
+        "from messctl.backends.loaded import Loaded\n"
+        "def generate(self, prompt, sampling, limit):\n"
+        "    folder = pathlib.Path(sys.modules['llama_cpp'].__file__).parent / 'lib'\n"
+        "    library = ctypes.CDLL(str(next(folder.glob('*ggml-base*'))))\n"
+        "    library.ggml_abort(b'ggml.c', 7, b'GGML_ASSERT(%s) failed', b'n > 0')\n"
+        "Loaded.generate = generate\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        with pytest.raises(BackendError, match=r"was ended by SIGABRT \(ggml.c:7: GGML_ASSERT\(n > 0\) failed\): "):
+            workers.complete(spec("rote"), Question("yo"))
+    assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+
+
+def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(tmp_path / "python"))
+        with pytest.raises(BackendError, match=r"model 'rote' .*: its process cannot be started: No such file"):
+            workers.complete(spec("rote"), Question("yo"))
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no\\x1b[2J\\n\\n'); os._exit(3)")
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        with pytest.raises(BackendError, match=r"its process ended with exit code 3 \(no\\x1b\[2J\): ask again"):
+            workers.complete(spec("rote"), Question("yo"))
+    assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+
+
+def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
+    """Every kill loses one request at most; all others are answered as ever."""
+    models = [spec("rote"), spec("random", max_tokens=8), spec("endless", max_tokens=20)]
+    right = {model.name: workers.complete(model, Question("yo")).answer for model in models}
+    before, killed, coin = descriptors(), threading.Event(), random.Random(0)
+
+    def ask(n: int) -> tuple[str, str]:
+        model = models[n % len(models)]
+        try:
+            return model.name, workers.complete(model, Question("yo"), lambda _: None).answer
+        except BackendError as error:
+            return model.name, str(error)
+
+    def attack(kills: int) -> None:
+        for _ in range(kills):
+            time.sleep(coin.uniform(0.2, 0.6))
+            wait_until(lambda: bool(processes()))
+            os.kill(coin.choice(sorted(processes())), signal.SIGKILL)
+        killed.set()
+
+    answers = []
+    with ThreadPoolExecutor(1) as killer, ThreadPoolExecutor(8) as pool:
+        attacked = killer.submit(attack, 8)
+        while not killed.is_set():
+            answers += pool.map(ask, range(30))
+        attacked.result()
+    lost = [(name, said) for name, said in answers if said != right[name]]
+    assert 0 < len(lost) <= 8
+    assert all("was ended by SIGKILL" in said for _, said in lost)
+    assert len(processes()) <= len(models)
+    for model in models:
+        assert workers.complete(model, Question("yo")).answer == right[model.name]
+    assert descriptors() == before
+
+
+def test_nothing_is_left_after_close(spec) -> None:
+    processes_before, descriptors_before, threads_before = processes(), descriptors(), threading.active_count()
+    with Workers() as workers:
+        for _ in range(3):
+            for name in ("rote", "random"):
+                workers.complete(spec(name), Question("yo", max_tokens=2))
+            assert len(processes() - processes_before) == 2
+            workers.close()
+            workers.close()
+            assert processes() == processes_before
+            assert descriptors() == descriptors_before
+            assert threading.active_count() == threads_before
+
+
+def test_close_waits_for_the_answer_being_given(workers, spec) -> None:
+    started, go = threading.Event(), threading.Event()
+
+    def listener(_text: str) -> None:
+        started.set()
+        go.wait(LONGEST_WAIT_S)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(workers.complete, spec("rote"), Question("yo"), listener)
+        assert started.wait(LONGEST_WAIT_S)
+        closed = pool.submit(workers.close)
+        time.sleep(0.05)
+        assert not closed.done()
+        go.set()
+        closed.result(LONGEST_WAIT_S)
+        assert asked.result(LONGEST_WAIT_S).answer == SAYS
+    assert not processes()
+
+
+def test_a_worker_that_does_not_listen_is_ended(workers, spec, monkeypatch) -> None:
+    monkeypatch.setattr("messctl.backends.worker._PATIENCE_S", 0.1)
+    workers.complete(spec("rote"), Question("yo"))
+    (pid,) = processes()
+    os.kill(pid, signal.SIGSTOP)
+    workers.close()
+    assert not processes()
+
+
+# --- Ctrl-C, and the end of whoever asks --------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_an_answer_and_leaves_the_worker_usable(workers, spec) -> None:
+    model, told = spec("endless", **LONG), []
+
+    def listener(text: str) -> None:
+        told.append(text)
+        if len(told) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    for _ in range(3):
+        told.clear()
+        with pytest.raises(KeyboardInterrupt):
+            workers.complete(model, Question("yo"), listener)
+        assert told == ["a"] * 3
+        pids = processes()
+        assert len(pids) == 1
+        assert workers.complete(model, Question("yo", max_tokens=2)).answer == "aa"
+        assert processes() == pids
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, ValueError])
+def test_what_a_listener_raises_comes_through(workers, spec, error) -> None:
+    def listener(_text: str) -> None:
+        raise error
+
+    with pytest.raises(error):
+        workers.complete(spec("rote"), Question("yo"), listener)
+    assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+
+
+def test_ctrl_c_at_any_instant_leaves_it_usable(workers, spec) -> None:
+    """As the worker starts, loads, reads, answers, and between: always KeyboardInterrupt, or the answer."""
+    model, coin, interrupted = spec("random", n_ctx=4096, max_tokens=200), random.Random(0), 0
+    question = Question("x" * 2000)
+    right = workers.complete(model, question).answer
+    for turn in range(40):
+        if turn % 8 == 0:
+            workers.close()
+        timer = threading.Timer(coin.uniform(0, 0.8 if turn % 8 == 0 else 0.2), os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            assert workers.complete(model, question, lambda _: None).answer == right
+            timer.join()
+            time.sleep(1)  # it comes in these
+        except KeyboardInterrupt:
+            interrupted += 1
+        timer.join()
+        assert len(processes()) <= 1
+    assert interrupted == 40
+    assert workers.complete(model, question).answer == right
+
+
+@pytest.fixture
+def wired(spec) -> Iterator[Callable[..., Any]]:
+    """A worker's process, spoken to as `Workers` does: what is told goes in, what it says until it is done comes out.
+
+    When it has said something `after` times, `then` happens.
+    """
+    command = [sys.executable, "-m", "messctl.backends.worker_main"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+
+        def talk(*messages: wire.Ask | wire.Stop, after: int = 0, then: Callable[..., None] = print) -> list[wire.Said]:
+            for message in messages:
+                wire.tell(worker.stdin, message)
+            said: list[wire.Said] = []
+            while not said or said[-1].kind == wire.TEXT:
+                if after and len(said) == after:
+                    then(worker)
+                said.append(wire.hear(worker.stdout))
+            return said
+
+        yield talk
+        worker.stdin.close()
+        assert worker.wait(LONGEST_WAIT_S) == 0
+
+
+def test_a_worker_stops_when_it_is_told_to_and_only_then(wired, spec) -> None:
+    model, question, long = spec("endless", **LONG), Question("yo"), Question("yo", max_tokens=2000)
+    assert wired(wire.Ask(1, model, question, True), wire.Stop(1)) == [wire.Said(1, wire.STOPPED, None)]
+    short = wire.Ask(2, model, Question("yo", max_tokens=3), False)
+    assert wired(short, wire.Stop(1))[-1].value.answer == "aaa"  # that one is over
+    said = wired(wire.Ask(3, model, long, True), after=2, then=lambda worker: worker.send_signal(signal.SIGINT))
+    assert (len(said), said[-1].kind) == (2001, wire.ANSWER)  # Ctrl-C is not for it
+    stop = wire.Stop(4)
+    said = wired(wire.Ask(4, model, question, True), after=2, then=lambda worker: wire.tell(worker.stdin, stop))
+    assert said[-1] == wire.Said(4, wire.STOPPED, None)
+    assert len(said) < 30_000
+
+
+ASKING = """
+import sys, time
+from pathlib import Path
+from messctl.backends import Workers
+from messctl.records import Question
+from messctl.zoo import ModelSpec
+
+model = ModelSpec("endless", Path(sys.argv[1]), n_ctx=30000, max_tokens=30000, temperature=0.0)
+workers = Workers()
+workers.complete(model, Question("yo", max_tokens=1))
+print("rests", flush=True)
+if sys.argv[2] == "answering":
+    workers.complete(model, Question("yo"), lambda text: print(text, flush=True))
+sys.stdin.read()
+if sys.argv[2] == "leaving":
+    sys.exit()
+"""
+
+
+@pytest.mark.parametrize("state", ["resting", "answering", "leaving"])
+def test_a_worker_does_not_outlive_whoever_asks(folder, state) -> None:
+    command = [sys.executable, "-c", ASKING, str(folder / "endless.gguf"), state]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        assert asking.stdout.readline() == b"rests\n"
+        if state == "answering":
+            assert asking.stdout.readline() == b"a\n"
+        (worker,) = processes(asking.pid)
+        if state == "leaving":
+            asking.stdin.close()
+        else:
+            asking.kill()
+        asking.stdout.read()
+    wait_until(lambda: worker not in parents())
+
+
+QUIET = """
+import sys
+from pathlib import Path
+from messctl.backends import Workers
+from messctl.errors import BackendError
+from messctl.records import Question
+from messctl.zoo import ModelSpec
+
+with Workers() as workers:
+    for path in map(Path, sys.argv[1:]):
+        model = ModelSpec("m", path, n_ctx=64, temperature=0.0)
+        try:
+            print(workers.complete(model, Question("yo", max_tokens=9)).answer)
+        except BackendError:
+            print("error")
+"""
+
+
+def test_workers_print_nothing(folder) -> None:
+    names = ("rote", "cut", "damaged", "absent")
+    command = [sys.executable, "-W", "error", "-c", QUIET, *(str(folder / f"{name}.gguf") for name in names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{SAYS}\nerror\nerror\nerror\n", "")
