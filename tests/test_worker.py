@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_making import Terminal
 
-from messctl.backends import LlamaCpp, Workers, wire
+from messctl.backends import LlamaCpp, Workers, every_backend, wire
 from messctl.errors import BackendError, MissingExtraError, ModelFileError, PromptTooLongError, UnknownNameError
-from messctl.records import Completion, Question
+from messctl.live import Router
+from messctl.meters import meter_for
+from messctl.records import Completion, Decision, Question
+from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE, ModelSpec, load_zoo
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
@@ -81,6 +85,14 @@ def parents() -> dict[int, int]:
     return found
 
 
+def state_of(pid: int) -> str:
+    """Return whether a process runs (R), is a zombie (Z), is gone (X) …"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -96,7 +108,7 @@ def kill(pids: set[int], how: signal.Signals = signal.SIGKILL) -> None:
     """Kill processes at rest, and wait until they are zombies."""
     for pid in pids:
         os.kill(pid, how)
-        wait_until(lambda pid=pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        wait_until(lambda pid=pid: state_of(pid) == "Z")
 
 
 def without_times(completion: Completion) -> Completion:
@@ -479,7 +491,7 @@ def test_a_worker_does_not_outlive_whoever_asks(folder, state) -> None:
         else:
             asking.kill()
         asking.stdout.read()
-    wait_until(lambda: worker not in parents())
+    wait_until(lambda: state_of(worker) in "XZ")
 
 
 QUIET = """
@@ -505,3 +517,103 @@ def test_workers_print_nothing(folder) -> None:
     command = [sys.executable, "-W", "error", "-c", QUIET, *(str(folder / f"{name}.gguf") for name in names)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"{SAYS}\nerror\nerror\nerror\n", "")
+
+
+# --- in use --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def routing(folder, tmp_path) -> Iterator[Router]:
+    """A router over a cheap model that never ends and a dear one, each in a process of its own."""
+    (tmp_path / "zoo.yaml").write_text(
+        f"""
+sla: {{alpha: 0.5}}
+defaults: {{n_ctx: 30000, max_tokens: 30000, temperature: 0, isolate: true}}
+models:
+- {{name: cheap, path: {folder}/endless.gguf, cost: {{unit: USD, prompt: 1, generated: 1}}}}
+- {{name: dear, path: {folder}/rote.gguf, cost: {{unit: USD, prompt: 10, generated: 10}}}}
+"""
+    )
+    zoo = load_zoo(tmp_path / "zoo.yaml")
+    backend = every_backend()
+    with Store(tmp_path / "state") as store:
+        yield Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
+        assert store.check() == []
+    backend.close()
+    assert not processes()
+
+
+def test_a_worker_that_is_killed_is_routed_around(routing) -> None:
+    question = Question("yo", max_tokens=9)
+
+    def murder(_: object) -> None:
+        wait_until(lambda: bool(processes()))
+        for pid in processes():
+            os.kill(pid, signal.SIGABRT)
+
+    with ThreadPoolExecutor(1) as killer:
+        decided: list[str] = []
+
+        def on_decision(decision: Decision) -> None:
+            decided.append(decision.served)
+            if len(decided) == 1:
+                killer.submit(murder, None)
+
+        asked = routing.ask(question, on_decision=on_decision)
+    assert len(decided) == 2
+    assert set(decided) == {"cheap", "dear"}
+    assert asked.attempts == tuple(decided)
+    assert list(asked.failures) == decided[:1]
+    assert "was ended by SIGABRT" in asked.failures[decided[0]]
+    assert asked.completion.model == decided[1]
+
+
+def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -> None:
+    def listener(_text: str) -> None:
+        for pid in processes():
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(BackendError, match="was ended by SIGKILL.*; part of its answer was told"):
+        routing.ask(Question("yo"), model="cheap", on_text=listener)
+    asked = routing.ask(Question("yo"), on_text=lambda _: None)
+    assert (asked.completion.model, asked.completion.answer, asked.failures) == ("dear", SAYS, {})
+    assert routing.ask(Question("yo", max_tokens=2), model="cheap").completion.answer == "aa"
+
+
+def test_only_what_is_to_be_isolated_is(spec) -> None:
+    backend = every_backend()
+    assert backend.complete(spec("rote", isolate=False), Question("yo")).answer == SAYS
+    assert not processes()
+    assert backend.complete(spec("rote"), Question("yo")).answer == SAYS
+    assert len(processes()) == 1
+    backend.close()
+    assert not processes()
+
+
+def test_ctrl_c_at_a_terminal_ends_the_answer_and_not_the_worker(folder, tmp_path, monkeypatch) -> None:
+    """A terminal sends it to every process that belongs to the chat."""
+    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
+    zoo = tmp_path / "zoo.yaml"
+    models = "\n".join(f"- {{name: {name}, path: {folder}/{name}.gguf}}" for name in ("endless", "rote"))
+    zoo.write_text(f"defaults: {{n_ctx: 30000, max_tokens: 30000, temperature: 0, isolate: true}}\nmodels:\n{models}\n")
+    prompt = rb"\x1b\[\?2004h.*?> ?\x08?.*?\x1b\[\?25h"
+    with Terminal("chat", "--zoo", str(zoo), "--model", "endless") as terminal:
+        terminal.until(prompt)
+        for _ in range(2):
+            terminal.type(b"yo\r")
+            terminal.until(rb"aaaa")
+            workers = processes(terminal.running.pid)
+            assert len(workers) == 1
+            terminal.type(b"\x03")
+            terminal.until(prompt)
+            assert processes(terminal.running.pid) == workers
+        terminal.type(b"/model rote\r")
+        terminal.until(prompt)
+        terminal.type(b"yo\r")
+        terminal.until(rb"h\xc3\xa9!")
+        terminal.until(prompt)
+        workers = processes(terminal.running.pid)
+        assert len(workers) == 2
+        terminal.type(b"\x04")
+        assert terminal.end()[0] == 0
+    assert {state_of(pid) for pid in workers} <= {"X", "Z"}

@@ -103,7 +103,7 @@ defaults:
 models:
 - {name: org/a, path: ../a.gguf, n_threads: auto, system: "two\\nlines", cost: *price}
 - {name: b, path: ~/b.gguf, n_ctx: 0, n_gpu_layers: -1, chat_template: "{{ x }}", top_k: 0, min_p: 0, top_p: 1}
-- {name: "3", path: "box:c.gguf", chat_template: null, max_tokens: 7}
+- {name: "3", path: "box:c.gguf", chat_template: null, isolate: yes}
 router: {reference: b}
 """
     zoo_file = load_zoo(written(tmp_path, text))
@@ -113,7 +113,7 @@ router: {reference: b}
     assert a == ModelSpec("org/a", tmp_path / "../a.gguf", **common | {"n_threads": None, "system": "two\nlines"})
     differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0}
     assert b == ModelSpec("b", Path("/home/someone/b.gguf"), **common | differing)
-    assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "max_tokens": 7})
+    assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "isolate": True})
     assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, "exact", "b")
     assert zoo_file.model("b") is b
     with pytest.raises(UnknownNameError, match="did you mean 'org/a'"):
@@ -182,6 +182,9 @@ MODEL_VALUES_REFUSED = [
     ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be a whole number of at least -1"),
     ("n_gpu_layers: all", "models[1].n_gpu_layers is 'all'"),
     ("n_threads: 0", "models[1].n_threads is 0; it must be 'auto' or a whole number of at least 1"),
+    ("isolate: 1", "models[1].isolate is 1; it must be true or false"),
+    ("isolate: 'yes'", "models[1].isolate is 'yes'; it must be true or false"),
+    ("isolate:", "models[1].isolate is None; it must be true or false"),
     ("chat_template: ' '", "models[1].chat_template is ' '; it must be text that is not blank"),
     ("chat_template: {}", "models[1].chat_template has no file; it is text, or {file: template.jinja}"),
     ("chat_template: {fil: a}", "unknown key 'fil' in models[1].chat_template (did you mean 'file'?)"),
@@ -294,7 +297,8 @@ def test_impossible_settings(wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}]
+    "wrong",
+    [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}, {"isolate": 0}],
 )
 def test_impossible_models(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -329,6 +333,7 @@ model_keys = st.fixed_dictionaries(
         "n_ctx": count,
         "n_gpu_layers": st.integers(-1, 2**31 - 1),
         "n_threads": st.none() | st.integers(1, 1000),
+        "isolate": st.booleans(),
         "chat_template": st.none() | line,
         "system": st.none() | line,
         "max_tokens": st.integers(1, 2**31 - 1),

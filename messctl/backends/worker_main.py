@@ -83,7 +83,8 @@ class _Worker:
                 message = hear(self._asked)
                 if isinstance(message, Stop):
                     self._stopped = message.number
-                    _thread.interrupt_main()
+                    if self._number == message.number:  # a model being loaded for another question is not given up
+                        _thread.interrupt_main()
                 else:
                     self._questions.put(message)
         except EOFError:

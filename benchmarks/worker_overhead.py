@@ -1,0 +1,90 @@
+"""What a process of its own adds to a model's answer: python benchmarks/worker_overhead.py [MODEL.gguf …]
+
+In every round the same prompts are asked of the same loaded model twice: in this process, and in a worker's. Rounds
+alternate which comes first. Printed are milliseconds per answer, their ratio within a round, and what a round's
+difference comes to per generated token: medians over rounds, least and most; and, once, what starting a worker takes
+beyond loading the model here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from messctl.backends import Backend, LlamaCpp, Workers
+from messctl.records import Question
+from messctl.zoo import BOX, ModelSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Measure and print."""
+    sys.path.append(str(ROOT))
+    from training.puzzles import held_out  # noqa: PLC0415  # it is no part of the installed package
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="*", type=Path, default=[BOX / "pico-34k.gguf", BOX / "mini-1m.gguf"])
+    parser.add_argument("--answers", type=int, default=100)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=9)
+    asked = parser.parse_args()
+    questions = [Question(puzzle.prompt, max_tokens=asked.max_tokens) for puzzle in held_out(asked.answers, 31)]
+    table = Table("model", "tokens/answer", "here, ms", "worker, ms", "ratio", "added, µs/token", "start, s")
+    for path in asked.models:
+        model = ModelSpec(path.stem, path, n_ctx=0, temperature=0.0)
+        with LlamaCpp() as here, Workers() as worker:
+            loads = [backend.complete(model, questions[0], _heard).load_s for backend in (here, worker)]
+            rounds = [_round(model, questions, here, worker, number) for number in range(asked.rounds)]
+        tokens = rounds[0][2]
+        here_ms, worker_ms = ([1e3 * each[way] / len(questions) for each in rounds] for way in (0, 1))
+        table.add_row(
+            model.name,
+            f"{tokens / len(questions):.1f}",
+            f"{statistics.median(here_ms):.3f}",
+            f"{statistics.median(worker_ms):.3f}",
+            _spread([theirs / mine for mine, theirs in zip(here_ms, worker_ms, strict=True)], 3),
+            _spread([1e6 * (theirs - mine) / tokens for mine, theirs, _ in rounds], 0),
+            f"{loads[1] - loads[0]:.2f}",
+        )
+    console = Console(width=120)
+    console.print(table)
+    console.print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.python_version()}"
+    )
+
+
+def _round(
+    model: ModelSpec, questions: list[Question], here: Backend, worker: Backend, number: int
+) -> tuple[float, float, int]:
+    """Return the seconds here, those of the worker, and the tokens, which must be the same."""
+    seconds: dict[int, float] = {}
+    tokens: dict[int, int] = {}
+    for way in (0, 1) if number % 2 else (1, 0):
+        started = time.perf_counter()
+        done = [(here, worker)[way].complete(model, question, _heard) for question in questions]
+        seconds[way] = time.perf_counter() - started
+        tokens[way] = sum(each.tokens_out for each in done)
+    assert tokens[0] == tokens[1]
+    return seconds[0], seconds[1], tokens[0]
+
+
+def _heard(_text: str) -> None:
+    """Listen, so that answers are streamed."""
+
+
+def _spread(values: list[float], digits: int) -> str:
+    median, least, most = statistics.median(values), min(values), max(values)
+    return f"{median:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+
+
+if __name__ == "__main__":
+    main()
