@@ -1,9 +1,9 @@
-"""What a process of its own adds to a model's answer: python benchmarks/worker_overhead.py [MODEL.gguf …]
+"""What a process of its own adds to a model's answers: python benchmarks/worker_overhead.py [MODEL.gguf …]
 
 In every round the same prompts are asked of the same loaded model twice: in this process, and in a worker's. Rounds
-alternate which comes first. Printed are milliseconds per answer, their ratio within a round, and what a round's
-difference comes to per generated token: medians over rounds, least and most; and, once, what starting a worker takes
-beyond loading the model here.
+alternate which comes first. Printed are milliseconds per answer, their ratio within a round and what is added, as
+medians over rounds, least and most; and what starting a worker takes beyond loading the model here, once. Answers
+are streamed: short ones, as the models give them to puzzles, and long ones, of tokens drawn at random.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,9 +22,10 @@ from rich.table import Table
 
 from messctl.backends import Backend, LlamaCpp, Workers
 from messctl.records import Question
-from messctl.zoo import BOX, ModelSpec
+from messctl.zoo import PACKAGED_FILE, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
+BOX = [PACKAGED_FILE.parent / name for name in ("pico-34k.gguf", "mini-1m.gguf")]
 
 
 def main() -> None:
@@ -32,29 +34,29 @@ def main() -> None:
     from training.puzzles import held_out  # noqa: PLC0415  # it is no part of the installed package
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", type=Path, default=[BOX / "pico-34k.gguf", BOX / "mini-1m.gguf"])
-    parser.add_argument("--answers", type=int, default=100)
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("models", nargs="*", type=Path, default=BOX)
+    parser.add_argument("--answers", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=9)
     asked = parser.parse_args()
-    questions = [Question(puzzle.prompt, max_tokens=asked.max_tokens) for puzzle in held_out(asked.answers, 31)]
-    table = Table("model", "tokens/answer", "here, ms", "worker, ms", "ratio", "added, µs/token", "start, s")
+    questions = [Question(puzzle.prompt, seed=n) for n, puzzle in enumerate(held_out(asked.answers, 31))]
+    table = Table("model", "tokens/answer", "here, ms", "worker, ms", "ratio", "added, ms/answer", "start, s")
     for path in asked.models:
-        model = ModelSpec(path.stem, path, n_ctx=0, temperature=0.0)
+        short = ModelSpec(path.stem, path, n_ctx=0, max_tokens=200, temperature=0.0)
+        long = replace(short, temperature=1e3, top_k=0, top_p=1.0, min_p=0.0)
         with LlamaCpp() as here, Workers() as worker:
-            loads = [backend.complete(model, questions[0], _heard).load_s for backend in (here, worker)]
-            rounds = [_round(model, questions, here, worker, number) for number in range(asked.rounds)]
-        tokens = rounds[0][2]
-        here_ms, worker_ms = ([1e3 * each[way] / len(questions) for each in rounds] for way in (0, 1))
-        table.add_row(
-            model.name,
-            f"{tokens / len(questions):.1f}",
-            f"{statistics.median(here_ms):.3f}",
-            f"{statistics.median(worker_ms):.3f}",
-            _spread([theirs / mine for mine, theirs in zip(here_ms, worker_ms, strict=True)], 3),
-            _spread([1e6 * (theirs - mine) / tokens for mine, theirs, _ in rounds], 0),
-            f"{loads[1] - loads[0]:.2f}",
-        )
+            loads = [backend.complete(short, questions[0], _heard).load_s for backend in (here, worker)]
+            for model in (short, long):
+                rounds = [_round(model, questions, here, worker, number) for number in range(asked.rounds)]
+                here_ms, worker_ms = ([1e3 * each[way] / len(questions) for each in rounds] for way in (0, 1))
+                table.add_row(
+                    model.name,
+                    f"{rounds[0][2] / len(questions):.1f}",
+                    f"{statistics.median(here_ms):.2f}",
+                    f"{statistics.median(worker_ms):.2f}",
+                    _spread([theirs / mine for mine, theirs in zip(here_ms, worker_ms, strict=True)]),
+                    _spread([theirs - mine for mine, theirs in zip(here_ms, worker_ms, strict=True)]),
+                    f"{loads[1] - loads[0]:.2f}" if model is short else "",
+                )
     console = Console(width=120)
     console.print(table)
     console.print(
@@ -81,9 +83,8 @@ def _heard(_text: str) -> None:
     """Listen, so that answers are streamed."""
 
 
-def _spread(values: list[float], digits: int) -> str:
-    median, least, most = statistics.median(values), min(values), max(values)
-    return f"{median:.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -105,10 +105,10 @@ def wait_until(true: Callable[[], bool], seconds: float = LONGEST_WAIT_S) -> Non
 
 
 def kill(pids: set[int], how: signal.Signals = signal.SIGKILL) -> None:
-    """Kill processes at rest, and wait until they are zombies."""
+    """Kill processes at rest, and wait until they are dead, and not yet buried."""
     for pid in pids:
         os.kill(pid, how)
-        wait_until(lambda pid=pid: state_of(pid) == "Z")
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def without_times(completion: Completion) -> Completion:
