@@ -422,6 +422,20 @@ def test_ctrl_c_at_any_instant_leaves_it_usable(workers, spec) -> None:
     assert workers.complete(model, question).answer == right
 
 
+def test_ctrl_c_within_a_long_prompt_costs_the_worker_and_nothing_else(workers, spec) -> None:
+    """The worker has heard half a message, and would not understand another."""
+    assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+    (pid,) = processes()
+    os.kill(pid, signal.SIGSTOP)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        workers.complete(spec("rote"), Question("x" * 3_000_000))
+    timer.join()
+    assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
+    assert pid not in processes()
+
+
 @pytest.fixture
 def wired(spec) -> Iterator[Callable[..., Any]]:
     """A worker's process, spoken to as `Workers` does: what is told goes in, what it says until it is done comes out.
