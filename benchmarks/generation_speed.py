@@ -46,7 +46,7 @@ def direct(spec: ModelSpec, prompt: str) -> Way:
         n_ctx=spec.n_ctx,
         n_threads=spec.n_threads,
         n_threads_batch=spec.n_threads,
-        n_gpu_layers=spec.n_gpu_layers,
+        n_gpu_layers=spec.gpu_layers,
         verbose=False,
     )
 

@@ -1,6 +1,6 @@
 """Make a synthetic trace of any length, the same from the same seed.
 
-    python benchmarks/make_trace.py traces/synthetic.parquet
+    python benchmarks/make_trace.py synthetic.parquet
     python benchmarks/make_trace.py /tmp/large.parquet --rows 10000000 --words 80
 
 Nothing in it was ever asked or answered: prompts are random words of eight topics, each request has a hidden

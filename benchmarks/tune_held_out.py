@@ -17,10 +17,10 @@ from messctl.zoo import Settings
 SHARES = (0.90, 0.95, 0.98)
 
 
-def row(recording: Recording, share: float, conditions: Conditions) -> str:
+def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout) -> str:
     alpha = round(share * float(recording.mean_satisfied.max()), 3)
     space = space_of(TUNED, (alpha,), None, None, (0.25,))
-    found = search([recording], space.settings(Settings()), conditions, Holdout())
+    found = search([recording], space.settings(Settings()), conditions, holdout)
     (choice,) = choose(found)
     marks = {result.policy: result for result in yardsticks(found, alpha)[0]}
     best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)
@@ -32,7 +32,8 @@ def row(recording: Recording, share: float, conditions: Conditions) -> str:
     attained = f"{level.attained:.4f} ± {level.attained_spread:.4f}"
     points = f"{100 * (level.attained - alpha):+.2f}"
     v = "auto" if settings.v is None else f"{settings.v:g}"
-    setting = f"bandit, {v}" if settings.policy == "bandit" else f"messplus, {v}, {settings.c:g}"
+    setting = f"{settings.policy}, {v}, " + (f"{settings.c:g}, " if settings.policy == "messplus" else "")
+    setting += f"{settings.margin:g}"
     return f"| {name} | {alpha} | {setting} | {attained} | {points} | {mix} | {best:.4f} |"
 
 
@@ -40,14 +41,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--holdout-by", default="time")
     asked = parser.parse_args()
-    print("| trace | α | policy, V, c | held out | points from α | ÷ static-mix | best model there |")
+    print("| trace | α | policy, V, c, margin | held out | points from α | ÷ static-mix | best model there |")
     print("|---|---:|---|---:|---:|---:|---:|")
     for path in asked.traces:
         recording = load(path)
         for shuffle in (False, True):
             for share in SHARES:
-                print(row(recording, share, Conditions(seeds=asked.seeds, shuffle=shuffle)), flush=True)
+                conditions = Conditions(seeds=asked.seeds, shuffle=shuffle)
+                print(row(recording, share, conditions, Holdout(by=asked.holdout_by)), flush=True)
 
 
 if __name__ == "__main__":

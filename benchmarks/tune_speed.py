@@ -16,7 +16,8 @@
 - `paretobandit`: requests/s of a replay, beside that package (`pip install paretobandit`) on the same features;
 - `large`: time and peak memory of a streamed replay of a hundredth of the rows, of all, and in memory of the tenth.
 
-Rounds alternate; printed are medians, least and most, and the median ratio of the same round.
+Rounds alternate; printed are medians, least and most, the median ratio of the same round, and what a second
+of processor time does, which other work on the machine hardly touches.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -70,7 +72,7 @@ def two_models(rounds: Rounds) -> Rounds:
 
 def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     rounds = two_models(load(trace(folder, 100_000, 16)).rounds)
-    n, per_core = len(rounds), 256
+    n, per_core = len(rounds), 1024
     played = build("messplus", rounds, SETTINGS).play(rounds)
     assert played.predicted is not None
     assert played.explored is not None
@@ -102,7 +104,7 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
         assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), queue), "decisions differ"
     return "decisions/s of the grid recursion, two models, predictions given", {
         f"float64, {CORES} threads": (n * blocks.size, ours),
-        "float64, one thread": (n * 256, lambda: [run(block) for block in blocks[:2]]),
+        "float64, one thread": (n * 1024, lambda: [run(block) for block in blocks[:8]]),
         "the same for any zoo, one thread": (n * 256, lambda: [run(block, any_zoo=True) for block in blocks[:2]]),
         "one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1], any_zoo=True) for k in range(8)]),
         "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, foreseen, blocks[0], few)),
@@ -292,22 +294,32 @@ def trace(folder: Path, rows: int, words: int) -> Path:
 def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) -> None:
     """Print the rates of all ways, the last of which is the rival."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
     for _, work in ways.values():
         work()  # compiled and warm before anything is timed
     for _ in range(rounds):
         for name, (amount, work) in ways.items():
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), processor_time()
             work()
             rates[name].append(amount / (time.perf_counter() - started))
+            busy[name].append(amount / max(1e-6, processor_time() - worked))
     rival = list(ways)[-1]
     table = Table(title=title)
-    for heading in ("way", "median", "least to most", f"× {rival}"):
+    for heading in ("way", "median", "least to most", f"× {rival}", "per processor second"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
     for name in ways:
         ratio = statistics.median(mine / other for mine, other in zip(rates[name], rates[rival], strict=True))
         spread = f"{number(min(rates[name]))} to {number(max(rates[name]))}"
-        table.add_row(name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}")
+        table.add_row(
+            name, number(statistics.median(rates[name])), spread, f"{ratio:,.1f}", number(statistics.median(busy[name]))
+        )
     console.print(table)
+
+
+def processor_time() -> float:
+    """Return the seconds that this process and its children had a processor: other work on it does not count."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def number(value: float) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from messctl.backends import Backend, LlamaCpp, Workers
+from messctl.backends import LlamaCpp
 from messctl.records import Question
 from messctl.zoo import PACKAGED_FILE, ModelSpec
 
@@ -43,10 +43,10 @@ def main() -> None:
     for path in asked.models:
         short = ModelSpec(path.stem, path, n_ctx=0, max_tokens=200, temperature=0.0)
         long = replace(short, temperature=1e3, top_k=0, top_p=1.0, min_p=0.0)
-        with LlamaCpp() as here, Workers() as worker:
-            loads = [backend.complete(short, questions[0], _heard).load_s for backend in (here, worker)]
+        with LlamaCpp() as backend:
+            loads = [backend.complete(each, questions[0], _heard).load_s for each in _here_and_apart(short)]
             for model in (short, long):
-                rounds = [_round(model, questions, here, worker, number) for number in range(asked.rounds)]
+                rounds = [_round(backend, model, questions, number) for number in range(asked.rounds)]
                 here_ms, worker_ms = ([1e3 * each[way] / len(questions) for each in rounds] for way in (0, 1))
                 table.add_row(
                     model.name,
@@ -64,15 +64,18 @@ def main() -> None:
     )
 
 
-def _round(
-    model: ModelSpec, questions: list[Question], here: Backend, worker: Backend, number: int
-) -> tuple[float, float, int]:
+def _here_and_apart(model: ModelSpec) -> tuple[ModelSpec, ModelSpec]:
+    return replace(model, isolate=False), replace(model, isolate=True)
+
+
+def _round(backend: LlamaCpp, model: ModelSpec, questions: list[Question], number: int) -> tuple[float, float, int]:
     """Return the seconds here, those of the worker, and the tokens, which must be the same."""
     seconds: dict[int, float] = {}
     tokens: dict[int, int] = {}
     for way in (0, 1) if number % 2 else (1, 0):
+        asked = _here_and_apart(model)[way]
         started = time.perf_counter()
-        done = [(here, worker)[way].complete(model, question, _heard) for question in questions]
+        done = [backend.complete(asked, question, _heard) for question in questions]
         seconds[way] = time.perf_counter() - started
         tokens[way] = sum(each.tokens_out for each in done)
     assert tokens[0] == tokens[1]

@@ -9,6 +9,7 @@
     │   └── ConfigError          zoo.yaml: which line
     ├── BackendError             a model cannot be loaded, or cannot answer
     │   ├── ModelFileError       its GGUF file cannot be used
+    │   ├── NoRoomError          the memory does not hold it, or not now
     │   └── PromptError          it cannot answer this prompt, and is as good as before
     │       └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
@@ -85,6 +86,10 @@ class ModelFileError(BackendError):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.what = what
+
+
+class NoRoomError(BackendError):
+    """A model does not fit into the memory, or into the budget for it, beside what is there."""
 
 
 class PromptError(BackendError):

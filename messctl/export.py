@@ -10,7 +10,7 @@ from messctl.outputs import check_writable
 from messctl.store import LoggedRequest, Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
-FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer")
+FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality")
 REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 
 

@@ -17,9 +17,11 @@ from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
+from messctl.loads import Loads
+from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
-from messctl.records import Completion, Decision, Feedback, Question, Request
+from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.snapshot import Snapshot, cost_source
 from messctl.store import Circumstances, LoggedRequest, Store
 from messctl.trace import Outcome
@@ -32,9 +34,10 @@ OnDecision = Callable[[Decision], None]
 class Asked:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
-    `cost` is everything that was paid for the request, `failures` are the models that were asked and could not answer,
-    and why: those that were to be served instead, and those queried beside the served one. `attempts` are the models
-    that were to be served, one after the other; the last of them was.
+    `cost` is everything that was paid for the request, loading models included. `failures` are the models that were
+    asked and could not answer, and why: those that were to be served instead, and those queried beside the served one.
+    `attempts` are the models that were to be served, one after the other; the last of them was. `cost_quality`
+    says how the served answer's cost is known.
     """
 
     decision: Decision
@@ -42,6 +45,7 @@ class Asked:
     cost: float
     cost_unit: str
     meter: str
+    cost_quality: Quality
     forced: bool
     satisfied: float | None
     standing: Standing
@@ -67,7 +71,7 @@ class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
     `grader` judges every answer, unless a request brings one of its own; the policy sees prompts as the `encoder` does,
-    by default by their words.
+    by default by their words. `loads` tells what it costs to load a model.
     """
 
     def __init__(
@@ -79,12 +83,14 @@ class Router:
         store: Store,
         grader: Grader | None = None,
         encoder: Encoder | None = None,
+        loads: Loads | None = None,
     ) -> None:
+        self._loads = loads or Loads()
         self._build = live_build(settings.policy)
         self._encoder = encoder
         self._models = models
         self._settings = settings
-        self._backend = backend
+        self._backend = Metered(backend, meter, self._loads)
         self._meter = meter
         self._store = store
         self._places = {name: model.place for name, model in models.items()}
@@ -149,13 +155,14 @@ class Router:
         )
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
-            costs[decision.served] = self._meter.cost(self._models[decision.served], served)
+            costs[decision.served] = paid(served).amount
         return Asked(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
-            meter=self._meter.source,
+            meter=self._loads.with_meter(self._meter.source),
+            cost_quality=paid(served).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
@@ -257,7 +264,8 @@ class Router:
         with self._store.transaction():
             if model is None:
                 policy = self._policy()
-                decision = policy.decide(replace(request, excluded=self._store.down(self._places)))
+                request = replace(request, excluded=self._store.down(self._places))
+                decision = self._decide_by(policy, request)
                 self._save(policy.snapshot())
             else:
                 state = self._store.snapshot()
@@ -265,6 +273,19 @@ class Router:
             self._store.add_request(decision, self._circumstances(forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
+
+    def _decide_by(self, policy: LivePolicy, request: Request) -> Decision:
+        """Have the policy decide, knowing which models have to be loaded, and what that costs."""
+        surcharge = self._surcharge()
+        decision = policy.decide(replace(request, surcharge=surcharge))
+        if surcharge and not decision.explored:
+            # The same state and the same coin, were all models loaded.
+            self._loads.regret(decision, self._policy().decide(request))
+        return decision
+
+    def _surcharge(self) -> Mapping[str, float]:
+        """Return what serving by the models that are not loaded would cost beyond their answers."""
+        return self._loads.surcharge(spec for spec in self._models.values() if not self._backend.resident(spec))
 
     def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
         """Decide on a request whose model failed, without those that `failed` at it: it is one decision, not two.
@@ -281,7 +302,7 @@ class Router:
             if newest:
                 state = replace(state, decided=state.decided - 1)
             policy = self._build(self._zoo, self._settings, state, self._encoder)
-            decision = policy.decide(replace(lost.request, excluded=excluded))
+            decision = policy.decide(replace(lost.request, excluded=excluded, surcharge=self._surcharge()))
             if newest:
                 self._save(policy.snapshot())
             decision = replace(decision, request_number=lost.request_number)
@@ -310,11 +331,23 @@ class Router:
     def _settle(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
     ) -> dict[str, float]:
-        """Log answers, learn what they cost and how they were graded, and return their costs, all at once."""
-        costs = {name: self._meter.cost(self._models[name], got) for name, got in completions.items()}
+        """Log answers, learn what they cost and how they were graded, and return what was paid, all at once.
+
+        What a load cost is paid, and not learned as the cost of an answer: a model is not dear for having been cold.
+        """
+        spent = {name: paid(got) for name, got in completions.items()}
+        costs = {name: cost.answer for name, cost in spent.items()}
         request_id = decision.request.request_id
         outcomes = {
-            name: Outcome(None, costs[name], got.latency_s, got.tokens_in, got.tokens_out, got.answer)
+            name: Outcome(
+                None,
+                spent[name].amount,
+                got.latency_s,
+                got.tokens_in,
+                got.tokens_out,
+                got.answer,
+                cost_quality=spent[name].quality,
+            )
             for name, got in completions.items()
         }
         with self._store.transaction(synced=bool(grades)):
@@ -325,11 +358,11 @@ class Router:
                 self._store.set_feedback(request_id, grades, decision.served)
                 policy.learn(decision, Feedback(satisfied=grades))
             self._save(policy.snapshot())
-        return costs
+        return {name: cost.amount for name, cost in spent.items()}
 
     def _policy(self, alpha: float | None = None) -> LivePolicy:
-        """Return the policy as it stands; `alpha` is what was promised when an answer was given that is judged now."""
-        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha)
+        """Return the policy as it stands; `alpha` is what was aimed at when an answer was given that is judged now."""
+        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
         return self._build(self._zoo, settings, self._snapshot(settings), self._encoder)
 
     def _snapshot(self, settings: Settings) -> Snapshot:
@@ -340,17 +373,20 @@ class Router:
 
     def _circumstances(self, *, forced: bool) -> Circumstances:
         meter = self._meter
-        return Circumstances(self._settings.policy, self._settings.alpha, meter.unit, meter.source, forced)
+        return Circumstances(
+            self._settings.policy, self._settings.aim, meter.unit, self._loads.with_meter(meter.source), forced
+        )
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
-    """Return the model with the dearest tokens; a tie goes to the last by name."""
+    """Return the model with the dearest tokens, or else the largest file; a tie goes to the last by name."""
 
-    def price(name: str) -> float:
+    def price(name: str) -> tuple[float, int]:
         try:
             per_token = meter.per_token(models[name])
-        except BackendError:
-            return -1.0  # a model that cannot be read is no reference; it is told when it is to answer
-        return per_token.prompt + per_token.generated
+        except BackendError:  # a model that cannot be read is no reference; it is told when it is to answer
+            path = models[name].path
+            return -1.0, path.stat().st_size if path is not None and path.is_file() else 0
+        return per_token.prompt + per_token.generated, 0
 
     return max(sorted(models), key=price)

@@ -61,6 +61,7 @@ MIGRATIONS = (
     CREATE TABLE outages (
         model TEXT PRIMARY KEY, place TEXT NOT NULL, failures INTEGER NOT NULL, until REAL NOT NULL);
     """,
+    "ALTER TABLE answers ADD COLUMN cost_quality TEXT",
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from messctl.backends.base import Backend
 from messctl.errors import BackendError, UsageError
 from messctl.journal import Journal, Terms
+from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.prompts import Prompt
-from messctl.records import Completion, Question
+from messctl.records import Question
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import ModelSpec
 
@@ -33,7 +34,7 @@ HOPELESS = 3
 """A model that never answered and fails this often in a row fails for good."""
 DOUBTFUL = 100
 """After so many requests without a single satisfying answer, the grader is doubted."""
-FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob")
+FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def record(
     An answer that fails is kept as such. Raises BackendError for a model that fails from the first answer on, and for
     a judge that does.
     """
-    kept, doubted = journal.count(), False
+    kept, doubted, metered = journal.count(), False, Metered(backend, meter)
     for first in range(0, len(plan.prompts), CHUNK):
         numbers = range(first, min(first + CHUNK, len(plan.prompts)))
         for model in plan.models:
@@ -134,7 +135,7 @@ def record(
                     continue
                 prompt = plan.prompts[number]
                 try:
-                    journal.add(number, model.name, _ask(plan, prompt, model, backend, meter), None)
+                    journal.add(number, model.name, _ask(plan, prompt, model, metered), None)
                     answered = True
                 except BackendError as error:
                     in_a_row += 1
@@ -184,17 +185,19 @@ def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, di
         yield at, outcomes
 
 
-def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Backend, meter: Meter) -> Outcome:
+def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Metered) -> Outcome:
     question = Question(prompt.prompt, seed=seed_of(plan.seed, prompt.request_id, model.name), logprob=True)
-    got: Completion = backend.complete(model, question)
+    got = backend.complete(model, question)
+    cost = paid(got)
     return Outcome(
         satisfied=plan.judged(prompt, got.answer),
-        cost=meter.cost(model, got),
+        cost=cost.answer,
         latency_s=got.latency_s,
         tokens_in=got.tokens_in,
         tokens_out=got.tokens_out,
         answer=got.answer,
         logprob=got.logprob,
+        cost_quality=cost.quality,
     )
 
 

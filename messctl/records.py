@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 
 def _nothing() -> Mapping[str, float]:
@@ -82,7 +83,8 @@ class Question:
     """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
 
     `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer.
+    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer. With
+    `to_the_limit` an answer does not end before its limit, whatever it says: for measuring.
     """
 
     prompt: str
@@ -92,6 +94,25 @@ class Question:
     temperature: float | None = None
     seed: int | None = None
     logprob: bool = False
+    to_the_limit: bool = False
+
+
+Quality = Literal["measured", "stated", "estimated", "shared"]
+"""How a cost is known; `shared` was measured while something else used the same device, and holds its cost too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one answer cost, ≥ 0, in its meter's unit, and how that is known. `load` of it was for loading the model."""
+
+    amount: float
+    quality: Quality
+    load: float = 0.0
+
+    @property
+    def answer(self) -> float:
+        """What the answer alone cost, ≥ 0."""
+        return max(0.0, self.amount - self.load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +123,8 @@ class Completion:
     included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
     0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
     limit was reached ("length"). `logprob` is the mean log-probability (natural, at temperature 1) of the tokens
-    generated, the end mark included; None where it was not asked for, or the backend does not tell.
+    generated, the end mark included; None where it was not asked for, or the backend does not tell. `cost` is None
+    where no meter was running.
     """
 
     model: str
@@ -113,3 +135,4 @@ class Completion:
     load_s: float
     finish: str
     logprob: float | None = None
+    cost: Cost | None = None

@@ -56,6 +56,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         **asdict(replay.conditions),
         "policy": policy,
         "alpha": settings.alpha,
+        "margin": settings.margin,
         "v": settings.v,
         "c": settings.c,
         "exponent": settings.exponent,

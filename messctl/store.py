@@ -29,7 +29,7 @@ WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the store keeps of a request beside the decision: under which promise and how it was priced."""
+    """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced."""
 
     policy: str
     alpha: float
@@ -224,9 +224,21 @@ class Store:
         with self._mapped():
             key = self._key(request_id)
             self._database.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO answers "
+                "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (key, model, got.answer, got.cost, got.latency_s, got.tokens_in, got.tokens_out, got.satisfied)
+                    (
+                        key,
+                        model,
+                        got.answer,
+                        got.cost,
+                        got.latency_s,
+                        got.tokens_in,
+                        got.tokens_out,
+                        got.satisfied,
+                        got.cost_quality,
+                    )
                     for model, got in answers.items()
                 ],
             )
@@ -422,6 +434,7 @@ def _logged(row: sqlite3.Row, answers: list[sqlite3.Row], lost: Mapping[str, str
             tokens_in=answer["tokens_in"],
             tokens_out=answer["tokens_out"],
             answer=answer["answer"],
+            cost_quality=answer["cost_quality"],
         )
         for answer in answers
     }

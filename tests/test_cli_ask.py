@@ -18,9 +18,9 @@ from messctl.zoo import PACKAGED_FILE, load_zoo
 pytest.importorskip("llama_cpp")
 SUM = "What is 17 + 25?"
 KEYS = [
-    "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "tokens_in", "tokens_out", "latency_s",
-    "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha", "queried", "forced",
-    "propensity", "failures", "attempts",
+    "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
+    "tokens_out", "latency_s", "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha",
+    "queried", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def scripted(tmp_path, monkeypatch):
         return "forty-two" if model.name == "dear" else "no idea"
 
     (tmp_path / "zoo.yaml").write_text(STATED)
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted(answer))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted(answer))
     return questions
 
 
@@ -273,7 +273,7 @@ def test_a_grader_in_the_zoo(asked, scripted, tmp_path):
 def test_a_queried_model_that_fails_is_named(asked, monkeypatch, tmp_path):
     (tmp_path / "zoo.yaml").write_text(STATED.replace("c: 0", "c: 9, policy: messplus"))
     failing = Scripted({"dear": "42"}, failures={"cheap[red]": "it is out of order"})
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: failing)
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: failing)
     document = asked("hi", "--expect", "42")
     assert (document["model"], document["failures"]) == ("dear", {"cheap[red]": "it is out of order"})
 

@@ -42,7 +42,7 @@ def questions(tmp_path, monkeypatch):
         return BackendError(f"model {model.name!r} broke\x1b[31m")
 
     (tmp_path / "zoo.yaml").write_text(STATED)
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted(answer))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted(answer))
     return asked
 
 
@@ -194,7 +194,7 @@ def test_options_that_are_wrong(arguments, message, chat, questions):
 
 
 def test_escapes_in_an_answer_reach_a_pipe_as_they_are(chat, monkeypatch, questions):
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({"dear": "\x1b[2J[red]"}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": "\x1b[2J[red]"}))
     assert chat("hi\n", "--model", "dear") == (0, "\x1b[2J[red]\n", "")
 
 

@@ -204,7 +204,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, root):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
         "main()"
     )
-    command = [sys.executable, "-c", heeding, "replay", str(root / "traces" / "synthetic.parquet")]
+    command = [sys.executable, "-c", heeding, "replay", str(root / "traces" / "box.parquet")]
     command += ["--policy", "messplus", "--seeds", "1000000", "--shuffle", "--steps", "s.parquet"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(4)

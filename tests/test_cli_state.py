@@ -23,7 +23,7 @@ def state(tmp_path, monkeypatch):
     typed(monkeypatch)
     (tmp_path / "zoo.yaml").write_text(STATED)
     backend = Scripted({CHEAP: "maybe", DEAR: "yes", "new": "yes"})
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: backend)
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
     return tmp_path / "state"
 
 
@@ -69,7 +69,7 @@ def test_judgements(ask, document, state, policy):
 
 def test_last_is_the_last_that_was_answered(ask, document, monkeypatch, capsys):
     answered = ask()
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "again"]) == 2
     capsys.readouterr()
     assert document("feedback", "last", "good")["request_id"] == answered
@@ -126,7 +126,7 @@ def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state)
     shared = next(one[0] for at, one in enumerate(ids) if any(one[0] == other[0] for other in ids[:at]))
     error = assert_one_line(run(["feedback", shared, "good"]), *capsys.readouterr())
     assert "requests; give more of it" in error
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "is it"]) == 2
     with Store(state) as store:
         unanswered = store.newest(1)[0].decision.request.request_id
@@ -141,7 +141,7 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
     ask(DEAR)
     document("feedback", "last", "0.5")
     ask(CHEAP)
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "is it"]) == 2
     capsys.readouterr()
     status = document("status")
@@ -219,7 +219,7 @@ def test_log(ask, document, capsys):
         "cost_unit": "USD",
         "answers": {
             DEAR: {"satisfied": 1.0, "cost": 40.0, "latency_s": 0.0, "tokens_in": 2, "tokens_out": 1, "answer": "yes",
-                   "logprob": None}
+                   "logprob": None, "cost_quality": "stated"}
         },
     }  # fmt: skip
     assert run(["log", "--count", "1"]) == 0

@@ -101,7 +101,7 @@ def test_no_prompt_at_a_terminal():
 
 @pytest.mark.parametrize(("reply", "left"), [(b"y\n", 0), (b"\x04", 1)])
 def test_reset_asks(reply, left, monkeypatch, tmp_path, state):
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({"dear": "yes"}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": "yes"}))
     (tmp_path / "zoo.yaml").write_text(STATED)
     assert run(["ask", "hi", "--model", "dear"]) == 0
     code, out, err = at_terminal(["reset", "--json"], reply, before=b"[y/N] ")
@@ -132,7 +132,7 @@ def test_an_answer_of_escapes(tmp_path, capsys, state):
 
 
 def test_evil_data_is_shown_by_log_and_status(tmp_path, monkeypatch, capsys, state):
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({"dear": EVIL}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": EVIL}))
     (tmp_path / "zoo.yaml").write_text(STATED)
     typed(monkeypatch, EVIL.encode() + b"\xff\xed\xa0\x80")
     assert run(["ask", "--model", "dear"]) == 0

@@ -14,7 +14,7 @@ from messctl.cli import run
 from messctl.zoo import load_settings
 from messctl.zoo.edit import edited
 
-FEW = ["--policy", "messplus", "--v", "0.01,0.3,3", "--c", "0.1,0.5", "--seeds", "3"]
+FEW = ["--policy", "messplus", "--margin", "0", "--v", "0.01,0.3,3", "--c", "0.1,0.5", "--seeds", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,11 @@ def test_the_bandit_has_a_v_of_its_own(trace, capsys):
     command = ["tune", trace, "--alpha", "0.8,0.85", "--policy", "bandit", "--seeds", "2", "--csv"]
     assert run(command) in (0, 1)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["policy"] for row in rows] == ["bandit"] * 18
-    assert [row["v"] for row in rows] == ["", "0.1", "0.2", "0.3", "0.5", "0.7", "1.0", "2.0", "3.0"] * 2
+    assert [row["policy"] for row in rows] == ["bandit"] * 50
+    assert [row["v"] for row in rows] == ["", "0.1", "0.3", "1.0", "3.0"] * 10
+    assert [row["margin"] for row in rows[::5]] == ["0.0", "0.005", "0.01", "0.02", "0.05"] * 2
     assert {row["c"] for row in rows} == {""}
-    assert run([*command, "--v", "auto"]) in (0, 1)
+    assert run([*command, "--v", "auto", "--margin", "0.01"]) in (0, 1)
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert run(["tune", trace, "--v", "auto", "--seeds", "2"]) == 2
     assert "messplus finds no V by itself" in capsys.readouterr().err
@@ -91,7 +92,7 @@ def test_by_default_both_policies_are_searched_and_what_is_chosen_is_written(tra
     (choice,) = document["choices"]
     chosen = choice["chosen"]
     settings, _ = load_settings(tmp_path / "zoo.yaml")
-    assert (settings.policy, settings.v) == (chosen["policy"], chosen["v"])
+    assert (settings.policy, settings.v, settings.margin) == (chosen["policy"], chosen["v"], chosen["margin"])
     (played,) = chosen["traces"]
     assert run([*played["replay"].split()[1:], "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
@@ -104,7 +105,7 @@ def test_out_of_reach_is_exit_code_1_and_says_what_can_be(trace, capsys, tmp_pat
     out = capsys.readouterr().out
     assert "no setting keeps it for sure" in out
     assert "can be promised" in out
-    assert "The best model alone, large, attains" in out
+    assert "the best model alone, large, attains" in out
     assert os.listdir(tmp_path) == []
 
 
@@ -118,7 +119,7 @@ def test_the_zoo_file_keeps_its_comments_and_order(trace, capsys, tmp_path, root
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml"]) == 0
     after = (tmp_path / "zoo.yaml").read_text()
     changed = [(old, new) for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
-    assert {old.split()[0] for old, _ in changed} <= {"policy:", "alpha:", "v:", "c:"}
+    assert {old.split()[0] for old, _ in changed} <= {"policy:", "alpha:", "margin:", "v:", "c:"}
     assert all(old.split("#")[1:] == new.split("#")[1:] for old, new in changed)
     settings, _ = load_settings(tmp_path / "zoo.yaml")
     assert settings.alpha == 0.75
@@ -168,6 +169,8 @@ BAD = [
     (["--v", "x"], "--v holds 'x'"),
     (["--alpha", "1.5"], "alpha is 1.5"),
     (["--c", "-1"], "c is -1"),
+    (["--margin", "2"], "margin is 2"),
+    (["--margin", "x"], "--margin holds 'x'"),
     (["--seeds", "0"], "seeds is 0"),
     (["--holdout", "1"], "holdout is 1"),
     (["--holdout-by", "days"], "unknown way to hold out 'days'"),
@@ -202,7 +205,7 @@ def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "main()"
     )
-    command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "synthetic.parquet"), "--csv"]
+    command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "box.parquet"), "--csv"]
     command += ["--seeds", "100000", "--policy", "messplus", "-o", "zoo.yaml", "--dry-run"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(8)
@@ -210,5 +213,5 @@ def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
         out, err = process.communicate()
     assert (process.returncode, "Traceback" in err) == (130, False)
     rows = list(csv.DictReader(io.StringIO(out.split("---")[0])))
-    assert not rows or (len(rows) == 150 and 0 < int(rows[0]["seeds"]) < 100_000)
+    assert not rows or (len(rows) == 750 and 0 < int(rows[0]["seeds"]) < 100_000)
     assert os.listdir(tmp_path) == []

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 from gguf_making import write_gguf
+from servers import misbehaving
 
 from messctl import cli
 from messctl.cli import doctor, zoo
@@ -138,7 +139,7 @@ def test_a_healthy_machine(capsys, zoo_file, tmp_path):
     pytest.importorskip("llama_cpp")
     code, out, err = outcome(capsys, "doctor", "--state", tmp_path / "new" / "state.sqlite")
     assert (code, err) == (0, "")
-    assert found(out) == ["✓ llama.cpp", "✓ zoo", "✓ energy", "✓ state"]
+    assert found(out) == ["✓ llama.cpp", "✓ zoo", "✓ offload", "✓ energy", "✓ state"]
     assert "no counter can be read; costs are estimated" in out
     assert "none yet; the first question makes it" in out
     assert not (tmp_path / "new").exists()
@@ -149,7 +150,13 @@ def test_a_healthy_machine_for_programs(capsys, zoo_file, tmp_path):
     code, out, _ = outcome(capsys, "doctor", "--json", "--state", tmp_path / "state")
     document = json.loads(out)
     assert (code, document["usable"]) == (0, True)
-    assert [finding["subject"] for finding in document["findings"]] == ["llama.cpp", "zoo", "energy", "state"]
+    assert [finding["subject"] for finding in document["findings"]] == [
+        "llama.cpp",
+        "zoo",
+        "offload",
+        "energy",
+        "state",
+    ]
     assert {finding["status"] for finding in document["findings"]} == {"ok"}
     assert list(document["findings"][0]) == ["subject", "status", "text", "remedy"]
 
@@ -193,7 +200,7 @@ def test_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
     monkeypatch.setattr("messctl.meters.energy_counters", lambda: counters)
     _, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
     assert "! energy: RAPL b is there, but cannot be read; sudo this" in out
-    assert "✓ energy: RAPL a can be read, but is not used yet; costs are estimated" in out
+    assert "✓ energy: RAPL a can be read (energy.meter); costs are estimated" in out
 
 
 def llama(info, *, offload):
@@ -240,3 +247,27 @@ def test_help_imports_nothing_heavy(root):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == "[]\n"
+
+
+def test_servers_are_asked_what_they_have(capsys, zoo_file, monkeypatch):
+    with misbehaving(
+        lambda handler: handler.answer(b'{"data": [{"id": "big\\u001b"}]}', 200, "application/json")
+    ) as server:
+        zoo_file.write_text(f"models:\n- {{name: big, url: {server.url}, parameters: 1e9}}\n")
+        code, out, err = outcome(capsys, "zoo", "check")
+        assert (code, err) == (0, "")
+        assert f"big: {server.url} answers, and has big\\x1b" in out
+        assert f"! big: {server.url} lists no model 'big'; it has big\\x1b: see `model`" in out
+        assert "the server's" in out
+        code, out, err = outcome(capsys, "doctor")
+        assert (code, err) == (0, "")
+        assert "✓ llama.cpp: is not needed: all models are at servers" in out
+        assert f"✓ server: {server.url} answers for big" in out
+    code, out, err = outcome(capsys, "zoo", "check", "--json")
+    model = json.loads(out)["models"][0]
+    assert (code, model["url"], model["path"], model["listed"]) == (2, server.url, None, None)
+    assert "1 of 1 models cannot be used; big: " in err
+    assert "cannot be reached" in err
+    code, out, _ = outcome(capsys, "doctor")
+    assert code == 2
+    assert "✗ zoo: " in out

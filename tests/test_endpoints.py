@@ -281,6 +281,14 @@ def test_what_somebody_has_read_is_not_answered_again():
     assert (heard, len(server.requests)) == (["4"], 1)
 
 
+def test_a_stream_that_never_began_is_asked_for_the_reason():
+    """llama-cpp-python's server ends a stream without a word where the prompt is too long, and says so otherwise."""
+    with misbehaving(sends(b"", "text/event-stream"), error_of(400, "maximum context length is 512")) as server:
+        with pytest.raises(PromptError, match="refuses the request with 400 .maximum context length is 512.*2 times"):
+            asked(server)
+        assert ["stream" in body for _, _, body in server.requests] == [True, False]
+
+
 def test_pauses_grow_to_a_bound():
     pauses = []
     with misbehaving(status(500)) as server, pytest.raises(BackendError, match="tried 11 times"):
@@ -288,17 +296,16 @@ def test_pauses_grow_to_a_bound():
     assert all(0.5 * min(8, 0.25 * 2**k) <= pause <= min(8, 0.25 * 2**k) for k, pause in enumerate(pauses))
 
 
-LATER = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-
-
 @pytest.mark.parametrize(
     ("header", "pauses", "again_after_s"),
-    [("2", 2, 2.0), ("8", 2, 8.0), ("9", 0, 9.0), (LATER, 0, 3600), ("soon", 2, 0.0), ("-1", 2, 0.0), ("nan", 2, 0.0),
-     ("1e999", 0, 86400), (format_datetime(datetime(2001, 1, 1, tzinfo=UTC)), 2, 0.0)],
+    [("2", 2, 2.0), ("8", 2, 8.0), ("9", 0, 9.0), ("in an hour", 0, 3600), ("soon", 2, 0.0), ("-1", 2, 0.0),
+     ("nan", 2, 0.0), ("1e999", 0, 86400), (format_datetime(datetime(2001, 1, 1, tzinfo=UTC)), 2, 0.0)],
 )  # fmt: skip
 def test_retry_after(header, pauses, again_after_s):
     """Kept to where it is short, told on where it is long: nobody is asked sooner than he wants."""
     waited = []
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     with misbehaving(status(429, Retry_After=header)) as server, pytest.raises(BackendError) as raised:
         asked(server, pauses=waited)
     assert len(waited) == pauses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import pickle
 import sys
 import warnings
@@ -114,6 +115,29 @@ def test_lm_eval_filters_that_do_not_match(tmp_path, harness):
     file.write_text(file.read_text().replace("flexible", "loose"))
     with pytest.raises(SourceError, match="has no filter 'flexible'"):
         imported("lm-eval", harness, tmp_path / "t.parquet")
+
+
+CHATS = [
+    ('[{"role": "user", "content": "Sky?"}]', "Sky?"),
+    ('[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Sky?"}]', "Be brief.\n\nSky?"),
+    ('[{"role": "user", "content": ["a picture"]}]', '[{"role": "user", "content": ["a picture"]}]'),
+    ('[{"no": "chat"}]', '[{"no": "chat"}]'),
+    ("[{", "[{"),
+]
+
+
+@pytest.mark.parametrize(("logged", "prompt"), CHATS)
+def test_lm_eval_chats_are_read_as_they_were_said(tmp_path, logged, prompt):
+    """As `local-chat-completions` logs them: the document, which holds the answer, is not the prompt."""
+    sample = {
+        "doc_id": 0, "doc": {"question": "Sky?", "answer": "blue"}, "doc_hash": "x", "filter": "none",
+        "arguments": {"gen_args_0": {"arg_0": [logged], "arg_1": {"until": ["\n"]}}},
+        "resps": [["blue"]], "metrics": ["exact_match"], "exact_match": 1.0,
+    }  # fmt: skip
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "samples_t_2026-01-01T00-00-00.000000.jsonl").write_text(json.dumps(sample))
+    imported("lm-eval", [tmp_path / "m"], tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet")["prompt"].to_pylist() == [prompt]
 
 
 # --- text ------------------------------------------------------------------------------------------

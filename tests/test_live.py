@@ -15,6 +15,7 @@ from messctl.features import encode
 from messctl.graders import expect_regex, expect_text
 from messctl.ledger import Ledger
 from messctl.live import Router
+from messctl.meters import PerToken
 from messctl.policies import build, live_build, live_names
 from messctl.recording import load
 from messctl.records import Completion, Question
@@ -45,8 +46,8 @@ class Recorded(Backend):
         pass
 
 
-class RecordedMeter:
-    unit, source = "J", "recorded"
+class RecordedMeter(PerToken):
+    unit, source, quality = "J", "recorded", "stated"
 
     def __init__(self, rounds):
         self.rounds = rounds
@@ -116,6 +117,22 @@ def test_live_and_replay_take_identical_decisions(world):
     for t, prompt in enumerate(prompts):
         assert_as_played(router().ask(Question(prompt), grader=judge(rounds)).decision, played, t)
     assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
+    """What is logged, and what the certificate speaks of, is what was aimed at; late feedback counts under that too."""
+    router, rounds, prompts, _, store = world
+    settings = router(margin=0.05).settings
+    assert (settings.alpha, settings.aim) == (0.85, pytest.approx(0.9))
+    played = build(settings.policy, rounds, replace(settings, alpha=settings.aim, margin=0.0)).play(rounds)
+    for t, prompt in enumerate(prompts[:60]):
+        asked = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
+        assert_as_played(asked.decision, played, t)
+    assert store.queue() == played.queue_after[59]
+    unjudged = router(margin=0.05).ask(Question(prompts[60])).decision.request.request_id
+    router(margin=0.0).feedback(unjudged, 0.0)
+    assert store.queue() == played.queue_after[59] + settings.aim
     assert store.check() == []
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from gguf_making import write_gguf
 
-from messctl import meters
 from messctl.errors import BackendError
-from messctl.meters import EnergyCounter, FlopsMeter, StatedMeter, energy_counters, meter_for
+from messctl.meters import EnergyCounter, FlopsMeter, StatedMeter, energy_counters, found, meter_for, tokens
 from messctl.records import Completion
 from messctl.zoo import CostPerToken, ModelSpec, Settings, ZooFile
 
@@ -48,6 +47,13 @@ def test_estimated_costs(tmp_path):
     assert meter.cost(model, completion(10, 5)) == pytest.approx(2 * 320 * 15 / 1e10, rel=1e-12)
 
 
+def test_a_server_costs_by_its_stated_parameters():
+    model = ModelSpec("a", url="http://localhost/v1", parameters=8e9)
+    assert FlopsMeter(1e10).cost(model, completion(10, 5)) == pytest.approx(2 * 8e9 * 15 / 1e10)
+    with pytest.raises(BackendError, match="model 'a': has neither a cost nor parameters; state one in zoo.yaml"):
+        FlopsMeter(1e10).per_token(ModelSpec("a", url="http://localhost/v1"))
+
+
 def test_of_a_mixture_of_experts_the_active_parameters_are_paid(tmp_path):
     tensors = {"blk.0.ffn_up_exps.weight": np.zeros((8, 4, 32), np.float16)}
     counts = {"llama.expert_count": 8, "llama.expert_used_count": 2}
@@ -57,7 +63,7 @@ def test_of_a_mixture_of_experts_the_active_parameters_are_paid(tmp_path):
 
 def test_a_header_is_read_once_and_late(tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(meters, "read_header", lambda path, true=meters.read_header: read.append(path) or true(path))
+    monkeypatch.setattr(tokens, "read_header", lambda path, true=tokens.read_header: read.append(path) or true(path))
     models = [ModelSpec(name, write_gguf(tmp_path / f"{name}.gguf")) for name in "ab"]
     meter = meter_for(zoo_of(*models))
     assert read == []
@@ -110,11 +116,11 @@ def nvml(started, shut):
 
 def test_the_counters_of_nvidia_devices(tmp_path, monkeypatch):
     shut = []
-    monkeypatch.setattr(meters.ctypes, "CDLL", lambda name: nvml(0, shut))
+    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(0, shut))
     assert energy_counters(tmp_path) == (
         EnergyCounter("NVML device 0", None),
         EnergyCounter("NVML device 1", "this device has no energy counter"),
     )
     assert shut == [True]
-    monkeypatch.setattr(meters.ctypes, "CDLL", lambda name: nvml(9, shut))
+    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(9, shut))
     assert energy_counters(tmp_path) == (EnergyCounter("NVML", "the NVIDIA driver does not answer: try nvidia-smi"),)

@@ -363,26 +363,21 @@ def kept_answers(journal):
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_instants_and_resumed_it_is_as_if_never_killed(tmp_path):
-    command = many(tmp_path, 4000)
+    """At any instant from its start on, while it sets out, writes the trace or is at work."""
+    command, started = many(tmp_path, 4000), time.monotonic()
     assert process(*command, "whole.parquet", cwd=tmp_path).returncode == 0
-    coin, journal, cut = np.random.default_rng(int(time.time())), journal_path(tmp_path / "parts.parquet"), []
-    for _ in range(200):
+    longest = 0.22 * (time.monotonic() - started)  # whatever the machine is busy with, twenty such pieces are not all
+    coin, journal, cut = np.random.default_rng(), journal_path(tmp_path / "parts.parquet"), []
+    while len(cut) < 20:
+        before = cut[-1] if cut else 0
         running = start([*command, "parts.parquet", *(["--resume"] if journal.exists() else [])], tmp_path)
-        before = kept_answers(journal) if cut else 0
-        while running.poll() is None and not journal.exists():
-            time.sleep(0.005)
-        time.sleep(coin.uniform(0, 1.0))
+        time.sleep(coin.uniform(0, longest))
         running.send_signal(signal.SIGKILL)
-        assert running.wait() in (-signal.SIGKILL, 0), running.stderr.read()
-        running.stderr.close()
-        if (tmp_path / "parts.parquet").exists():
-            break
+        said = running.communicate()[1]
+        assert running.returncode == -signal.SIGKILL, said
         cut.append(kept_answers(journal))
         assert cut[-1] >= before
-        if len(cut) == 20:
-            break
-    assert len(cut) == 20, f"it was done after {len(cut)} kills"
-    assert 0 < cut[-1] < 8000
+    assert 0 < cut[-1] <= 8000
     assert process(*command, "parts.parquet", "--resume", cwd=tmp_path).returncode == 0
     assert rows(tmp_path / "parts.parquet") == rows(tmp_path / "whole.parquet")
     assert sorted(os.listdir(tmp_path)) == ["many.jsonl", "parts.parquet", "whole.parquet"]
@@ -407,6 +402,20 @@ def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path):
     assert not (tmp_path / "t.parquet").exists()
 
 
-def test_the_zoo_in_the_box_is_what_load_zoo_gives():
-    """`record` names models as the zoo file does, in its order."""
-    assert load_zoo(None).names[0] == "pico-34k"
+def test_the_trace_in_the_box_is_what_its_models_say(root, tmp_path, capsys):
+    """Recorded again from its own prompts. Another processor may round a few of the answers another way."""
+    told = pq.read_table(root / "traces" / "box.parquet").slice(0, 150).to_pylist()
+    lines = [{name: row[name] for name in ("request_id", "prompt", "source")} for row in told]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    zoo, again = root / "zoo.yaml", tmp_path / "again.parquet"
+    assert run(["record", str(tmp_path / "p.jsonl"), "-o", str(again), "--grader", "none", "--zoo", str(zoo)]) == 0
+    capsys.readouterr()
+    for model in load_zoo(zoo).names:
+        pairs = list(zip(told, pq.read_table(again).to_pylist(), strict=True))
+        same = [(one[f"answer/{model}"], one[f"cost/{model}"]) for one, other in pairs if one == one | _but_time(other)]
+        assert len(same) >= 0.95 * len(pairs)
+
+
+def _but_time(row):
+    kept = ("answer/", "cost/", "tokens_", "request_id", "prompt")
+    return {name: value for name, value in row.items() if name.startswith(kept)}

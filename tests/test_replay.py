@@ -271,6 +271,20 @@ def test_feedback_is_counted_where_it_comes():
     assert outcome.results[0].attained == pytest.approx(np.nanmean(satisfied))
 
 
+@pytest.mark.parametrize("policy", ["messplus", "bandit"])
+def test_a_margin_is_aimed_at_and_the_promise_is_judged(policy):
+    recording = make_recording(learnable(300))
+    with_margin = Settings(alpha=0.75, margin=0.125)
+    played = replay(recording, [policy, "static-mix"], with_margin, Conditions())
+    other = replay(recording, [policy, "static-mix"], Settings(alpha=0.875), Conditions())
+    ours, mix = played.results
+    assert played.played[policy].served.tolist() == other.played[policy].served.tolist()
+    assert (ours.attained, ours.certificate) == (other.results[0].attained, other.results[0].certificate)
+    assert ours.sla_met is True
+    assert mix.attained == pytest.approx(0.75)
+    assert Settings(alpha=0.9, margin=0.5).aim == 1.0
+
+
 @pytest.mark.parametrize("holdout", [None, Holdout(0.4)])
 def test_replicas_share_nothing_and_their_debts_add_up(holdout):
     """Each one is a replay of its own share of the requests."""
@@ -304,7 +318,7 @@ def test_more_replicas_than_requests():
 
 
 def test_golden_numbers_on_the_trace_in_the_box(root):
-    recording = load(root / "traces" / "synthetic.parquet")
+    recording = load(root / "traces" / "box.parquet")
     outcome = replay(recording, default_names(recording.rounds.zoo.models), Settings(), Conditions())
     found = {result.policy: (result.attained, result.mean_cost) for result in outcome.results}
     for policy, numbers in GOLDEN.items():
@@ -313,14 +327,14 @@ def test_golden_numbers_on_the_trace_in_the_box(root):
 
 
 GOLDEN = {
-    "always:giant-70b": (0.8754, 49.89697082),
-    "always:large-14b": (0.7354, 9.973908719999999),
-    "always:medium-4b": (0.5326, 2.9043283),
-    "always:small-1b": (0.3048, 0.8363393199999999),
-    "random": (0.61205, 15.902886790000002),
-    "static-mix": (0.8, 28.395550231857136),
-    "messplus": (0.8016, 31.252258140000002),
-    "bandit": (0.7994, 23.824531099999998),
-    "hindsight": (0.8, 21.1317263),
-    "clairvoyant": (0.8, 2.7818637199999996),
+    "always:micro-400k": (0.855, 0.002432007330133334),
+    "always:mini-1m": (0.9181666666666667, 0.0080266109952),
+    "always:nano-109k": (0.644, 0.0006600136405333334),
+    "always:pico-34k": (0.4806666666666667, 0.00020865576533333333),
+    "random": (0.7244583333333333, 0.0028318219328000004),
+    "static-mix": (0.8, 0.001970113240427173),
+    "messplus": (0.8115, 0.003393014112),
+    "bandit": (0.7998333333333333, 0.0018702927850666668),
+    "hindsight": (0.8, 0.0012371271872),
+    "clairvoyant": (0.8, 0.0004412782677333334),
 }

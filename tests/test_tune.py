@@ -15,8 +15,8 @@ from messctl.recording import Holdout, held_out, load
 from messctl.replay import Conditions, replay
 from messctl.tune import Space, choose, search, values, yardsticks
 from messctl.tune import engine as engines
-from messctl.tune.choice import Level, Trial
-from messctl.tune.search import CHOSEN_ON, HELD_OUT, WHOLE
+from messctl.tune.choice import DRIFT, Window
+from messctl.tune.windows import CHOSEN_ON, HELD_OUT, STRETCHES, WHOLE, WINDOWS, parts, rows, windows
 from messctl.zoo import Settings
 
 SPACE = Space(alpha=(0.8, 0.9), v=(0.01, 0.3, 3.0), c=(0.1, 0.5), exponent=(0.25,))
@@ -70,7 +70,7 @@ def test_the_parts_make_up_the_whole():
 
 def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
     """On the trace in the box, whole: what `tune` says, `replay` prints."""
-    recording = load(root / "traces" / "synthetic.parquet")
+    recording = load(root / "traces" / "box.parquet")
     space = Space((0.8,), values("--v", ["0.001:10:25"]), values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,))
     for conditions in (Conditions(seeds=20), Conditions(seeds=20, shuffle=True)):
         found = search([recording], space.settings(Settings(policy="messplus")), conditions, Holdout())
@@ -122,25 +122,93 @@ def test_stopped_early_it_knows_whole_seeds():
     assert choose(found) == ()
 
 
-def level(attained, bound=None, cost=1.0):
-    return Level(attained, 0.0, attained if bound is None else bound, cost, 0.0)
+def window(sure, alone=1.0):
+    return Window(sure + 0.1, sure, alone)
 
 
 @pytest.mark.parametrize(
-    ("chosen_on", "late", "promised"),
+    ("window", "promised", "below"),
     [
-        ((level(0.9),), (level(0.85),), 0.85),
-        ((level(0.9, 0.7),), (level(0.85),), 0.7),
-        ((level(0.9), level(0.6)), (level(0.85), level(0.9)), 0.6),
+        (window(0.7), 0.7 + DRIFT, 0.1),
+        (window(0.7, 0.75), 0.7 + DRIFT, 0.05),
+        (window(0.7, 0.7 + DRIFT), np.inf, DRIFT),
+        (window(0.9, 0.8), np.inf, -0.1),
+        (window(0.9), 0.9 + DRIFT, -0.1),
     ],
 )
-def test_what_is_promised_is_the_worst_of_what_is_sure(chosen_on, late, promised):
-    trial = Trial(Settings(alpha=promised), chosen_on, late, chosen_on, chosen_on, (0.0,), 1.0)
-    assert trial.promised == promised
-    assert trial.keeps()
-    above = replace(trial, settings=Settings(alpha=promised + 0.01))
-    assert not above.keeps()
-    assert above.keeps(slack=0.011)
+def test_a_window_asks_for_what_was_promised_or_for_what_the_best_model_can(window, promised, below):
+    assert window.promised == pytest.approx(promised)
+    assert window.below(0.8) == pytest.approx(below)
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.3, 3), (0.1, 1), (0.02, 1), (0.5, 7), (0.9, 7), (0.4, 5)])
+def test_a_window_is_as_long_as_what_is_held_out(share, length):
+    found = windows(Holdout(share))
+    assert len(found) == STRETCHES - length + 1 == rows(Holdout(share)) - WINDOWS
+    assert {len(each) for each in found} == {length}
+    assert sorted({stretch for each in found for stretch in each}) == list(range(STRETCHES))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_every_request_is_in_one_part(held):
+    part = parts(np.array(held))
+    assert (part == STRETCHES).tolist() == held
+    others = part[part < STRETCHES]
+    assert (np.diff(others) >= 0).all()
+    sizes = np.bincount(others, minlength=STRETCHES)
+    assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize("conditions", [Conditions(seeds=2), Conditions(seeds=2, shuffle=True, feedback_rate=0.6)])
+def test_what_the_best_model_alone_attains_is_what_a_replay_of_it_does(conditions):
+    recording = make_recording(learnable(300))
+    scores = found_on(recording, conditions).scores[0]
+    for k in range(2):
+        rounds = recording.rounds.arranged(
+            seed=3 + k, shuffle=conditions.shuffle, feedback_rate=conditions.feedback_rate, feedback_delay=0
+        )
+        heard, satisfied = rounds.heard, rounds.satisfied[rounds.order]
+        first, second = slice(0, 90), slice(30, 120)  # the windows of 3 × 30 requests
+        for row, part in ((WHOLE, slice(None)), (HELD_OUT, slice(210, None)), (WINDOWS, first), (WINDOWS + 1, second)):
+            best = satisfied[part][heard[part]].mean(axis=0).max()
+            assert scores.alone[row, k] == pytest.approx(best, rel=1e-12)
+        played = replay(
+            recording, ["messplus"], Settings(alpha=0.8, v=0.01, c=0.1, seed=3 + k), replace(conditions, seeds=1)
+        )
+        judged = played.played["messplus"].satisfied[first]
+        assert scores.attained[WINDOWS, 0, k] == pytest.approx(np.nanmean(judged), rel=1e-12)
+
+
+def test_what_stays_behind_the_best_model_in_one_window_is_not_chosen():
+    """Two settings keep α on average; the cheaper one rests in a window on what it gained in another."""
+    found = found_on(
+        make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
+    )
+    scores = found.scores[0]
+    scores.attained[:], scores.alone[:] = 0.82, 0.9
+    scores.cost[:, 0], scores.cost[:, 1] = 2.0, 1.0
+    assert choose(found)[0].chosen.settings.v == 0.2
+    scores.attained[WINDOWS + 2, 1] = 0.75
+    (choice,) = choose(found)
+    assert choice.chosen.settings.v == 0.1
+    assert choice.trials[1].worst[0].attained == 0.75
+    assert choice.trials[1].promised == pytest.approx(0.75 + DRIFT)
+    assert choose(found, slack=0.05)[0].chosen.settings.v == 0.2
+    scores.alone[WINDOWS + 2] = 0.75  # no model does better there
+    assert choose(found)[0].chosen.settings.v == 0.2
+
+
+@pytest.mark.parametrize("policy", ["messplus", "bandit"])
+def test_a_margin_is_played_as_replay_plays_it(policy):
+    recording = make_recording(learnable(300))
+    space = replace(SPACE, policies=(policy,), bandit_v=(None,), margin=(0.0, 0.05))
+    settings = space.settings(Settings(seed=3))
+    assert {each.margin for each in settings} == {0.0, 0.05}
+    found = search([recording], settings, Conditions(seeds=2), Holdout())
+    for at, each in enumerate(settings):
+        result = replay(recording, [policy], each, Conditions(seeds=2)).results[0]
+        assert result.attained == pytest.approx(found.scores[0].attained[WHOLE, at].mean(), rel=1e-12)
+        assert result.mean_cost == pytest.approx(found.scores[0].cost[WHOLE, at].mean(), rel=1e-12)
 
 
 def test_one_lucky_seed_is_not_enough():
@@ -149,6 +217,7 @@ def test_one_lucky_seed_is_not_enough():
         make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
     )
     scores = found.scores[0]
+    scores.alone[:] = 1.0
     scores.attained[:, 0] = [0.82, 0.82, 0.82, 0.82]
     scores.attained[:, 1] = [1.0, 0.76, 0.76, 0.76]
     scores.cost[:, 0], scores.cost[:, 1] = 2.0, 1.0

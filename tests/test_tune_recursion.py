@@ -72,6 +72,14 @@ def test_more_settings_than_a_block_holds(models):
     check(of_models(learnable(300), models), Settings(c=0.4, seed=2), [0.85] * len(vs), vs)
 
 
+@pytest.mark.parametrize("many", [1, 31, 32, 33, 128, 300])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_zoo_of_two_under_any_number_of_settings_and_either_reference(many, swapped):
+    rounds = of_models(learnable(1_000), 2)
+    rounds = replace(rounds, zoo=Zoo.of(rounds.zoo.models, rounds.zoo.models[swapped]))
+    check(rounds, Settings(c=0.2, seed=2), [0.8] * many, np.geomspace(1e-3, 1e2, many))
+
+
 @pytest.mark.parametrize("models", [2, 3])
 def test_a_long_trace_of_real_length_agrees(models):
     check(of_models(learnable(20_000), models), Settings(c=0.5), [0.8, 0.9, 0.9], [0.2, 0.02, 3.0])

@@ -13,6 +13,7 @@ from messctl.cli import run
 from messctl.errors import TraceError, UsageError
 from messctl.export import export
 from messctl.live import Router
+from messctl.meters import PerToken
 from messctl.policies import live_build, live_names
 from messctl.records import Completion, Feedback, Question, Request
 from messctl.snapshot import Snapshot
@@ -115,10 +116,10 @@ def test_models_are_matched_by_name(name, tmp_path):
         learn_from(trace, Zoo.of(["x", "y"], "x"), settings)
 
 
-class Told:
+class Told(PerToken):
     """Answers with the prompt's row; a meter too, at the cost of the learnable world."""
 
-    unit, source = "J", "recorded"
+    unit, source, quality = "J", "recorded", "stated"
 
     def per_token(self, model):
         return CostPerToken("J", 1.0, {"small": 1.0, "middle": 4.0, "large": 20.0}[model.name])
@@ -224,7 +225,7 @@ def typed_here(tmp_path, monkeypatch):
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     typed(monkeypatch)
     (tmp_path / "zoo.yaml").write_text(STATED)
-    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda on_warning: Scripted({"cheap[red]": "no", "dear": "yes"}))
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"cheap[red]": "no", "dear": "yes"}))
     rows = [{"cheap[red]": (float(row % 2), 1.0), "dear": (1.0, 9.0)} for row in range(40)]
     write_trace(tmp_path / "t.parquet", rows, models=("cheap[red]", "dear"))
     return tmp_path

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from live_making import Terminal
 
-from messctl.backends import LlamaCpp, Workers, every_backend, wire
+from messctl.backends import LlamaCpp, wire
 from messctl.errors import BackendError, MissingExtraError, ModelFileError, PromptTooLongError, UnknownNameError
 from messctl.live import Router
 from messctl.meters import meter_for
@@ -63,9 +63,9 @@ def spec(folder: Path) -> Callable[..., ModelSpec]:
 
 
 @pytest.fixture
-def workers() -> Iterator[Workers]:
+def workers() -> Iterator[LlamaCpp]:
     before = processes()
-    with Workers() as backend:
+    with LlamaCpp() as backend:
         yield backend
     assert processes() == before
 
@@ -136,9 +136,9 @@ def test_answers_are_those_of_this_process_token_for_token(workers, spec, name, 
     told: list[list[str]] = []
     done: list[Completion] = []
     with LlamaCpp() as here:
-        for backend in (here, workers):
+        for backend, asked in ((here, replace(model, isolate=False)), (workers, model)):
             told.append([])
-            done.append(backend.complete(model, question, told[-1].append))
+            done.append(backend.complete(asked, question, told[-1].append))
     assert without_times(done[0]) == without_times(done[1])
     assert told[0] == told[1]
     assert without_times(workers.complete(model, question)) == without_times(done[0])
@@ -146,11 +146,12 @@ def test_answers_are_those_of_this_process_token_for_token(workers, spec, name, 
 
 def test_box_answers_are_those_of_this_process() -> None:
     prompts = ["What is 17 + 25?", "Reverse the word stone.", "Is 7 odd or even?", "What is the capital of Italy?"]
-    with LlamaCpp() as here, Workers() as apart:
+    with LlamaCpp() as backend:
         for model in load_zoo(PACKAGED_FILE).models:
             for prompt in prompts:
                 question = Question(prompt, logprob=True)
-                assert without_times(here.complete(model, question)) == without_times(apart.complete(model, question))
+                here, there = (backend.complete(replace(model, isolate=apart), question) for apart in (False, True))
+                assert without_times(here) == without_times(there)
 
 
 WRONG: list[tuple[str, dict[str, Any], Question]] = [
@@ -166,25 +167,23 @@ WRONG: list[tuple[str, dict[str, Any], Question]] = [
 
 
 @pytest.mark.parametrize(("name", "settings", "question"), WRONG)
-def test_errors_are_those_of_this_process_and_the_worker_stays(workers, spec, name, settings, question) -> None:
+def test_errors_are_those_of_this_process(workers, spec, name, settings, question) -> None:
     model = spec(name, **settings)
     errors: list[BackendError] = []
-    with LlamaCpp() as here:
-        for backend in (here, workers, workers):
-            with pytest.raises(BackendError) as caught:
-                backend.complete(model, question)
-            errors.append(caught.value)
+    for apart in (False, True, True):
+        with pytest.raises(BackendError) as caught:
+            workers.complete(replace(model, isolate=apart), question)
+        errors.append(caught.value)
     assert len({(type(error), str(error), getattr(error, "excess", None)) for error in errors}) == 1
-    assert len(processes()) == 1
 
 
 def test_a_warning_comes_through_once(spec) -> None:
-    heard: list[list[str]] = [[], []]
-    for backend, warnings in zip((LlamaCpp(heard[0].append), Workers(heard[1].append)), heard, strict=True):
-        with backend:
+    heard: list[str] = []
+    with LlamaCpp(heard.append) as backend:
+        for apart in (False, True):
             for _ in range(2):
-                assert backend.complete(spec("bare"), Question("yo", max_tokens=1)).tokens_out == 1
-        assert len(warnings) == 1
+                assert backend.complete(spec("bare", isolate=apart), Question("yo", max_tokens=1)).tokens_out == 1
+    assert len(heard) == 2
     assert heard[0] == heard[1]
 
 
@@ -242,8 +241,8 @@ def test_a_death_in_mid_answer_loses_that_answer_alone(workers, spec, how) -> No
         with pytest.raises(BackendError) as caught:
             workers.complete(model, Question("yo"), listener)
         message = str(caught.value)
-        assert message.startswith(f"model 'endless' ({model.path}): its process was ended by {how.name}")
-        assert "ask again, and it is started anew" in message
+        assert message.startswith(f"model 'endless' ({model.path}): its worker process was ended by {how.name}")
+        assert "the next request starts it again" in message
         assert ("memory runs out" in message) == (how == signal.SIGKILL)
         assert message.isprintable()
         assert 0 < len(told) < 30_000
@@ -286,7 +285,7 @@ def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypat
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no\\x1b[2J\\n\\n'); os._exit(3)")
     with monkeypatch.context() as patched:
         patched.syspath_prepend(str(tmp_path))
-        with pytest.raises(BackendError, match=r"its process ended with exit code 3 \(no\\x1b\[2J\): ask again"):
+        with pytest.raises(BackendError, match=r"its worker process ended with exit code 3 \(no\\x1b\[2J\): this"):
             workers.complete(spec("rote"), Question("yo"))
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
@@ -328,7 +327,7 @@ def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
 
 def test_nothing_is_left_after_close(spec) -> None:
     processes_before, descriptors_before, threads_before = processes(), descriptors(), threading.active_count()
-    with Workers() as workers:
+    with LlamaCpp() as workers:
         for _ in range(3):
             for name in ("rote", "random"):
                 workers.complete(spec(name), Question("yo", max_tokens=2))
@@ -438,7 +437,7 @@ def test_ctrl_c_within_a_long_prompt_costs_the_worker_and_nothing_else(workers, 
 
 @pytest.fixture
 def wired(spec) -> Iterator[Callable[..., Any]]:
-    """A worker's process, spoken to as `Workers` does: what is told goes in, what it says until it is done comes out.
+    """A worker's process, spoken to as `Worker` does: what is told goes in, what it says until it is done comes out.
 
     When it has said something `after` times, `then` happens.
     """
@@ -476,12 +475,12 @@ def test_a_worker_stops_when_it_is_told_to_and_only_then(wired, spec) -> None:
 ASKING = """
 import sys, time
 from pathlib import Path
-from messctl.backends import Workers
+from messctl.backends import LlamaCpp
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
-model = ModelSpec("endless", Path(sys.argv[1]), n_ctx=30000, max_tokens=30000, temperature=0.0)
-workers = Workers()
+model = ModelSpec("endless", Path(sys.argv[1]), n_ctx=30000, max_tokens=30000, temperature=0.0, isolate=True)
+workers = LlamaCpp()
 workers.complete(model, Question("yo", max_tokens=1))
 print("rests", flush=True)
 if sys.argv[2] == "answering":
@@ -511,14 +510,14 @@ def test_a_worker_does_not_outlive_whoever_asks(folder, state) -> None:
 QUIET = """
 import sys
 from pathlib import Path
-from messctl.backends import Workers
+from messctl.backends import LlamaCpp
 from messctl.errors import BackendError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
-with Workers() as workers:
+with LlamaCpp() as workers:
     for path in map(Path, sys.argv[1:]):
-        model = ModelSpec("m", path, n_ctx=64, temperature=0.0)
+        model = ModelSpec("m", path, n_ctx=64, temperature=0.0, isolate=True)
         try:
             print(workers.complete(model, Question("yo", max_tokens=9)).answer)
         except BackendError:
@@ -549,7 +548,7 @@ models:
 """
     )
     zoo = load_zoo(tmp_path / "zoo.yaml")
-    backend = every_backend()
+    backend = LlamaCpp()
     with Store(tmp_path / "state") as store:
         yield Router({model.name: model for model in zoo.models}, zoo.settings, backend, meter_for(zoo), store)
         assert store.check() == []
@@ -595,7 +594,7 @@ def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -
 
 
 def test_only_what_is_to_be_isolated_is(spec) -> None:
-    backend = every_backend()
+    backend = LlamaCpp()
     assert backend.complete(spec("rote", isolate=False), Question("yo")).answer == SAYS
     assert not processes()
     assert backend.complete(spec("rote"), Question("yo")).answer == SAYS

@@ -103,7 +103,7 @@ defaults:
 models:
 - {name: org/a, path: ../a.gguf, n_threads: auto, system: "two\\nlines", cost: *price}
 - {name: b, path: ~/b.gguf, n_ctx: 0, n_gpu_layers: -1, chat_template: "{{ x }}", top_k: 0, min_p: 0, top_p: 1}
-- {name: "3", path: "box:c.gguf", chat_template: null, isolate: yes}
+- {name: "3", path: "box:c.gguf", chat_template: null, max_tokens: 7}
 router: {reference: b}
 """
     zoo_file = load_zoo(written(tmp_path, text))
@@ -111,9 +111,9 @@ router: {reference: b}
     price = CostPerToken("USD", 1e-7, 2e-7)
     common = {"n_ctx": 512, "n_threads": 2, "temperature": 1.0, "chat_template": "{{ é }}", "cost": price}
     assert a == ModelSpec("org/a", tmp_path / "../a.gguf", **common | {"n_threads": None, "system": "two\nlines"})
-    differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0}
+    differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0, "n_gpu_layers": -1}
     assert b == ModelSpec("b", Path("/home/someone/b.gguf"), **common | differing)
-    assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "isolate": True})
+    assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "max_tokens": 7})
     assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, "exact", "b")
     assert zoo_file.model("b") is b
     with pytest.raises(UnknownNameError, match="did you mean 'org/a'"):
@@ -179,12 +179,22 @@ MODEL_VALUES_REFUSED = [
     ("n_ctx: -1", "models[1].n_ctx is -1; it must be a whole number of at least 0 and at most 2147483647"),
     ("n_ctx: 2147483648", "models[1].n_ctx is 2147483648"),
     ("n_ctx: 1.0", "models[1].n_ctx is 1; it must be a whole number"),
-    ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be a whole number of at least -1"),
+    ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be 'auto' or a whole number of at least -1"),
     ("n_gpu_layers: all", "models[1].n_gpu_layers is 'all'"),
+    ("gpu: of", "models[1].gpu is 'of' (did you mean 'off'?); it must be one of auto, require, off"),
+    ("gpu: [off]", "models[1].gpu is a list; it must be one value"),
+    ("main_gpu: -1", "models[1].main_gpu is -1; it must be a whole number of at least 0"),
+    (
+        "split_mode: layers",
+        "models[1].split_mode is 'layers' (did you mean 'layer'?); it must be one of none, layer, row",
+    ),
+    ("tensor_split: 1", "models[1].tensor_split must be a list"),
+    ("tensor_split: [1, -1]", "models[1].tensor_split[2] is -1; it must be a finite number of at least 0"),
+    ("tensor_split: [0, 0]", "models[1].tensor_split must be a list of numbers of at least 0, not all of them 0"),
+    ("flash_attn: true", "models[1].flash_attn is 'true'; it must be one of auto, on, off"),
+    ("cache_type_k: q8", "models[1].cache_type_k is 'q8' (did you mean 'q8_0'?)"),
+    ("cost: {unit: J, prompt: 1, generated: 1, fixed: -1}", "models[1].cost.fixed is -1; it must be a finite number"),
     ("n_threads: 0", "models[1].n_threads is 0; it must be 'auto' or a whole number of at least 1"),
-    ("isolate: 1", "models[1].isolate is 1; it must be true or false"),
-    ("isolate: 'yes'", "models[1].isolate is 'yes'; it must be true or false"),
-    ("isolate:", "models[1].isolate is None; it must be true or false"),
     ("chat_template: ' '", "models[1].chat_template is ' '; it must be text that is not blank"),
     ("chat_template: {}", "models[1].chat_template has no file; it is text, or {file: template.jinja}"),
     ("chat_template: {fil: a}", "unknown key 'fil' in models[1].chat_template (did you mean 'file'?)"),
@@ -297,8 +307,7 @@ def test_impossible_settings(wrong):
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}, {"isolate": 0}],
+    "wrong", [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}]
 )
 def test_impossible_models(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
@@ -331,9 +340,13 @@ model_keys = st.fixed_dictionaries(
     {},
     optional={
         "n_ctx": count,
-        "n_gpu_layers": st.integers(-1, 2**31 - 1),
+        "n_gpu_layers": st.none() | st.integers(-1, 2**31 - 1),
+        "gpu": st.sampled_from(["auto", "require", "off"]),
+        "main_gpu": st.integers(0, 15),
+        "split_mode": st.sampled_from(["none", "layer", "row"]),
+        "flash_attn": st.sampled_from(["auto", "on", "off"]),
+        "cache_type_k": st.sampled_from(["f16", "q8_0", "q4_0"]),
         "n_threads": st.none() | st.integers(1, 1000),
-        "isolate": st.booleans(),
         "chat_template": st.none() | line,
         "system": st.none() | line,
         "max_tokens": st.integers(1, 2**31 - 1),
@@ -437,3 +450,91 @@ def test_the_memory_that_is_free(tmp_path):
     ):
         (tmp_path / "meminfo").write_text(text)
         assert available_memory(tmp_path / "meminfo") == expected
+
+
+# --- models at servers ------------------------------------------------------------------------------
+
+URL = "http://localhost:8080/v1"
+
+
+def test_a_zoo_of_files_and_servers(tmp_path):
+    text = f"""
+defaults: {{n_ctx: 512, top_k: 3, timeout_s: 5, key_env: A_KEY, system: Be brief.}}
+models:
+- {{name: near, path: a.gguf, parameters: 7}}
+- {{name: far, url: "{URL}/", model: org/far, retries: 0, parameters: 8e9}}
+- {{name: other, url: "https://[::1]:1/x", key_env: null, timeout_s: 0.5, parameters: 1}}
+"""
+    with pytest.raises(
+        ConfigError, match=r"line 4: models\[1\].parameters means something only for a model with a url"
+    ):
+        load_zoo(written(tmp_path, text))
+    near, far, other = load_zoo(written(tmp_path, text.replace(", parameters: 7", ""))).models
+    assert (near.n_ctx, near.top_k, near.key_env, near.timeout_s, near.url) == (512, 3, None, 60.0, None)
+    assert (far.url, far.model, far.key_env, far.timeout_s, far.retries) == (URL, "org/far", "A_KEY", 5.0, 0)
+    assert (far.n_ctx, far.parameters, far.system, far.path) == (4096, 8e9, "Be brief.", None)
+    assert (other.url, other.key_env, other.timeout_s) == ("https://[::1]:1/x", None, 0.5)
+    assert (near.place, far.place) == (str(near.path), f"{URL}, org/far")
+    with pytest.raises(UsageError, match="has no file here"):
+        _ = far.file
+
+
+SERVERS_REFUSED = [
+    (f"path: a.gguf, url: {URL}", "line 2: models[1] has both a path and a url"),
+    (f"url: {URL}", "line 2: model 'm' is at a url, so no file tells what it costs; state its cost, or how many param"),
+    (f"url: {URL}, n_gpu_layers: 1", "line 2: models[1].n_gpu_layers means something only for a model with a path"),
+    (f"url: {URL}, chat_template: x", "line 2: models[1].chat_template means something only for a model with a path"),
+    ("path: a.gguf, key_env: X", "line 2: models[1].key_env means something only for a model with a url; leave it out"),
+    ("path: a.gguf, model: X", "line 2: models[1].model means something only for a model with a url"),
+    ("url: localhost:8080", "line 2: models[1].url must be the base url of an OpenAI-compatible server, as in http://"),
+    ("url: ftp://x/v1", "line 2: models[1].url must be the base url"),
+    ("url: http://", "line 2: models[1].url must be the base url"),
+    ("url: 'http://[x/v1'", "line 2: models[1].url must be the base url"),
+    ("url: http://x:99999/v1", "line 2: models[1].url must be the base url"),
+    ("url: 'http://x /v1'", "line 2: models[1].url must be the base url"),
+    ("url: 3", "line 2: models[1].url must be the base url"),
+    ("url:", "line 2: models[1].url must be the base url"),
+    ("url: [x]", "line 2: models[1].url is a list; it must be one value"),
+    (f"url: {URL}/chat/completions", "line 2: models[1].url must be the base url of an OpenAI-compatible server"),
+    (f"url: '{URL}?key=sk-secret'", "line 2: models[1].url must be the base url"),
+    ("url: http://me:sk-secret@x/v1", "line 2: models[1].url must be a url without a user or password; name the env"),
+    (f"url: {URL}, key_env: sk-secret", "line 2: models[1].key_env must be the name of an environment variable in cap"),
+    (f"url: {URL}, key_env: sksecret", "line 2: models[1].key_env must be the name of an environment variable in"),
+    (f"url: {URL}, timeout_s: 0", "line 2: models[1].timeout_s is 0; it must be a finite number above 0"),
+    (f"url: {URL}, retries: 1.5", "line 2: models[1].retries is 1.5; it must be a whole number"),
+    (
+        f"url: {URL}, parameters: -1",
+        "line 2: models[1].parameters is -1; it must be 'unknown' or a finite number above 0",
+    ),
+    (f"ulr: {URL}", "line 2: unknown key 'ulr' in models[1] (did you mean 'url'?)"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), SERVERS_REFUSED)
+def test_servers_that_are_refused(tmp_path, keys, message):
+    with pytest.raises(ConfigError) as raised:
+        load_zoo(written(tmp_path, f"models:\n- {{name: m, {keys}}}\n"))
+    assert message in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_server_stated_in_code():
+    with pytest.raises(UsageError, match="either a path or a url"):
+        ModelSpec("m")
+    with pytest.raises(UsageError, match="url must be a url without a user or password") as raised:
+        ModelSpec("m", url="http://me:sk-secret@x/v1")
+    assert "secret" not in str(raised.value)
+
+
+def test_what_is_judged_of_a_server(tmp_path):
+    zoo_file = load_zoo(written(tmp_path, f"models:\n- {{name: m, url: {URL}, parameters: 1}}\n"))
+    asked = []
+
+    def listed(spec):
+        asked.append(spec.name)
+        return ("a", "b")
+
+    assert check_zoo(zoo_file, None).problems == ()
+    result = check_zoo(zoo_file, None, listed)
+    assert (asked, result.usable, result.models[0].listed) == (["m"], True, ("a", "b"))
+    assert [str(problem) for problem in result.problems] == [f"m: {URL} lists no model 'm'; it has a, b: see `model`"]

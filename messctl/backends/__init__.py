@@ -1,4 +1,4 @@
-"""What runs models: llama.cpp, here or in other processes, servers, and a scripted stand-in. Importing loads none."""
+"""What runs models: llama.cpp in this process, servers elsewhere, and a scripted stand-in. Importing loads none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from messctl.backends.latest_turns import LatestTurns
 from messctl.backends.llama_cpp import LlamaCpp, OnWarning
 from messctl.backends.openai import OpenAICompatible
 from messctl.backends.scripted import Scripted
-from messctl.backends.worker import Workers
 
 if TYPE_CHECKING:
     from messctl.features import Encoder
@@ -25,15 +24,8 @@ __all__ = [
     "OnWarning",
     "OpenAICompatible",
     "Scripted",
-    "Workers",
     "encoder_of",
-    "every_backend",
 ]
-
-
-def every_backend(on_warning: OnWarning | None = None) -> Dispatch:
-    """Return what runs any model of a zoo, where and as zoo.yaml has it."""
-    return Dispatch(LlamaCpp(on_warning), OpenAICompatible(), Workers(on_warning))
 
 
 def encoder_of(settings: Settings) -> Encoder:

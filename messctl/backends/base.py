@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -23,3 +23,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of all models."""
+
+
+@runtime_checkable
+class KeepsModels(Protocol):
+    """A backend that loads models, and knows which are loaded now."""
+
+    def resident(self, model: ModelSpec) -> bool:
+        """Whether a model is in memory, so that it would answer without being loaded."""
+
+
+def resident(backend: Backend, model: ModelSpec) -> bool:
+    """Whether a model would answer without being loaded; of a backend that does not tell, all models would."""
+    return not isinstance(backend, KeepsModels) or backend.resident(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from messctl.backends.base import Backend, OnText
+from messctl.backends.base import Backend, OnText, resident
 from messctl.backends.llama_cpp import OnWarning
 from messctl.errors import PromptTooLongError
 from messctl.records import Completion, Question
@@ -42,6 +42,10 @@ class LatestTurns:
                         "the oldest turns"
                     )
                 self._dropped[model.name] = dropped + _fewer(latest, error.excess)
+
+    def resident(self, model: ModelSpec) -> bool:
+        """Whether a model would answer without being loaded."""
+        return resident(self.backend, model)
 
     def close(self) -> None:
         """Close the backend."""

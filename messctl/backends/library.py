@@ -19,16 +19,17 @@ from typing import Any
 from messctl.errors import BackendError, MissingExtraError
 from messctl.terminal import plain
 
-_ERROR = 4
+_INFO, _ERROR = 2, 4
 _PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")
 _GENERIC = ("failed to load model", "failed to initialize the context", "failed to read")
 
 
 class _Lines(threading.local):
-    """The last errors that llama.cpp reported in this thread: two threads' messages never mix."""
+    """The last errors that llama.cpp reported in this thread, and where it put things: threads' messages never mix."""
 
     def __init__(self) -> None:
         self.last: deque[str] = deque(maxlen=8)
+        self.placed: deque[str] = deque(maxlen=256)
 
 
 class Library:
@@ -51,6 +52,8 @@ class Library:
     def _hear(self, level: int, text: bytes, _user_data: object) -> None:
         if level == _ERROR:
             self._lines.last.append(text.decode("utf-8", "replace"))
+        elif level == _INFO and (b"buffer size" in text or b"offloaded" in text):
+            self._lines.placed.append(text.decode("utf-8", "replace"))
 
     def _goes_on(self, _progress: float, _user_data: object) -> bool:
         return not _interrupts
@@ -58,6 +61,11 @@ class Library:
     def listen(self) -> None:
         """Forget what this thread has heard so far."""
         self._lines.last.clear()
+        self._lines.placed.clear()
+
+    def report(self) -> list[str]:
+        """Return what llama.cpp has said in this thread, since `listen`, on layers offloaded and buffers made."""
+        return list(self._lines.placed)
 
     def complaint(self) -> str:
         """Return what llama.cpp has complained of in this thread since `listen`, in one line."""
@@ -67,6 +75,11 @@ class Library:
 
 
 _interrupts: list[int] = []
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C is being held back."""
+    return bool(_interrupts)
 
 
 @contextmanager

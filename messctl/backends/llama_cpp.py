@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,15 @@ from typing import Self
 from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
-from messctl.backends.library import interrupts_held, library
-from messctl.backends.loaded import Loaded, Sampling, failure, too_long
+from messctl.backends.library import library
+from messctl.backends.loaded import Loaded, Sampling, failure, no_room, too_long
+from messctl.backends.offload import Offload, lacking
+from messctl.backends.residency import Residency
+from messctl.backends.worker import Worker
+from messctl.errors import ModelFileError, NoRoomError
+from messctl.gguf_header import read_header
 from messctl.records import Completion, Question
+from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
 OnWarning = Callable[[str], None]
@@ -34,27 +39,37 @@ class _Instance:
 
     path: Path
     n_ctx: int
-    n_gpu_layers: int
     n_threads: int | None
+    placed: tuple[object, ...]
+    isolate: bool
 
     @classmethod
     def of(cls, spec: ModelSpec) -> _Instance:
-        return cls(spec.file, spec.n_ctx, spec.n_gpu_layers, spec.n_threads)
+        placed = (spec.gpu, spec.gpu_layers, spec.main_gpu, spec.split_mode, spec.tensor_split)
+        return cls(
+            spec.file,
+            spec.n_ctx,
+            spec.n_threads,
+            (*placed, spec.flash_attn, spec.cache_type_k, spec.cache_type_v),
+            spec.isolate,
+        )
 
 
 class LlamaCpp:
-    """Runs GGUF models through llama.cpp; loads each when it is first asked, and keeps it until `close`.
+    """Runs GGUF models through llama.cpp; loads each when it is first asked, and keeps it until `close`,
+    or until the budget of `budget_bytes` needs its place for another (see `Residency`).
 
     May be used from several threads: different models answer at once, one model answers one question after the
     other, and one model is loaded at a time. `on_text` may not ask the same model in turn. llama.cpp's log is heard,
     not shown; the process's stdout and stderr are left alone. Ctrl-C ends an answer between two tokens, or two
-    batches of the prompt, and leaves the model usable.
+    batches of the prompt, and leaves the model usable. A model with `isolate` runs in a process of its own: when that
+    dies, its answer is lost, and the next request starts another.
     """
 
-    def __init__(self, on_warning: OnWarning | None = None) -> None:
+    def __init__(self, on_warning: OnWarning | None = None, budget_bytes: float | None = None) -> None:
         self._on_warning = on_warning
-        self._models: dict[_Instance, Loaded] = {}
-        self._loading = threading.Lock()
+        self._residency: Residency[_Instance, Loaded | Worker] = Residency(budget_bytes)
+        self._warned_of_cpu = False
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
         """Return the model's answer; loads the model where it is not loaded yet.
@@ -70,17 +85,37 @@ class LlamaCpp:
                 started += load_s
             else:
                 load_s = 0.0
-            with loaded.lock:
-                if not loaded.closed:  # by another thread, between the two lines above
-                    return self._answer(loaded, model, question, on_text, started, load_s)
+            with self._residency.using(loaded) as there:
+                if not there:
+                    continue  # another thread has evicted it since
+                if isinstance(loaded, Worker):
+                    if loaded.died:  # between two answers, of which none is lost
+                        loaded.close()
+                        self._residency.drop(_Instance.of(model), loaded)
+                        continue
+                    return self._answer_apart(loaded, model, question, on_text, load_s)
+                return self._answer(loaded, model, question, on_text, started, load_s)
+
+    def offload(self, model: ModelSpec) -> Offload:
+        """Return where a model's parts are, by llama.cpp's own report; loads it where it is not loaded yet.
+
+        Raises as `complete` does.
+        """
+        loaded, _ = self._loaded(replace(model, isolate=False))
+        assert isinstance(loaded, Loaded)
+        return loaded.offload
 
     def close(self) -> None:
         """Free all models, each when it has given the answer it is at. A model asked later is loaded again."""
-        with self._loading:
-            while self._models:
-                _, loaded = self._models.popitem()
-                with loaded.lock:
-                    loaded.close()
+        self._residency.close()
+
+    def load(self, model: ModelSpec) -> None:
+        """Load a model where it is not loaded yet. Raises as `complete`."""
+        self._loaded(model)
+
+    def resident(self, model: ModelSpec) -> bool:
+        """Whether a model is in memory."""
+        return self._residency.holds(_Instance.of(model))
 
     def __enter__(self) -> Self:
         return self
@@ -90,16 +125,39 @@ class LlamaCpp:
     ) -> None:
         self.close()
 
-    def _loaded(self, model: ModelSpec) -> tuple[Loaded, bool]:
+    def _loaded(self, model: ModelSpec) -> tuple[Loaded | Worker, bool]:
         """Return the model in memory, and whether it had to be waited for."""
         key = _Instance.of(model)
-        loaded = self._models.get(key)
+        loaded = self._residency.get(key)
         if loaded is not None:
             return loaded, False
-        with self._loading, interrupts_held():
-            if key not in self._models:
-                self._models[key] = Loaded(library(), model)
-            return self._models[key], True
+        try:
+            needs = read_header(model.file).memory_bytes(model.n_ctx)
+        except ModelFileError as error:
+            raise failure(model, plain(error.what), error.path) from error
+        try:
+            loaded = self._residency.load(key, needs, lambda: _load(model))
+        except NoRoomError as error:
+            if repr(model.name) in str(error):
+                raise
+            raise no_room(model, str(error)) from None
+        if not model.isolate:  # else llama.cpp is there, and not here
+            self._warn_of_cpu(model)
+        return loaded, True
+
+    def _answer_apart(
+        self, worker: Worker, model: ModelSpec, question: Question, on_text: OnText | None, load_s: float
+    ) -> Completion:
+        try:
+            completion = worker.complete(model, question, on_text)
+        finally:
+            if worker.closed:
+                self._residency.drop(_Instance.of(model), worker)
+            warnings, worker.warnings = worker.warnings, []
+            if self._on_warning is not None:
+                for warning in warnings:
+                    self._on_warning(warning)
+        return replace(completion, load_s=load_s)
 
     def _answer(
         self,
@@ -128,7 +186,8 @@ class LlamaCpp:
                 drawn += 1
                 if question.logprob:
                     sure += loaded.logprob(token)
-                if loaded.ends(token) or answer.add(loaded.piece(token)):
+                done = loaded.ends(token) or answer.add(loaded.piece(token))
+                if done and not question.to_the_limit:
                     finish = "stop"
                     break
         text = answer.finish()
@@ -155,6 +214,13 @@ class LlamaCpp:
         _check_length(loaded, model, [prompt.text])
         return prompt
 
+    def _warn_of_cpu(self, model: ModelSpec) -> None:
+        """Warn, once for all models, where layers were to go to a GPU and cannot."""
+        wanted = None if self._warned_of_cpu else lacking(library().api, model)
+        if wanted and self._on_warning is not None:
+            self._on_warning(f"model {model.name!r} {wanted}; `gpu: off` in zoo.yaml says that this is meant")
+            self._warned_of_cpu = True
+
     def _warn_once(self, loaded: Loaded, model: ModelSpec) -> None:
         if self._on_warning is not None and not loaded.warned:
             self._on_warning(
@@ -164,9 +230,8 @@ class LlamaCpp:
         loaded.warned = True
 
 
-def instance(model: ModelSpec) -> Hashable:
-    """Return what is the same for models that are one in memory."""
-    return _Instance.of(model)
+def _load(model: ModelSpec) -> Loaded | Worker:
+    return Worker(model) if model.isolate else Loaded(library(), model)
 
 
 def _sampling(model: ModelSpec, question: Question) -> Sampling:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -16,18 +17,20 @@ from typing import Any
 
 import numpy as np
 
+from messctl.backends import offload
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError, ModelFileError, PromptTooLongError
+from messctl.errors import BackendError, ModelFileError, NoRoomError, PromptTooLongError
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
-_ALL_LAYERS = 2**31 - 1
 _BATCH = 512
 _LONGEST_CONTEXT = 2**24
 _MOST_THREADS = 512  # llama.cpp's own arrays end there, and nothing checks
 _PARAMETERS_PER_THREAD = 10_000_000
+_ALLOCATING = re.compile(r"allocat|out of memory|cannot reserve", re.IGNORECASE)
+"""What llama.cpp says where the memory is too short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Loaded:
 
     n_ctx: int
     bos: int
+    offload: offload.Offload
 
     def __init__(self, library: Library, spec: ModelSpec) -> None:
         self.lock = threading.Lock()
@@ -69,16 +73,22 @@ class Loaded:
     def _load(self) -> None:
         api, spec = self._api, self._spec
         params = api.llama_model_default_params()
-        params.n_gpu_layers = _ALL_LAYERS if spec.n_gpu_layers < 0 else min(spec.n_gpu_layers, _ALL_LAYERS)
+        if spec.gpu == "require" and (wanted := offload.lacking(api, spec)):
+            raise failure(spec, wanted)
+        offload.put_model(api, params, spec)
         params.progress_callback = self._library.go_on
         self._model = api.llama_model_load_from_file(os.fsencode(spec.file), params)
         if self._model is None:
-            raise failure(spec, f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
+            complaint = self._library.complaint()
+            if _ALLOCATING.search(complaint):
+                raise no_room(spec, f"cannot be loaded: {complaint}: free some memory, or use a smaller file")
+            raise failure(spec, f"cannot be loaded: {complaint}: get the file again, or another")
         self._vocabulary = api.llama_model_get_vocab(self._model)
         self._check_kind()
         self.n_ctx = self._context_size()
         self._context = self._new_context()
         self._memory = api.llama_get_memory(self._context)
+        self.offload = offload.Offload.heard(self._library.report())
         if self._memory is None:
             raise failure(spec, "is no model that answers (an embedding model?): use another one")
         # What such a model remembers is one running state, not a table of which parts can be masked out.
@@ -100,7 +110,7 @@ class Loaded:
             raise failure(spec, f"cannot have a context of {size:,} tokens: set n_ctx in zoo.yaml, e.g. 4096")
         needed, free = size * self._cache_per_token(), free_memory()
         if free is not None and needed > free:
-            raise failure(
+            raise no_room(
                 spec,
                 f"needs {needed / 1e9:,.1f} GB for a context of {size:,} tokens and {free / 1e9:,.1f} GB are free: "
                 "lower n_ctx in zoo.yaml",
@@ -114,7 +124,7 @@ class Loaded:
         """
         api, model = self._api, self._model
         unusual = ("attention.kv_lora_rank", "attention.sliding_window", "attention.head_count_kv")
-        on_gpu = self._spec.n_gpu_layers != 0 and api.llama_supports_gpu_offload()
+        on_gpu = self._spec.gpu_layers != 0 and api.llama_supports_gpu_offload()
         if on_gpu or api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model):
             return 0
         if any(self._about(key) is not None for key in unusual[:2]) or not (self._about(unusual[2]) or "0").isdecimal():
@@ -143,9 +153,10 @@ class Loaded:
         params.n_ctx = self.n_ctx
         params.n_batch = params.n_ubatch = min(_BATCH, self.n_ctx)
         params.n_threads = params.n_threads_batch = threads
+        offload.put_context(self._api, params, self._spec)
         context = self._api.llama_init_from_model(self._model, params)
         if context is None:
-            raise failure(
+            raise no_room(
                 self._spec,
                 f"cannot have a context of {self.n_ctx:,} tokens: {self._library.complaint()}: "
                 "lower n_ctx in zoo.yaml, or free some memory",
@@ -282,6 +293,11 @@ class Loaded:
 def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendError:
     """Return the error that says what is wrong with a model, which one, and where its file is, or that part of it."""
     return BackendError(_about(spec, what, path or spec.place))
+
+
+def no_room(spec: ModelSpec, what: str) -> NoRoomError:
+    """Return the error that says that the memory does not hold a model."""
+    return NoRoomError(_about(spec, what, spec.place))
 
 
 def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:

@@ -57,6 +57,7 @@ class _Heard:
 
     text: AnswerText
     finish: str | None = None
+    streams: bool = False
     pieces: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,6 +99,8 @@ class OpenAICompatible:
                 if pause > LONGEST_PAUSE_S:
                     raise _final(lost.error, attempt) from None
                 self._pause(pause)
+                if heard.streams and not heard.pieces:
+                    body = _unstreamed(body)  # a server that fails before its first piece says why in a whole response
         answer = heard.text.finish()
         latency_s = time.perf_counter() - started
         tokens_in, tokens_out = self._tokens(model, body, heard)
@@ -128,6 +131,7 @@ class OpenAICompatible:
         """Have `heard` filled by one attempt. Raises _LostError."""
         with _asking(self._clients, model, "POST", "chat/completions", body) as response:
             if "text/event-stream" in response.headers.get("content-type", ""):
+                heard.streams = True
                 self._listen(model, response, heard)
             else:
                 content = _read(model, response)
@@ -163,9 +167,8 @@ class OpenAICompatible:
         if counts is not None:
             return counts
         probe = _Heard(AnswerText())
-        short = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
         try:
-            self._ask(model, {**short, "max_tokens": 1}, probe)
+            self._ask(model, {**_unstreamed(body), "max_tokens": 1}, probe)
         except _LostError:
             pass
         else:
@@ -262,6 +265,10 @@ def _body(model: ModelSpec, question: Question) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
     }
     return body if question.seed is None else {**body, "seed": question.seed}
+
+
+def _unstreamed(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
 
 
 def _take(model: ModelSpec, document: Mapping[str, Any], heard: _Heard, part: str) -> None:

@@ -14,6 +14,12 @@ from messctl.zoo import ModelSpec
 TEXT, WARNING, ANSWER, ERROR, STOPPED = "text", "warning", "answer", "error", "stopped"
 
 
+class Load(NamedTuple):
+    """A model that is to be loaded; what is said to it has number 0, and the ANSWER's value is None."""
+
+    model: ModelSpec
+
+
 class Ask(NamedTuple):
     """A question, numbered from 1; `listened` asks for its answer's pieces, too."""
 
@@ -32,7 +38,7 @@ class Stop(NamedTuple):
 class Said(NamedTuple):
     """Something on question `number`: pieces of TEXT and WARNINGs, then an ANSWER, an ERROR, or that it was STOPPED.
 
-    `value` is accordingly the text, a Completion, a MessctlError or None.
+    `value` is accordingly the text, a Completion, a MessctlError, or None.
     """
 
     number: int
@@ -40,7 +46,7 @@ class Said(NamedTuple):
     value: Any
 
 
-def tell(pipe: BinaryIO, message: Ask | Stop | Said) -> None:
+def tell(pipe: BinaryIO, message: Load | Ask | Stop | Said) -> None:
     """Send a message."""
     pipe.write(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
     pipe.flush()

@@ -1,153 +1,120 @@
-"""The backend that runs GGUF models as `LlamaCpp` does, each in a process of its own.
+"""A model in a process of its own: when llama.cpp dies, one answer is lost, and not the session.
 
-llama.cpp can end the process that it is in. Here that process is a worker's: a request is lost, and the next
-one starts another worker. What a worker does is in `worker_main`, what it is told in `wire`.
+What a worker does is in `worker_main`, and what the two processes tell each other in `wire`.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from messctl.backends.base import OnText
-from messctl.backends.library import interrupts_held
-from messctl.backends.llama_cpp import OnWarning, instance
+from messctl.backends.library import interrupted
 from messctl.backends.loaded import failure
-from messctl.backends.wire import ANSWER, ERROR, TEXT, WARNING, Ask, Said, Stop, hear, tell
+from messctl.backends.wire import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
+from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
 _PATIENCE_S = 5.0
+_GLANCE_S = 0.05
 _LAST_WORDS = 4096  # bytes
 _LONGEST_REASON = 300  # characters
 
 
-class Workers:
-    """Runs GGUF models through llama.cpp, a process for each; starts one when its model is first asked.
+class Worker:
+    """A loaded model in a process of its own. Raises BackendError where it cannot be loaded.
 
-    May be used from several threads: different models answer at once, one model answers one question after the
-    other. `on_text` may not ask the same model in turn. Ctrl-C ends an answer, and leaves the worker usable. A
-    worker that dies takes the request that it was at with it. None outlives this process.
+    Not thread-safe, as `Loaded`: whoever uses it holds `lock` and looks at `closed`. Ctrl-C ends an answer, and leaves
+    the worker usable; a model that is being loaded is given up.
     """
 
-    def __init__(self, on_warning: OnWarning | None = None) -> None:
-        self._on_warning = on_warning
-        self._workers: dict[Hashable, _Worker] = {}
-        self._adding = threading.Lock()
+    def __init__(self, spec: ModelSpec) -> None:
+        self.lock = threading.Lock()
+        self.closed = False
+        self.warnings: list[str] = []
+        self._number = 0
+        self._spec = replace(spec, isolate=False)
+        try:
+            self._process = _Process()
+        except OSError as error:
+            raise failure(spec, f"its process cannot be started: {error.strerror or error}") from error
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def died(self) -> bool:
+        """Whether the process is gone without having been told to, as between two answers."""
+        return not self.closed and not self._process.alive
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer. What starting its process takes counts as loading.
-
-        Raises BackendError, also where the process died, and MissingExtraError as `LlamaCpp` does.
-        """
-        with self._adding:
-            worker = self._workers.setdefault(instance(model), _Worker(self._on_warning))
-        return worker.complete(model, question, on_text)
-
-    def close(self) -> None:
-        """End all processes, each when it has given the answer it is at. A model asked later has a new one."""
-        with self._adding:
-            workers = list(self._workers.values())
-        for worker in workers:
-            worker.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _Worker:
-    """What answers for one model: a process, where there is one."""
-
-    def __init__(self, on_warning: OnWarning | None) -> None:
-        self._on_warning = on_warning
-        self._lock = threading.Lock()
-        self._process: _Process | None = None
-        self._number = 0
-        self._loaded_at = 0.0
-
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None) -> Completion:
-        called = time.perf_counter()
-        with self._lock:
-            completion = self._ask(self._running(model), model, question, on_text)
-            ended = time.perf_counter()
-            if completion.load_s > 0:
-                self._loaded_at = ended - completion.latency_s
-            load_s = max(0.0, self._loaded_at - called)
-            return replace(completion, latency_s=ended - called - load_s, load_s=load_s)
-
-    def close(self) -> None:
-        with self._lock:
-            self._end()
-
-    def _running(self, model: ModelSpec) -> _Process:
-        """Return the process, a new one where there is none or where it has died at rest."""
-        if self._process is not None and not self._process.alive:
-            self._end()
-        if self._process is None:
-            with interrupts_held():
-                try:
-                    self._process = _Process()
-                except OSError as error:
-                    raise failure(model, f"its process cannot be started: {error.strerror or error}") from error
-        return self._process
-
-    def _ask(self, process: _Process, model: ModelSpec, question: Question, on_text: OnText | None) -> Completion:
+        """Return the model's answer. Raises BackendError; where the worker died, it is `closed` after it."""
         self._number += 1
         try:
-            process.tell(Ask(self._number, model, question, on_text is not None))
-            said = self._listen(process, on_text)
+            self._process.tell(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
+            said = self._listen(on_text)
         except _DiedError:
-            raise failure(model, self._end()) from None
+            raise self._lost() from None
         except BaseException:
             with suppress(_DiedError):
-                process.tell(Stop(self._number))
+                self._process.tell(Stop(self._number))
             raise
         if said.kind == ERROR:
             raise said.value
-        if said.kind != ANSWER:
-            raise failure(model, "its process was told to stop")
-        answer: Completion = said.value
-        return answer
+        assert isinstance(said.value, Completion)
+        return said.value
 
-    def _listen(self, process: _Process, on_text: OnText | None) -> Said:
+    def close(self) -> None:
+        """End the process; may be called twice."""
+        self.closed = True
+        self._process.end()
+
+    def _load(self) -> None:
+        try:
+            self._process.tell(Load(self._spec))
+            while (said := self._process.hear(_GLANCE_S)) is None or said.kind == WARNING:
+                if said is not None:
+                    self.warnings.append(said.value)
+                if interrupted():
+                    raise failure(self._spec, "was being loaded when it was interrupted")
+        except _DiedError:
+            raise self._lost() from None
+        if said.kind == ERROR:
+            raise said.value
+
+    def _listen(self, on_text: OnText | None) -> Said:
         """Pass on what comes, and return what ends the answer. What is left of earlier answers is passed over."""
         while True:
-            said = process.hear()
+            said = self._process.hear()
+            assert said is not None
             if said.kind == WARNING:
-                if self._on_warning is not None:
-                    self._on_warning(said.value)
+                self.warnings.append(said.value)
             elif said.number == self._number:
-                if said.kind != TEXT:
+                if said.kind not in (TEXT, STOPPED):
                     return said
-                if on_text is not None:
+                if on_text is not None and said.kind == TEXT:
                     on_text(said.value)
 
-    def _end(self) -> str:
-        """End the process, where there is one, and return how it ended."""
-        process = self._process
-        if process is None:
-            return ""
-        with interrupts_held():
-            end = process.end()
-            self._process = None
-        return end
+    def _lost(self) -> BackendError:
+        self.closed = True
+        return failure(self._spec, self._process.end())
 
 
 class _DiedError(Exception):
@@ -179,15 +146,20 @@ class _Process:
         assert self._process.stdout is not None
         self._input: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._output: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        self._heard: SimpleQueue[Said | None] = SimpleQueue()
+        self._heard: queue.SimpleQueue[Said | None] = queue.SimpleQueue()
         self._hearing = threading.Thread(target=self._hear, daemon=True)
         self._hearing.start()
+        self._reason = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def tell(self, message: Ask | Stop) -> None:
+    def tell(self, message: Load | Ask | Stop) -> None:
         """Send a message. Raises _DiedError."""
         try:
             tell(self._input, message)
@@ -198,15 +170,18 @@ class _Process:
             self._process.wait()
             raise
 
-    def hear(self) -> Said:
-        """Wait for a message. Raises _DiedError."""
-        said = self._heard.get()
+    def hear(self, within_s: float | None = None) -> Said | None:
+        """Wait for a message, and return None where none comes within that time. Raises _DiedError."""
+        try:
+            said = self._heard.get(timeout=within_s)
+        except queue.Empty:
+            return None
         if said is None:
             raise _DiedError
         return said
 
     def end(self) -> str:
-        """Have it end, and return how it did, why, and what to do."""
+        """Have it end, and return how it did, why, and what to do; may be called twice."""
         with suppress(OSError):
             self._input.close()
         try:
@@ -216,8 +191,10 @@ class _Process:
             code = self._process.wait()
         self._hearing.join()
         self._output.close()
-        with self._last_words as words:
-            return f"its process {_ending(code, _last_line(words))}"
+        if not self._last_words.closed:
+            with self._last_words as words:
+                self._reason = _last_line(words)
+        return f"its worker process {_ending(code, self._reason)}"
 
     def _hear(self) -> None:
         try:
@@ -251,4 +228,4 @@ def _ending(code: int, reason: str) -> str:
     cure = "get the file again, or another"
     if how.endswith("SIGKILL"):
         why, cure = f"{why}, as the system does when memory runs out", "lower n_ctx or n_gpu_layers in zoo.yaml"
-    return f"{how}{why}: ask again, and it is started anew; if it does so again, {cure}"
+    return f"{how}{why}: this answer is lost; the next request starts it again; if that ends so too, {cure}"

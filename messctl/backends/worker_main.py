@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from messctl.backends.llama_cpp import LlamaCpp
 from messctl.backends.loaded import failure
-from messctl.backends.wire import ANSWER, ERROR, STOPPED, TEXT, WARNING, Ask, Said, Stop, hear, tell
+from messctl.backends.wire import ANSWER, ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
 from messctl.errors import MessctlError
 
 
@@ -30,9 +30,9 @@ class _Worker:
 
     def __init__(self, asked: BinaryIO, said: BinaryIO) -> None:
         self._asked, self._said = asked, said
-        self._questions: SimpleQueue[Ask] = SimpleQueue()
+        self._questions: SimpleQueue[Load | Ask] = SimpleQueue()
         self._number = 0
-        self._stopped = 0
+        self._stopped = -1
         self._stoppable = False
 
     def work(self) -> None:
@@ -42,17 +42,20 @@ class _Worker:
         llama = LlamaCpp(on_warning=lambda text: self._say(WARNING, text))
         while True:
             ask = self._questions.get()
-            self._number = ask.number
+            self._number = ask.number if isinstance(ask, Ask) else 0
             try:
                 kind, value = self._answer(llama, ask)
             except KeyboardInterrupt:
                 kind, value = STOPPED, None
             self._say(kind, value)
 
-    def _answer(self, llama: LlamaCpp, ask: Ask) -> tuple[str, object]:
+    def _answer(self, llama: LlamaCpp, ask: Load | Ask) -> tuple[str, object]:
         try:
             self._stoppable = True
             self._heed()
+            if isinstance(ask, Load):
+                llama.load(ask.model)
+                return ANSWER, None
             on_text = (lambda text: self._say(TEXT, text)) if ask.listened else None
             return ANSWER, llama.complete(ask.model, ask.question, on_text)
         except MessctlError as error:

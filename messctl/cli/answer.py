@@ -41,6 +41,7 @@ def document(routing: Router, asked: Asked) -> dict[str, Any]:
         "cost": asked.cost,
         "cost_unit": asked.cost_unit,
         "meter": asked.meter,
+        "cost_quality": asked.cost_quality,
         "tokens_in": completion.tokens_in,
         "tokens_out": completion.tokens_out,
         "latency_s": completion.latency_s,

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Status = Literal["ok", "warning", "broken"]
 MARKS: dict[Status, str] = {"ok": "✓", "warning": "!", "broken": "✗"}
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-FOR_CUDA = "for CUDA: CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-dir llama-cpp-python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
         else:
             yield _llama_cpp()
         yield from _zoo(zoo_file)
+        yield from _offload(zoo_file)
         yield from _energy(zoo_file)
     yield from _state(state)
 
@@ -85,12 +85,14 @@ def _llama_cpp() -> Finding:
     except (OSError, RuntimeError) as error:
         again = "pip install --force-reinstall llama-cpp-python"
         return Finding(subject, "broken", f"cannot be loaded ({' '.join(str(error).split())})", again)
+    from messctl.backends.offload import REBUILD
+
     built = _built_for(llama_cpp.llama_print_system_info().decode("ascii", "replace"))
     if not built and llama_cpp.llama_supports_gpu_offload():
         built = ["a GPU"]
     text = f"llama-cpp-python {llama_cpp.__version__}, built for {' and '.join(built) or 'the CPU alone'}"
     if not built and NVIDIA_DRIVER.exists():
-        return Finding(subject, "warning", f"{text}, though there is an NVIDIA driver", FOR_CUDA)
+        return Finding(subject, "warning", f"{text}, though there is an NVIDIA driver", f"for CUDA: {REBUILD}")
     return Finding(subject, "ok", text)
 
 
@@ -120,16 +122,54 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
         yield Finding("zoo", "ok", text)
 
 
+def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
+    """Load the smallest model, and say where it went; nothing where there is no llama.cpp, or no model to load."""
+    from messctl.backends import LlamaCpp
+    from messctl.backends.library import library
+    from messctl.backends.offload import lacking
+    from messctl.offloading import prove
+
+    local = [model for model in zoo_file.models if model.path is not None]
+    if not local:
+        return
+    try:
+        api = library().api
+        wanting = [(model, wanted) for model in local if (wanted := lacking(api, model))]
+        for model, wanted in wanting[:1]:
+            status: Status = "broken" if model.gpu == "require" else "warning"
+            yield Finding("offload", status, f"model {model.name!r} {wanted}")
+        if not api.llama_supports_gpu_offload():
+            if not wanting:
+                yield Finding("offload", "ok", "llama.cpp is built for the CPU alone, where all layers stay")
+            return
+        if all(model.gpu_layers == 0 for model in local):
+            yield Finding("offload", "ok", "no model is to be put on a GPU")
+            return
+        with LlamaCpp() as backend:
+            proof = prove(zoo_file, backend)
+    except MessctlError as error:
+        yield Finding("offload", "warning", f"could not be tried: {error}")
+    except OSError as error:
+        yield Finding("offload", "warning", f"could not be tried: {error.filename}: {error.strerror}")
+    else:
+        yield Finding("offload", "ok" if proof.offloaded else "warning", str(proof))
+
+
 def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
     from messctl.meters import energy_counters, meter_for
 
+    try:
+        meter = None if zoo_file is None else meter_for(zoo_file)
+    except MessctlError as error:
+        yield Finding("energy", "broken", str(error))
+        meter = None
     counters = energy_counters()
     readable = [counter.name for counter in counters if counter.remedy is None]
     for counter in counters:
         if counter.remedy is not None:
             yield Finding("energy", "warning", f"{counter.name} is there, but cannot be read", counter.remedy)
-    costs = "costs are estimated from FLOPs" if zoo_file is None else f"costs are {meter_for(zoo_file).source}"
-    found = f"{', '.join(readable)} can be read, but is not used yet" if readable else "no counter can be read"
+    costs = "costs are estimated from FLOPs" if meter is None else f"costs are {meter.source}"
+    found = f"{', '.join(readable)} can be read (energy.meter)" if readable else "no counter can be read"
     yield Finding("energy", "ok", f"{found}; {costs}")
 
 

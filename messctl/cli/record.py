@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console
-from messctl.cli.session import JsonOption, ZooOption, warn
+from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
 from messctl.errors import StoppedError, UsageError
 from messctl.terminal import plain
 
@@ -60,7 +60,6 @@ def record(
 ) -> int:
     """Have every model of the zoo answer every prompt, grade the answers, and write them as a trace."""
     from messctl import record as recording
-    from messctl.backends import every_backend
     from messctl.journal import Journal, journal_path, remove_journal
     from messctl.meters import meter_for
     from messctl.outputs import check_distinct, check_writable
@@ -79,7 +78,7 @@ def record(
     _check_state(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = every_backend(warn)
+    answering = every_backend(described)
     try:
         judged, undecided = _judging(described, grading, judge, answering)
         plan = recording.Plan(read.prompts[:limit], models, f"{grading} {judge}" if judge else grading, judged, seed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
-EPILOG = "Example: messctl replay traces/synthetic.parquet --alpha 0.8 --plot replay.png"
+EPILOG = "Example: messctl replay traces/box.parquet --alpha 0.8 --plot replay.png"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +34,7 @@ def replay(
     v: Annotated[
         str | None, typer.Option("--v", help="Weight of cost against debt: small keeps close to α; auto: no need.")
     ] = None,
+    margin: Annotated[float | None, typer.Option(help="The routers aim this far above α.")] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
     exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
@@ -86,7 +87,15 @@ def replay(
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     settings = settings_of(
-        zoo, alpha=alpha, v=v, c=c, exponent=exponent, seed=seed, reference=reference, cost_scale=cost_scale
+        zoo,
+        alpha=alpha,
+        margin=margin,
+        v=v,
+        c=c,
+        exponent=exponent,
+        seed=seed,
+        reference=reference,
+        cost_scale=cost_scale,
     )
     held_out = None if holdout is None else Holdout(holdout, holdout_by)
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)

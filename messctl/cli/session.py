@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from messctl.backends.base import Backend
     from messctl.live import Router
     from messctl.store import Store
+    from messctl.zoo import ZooFile
 
 ZooOption = Annotated[
     Path | None, typer.Option("--zoo", help="The zoo file. Default: ./zoo.yaml, else the zoo in the box.")
@@ -46,6 +47,14 @@ def open_store(state: Path | None) -> Store:
     return Store(state or default_path())
 
 
+def every_backend(zoo_file: ZooFile) -> Backend:
+    """Return what has a zoo's models answer wherever they are."""
+    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
+
+    files = LlamaCpp(on_warning=warn, budget_bytes=zoo_file.budget_bytes)
+    return Dispatch(files, OpenAICompatible())
+
+
 @contextmanager
 def router(
     zoo: Path | None,
@@ -61,16 +70,17 @@ def router(
     With `log` off, the state is copied into memory and what happens to the copy is forgotten. What `through` makes of
     the backend stands between it and the router.
     """
-    from messctl.backends import encoder_of, every_backend
+    from messctl.backends import encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
+    from messctl.loads import Loads
     from messctl.meters import meter_for
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     with _to_write(state, log=log) as store:
-        answering: Backend = backend or every_backend(warn)
+        answering = backend or every_backend(described)
         answering = through(answering) if through else answering
         try:
             yield Router(
@@ -81,6 +91,7 @@ def router(
                 store,
                 expect_regex(described.grader) if described.grader else None,
                 encoder_of(described.settings),
+                Loads(described.load_watts),
             )
         finally:
             answering.close()

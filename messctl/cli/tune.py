@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST = 2**62
 INTERRUPTED = 130
-EPILOG = "Example: messctl tune traces/synthetic.parquet --alpha 0.8 -o zoo.yaml --dry-run"
+EPILOG = "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
 GRID = "numbers, as in 0.1,0.2, or LOW:HIGH:COUNT"
 
 
@@ -33,7 +33,10 @@ def tune(
     alpha: Annotated[list[str] | None, typer.Option(help="The promised share; one or several.")] = None,
     v: Annotated[
         list[str] | None,
-        typer.Option("--v", help=f"V to try: {GRID}, or auto. Default: 0.001:10:25, for the bandit auto, 0.1 to 3."),
+        typer.Option("--v", help=f"V to try: {GRID}, or auto. Default: 0.001:10:25, for the bandit auto,0.1,0.3,1,3."),
+    ] = None,
+    margin: Annotated[
+        list[str] | None, typer.Option(help="How far above α to aim, values to try. Default: 0,0.005,0.01,0.02,0.05.")
     ] = None,
     c: Annotated[list[str] | None, typer.Option("--c", help="c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.")] = None,
     exponent: Annotated[list[str] | None, typer.Option(help="Exponents of the exploration to try.")] = None,
@@ -96,6 +99,7 @@ def tune(
         v,
         c,
         tuning.values("--exponent", exponent) if exponent else (base.exponent,),
+        margin,
     )
     if output and len(space.alpha) > 1:
         raise UsageError("-o writes one setting, and there are several α; give one --alpha")
@@ -150,7 +154,7 @@ def _write_back(output: Path, zoo: Path | None, choice: Choice, dry_run: bool) -
     if choice.chosen is None:
         return
     settings = choice.chosen.settings
-    names = ("policy", "alpha", "v", *(("c", "exponent") if settings.policy == "messplus" else ()))
+    names = ("policy", "alpha", "margin", "v", *(("c", "exponent") if settings.policy == "messplus" else ()))
     values = {name: getattr(settings, name) for name in names}
     source = output if output.exists() else zoo or DEFAULT_FILE
     before, after = edited(source, {name: AUTO if value is None else value for name, value in values.items()})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from messctl.cli import calibrate
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, ZooOption
 from messctl.errors import BackendError, ConfigError
@@ -23,8 +24,9 @@ UNKNOWN = "–"
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check.")
+    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check, calibrate.")
     group.command("check", epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
+    group.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
     app.add_typer(group, name="zoo")
 
 
@@ -132,11 +134,21 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     free = "unknown" if result.available_bytes is None else size(result.available_bytes)
     _say(f"memory: about {size(result.needed_bytes)} for all models; free: {free}")
     _say(f"costs: {meter.source}")
+    _say_loads(zoo_file)
     for model in result.models:
         if model.listed is not None:
             _say(f"{model.spec.name}: {model.spec.url} answers, and has {', '.join(model.listed[:10]) or 'no models'}")
     for problem in result.problems:
         _say(f"{'✗' if problem.fatal else '!'} {problem}")
+
+
+def _say_loads(zoo_file: ZooFile) -> None:
+    if any(model.cost and model.cost.load is not None for model in zoo_file.models):
+        _say("loads: as stated, from zoo.yaml; where nothing is stated, not counted")
+    elif zoo_file.load_watts is not None and zoo_file.models[0].cost is None:
+        _say(f"loads: estimated: seconds × {zoo_file.load_watts:g} W")
+    elif zoo_file.budget_bytes is not None:
+        _say("loads: not counted; state energy.load_watts, or load in every cost")
 
 
 def _parameters(model: ModelCheck) -> str:

@@ -190,10 +190,9 @@ def _chat(text: str) -> str | None:
         messages = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    said = [message.get("content") for message in messages if isinstance(message, dict) and "role" in message]
-    if len(said) != len(messages) or not all(isinstance(content, str) for content in said):
-        return None
-    return "\n\n".join(map(str, said))
+    contents = [message.get("content") for message in messages if isinstance(message, dict) and "role" in message]
+    said = [content for content in contents if isinstance(content, str)]
+    return "\n\n".join(said) if len(said) == len(messages) else None
 
 
 def _answer(sample: Mapping[str, Any]) -> str | None:

@@ -277,7 +277,7 @@ class Bandit:
         )
         return Played(
             zoo=self._zoo,
-            alpha=self._settings.alpha,
+            alpha=self._settings.aim,
             order=rounds.order,
             share=np.bincount(served, minlength=shape[1]) / n,
             cost=rounds.cost[rounds.order, served],
@@ -296,7 +296,7 @@ class Bandit:
 
 
 def _promise(zoo: Zoo, settings: Settings) -> Promise:
-    return Promise(settings.alpha, zoo.index(zoo.reference), AUTO_V if settings.v is None else settings.v)
+    return Promise(settings.aim, zoo.index(zoo.reference), AUTO_V if settings.v is None else settings.v)
 
 
 def _copies(arrays: Arrays) -> Arrays:

@@ -76,7 +76,7 @@ class MessPlus:
         predicted = self._weights.predict(self._encoder.one(request.prompt))
         scale = float(scale_of(self._mean_cost, self._scale))
         extra = surcharges(self._zoo, request)
-        best = models[exploit(settings.weight, settings.alpha, self._queue, scale, self._mean_cost + extra, predicted)]
+        best = models[exploit(settings.weight, settings.aim, self._queue, scale, self._mean_cost + extra, predicted)]
         askable = tuple(model for model, more in zip(models, extra, strict=True) if more < np.inf)
         # The reference is served when exploring, and otherwise only where it is also the best.
         teacher = self._zoo.reference if self._zoo.reference in askable else best
@@ -107,13 +107,13 @@ class MessPlus:
             settings.weight * ((mean + more) / scale)
             for mean, more in zip(self._mean_cost.tolist(), surcharge, strict=True)
         ]
-        shortfall = [self._queue * (settings.alpha - chance) for chance in predicted]
+        shortfall = [self._queue * (settings.aim - chance) for chance in predicted]
         return Weighed(
             terms={
                 "V·cost": dict(zip(models, cost, strict=True)),
                 "Q·(α − predicted)": dict(zip(models, shortfall, strict=True)),
             },
-            figures={"Q": self._queue, "V": settings.weight, "α": settings.alpha},
+            figures={"Q": self._queue, "V": settings.weight, "α": settings.aim},
             note="" if request.gradable else "not exploring: nobody grades all answers",
         )
 
@@ -126,7 +126,7 @@ class MessPlus:
             if model in feedback.costs:
                 observe(self._mean_cost, self._cost_count, index, feedback.costs[model])
         if decision.served in feedback.satisfied:
-            alpha, satisfied = self._settings.alpha, feedback.satisfied[decision.served]
+            alpha, satisfied = self._settings.aim, feedback.satisfied[decision.served]
             self._queue = advance(self._queue, alpha, satisfied)
             self._balance += satisfied - alpha
         if feedback.satisfied and (decision.explored or not decision.request.gradable):
@@ -192,7 +192,7 @@ class MessPlus:
             predicted,
         )
         self._queue = _decide_along(
-            (settings.alpha, settings.weight, self._scale),
+            (settings.aim, settings.weight, self._scale),
             self._zoo.index(self._zoo.reference),
             arrivals,
             (rounds.satisfied, rounds.cost),
@@ -201,10 +201,10 @@ class MessPlus:
             (served, paid, heard, before, after, mean_cost),
         )
         self._decided += n
-        self._balance += float(np.nansum(heard - settings.alpha))
+        self._balance += float(np.nansum(heard - settings.aim))
         return Played(
             zoo=self._zoo,
-            alpha=settings.alpha,
+            alpha=settings.aim,
             order=rounds.order,
             share=np.bincount(served, minlength=shape[1]) / n,
             cost=paid,

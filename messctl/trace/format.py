@@ -4,7 +4,7 @@ Columns of the request: `request_id` (string, unique), `prompt` (string), option
 `arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has five
 more: `served` (the model whose answer the user got), `explored` (whether all models were to be queried), `propensity`
 (of what was served: double, 0..1], null where the user chose the model), `judged` (int64: the place of its feedback
-in the order in which feedback came, null without any), and `alpha` (double: the share that was promised then).
+in the order in which feedback came, null without any), and `alpha` (double: the share that was aimed at then).
 Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
 A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
 """
@@ -33,6 +33,7 @@ FIELDS: dict[str, pa.DataType] = {
     "tokens_out": pa.int64(),
     "answer": pa.large_string(),
     "logprob": pa.float64(),
+    "cost_quality": pa.large_string(),
 }
 REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "request_id": pa.large_string(),
@@ -51,7 +52,8 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
 class Outcome:
     """What one model did with one request; None where it was not observed.
 
-    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token.
+    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token;
+    `cost_quality` says how the cost is known: "measured", "stated", "estimated" or "shared" (`records.Quality`).
     """
 
     satisfied: float | None = None
@@ -61,6 +63,7 @@ class Outcome:
     tokens_out: int | None = None
     answer: str | None = None
     logprob: float | None = None
+    cost_quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

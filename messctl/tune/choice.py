@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,14 @@ from messctl.errors import UsageError
 from messctl.policies import default_names, kind_of
 from messctl.policies.base import Floats
 from messctl.replay import MET, Result, replay
-from messctl.tune.search import CHOSEN_ON, HELD_OUT, LATE, WHOLE, Search
+from messctl.tune.search import Scores, Search
+from messctl.tune.windows import CHOSEN_ON, HELD_OUT, WHOLE, WINDOWS
 from messctl.zoo import Settings
 
 CONFIDENCE = 0.95
+
+DRIFT = 0.0025
+"""In a window a setting may stay so far below α, and below the best model there: a quarter of a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +39,42 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One setting, with its levels by trace: on the requests to choose on, the last of these, those held out, and all.
+class Window:
+    """What one setting attained in one window, for sure, and what the best model alone attains there."""
 
-    `debt` is Q/n at the end, by trace. `relative_cost` is the mean over traces of what was paid on the requests to
-    choose on, divided by the costliest model's mean cost.
+    attained: float
+    attained_bound: float
+    alone: float
+
+    @property
+    def promised(self) -> float:
+        """The highest α that is kept here; any, where it is as good as the best model: nobody can ask for more."""
+        most = self.attained_bound + DRIFT
+        return math.inf if self.alone <= most + MET else most
+
+    def below(self, alpha: float) -> float:
+        """Return how far it stays below α, or below the best model where that is less."""
+        return min(alpha, self.alone) - self.attained_bound
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting, with its levels by trace: on the requests to choose on, those held out, and all.
+
+    `worst` is the window, by trace, in which it stays the furthest below. `debt` is Q/n at the end, by trace, and
+    `promised` the highest α that it attains for sure on the requests to choose on, and in every window, on every
+    trace. `relative_cost` is the mean over traces of what was paid on the requests to choose on, divided by the
+    costliest model's mean cost.
     """
 
     settings: Settings
     chosen_on: tuple[Level, ...]
-    late: tuple[Level, ...]
+    worst: tuple[Window, ...]
     held_out: tuple[Level, ...]
     whole: tuple[Level, ...]
     debt: tuple[float, ...]
+    promised: float
     relative_cost: float
-
-    @property
-    def promised(self) -> float:
-        """What it attains for sure on the requests to choose on, and on the last of them, on every trace.
-
-        The last of them, because a large V lives for long on what exploring gave it in the beginning.
-        """
-        return min(level.attained_bound for level in (*self.chosen_on, *self.late))
 
     def keeps(self, slack: float = 0.0) -> bool:
         """Whether what it attains for sure is at most `slack` below α."""
@@ -120,34 +140,62 @@ def yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ...]:
 
 
 def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
-    chosen_on, late, held_out, whole = (
-        tuple(_level(scores.attained[part, at, seeds], scores.cost[part, at, seeds]) for scores in found.scores)
-        for part in (CHOSEN_ON, LATE, HELD_OUT, WHOLE)
+    settings = found.settings[at]
+    chosen_on, held_out, whole = (
+        tuple(_level(scores.attained[row, at, seeds], scores.cost[row, at, seeds]) for scores in found.scores)
+        for row in (CHOSEN_ON, HELD_OUT, WHOLE)
     )
+    windows = [_windows(scores, at, seeds) for scores in found.scores]
     ratios = [
         level.cost / costliest if costliest > 0 else 1.0
         for level, trace in zip(chosen_on, found.traces, strict=True)
         for costliest in (float(trace.mean_cost.max()),)
     ]
-    debt = tuple(float(scores.debt[at, seeds].mean()) for scores in found.scores)
-    return Trial(found.settings[at], chosen_on, late, held_out, whole, debt, float(np.mean(ratios)))
+    return Trial(
+        settings=settings,
+        chosen_on=chosen_on,
+        worst=tuple(max(each, key=lambda window: window.below(settings.alpha)) for each in windows),
+        held_out=held_out,
+        whole=whole,
+        debt=tuple(float(scores.debt[at, seeds].mean()) for scores in found.scores),
+        promised=min(
+            *(level.attained_bound for level in chosen_on), *(window.promised for each in windows for window in each)
+        ),
+        relative_cost=float(np.mean(ratios)),
+    )
+
+
+def _windows(scores: Scores, at: int, seeds: npt.NDArray[np.intp]) -> list[Window]:
+    attained, alone = scores.attained[WINDOWS:, at][:, seeds], scores.alone[WINDOWS:, seeds]
+    return [
+        Window(float(mine.mean()), _bound(mine), float(best.mean())) for mine, best in zip(attained, alone, strict=True)
+    ]
 
 
 def _level(attained: Floats, cost: Floats) -> Level:
     several = len(attained) > 1
-    mean, spread = float(attained.mean()), float(attained.std(ddof=1)) if several else None
-    bound = mean
-    if spread is not None:
-        from scipy.special import stdtrit  # noqa: PLC0415  # half a second, for this alone
-
-        bound -= float(stdtrit(len(attained) - 1, CONFIDENCE)) * spread / len(attained) ** 0.5
     return Level(
-        attained=mean,
-        attained_spread=spread,
-        attained_bound=bound,
+        attained=float(attained.mean()),
+        attained_spread=float(attained.std(ddof=1)) if several else None,
+        attained_bound=_bound(attained),
         cost=float(cost.mean()),
         cost_spread=float(cost.std(ddof=1)) if several else None,
     )
+
+
+def _bound(values: Floats) -> float:
+    """Return what the mean over all possible seeds is not below, with 95 % confidence; the mean, for a single one."""
+    many = len(values)
+    if many == 1:
+        return float(values[0])
+    return float(values.mean() - _quantile(many - 1) * values.std(ddof=1) / many**0.5)
+
+
+@cache
+def _quantile(degrees: int) -> float:
+    from scipy.special import stdtrit  # noqa: PLC0415  # half a second, for this alone
+
+    return float(stdtrit(degrees, CONFIDENCE))
 
 
 def _front(trials: list[Trial], chosen: Trial) -> tuple[Trial, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -42,7 +43,10 @@ def running(
     try:
         yield results
     finally:
-        results.close()
+        with warnings.catch_warnings():
+            # Whoever stops early knows that some of the work was for nothing.
+            warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning)
+            results.close()
 
 
 @contextmanager

@@ -1,136 +1,167 @@
-"""The recursion of MESS+ over a grid of V and α for a zoo of two, feedback at once: twice as fast as for any zoo.
+"""The recursion of MESS+ over a grid of V and α for a zoo of two, the most frequent one: several times as fast.
 
-Of two models, one is the costliest: its cost divided by the costliest's is 1, and one division is left for both. One
-of them is served: one division takes its cost into its mean. The books of all settings lie in one array, at places
-that are known when this is compiled, so that the compiler sees that they are apart. The arithmetic, and so every
-decision, is that of `messplus` to the last bit.
+All that is kept of the settings is one array, the *book*: a row for each quantity, a column for each setting. How many
+columns there are is known when the code is compiled, so the compiler sees that no two rows overlap, and a single
+loop, all of it in vector registers, takes a request from the scores to the queue. Of two models only the served one's
+mean moves, and by the automatic scale the costlier one's cost is exactly 1: two divisions are left of four. All is
+float64, with the results of `messplus`: every decision is the same to the last bit.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from messctl.compiled import compiled
 from messctl.policies.base import Floats
-from messctl.virtual_queue import advance
 
-BLOCK = 128
-"""So many settings at a time; fewer are filled up."""
+WIDTHS = (32, 128)
+"""For so many settings at a time code is compiled; a book that is not full is padded."""
 
-# Places in the books, each of BLOCK numbers.
-ALPHA, V, QUEUE, MEAN_0, MEAN_1, COUNT_0, COUNT_1, PAID, GOOD, BOOKS = (place * BLOCK for place in range(10))
+BLOCK = WIDTHS[-1]
+"""So many settings at a time, at most."""
+
+# The book's rows. Of the counts of observed costs the first model's is kept; together they are known.
+V, ALPHA, QUEUE, MEAN_0, MEAN_1, COUNT_0, GOOD, PAID, ROWS = range(9)
+
+Flags = npt.NDArray[np.bool_]
+Served = npt.NDArray[np.int16]
 
 
-@compiled
 def recurse_pair(
     settings: tuple[Floats, Floats],
     reference: int,
-    arrivals: tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]],
+    arrivals: tuple[Flags, npt.NDArray[np.int64]],
     outcomes: tuple[Floats, Floats],
-    foreseen: tuple[npt.NDArray[np.bool_], Floats],
+    foreseen: tuple[Flags, Floats],
     sums: tuple[Floats, Floats, Floats],
-    served: npt.NDArray[np.int16],
+    served: Served,
 ) -> None:
-    """Decide every request under at most BLOCK settings; all tables are by arrival. `sums` begin as zeros.
+    """Do what `recurse` does, for two models, costs by the automatic scale, and feedback without delay.
 
-    See `recursion.recurse`; costs are divided by the costliest model's running mean.
+    `settings` are α and V, at most BLOCK of them.
     """
     alpha, v = settings
-    heard, part = arrivals
-    satisfied, cost = outcomes
-    explored, predicted = foreseen
     good, paid, queue = sums
-    many = len(alpha)
-    books, before = np.zeros(BOOKS), np.empty(BLOCK)
-    books[ALPHA : ALPHA + many] = alpha
-    books[V : V + many] = v
-    counted = part[0] if len(part) else 0
-    for t in range(len(predicted)):
-        if part[t] != counted:
-            _turn(books, good[counted], paid[counted], good[part[t]], paid[part[t]])
-            counted = part[t]
-        if len(served):
-            before[:] = books[COUNT_1 : COUNT_1 + BLOCK]
-        if explored[t]:
-            _explore(books, cost[t, 0], cost[t, 1])
-            if heard[t]:
-                _hear(books, satisfied[t, reference])
-        else:
-            _exploit(books, heard[t], predicted[t], cost[t], satisfied[t])
-        if len(served):
-            for s in range(many):
-                served[t, s] = reference if explored[t] else np.int16(books[COUNT_1 + s] - before[s])
-    good[counted] = books[GOOD : GOOD + many]
-    paid[counted] = books[PAID : PAID + many]
-    queue[:] = books[QUEUE : QUEUE + many]
+    many = len(v)
+    width = next(width for width in WIDTHS if width >= many)
+    book = np.zeros((ROWS, width))
+    book[V, :many], book[ALPHA, :many] = v, alpha
+    totals = np.zeros((2, len(good), width))
+    kept = np.empty((len(served), width), dtype=np.int16)
+    _along(width)(book.ravel(), reference, arrivals, outcomes, foreseen, totals, kept)
+    queue[:] = book[QUEUE, :many]
+    good[:], paid[:] = totals[:, :, :many]
+    served[:] = kept[:, :many]
+
+
+@cache
+def _along(width: int) -> Callable[..., None]:
+    """Return the loop over requests for a book of this width."""
+
+    @compiled
+    def along(
+        book: Floats,
+        reference: int,
+        arrivals: tuple[Flags, npt.NDArray[np.int64]],
+        outcomes: tuple[Floats, Floats],
+        foreseen: tuple[Flags, Floats],
+        totals: Floats,
+        served: Served,
+    ) -> None:
+        heard, part = arrivals
+        satisfied, cost = outcomes
+        explored, predicted = foreseen
+        sums = book[GOOD * width : (PAID + 1) * width]
+        before = np.empty(width)
+        seen, now = 0.0, 0
+        for t in range(len(heard)):
+            if part[t] != now:
+                _turn(sums, totals, width, now, part[t])
+                now = part[t]
+            costs, values = (cost[t, 0], cost[t, 1]), (satisfied[t, 0], satisfied[t, 1])
+            if explored[t]:
+                _explore(book, width, seen, costs, values[reference], heard[t])
+                seen += 2.0
+                if len(served):
+                    served[t] = reference
+                continue
+            if len(served):
+                before[:] = book[COUNT_0 * width : (COUNT_0 + 1) * width]
+            _exploit(book, width, seen, (predicted[t, 0], predicted[t, 1]), costs, values, heard[t])
+            seen += 1.0
+            if len(served):
+                for s in range(width):
+                    served[t, s] = np.int16(book[COUNT_0 * width + s] == before[s])
+        _turn(sums, totals, width, now, now)
+
+    return along
+
+
+# Called with a width that is a constant, each of these becomes part of the loop above, and its rows' places constants.
 
 
 @compiled
-def _turn(books: Floats, good: Floats, paid: Floats, next_good: Floats, next_paid: Floats) -> None:
-    """Put the sums of one part of the trace away, and go on with those of the next."""
-    for s in range(len(good)):
-        good[s] = books[GOOD + s]
-        paid[s] = books[PAID + s]
-        books[GOOD + s] = next_good[s]
-        books[PAID + s] = next_paid[s]
+def _turn(sums: Floats, totals: Floats, width: int, old: int, new: int) -> None:
+    """Put the sums of one part of the trace aside, and go on with those of another."""
+    for s in range(width):
+        totals[0, old, s], totals[1, old, s] = sums[s], sums[width + s]
+        sums[s], sums[width + s] = totals[0, new, s], totals[1, new, s]
 
 
 @compiled
-def _second(v: float, alpha: float, queue: float, mean_0: float, mean_1: float, chances: tuple[float, float]) -> bool:
-    """Tell whether the second model serves, as `messplus.exploit` has it."""
-    dearer = mean_1 > mean_0
-    most, least = (mean_1, mean_0) if dearer else (mean_0, mean_1)
-    known = most > 0.0
-    ratio, whole = least / (most if known else 1.0), 1.0 if known else 0.0
-    share_0, share_1 = (ratio, whole) if dearer else (whole, ratio)
-    score_0 = v * share_0 + queue * (alpha - chances[0])
-    score_1 = v * share_1 + queue * (alpha - chances[1])
-    return (score_1 < score_0) | ((score_1 == score_0) & (mean_1 < mean_0))
-
-
-# Only what returns a number is a function of its own: a loop that calls what stores is not turned into vectors.
-
-
-@compiled
-def _exploit(books: Floats, heard: bool, predicted: Floats, cost: Floats, satisfied: Floats) -> None:
-    """Serve under every setting, pay, and hear where somebody judges."""
-    chances = (predicted[0], predicted[1])
-    price_0, price_1, value_0, value_1 = cost[0], cost[1], satisfied[0], satisfied[1]
-    for s in range(BLOCK):
-        alpha, queue = books[ALPHA + s], books[QUEUE + s]
-        mean_0, mean_1 = books[MEAN_0 + s], books[MEAN_1 + s]
-        count_0, count_1 = books[COUNT_0 + s], books[COUNT_1 + s]
-        second = _second(books[V + s], alpha, queue, mean_0, mean_1, chances)
-        price = price_1 if second else price_0
+def _exploit(
+    book: Floats,
+    width: int,
+    seen: float,
+    predicted: tuple[float, float],
+    cost: tuple[float, float],
+    satisfied: tuple[float, float],
+    heard: bool,
+) -> None:
+    """Choose as `messplus.exploit`, pay as `costs.observe`, hear as `virtual_queue.advance`, under every setting."""
+    for s in range(width):
+        v, alpha, queue = book[V * width + s], book[ALPHA * width + s], book[QUEUE * width + s]
+        mean_0, mean_1, count_0 = book[MEAN_0 * width + s], book[MEAN_1 * width + s], book[COUNT_0 * width + s]
+        first_is_dearer = mean_0 > mean_1
+        dear, cheap = (mean_0, mean_1) if first_is_dearer else (mean_1, mean_0)
+        # dear / dear is 1; where nothing has cost anything, all are free.
+        dear_term = v if dear > 0.0 else 0.0
+        cheap_term = v * (cheap / (dear if dear > 0.0 else 1.0))
+        score_0 = (dear_term if first_is_dearer else cheap_term) + queue * (alpha - predicted[0])
+        score_1 = (cheap_term if first_is_dearer else dear_term) + queue * (alpha - predicted[1])
+        second = (score_1 < score_0) | ((score_1 == score_0) & (mean_1 < mean_0))
+        price = cost[1] if second else cost[0]
+        judged = satisfied[1] if second else satisfied[0]
+        count = (seen - count_0 if second else count_0) + 1.0
         mean = mean_1 if second else mean_0
-        more = (count_1 if second else count_0) + 1.0
-        moved = mean + (price - mean) / more
-        books[MEAN_0 + s] = mean_0 if second else moved
-        books[MEAN_1 + s] = moved if second else mean_1
-        books[COUNT_0 + s] = count_0 if second else more
-        books[COUNT_1 + s] = more if second else count_1
-        books[PAID + s] += price
-        value = value_1 if second else value_0
-        books[QUEUE + s] = advance(queue, alpha, value) if heard else queue
-        books[GOOD + s] += value if heard else 0.0
+        mean = mean + (price - mean) / count
+        book[MEAN_0 * width + s] = mean_0 if second else mean
+        book[MEAN_1 * width + s] = mean if second else mean_1
+        book[COUNT_0 * width + s] = count_0 if second else count
+        book[PAID * width + s] += price
+        debt = queue + alpha - judged
+        debt = debt if debt > 0.0 else 0.0
+        book[QUEUE * width + s] = debt if heard else queue
+        book[GOOD * width + s] += judged if heard else 0.0
 
 
 @compiled
-def _explore(books: Floats, price_0: float, price_1: float) -> None:
-    """Pay for both models."""
-    total = 0.0 + price_0 + price_1
-    for s in range(BLOCK):
-        books[COUNT_0 + s] += 1.0
-        books[COUNT_1 + s] += 1.0
-        books[MEAN_0 + s] += (price_0 - books[MEAN_0 + s]) / books[COUNT_0 + s]
-        books[MEAN_1 + s] += (price_1 - books[MEAN_1 + s]) / books[COUNT_1 + s]
-        books[PAID + s] += total
-
-
-@compiled
-def _hear(books: Floats, value: float) -> None:
-    """Take the same feedback under every setting."""
-    for s in range(BLOCK):
-        books[QUEUE + s] = advance(books[QUEUE + s], books[ALPHA + s], value)
-        books[GOOD + s] += value
+def _explore(book: Floats, width: int, seen: float, cost: tuple[float, float], judged: float, heard: bool) -> None:
+    """Pay for both models and take both costs into their means; `judged` is the reference's satisfaction."""
+    total = cost[0] + cost[1]
+    for s in range(width):
+        count_0 = book[COUNT_0 * width + s]
+        mean_0, mean_1 = book[MEAN_0 * width + s], book[MEAN_1 * width + s]
+        book[MEAN_0 * width + s] = mean_0 + (cost[0] - mean_0) / (count_0 + 1.0)
+        book[MEAN_1 * width + s] = mean_1 + (cost[1] - mean_1) / (seen - count_0 + 1.0)
+        book[COUNT_0 * width + s] = count_0 + 1.0
+        book[PAID * width + s] += total
+        queue = book[QUEUE * width + s]
+        debt = queue + book[ALPHA * width + s] - judged
+        debt = debt if debt > 0.0 else 0.0
+        book[QUEUE * width + s] = debt if heard else queue
+        book[GOOD * width + s] += judged if heard else 0.0

@@ -19,10 +19,8 @@ from messctl.policies.base import Floats
 from messctl.policies.messplus import explore_probabilities, learn_along
 from messctl.predictor import Weights
 from messctl.tune.pair import BLOCK, recurse_pair
+from messctl.tune.windows import PARTS
 from messctl.zoo import Settings
-
-PARTS = 3
-"""Into so many parts a trace is divided at most."""
 
 Served = npt.NDArray[np.int16]
 

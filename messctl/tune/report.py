@@ -82,6 +82,7 @@ def as_csv(found: Search, choices: Sequence[Choice]) -> str:
             "promised": trial.promised,
             "seeds": choice.seeds,
             "debt": trial.debt[at],
+            **{f"worst/{name}": value for name, value in asdict(trial.worst[at]).items()},
             **{
                 f"{part}/{name}": value for part, levels in _levels(trial) for name, value in asdict(levels[at]).items()
             },
@@ -145,6 +146,7 @@ def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
     """Return the command that plays a trial again over the whole trace, under the same seeds."""
     settings, conditions = trial.settings, found.conditions
     words = ["messctl", "replay", str(trace.path), "--policy", settings.policy, "--alpha", f"{settings.alpha:g}"]
+    words += ["--margin", f"{settings.margin:g}"] if settings.margin else []
     if settings.policy == "messplus":
         words += ["--v", f"{settings.weight:g}", "--c", f"{settings.c:g}", "--exponent", f"{settings.exponent:g}"]
     else:
@@ -167,16 +169,16 @@ def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
 
 def _beyond(found: Search, choice: Choice) -> str:
     closest = choice.closest
-    at = min(range(len(found.traces)), key=lambda at: closest.chosen_on[at].attained_bound)
-    trace, level, late = found.traces[at], closest.chosen_on[at], closest.late[at]
-    best = int(trace.mean_satisfied.argmax())
+    at = max(range(len(found.traces)), key=lambda at: closest.worst[at].below(choice.alpha))
+    trace, level, worst = found.traces[at], closest.chosen_on[at], closest.worst[at]
+    best, models = int(trace.mean_satisfied.argmax()), trace.rounds.zoo.models
     short = choice.alpha - closest.promised
     slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would let it pass" if short <= SMALL else ""
     return (
         f"α = {choice.alpha:g}: no setting keeps it for sure; {closest.promised:.4f} can be promised{slack}.\n"
-        f"  The closest, {_name(closest)}, attains {level.attained:.4f} on the requests to choose on, and "
-        f"{late.attained:.4f} on the last of them.\n"
-        f"  The best model alone, {plain(trace.rounds.zoo.models[best])}, attains {trace.mean_satisfied[best]:.4f}."
+        f"  The closest, {_name(closest)}, attains {level.attained:.4f} on the requests to choose on,\n"
+        f"  and in its worst window {worst.attained:.4f}, where the best model alone attains {worst.alone:.4f}.\n"
+        f"  On all, the best model alone, {plain(models[best])}, attains {trace.mean_satisfied[best]:.4f}."
     )
 
 
@@ -251,11 +253,13 @@ def _shown(choice: Choice) -> list[Trial]:
 
 def _name(trial: Trial) -> str:
     settings = trial.settings
-    if settings.policy != "messplus":
-        return f"{settings.policy}, V = {AUTO if settings.v is None else f'{settings.v:g}'}"
-    return f"{settings.policy}, V = {settings.weight:g}, c = {settings.c:g}" + (
-        f", exponent = {settings.exponent:g}" if settings.exponent != DEFAULT_EXPONENT else ""
-    )
+    parts = [settings.policy]
+    if settings.policy == "messplus":
+        parts += [f"V = {settings.weight:g}", f"c = {settings.c:g}"]
+        parts += [f"exponent = {settings.exponent:g}"] if settings.exponent != DEFAULT_EXPONENT else []
+    else:
+        parts += [f"V = {AUTO if settings.v is None else f'{settings.v:g}'}"]
+    return ", ".join([*parts, *([f"margin = {settings.margin:g}"] if settings.margin else [])])
 
 
 def _policies(found: Search) -> tuple[str, ...]:
@@ -268,6 +272,7 @@ def _setting(trial: Trial) -> dict[str, Any]:
     return {
         "policy": settings.policy,
         "alpha": settings.alpha,
+        "margin": settings.margin,
         "v": settings.weight if known else settings.v,
         "c": settings.c if known else None,
         "exponent": settings.exponent if known else None,
@@ -275,7 +280,7 @@ def _setting(trial: Trial) -> dict[str, Any]:
 
 
 def _levels(trial: Trial) -> tuple[tuple[str, tuple[Level, ...]], ...]:
-    return (("chosen_on", trial.chosen_on), ("late", trial.late), ("held_out", trial.held_out), ("whole", trial.whole))
+    return (("chosen_on", trial.chosen_on), ("held_out", trial.held_out), ("whole", trial.whole))
 
 
 def _trial(found: Search, trial: Trial) -> dict[str, Any]:
@@ -286,6 +291,7 @@ def _trial(found: Search, trial: Trial) -> dict[str, Any]:
             {
                 "path": str(trace.path),
                 "debt": trial.debt[at],
+                "worst": asdict(trial.worst[at]),
                 **{part: asdict(levels[at]) for part, levels in _levels(trial)},
                 "replay": replay_command(found, trial, trace),
             }

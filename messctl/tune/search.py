@@ -19,33 +19,32 @@ from messctl.policies import Rounds, build, kind_of
 from messctl.policies.base import Floats
 from messctl.recording import Holdout, Recording, held_out
 from messctl.replay import Conditions
+from messctl.tune import windows
 from messctl.tune.engine import running
-from messctl.tune.recursion import PARTS, sweep
+from messctl.tune.recursion import sweep
+from messctl.tune.windows import PARTS
 from messctl.zoo import Settings
-
-CHOSEN_ON, LATE, HELD_OUT, WHOLE = range(4)
-"""The parts of a trace: the requests to choose on, the last of these (the same share of them as is held out of all),
-those held out, and all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What every setting came to on one trace; NaN where it was not played.
+    """What every setting came to on one trace; NaN where it was not played. Rows are as in `windows`.
 
     `attained`, the mean satisfaction of the answers that got feedback, and `cost`, the mean per request in the trace's
-    unit, are (parts, settings, seeds). `debt` is the queue at the end per answer with feedback,
-    Q/n, (settings, seeds).
+    unit, are (rows, settings, seeds). `debt` is the queue at the end per answer with feedback, Q/n, (settings, seeds).
+    `alone` is what the best model alone attains, (rows, seeds).
     """
 
     attained: Floats
     cost: Floats
     debt: Floats
+    alone: Floats
 
     @classmethod
-    def unknown(cls, settings: int, seeds: int) -> Scores:
+    def unknown(cls, rows: int, settings: int, seeds: int) -> Scores:
         """Return tables before anything is played."""
-        shape = (settings, seeds)
-        return cls(*(np.full(form, np.nan) for form in ((WHOLE + 1, *shape), (WHOLE + 1, *shape), shape)))
+        table = (rows, settings, seeds)
+        return cls(*(np.full(form, np.nan) for form in (table, table, table[1:], (rows, seeds))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def search(
     address: str | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Search:
-    """Play every setting, alike but for the policy, α, V, c and the exponent.
+    """Play every setting, alike but for the policy, α, its margin, V, c and the exponent.
 
     `progress` hears how many cells of how many are done. Ctrl-C ends it early, with what is known by then. Raises
     UsageError for a hold-out that leaves nothing, and as `running` does.
@@ -86,17 +85,22 @@ def search(
     for name in dict.fromkeys(each.policy for each in settings):
         kind_of(name)
     work = [(_bare(trace.rounds), holdout, held_out(trace, holdout)) for trace in traces]
-    scores = tuple(Scores.unknown(len(settings), conditions.seeds) for _ in traces)
+    rows = windows.rows(holdout)
+    scores = tuple(Scores.unknown(rows, len(settings), conditions.seeds) for _ in traces)
     groups = _groups(settings)
     # Seeds outermost: whoever stops early knows whole seeds.
     cells = [(k, trace, group) for k in range(conditions.seeds) for trace in range(len(traces)) for group in groups]
     pieces = [(*work[trace], [settings[at] for at in group], k, conditions) for k, trace, group in cells]
     interrupted = False
+    for (rounds, _, mask), known in zip(work, scores, strict=True):
+        for k in range(conditions.seeds):
+            arranged, part = _arrival(rounds, holdout, mask, settings[0].seed + k, conditions)
+            known.alone[:, k] = windows.alone(arranged, part, holdout)
     with running(play_cell, pieces, engine, address) as results:
         try:
             for done, ((k, trace, group), found) in enumerate(zip(cells, results, strict=True), start=1):
-                scores[trace].attained[:, group, k], scores[trace].cost[:, group, k] = found[:4], found[4:8]
-                scores[trace].debt[group, k] = found[8]
+                scores[trace].attained[:, group, k], scores[trace].cost[:, group, k] = found[:rows], found[rows:-1]
+                scores[trace].debt[group, k] = found[-1]
                 progress(done, len(cells))
         except KeyboardInterrupt:
             interrupted = True
@@ -117,28 +121,33 @@ def play_cell(
     """
     seed = settings[0].seed + k
     settings = [replace(each, seed=seed) for each in settings]
+    arranged, part = _arrival(rounds, holdout, mask, seed, conditions)
+    requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.heard], minlength=PARTS)
+    if settings[0].policy == "messplus":
+        alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("aim", "weight"))
+        good, paid, queue, _ = sweep(arranged, part, settings[0], alphas, vs)
+    else:
+        good, paid, queue = _sums(arranged, part, settings)
+    return np.concatenate(
+        [
+            windows.means(good, answers, holdout),
+            windows.means(paid, requests, holdout),
+            queue[None] / max(1, answers.sum()),
+        ]
+    )
+
+
+def _arrival(
+    rounds: Rounds, holdout: Holdout, mask: npt.NDArray[np.bool_], seed: int, conditions: Conditions
+) -> tuple[Rounds, windows.Parts]:
+    """Return the rounds as one seed has them arrive, and the part of each request."""
     arranged = rounds.arranged(
         seed=seed,
         shuffle=conditions.shuffle,
         feedback_rate=conditions.feedback_rate,
         feedback_delay=conditions.feedback_delay,
     )
-    part = _parts(holdout, holdout.arriving(mask, arranged.order))
-    requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.heard], minlength=PARTS)
-    if settings[0].policy == "messplus":
-        alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("alpha", "weight"))
-        good, paid, queue, _ = sweep(arranged, part, settings[0], alphas, vs)
-    else:
-        good, paid, queue = _sums(arranged, part, settings)
-    return np.concatenate([_means(good, answers), _means(paid, requests), queue[None] / max(1, answers.sum())])
-
-
-def _parts(holdout: Holdout, held: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return, by arrival: 2 for what is held out, 1 for the last of the others, 0 for the rest."""
-    others = np.flatnonzero(~held)
-    part = np.where(held, 2, 0)
-    part[others[len(others) - max(1, round(holdout.share * len(others))) :]] = 1
-    return part
+    return arranged, windows.parts(holdout.arriving(mask, arranged.order))
 
 
 def _sums(rounds: Rounds, part: npt.NDArray[np.int64], settings: Sequence[Settings]) -> tuple[Floats, Floats, Floats]:
@@ -150,12 +159,6 @@ def _sums(rounds: Rounds, part: npt.NDArray[np.int64], settings: Sequence[Settin
         paid[:, at] = np.bincount(part, played.cost, minlength=PARTS)
         queue[at] = played.queue_final
     return good, paid, queue
-
-
-def _means(sums: Floats, counts: npt.NDArray[np.int64]) -> Floats:
-    """Return the means of `CHOSEN_ON`, `LATE`, `HELD_OUT` and `WHOLE`; 0 where nothing is counted."""
-    unions = ([0, 1], [1], [2], [0, 1, 2])
-    return np.stack([sums[union].sum(axis=0) / max(1, counts[union].sum()) for union in unions])
 
 
 def _groups(settings: Sequence[Settings]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""The space that is searched: policies, lists of α, V, c and the exponent, and every combination of them."""
+"""The space that is searched: policies, lists of α, margins, V, c and the exponent, and every combination of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from messctl.errors import UsageError
 from messctl.zoo import Settings
 
 DEFAULT_V = "0.001:10:25"
-DEFAULT_BANDIT_V = "auto,0.1,0.2,0.3,0.5,0.7,1,2,3"
+DEFAULT_BANDIT_V = "auto,0.1,0.3,1,3"
+DEFAULT_MARGIN = "0,0.005,0.01,0.02,0.05"
 AUTO = "auto"
 TUNED = ("messplus", "bandit")
 """The policies that have anything to tune."""
@@ -28,6 +29,7 @@ class Space:
     c: tuple[float, ...]
     exponent: tuple[float, ...]
     policies: tuple[str, ...] = ("messplus",)
+    margin: tuple[float, ...] = (0.0,)
     bandit_v: tuple[float | None, ...] = (None,)
 
     def settings(self, base: Settings) -> tuple[Settings, ...]:
@@ -35,15 +37,21 @@ class Space:
         settings: list[Settings] = []
         if "messplus" in self.policies:
             settings += (
-                replace(base, policy="messplus", alpha=alpha, v=v, c=c, exponent=exponent)
+                replace(base, policy="messplus", alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
                 for c in self.c
                 for exponent in self.exponent
                 for alpha in self.alpha
+                for margin in self.margin
                 for v in self.v
             )
         if "bandit" in self.policies:
             bandit = replace(base, policy="bandit")
-            settings += (replace(bandit, alpha=alpha, v=v) for alpha in self.alpha for v in self.bandit_v)
+            settings += (
+                replace(bandit, alpha=alpha, margin=margin, v=v)
+                for alpha in self.alpha
+                for margin in self.margin
+                for v in self.bandit_v
+            )
         return tuple(settings)
 
 
@@ -53,10 +61,11 @@ def space_of(
     v: Sequence[str] | None,
     c: Sequence[str] | None,
     exponent: Sequence[float],
+    margin: Sequence[str] | None = None,
 ) -> Space:
     """Return the space of what was asked for, as text, and of the defaults for the rest.
 
-    Raises UsageError for a policy that has nothing to tune, and for what are no values of V or c.
+    Raises UsageError for a policy that has nothing to tune, and for what are no values of V, c or a margin.
     """
     for policy in policies:
         if policy not in TUNED:
@@ -72,6 +81,7 @@ def space_of(
         c=values("--c", c or [DEFAULT_C]),
         exponent=tuple(exponent),
         policies=tuple(dict.fromkeys(policies)),
+        margin=values("--margin", margin or [DEFAULT_MARGIN]),
         bandit_v=(
             *((None,) if AUTO in bandit else ()),
             *values("--v", [item for item in bandit if item != AUTO]),

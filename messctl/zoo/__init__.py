@@ -1,13 +1,14 @@
 """The zoo: which models there are, in what order, what is promised, and how the promise is kept."""
 
 from messctl.zoo.check import ModelCheck, Problem, ZooCheck, available_memory, check_zoo
-from messctl.zoo.file import DEFAULT_FILE, PACKAGED_FILE, ZooFile, load_settings, load_zoo
+from messctl.zoo.file import DEFAULT_FILE, PACKAGED_FILE, SUBTRACTED, ZooFile, load_settings, load_zoo
 from messctl.zoo.models import CostPerToken, ModelSpec, Zoo
 from messctl.zoo.settings import Settings
 
 __all__ = [
     "DEFAULT_FILE",
     "PACKAGED_FILE",
+    "SUBTRACTED",
     "CostPerToken",
     "ModelCheck",
     "ModelSpec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,9 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | N
         models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
         problems += _problems(spec, header, context)
     needed = sum(model.needed_bytes or 0 for model in models)
-    if available_bytes is not None and needed > available_bytes:
+    if zoo_file.budget_bytes is not None:
+        problems += _beyond_budget(models, zoo_file.budget_bytes)
+    elif available_bytes is not None and needed > available_bytes:
         problems.append(
             Problem(
                 f"all models together need about {needed / GIB:.1f} GiB and {available_bytes / GIB:.1f} GiB are free; "
@@ -89,6 +91,24 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | N
             )
         )
     return ZooCheck(tuple(models), tuple(problems), needed, available_bytes)
+
+
+def _beyond_budget(models: Iterable[ModelCheck], budget_bytes: float) -> list[Problem]:
+    """Return what does not fit into the memory budget: a model alone, or all of them at once."""
+    problems, at_once, used = [], 0, 0
+    needs = sorted((model.needed_bytes, model.spec.name) for model in models if model.needed_bytes is not None)
+    for needed, name in needs:
+        used += needed
+        at_once += used <= budget_bytes
+        if needed > budget_bytes:
+            text = f"needs about {needed / 1e9:.3g} GB and memory.budget_gb is {budget_bytes / 1e9:.3g}: it never loads"
+            problems.append(Problem(text, fatal=True, model=name))
+    if at_once < len(needs) and not problems:
+        text = (
+            f"the memory budget of {budget_bytes / 1e9:.3g} GB holds at most {at_once} of {len(needs)} models at once"
+        )
+        problems.append(Problem(f"{text}; the least recently used makes room"))
+    return problems
 
 
 def _at_server(spec: ModelSpec, listed: Listed | None) -> tuple[ModelCheck, list[Problem]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from messctl.errors import ConfigError, UnknownNameError, did_you_mean
 from messctl.zoo.models import BOX, ENDPOINT_KEYS, FILE_KEYS, ModelSpec, TemplateFile
-from messctl.zoo.schema import Number, Place, Text, check_fields, read_fields, read_file, ruled, rules
+from messctl.zoo.schema import Choice, Number, NumberOr, Place, Text, check_fields, read_fields, read_file, ruled, rules
 from messctl.zoo.settings import Settings
 
 DEFAULT_FILE = Path("zoo.yaml")
@@ -19,7 +19,25 @@ PACKAGED_FILE = BOX / "zoo.yaml"
 SLA_KEYS = ("alpha",)
 ROUTER_KEYS = tuple(name for name in rules(Settings) if name not in SLA_KEYS)
 DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path", "url", "model"))
-SECTIONS = ("sla", "router", "energy", "grader", "defaults", "models")
+ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
+METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
+SUBTRACTED = "subtract"
+SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models")
+
+
+INCLUDED = "include"
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle(NumberOr):
+    """A rule: watts, or one of two words, of which one means 0 W."""
+
+    def read(self, place: Place) -> float | str:
+        value = NumberOr.read(self, place)
+        return 0.0 if value == INCLUDED else value
+
+
+IDLE = _Idle((INCLUDED, SUBTRACTED), Number(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +45,23 @@ class ZooFile:
     """A zoo.yaml as it was read: `models` in the file's order, at least one, each name once.
 
     `grader` is a regular expression that every good answer matches, None where no rule judges unasked.
+    `meter` says how costs are known (see `messctl.meters`), and `idle` how many watts of idle draw are taken off
+    what is measured: SUBTRACTED measures them beforehand.
     `flop_per_j` > 0 is the stated efficiency, in floating-point operations per joule, by which FLOPs become energy
-    where no model has a stated cost. Either all models have a stated cost, in one unit, or none has.
+    where no model has a stated cost, and `load_watts` ≥ 0 the power while a model is loaded (None: loads are not
+    counted). `budget_gb` > 0, in 10⁹ bytes, is what the models may take that are loaded at once (None: no bound).
+    Either all models have a stated cost, in one unit, or none has.
     """
 
     path: Path
     settings: Settings
     models: tuple[ModelSpec, ...]
     grader: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    meter: str = field(default="auto", metadata=ruled(Choice(METERS)))
+    idle: float | str = field(default=0.0, metadata=ruled(IDLE))
     flop_per_j: float = field(default=1.0e10, metadata=ruled(Number(0, above=True)))
+    load_watts: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
+    budget_gb: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="none")))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -44,6 +70,11 @@ class ZooFile:
     def names(self) -> tuple[str, ...]:
         """The models' names, in the file's order."""
         return tuple(model.name for model in self.models)
+
+    @property
+    def budget_bytes(self) -> float | None:
+        """The memory that the models loaded at once may take, None without a budget."""
+        return None if self.budget_gb is None else self.budget_gb * 1e9
 
     def model(self, name: str) -> ModelSpec:
         """Return the model of this name. Raises UnknownNameError where there is none."""
@@ -97,7 +128,8 @@ def _settings(parts: Mapping[str, Place]) -> Settings:
 
 
 def _others(parts: Mapping[str, Place]) -> dict[str, Any]:
-    values = read_fields(ZooFile, parts.get("energy"), ("flop_per_j",))
+    values = read_fields(ZooFile, parts.get("energy"), ENERGY_KEYS)
+    values |= read_fields(ZooFile, parts.get("memory"), ("budget_gb",))
     if "grader" in parts:
         values["grader"] = rules(ZooFile)["grader"].read(parts["grader"])
         try:

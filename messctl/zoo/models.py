@@ -14,10 +14,15 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.zoo.schema import KEYS, Nested, Number, Place, Text, Truth, check_fields, ruled
+from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, ruled
 
 BOX = Path(__file__).parents[1] / "box"
 """The folder of the files that are shipped with the package."""
+
+GPU = ("auto", "require", "off")
+SPLIT_MODES = ("none", "layer", "row")
+FLASH_ATTENTION = ("auto", "on", "off")
+CACHE_TYPES = ("f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 BOX_PREFIX = "box:"
 MOST_TOKENS = 2**31 - 1  # llama.cpp counts tokens in 32 bits
@@ -165,11 +170,22 @@ def _below(place: Place, text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class CostPerToken:
-    """What a model costs, in `unit`, as its owner states it: per prompt token and per generated token, ≥ 0."""
+    """What a model costs, in `unit`: per prompt token, per generated token, and `fixed` per request, all ≥ 0.
+
+    Its owner states it, or `messctl zoo calibrate` has measured it: `measured` then says where, when and how. `load`,
+    ≥ 0, is what it costs to load the model once; None: that is not counted.
+    """
 
     unit: str = field(metadata=ruled(Text()))
     prompt: float = field(metadata=ruled(Number(0)))
     generated: float = field(metadata=ruled(Number(0)))
+    fixed: float = field(default=0.0, metadata=ruled(Number(0)))
+    load: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
+    measured: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        """Return what a request of so many tokens costs."""
+        return self.fixed + (tokens_in * self.prompt + tokens_out * self.generated)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -184,25 +200,28 @@ class ModelSpec:
     `timeout_s` is how long the server may be silent, `retries` how often a request that was lost is sent again, and
     `parameters` how many are active per token, where its cost is to be estimated by them.
 
-    `n_ctx` is the context in tokens (0: the model's own);
-    `n_gpu_layers` layers go to a GPU where there is one (-1: all); `n_threads` None leaves their number to
-    llama.cpp. With `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the file's own.
-    `max_tokens` bounds an answer, unless a request asks for another bound. `cost` None means: estimated from the
-    number of its parameters.
+    `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to a GPU (-1: all; None: all, where
+    llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns where layers are asked for,
+    "require" is an error, and "off" keeps every layer off it. Several devices share a model as `split_mode` says, in
+    the proportion of `tensor_split` (empty: of their free memory); with "none" all is on `main_gpu`. `flash_attn` and
+    the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves their number to llama.cpp. With
+    `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an
+    answer, unless a request asks for another bound. `cost` None means: estimated from the number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
     path: Path | None = field(default=None, metadata=ruled(ModelPath()))
-    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
-    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
-    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
-    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
-    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
-    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
     n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
-    n_gpu_layers: int = field(default=-1, metadata=ruled(Number(-1, MOST_TOKENS, whole=True)))
+    gpu: str = field(default="auto", metadata=ruled(Choice(GPU)))
+    n_gpu_layers: int | None = field(default=None, metadata=ruled(Number(-1, MOST_TOKENS, whole=True, absent="auto")))
+    main_gpu: int = field(default=0, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
+    split_mode: str = field(default="layer", metadata=ruled(Choice(SPLIT_MODES)))
+    tensor_split: tuple[float, ...] = field(default=(), metadata=ruled(Numbers()))
+    flash_attn: str = field(default="auto", metadata=ruled(Choice(FLASH_ATTENTION)))
+    cache_type_k: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
+    cache_type_v: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
     n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))
-    isolate: bool = field(default=False, metadata=ruled(Truth()))
+    isolate: bool = field(default=False, metadata=ruled(Flag()))
     chat_template: str | None = field(default=None, metadata=ruled(_Template()))
     system: str | None = field(default=None, metadata=ruled(Text(one_line=False, optional=True)))
     max_tokens: int = field(default=512, metadata=ruled(Number(1, MOST_TOKENS, whole=True)))
@@ -210,7 +229,15 @@ class ModelSpec:
     top_p: float = field(default=0.95, metadata=ruled(Number(0, 1, above=True)))
     top_k: int = field(default=40, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
     min_p: float = field(default=0.05, metadata=ruled(Number(0, 1)))
-    cost: CostPerToken | None = field(default=None, metadata=ruled(Nested(CostPerToken)))
+    cost: CostPerToken | None = field(
+        default=None, metadata=ruled(Nested(CostPerToken, optional=("fixed", "load", "measured")))
+    )
+    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
+    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
+    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
+    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
+    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -225,12 +252,20 @@ class ModelSpec:
         return self.path
 
     @property
+    def gpu_layers(self) -> int:
+        """How many layers are to go to a GPU where there is one; -1: all."""
+        return 0 if self.gpu == "off" else -1 if self.n_gpu_layers is None else self.n_gpu_layers
+
+    @property
     def place(self) -> str:
         """Where it is: its file, or its url and its name there."""
         return str(self.path) if self.url is None else f"{self.url}, {self.model or self.name}"
 
 
-FILE_KEYS = ("n_ctx", "n_gpu_layers", "n_threads", "isolate", "chat_template", "top_k", "min_p")
+FILE_KEYS = (
+    *("n_ctx", "n_threads", "isolate", "gpu", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "flash_attn"),
+    *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
+)
 """What says how llama.cpp runs a file; a server has settings of its own for these."""
 ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters")
 """What says how a server is asked."""

@@ -192,7 +192,69 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Choice:
+    """One of some words, as they are written: `on`, `off` and `none` are words here."""
+
+    words: tuple[str, ...]
+
+    def read(self, place: Place) -> str:
+        """See `Rule`."""
+        value = place.node.value if isinstance(place.node, yaml.ScalarNode) else place.value()
+        if value not in self.words:
+            raise place.error(f"{place.name} is {quoted(value)}{did_you_mean(value, self.words)}; it must be {self}")
+        return str(value)
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        return None if value in self.words else str(self)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A list of finite numbers, each ≥ 0 and not all 0; empty where nothing is stated."""
+
+    def read(self, place: Place) -> tuple[float, ...]:
+        """See `Rule`."""
+        values = tuple(float(Number(0).read(each) or 0) for each in place.elements())
+        wanted = self.problem(values)
+        if wanted and not place.empty:
+            raise place.error(f"{place.name} must be {wanted}")
+        return values
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        sound = isinstance(value, tuple) and not any(Number(0).problem(each) for each in value)
+        return None if sound and (not value or any(value)) else "a list of numbers of at least 0, not all of them 0"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOr:
+    """One of some words, or what `number` allows."""
+
+    words: tuple[str, ...]
+    number: Number
+
+    def read(self, place: Place) -> float | str:
+        """See `Rule`."""
+        value = place.value()
+        if value in self.words:
+            return str(value)
+        wanted = self.problem(value)
+        if wanted:
+            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
+        return float(value)
+
+    def problem(self, value: Any) -> str | None:
+        """See `Rule`."""
+        wanted = None if value in self.words else self.number.problem(value)
+        return wanted and f"{', '.join(self.words)} or {wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
     """True or false."""
 
     def read(self, place: Place) -> bool:
@@ -210,18 +272,20 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A section of its own, all of whose keys are needed; None where there is none."""
+    """A section of its own, all of whose keys are needed but the `optional` ones; None where there is none."""
 
     kind: type[Any]
+    optional: tuple[str, ...] = ()
 
     def read(self, place: Place) -> Any:
         """See `Rule`."""
         if place.empty:
             return None
         values = read_fields(self.kind, place)
-        for name in rules(self.kind):
+        needed = [name for name in rules(self.kind) if name not in self.optional]
+        for name in needed:
             if name not in values:
-                raise place.error(f"{place.name} has no {name}; it needs {', '.join(rules(self.kind))}")
+                raise place.error(f"{place.name} has no {name}; it needs {', '.join(needed)}")
         return self.kind(**values)
 
     def problem(self, value: Any) -> str | None:

@@ -36,14 +36,16 @@ class _Features:
 class Settings:
     """What is promised, and how the router keeps it: zoo.yaml's `sla` and `router` sections.
 
-    `alpha` (0..1) is the promised share; `v` ≥ 0 weighs cost against debt, None leaves that to the policy;
-    exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided by `cost_scale` (> 0), or, where it
-    is None, by the running mean cost of the costliest model; `seed` ≥ 0. `features` is the GGUF embedding model by
-    which prompts are seen, None for their words. Raises UsageError for anything else.
+    `alpha` (0..1) is the promised share, and the router aims `margin` (0..1) above it; `v` ≥ 0 weighs cost against
+    debt, None leaves that to the policy; exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided
+    by `cost_scale` (> 0), or, where it is None, by the running mean cost of the costliest model; `seed` ≥ 0.
+    `features` is the GGUF embedding model by which prompts are seen, None for their words. Raises UsageError for
+    anything else.
     """
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
     policy: str = field(default="bandit", metadata=ruled(Text()))
+    margin: float = field(default=0.0, metadata=ruled(Number(0, 1)))
     v: float | None = field(default=None, metadata=ruled(Number(0, 1e100, absent="auto")))
     c: float = field(default=0.5, metadata=ruled(Number(0)))
     exponent: float = field(default=0.25, metadata=ruled(Number(0)))
@@ -51,6 +53,11 @@ class Settings:
     reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
     seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
     features: Path | None = field(default=None, metadata=ruled(_Features()))
+
+    @property
+    def aim(self) -> float:
+        """What the router takes for its α, 0..1: one that ends near it from both sides surely keeps what lies below."""
+        return min(1.0, self.alpha + self.margin)
 
     @property
     def weight(self) -> float:

@@ -1,0 +1,190 @@
+"""`messctl zoo calibrate`: measure what each model's tokens cost, and write it into zoo.yaml."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import console, print_json, progress_console
+from messctl.cli.session import JsonOption, ZooOption, warn
+from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
+from messctl.terminal import plain
+
+if TYPE_CHECKING:
+    from messctl.calibration import Calibration
+    from messctl.meters import Meter
+    from messctl.zoo import ModelSpec, ZooFile
+
+EPILOG = "Example: messctl zoo calibrate --zoo zoo.yaml -o zoo.yaml"
+COUNTED = ("nvml", "rapl")
+
+
+def calibrate(
+    zoo: ZooOption = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model. May be given again.")] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(help="nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else what is there."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each length is measured.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.0, help="The least time of a measurement.")] = 0.25,
+    prompt_tokens: Annotated[int, typer.Option(min=32, help="The longest prompt that is measured.")] = 1024,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the costs into this zoo.yaml; the rest of it stays.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure every model over a spread of lengths: loading, tokens per second, and cost per token and request."""
+    from rich.progress import Progress
+
+    from messctl.backends import LlamaCpp
+    from messctl.calibration import calibrate as measured
+    from messctl.calibration import origin
+    from messctl.outputs import check_writable
+    from messctl.zoo import load_zoo
+
+    if dry_run and not output:
+        raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
+    zoo_file = load_zoo(zoo)
+    chosen = _chosen(zoo_file, model or [])
+    measuring = _meter(zoo_file, meter)
+    if output:
+        _check_whole(zoo_file, chosen, measuring.unit)
+        check_writable(output)
+    found: list[Calibration] = []
+    shown = progress_console()
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
+        for spec in chosen:
+            task = progress.add_task(plain(spec.name), total=9 * repeats)
+            with LlamaCpp(on_warning=warn) as backend:  # one at a time, so that the memory need not hold all
+                found.append(
+                    measured(
+                        spec,
+                        backend,
+                        measuring,
+                        repeats=repeats,
+                        least_s=seconds,
+                        longest_prompt=prompt_tokens,
+                        heard=lambda task=task: progress.advance(task),  # type: ignore[misc]
+                    )
+                )
+    where = origin(measuring)
+    if as_json:
+        print_json({"zoo": str(zoo_file.path), "measured": where, "models": [_document(each) for each in found]})
+    else:
+        _print(found, where)
+    if output:
+        _write(zoo_file, found, where, output, dry_run=dry_run, quiet=as_json)
+
+
+def _chosen(zoo_file: ZooFile, names: list[str]) -> list[ModelSpec]:
+    """Return the models that run here; those at a url are left out, and that is said."""
+    for name in names:
+        if name not in zoo_file.names:
+            raise UnknownNameError("model", name, zoo_file.names)
+    wanted = [spec for spec in zoo_file.models if not names or spec.name in names]
+    local = [spec for spec in wanted if spec.url is None]
+    for spec in wanted:
+        if spec not in local:
+            warn(f"model {spec.name!r} runs elsewhere, so it is not measured here")
+    if not local:
+        raise UsageError(f"{zoo_file.path}: none of these models runs here; nothing to measure")
+    return local
+
+
+def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
+    """Return the meter asked for; without a word on it, the best this machine has: a counter, or else the clock."""
+    from dataclasses import replace
+
+    from messctl.meters import meter_for
+    from messctl.zoo.file import METERS
+
+    name = name or zoo_file.meter
+    if name not in METERS:
+        raise UnknownNameError("meter", name, METERS)
+    if name != "auto":
+        return meter_for(replace(zoo_file, meter=name))
+    for counter in COUNTED:
+        try:
+            found = meter_for(replace(zoo_file, meter=counter))
+            with found.measuring():
+                return found
+        except (BackendError, MissingExtraError):
+            continue
+    return meter_for(replace(zoo_file, meter="seconds"))
+
+
+def _check_whole(zoo_file: ZooFile, chosen: list[ModelSpec], unit: str) -> None:
+    """Raise UsageError where the zoo would hold costs of two units, or of some models only, if it were written."""
+    for spec in zoo_file.models:
+        if spec not in chosen and (spec.cost is None or spec.cost.unit != unit):
+            raise UsageError(
+                f"{zoo_file.path}: model {spec.name!r} is not measured and has no cost in {unit}; one router cannot "
+                "compare them: state one, measure all, or leave out -o"
+            )
+
+
+def _document(found: Calibration) -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "unit": found.unit,
+        "fixed": found.cost.fixed,
+        "prompt": found.cost.prompt,
+        "generated": found.cost.generated,
+        "error": found.cost.error,
+        "cost_quality": found.quality,
+        "load_s": found.load_s,
+        "prompt_tokens_per_s": _speed(found.seconds.prompt),
+        "generated_tokens_per_s": _speed(found.seconds.generated),
+        "seconds_error": found.seconds.error,
+        "trials": len(found.trials),
+    }
+
+
+def _speed(seconds: float) -> float | None:
+    return 1.0 / seconds if seconds > 0.0 else None
+
+
+def _print(found: list[Calibration], where: str) -> None:
+    from rich.table import Table
+
+    unit = plain(found[0].unit)
+    table = Table("model")
+    for title in ("load", "prompt, tokens/s", "generated, tokens/s", f"{unit} per request", "per prompt token",
+                  "per generated token", "error", "known"):  # fmt: skip
+        table.add_column(title, justify="right")
+    for each in found:
+        speeds = [_speed(each.seconds.prompt), _speed(each.seconds.generated)]
+        table.add_row(
+            plain(each.model),
+            f"{each.load_s:.2f} s",
+            *("–" if speed is None else f"{speed:,.0f}" for speed in speeds),
+            f"{each.cost.fixed:.3g}",
+            f"{each.cost.prompt:.3g}",
+            f"{each.cost.generated:.3g}",
+            f"{each.cost.error:.1%}",
+            each.quality,
+        )
+    console().print(table)
+    console().print(plain(where), soft_wrap=True)
+
+
+def _write(
+    zoo_file: ZooFile, found: list[Calibration], where: str, output: Path, *, dry_run: bool, quiet: bool
+) -> None:
+    from messctl.outputs import written_aside
+    from messctl.zoo.edit import with_costs
+
+    source = output if output.exists() else zoo_file.path
+    before, after = with_costs(source, {each.model: each.stated(where) for each in found})
+    if not dry_run:
+        with written_aside(output) as aside:
+            aside.write_text(after, encoding="utf-8")
+    elif not quiet:
+        lines = before.splitlines(keepends=True), after.splitlines(keepends=True)
+        sys.stdout.writelines(difflib.unified_diff(*lines, str(output), str(output)))
