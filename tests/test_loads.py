@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from live_making import puzzle
 
 from messctl.backends import Backend, Dispatch, LatestTurns, LlamaCpp, Scripted
 from messctl.backends.base import OnText, resident
@@ -286,41 +284,3 @@ def test_real_models_in_the_room_of_two(tmp_path: Path) -> None:
             assert asked.cost == pytest.approx(answering + 20.0 * asked.completion.load_s)
         asked = router.ask(Question("What is 5 + 4?"))
         assert {name for name in models if name not in asked.decision.request.surcharge} == {"micro-400k", "mini-1m"}
-
-
-class Heedless(Loads):
-    """Loads are paid, and the router does not know."""
-
-    def surcharge(self, cold: Iterable[ModelSpec]) -> Mapping[str, float]:
-        return {}
-
-
-def _served(loads: Loads, state: Path) -> tuple[int, float, float]:
-    """Return how often a model was loaded for a stream of alternating prompts, the share satisfied, and the cost."""
-    prices = dict(zip(("pico-34k", "nano-109k", "micro-400k", "mini-1m"), (1.0, 3.0, 12.0, 38.0), strict=True))
-    described = load_zoo(PACKAGED_FILE)
-    models = {model.name: model for model in described.models}
-    models = {
-        name: replace(models[name], cost=CostPerToken("J", price, price, load=400 * price))
-        for name, price in prices.items()
-    }
-    coin, loaded, good, cost = random.Random(1), 0, 0.0, 0.0
-    budget = sum(read_header(models[name].file).memory_bytes(0) for name in ("micro-400k", "mini-1m"))
-    with LlamaCpp(budget={"cpu": budget}) as backend, Store(state) as store:
-        router = Router(models, Settings(alpha=0.7), backend, StatedMeter("J"), store, loads=loads)
-        for _ in range(120):
-            prompt, answer = puzzle(coin)
-            asked = router.ask(Question(prompt), grader=lambda got, right=answer: float(got.strip() == right))
-            loaded += asked.completion.load_s > 0
-            good += asked.satisfied or 0.0
-            cost += asked.cost
-    return loaded, good / 120, cost
-
-
-@pytest.mark.slow
-def test_real_models_and_prompts_do_not_thrash(tmp_path: Path) -> None:
-    loads, attained, cost = _served(Loads(), tmp_path / "heeding.db")
-    thrashing, otherwise, dear = _served(Heedless(), tmp_path / "heedless.db")
-    assert loads <= thrashing / 2
-    assert cost < dear
-    assert attained >= otherwise - 0.05

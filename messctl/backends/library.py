@@ -77,6 +77,11 @@ class Library:
 _interrupts: list[int] = []
 
 
+def interrupted() -> bool:
+    """Whether Ctrl-C is being held back."""
+    return bool(_interrupts)
+
+
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back until the block ends, as it must while llama.cpp calls back: there it would be lost.

@@ -90,6 +90,10 @@ class LlamaCpp:
                 if not there:
                     continue  # another thread has evicted it since
                 if isinstance(loaded, Worker):
+                    if loaded.died:  # between two answers, of which none is lost
+                        loaded.close()
+                        self._residency.drop(_Instance.of(model), loaded)
+                        continue
                     return self._answer_apart(loaded, model, question, on_text, load_s)
                 return self._answer(loaded, model, question, on_text, started, load_s)
 
@@ -132,7 +136,8 @@ class LlamaCpp:
             loaded = self._residency.load(key, self._need(model), lambda: _load(model))
         except OverBudgetError as error:
             raise no_room(model, str(error)) from None
-        self._warn_of_cpu(model)
+        if not model.isolate:  # else llama.cpp is there, and not here
+            self._warn_of_cpu(model)
         return loaded, True
 
     def _need(self, model: ModelSpec) -> Bytes:
@@ -153,9 +158,10 @@ class LlamaCpp:
         finally:
             if worker.closed:
                 self._residency.drop(_Instance.of(model), worker)
-            if worker.warned and self._on_warning is not None:
-                self._on_warning(worker.warned)
-            worker.warned = None
+            warnings, worker.warnings = worker.warnings, []
+            if self._on_warning is not None:
+                for warning in warnings:
+                    self._on_warning(warning)
         return replace(completion, load_s=load_s)
 
     def _answer(

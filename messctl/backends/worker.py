@@ -1,202 +1,231 @@
 """A model in a process of its own: when llama.cpp dies, one answer is lost, and not the session.
 
-The two processes speak over a pair of sockets. The worker hears nothing of the terminal (no Ctrl-C, no output), and
-ends when its end of the line is closed, which the system does even where the parent is killed.
+What a worker does is in `worker_main`, and what the two processes tell each other in `wire`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import BinaryIO
 
-from messctl import errors
 from messctl.backends.base import OnText
-from messctl.errors import BackendError, MessctlError
+from messctl.backends.library import interrupted
+from messctl.backends.loaded import failure
+from messctl.backends.wire import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
+from messctl.errors import BackendError
 from messctl.records import Completion, Question
+from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
-_PATIENCE_S = 1.0  # how long an interrupted worker may go on before it is ended
-_PROGRAM = "from messctl.backends.worker import main; main()"
-
-
-class _Interrupted(Exception):  # noqa: N818  # it is no error
-    """The parent wants no more of this answer."""
+_PATIENCE_S = 5.0
+_GLANCE_S = 0.05
+_LAST_WORDS = 4096  # bytes
+_LONGEST_REASON = 300  # characters
 
 
 class Worker:
     """A loaded model in a process of its own. Raises BackendError where it cannot be loaded.
 
-    Not thread-safe, as `Loaded`: whoever uses it holds `lock` and looks at `closed`.
+    Not thread-safe, as `Loaded`: whoever uses it holds `lock` and looks at `closed`. Ctrl-C ends an answer, and leaves
+    the worker usable; a model that is being loaded is given up.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         self.lock = threading.Lock()
         self.closed = False
-        self.warned: str | None = None
-        self._reading = False
-        self._spec = spec
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C at the terminal is for the parent
-            )
-        self._line = Connection(ours.detach())
+        self.warnings: list[str] = []
+        self._number = 0
+        self._spec = replace(spec, isolate=False)
         try:
-            self._send((sys.path, replace(spec, isolate=False)))
-            self._receive(None)
+            self._process = _Process()
+        except OSError as error:
+            raise failure(spec, f"its process cannot be started: {error.strerror or error}") from error
+        try:
+            self._load()
         except BaseException:
             self.close()
             raise
 
     @property
     def pid(self) -> int:
-        """The worker's process id."""
+        """The process's id."""
         return self._process.pid
+
+    @property
+    def died(self) -> bool:
+        """Whether the process is gone without having been told to, as between two answers."""
+        return not self.closed and not self._process.alive
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
         """Return the model's answer. Raises BackendError; where the worker died, it is `closed` after it."""
+        self._number += 1
         try:
-            self._send(("ask", replace(model, isolate=False), question))
-            completion = self._receive(on_text)
-        except MessctlError:
-            raise
+            self._process.tell(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
+            said = self._listen(on_text)
+        except _DiedError:
+            raise self._lost() from None
         except BaseException:
-            self._interrupt()
+            with suppress(_DiedError):
+                self._process.tell(Stop(self._number))
             raise
-        assert isinstance(completion, Completion)
-        return completion
+        if said.kind == ERROR:
+            raise said.value
+        assert isinstance(said.value, Completion)
+        return said.value
 
     def close(self) -> None:
         """End the process; may be called twice."""
         self.closed = True
-        self._line.close()
-        self._process.kill()
-        self._process.wait()
+        self._process.end()
 
-    def _send(self, message: object) -> None:
+    def _load(self) -> None:
         try:
-            self._line.send(message)
-        except OSError:
-            raise self._died() from None
+            self._process.tell(Load(self._spec))
+            while (said := self._process.hear(_GLANCE_S)) is None or said.kind == WARNING:
+                if said is not None:
+                    self.warnings.append(said.value)
+                if interrupted():
+                    raise failure(self._spec, "was being loaded when it was interrupted")
+        except _DiedError:
+            raise self._lost() from None
+        if said.kind == ERROR:
+            raise said.value
 
-    def _receive(self, on_text: OnText | None) -> Any:
-        """Return what the worker has to say in the end; pass on what it says before."""
+    def _listen(self, on_text: OnText | None) -> Said:
+        """Pass on what comes, and return what ends the answer. What is left of earlier answers is passed over."""
         while True:
-            try:
-                self._line.poll(None)
-                self._reading = True
-                kind, *rest = self._line.recv()
-                self._reading = False
-            except (EOFError, OSError):
-                raise self._died() from None
-            if kind == "done":
-                return rest[0]
-            if kind == "failed":
-                raise _rebuilt(*rest)
-            if kind == "warning":
-                self.warned = rest[0]
-            elif on_text is not None:
-                on_text(rest[0])
+            said = self._process.hear()
+            assert said is not None
+            if said.kind == WARNING:
+                self.warnings.append(said.value)
+            elif said.number == self._number:
+                if said.kind not in (TEXT, STOPPED):
+                    return said
+                if on_text is not None and said.kind == TEXT:
+                    on_text(said.value)
 
-    def _interrupt(self) -> None:
-        """End an answer of which no more is wanted; a worker that does not heed it in time is ended."""
+    def _lost(self) -> BackendError:
+        self.closed = True
+        return failure(self._spec, self._process.end())
+
+
+class _DiedError(Exception):
+    """A worker's process is not there any more."""
+
+
+class _Process:
+    """A worker's process. Its output is heard in a thread, so that Ctrl-C never cuts a message in two.
+
+    It is in a process group of its own, where Ctrl-C at a terminal does not reach it. Raises OSError where it
+    cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115  # `end` closes it
         try:
-            if not self._reading:  # else half a message is lost
-                self._line.send(("stop",))
-            while not self._reading and self._line.poll(_PATIENCE_S):
-                kind, *_ = self._line.recv()
-                if kind in ("done", "failed"):
-                    return
-        except (EOFError, OSError):
-            pass
-        self.close()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "messctl.backends.worker_main"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._last_words,
+                env=_environment(),
+                process_group=0,
+            )
+        except BaseException:
+            self._last_words.close()
+            raise
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._output: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._heard: queue.SimpleQueue[Said | None] = queue.SimpleQueue()
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
+        self._reason = ""
 
-    def _died(self) -> BackendError:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE_S)
-        code = self._process.poll()
-        self.close()
-        if code is None:
-            how = "stopped to answer"
-        elif code < 0:
-            how = f"was ended by {_signal_name(-code)}"
-        else:
-            how = f"ended with exit code {code}"
-        return BackendError(
-            f"model {self._spec.name!r} ({self._spec.place}): its worker process {how}: this answer is lost; "
-            "the next request starts it again"
-        )
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def tell(self, message: Load | Ask | Stop) -> None:
+        """Send a message. Raises _DiedError."""
+        try:
+            tell(self._input, message)
+        except OSError:
+            raise _DiedError from None
+        except BaseException:  # Ctrl-C cut the message in two, and nothing after it would be understood
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def hear(self, within_s: float | None = None) -> Said | None:
+        """Wait for a message, and return None where none comes within that time. Raises _DiedError."""
+        try:
+            said = self._heard.get(timeout=within_s)
+        except queue.Empty:
+            return None
+        if said is None:
+            raise _DiedError
+        return said
+
+    def end(self) -> str:
+        """Have it end, and return how it did, why, and what to do; may be called twice."""
+        with suppress(OSError):
+            self._input.close()
+        try:
+            code = self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._hearing.join()
+        self._output.close()
+        if not self._last_words.closed:
+            with self._last_words as words:
+                self._reason = _last_line(words)
+        return f"its worker process {_ending(code, self._reason)}"
+
+    def _hear(self) -> None:
+        try:
+            with suppress(Exception):  # it died, perhaps within a message
+                while True:
+                    self._heard.put(hear(self._output))
+        finally:
+            self._heard.put(None)
 
 
-def _signal_name(number: int) -> str:
+def _environment() -> dict[str, str]:
+    """Return what lets a worker find the same modules as this process, and die without a debugger starting."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+    return os.environ | {"PYTHONPATH": paths, "GGML_NO_BACKTRACE": "1"}
+
+
+def _last_line(words: BinaryIO) -> str:
+    """Return the last line that a process wrote on its stderr."""
+    words.seek(max(0, words.seek(0, os.SEEK_END) - _LAST_WORDS))
+    lines = [" ".join(line.split()) for line in words.read().decode("utf-8", "replace").splitlines()]
+    return plain(next((line for line in reversed(lines) if line), ""))[:_LONGEST_REASON]
+
+
+def _ending(code: int, reason: str) -> str:
+    """Return how a process ended, why, and what to do."""
     try:
-        return signal.Signals(number).name
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     except ValueError:
-        return f"signal {number}"
-
-
-def _rebuilt(kind: str, message: str, about: dict[str, Any]) -> MessctlError:
-    """Return an error as it was raised in the worker."""
-    error: MessctlError = getattr(errors, kind).__new__(getattr(errors, kind), message)
-    error.__dict__.update(about)
-    return error
-
-
-def main() -> None:
-    """Be a worker: the parent's socket is the file descriptor that the last argument names."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    line = Connection(int(sys.argv[-1]))
-    sys.path[:], spec = line.recv()
-    from messctl.backends.llama_cpp import LlamaCpp  # noqa: PLC0415  # it starts workers, in turn
-
-    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def listen() -> None:
-        try:
-            while True:
-                message = line.recv()
-                if message[0] == "stop":
-                    stop.set()
-                else:
-                    stop.clear()
-                    asked.put(message)
-        except (EOFError, OSError):
-            os._exit(0)  # the parent is gone, or wants no more
-
-    def say(text: str) -> None:
-        if stop.is_set():
-            raise _Interrupted
-        line.send(("text", text))
-
-    def answer(message: Any) -> tuple[Any, ...]:
-        try:
-            if message is None:
-                backend.load(spec)
-                return "done", None
-            return "done", backend.complete(message[1], message[2], say)
-        except MessctlError as error:
-            kind = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
-            return "failed", kind, str(error), error.__dict__
-        except _Interrupted:
-            return "failed", BackendError.__name__, "the answer was interrupted", {}
-
-    backend = LlamaCpp(lambda text: line.send(("warning", text)))
-    threading.Thread(target=listen, daemon=True).start()
-    line.send(answer(None))
-    while True:
-        line.send(answer(asked.get()))
+        how = f"was ended by signal {-code}"
+    why = f" ({reason})" if reason else ""
+    cure = "get the file again, or another"
+    if how.endswith("SIGKILL"):
+        why, cure = f"{why}, as the system does when memory runs out", "lower n_ctx or n_gpu_layers in zoo.yaml"
+    return f"{how}{why}: this answer is lost; the next request starts it again; if that ends so too, {cure}"
