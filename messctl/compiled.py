@@ -6,9 +6,12 @@ replay and live, and two runs of either, agree to the last bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+# Where colorama is installed, numba would have it write an escape sequence to stdout when the process ends.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 from numba import njit
 
 F = TypeVar("F", bound=Callable[..., Any])
