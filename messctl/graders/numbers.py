@@ -1,7 +1,9 @@
 r"""Numbers in text, as people and models write them: `1,234.50`, `−5`, `٤٢`, `3/4`, `\frac{3}{4}`, `6.02×10^23`.
 
 Commas, apostrophes, underscores and narrow spaces between groups of three digits separate thousands; a comma before
-one or two, or four and more, last digits is a decimal comma. Units, currencies and percent signs are left aside.
+one or two, or four and more, last digits, or after a leading 0, is a decimal comma. Points separate thousands where
+there are two of them, or a comma follows. `2½` and `2 1/2` are mixed numbers, and `2^10` is a power. Units, with their
+exponents, currencies and percent signs are left aside.
 """
 
 from __future__ import annotations
@@ -12,29 +14,40 @@ from fractions import Fraction
 
 _MINUS = dict.fromkeys(map(ord, "−‒–﹣－"), "-")
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
+_PLAINLY = _MINUS | _SPACES | {ord("٫"): ".", ord("٬"): ",", ord("⁄"): "/"}
+_MIXED = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞↉])")
+_SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _LATEX = (
     (re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"(\1)/(\2)"),
-    (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r"(\1)/(\2)"),
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\\(?:times|cdot)\b"), "×"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[,;:! ]"), ""),
     (re.compile(r"\\(?=[$%])"), ""),
 )
-_GROUPS = r"\d{1,3}(?:(?P<sep>[,'’_ ])\d{3})(?:(?P=sep)\d{3})*"
-_PLAIN = rf"(?:{_GROUPS}(?!\d)(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)"
-_POWER = r"(?:\s*[×x*]\s*10\s*\^?\s*\{?\(?(?P<power>[-+]?\d+)\)?\}?|[eE](?P<exponent>[-+]?\d+)(?![\w.]))?"
+_WHOLE_AND_PART = r"(?P<whole>\d{1,3})(?: |(?=\())\(?(?P<over>\d{1,3})\)?/\(?(?P<of>\d{1,3})(?![\w/])"
+_GROUPS = r"(?!0)\d{1,3}(?P<sep>[,'’_ ])\d{3}(?:(?P=sep)\d{3})*"
+_POINTED = r"(?P<pointed>(?!0)\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,}))"
+_PLAIN = rf"(?:{_WHOLE_AND_PART}|{_GROUPS}(?!\d)(?:\.\d+)?|{_POINTED}(?!\d)|\d+(?:[.,]\d+)?|\.\d+)"
+_EXPONENT_OF_TEN = (
+    r"\s*[×⋅·x*]\s*10\s*(?:\^|\*\*)\s*\{?\(?(?P<power>[-+]?\d+)\)?\}?|[eE](?P<exponent>[-+]?\d+)(?![\w.])"
+)
+_POWER = rf"(?:{_EXPONENT_OF_TEN}|\s*\^\s*\{{?\(?(?P<raised>[-+]?\d+)\)?\}}?)?"
+_NO_EXPONENT = "".join(rf"(?<!\^{mark}{sign})" for mark in ("", r"\{", r"\(") for sign in ("", "[-+]"))
 _NUMBER = re.compile(
-    rf"(?<![\w.])(?P<sign>[-+](?:\s?(?=[$€£¥]))?)?[$€£¥]?\(?(?P<inner>[-+])?(?P<number>{_PLAIN})\)?{_POWER}"
+    rf"(?<![\w.]){_NO_EXPONENT}(?P<sign>[-+](?:\s?(?=[$€£¥]))?)?[$€£¥]?\(?(?P<inner>[-+])?(?P<number>{_PLAIN})\)?{_POWER}"
     r"(?:\s?/\s?\(?(?P<under>\d+(?:\.\d+)?)\)?(?![\w/]))?"
 )
 _LIMIT = 400  # digits: whoever writes more is not answering
 _EXPONENT = 4  # digits, with the sign
+_BASE = 20  # digits of what is raised to a power
 
 
 def readable(text: str) -> str:
     """Return text with plain digits, minus signs and spaces, and without the LaTeX around numbers."""
-    text = unicodedata.normalize("NFKC", text.translate(_MINUS | _SPACES)).translate(_MINUS | _SPACES)
+    text = _SUPERSCRIPT.sub(lambda match: f"^{match[0]}", _MIXED.sub(" ", text.translate(_PLAINLY)))
+    text = unicodedata.normalize("NFKC", text).translate(_PLAINLY)
     text = "".join(_digit(character) for character in text)
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
@@ -49,14 +62,27 @@ def numbers(text: str) -> list[Fraction]:
 
 def _value(match: re.Match[str]) -> Fraction | None:
     written = match["number"]
-    if match["sep"]:
+    if max(len(match[part] or "") for part in ("number", "under")) > _LIMIT:
+        return None
+    if match["pointed"]:
+        written = written.replace(".", "").replace(",", ".")
+    elif match["sep"]:
         written = written.replace(match["sep"], "")
     elif re.fullmatch(r"\d+,\d+", written):
         written = written.replace(",", ".")
-    power = match["power"] or match["exponent"] or "0"
-    if len(written) > _LIMIT or len(power) > _EXPONENT:
+    power, raised = match["power"] or match["exponent"] or "0", match["raised"] or "1"
+    if max(len(power), len(raised)) > _EXPONENT:
         return None
-    value = Fraction(written if not written.startswith(".") else f"0{written}") * Fraction(10) ** int(power)
+    if match["over"]:
+        if not int(match["of"]):
+            return None
+        value = int(match["whole"]) + Fraction(int(match["over"]), int(match["of"]))
+    else:
+        value = Fraction(written if not written.startswith(".") else f"0{written}") * Fraction(10) ** int(power)
+    if match["raised"]:
+        if len(written) > _BASE or (not value and int(raised) < 0):
+            return None
+        value **= int(raised)
     if match["under"] and Fraction(match["under"]):
         value /= Fraction(match["under"])
     # A sign that stands after something, as in 17-5, is no sign of this number.

@@ -19,16 +19,21 @@ _TOLERANCE = Fraction(1, 10**6)  # of the reference: what rounding leaves
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _CONCLUDES = re.compile(r"(?:####|\banswer\b(?:\s+(?:is|was))?\s*[:=]?|\bequals\b|=)(?P<rest>[^\n]*)", re.IGNORECASE)
 _LETTER = r"[A-Za-z]"
+_NO_WORDS = frozenset("ABCDEFGHJKLMNOPQRSTUVWXYZ")
 _ALONE = re.compile(rf"[\s*_(\[\"'`]*({_LETTER})[\s*_)\].:,;\"'`]*")
 _NAMED = re.compile(
-    rf"\b(?:answer|option|choice)\b(?:\s+(?:is|was|would be))?\s*[:=]?\s*[*_(\[\"'`]*({_LETTER})(?![\w'’])",
+    rf"\b(?:answer|option|choice)\b(?:\s+(?:is|was|would be))?\s*[:=]?[\s*_(\[\"'`]*({_LETTER})(?![\w'’])",
     re.IGNORECASE,
 )
 _NOTHING_MORE = re.compile(r"[\s*_)\].:,;!\"'`]*")
 _ANOTHER = re.compile(r"[\s)\].:,]*(?:or|and|/)\s*[(\[]?[A-Za-z](?![\w'’])")
 _LEADS = re.compile(rf"^[\s*_\"'`]*[(\[]?({_LETTER})[)\].:]")
+_FIRST = re.compile(r"^[\s*_\"'`]*[(\[]?([A-HJ-Z]),(?!\s*[(\[]?[A-Z](?![\w'’]))")
 _BRACKETED = re.compile(rf"[(\[]({_LETTER})[)\]]")
-_STANDING = re.compile(r"(?<![\w'’.\-])([B-HJ-Z])(?![\w'’\-])")
+_STANDING = re.compile(  # an A is one only where it cannot be the article
+    r"(?<![\w'’.\-])([B-HJ-Z](?![\w'’\-])"
+    r"|A(?=[ \t*_)\]\"'`]*(?:[.,;:!?<\n]|$))|A(?=\s+is\s+(?:the\s+)?(?:correct|right|answer)\b))"
+)
 
 
 def exact(answer: str, reference: str) -> float:
@@ -63,8 +68,8 @@ def choice(answer: str, reference: str) -> float:
     """The option letter that the answer gives is the reference's.
 
     It is the one in `\\boxed{}`, else the one that is named ("the answer is (B)"), that the answer is or begins with
-    ("B) because"), or the only one in brackets, or the only capital letter that stands alone and is no word. An answer
-    that names two satisfies nobody.
+    ("B) because", "B, because"), or the only one in brackets, or the only capital letter that stands alone and is no
+    word. An answer that names two satisfies nobody.
     """
     wanted = _ALONE.fullmatch(_plain(reference)) or _LEADS.match(_plain(reference))
     if wanted is None:
@@ -127,13 +132,16 @@ def _chosen(answer: str) -> str | None:
     named = [
         match[1]
         for match in _NAMED.finditer(text)
-        if match[1].isupper() or _NOTHING_MORE.fullmatch(text, match.end())  # "the answer is a dog"
+        if match[1] in _NO_WORDS
+        or _NOTHING_MORE.fullmatch(text, match.end())  # "the answer is a dog", "Answer: I think"
     ]
     if named:
         return str(named[-1]).upper()
     leads = _LEADS.match(text)
     if leads and not re.match(r"[\s*_\"'`]*[a-z]\.[a-z]\.", text):  # e.g., i.e.
         return None if _ANOTHER.match(text, leads.end()) else leads[1].upper()
+    if first := _FIRST.match(text):
+        return first[1]
     for pattern in (_BRACKETED, _STANDING):
         found = {letter.upper() for letter in pattern.findall(text)}
         if found:
