@@ -37,8 +37,8 @@ def journal_path(output: Path) -> Path:
 class Journal:
     """An open journal; a context manager. It is made where it does not exist.
 
-    Raises UsageError where it was begun under other terms, naming the first that differs, OutputError where the disk
-    or another process that records refuses.
+    The terms of a model that it holds nothing of may change. Raises UsageError where it was begun under others, naming
+    the first that differs, OutputError where the disk or another process that records refuses.
     """
 
     def __init__(self, path: Path, terms: Terms) -> None:
@@ -59,10 +59,14 @@ class Journal:
     def _check(self, terms: Terms) -> None:
         text = json.dumps(terms, sort_keys=True)
         row = self._database.execute("SELECT text FROM terms").fetchone()
-        if row is None:
-            self._database.execute("INSERT INTO terms VALUES (1, ?)", (text,))
-        elif row[0] != text:
-            differs = differing(json.loads(row[0]), json.loads(text))
+        now, begun = json.loads(text), json.loads(row[0] if row else text)
+        asked = {model for (model,) in self._database.execute("SELECT DISTINCT model FROM answers")}
+        for model in begun.get("models", {}).keys() & now.get("models", {}).keys() - asked:
+            begun["models"][model] = now["models"][model]
+        if begun == now:
+            self._database.execute("INSERT OR REPLACE INTO terms VALUES (1, ?)", (text,))
+        else:
+            differs = differing(begun, now)
             raise UsageError(f"{self.path}: was begun with another {differs}; give the same again, or --overwrite")
 
     def __enter__(self) -> Self:
@@ -84,6 +88,12 @@ class Journal:
         asked = "SELECT prompt FROM answers WHERE model = ? AND prompt >= ? AND prompt < ?"
         with self._mapped():
             return {int(row[0]) for row in self._database.execute(asked, (model, prompts.start, prompts.stop))}
+
+    def answered(self, model: str) -> bool:
+        """Tell whether a model has answered any prompt."""
+        asked = "SELECT 1 FROM answers WHERE model = ? AND outcome IS NOT NULL LIMIT 1"
+        with self._mapped():
+            return self._database.execute(asked, (model,)).fetchone() is not None
 
     def satisfied(self) -> bool:
         """Tell whether any answer so far satisfied at all, or is not judged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from messctl.backends.base import Backend
+from messctl.errors import PromptError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
@@ -29,20 +30,27 @@ class Judge:
     """Asks a model whether an answer says what the reference does; `undecided` counts replies that say neither.
 
     The model always takes its likeliest token. What it costs to judge is nobody's cost. A reply that says neither yes
-    nor no, or no answer to judge, counts as not satisfied.
+    nor no, or no answer to judge, counts as not satisfied. `unread` counts what was too long for it to judge.
     """
 
     def __init__(self, model: ModelSpec, backend: Backend) -> None:
         self._model = model
         self._backend = backend
         self.undecided = 0
+        self.unread = 0
 
-    def grade(self, prompt: str, reference: str, answer: str) -> float:
-        """Return the satisfaction, 0 or 1. Raises BackendError where the judge cannot answer."""
+    def grade(self, prompt: str, reference: str, answer: str) -> float | None:
+        """Return the satisfaction, 0 or 1, None for what it cannot read. Raises BackendError for a judge that fails."""
         if not answer.strip():
             return 0.0
         asked = PROMPT.format(prompt=prompt, reference=reference, answer=answer)
-        reply = self._backend.complete(self._model, Question(asked, max_tokens=_MOST_TOKENS, temperature=0.0)).answer
+        try:
+            reply = self._backend.complete(
+                self._model, Question(asked, max_tokens=_MOST_TOKENS, temperature=0.0)
+            ).answer
+        except PromptError:
+            self.unread += 1
+            return None
         verdict = _VERDICT.search(reply)
         if verdict is None:
             self.undecided += 1

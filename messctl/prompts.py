@@ -126,7 +126,7 @@ def _decoded(at: At, line: bytes) -> str:
 
 
 def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
-    limit = csv.field_size_limit(LONGEST_CELL)
+    limit, row = csv.field_size_limit(LONGEST_CELL), 0
     try:
         with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
@@ -136,7 +136,8 @@ def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
                 at = At(path, row)
                 yield at, lambda at=at, cells=cells: _cells(at, header, cells)  # type: ignore[misc]
     except csv.Error as error:
-        raise At(path).error(f"is not CSV ({error})") from None
+        # A quote is amiss, so what comes after cannot be told apart: --skip-bad does not help.
+        raise At(path, row + 1).error(f"is not CSV ({error})") from None
     finally:
         csv.field_size_limit(limit)
 

@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from messctl.backends.base import Backend
-from messctl.errors import BackendError, UsageError
+from messctl.errors import BackendError, PromptError, UsageError
 from messctl.journal import Journal, Terms
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.prompts import Prompt
-from messctl.records import Question
+from messctl.records import Completion, Question
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import ModelSpec
 
@@ -31,9 +31,13 @@ OnWarning = Callable[[str], None]
 CHUNK = 256
 """So many prompts are asked of one model before the next one's turn: models are loaded seldom, rows fill up soon."""
 HOPELESS = 3
-"""A model that never answered and fails this often in a row fails for good."""
+"""A model that never answered and fails this often in a row, whatever the prompt, is not there."""
+LOST = 20
+"""Nor is one any more that has answered."""
 DOUBTFUL = 100
-"""After so many requests without a single satisfying answer, the grader is doubted."""
+"""After so many answers without a single satisfying one, the grader is doubted."""
+_SAMPLES = 16
+_SAMPLE_BYTES = 2**16
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality")
 
 
@@ -41,7 +45,7 @@ FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer",
 class Plan:
     """What is to be recorded: the prompts, the models that answer, how answers are graded, and the seed of sampling.
 
-    `grading` names the grader; `judged` is what it does.
+    `grading` names the grader, and what it goes by; `judged` is what it does, and `judge` the model that it asks.
     """
 
     prompts: Sequence[Prompt]
@@ -49,6 +53,7 @@ class Plan:
     grading: str
     judged: Judged
     seed: int = 0
+    judge: ModelSpec | None = None
 
     @property
     def answers(self) -> int:
@@ -64,6 +69,7 @@ class Plan:
             "prompts": f"{len(self.prompts)} prompts, {digest.hexdigest()}",
             "models": {model.name: _terms_of(model) for model in self.models},
             "grader": self.grading,
+            **({"judge": _terms_of(self.judge)} if self.judge else {}),
             "seed": self.seed,
             "cost": f"{meter.unit}, {meter.source}",
         }
@@ -121,35 +127,50 @@ def record(
 ) -> None:
     """Have every model answer every prompt that the journal lacks. `progress` hears how many answers are kept.
 
-    An answer that fails is kept as such. Raises BackendError for a model that fails from the first answer on, and for
-    a judge that does.
+    An answer that fails is kept as such. Raises BackendError for a model that does not answer, or does not any more,
+    and for a judge; of the failures that told so, none is kept, so that who goes on asks again.
     """
-    kept, doubted, metered = journal.count(), False, Metered(backend, meter)
+    kept, trusted, metered = journal.count(), False, Metered(backend, meter)
+
+    def keep(number: int, model: ModelSpec, outcome: Outcome | None, failure: str | None) -> None:
+        nonlocal kept, trusted
+        journal.add(number, model.name, outcome, failure)
+        kept += 1
+        progress(kept)
+        if not trusted and kept >= DOUBTFUL:
+            trusted = True
+            if not journal.satisfied():
+                on_warning(
+                    f"the grader {plan.grading!r} has not been satisfied by any of {kept:,} answers so far; "
+                    "does it judge what was meant?"
+                )
+
     for first in range(0, len(plan.prompts), CHUNK):
         numbers = range(first, min(first + CHUNK, len(plan.prompts)))
         for model in plan.models:
             done = journal.done(model.name, numbers)
-            answered, in_a_row = bool(first or done), 0
+            patience = LOST if journal.answered(model.name) else HOPELESS
+            failed: list[tuple[int, str]] = []  # since the last answer, by no fault of the prompts
             for number in numbers:
                 if number in done:
                     continue
                 prompt = plan.prompts[number]
                 try:
-                    journal.add(number, model.name, _ask(plan, prompt, model, metered), None)
-                    answered = True
+                    got = _ask(plan, prompt, model, metered)
+                except PromptError as error:
+                    keep(number, model, None, str(error))
                 except BackendError as error:
-                    in_a_row += 1
-                    if not answered and in_a_row == HOPELESS:
+                    failed.append((number, str(error)))
+                    if len(failed) == patience:
                         raise
-                    journal.add(number, model.name, None, str(error))
-                kept += 1
-                progress(kept)
-        if not doubted and numbers.stop >= DOUBTFUL and not journal.satisfied():
-            doubted = True
-            on_warning(
-                f"the grader {plan.grading!r} has not been satisfied by any of {kept:,} answers so far; "
-                "does it judge what was meant?"
-            )
+                else:
+                    patience = LOST
+                    for one, failure in failed:
+                        keep(one, model, None, failure)
+                    failed.clear()
+                    keep(number, model, _outcome(plan, prompt, got), None)
+            for one, failure in failed:
+                keep(one, model, None, failure)
 
 
 def write(plan: Plan, meter: Meter, journal: Journal, output: Path, source: str) -> dict[str, Tally]:
@@ -185,9 +206,12 @@ def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, di
         yield at, outcomes
 
 
-def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Metered) -> Outcome:
-    question = Question(prompt.prompt, seed=seed_of(plan.seed, prompt.request_id, model.name), logprob=True)
-    got = backend.complete(model, question)
+def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Metered) -> Completion:
+    seed = seed_of(plan.seed, prompt.request_id, model.name)
+    return backend.complete(model, Question(prompt.prompt, seed=seed, logprob=True))
+
+
+def _outcome(plan: Plan, prompt: Prompt, got: Completion) -> Outcome:
     cost = paid(got)
     return Outcome(
         satisfied=plan.judged(prompt, got.answer),
@@ -216,12 +240,23 @@ def check_models(models: Sequence[ModelSpec]) -> None:
 
 
 def _terms_of(model: ModelSpec) -> dict[str, object]:
-    """Return what a model's answers depend on: its settings, and its file by name and size."""
+    """Return what a model's answers depend on: its settings, and its file by name, size and samples of its bytes."""
     stated: dict[str, object] = {}
     for name, value in asdict(model).items():
         if isinstance(value, Path):
             stated[name] = value.name
             stated["bytes"] = value.stat().st_size if value.is_file() else None
+            stated["sampled"] = _sampled(value) if value.is_file() else None
         elif value is not None and name != "name":
             stated[name] = value
     return stated
+
+
+def _sampled(path: Path) -> str:
+    """Return a digest of bytes spread over a file: a model that was trained further has others, and the same size."""
+    digest, size = hashlib.blake2b(digest_size=8), path.stat().st_size
+    with path.open("rb") as file:
+        for place in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * place // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

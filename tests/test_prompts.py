@@ -89,6 +89,9 @@ def test_a_line_that_is_no_text_and_a_row_that_is_cut_short(tmp_path):
     with pytest.raises(SourceError, match="row 2: has 1 cells"):
         read_prompts(tmp_path / "p.csv")
     assert [each.prompt for each in read_prompts(tmp_path / "p.csv", skip_bad=True).prompts] == ["a", "c"]
+    (tmp_path / "p.csv").write_text('prompt,reference\na,1\n"b"x,2\nc,3\n')
+    with pytest.raises(SourceError, match="row 2: is not CSV"):
+        read_prompts(tmp_path / "p.csv")
 
 
 @pytest.mark.parametrize(

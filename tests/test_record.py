@@ -17,12 +17,12 @@ from live_making import MESSCTL, assert_one_line, process, zoo_of
 
 from messctl.backends import LlamaCpp, Scripted
 from messctl.cli import run
-from messctl.errors import BackendError, OutputError, UsageError
+from messctl.errors import BackendError, OutputError, PromptError, UsageError
 from messctl.journal import Journal, differing, journal_path
 from messctl.judge import Judge
 from messctl.meters import StatedMeter
 from messctl.prompts import Prompt
-from messctl.record import CHUNK, DOUBTFUL, Plan, record, seed_of, write
+from messctl.record import CHUNK, DOUBTFUL, LOST, Plan, record, seed_of, write
 from messctl.records import Question
 from messctl.trace import Outcome, TraceFile
 from messctl.zoo import CostPerToken, ModelSpec, load_zoo
@@ -65,7 +65,7 @@ def test_every_answer_becomes_an_outcome(tmp_path):
     tallies = recorded(plan_of(CHUNK + 10), path)
     assert [prompt["request_id"] for prompt in rows(path)] == [f"r{number}" for number in range(CHUNK + 10)]
     first, second = rows(path)[:2]
-    assert first["satisfied/a"], first["satisfied/b"] == (1.0, 0.0)
+    assert (first["satisfied/a"], first["satisfied/b"]) == (1.0, 0.0)
     assert (second["answer/b"], second["satisfied/b"], second["logprob/b"]) == ("1", 1.0, -0.5)
     assert second["cost/a"] == 2 * 1.0 + 1 * 2.0
     assert tallies["a"].satisfied == 1.0
@@ -108,17 +108,69 @@ def test_a_model_that_never_answers_is_an_error_at_once(tmp_path):
     plan = plan_of(20)
     with pytest.raises(BackendError, match="gone"), Journal(tmp_path / "j", plan.terms(METER)) as journal:
         record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
+    for _ in range(2):  # whoever goes on hears it again
+        with Journal(tmp_path / "j", plan.terms(METER)) as journal:
+            assert journal.count() == 20
+            with pytest.raises(BackendError, match="gone"):
+                record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
+
+
+def test_a_model_may_find_its_first_prompts_too_long(tmp_path):
+    def answering(model, question):
+        if int(question.prompt.split()[1]) < 9:
+            raise PromptError("too long")
+        return answers(model, question)
+
+    tallies = recorded(plan_of(20), tmp_path / "t.parquet", Scripted(answering))
+    assert (tallies["b"].answered, tallies["b"].failed) == (11, 9)
+
+
+@pytest.mark.parametrize("lost", [LOST - 1, LOST])
+def test_a_model_that_is_lost_on_the_way_is_asked_again_when_it_is_back(tmp_path, lost):
+    plan, asked = plan_of(60), []
+
+    def answering(model, question):
+        asked.append(question.prompt)
+        if 70 <= len(asked) < 70 + lost:
+            raise BackendError("is down")
+        return answers(model, question)
+
     with Journal(tmp_path / "j", plan.terms(METER)) as journal:
-        assert journal.count() == 20 + 2
+        if lost == LOST:
+            with pytest.raises(BackendError, match="is down"):
+                record(plan, Scripted(answering), METER, journal)
+            assert journal.count() == 69
+        record(plan, Scripted(answering), METER, journal)
+        tallies = write(plan, METER, journal, tmp_path / "t", "a test")
+    assert tallies["b"].failed == (0 if lost == LOST else lost)
+
+
+def test_a_judge_that_fails_ends_it_and_one_that_cannot_read_leaves_it_open(tmp_path):
+    def failing(_prompt, _answer):
+        raise BackendError("the judge is down")
+
+    plan = plan_of(5, judged=failing)
+    with Journal(tmp_path / "j", plan.terms(METER)) as journal:
+        with pytest.raises(BackendError, match="the judge is down"):
+            record(plan, Scripted(answers), METER, journal)
+        assert journal.count() == 0
+
+    def too_long(_model, _question):
+        raise PromptError("too long")
+
+    judge = Judge(spec("a"), Scripted(too_long))
+    assert judge.grade("q", "r", "answer") is None
+    assert (judge.unread, judge.undecided) == (1, 0)
 
 
 def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):
     warnings = []
     for n, times in ((DOUBTFUL - 1, 0), (DOUBTFUL, 1), (3 * CHUNK, 1)):
-        plan = plan_of(n, judged=lambda _prompt, _answer: 0.0)
+        plan = plan_of(n, ["a"], judged=lambda _prompt, _answer: 0.0)
         with Journal(tmp_path / f"j{n}", plan.terms(METER)) as journal:
             record(plan, Scripted(answers), METER, journal, on_warning=warnings.append)
         assert len(warnings) == times
+        assert all(f"any of {DOUBTFUL} answers" in warning for warning in warnings)
         warnings.clear()
     plan = plan_of(DOUBTFUL, judged=lambda _prompt, _answer: None)
     with Journal(tmp_path / "none", plan.terms(METER)) as journal:
@@ -133,6 +185,7 @@ def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):
         ({"grading": "contains"}, 'grader ("exact", not "contains")'),
         ({"prompts": plan_of(5).prompts}, "prompts ("),
         ({"models": [spec("a")]}, "models.b ("),
+        ({"judge": spec("a")}, "judge (null, not"),
     ],
 )
 def test_it_does_not_go_on_under_other_terms(tmp_path, change, says):
@@ -145,6 +198,18 @@ def test_it_does_not_go_on_under_other_terms(tmp_path, change, says):
         pass
     assert says in str(raised.value)
     assert differing(plan.terms(METER), plan.terms(METER)) == "nothing"
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (2_000_000, 2_000_001), (900_000, 1_100_000)])
+def test_a_model_of_the_same_size_is_another(tmp_path, first, last):
+    file = tmp_path / "m.gguf"
+    data = bytearray(2_000_001)
+    file.write_bytes(data)
+    plan = Plan([], [ModelSpec("m", file, cost=COST)], "exact", lambda _prompt, _answer: None)
+    before = plan.terms(METER)
+    data[first:last] = b"x" * (last - first)
+    file.write_bytes(data)
+    assert "models.m.sampled" in differing(before, plan.terms(METER))
 
 
 def test_one_process_records_at_a_time(tmp_path):
@@ -316,6 +381,7 @@ def test_the_zoos_own_grader_and_none_and_bad_lines(puzzles, tmp_path, capsys):
     document = json.loads(capsys.readouterr().out)
     assert (document["requests"], len(document["skipped"])) == (5, 1)
     assert document["models"]["says"]["satisfied"] == 1.0
+    assert document["grader"] == "zoo ^ok$"
     assert run([*command, str(tmp_path / "b"), "--skip-bad", "--grader", "none"]) == 0
     assert json.loads(capsys.readouterr().out)["models"]["says"]["satisfied"] is None
     assert {row["satisfied/says"] for row in rows(tmp_path / "b")} == {None}
@@ -339,6 +405,21 @@ def test_a_model_that_cannot_be_loaded_is_one_line(puzzles, tmp_path, capsys):
         *capsys.readouterr(),
     )
     assert "there is no such model file" in line
+    assert "0 of 20 answers are kept" in line
+
+
+def test_a_zoo_that_was_mended_for_a_model_that_never_answered_goes_on(puzzles, tmp_path, capsys):
+    zoo = zoo_of(tmp_path, "first", "gone")
+    backends_files.write_gguf(tmp_path / "first.gguf", backends_files.says(b"1"))
+    command = ["record", str(puzzles), "--zoo", str(zoo), "--grader", "exact", "-o", str(tmp_path / "t"), "--json"]
+    assert "20 of 40 answers are kept" in assert_one_line(run(command), *capsys.readouterr())
+    backends_files.write_gguf(tmp_path / "there.gguf", backends_files.says(b"2"))
+    zoo.write_text(zoo.read_text().replace("gone.gguf", "there.gguf"))
+    assert run([*command, "--resume", "--limit", "20"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["resumed_from"] == 20
+    assert {name: model["answered"] for name, model in document["models"].items()} == {"first": 20, "gone": 20}
+    assert TraceFile(tmp_path / "t").metadata.extra["recorded"]["models"]["gone"]["path"] == "there.gguf"
 
 
 def start(arguments, folder):
@@ -367,20 +448,26 @@ def test_killed_at_twenty_random_instants_and_resumed_it_is_as_if_never_killed(t
     command, started = many(tmp_path, 4000), time.monotonic()
     assert process(*command, "whole.parquet", cwd=tmp_path).returncode == 0
     longest = 0.22 * (time.monotonic() - started)  # whatever the machine is busy with, twenty such pieces are not all
-    coin, journal, cut = np.random.default_rng(), journal_path(tmp_path / "parts.parquet"), []
+    coin, parts, cut = np.random.default_rng(), tmp_path / "parts.parquet", []
+    journal = journal_path(parts)
     while len(cut) < 20:
-        before = cut[-1] if cut else 0
+        before = kept_answers(journal)
         running = start([*command, "parts.parquet", *(["--resume"] if journal.exists() else [])], tmp_path)
         time.sleep(coin.uniform(0, longest))
         running.send_signal(signal.SIGKILL)
         said = running.communicate()[1]
+        if running.returncode == 0:  # it was done before: the next one begins anew
+            assert rows(parts) == rows(tmp_path / "whole.parquet")
+            parts.unlink()
+            continue
         assert running.returncode == -signal.SIGKILL, said
         cut.append(kept_answers(journal))
         assert cut[-1] >= before
-    assert 0 < cut[-1] <= 8000
+    assert 0 < max(cut) <= 8000
     assert process(*command, "parts.parquet", "--resume", cwd=tmp_path).returncode == 0
-    assert rows(tmp_path / "parts.parquet") == rows(tmp_path / "whole.parquet")
-    assert sorted(os.listdir(tmp_path)) == ["many.jsonl", "parts.parquet", "whole.parquet"]
+    assert rows(parts) == rows(tmp_path / "whole.parquet")
+    there = {name for name in os.listdir(tmp_path) if not name.endswith(".part")}  # of one killed while it wrote
+    assert there == {"many.jsonl", "parts.parquet", "whole.parquet"}
 
 
 def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path):

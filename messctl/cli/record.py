@@ -13,14 +13,15 @@ import typer
 
 from messctl.cli.arguments import console, print_json, progress_console
 from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
-from messctl.errors import StoppedError, UsageError
+from messctl.errors import BackendError, StoppedError, UsageError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.backends import Backend
+    from messctl.judge import Judge
     from messctl.prompts import Check, PromptFile
     from messctl.record import Judged, Plan, Tally
-    from messctl.zoo import ZooFile
+    from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl record prompts.jsonl -o recorded.parquet --grader exact"
 NONE, JUDGE, ZOO = "none", "judge", "zoo"
@@ -80,8 +81,9 @@ def record(
         remove_journal(journal)
     answering = every_backend(described)
     try:
-        judged, undecided = _judging(described, grading, judge, answering)
-        plan = recording.Plan(read.prompts[:limit], models, f"{grading} {judge}" if judge else grading, judged, seed)
+        judging = described.model(judge) if judge else None
+        named, judged, asked = _judging(described, grading, judging, answering)
+        plan = recording.Plan(read.prompts[:limit], models, named, judged, seed, judging)
         with Journal(journal, plan.terms(meter)) as kept, _interruptible(kept.count, plan, journal):
             begun = kept.count()
             with _progress(plan, begun) as advance:
@@ -90,8 +92,10 @@ def record(
             kept.remove()
     finally:
         answering.close()
-    if undecided():
-        warn(f"the judge said neither yes nor no to {undecided():,} answers; they count as not satisfying")
+    if asked and asked.undecided:
+        warn(f"the judge said neither yes nor no to {asked.undecided:,} answers; they count as not satisfying")
+    if asked and asked.unread:
+        warn(f"{asked.unread:,} answers are not judged, since the judge's context does not hold them; raise its n_ctx")
     _report(output, read, plan, tallies, begun, meter.unit, as_json=as_json)
     return 0
 
@@ -135,31 +139,36 @@ def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple
     return grader, check
 
 
-def _judging(described: ZooFile, grading: str, judge: str | None, backend: Backend) -> tuple[Judged, Callable[[], int]]:
-    """Return what judges an answer to a prompt, and what counts the answers that a judge could not decide on."""
+def _judging(
+    described: ZooFile, grading: str, judge: ModelSpec | None, backend: Backend
+) -> tuple[str, Judged, Judge | None]:
+    """Return what the grading is to be called, with all it goes by, what it does, and the judge that it asks."""
     from messctl.graders import expect_regex, reference_grader
     from messctl.judge import Judge
 
     if grading == NONE:
-        return lambda _prompt, _answer: None, lambda: 0
+        return grading, lambda _prompt, _answer: None, None
     if grading == ZOO:
         rule = expect_regex(described.grader or "")
-        return lambda _prompt, answer: rule(answer), lambda: 0
+        return f"{grading} {described.grader}", lambda _prompt, answer: rule(answer), None
     if judge is None:
         by_reference = reference_grader(grading)
-        return lambda prompt, answer: by_reference(answer, prompt.reference or ""), lambda: 0
-    asked = Judge(described.model(judge), backend)
-    return lambda prompt, answer: asked.grade(prompt.prompt, prompt.reference or "", answer), lambda: asked.undecided
+        return grading, lambda prompt, answer: by_reference(answer, prompt.reference or ""), None
+    asked = Judge(judge, backend)
+    name = f"{grading} {judge.name}"
+    return name, lambda prompt, answer: asked.grade(prompt.prompt, prompt.reference or "", answer), asked
 
 
 @contextmanager
 def _interruptible(count: Callable[[], int], plan: Plan, journal: Path) -> Iterator[None]:
-    """Let Ctrl-C end the recording with one line that says what is kept."""
+    """Let Ctrl-C, or a model that does not answer, end the recording with one line that says what is kept."""
     try:
         yield
-    except KeyboardInterrupt:
-        kept = f"{count():,} of {plan.answers:,} answers are kept in {journal}"
-        raise StoppedError(f"stopped; {kept}; go on with --resume") from None
+    except (KeyboardInterrupt, BackendError) as error:
+        kept = f"{count():,} of {plan.answers:,} answers are kept in {journal}; go on with --resume"
+        if isinstance(error, KeyboardInterrupt):
+            raise StoppedError(f"stopped; {kept}") from None
+        raise BackendError(f"{error}; {kept}") from error
 
 
 @contextmanager
