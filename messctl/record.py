@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from messctl.backends.base import Backend
-from messctl.errors import BackendError, PromptError, UsageError
+from messctl.errors import BackendError, PromptError
 from messctl.journal import Journal, Terms
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
@@ -28,6 +28,8 @@ Judged = Callable[[Prompt, str], float | None]
 """Takes a prompt and an answer, and returns the answer's satisfaction, 0..1, or None where nobody judges."""
 OnWarning = Callable[[str], None]
 
+_NO_TERMS = frozenset({"name", "timeout_s", "retries", "key_env", "isolate"})
+"""Fields of a model on which no answer depends."""
 CHUNK = 256
 """So many prompts are asked of one model before the next one's turn: models are loaded seldom, rows fill up soon."""
 HOPELESS = 3
@@ -150,7 +152,7 @@ def record(
         for model in plan.models:
             done = journal.done(model.name, numbers)
             patience = LOST if journal.answered(model.name) else HOPELESS
-            failed: list[tuple[int, str]] = []  # since the last answer, by no fault of the prompts
+            failed: list[tuple[int, BackendError]] = []  # since the last answer, by no fault of the prompts
             for number in numbers:
                 if number in done:
                     continue
@@ -160,17 +162,19 @@ def record(
                 except PromptError as error:
                     keep(number, model, None, str(error))
                 except BackendError as error:
-                    failed.append((number, str(error)))
+                    failed.append((number, error))
                     if len(failed) == patience:
                         raise
                 else:
                     patience = LOST
                     for one, failure in failed:
-                        keep(one, model, None, failure)
+                        keep(one, model, None, str(failure))
                     failed.clear()
                     keep(number, model, _outcome(plan, prompt, got), None)
+            if failed and patience == HOPELESS:
+                raise failed[-1][1]  # of so few prompts it has answered none
             for one, failure in failed:
-                keep(one, model, None, failure)
+                keep(one, model, None, str(failure))
 
 
 def write(plan: Plan, meter: Meter, journal: Journal, output: Path, source: str) -> dict[str, Tally]:
@@ -231,14 +235,6 @@ def seed_of(seed: int, request_id: str, model: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def check_models(models: Sequence[ModelSpec]) -> None:
-    """Raise UsageError where two models have one name."""
-    names = Counter(model.name for model in models)
-    for name, count in names.items():
-        if count > 1:
-            raise UsageError(f"model {name!r} is named twice; record it once")
-
-
 def _terms_of(model: ModelSpec) -> dict[str, object]:
     """Return what a model's answers depend on: its settings, and its file by name, size and samples of its bytes."""
     stated: dict[str, object] = {}
@@ -247,7 +243,7 @@ def _terms_of(model: ModelSpec) -> dict[str, object]:
             stated[name] = value.name
             stated["bytes"] = value.stat().st_size if value.is_file() else None
             stated["sampled"] = _sampled(value) if value.is_file() else None
-        elif value is not None and name != "name":
+        elif value is not None and name not in _NO_TERMS:
             stated[name] = value
     return stated
 

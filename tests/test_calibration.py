@@ -112,6 +112,15 @@ def test_costs_are_written_and_all_else_stays(tmp_path):
     assert load_zoo(path).settings.alpha == 0.7
 
 
+def test_a_load_stated_in_another_unit_is_forgotten(tmp_path):
+    path = tmp_path / "zoo.yaml"
+    path.write_text("models:\n- {name: a, path: a, cost: {unit: USD, prompt: 1, generated: 1, load: 7}}\n")
+    for unit, load in (("USD", 7.0), ("s", None)):
+        _, after = with_costs(path, {"a": CostPerToken(unit, 2.0, 3.0)})
+        path.write_text(after)
+        assert load_zoo(path).models[0].cost == CostPerToken(unit, 2.0, 3.0, load=load)
+
+
 @pytest.fixture
 def zoo(tmp_path):
     path = tmp_path / "zoo.yaml"
@@ -142,6 +151,25 @@ def test_calibrate_at_the_command_line(zoo, capsys):
     assert {cost.measured for cost in costs} == {document["measured"]}
     assert all(cost.generated > 0 for cost in costs)
     assert "# two" in zoo.read_text()
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ("sla: {alpha: 0.7}\n", "names no models"),
+        ("models: [{name: pico, path: x}]\n", "unknown model 'nano'"),
+        ("models: [{name: pico, path: x}, {name: nano, path: x}, {name: more, path: x}]\n", "'more' is not measured"),
+    ],
+)
+def test_another_zoo_file_is_written_only_where_it_has_these_models(zoo, tmp_path, capsys, other, says):
+    (tmp_path / "other.yaml").write_text(other)
+    command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK, "-o"]
+    assert run([*command, str(tmp_path / "other.yaml")]) == 2
+    assert says in capsys.readouterr().err
+    assert (tmp_path / "other.yaml").read_text() == other
+    (tmp_path / "sub").mkdir()
+    assert run([*command, str(tmp_path / "sub" / "new.yaml")]) == 2
+    assert "relative to it" in capsys.readouterr().err
 
 
 def test_what_is_measured_by_flops_is_what_is_estimated(zoo, capsys):

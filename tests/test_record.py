@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import backends_files
 import numpy as np
@@ -115,6 +116,23 @@ def test_a_model_that_never_answers_is_an_error_at_once(tmp_path):
                 record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
 
 
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_so_is_one_that_answers_none_of_a_few(tmp_path, prompts):
+    plan = plan_of(prompts)
+    with pytest.raises(BackendError, match="gone"), Journal(tmp_path / "j", plan.terms(METER)) as journal:
+        record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
+    with Journal(tmp_path / "j", plan.terms(METER)) as journal:
+        assert journal.count() == prompts
+
+
+def test_how_long_a_server_may_be_silent_is_no_term(tmp_path):
+    plan = plan_of(2)
+    slower = replace(plan, models=[replace(model, isolate=True, timeout_s=600.0) for model in plan.models])
+    assert slower.terms(METER) == plan.terms(METER)
+    warmer = replace(plan, models=[replace(model, temperature=2.0) for model in plan.models])
+    assert warmer.terms(METER) != plan.terms(METER)
+
+
 def test_a_model_may_find_its_first_prompts_too_long(tmp_path):
     def answering(model, question):
         if int(question.prompt.split()[1]) < 9:
@@ -189,8 +207,6 @@ def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):
     ],
 )
 def test_it_does_not_go_on_under_other_terms(tmp_path, change, says):
-    from dataclasses import replace
-
     plan = plan_of(6)
     with Journal(tmp_path / "j", plan.terms(METER)):
         pass

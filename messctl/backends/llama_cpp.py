@@ -77,15 +77,13 @@ class LlamaCpp:
 
         Raises BackendError, and MissingExtraError where llama-cpp-python is not installed.
         """
-        started = time.perf_counter()
+        started, load_s = time.perf_counter(), 0.0
         while True:
             before = time.perf_counter()
             loaded, fresh = self._loaded(model)
             if fresh:
-                load_s = time.perf_counter() - before
-                started += load_s
-            else:
-                load_s = 0.0
+                took_s = time.perf_counter() - before
+                started, load_s = started + took_s, load_s + took_s
             with self._residency.using(loaded) as there:
                 if not there:
                     continue  # another thread has evicted it since

@@ -54,7 +54,10 @@ def calibrate(
     chosen = _chosen(zoo_file, model or [])
     measuring = _meter(zoo_file, meter)
     if output:
-        _check_whole(zoo_file, chosen, measuring.unit)
+        written = load_zoo(output) if output.exists() else zoo_file
+        _check_whole(written, chosen, measuring.unit)
+        if written is zoo_file and output.absolute().parent != zoo_file.path.absolute().parent:
+            raise UsageError(f"{output}: paths in a zoo file are relative to it; write it beside {zoo_file.path}")
         check_writable(output)
     found: list[Calibration] = []
     shown = progress_console()
@@ -121,8 +124,11 @@ def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
 
 def _check_whole(zoo_file: ZooFile, chosen: list[ModelSpec], unit: str) -> None:
     """Raise UsageError where the zoo would hold costs of two units, or of some models only, if it were written."""
+    names = [spec.name for spec in chosen]
+    for name in names:
+        zoo_file.model(name)
     for spec in zoo_file.models:
-        if spec not in chosen and (spec.cost is None or spec.cost.unit != unit):
+        if spec.name not in names and (spec.cost is None or spec.cost.unit != unit):
             raise UsageError(
                 f"{zoo_file.path}: model {spec.name!r} is not measured and has no cost in {unit}; one router cannot "
                 "compare them: state one, measure all, or leave out -o"

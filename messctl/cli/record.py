@@ -13,7 +13,7 @@ import typer
 
 from messctl.cli.arguments import console, print_json, progress_console
 from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
-from messctl.errors import BackendError, StoppedError, UsageError
+from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple
         grader = ZOO
     if (grader == JUDGE) != (judge is not None):
         raise UsageError("--grader judge and --judge MODEL go together; give both, or neither")
+    if grader not in (NONE, ZOO, JUDGE, *REFERENCE_GRADERS):
+        raise UnknownNameError("grader", grader, (*REFERENCE_GRADERS, JUDGE, NONE))
     if grader in (NONE, ZOO):
         return grader, lambda _: None
     rule = None if grader == JUDGE else reference_grader(grader)
@@ -133,7 +135,7 @@ def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple
             if rule:
                 check_reference(rule, reference)
         except UsageError as error:
-            return str(error)
+            return str(error).rpartition("; ")[0] or str(error)  # what to do is said by who reads the file
         return None
 
     return grader, check

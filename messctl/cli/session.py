@@ -16,6 +16,8 @@ from messctl.terminal import plain
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
     from messctl.live import Router
+    from messctl.loads import Loads
+    from messctl.meters import Meter
     from messctl.store import Store
     from messctl.zoo import ZooFile
 
@@ -73,12 +75,12 @@ def router(
     from messctl.backends import encoder_of
     from messctl.graders import expect_regex
     from messctl.live import Router
-    from messctl.loads import Loads
     from messctl.meters import meter_for
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
+    meter = meter_for(described)
     with _to_write(state, log=log) as store:
         answering = backend or every_backend(described)
         answering = through(answering) if through else answering
@@ -87,14 +89,22 @@ def router(
                 {model.name: model for model in described.models},
                 replace(described.settings, **given),
                 answering,
-                meter_for(described),
+                meter,
                 store,
                 expect_regex(described.grader) if described.grader else None,
                 encoder_of(described.settings),
-                Loads(described.load_watts),
+                _loads(described, meter),
             )
         finally:
             answering.close()
+
+
+def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
+    """Return what knows what loads cost: `load_watts` are for where loads are neither measured nor stated."""
+    from messctl.loads import Loads
+
+    estimated = not meter.includes_loads and all(model.cost is None for model in zoo_file.models)
+    return Loads(zoo_file.load_watts if estimated else None)
 
 
 @contextmanager

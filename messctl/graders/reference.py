@@ -17,7 +17,7 @@ that is none."""
 
 _TOLERANCE = Fraction(1, 10**6)  # of the reference: what rounding leaves
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-_CONCLUDES = re.compile(r"(?:####|\banswer\b(?:\s+(?:is|was))?\s*[:=]?|\bequals\b|=)(?P<rest>[^\n]*)", re.IGNORECASE)
+_CONCLUDES = re.compile(r"(?:####|\banswer\b(?:\s+(?:is|was))?\s*[:=]?|\bequals\b|=)", re.IGNORECASE)
 _LETTER = r"[A-Za-z]"
 _NO_WORDS = frozenset("ABCDEFGHJKLMNOPQRSTUVWXYZ")
 _ALONE = re.compile(rf"[\s*_(\[\"'`]*({_LETTER})[\s*_)\].:,;\"'`]*")
@@ -115,7 +115,7 @@ def _concluded(answer: str) -> Fraction | None:
     if boxed and (found := numbers(boxed[-1])):
         return found[-1]
     for match in reversed(list(_CONCLUDES.finditer(answer))):
-        if found := numbers(match["rest"]):
+        if found := numbers(answer[match.end() :].partition("\n")[0]):
             return found[0]
     return found[-1] if (found := numbers(answer)) else None
 
@@ -130,13 +130,14 @@ def _chosen(answer: str) -> str | None:
     if alone:
         return alone[1].upper()
     named = [
-        match[1]
+        match
         for match in _NAMED.finditer(text)
         if match[1] in _NO_WORDS
         or _NOTHING_MORE.fullmatch(text, match.end())  # "the answer is a dog", "Answer: I think"
     ]
     if named:
-        return str(named[-1]).upper()
+        last = named[-1]
+        return None if _ANOTHER.match(text, last.end()) else last[1].upper()
     leads = _LEADS.match(text)
     if leads and not re.match(r"[\s*_\"'`]*[a-z]\.[a-z]\.", text):  # e.g., i.e.
         return None if _ANOTHER.match(text, leads.end()) else leads[1].upper()

@@ -20,7 +20,7 @@ class SecondsMeter:
 
     unit: str = SECOND
     includes_loads: bool = True
-    source: str = "measured: seconds from the call to the last token, loading included"
+    source: str = "measured: seconds from the call to the last token"
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
         """See `Meter`; known beforehand where the model's cost was calibrated in seconds."""

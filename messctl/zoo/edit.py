@@ -52,6 +52,8 @@ def with_costs(path: Path, costs: Mapping[str, CostPerToken]) -> tuple[str, str]
                 if model.get("cost") is None or model["cost"].anchor.value:  # an anchor's section is others', too
                     model["cost"] = stated
                 else:
+                    if model["cost"].get("unit") != cost.unit:
+                        model["cost"].pop("load", None)  # it was in the other unit
                     model["cost"].update(stated)
 
     return before, _changed(path, before, change)
