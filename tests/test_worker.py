@@ -70,9 +70,20 @@ def workers() -> Iterator[LlamaCpp]:
     assert processes() == before
 
 
+OTHERS: set[int] = set()
+"""What other tests have started that lives on, as joblib's processes do."""
+
+
+@pytest.fixture(autouse=True)
+def _others() -> Iterator[None]:
+    OTHERS.update(processes())
+    yield
+    OTHERS.clear()
+
+
 def processes(of: int | None = None) -> set[int]:
     """Return the processes that a process, by default this one, has started and that are not gone; zombies count."""
-    return {int(pid) for pid, parent in parents().items() if parent == (of or os.getpid())}
+    return {int(pid) for pid, parent in parents().items() if parent == (of or os.getpid())} - OTHERS
 
 
 def parents() -> dict[int, int]:
