@@ -59,7 +59,7 @@ def scikit_learn(rounds: Rounds, n: int) -> list[int]:
         predicted = [float(each.predict_proba(x)[0, 1]) if known else 0.5 for each in learners]
         mean = [float(np.mean(costs)) if costs else 0.0 for costs in paid]
         scale = max(mean) or 1.0
-        scores = [SETTINGS.v * mean[m] / scale + queue * (SETTINGS.alpha - predicted[m]) for m in range(models)]
+        scores = [SETTINGS.weight * mean[m] / scale + queue * (SETTINGS.alpha - predicted[m]) for m in range(models)]
         choice = rounds.zoo.index(rounds.zoo.reference) if explored else int(np.argmin(scores))
         for m in range(models) if explored else (choice,):
             paid[m].append(float(rounds.cost[t, m]))

@@ -194,7 +194,20 @@ def engines(folder: Path) -> tuple[str, Mapping[str, Way]]:
 def sweep(folder: Path) -> tuple[str, Mapping[str, Way]]:
     path = trace(folder, 2_350, 16)
     rounds = load(path).rounds
-    command = ["tune", str(path), "--alpha", "0.7,0.75,0.8,0.85", "--v", "0.001:10:31", "--c", "0.05,0.1,0.2,0.5,1"]
+    command = [
+        "tune",
+        str(path),
+        "--policy",
+        "messplus",
+        "--margin",
+        "0",
+        "--alpha",
+        "0.7,0.75,0.8,0.85",
+        "--v",
+        "0.001:10:31",
+        "--c",
+        "0.05,0.1,0.2,0.5,1",
+    ]
     return (
         "runs/s of the paper's sweep in size, 1,860 runs of 2,350 requests (its log: 9 h 20 min, 0.055/s)",
         {
