@@ -19,7 +19,8 @@ class Request:
     `gradable` tells whether somebody will grade every answer to it, so that exploring it can teach anything. The
     models `excluded` cannot be asked now, and are neither served nor queried, unless that leaves none. `surcharge`
     is what a model would cost now beyond its answer, as to load it: ≥ 0, in the unit of the costs; 0 where it is
-    not named.
+    not named. `prompt_cost` is what reading the prompt will cost a model, known before it runs: ≥ 0, in the same unit,
+    a part of the answer's cost; 0, for not known, where it is not named.
     """
 
     request_id: str
@@ -27,6 +28,7 @@ class Request:
     gradable: bool = True
     excluded: frozenset[str] = frozenset()
     surcharge: Mapping[str, float] = field(default_factory=_nothing)
+    prompt_cost: Mapping[str, float] = field(default_factory=_nothing)
 
 
 SURCHARGE = "surcharge"

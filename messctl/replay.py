@@ -172,7 +172,8 @@ def drive(policy: Policy, rounds: Rounds, prompts: Sequence[str]) -> Iterator[tu
     models = rounds.zoo.models
     waiting: list[tuple[Decision, Feedback]] = []
     for t, row in enumerate(rounds.order):
-        decision = policy.decide(Request(rounds.request_ids[row], prompts[row]))
+        told = {} if rounds.prompt_cost is None else dict(zip(models, rounds.prompt_cost[row].tolist(), strict=True))
+        decision = policy.decide(Request(rounds.request_ids[row], prompts[row], prompt_cost=told))
         costs = {model: float(rounds.cost[row, models.index(model)]) for model in decision.queried}
         policy.learn(decision, Feedback(costs=costs))
         heard = {model: float(rounds.satisfied[row, models.index(model)]) for model in decision.queried}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,12 @@ def learnable(n: int = 400, seed: int = 0) -> Rounds:
     satisfied = (rng.random((n, 3)) < chance).astype(float)
     cost = np.array([1.0, 4.0, 20.0]) * rng.lognormal(0, 0.2, (n, 1))
     return make_rounds(satisfied, cost, ["small", "middle", "large"], prompts)
+
+
+def told(rounds: Rounds, seed: int = 0) -> Rounds:
+    """The same rounds, of whose costs a part is told beforehand, now and then more than was paid."""
+    share = np.random.default_rng(seed).uniform(0.0, 1.1, rounds.cost.shape)
+    return replace(rounds, prompt_cost=rounds.cost * share)
 
 
 @st.composite

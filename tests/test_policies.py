@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for
+from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for, told
 
 from messctl.errors import UnknownNameError, UsageError
 from messctl.policies import build, default_names, kind_of, kinds, live_build, live_names
@@ -156,10 +156,12 @@ def test_decisions_are_well_formed_and_learning_takes_anything_in_any_order(name
 
 
 @every_learner
+@pytest.mark.parametrize("reading", [False, True])
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500)])
-def test_both_drivers_take_the_same_decisions(name, rate, delay):
+def test_both_drivers_take_the_same_decisions(name, rate, delay, reading):
     """Live, one request at a time, and replay, in one compiled loop, agree to the last bit."""
     rounds, prompts = learnable(200), prompts_for(200)
+    rounds = told(rounds) if reading else rounds
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     promise = Settings(alpha=0.85, v=0.2, c=0.8, seed=5)
     played = build(name, rounds, promise).play(arranged)
@@ -331,7 +333,7 @@ def test_judgements_of_a_model_that_is_gone_count(name):
 
 def test_a_policy_cannot_peek():
     """A request says nothing of outcomes: only what it asks, whether it can be graded, and what asking means now."""
-    assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge")
+    assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge", "prompt_cost")
 
 
 def lived(name, rounds, prompts, settings, of):

@@ -12,7 +12,13 @@ it, since μ_m moves on), so that a model tried once is thought of as one of thi
 on. The level's variance grows a little with every answer, and plain means fade, so that a model that changes is
 noticed: the memory is of about three hundred of its answers.
 
-**Cost.** Ĉ_m(z), a ridge on the properties, within a factor 4 of the running mean Ē_m: long prompts cost more.
+**Cost.** What reading the prompt will cost, k_m, may be known before it runs: from its tokens, by the calibrated price
+of one (`Request.prompt_cost`); 0 where it is not. The rest, the answer above all, is what experience is asked for.
+Ĉ_m is one of k_m + R̄_m, R̄_m being the running mean of cost − k_m; k_m + R_m(z), R_m being a ridge on the properties,
+trained on cost − k_m and kept within a factor 4 of R̄_m, since a long question gets a long answer; and the running mean
+Ē_m, as MESS+ has it. For every model it is the one whose absolute errors, each made before the cost was learned, have
+the least fading sum. k_m is not clipped: a prompt fifty times as long does cost fifty times as much to read. What sets
+the scale of costs, breaks ties and tells which trials are affordable stays Ē_m.
 
 **Choice.** argmin over m of Ĉ_m + u_m − λ·ŝ_m, where u_m is what the request says that m would cost now beyond its
 answer, as to load it; a model that cannot be asked is left out of everything that follows. A coin may give the request
@@ -64,11 +70,14 @@ from messctl.features import Encoder, WordEncoder
 from messctl.policies.bandit_arithmetic import (
     AUTO_V,
     BALANCE,
+    BY_MEAN,
     DECIDED,
+    ERRORS,
     HEARD,
     LATEST,
     QUEUE,
     RECALLED,
+    REST,
     SHARED,
     WEIGHED_BALANCE,
     WEIGHED_BEST,
@@ -88,7 +97,7 @@ from messctl.policies.bandit_arithmetic import (
     play,
     weighing,
 )
-from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
+from messctl.policies.base import Floats, Played, PolicyKind, Rounds, known_costs, surcharges
 from messctl.predictor import Weights
 from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
@@ -100,7 +109,7 @@ STATE_VERSION = 2
 # What the fields of the state mean something under. Those that are named nowhere here are weights: of the encoder.
 TALLIES = ("good", "answers")
 """Mean the same under any encoder."""
-COSTS = ("cost_weight", "cost_cov")
+COSTS = ("cost_weight", "cost_cov", "costs", "recent_known")
 """Of the encoder, and in the unit of the costs."""
 MEANS = ("mean_cost", "cost_count")
 """In the unit of the costs; all policies share them."""
@@ -154,8 +163,8 @@ class Bandit:
         }
         z = features_of(self._encoder.one(request.prompt))
         coin = float(self._coin.random())
-        extra = surcharges(self._zoo, request)
-        index = int(choose(state, self._promise, self._tuning, z, extra, coin, predicted, weighed))
+        prices = (known_costs(self._zoo, request), surcharges(self._zoo, request))
+        index = int(choose(state, self._promise, self._tuning, z, prices, coin, predicted, weighed))
         return Decision(
             request=request,
             request_number=int(state.counts[DECIDED]),
@@ -200,7 +209,8 @@ class Bandit:
             return
         index, z = self._zoo.index(served), features_of(self._encoder.one(decision.request.prompt))
         if served in feedback.costs:
-            pay(self._state, self._tuning, index, z, feedback.costs[served])
+            known = decision.request.prompt_cost.get(served, 0.0)
+            pay(self._state, self._tuning, index, z, known, feedback.costs[served])
         if satisfied is not None:
             hear(self._state, self._promise, self._tuning, index, z, satisfied)
 
@@ -253,7 +263,9 @@ class Bandit:
             if same_features:
                 restore(model.arrays, self._parts(WEIGHTS, index))
             if not (same_features and restore(model.cost_arrays, self._parts(COSTS, index))):
-                state.cost_weight[index, 0] = model.mean_cost
+                # The mean is trusted until the other ways have shown better.
+                state.cost_weight[index, 0] = state.costs[index, REST] = model.mean_cost
+                state.costs[index, ERRORS : ERRORS + BY_MEAN] = model.mean_cost
 
     def play(self, rounds: Rounds) -> Played:
         """Start afresh and play all rounds in one compiled loop."""
@@ -261,7 +273,7 @@ class Bandit:
 
     def play_on(self, rounds: Rounds) -> Played:
         """Play rounds from where this instance stands, and stand where they end; all feedback is in by then."""
-        features, n = rounds.features, len(rounds)
+        features, known, n = rounds.features, rounds.prompt_cost, len(rounds)
         shape = (n, len(self._zoo.models))
         served = np.empty(n, dtype=np.int64)
         propensity, judged, before, after = (np.empty(n) for _ in range(4))
@@ -272,7 +284,7 @@ class Bandit:
             self._tuning,
             (rounds.order, rounds.heard, rounds.delay, self._coin.random(n)),
             (features.starts, features.indices, features.values),
-            (rounds.satisfied, rounds.cost),
+            (rounds.satisfied, rounds.cost, np.empty((0, shape[1])) if known is None else known),
             (served, propensity, judged, before, after, predicted, mean_cost),
         )
         return Played(

@@ -41,6 +41,11 @@ BALANCE, QUEUE, SOLVED = range(3)
 WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED = range(4)
 # Places in State.counts
 DECIDED, HEARD, LATEST, RECALLED, LABELS = range(5)
+# The ways to tell beforehand what an answer will cost: what is known of it and the mean of the rest, what is known and
+# a ridge for the rest, the running mean alone
+BY_KNOWN, BY_RIDGE, BY_MEAN = range(3)
+# Places in State.costs: answers paid, the mean of what was not known of their costs, and each way's errors
+PAID, REST, ERRORS = range(3)
 
 
 class Tuning(NamedTuple):
@@ -94,6 +99,8 @@ class State(NamedTuple):
     cost_count: Counts  # (M,)
     cost_weight: Floats  # (M, 1 + PROPERTIES)
     cost_cov: Floats  # (M, 1 + PROPERTIES, 1 + PROPERTIES)
+    costs: Floats  # (M, 5) PAID, REST, ERRORS: a fading sum for each way
+    recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
     recent: Floats  # (WINDOW, d) the prompts as they were
     awaited: Floats  # (LATE,) the sum of ŝ − α over all decisions, as it stood after each
     ledger: Floats  # BALANCE, QUEUE, SOLVED
@@ -130,6 +137,8 @@ def fresh(models: int, tuning: Tuning) -> State:
         cost_count=np.zeros(models, dtype=np.int64),
         cost_weight=np.zeros((models, k)),
         cost_cov=np.tile(cost_cov, (models, 1, 1)),
+        costs=np.zeros((models, 5)),
+        recent_known=np.zeros((models, WINDOW)),
         recent=np.zeros((WINDOW, d)),
         awaited=np.zeros(LATE),
         ledger=np.array([0.0, 0.0, UNSOLVED]),
@@ -237,15 +246,46 @@ def predict(state: State, z: Floats, level: Floats, predicted: Floats) -> None:
 
 
 @compiled
-def expected_costs(state: State, tuning: Tuning, z: Floats, cost: Floats) -> None:
-    """Write Ĉ of each model into `cost`; 0 where none was observed yet: it looks free, and so gets tried."""
+def properties_of(z: Floats) -> Floats:
+    """Return what the cost ridges see of z, (1 + PROPERTIES,): a constant and the properties."""
     properties = z[BUCKETS:].copy()
     properties[0] = 1.0
+    return properties
+
+
+@compiled
+def foretold(state: State, model: int, properties: Floats, known: float, way: int) -> float:
+    """Return what an answer will cost, told one way; `known` is what reading the prompt will.
+
+    What is known may be fifty times the usual; the ridge's part stays within a factor 4 of the mean of the rest.
+    """
+    if way == BY_MEAN:
+        return state.mean_cost[model]
+    rest = state.costs[model, REST]
+    if way == BY_RIDGE:
+        # The rest is negative where more was thought to be known than was paid.
+        low, high = min(0.25 * rest, 4.0 * rest), max(0.25 * rest, 4.0 * rest)
+        rest = min(high, max(low, dot(state.cost_weight[model], properties)))
+    return max(0.25 * known, known + rest)
+
+
+@compiled
+def best_way(state: State, model: int) -> int:
+    """Return the way that has erred least; the first on a tie."""
+    best = BY_KNOWN
+    for way in (BY_RIDGE, BY_MEAN):
+        if state.costs[model, ERRORS + way] < state.costs[model, ERRORS + best]:
+            best = way
+    return best
+
+
+@compiled
+def expected_costs(state: State, tuning: Tuning, z: Floats, known: Floats, cost: Floats) -> None:
+    """Write Ĉ of each model into `cost`; no more than is `known` (M,) where none was observed: so it gets tried."""
+    properties = properties_of(z)
     for model in range(len(cost)):
-        mean = state.mean_cost[model]
-        cost[model] = mean
-        if tuning.prompt_costs:
-            cost[model] = min(4.0 * mean, max(0.25 * mean, dot(state.cost_weight[model], properties)))
+        way = best_way(state, model) if tuning.prompt_costs else BY_MEAN
+        cost[model] = foretold(state, model, properties, known[model], way)
 
 
 @compiled
@@ -284,9 +324,12 @@ def solve(state: State, promise: Promise, tuning: Tuning, level: Floats) -> floa
     prompts = min(state.counts[RECALLED], WINDOW)
     shape = (prompts, len(level))
     cost, value = np.empty(shape), np.empty(shape)
+    known = np.empty(len(level))
     for at in range(prompts):
         predict(state, state.recent[at], level, value[at])
-        expected_costs(state, tuning, state.recent[at], cost[at])
+        for model in range(len(level)):
+            known[model] = state.recent_known[model, at]
+        expected_costs(state, tuning, state.recent[at], known, cost[at])
     scale = scale_of(state.mean_cost, AUTO_SCALE)
     low = attained(cost, value, prompts, 0.0, state.mean_cost)
     if promise.alpha <= low:
@@ -408,15 +451,17 @@ def choose(
     promise: Promise,
     tuning: Tuning,
     z: Floats,
-    extra: Floats,
+    prices: tuple[Floats, Floats],
     coin: float,
     predicted: Floats,
     weighed: Weighing,
 ) -> int:
     """Return the model to serve; write what is predicted of each, and into `weighed` what the choice was made of.
 
-    `extra` (M,) is what each model would cost now beyond its answer, infinitely much where it cannot be asked.
+    `prices` are what reading the prompt will cost each model, (M,), 0 where that is not known, and what each would
+    cost now beyond its answer, (M,), infinitely much where it cannot be asked.
     """
+    reading, extra = prices
     counts = state.counts
     models = len(predicted)
     cost, odds, figures = weighed
@@ -424,8 +469,10 @@ def choose(
     expect(state, promise, tuning, level)
     plain_means(state, promise, tuning, level, means, known)
     predict(state, z, level, predicted)
-    expected_costs(state, tuning, z, cost)
+    expected_costs(state, tuning, z, reading, cost)
     state.recent[counts[RECALLED] % WINDOW] = z
+    for model in range(models):
+        state.recent_known[model, counts[RECALLED] % WINDOW] = reading[model]
     counts[RECALLED] += 1
     recalled = counts[RECALLED]
     often = recalled < 32 or recalled % (8 if recalled < 512 else 32) == 0
@@ -452,17 +499,25 @@ def choose(
 
 
 @compiled
-def pay(state: State, tuning: Tuning, model: int, z: Floats, cost: float) -> None:
-    """Take what the served answer cost into its model's mean and ridge, both of which forget slowly."""
+def pay(state: State, tuning: Tuning, model: int, z: Floats, known: float, cost: float) -> None:
+    """Take what the served answer cost, of which so much was `known`, into its model's means and ridge.
+
+    All of them forget slowly. Each way to foretell is judged by this cost before it learns from it.
+    """
+    properties, costs = properties_of(z), state.costs[model]
+    if costs[PAID] > 0.0:
+        for way in range(3):
+            error = abs(cost - foretold(state, model, properties, known, way))
+            costs[ERRORS + way] += error - costs[ERRORS + way] / tuning.memory
     state.cost_count[model] += 1
     count = min(float(state.cost_count[model]), tuning.memory)
     state.mean_cost[model] += (cost - state.mean_cost[model]) / count
-    properties = z[BUCKETS:].copy()
-    properties[0] = 1.0
+    costs[PAID] += 1.0
+    costs[REST] += (cost - known - costs[REST]) / min(costs[PAID], tuning.memory)
     gained = np.empty(len(properties))
     gain(state.cost_cov[model], properties, gained)
     scale = 1.0 + dot(gained, properties)
-    error = cost - dot(state.cost_weight[model], properties)
+    error = cost - known - dot(state.cost_weight[model], properties)
     for at in range(len(gained)):
         state.cost_weight[model, at] += gained[at] * error / scale
     shrink(state.cost_cov[model], gained, scale)
@@ -512,31 +567,35 @@ def play(
     tuning: Tuning,
     arrivals: tuple[Counts, npt.NDArray[np.bool_], int, Floats],
     rows: tuple[Counts, npt.NDArray[np.int32], npt.NDArray[np.float32]],
-    outcomes: tuple[Floats, Floats],
+    outcomes: tuple[Floats, Floats, Floats],
     steps: tuple[Counts, Floats, Floats, Floats, Floats, Floats, Floats],
 ) -> None:
     """Play all rounds from where the state stands.
 
+    `outcomes` are satisfaction, cost, and what is known of it beforehand, each (n, M), the last (0, M) for nothing.
     `steps` are filled in: served, propensity, judged, queue before and after, predicted, mean costs.
     """
     order, heard, delay, coins = arrivals
     starts, indices, values = rows
-    satisfied, cost = outcomes
+    satisfied, cost, known = outcomes
     served, propensity, judged, before, after, predicted, mean_costs = steps
     n, models = predicted.shape
     earlier = state.counts[DECIDED]
     z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(4)
-    weighed, extra = (cost_of, odds, figures), np.zeros(models)
+    weighed, reading = (cost_of, odds, figures), np.zeros(models)
+    prices = (reading, np.zeros(models))
     for t in range(n + delay):
         if t < n:
             row = order[t]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
             for model in range(models):
                 mean_costs[t, model] = state.mean_cost[model] if state.cost_count[model] else np.nan
+            if len(known):
+                reading[:] = known[row]
             before[t] = state.ledger[QUEUE]
-            served[t] = choose(state, promise, tuning, z, extra, coins[t], predicted[t], weighed)
+            served[t] = choose(state, promise, tuning, z, prices, coins[t], predicted[t], weighed)
             propensity[t] = odds[served[t]]
-            pay(state, tuning, served[t], z, cost[row, served[t]])
+            pay(state, tuning, served[t], z, reading[served[t]], cost[row, served[t]])
             judged[t] = satisfied[row, served[t]] if heard[t] else np.nan
         due = t - delay
         if due >= 0 and heard[due]:

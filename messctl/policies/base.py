@@ -33,7 +33,8 @@ class Rounds:
     models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
     requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
     `served` is the model's index, -1 where it is not known, `judged` the place of the feedback, NaN without any, and
-    `alpha` what was promised, and whether it was `explored` (0 or 1), NaN where that is not known.
+    `alpha` what was promised, and whether it was `explored` (0 or 1), NaN where that is not known. `prompt_cost`, as
+    `cost`, is what a policy is told before it decides: what reading each prompt will cost; None: nothing.
     """
 
     zoo: Zoo
@@ -48,6 +49,7 @@ class Rounds:
     judged: Floats | None = None
     alpha: Floats | None = None
     explored: Floats | None = None
+    prompt_cost: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -56,7 +58,7 @@ class Rounds:
         """Return these rows of the trace as a trace of their own, arriving in this order, all with feedback."""
         part: dict[str, Any] = {
             name: None if table is None else table[rows]
-            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored")
+            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored", "prompt_cost")
             for table in (getattr(self, name),)
         }
         return replace(
@@ -145,6 +147,11 @@ def surcharges(zoo: Zoo, request: Request) -> Floats:
     return np.array(
         [request.surcharge.get(model, 0.0) if model in left or not left else np.inf for model in zoo.models]
     )
+
+
+def known_costs(zoo: Zoo, request: Request) -> Floats:
+    """Return what reading the prompt will cost each model, (models,); 0 where that is not known."""
+    return np.array([request.prompt_cost.get(model, 0.0) for model in zoo.models])
 
 
 class Policy(Protocol):
