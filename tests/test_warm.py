@@ -73,11 +73,11 @@ def test_the_first_decisions_route_well(name, tmp_path):
     learned = learn_from(traced(tmp_path / "t"), ZOO, settings)
     assert (learned.requests, learned.left_out, learned.models) == (1200, 0, MODELS)
 
-    def first(snapshot, n):
-        runs = [first_decisions(live_build(name)(ZOO, settings, snapshot), n, seed) for seed in range(1, 17)]
+    def first(snapshot, n, worlds=16):
+        runs = [first_decisions(live_build(name)(ZOO, settings, snapshot), n, seed) for seed in range(1, worlds + 1)]
         return np.mean(runs, axis=0)
 
-    assert first(learned.snapshot, 20)[0] > first(Snapshot(), 20)[0] + 0.02
+    assert first(learned.snapshot, 20, 96)[0] > first(Snapshot(), 20, 96)[0] + 0.02
     (warm, warm_cost), (_, cold_cost) = first(learned.snapshot, 60), first(Snapshot(), 60)
     assert warm > 0.85 - 0.03
     assert warm_cost < (0.8 if name == "bandit" else 1.1) * cold_cost
