@@ -1,24 +1,20 @@
 """Calibration: what a model's answers cost and how fast they come, measured over a spread of lengths and fitted.
 
-    cost = fixed + prompt × tokens in + generated × tokens out        (all ≥ 0, by least squares)
-
-Each measurement is of one request, repeated until counters can see it; errors weigh relative to the cost, so that short
-requests count as much as long ones.
+Each measurement is of one request, repeated until counters can see it; see `messctl.line` for the fit.
 """
 
 from __future__ import annotations
 
 import platform
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
-import numpy as np
-
 from messctl.backends.base import Backend
-from messctl.errors import BackendError, UsageError
+from messctl.errors import BackendError
 from messctl.gguf_header import read_header
+from messctl.line import Line
 from messctl.meters import Meter
 from messctl.records import Completion, Cost, Question
 from messctl.zoo import CostPerToken, ModelSpec
@@ -37,34 +33,6 @@ class Trial:
     tokens_out: int
     cost: Cost
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A fitted cost (or time): `fixed`, per `prompt` token, per `generated` token, ≥ 0.
-
-    `error` is the root mean square of the relative residuals.
-    """
-
-    fixed: float
-    prompt: float
-    generated: float
-    error: float
-
-    @classmethod
-    def fitted(cls, tokens: Sequence[tuple[int, int]], values: Sequence[float]) -> Line:
-        """Fit by non-negative least squares on relative residuals. Raises UsageError unless all `values` are > 0."""
-        from scipy.optimize import nnls  # noqa: PLC0415  # for this alone
-
-        if not len(values) or min(values) <= 0:
-            raise UsageError("nothing can be fitted to costs of 0; choose another --meter")
-        scale = 1.0 / np.asarray(values, dtype=np.float64)
-        design = np.column_stack([np.ones(len(values)), np.asarray(tokens, dtype=np.float64)]) * scale[:, None]
-        size = np.linalg.norm(design, axis=0)
-        found, _ = nnls(design / size, np.ones(len(values)))
-        parts = found / size
-        error = float(np.sqrt(np.mean((design @ parts - 1.0) ** 2)))
-        return cls(float(parts[0]), float(parts[1]), float(parts[2]), error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
+from messctl.forecast import characters, prompt_costs
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
 from messctl.loads import Loads
@@ -240,7 +241,10 @@ class Router:
         lost: dict[str, str] = {}
         before: Decision | None = None
         while True:
-            decision = self._decide(request, model) if before is None else self._decide_again(before, frozenset(lost))
+            if before is None:
+                decision = self._decide(request, question, model)
+            else:
+                decision = self._decide_again(before, frozenset(lost))
             if on_decision:
                 on_decision(decision)
             try:
@@ -258,10 +262,13 @@ class Router:
             else:
                 return decision, completion, lost
 
-    def _decide(self, request: Request, model: str | None) -> Decision:
+    def _decide(self, request: Request, question: Question, model: str | None) -> Decision:
         if model is not None and model not in self._models:
             raise UnknownNameError("model", model, self._zoo.models)
+        length = characters(question)
         with self._store.transaction():
+            ratios = self._store.tokens_per_character(self._models)
+            request = replace(request, prompt_cost=prompt_costs(self._models.values(), self._meter, ratios, length))
             if model is None:
                 policy = self._policy()
                 excluded = self._store.down(self._places)
@@ -271,7 +278,7 @@ class Router:
             else:
                 state = self._store.snapshot()
                 decision = Decision(request, state.decided, model, (model,), queue=state.queue)
-            self._store.add_request(decision, self._circumstances(forced=model is not None))
+            self._store.add_request(decision, self._circumstances(length, forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
 
@@ -363,10 +370,10 @@ class Router:
     def _save(self, snapshot: Snapshot) -> None:
         self._store.save(snapshot.with_source(self.cost_source))
 
-    def _circumstances(self, *, forced: bool) -> Circumstances:
+    def _circumstances(self, length: int, *, forced: bool) -> Circumstances:
         meter = self._meter
         return Circumstances(
-            self._settings.policy, self._settings.aim, meter.unit, self._loads.with_meter(meter.source), forced
+            self._settings.policy, self._settings.aim, meter.unit, self._loads.with_meter(meter.source), forced, length
         )
 
 

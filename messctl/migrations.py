@@ -62,6 +62,10 @@ MIGRATIONS = (
         model TEXT PRIMARY KEY, place TEXT NOT NULL, failures INTEGER NOT NULL, until REAL NOT NULL);
     """,
     "ALTER TABLE answers ADD COLUMN cost_quality TEXT",
+    """
+    ALTER TABLE requests ADD COLUMN characters INTEGER;
+    CREATE INDEX answers_of_model ON answers (model, request);
+    """,
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

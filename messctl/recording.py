@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,6 +17,7 @@ import pyarrow as pa
 from messctl.errors import TraceError, UnknownNameError, UsageError
 from messctl.feature_cache import FeatureCache
 from messctl.features import Encoder, Features, WordEncoder, concatenate
+from messctl.line import Line
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
@@ -134,14 +135,16 @@ def load(
     partial: bool = False,
     cache: bool = True,
     encoder: Encoder | None = None,
+    prompt_costs: bool = False,
 ) -> Recording:
     """Read a trace; its models' `reference` is by default the one with the highest mean cost.
 
     Prompts are seen as the `encoder` does, by default by their words.
     Rows in which some model was not observed are left out, so that all policies face the same requests; of a
     `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
-    beside it, see `feature_cache`. Raises TraceError where nothing is left or a value is
-    wrong, UnknownNameError for the reference.
+    beside it, see `feature_cache`. With `prompt_costs`, what reading each prompt will cost is told beforehand, by the
+    prompt's tokens and the prices that fit the trace. Raises TraceError where nothing is left, a value is
+    wrong or tokens are wanted and missing, UnknownNameError for the reference.
     """
     trace = TraceFile(path)
     if len(trace.models) < 2 and not partial:
@@ -151,7 +154,7 @@ def load(
     encoder = encoder or WordEncoder()
     kept_features = FeatureCache.of(path, encoder) if cache and trace.rows >= encoder.kept_from else None
     known = kept_features.read() if kept_features else None
-    sound_parts = sound_batches(trace, prompts=known is None)
+    sound_parts = sound_batches(trace, prompts=known is None, tokens=prompt_costs)
     parts = list(_ahead(lambda batch: _part(batch, partial, encoder), sound_parts))
     features = known or concatenate([part.features for part in parts])
     if kept_features and not known:
@@ -178,6 +181,7 @@ def load(
         judged=np.concatenate([part.judged for part in kept]),
         alpha=np.concatenate([part.alpha for part in kept]),
         explored=np.concatenate([part.explored for part in kept]),
+        prompt_cost=_prompt_costs(trace, kept) if prompt_costs else None,
     )
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
 
@@ -218,22 +222,39 @@ class _Part:
     judged: npt.NDArray[np.float64]
     alpha: npt.NDArray[np.float64]
     explored: npt.NDArray[np.float64]
+    tokens: npt.NDArray[np.float64]
     costs_seen: npt.NDArray[np.bool_]
 
 
-def sound_batches(trace: TraceFile, *, prompts: bool = True) -> Iterator[Batch]:
+def _prompt_costs(trace: TraceFile, parts: Sequence[_Part]) -> npt.NDArray[np.float64]:
+    """Return what reading each prompt costs, (n, models), by the straight line that fits each model's costs."""
+    cost, tokens = (np.concatenate([getattr(part, name) for part in parts]) for name in ("cost", "tokens"))
+    told = np.zeros(cost.shape)
+    for index, model in enumerate(trace.models):
+        counted, paid = tokens[:, index], cost[:, index] > 0.0
+        if not (counted >= 0.0).all():
+            raise TraceError(
+                f"{trace.path}: not every row has tokens_in and tokens_out of model {model!r}; leave out --prompt-costs"
+            )
+        if paid.any():
+            line = Line.fitted(counted[paid], cost[paid, index])
+            told[:, index] = line.fixed + line.prompt * counted[:, 0]
+    return told
+
+
+def sound_batches(trace: TraceFile, *, prompts: bool = True, tokens: bool = False) -> Iterator[Batch]:
     """Yield each batch, checked. Raises TraceError for what is wrong in it, at the end for ids that come twice."""
     seen: list[pa.Array] = []
-    for batch in sound(trace, prompts=prompts):
+    for batch in sound(trace, prompts=prompts, tokens=tokens):
         seen.append(batch.request_ids)
         yield batch
     for problem in repeated_ids(pa.chunked_array(seen, pa.large_string())):
         raise TraceError(f"{trace.path}: {problem}; request ids must be unique")
 
 
-def sound(trace: TraceFile, *, ids: bool = True, prompts: bool = True) -> Iterator[Batch]:
+def sound(trace: TraceFile, *, ids: bool = True, prompts: bool = True, tokens: bool = False) -> Iterator[Batch]:
     """Yield the trace's batches, each checked, as `TraceFile.batches` does. Raises TraceError."""
-    for batch in trace.batches(ids=ids, prompts=prompts):
+    for batch in trace.batches(ids=ids, prompts=prompts, tokens=tokens):
         for problem in check(trace, batch):
             raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all that is wrong")
         yield batch
@@ -281,8 +302,16 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
         judged=judged[usable],
         alpha=alpha[usable],
         explored=explored[usable],
+        tokens=_tokens(batch)[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
     )
+
+
+def _tokens(batch: Batch) -> npt.NDArray[np.float64]:
+    """Return the tokens in and out, (rows, models, 2); no models where they were not wanted."""
+    if batch.tokens_in is None or batch.tokens_out is None:
+        return np.empty((len(batch.cost), 0, 2))
+    return np.stack([batch.tokens_in, batch.tokens_out], axis=2)
 
 
 def _mean(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -102,6 +102,11 @@ class Replay:
         return not self.played
 
     @property
+    def prompt_costs(self) -> bool:
+        """Whether the policies were told beforehand what reading each prompt would cost."""
+        return isinstance(self.recording, Recording) and self.recording.rounds.prompt_cost is not None
+
+    @property
     def judged(self) -> Result:
         """The result that `--require-sla` is about: the policy of the settings where it was played, else the first."""
         return next((result for result in self.results if result.policy == self.settings.policy), self.results[0])

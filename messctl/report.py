@@ -51,6 +51,7 @@ def document(replay: Replay) -> dict[str, Any]:
         "seed": replay.settings.seed,
         **asdict(replay.conditions),
         "streamed": replay.streamed,
+        "prompt_costs": replay.prompt_costs,
         "judged": replay.judged.policy,
         "results": [asdict(result) for result in replay.results],
     }
@@ -147,6 +148,8 @@ def _heading(replay: Replay) -> Text:
         asked += f", {conditions.replicas} replicas"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
         asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+    if replay.prompt_costs:
+        asked += ", told what reading a prompt costs"
     lines.append(asked)
     if replay.streamed:
         lines.append("streamed: what needs the whole trace at once (hindsight, clairvoyant) is left out")

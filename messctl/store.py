@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from messctl import learned, migrations, outages
+from messctl import forecast, learned, migrations, outages
 from messctl.errors import BackendError, PromptError, StoreError, UsageError
 from messctl.records import Decision, Request
 from messctl.snapshot import Snapshot
@@ -29,13 +29,17 @@ WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced."""
+    """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced.
+
+    `characters` is the length of the whole question, earlier turns included; None where that is not known.
+    """
 
     policy: str
     alpha: float
     cost_unit: str
     meter: str
     forced: bool = False
+    characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,8 @@ class Store:
         with self._mapped():
             self._database.execute(
                 "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
-                "gradable, alpha, p_explore, propensity, queue, cost_unit, meter) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     decision.request.request_id,
                     time.time(),
@@ -178,6 +182,7 @@ class Store:
                     decision.queue,
                     circumstances.cost_unit,
                     circumstances.meter,
+                    circumstances.characters,
                 ),
             )
 
@@ -201,6 +206,11 @@ class Store:
         """Return which models, of `places` by name, are left alone for now, since they failed."""
         with self._mapped():
             return outages.down(self._database, places, time.time())
+
+    def tokens_per_character(self, models: Iterable[str]) -> dict[str, float]:
+        """Return how many tokens each model's recent questions had per character."""
+        with self._mapped():
+            return forecast.tokens_per_character(self._database, models)
 
     def try_again(self, models: tuple[str, ...]) -> None:
         """Note that these models are being asked: where one is out, nobody else tries it meanwhile."""
@@ -450,7 +460,9 @@ def _logged(row: sqlite3.Row, answers: list[sqlite3.Row], lost: Mapping[str, str
             queue=row["queue"],
         ),
         asked_at=datetime.fromtimestamp(row["asked_at"], UTC),
-        circumstances=Circumstances(row["policy"], row["alpha"], row["cost_unit"], row["meter"], bool(row["forced"])),
+        circumstances=Circumstances(
+            row["policy"], row["alpha"], row["cost_unit"], row["meter"], bool(row["forced"]), row["characters"]
+        ),
         propensity=row["propensity"],
         answers=outcomes,
         satisfied=row["satisfied"],

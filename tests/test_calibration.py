@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messctl.calibration import Line, calibrate, origin
+from messctl.calibration import calibrate, origin
 from messctl.cli import run
 from messctl.errors import UsageError
+from messctl.line import Line
 from messctl.meters import SecondsMeter, StatedMeter
 from messctl.records import Completion
 from messctl.zoo import PACKAGED_FILE, CostPerToken, ModelSpec, load_zoo

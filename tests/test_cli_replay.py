@@ -72,6 +72,20 @@ def test_every_option_arrives(trace, capsys):
     assert (result["v"], result["c"], result["v_per_cost_unit"]) == (2, 0.5, 2)
 
 
+def test_what_reading_costs_is_told_where_it_is_asked_for(capsys):
+    box = str(Path(__file__).parents[1] / "traces" / "box.parquet")
+    told, silent = [], []
+    for options, documents in ((["--prompt-costs", "--holdout", "0.3"], told), (["--holdout", "0.3"], silent)):
+        for policy in ("bandit", "messplus"):
+            assert run(["replay", box, "--alpha", "0.8", "--policy", policy, *options, "--json"]) == 0
+            documents.append(json.loads(capsys.readouterr().out))
+    assert [each["prompt_costs"] for each in told + silent] == [True, True, False, False]
+    assert told[0]["results"][0]["mean_cost"] != silent[0]["results"][0]["mean_cost"]
+    assert told[1]["results"] == silent[1]["results"]  # MESS+ is as it was published
+    assert run(["replay", box, "--alpha", "0.8", "--policy", "static-mix", "--prompt-costs"]) == 0
+    assert "told what reading a prompt costs" in capsys.readouterr().out
+
+
 def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {v: 9, cost_scale: 1}\n")
     run(["replay", trace, "--policy", "messplus", "--json"])
@@ -135,6 +149,8 @@ BAD = [
     (["--holdout", "0.5", "--steps", "s.parquet"], "leave out --holdout"),
     (["--holdout", "1.5"], "holdout is 1.5"),
     (["--stream", "--replicas", "2"], "--replicas needs the whole trace"),
+    (["--stream", "--prompt-costs"], "--prompt-costs needs the whole trace"),
+    (["--prompt-costs"], "not every row has tokens_in and tokens_out of model 'large'"),
     (["--polcy", "random"], "--policy"),
 ]
 

@@ -12,6 +12,7 @@ from messctl.backends.base import Backend
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.export import export
 from messctl.features import encode
+from messctl.forecast import characters
 from messctl.graders import expect_regex, expect_text
 from messctl.ledger import Ledger
 from messctl.live import Router
@@ -47,13 +48,15 @@ class Recorded(Backend):
 
 
 class RecordedMeter(PerToken):
+    """Of what a prompt will cost it knows nothing beforehand, unless it is told a price."""
+
     unit, source, quality = "J", "recorded", "stated"
 
-    def __init__(self, rounds):
-        self.rounds = rounds
+    def __init__(self, rounds, prompt=0.0):
+        self.rounds, self.prompt = rounds, prompt
 
     def per_token(self, model):
-        return CostPerToken("J", 1.0, float(self.rounds.cost[:, self.rounds.zoo.index(model.name)].mean()))
+        return CostPerToken("J", self.prompt, float(self.rounds.cost[:, self.rounds.zoo.index(model.name)].mean()))
 
     def cost(self, model, completion):
         row = int(completion.answer.split("/")[0])
@@ -117,6 +120,99 @@ def test_live_and_replay_take_identical_decisions(world):
     for t, prompt in enumerate(prompts):
         assert_as_played(router().ask(Question(prompt), grader=judge(rounds)).decision, played, t)
     assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+def test_what_a_prompt_will_cost_is_known_live_as_in_replay(world):
+    """What live requests were told, told to a replay: the same decisions, to the last bit."""
+    router, rounds, prompts, _, store = world
+    meter, told, decisions = RecordedMeter(rounds, prompt=0.5), [], []
+    for row, prompt in enumerate(prompts):
+        turns = ((f"{prompt} " * (row % 7), "so"),) if row % 3 else ()
+        asked = router(meter=meter).ask(Question(prompt, history=turns), grader=judge(rounds))
+        decisions.append(asked.decision)
+        told.append([asked.decision.request.prompt_cost[model] for model in rounds.zoo.models])
+    assert len({value for row in told for value in row}) > 100
+    settings = router().settings
+    played = build(settings.policy, rounds, settings).play(replace(rounds, prompt_cost=np.array(told)))
+    for t, decision in enumerate(decisions):
+        assert_as_played(decision, played, t)
+    assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+def test_whoever_answers_instead_was_told_the_same(world):
+    router, rounds, prompts, backend, _ = world
+    backend.fail, told = ("small", "large"), []
+    router(meter=RecordedMeter(rounds, 0.5), c=0.0).ask(
+        Question(prompts[0]), on_decision=lambda decision: told.append(decision.request.prompt_cost)
+    )
+    assert len(told) > 1
+    assert told[0] == dict.fromkeys(rounds.zoo.models, 0.5 * 0.25 * len(prompts[0]))
+    assert all(each == told[0] for each in told)
+
+
+@only_bandit
+def test_what_is_expected_of_a_request_is_its_own_cost(world):
+    """Once a model's costs have followed from its prompts, what `ask --explain` shows does, too."""
+    router, rounds, prompts, backend, _ = world
+    complete = backend.complete
+    backend.complete = lambda model, question, on_text=None: replace(
+        complete(model, question, on_text), tokens_in=len(question.prompt) + 4
+    )
+
+    class ByToken(RecordedMeter):
+        cost = PerToken.cost
+
+        def per_token(self, model):
+            return CostPerToken("J", 2.0, 3.0)
+
+    for prompt in prompts[:60]:
+        router(meter=ByToken(rounds)).ask(Question(prompt), model="middle")
+    decision = router(meter=ByToken(rounds)).ask(Question(prompts[61])).decision
+    expected = decision.weighed.terms["expected cost"]["middle"]
+    assert expected == pytest.approx(2.0 * (len(prompts[61]) + 4) + 3.0, rel=0.1)
+    assert abs(expected - decision.mean_cost["middle"]) > 0
+
+
+def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(world):
+    """By each model's own tokens per character, of all that it read; four characters make a token before any."""
+    router, rounds, prompts, backend, store = world
+    meter = RecordedMeter(rounds, prompt=2.0)
+    complete, seen = backend.complete, {}
+
+    def counted(model, question, on_text=None):
+        tokens = 7 + {"small": 2, "middle": 3, "large": 5}[model.name] * characters(question)
+        seen.setdefault(model.name, []).append((tokens, characters(question)))
+        return replace(complete(model, question, on_text), tokens_in=tokens)
+
+    backend.complete = counted
+    for row, prompt in enumerate(prompts[:30]):
+        question = Question(prompt, system="Be brief." * (row % 2), history=(("a", "bc"),) * (row % 4))
+        ratios = {
+            name: sum(tokens for tokens, _ in read) / sum(size for _, size in read) for name, read in seen.items()
+        }
+        named = ("large", "middle", "small")[row % 3]
+        asked = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
+        for name in rounds.zoo.models:
+            known = asked.decision.request.prompt_cost[name]
+            assert known == pytest.approx(2.0 * characters(question) * ratios.get(name, 0.25)), (row, name)
+    assert set(seen) == set(rounds.zoo.models)
+    assert store.find("last").circumstances.characters == characters(question)
+
+
+def test_a_model_whose_costs_cannot_be_known_beforehand_is_asked_all_the_same(world):
+    router, rounds, prompts, _, store = world
+
+    class Unreadable(RecordedMeter):
+        def per_token(self, model):
+            if model.name == "middle":
+                raise BackendError("no such file")
+            return super().per_token(model)
+
+    for prompt in prompts[:30]:
+        asked = router(meter=Unreadable(rounds, 1.0), reference="large").ask(Question(prompt))
+        assert set(asked.decision.request.prompt_cost) == {"small", "large"}
     assert store.check() == []
 
 

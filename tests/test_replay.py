@@ -13,7 +13,7 @@ from messctl.errors import MessctlError, TraceError, UnknownNameError, UsageErro
 from messctl.policies import build, default_names
 from messctl.recording import Holdout, held_out, load
 from messctl.replay import Conditions, replay
-from messctl.trace import TraceFile
+from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter
 from messctl.zoo import Settings
 
 GOOD = [
@@ -53,6 +53,42 @@ def test_a_good_trace_loads_in_order_of_name_with_the_costliest_as_reference(tmp
     assert recording.rounds.cost.tolist() == [[1.0, 5.0], [1.0, 5.0], [2.0, 4.0]]
     assert recording.rounds.request_ids == ["r0", "r1", "r2"]
     assert (recording.cost_unit, recording.left_out) == ("J", 0)
+
+
+def counted(path: Path, model: str, missing: str = "") -> Path:
+    """A trace whose costs follow from tokens: of `a` 1 + 2 × in + 3 × out, of `b` nothing at all."""
+    rng = np.random.default_rng(0)
+    fields = ("satisfied", "cost", "tokens_in", "tokens_out")
+    with TraceWriter(path, TraceMetadata(models=("a", "b"), cost_unit="J"), fields) as writer:
+        for row in range(20):
+            read, said = (int(count) for count in rng.integers(1, 100, 2))
+            a = Outcome(1.0, 1.0 + 2.0 * read + 3.0 * said, tokens_in=read, tokens_out=said)
+            b = Outcome(0.0, 0.0, tokens_in=read, tokens_out=1)
+            if row == 7 and missing:
+                a, b = (
+                    replace(each, **{missing: None}) if name == model else each for name, each in (("a", a), ("b", b))
+                )
+            writer.append(Row(f"r{row}", f"prompt {row}", {"a": a, "b": b}))
+    return path
+
+
+def test_what_reading_costs_follows_from_the_tokens_and_the_prices_that_fit(tmp_path):
+    path = counted(tmp_path / "t.parquet", "a")
+    assert load(path).rounds.prompt_cost is None
+    rounds = load(path, prompt_costs=True).rounds
+    read = pq.read_table(path)["tokens_in/a"].to_numpy()
+    assert rounds.prompt_cost[:, 0] == pytest.approx(1.0 + 2.0 * read)
+    assert not rounds.prompt_cost[:, 1].any()
+    assert rounds.rows(np.array([3])).prompt_cost == pytest.approx(rounds.prompt_cost[[3]])
+
+
+@pytest.mark.parametrize("model", ["a", "b"])
+@pytest.mark.parametrize("missing", ["tokens_in", "tokens_out"])
+def test_where_tokens_are_missing_nothing_can_be_told(tmp_path, model, missing):
+    path = counted(tmp_path / "t.parquet", model, missing)
+    load(path)
+    with pytest.raises(TraceError, match=f"tokens_in and tokens_out of model '{model}'"):
+        load(path, prompt_costs=True)
 
 
 @pytest.mark.parametrize("change", [

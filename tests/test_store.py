@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messctl.errors import StoreError, UsageError
+from messctl.forecast import RECENT, TOKENS_PER_CHARACTER
 from messctl.ledger import Ledger, Standing, wilson
 from messctl.migrations import MIGRATIONS
 from messctl.policies.messplus import MessPlus
@@ -182,9 +183,22 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
         ("why?", 1.0, 2, None),
     ]
     assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
+    assert [each.circumstances.characters for each in logged] == [None, None]
+    with Store(tmp_path / "s") as store:  # how long those questions were was not kept
+        assert store.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
     policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
+
+
+def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
+    """Those of each model, and not more than are looked at."""
+    for row in range(RECENT + 5):
+        decision = Decision(Request(f"r{row}", "x"), row + 1, "a", ("a",))
+        with store.transaction():
+            store.add_request(decision, replace(PROMISE, characters=10))
+            store.add_answers(f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)})
+    assert store.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
 
 
 def test_a_request_comes_back_as_it_was(store):

@@ -70,6 +70,9 @@ def replay(
         float | None, typer.Option(help="Play all, but count only this share of the requests, as `tune` holds it out.")
     ] = None,
     holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
+    prompt_costs: Annotated[
+        bool, typer.Option("--prompt-costs", help="The policy is told beforehand what reading each prompt will cost.")
+    ] = False,
     require_sla: Annotated[
         bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
     ] = False,
@@ -106,6 +109,7 @@ def replay(
     if plot:
         plots.check_format(plot)
     whole = _whole(conditions, {"--plot": plot, "--steps": steps, "--holdout": held_out})
+    whole = whole or ("--prompt-costs" if prompt_costs else None)
     if stream and whole:
         raise UsageError(f"{whole} needs the whole trace at once; leave out --stream")
     with progress_console().status("reading") as status:
@@ -121,7 +125,12 @@ def replay(
             )
         else:
             recording = load(
-                trace, settings.reference, partial=policy == ["logged"], cache=cache, encoder=encoder_of(settings)
+                trace,
+                settings.reference,
+                partial=policy == ["logged"],
+                cache=cache,
+                encoder=encoder_of(settings),
+                prompt_costs=prompt_costs,
             )
             played = replays.replay(
                 recording,

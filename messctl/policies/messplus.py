@@ -5,6 +5,8 @@ reference's answer is served. Otherwise it serves argmin V·Ē + Q·(α − ŝ).
 
 A request whose answers nobody will grade cannot be explored. There, as live use often is, it learns from the
 feedback on the served answer alone.
+
+Ē is the running mean, as published: what is known of a request's cost beforehand (`Request.prompt_cost`) is not used.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ VERSION = 1
 METADATA_KEY = b"messctl"
 SATISFIED = "satisfied"
 COST = "cost"
+TOKENS = ("tokens_in", "tokens_out")
 FIELDS: dict[str, pa.DataType] = {
     SATISFIED: pa.float64(),
     COST: pa.float64(),

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from messctl.errors import TraceError, did_you_mean
-from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TraceMetadata, column
+from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TOKENS, TraceMetadata, column
 
 ROWS_PER_BATCH = 16_384
 NO_TEXT = pa.array([], pa.large_string())
@@ -28,7 +28,7 @@ class Batch:
     `first_row` counts from 1. `request_ids` and `prompts` are Arrow large strings; `satisfied` and `cost`
     are float64 arrays of shape (rows, models), the models in the order of `TraceFile.models`, with
     NaN where nothing was observed; a NaN that the file itself holds reads as infinity, which no check lets
-    by.
+    by. `tokens_in` and `tokens_out` are like them, NaN where a count is missing, and are read only when wanted.
     """
 
     first_row: int
@@ -40,6 +40,8 @@ class Batch:
     judged: npt.NDArray[np.float64] | None = None
     alpha: npt.NDArray[np.float64] | None = None
     explored: npt.NDArray[np.float64] | None = None
+    tokens_in: npt.NDArray[np.float64] | None = None
+    tokens_out: npt.NDArray[np.float64] | None = None
 
 
 class TraceFile:
@@ -73,14 +75,15 @@ class TraceFile:
         return column(name, model) in self.schema.names
 
     def batches(
-        self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True
+        self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True, tokens: bool = False
     ) -> Iterator[Batch]:
         """Yield all rows in file order, unchecked but for their types. Raises TraceError.
 
-        Without `ids` or `prompts`, these are not read and come as empty columns.
+        Without `ids` or `prompts`, these are not read and come as empty columns; `tokens` are read only if wanted.
         """
         text = [name for name, wanted in (("request_id", ids), ("prompt", prompts)) if wanted]
-        fields = [column(name, model) for name in (SATISFIED, COST) for model in self.models]
+        wanted_fields = (SATISFIED, COST, *(TOKENS if tokens else ()))
+        fields = [column(name, model) for name in wanted_fields for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
             [*text, *fields, "served", "explored", "judged", "alpha"],
@@ -97,6 +100,8 @@ class TraceFile:
                 judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
                 alpha=_as_float(batch["alpha"], self.path, "alpha") if "alpha" in names else None,
                 explored=_as_float(batch["explored"], self.path, "explored") if "explored" in names else None,
+                tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
+                tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
             )
             first_row += batch.num_rows
 
