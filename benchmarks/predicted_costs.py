@@ -1,0 +1,144 @@
+"""What it brings the bandit to be told beforehand what reading a prompt will cost: predicted_costs.py TRACE…
+
+Every trace is played as it is, where it has tokens, and with *contexts*, as a conversation or a document puts before a
+question. There the router sees the prompts as they are, and who satisfies is as recorded, but each prompt is read with
+1 to 50 times its own tokens (log-uniform), and an answer is half to twice as long as the question itself (log-uniform,
+each model's own). A context says nothing of how hard a question is.
+
+Prices, in the order of the models' mean costs: generating a token is 100 times as dear by the dearest as by the
+cheapest, the others lie between in equal steps of the logarithm; reading one is 1/2 of that by the cheapest and 1/8 by
+the dearest, in the same way. 4 characters make a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from messctl.errors import TraceError
+from messctl.policies import Rounds
+from messctl.policies.bandit import Bandit
+from messctl.policies.bandit_arithmetic import (
+    BUCKETS,
+    BY_KNOWN,
+    BY_MEAN,
+    BY_RIDGE,
+    PROPERTIES,
+    Tuning,
+    best_way,
+    foretold,
+    fresh,
+    pay,
+    properties_of,
+    reduce,
+)
+from messctl.recording import load
+from messctl.zoo import Settings
+
+SHARES = (0.90, 0.95, 0.98)
+"""α, as shares of the best model's mean."""
+CHARACTERS = 4
+MOST_CONTEXT = 50
+ANSWERS = (0.5, 2.0)
+"""As shares of the question's own tokens."""
+DEAREST = 100.0
+READING = (1 / 2, 1 / 8)
+"""The price of reading a token over that of generating one, by the cheapest model and by the dearest."""
+
+
+def with_contexts(path: Path) -> Rounds:
+    """Return a trace whose prompts are read with contexts of any length, and what reading them costs."""
+    rounds, rng = load(path).rounds, np.random.default_rng(0)
+    n, models = rounds.cost.shape
+    by_id = dict(zip(*(pq.read_table(path)[name].to_pylist() for name in ("request_id", "prompt")), strict=True))
+    own = np.array([len(by_id[each]) for each in rounds.request_ids]) / CHARACTERS
+    tokens_in = own * np.exp(rng.uniform(0.0, np.log(MOST_CONTEXT), n))
+    tokens_out = own[:, None] * np.exp(rng.uniform(*np.log(ANSWERS), (n, models)))
+    rank = rounds.cost.mean(axis=0).argsort().argsort() / (models - 1)
+    generated = DEAREST**rank
+    known = tokens_in[:, None] * generated * READING[0] * (READING[1] / READING[0]) ** rank
+    return replace(rounds, cost=known + tokens_out * generated, prompt_cost=known)
+
+
+def errors(rounds: Rounds) -> Mapping[str, float]:
+    """Return each way's mean absolute error over the mean cost, the mean of all models, each paid for every prompt."""
+    n, models = rounds.cost.shape
+    features, z = rounds.features, np.empty(1 + BUCKETS + PROPERTIES)
+    told = rounds.prompt_cost if rounds.prompt_cost is not None else np.zeros((n, models))
+    silent, state = fresh(models, Tuning()), fresh(models, Tuning())
+    off = dict.fromkeys(("running mean", "ridge, told nothing", "told, mean rest", "told, ridge", "told, chosen"), 0.0)
+    scale = rounds.cost.mean(axis=0)
+    order = np.random.default_rng(0).permutation(n)
+    for row in order:
+        start, stop = features.starts[row], features.starts[row + 1]
+        reduce(features.indices[start:stop], features.values[start:stop], z)
+        properties = properties_of(z)
+        for model in range(models):
+            cost, known = rounds.cost[row, model], told[row, model]
+            guesses = {
+                "running mean": foretold(state, model, properties, known, BY_MEAN),
+                "ridge, told nothing": foretold(silent, model, properties, 0.0, BY_RIDGE),
+                "told, mean rest": foretold(state, model, properties, known, BY_KNOWN),
+                "told, ridge": foretold(state, model, properties, known, BY_RIDGE),
+                "told, chosen": foretold(state, model, properties, known, best_way(state, model)),
+            }
+            for name, guess in guesses.items():
+                off[name] += abs(cost - guess) / scale[model] / (n * models)
+            pay(silent, Tuning(), model, z, 0.0, cost)
+            pay(state, Tuning(), model, z, known, cost)
+    return off
+
+
+def routed(rounds: Rounds, seeds: int) -> None:
+    """Print what the bandit's answers cost, told and not, with as many orders of arrival as there are seeds."""
+    for share in SHARES:
+        alpha = share * float(rounds.satisfied.mean(axis=0).max())
+        costs: dict[str, list[float]] = {}
+        ends: dict[str, list[float]] = {}
+        for seed in range(seeds):
+            arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
+            for name, told, tuning in (
+                ("by the mean", None, Tuning(prompt_costs=False)),
+                ("told nothing", None, Tuning()),
+                ("told", rounds.prompt_cost, Tuning()),
+            ):
+                policy = Bandit(rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=tuning)
+                played = policy.play(replace(arranged, prompt_cost=told))
+                costs.setdefault(name, []).append(float(played.cost.mean()))
+                ends.setdefault(name, []).append(100.0 * (float(played.satisfied.mean()) - alpha))
+        ratio = [told / silent for told, silent in zip(costs["told"], costs["told nothing"], strict=True)]
+        cells = " | ".join(f"{fmean(costs[name]):.4g} ({fmean(ends[name]):+.1f})" for name in costs)
+        print(f"| {share} | {cells} | {fmean(costs['told']) / fmean(costs['told nothing']):.3f} "
+              f"| {fmean(ratio):.3f} ± {stdev(ratio) / len(ratio) ** 0.5:.3f} |", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Print both tables for every trace."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traces", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=10)
+    asked = parser.parse_args()
+    worlds: dict[str, Rounds] = {}
+    for path in asked.traces:
+        worlds[f"{path.stem}, with contexts"] = with_contexts(path)
+        try:
+            worlds[path.stem] = load(path, prompt_costs=True).rounds
+        except TraceError as error:
+            print(error)
+    for name, rounds in worlds.items():
+        print(f"\n## {name}\n\nMean absolute error ÷ mean cost: ", end="")
+        print(", ".join(f"{way} {off:.3f}" for way, off in errors(rounds).items()))
+        print(f"\nThe bandit's mean cost (points from α), {asked.seeds} seeds, shuffled:\n")
+        print("| α/best | by the mean | told nothing | told | told ÷ told nothing | seed by seed, ± standard error |")
+        print("|---|---|---|---|---|---|", flush=True)
+        routed(rounds, asked.seeds)
+
+
+if __name__ == "__main__":
+    main()
