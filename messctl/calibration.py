@@ -37,7 +37,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured of a model: `load_s` of loading it, its `cost` and its `seconds` as fitted, and each trial."""
+    """What was measured of a model: `load_s` of loading it, its `cost` and its `seconds` as fitted, and each trial.
+
+    `load` is what loading it cost; None where the meter does not see that, or it was loaded already.
+    """
 
     model: str
     unit: str
@@ -45,6 +48,7 @@ class Calibration:
     cost: Line
     seconds: Line
     trials: tuple[Trial, ...]
+    load: float | None = None
 
     @property
     def quality(self) -> str:
@@ -54,7 +58,8 @@ class Calibration:
     def stated(self, where: str) -> CostPerToken:
         """Return the cost as zoo.yaml states it, in four digits; `where` tells how it came about."""
         fixed, prompt, generated = (_rounded(part) for part in (self.cost.fixed, self.cost.prompt, self.cost.generated))
-        return CostPerToken(self.unit, prompt, generated, fixed, measured=where)
+        load = None if self.load is None else _rounded(self.load)
+        return CostPerToken(self.unit, prompt, generated, fixed, load, measured=where)
 
 
 def origin(meter: Meter, today: date | None = None) -> str:
@@ -78,7 +83,8 @@ def calibrate(
     Prompts have up to `longest_prompt` tokens, answers up to the model's limit, half a context and LONGEST_ANSWER.
     `heard` is called after each measurement. Raises BackendError, UsageError.
     """
-    first = backend.complete(model, _question(FIRST_WORDS, 1))
+    with meter.measuring() as reading:
+        first = backend.complete(model, _question(FIRST_WORDS, 1))
     more = backend.complete(model, _question(2 * FIRST_WORDS, 1))
     per_word = max((more.tokens_in - first.tokens_in) / FIRST_WORDS, 0.1)
     around = max(0.0, first.tokens_in - per_word * FIRST_WORDS)  # what the chat template puts around it
@@ -91,14 +97,12 @@ def calibrate(
         trials.append(_trial(model, backend, meter, _question(count, limit), least_s))
         heard()
     tokens = [(trial.tokens_in, trial.tokens_out) for trial in trials]
-    return Calibration(
-        model.name,
-        meter.unit,
-        first.load_s,
-        Line.fitted(tokens, [trial.cost.amount for trial in trials]),
-        Line.fitted(tokens, [trial.seconds for trial in trials]),
-        tuple(trials),
-    )
+    cost = Line.fitted(tokens, [trial.cost.amount for trial in trials])
+    load = None
+    if meter.includes_loads and first.load_s > 0.0:
+        load = max(0.0, reading.cost(model, first).amount - cost.of(first.tokens_in, first.tokens_out))
+    seconds = Line.fitted(tokens, [trial.seconds for trial in trials])
+    return Calibration(model.name, meter.unit, first.load_s, cost, seconds, tuple(trials), load)
 
 
 def _trial(model: ModelSpec, backend: Backend, meter: Meter, question: Question, least_s: float) -> Trial:

@@ -45,3 +45,7 @@ class Line:
         parts = found / size
         error = float(np.sqrt(np.mean((design @ parts - 1.0) ** 2)))
         return cls(float(parts[0]), float(parts[1]), float(parts[2]), error)
+
+    def of(self, tokens_in: float, tokens_out: float) -> float:
+        """Return the value of so many tokens."""
+        return self.fixed + self.prompt * tokens_in + self.generated * tokens_out

@@ -145,6 +145,7 @@ def _document(found: Calibration) -> dict[str, Any]:
         "error": found.cost.error,
         "cost_quality": found.quality,
         "load_s": found.load_s,
+        "load": found.load,
         "prompt_tokens_per_s": _speed(found.seconds.prompt),
         "generated_tokens_per_s": _speed(found.seconds.generated),
         "seconds_error": found.seconds.error,
