@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from worlds import WORLDS, Shuffled
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit_arithmetic import Tuning
-from messctl.policies.base import Floats
+from messctl.policies.base import Floats, Played
 from messctl.recording import load
+from messctl.snapshot import ModelSnapshot, Snapshot
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
@@ -23,6 +24,11 @@ SHARES = (0.90, 0.95, 0.98)
 SETTLED = 500
 V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
+TOLD = 1e6
+"""As if so many answers had been heard."""
+UNTRIED: Mapping[str, float] = {"memory": 1e12, "trial_answers": 0.0, "retrial_rate": 0.0}
+LINES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+LESS = (0.0, 0.02, 0.05, 0.1)
 ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "as it is": {},
     "costs by running mean only": {"prompt_costs": False},
@@ -58,6 +64,9 @@ class Trace:
     def alpha(self, share: float) -> float:
         return share * float(self.rounds.satisfied.mean(axis=0).max())
 
+    def arranged(self, seed: int, rate: float = 1.0, delay: int = 0) -> Rounds:
+        return self.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,11 +94,16 @@ def run(
     v: float | None = None,
     **tuning: float,
 ) -> Run:
-    cost, end, lowest = [], [], []
+    plays = []
     for seed in range(seeds):
-        arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
         policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed, v=v), tuning=Tuning(**tuning))
-        played = policy.play(arranged)
+        plays.append(policy.play(trace.arranged(seed, rate, delay)))
+    return summed(plays, alpha)
+
+
+def summed(plays: Sequence[Played], alpha: float) -> Run:
+    cost, end, lowest = [], [], []
+    for played in plays:
         heard = ~np.isnan(played.satisfied)
         level = np.cumsum(played.satisfied[heard]) / np.arange(1, heard.sum() + 1)
         late = level[np.flatnonzero(heard) >= SETTLED - 1]
@@ -106,8 +120,8 @@ def tuned_messplus(trace: Trace, alpha: float, seeds: int) -> tuple[float, float
         for v in V:
             plays = []
             for seed in range(seeds):
-                arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
-                plays.append(build("messplus", trace.rounds, Settings(alpha=alpha, v=v, c=c, seed=seed)).play(arranged))
+                settings = Settings(alpha=alpha, v=v, c=c, seed=seed)
+                plays.append(build("messplus", trace.rounds, settings).play(trace.arranged(seed)))
             cost = float(np.mean([played.cost.mean() for played in plays]))
             if np.mean([played.attained for played in plays]) >= alpha - 0.005 and cost < best[0]:
                 best = (cost, v, c)
@@ -256,13 +270,97 @@ def luck_table(traces: Sequence[Trace], seeds: int) -> None:
             for rate in (1.0, 0.1):
                 missed = dipped = 0
                 for seed in range(seeds):
-                    arranged = trace.rounds.arranged(seed=seed, shuffle=True, feedback_rate=rate, feedback_delay=0)
+                    arranged = trace.arranged(seed, rate)
                     heard = trace.rounds.satisfied[arranged.order, best][arranged.heard]
                     off = np.cumsum(heard) / np.arange(1, len(heard) + 1) - trace.alpha(share)
                     missed += int(off[-1] < -0.005)
                     dipped += int(off[np.flatnonzero(arranged.heard) >= SETTLED - 1].min() < -0.02)
                 cells += [missed, dipped]
             print(f"| {trace.name} | {share} | " + " | ".join(map(str, cells)) + " |")
+
+
+def told_means(trace: Trace, policy: Bandit) -> Snapshot:
+    """Return the policy's state as if it had been told each model's mean satisfaction and cost, and nothing else."""
+    known = policy.snapshot()
+    models = {}
+    for index, (name, model) in enumerate(known.models.items()):
+        mean, cost = (float(table[:, index].mean()) for table in (trace.rounds.satisfied, trace.rounds.cost))
+        arrays = {array: value.copy() for array, value in model.arrays.items()}
+        arrays["good"][...], arrays["answers"][...] = mean * TOLD, TOLD
+        arrays["own"][0], arrays["lean"][:] = mean, 0.0
+        arrays["own_cov"][0, :] = arrays["own_cov"][:, 0] = 0.0
+        models[name] = ModelSnapshot(mean_cost=cost, cost_count=int(TOLD), arrays=arrays)
+    return replace(known, models=models)
+
+
+def told_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -> None:
+    """Play the same bandit, told the means beforehand: it need not try anything, and never forgets."""
+    print(f"\n## Told every model's mean beforehand, and learning the rest; {seeds} seeds\n")
+    print("| trace | α/best | ÷ hindsight | told: ÷ hindsight | missed | dipped |\n|---|---|---|---|---|---|")
+    ratios = []
+    for trace in traces:
+        for share in SHARES:
+            alpha, hindsight = trace.alpha(share), marks[trace.name][share][1]
+            plays = []
+            for seed in range(seeds):
+                settings = Settings(alpha=alpha, seed=seed)
+                told = told_means(trace, Bandit(trace.rounds.zoo, settings))
+                policy = Bandit(trace.rounds.zoo, settings, told, Tuning(**UNTRIED))
+                plays.append(policy.play_on(trace.arranged(seed)))
+            one = summed(plays, alpha)
+            ratios.append((run(trace, alpha, seeds).cost / hindsight, one.cost / hindsight))
+            print(
+                f"| {trace.name} | {share} | {ratios[-1][0]:.2f} | {ratios[-1][1]:.2f} | {one.missed} | {one.dipped} |",
+                flush=True,
+            )
+    plain, known = (geometric(column) for column in zip(*ratios, strict=True))
+    print(f"\nGeometric means {plain:.2f} and {known:.2f}")
+
+
+def steered_table(traces: Sequence[Trace], seeds: int, rate: float) -> None:
+    """Steer by the balance alone, all else known: hindsight's choice for less than α, and the best model below a line.
+
+    The line and how much less are those that cost least among those by which at most one seed in twenty ends low.
+    """
+    print(f"\n## Steered, all else known: feedback on {rate:.0%}; {seeds} seeds\n")
+    print("| trace | α/best | line | α less | cost ÷ the bandit's with all feedback | missed | the best alone misses |")
+    print("|---|---|---|---|---|---|---|")
+    for trace in traces:
+        best = int(trace.rounds.satisfied.mean(axis=0).argmax())
+        dear = trace.rounds.cost[:, best], trace.rounds.satisfied[:, best]
+        orders = [trace.arranged(seed, rate) for seed in range(seeds)]
+        for share in SHARES:
+            alpha, full = trace.alpha(share), run(trace, trace.alpha(share), seeds).cost
+            found = []
+            for less in LESS:
+                played = build("hindsight", trace.rounds, Settings(alpha=alpha - less)).play(trace.rounds)
+                cheap = played.cost, played.satisfied
+                for line in LINES:
+                    ends = [steered(alpha, line, one, cheap, dear) for one in orders]
+                    missed = sum(end < -0.005 for _, end in ends)
+                    found.append((missed > seeds // 20, missed, np.mean([cost for cost, _ in ends]), line, less))
+            kept = [each for each in found if not each[0]]
+            alone = sum(steered(alpha, np.inf, one, dear, dear)[1] < -0.005 for one in orders)
+            if kept:
+                _, missed, cost, line, less = min(kept, key=lambda each: each[2])
+                cells = f"{line:g} | {less:g} | {cost / full:.2f} | {missed}"
+            else:
+                cells = "none | | |"
+            print(f"| {trace.name} | {share} | {cells} | {alone} |", flush=True)
+
+
+def steered(
+    alpha: float, line: float, rounds: Rounds, cheap: tuple[Floats, Floats], dear: tuple[Floats, Floats]
+) -> tuple[float, float]:
+    """Return the mean cost, and where the attainment ends against α, of serving the dear choice below the line."""
+    balance, cost, heard = 0.0, 0.0, 0
+    for row, judged in zip(rounds.order.tolist(), rounds.heard.tolist(), strict=True):
+        costs, satisfied = cheap if balance >= line else dear
+        cost += costs[row]
+        if judged:
+            balance += satisfied[row] - alpha
+            heard += 1
+    return cost / len(rounds.order), balance / heard
 
 
 def speed(traces: Sequence[Trace]) -> None:
@@ -280,13 +378,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="main,speed,auto,sparse,luck,worlds,ablations")
+    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,luck,worlds,ablations")
     asked = parser.parse_args()
     traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
     only = asked.only.split(",")
     marks = {trace.name: yardsticks(trace, 5) for trace in traces}
     if "main" in only:
         main_table(traces, marks, asked.seeds)
+    if "told" in only:
+        told_table(traces, marks, asked.seeds)
     if "speed" in only:
         speed(traces)
     if "auto" in only:
@@ -295,6 +395,8 @@ def main() -> None:
         luck_table(traces, asked.seeds)
     if "sparse" in only:
         sparse_table(traces, asked.seeds)
+    if "steered" in only:
+        steered_table(traces, asked.seeds, 0.1)
     if "worlds" in only:
         world_table(min(asked.seeds, 10))
     if "ablations" in only:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.replay import Replay, Result
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 from messctl.zoo import Settings
 
 BAR_CELLS = 12
@@ -136,9 +136,11 @@ def verdict(replay: Replay) -> str:
 
 def _heading(replay: Replay) -> Text:
     recording, conditions = replay.recording, replay.conditions
-    lines = [f"{plain(str(recording.path))}: {recording.requests:,} requests, {len(recording.zoo.models)} models"]
+    lines = [
+        f"{plain(str(recording.path))}: {counted(recording.requests, 'request')}, {len(recording.zoo.models)} models"
+    ]
     if recording.left_out:
-        lines[0] += f" ({recording.left_out:,} rows left out: an outcome is missing)"
+        lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome is missing)"
     asked = f"α = {replay.settings.alpha:g}, seed {replay.settings.seed}"
     if conditions.seeds > 1:
         asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"

@@ -56,6 +56,17 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state of its own, in a folder of its own without a zoo.yaml, and nothing on standard input."""
+    from live_making import typed
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
+    typed(monkeypatch)
+    return tmp_path / "state"
+
+
 @pytest.fixture(params=POLICIES)
 def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Have every zoo that is loaded route by one of the policies that serve live."""

@@ -15,6 +15,8 @@ from messctl.records import Question
 from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
+pytestmark = pytest.mark.usefixtures("state")
+
 pytest.importorskip("llama_cpp")
 SUM = "What is 17 + 25?"
 KEYS = [
@@ -22,15 +24,6 @@ KEYS = [
     "tokens_out", "latency_s", "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha",
     "queried", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    """A state of its own, no zoo.yaml here, and nothing on standard input."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    return tmp_path / "state"
 
 
 @pytest.fixture

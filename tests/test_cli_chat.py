@@ -14,15 +14,9 @@ from messctl.cli import run
 from messctl.records import Question
 from messctl.store import Store
 
+pytestmark = pytest.mark.usefixtures("state")
+
 SUM = "What is 17 + 25?"
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    return tmp_path / "state"
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import time
 
 import pytest
 from backends_files import ANSWER, says, write_gguf
-from live_making import Terminal, assert_sound, typed, zoo_of
+from live_making import Terminal, assert_sound, zoo_of
 
 from messctl.cli import run
 from messctl.store import Store
+
+pytestmark = pytest.mark.usefixtures("state")
 
 pytest.importorskip("llama_cpp")
 if not hasattr(os, "openpty"):
@@ -21,14 +23,6 @@ PROMPT = rb"\x1b\[\?2004h.*?> ?\x08?.*?\x1b\[\?25h"
 """Pasting is told apart from typing, and the prompt is shown: now somebody may type."""
 STYLE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r|\x08")
 HOME, UP, INTERRUPT, END_OF_FILE = b"\x01", b"\x1b[A", b"\x03", b"\x04"
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    return tmp_path / "state"
 
 
 @pytest.fixture

@@ -294,7 +294,7 @@ def test_reset(ask, capsys, document, state, policy):
     assert_sound(state, requests=0)
     ask()
     assert run(["reset", "-y"]) == 0
-    assert capsys.readouterr().out == f"{state}: forgot 1 requests\n"
+    assert capsys.readouterr().out == f"{state}: forgot 1 request\n"
 
 
 def test_what_was_forgotten_is_not_left_in_the_file(document, state):

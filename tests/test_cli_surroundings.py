@@ -11,24 +11,18 @@ from pathlib import Path
 
 import pytest
 from backends_files import ANSWER, write_gguf
-from live_making import HEEDING, MESSCTL, assert_one_line, assert_sound, process, typed, zoo_of
+from live_making import HEEDING, MESSCTL, assert_one_line, assert_sound, process, zoo_of
 
 from messctl.cli import run
 from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE
 
+pytestmark = pytest.mark.usefixtures("state")
+
 pytest.importorskip("llama_cpp")
 SUM = "What is 17 + 25?"
 BOX = PACKAGED_FILE.parent
 ENDLESS = {ANSWER: "a", "a": "b", "b": "a"}
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    return tmp_path / "state"
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
     ("policy", "why"),
     [
         ("messplus", "V·cost .*, Q·\\(α − predicted\\) .* \\(not exploring: nobody grades all answers\\)"),
-        ("bandit", "expected cost .*, −λ·ŝ [^ ]*"),
+        ("bandit", r"expected cost [\d.e-]+, −λ·ŝ [\d.e−-]+( \(a trial\))?"),
     ],
 )
 def test_the_footer_says_why(policy, why, tmp_path):
@@ -106,7 +106,7 @@ def test_reset_asks(reply, left, monkeypatch, tmp_path, state):
     assert run(["ask", "hi", "--model", "dear"]) == 0
     code, out, err = at_terminal(["reset", "--json"], reply, before=b"[y/N] ")
     assert (code, json.loads(out)["forgotten"]) == (0, 1 - left)
-    assert err.startswith(b"Forget 1 requests and all that was learned, in ")
+    assert err.startswith(b"Forget 1 request and all that was learned, in ")
     assert_sound(state, requests=left)
 
 

@@ -55,7 +55,7 @@ def test_a_sound_zoo(capsys, zoo_file):
     assert (code, err) == (0, "")
     assert "zoo.yaml: 2 models" in out
     row = next(text for text in out.splitlines() if "small[red]" in text)
-    for cell in ("small.gguf", "llama", "F16", "own", "320", "256 of 256", "KiB", "6.4e-08 / 6.4e-08"):
+    for cell in ("small.gguf", "llama", "F16", "own", "320", "256 of 256", "kB", "6.4e-08 / 6.4e-08"):
         assert cell in row
     assert "costs: estimated: 2 × active parameters × tokens at 1e+10 FLOP/J" in out
     assert "memory: about" in out
@@ -126,7 +126,7 @@ def test_a_zoo_that_is_none(capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [(None, "–"), (0, "0 B"), (1023, "1,023 B"), (2048, "2 KiB"), (5 << 20, "5 MiB"), (3 << 40, "3,072 GiB")],
+    [(None, "–"), (0, "0 B"), (999, "999 B"), (2000, "2 kB"), (5_000_000, "5 MB"), (3 * 10**12, "3,000 GB")],
 )
 def test_sizes(amount, text):
     assert zoo.size(amount) == text

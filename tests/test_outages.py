@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from live_making import assert_one_line, assert_sound, typed
+from live_making import assert_one_line, assert_sound
 
 from messctl.backends import Scripted
 from messctl.cli import run
@@ -313,14 +313,6 @@ def test_pauses(failures, asked_s, pause):
 
 
 # --- as it is typed ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def state(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    return tmp_path / "state"
 
 
 def test_a_broken_file_does_not_stop_the_zoo(state, tmp_path, capsys, policy):

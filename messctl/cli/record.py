@@ -14,7 +14,7 @@ import typer
 from messctl.cli.arguments import console, print_json, progress_console
 from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
     from messctl.backends import Backend
@@ -220,9 +220,12 @@ def _report(
     screen.print(table)
     for name, tally in tallies.items():
         if tally.failure:
-            warn(f"{name}: {tally.failed:,} answers failed, most often: {tally.failure}")
+            warn(f"{name}: {counted(tally.failed, 'answer')} failed, most often: {tally.failure}")
     for reason in read.skipped[:3]:
         warn(f"skipped: {reason}")
     if read.skipped:
         screen.print(f"{len(read.skipped):,} prompts were skipped")
-    screen.print(plain(f"{output}: {len(plan.prompts):,} requests, {len(plan.models)} models"), soft_wrap=True)
+    screen.print(
+        plain(f"{output}: {counted(len(plan.prompts), 'request')}, {counted(len(plan.models), 'model')}"),
+        soft_wrap=True,
+    )

@@ -13,7 +13,7 @@ import typer
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, open_store, put_question
 from messctl.errors import UsageError
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,9 +110,9 @@ def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
 
 
 def _lost(lost: Lost) -> str:
-    attempts = "1 attempt" if lost.attempts == 1 else f"{lost.attempts:,} attempts"
+    attempts = counted(lost.attempts, "attempt")
     if lost.again_at is None:
-        return f"{attempts}, and answers again; the last: {lost.reason}"
+        return f"{attempts}, and is in use; the last: {lost.reason}"
     return f"{attempts}, tried again {_when(lost.again_at)}; the last: {lost.reason}"
 
 
@@ -202,7 +202,7 @@ def export(
     if as_json:
         print_json({"output": str(output), "rows": rows})
     else:
-        typer.echo(plain(f"{output}: {rows:,} requests"))
+        typer.echo(plain(f"{output}: {counted(rows, 'request')}"))
 
 
 def reset(
@@ -214,7 +214,9 @@ def reset(
     with open_store(state) as store:
         requests = sum(1 for _ in store.requests())
         path = str(store.path)
-        if not yes and not _agreed(f"Forget {requests:,} requests and all that was learned, in {path}? [y/N] "):
+        if not yes and not _agreed(
+            f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "
+        ):
             requests = 0
         else:
             store.reset()
@@ -222,7 +224,7 @@ def reset(
     if as_json:
         print_json({"state": path, "forgotten": requests})
     else:
-        typer.echo(plain(f"{path}: forgot {requests:,} requests"))
+        typer.echo(plain(f"{path}: forgot {counted(requests, 'request')}"))
 
 
 def _agreed(question: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import print_json, progress_console
 from messctl.cli.session import JsonOption, StateOption, ZooOption, router
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 
 EPILOG = "Example: messctl warm recorded.parquet"
 
@@ -60,7 +60,9 @@ def warm(
         )
         return
     left_out = f" ({learned.left_out:,} left out)" if learned.left_out else ""
-    typer.echo(plain(f"{policy} learned from {learned.requests:,} requests{left_out}: {', '.join(learned.models)}"))
+    typer.echo(
+        plain(f"{policy} learned from {counted(learned.requests, 'request')}{left_out}: {', '.join(learned.models)}")
+    )
     if new:
         typer.echo(plain(f"not in the trace, and so unknown: {', '.join(new)}"))
     if not costs_kept:

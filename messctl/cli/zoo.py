@@ -59,12 +59,12 @@ def asking() -> Iterator[Listed]:
 
 
 def size(amount: int | None) -> str:
-    """Return a number of bytes as a person reads it."""
+    """Return a number of bytes as a person reads it, in decimal units, as budgets are stated."""
     if amount is None:
         return UNKNOWN
-    number, units = float(amount), ["B", "KiB", "MiB", "GiB"]
-    while number >= 1024 and len(units) > 1:
-        number, units = number / 1024, units[1:]
+    number, units = float(amount), ["B", "kB", "MB", "GB"]
+    while number >= 1000 and len(units) > 1:
+        number, units = number / 1000, units[1:]
     return f"{number:.3g} {units[0]}" if number < 1000 else f"{number:,.0f} {units[0]}"
 
 

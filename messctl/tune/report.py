@@ -16,7 +16,7 @@ from rich.text import Text
 
 from messctl.recording import Recording
 from messctl.replay import MET, Result
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 from messctl.tune.choice import Choice, Level, Trial
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO
@@ -192,7 +192,7 @@ def _heading(found: Search, trace: Recording) -> Text:
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
         asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
     return Text(
-        f"{plain(str(trace.path))}: {n:,} requests, {len(trace.rounds.zoo.models)} models; "
+        f"{plain(str(trace.path))}: {counted(n, 'request')}, {len(trace.rounds.zoo.models)} models; "
         f"held out: {found.holdout.share:.0%}, {how}\n{asked}"
     )
 
