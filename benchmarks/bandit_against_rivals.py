@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from worlds import WORLDS, Shuffled
 
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit_arithmetic import Tuning
+from messctl.policies.bandit.state import Tuning
 from messctl.policies.base import Floats, Played
 from messctl.recording import load
 from messctl.snapshot import ModelSnapshot, Snapshot
@@ -27,8 +28,9 @@ C = (0.03, 0.1, 0.3, 0.5, 1.0)
 TOLD = 1e6
 """As if so many answers had been heard."""
 UNTRIED: Mapping[str, float] = {"memory": 1e12, "trial_answers": 0.0, "retrial_rate": 0.0}
-LINES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
-LESS = (0.0, 0.02, 0.05, 0.1)
+LINES = (-1.0, 0.0, 1.0, 2.0, 4.0)
+LESS = (0.0, -0.03, -0.1)
+MORE = (0.005, 0.02, 0.05, 1.0)
 ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "as it is": {},
     "costs by running mean only": {"prompt_costs": False},
@@ -44,15 +46,24 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "reference expected like the others": {"reference_above": 0.0},
     "expected halfway from α to 1": {"hope": 0.5},
     "λ may use all that is in reach": {"reach": 1.0},
+    "λ₀ for α alone": {"smooth": 0.0},
     "no debt for learning": {"setpoint": 0.0},
+    "twice the debt for learning": {"setpoint": 0.5},
+    "no reserve": {"reserve": 0.0},
+    "a reserve without bounds": {"reserve_share": 1e9},
+    "early trials in debt, too": {"trial_balance": -1e9},
     "λ reacts twice as fast": {"temper": 3.0, "temper_growth": 0.01},
     "λ reacts half as fast": {"temper": 12.0, "temper_growth": 0.04},
     "λ does not slow down": {"temper_growth": 0.0},
-    "no guard": {"guard_depth": 1e9, "setpoint": 4.5e-9},  # the debt for learning stays
+    "no guard": {"guard_depth": 1e9, "setpoint": 2.25e-9},  # the debt for learning stays
     "guard at 4": {"guard_depth": 4.0},
     "guard: the slack does not matter": {"guard_slack": 0.0},
     "guard: no good start for the reference": {"guard_reference": 0.0},
     "guard: no retry": {"guard_retry": 0.0},
+    "guard: never careful": {"guard_care": -1e9},
+    "guard: careful at any depth": {"guard_care": 1e9},
+    "guard: careful without doubt": {"guard_doubt": 0.0},
+    "guard: careful without thrift": {"guard_thrift": -1e9},
 }
 
 
@@ -318,35 +329,39 @@ def told_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -
 
 
 def steered_table(traces: Sequence[Trace], seeds: int, rate: float) -> None:
-    """Steer by the balance alone, all else known: hindsight's choice for less than α, and the best model below a line.
+    """Steer by the balance, all else known: hindsight's choice for less than α, and for more below a line.
 
-    The line and how much less are those that cost least among those by which at most one seed in twenty ends low.
+    Line, less and more are those that cost least among those by which at most one seed in twenty ends low. More than
+    the linear models can attain is the best model alone.
     """
     print(f"\n## Steered, all else known: feedback on {rate:.0%}; {seeds} seeds\n")
-    print("| trace | α/best | line | α less | cost ÷ the bandit's with all feedback | missed | the best alone misses |")
-    print("|---|---|---|---|---|---|---|")
+    print("| trace | α/best | line | α less | more | cost ÷ the bandit's with all feedback | missed | the best alone |")
+    print("|---|---|---|---|---|---|---|---|")
     for trace in traces:
         best = int(trace.rounds.satisfied.mean(axis=0).argmax())
-        dear = trace.rounds.cost[:, best], trace.rounds.satisfied[:, best]
+        alone = trace.rounds.cost[:, best], trace.rounds.satisfied[:, best]
         orders = [trace.arranged(seed, rate) for seed in range(seeds)]
         for share in SHARES:
             alpha, full = trace.alpha(share), run(trace, trace.alpha(share), seeds).cost
+            choices = {step: hindsight(trace, alpha + step) or alone for step in (*LESS, *MORE)}
             found = []
-            for less in LESS:
-                played = build("hindsight", trace.rounds, Settings(alpha=alpha - less)).play(trace.rounds)
-                cheap = played.cost, played.satisfied
-                for line in LINES:
-                    ends = [steered(alpha, line, one, cheap, dear) for one in orders]
-                    missed = sum(end < -0.005 for _, end in ends)
-                    found.append((missed > seeds // 20, missed, np.mean([cost for cost, _ in ends]), line, less))
-            kept = [each for each in found if not each[0]]
-            alone = sum(steered(alpha, np.inf, one, dear, dear)[1] < -0.005 for one in orders)
-            if kept:
-                _, missed, cost, line, less = min(kept, key=lambda each: each[2])
-                cells = f"{line:g} | {less:g} | {cost / full:.2f} | {missed}"
-            else:
-                cells = "none | | |"
-            print(f"| {trace.name} | {share} | {cells} | {alone} |", flush=True)
+            for less, more, line in product(LESS, MORE, LINES):
+                ends = [steered(alpha, line, one, choices[less], choices[more]) for one in orders]
+                missed = sum(end < -0.005 for _, end in ends)
+                if missed <= seeds // 20:
+                    found.append((np.mean([cost for cost, _ in ends]), missed, line, less, more))
+            missed_alone = sum(steered(alpha, 0.0, one, alone, alone)[1] < -0.005 for one in orders)
+            cells = "none | | | |"
+            if found:
+                cost, missed, line, less, more = min(found)
+                cells = f"{line:g} | {abs(less):g} | {more:g} | {cost / full:.2f} | {missed}"
+            print(f"| {trace.name} | {share} | {cells} | {missed_alone} |", flush=True)
+
+
+def hindsight(trace: Trace, alpha: float) -> tuple[Floats, Floats] | None:
+    """Return each request's cost and satisfaction by hindsight's choice; None where α is out of its reach."""
+    played = build("hindsight", trace.rounds, Settings(alpha=min(1.0, alpha))).play(trace.rounds)
+    return None if played.satisfied.mean() < alpha - 0.001 else (played.cost, played.satisfied)
 
 
 def steered(

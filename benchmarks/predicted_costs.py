@@ -24,20 +24,9 @@ import pyarrow.parquet as pq
 from messctl.errors import TraceError
 from messctl.policies import Rounds
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit_arithmetic import (
-    BUCKETS,
-    BY_KNOWN,
-    BY_MEAN,
-    BY_RIDGE,
-    PROPERTIES,
-    Tuning,
-    best_way,
-    foretold,
-    fresh,
-    pay,
-    properties_of,
-    reduce,
-)
+from messctl.policies.bandit.costs import BY_KNOWN, BY_MEAN, BY_RIDGE, best_way, foretold, pay, properties_of
+from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
+from messctl.policies.bandit.state import Tuning, fresh
 from messctl.recording import load
 from messctl.zoo import Settings
 

@@ -12,17 +12,11 @@ from worlds import WORLDS, flat
 
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit_arithmetic import (
-    AUTO_V,
-    DECIDED,
-    HEARD,
-    LABELS,
-    SOLVED,
-    Promise,
-    Tuning,
-    fresh,
-    price_of,
-)
+from messctl.policies.bandit.choice import odds_of
+from messctl.policies.bandit.debt import guard
+from messctl.policies.bandit.price import price_of, reserved
+from messctl.policies.bandit.satisfaction import expect, plain_means
+from messctl.policies.bandit.state import AUTO_V, DECIDED, HEARD, LABELS, LATEST, SOLVED, Promise, Tuning, fresh
 from messctl.records import Feedback, Request
 from messctl.replay import drive
 from messctl.zoo import Settings
@@ -248,9 +242,10 @@ def test_the_price_answers_a_debt_however_long_it_has_run():
     """Did its response slow down for ever, a bias in what is predicted would run up a debt in proportion to time."""
     state = fresh(2, Tuning())
     state.ledger[SOLVED] = 1.0
+    means = np.array([0.7, 0.9])
     for heard in (100, 10_000, 10_000_000):
         state.counts[[DECIDED, HEARD, LABELS]] = heard
-        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0) for b in (0.0, -110.0))
+        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0, means) for b in (0.0, -110.0))
         assert owing / even >= np.e * (1 - 1e-9)
 
 
@@ -286,3 +281,67 @@ def test_below_tuned_messplus_on_the_toy():
     least = min(rival.cost.mean() for rival in rivals if rival.attained >= 0.875)
     assert ours.attained >= 0.875
     assert ours.cost.mean() < least
+
+
+KNOWN = 100.0
+
+
+def standing(satisfied, cost, answers, reference=-1):
+    """A state in which each model has this mean satisfaction over so many answers, and this mean cost."""
+    answers = np.array(answers, dtype=float)
+    state = fresh(len(cost), Tuning())
+    state.answers[:], state.good[:] = answers, answers * satisfied
+    state.mean_cost[:], state.cost_count[:] = cost, 10
+    state.counts[[DECIDED, HEARD, LATEST, LABELS]] = int(answers.sum())
+    promise = Promise(0.8, reference % len(cost), AUTO_V)
+    level, means, known = np.empty(len(cost)), np.empty(len(cost)), np.empty(len(cost))
+    expect(state, promise, Tuning(), level)
+    plain_means(state, promise, Tuning(), level, means, known)
+    return state, promise, means, known
+
+
+@pytest.mark.parametrize(
+    ("satisfied", "cost", "answers", "careful", "served"),
+    [
+        ([0.5, 0.7, 0.9], [1, 2, 30], [KNOWN] * 3, True, 2),
+        ([0.5, 0.7, 0.9], [1, 2, 30], [KNOWN] * 3, False, 2),
+        ([0.5, 0.91, 0.91], [1, 2, 30], [KNOWN] * 3, True, 1),  # as good as can be told, and cheaper
+        ([0.5, 0.9, 0.93], [1, 2, 30], [KNOWN] * 3, False, 2),
+        ([0.9, 0.5, 0.5], [1, 2, 30], [KNOWN] * 3, True, 0),  # the reference need not be the best
+        ([1.0, 0.7, 0.9], [1, 2, 30], [2, KNOWN, KNOWN], True, 2),  # two good answers say little
+        ([0.3, 0.7, 0.78], [1, 2, 30], [0, 1000, 1000], False, 0),  # but a debt that goes on has it tried
+    ],
+)
+def test_whom_the_guard_serves(satisfied, cost, answers, careful, served):
+    state, _, means, known = standing(satisfied, cost, answers)
+    nothing, everywhere = np.zeros(3), np.array([0.0, 0.0, np.inf])
+    assert guard(state, Tuning(), means, known, nothing, careful) == served
+    assert guard(state, Tuning(), means, known, everywhere, careful) != 2
+
+
+@pytest.mark.parametrize("balance", [-20.0, -0.5, 0.0, 3.0])
+def test_early_trials_wait_until_there_is_no_debt(balance):
+    state, promise, _, _ = standing([0.9, 0.9, 0.9], [1, 1, 1], [KNOWN, 3, KNOWN])
+    odds = np.empty(3)
+    odds_of(state, promise, Tuning(), np.zeros(3), balance, 0, odds)
+    assert odds.sum() == pytest.approx(1.0)
+    assert odds[1] == pytest.approx(Tuning().retrial_rate / 3 + (Tuning().trial_rate if balance >= 0 else 0.0))
+
+
+def test_the_reserve_is_what_bad_luck_asks_for_and_what_was_paid_allows():
+    """Six lengths of luck, less as answers come; never more than 30 % of what was paid would buy at λ₀."""
+    wanted = {}
+    for best in (0.82, 0.85, 0.95):
+        state, promise, means, _ = standing([0.5, 0.5, best], [1, 2, 30], [0, 0, 1e5])
+        state.counts[[DECIDED, HEARD, LATEST]] = 100
+        state.ledger[SOLVED] = 1e-9
+        wanted[best] = reserved(state, promise, Tuning(), means)
+        assert means.max() == pytest.approx(best, abs=1e-3)
+        assert wanted[best] == pytest.approx(max(0.0, 6 * 0.4**2 / (2 * (means.max() - 0.8)) - 0.02 * 100))
+        state.ledger[SOLVED] = 1000.0
+        state.counts[[HEARD, LATEST]] = 50, 100
+        bought = reserved(state, promise, Tuning(), means)
+        assert bought == pytest.approx(min(0.3 * 100 * 11 * 0.5 / 1000.0, wanted[best] + 1.0), rel=1e-6)
+        state.counts[DECIDED] = 0
+        assert reserved(state, promise, Tuning(), means) == 0.0
+    assert wanted[0.82] > wanted[0.85] > wanted[0.95] >= 0.0

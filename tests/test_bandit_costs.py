@@ -8,25 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, prompts_for, told
 
-from messctl.policies.bandit import COSTS, Bandit
-from messctl.policies.bandit_arithmetic import (
-    BUCKETS,
+from messctl.policies.bandit import Bandit
+from messctl.policies.bandit.costs import (
     BY_KNOWN,
     BY_MEAN,
     BY_RIDGE,
-    ERRORS,
-    PROPERTIES,
-    RECALLED,
-    REST,
-    SOLVED,
-    Tuning,
     best_way,
     expected_costs,
     foretold,
-    fresh,
     pay,
     properties_of,
 )
+from messctl.policies.bandit.policy import COSTS
+from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES
+from messctl.policies.bandit.state import ERRORS, RECALLED, REST, SOLVED, Tuning, fresh
 from messctl.records import Request
 from messctl.replay import drive
 from messctl.zoo import Settings
@@ -149,7 +144,10 @@ def test_a_model_never_asked_costs_what_is_known_of_it():
 
 
 def test_the_price_is_solved_for_the_recent_prompts_as_they_were_known_to_cost():
-    """At λ₀ they would attain α, and a little below it they would not; recomputed from the state."""
+    """λ₀ lies midway, in logarithms, between where they would attain a point less than α and a point more.
+
+    Recomputed from the state, by another search.
+    """
     alpha, rounds = 0.8, told(learnable(600))
     policy = Bandit(rounds.zoo, Settings(alpha=alpha))
     policy.play_on(rounds)
@@ -169,9 +167,15 @@ def test_the_price_is_solved_for_the_recent_prompts_as_they_were_known_to_cost()
     def attained(price):
         return chances[np.arange(128), (costs - price * chances).argmin(axis=1)].mean()
 
-    solved = state.ledger[SOLVED]
-    assert 0 < solved < 1e6
-    assert attained(solved * (1 - 1e-4)) < alpha <= attained(solved * (1 + 1e-4))
+    def least(target):
+        low, high = 1e-3, 1e6
+        while high / low > 1 + 1e-9:
+            price = (low * high) ** 0.5
+            low, high = (price, high) if attained(price) < target else (low, price)
+        return high
+
+    assert least(alpha - 0.01) < least(alpha + 0.01)
+    assert state.ledger[SOLVED] == pytest.approx((least(alpha - 0.01) * least(alpha + 0.01)) ** 0.5, rel=1e-5)
 
 
 def test_what_a_prompt_costs_to_read_is_worth_knowing():

@@ -547,7 +547,7 @@ def test_models_come_and_go(world):
 @only_bandit
 def test_recent_prompts_are_kept_whoever_comes_and_goes(world):
     """λ is solved on prompts alone, on which any model can be weighed anew."""
-    from messctl.policies.bandit_arithmetic import RECALLED
+    from messctl.policies.bandit.state import RECALLED
 
     router, rounds, prompts, _, store = world
 

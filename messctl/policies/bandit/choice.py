@@ -1,0 +1,125 @@
+"""The choice: by price, by the guard, or by a coin that tries a model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from messctl.compiled import compiled
+from messctl.policies.bandit.costs import expected_costs
+from messctl.policies.bandit.debt import awaited_balance, depth, guard
+from messctl.policies.bandit.price import least, price_of, solve
+from messctl.policies.bandit.satisfaction import expect, plain_means, predict
+from messctl.policies.bandit.state import DECIDED, LATE, RECALLED, SOLVED, UNSOLVED, WINDOW, Promise, State, Tuning
+from messctl.policies.base import Floats
+
+# Places in the figures of a Weighing
+WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED = range(4)
+
+Weighing = tuple[Floats, Floats, Floats]
+"""What a choice was made of: Ĉ (M,), the odds (M,) with which each model was to be served, and figures (4,)."""
+
+
+def weighing(models: int) -> Weighing:
+    """Return room for what a choice is made of."""
+    return np.empty(models), np.empty(models), np.empty(4)
+
+
+@compiled
+def tried_next(state: State, promise: Promise, tuning: Tuning, extra: Floats, dearest: float) -> int:
+    """Return the affordable model with the fewest answers that early trial is still due to, or −1."""
+    chosen = -1
+    for model in range(len(state.answers)):
+        count = state.answers[model]
+        if count < tuning.trial_answers and state.mean_cost[model] + extra[model] <= dearest:
+            doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, count))
+            hopeful = count < 3.0 or state.good[model] / count + doubt > promise.alpha
+            if hopeful and (chosen < 0 or count < state.answers[chosen]):
+                chosen = model
+    return chosen
+
+
+@compiled
+def odds_of(
+    state: State, promise: Promise, tuning: Tuning, extra: Floats, balance: float, best: int, odds: Floats
+) -> None:
+    """Write each model's probability of being served, where `best` is what cost and satisfaction speak for."""
+    odds[:] = 0.0
+    dearest = tuning.trial_cost * (state.mean_cost[best] + extra[best])
+    affordable = 0
+    for model in range(len(odds)):
+        affordable += state.mean_cost[model] + extra[model] <= dearest
+    rest = 1.0
+    trial = tried_next(state, promise, tuning, extra, dearest)
+    if trial >= 0 and balance >= tuning.trial_balance:
+        odds[trial] += tuning.trial_rate
+        rest -= tuning.trial_rate
+    for model in range(len(odds)):
+        if state.mean_cost[model] + extra[model] <= dearest:
+            odds[model] += tuning.retrial_rate / affordable
+    odds[best] += rest - tuning.retrial_rate
+
+
+@compiled
+def draw(odds: Floats, coin: float) -> int:
+    """Return the model on which a uniform coin falls."""
+    last = 0
+    for model in range(len(odds)):
+        if odds[model] > 0.0:
+            last = model
+            if coin < odds[model]:
+                return model
+            coin -= odds[model]
+    return last
+
+
+@compiled
+def choose(
+    state: State,
+    promise: Promise,
+    tuning: Tuning,
+    z: Floats,
+    prices: tuple[Floats, Floats],
+    coin: float,
+    predicted: Floats,
+    weighed: Weighing,
+) -> int:
+    """Return the model to serve; write what is predicted of each, and into `weighed` what the choice was made of.
+
+    `prices` are what reading the prompt will cost each model, (M,), 0 where that is not known, and what each would
+    cost now beyond its answer, (M,), infinitely much where it cannot be asked.
+    """
+    reading, extra = prices
+    counts = state.counts
+    models = len(predicted)
+    cost, odds, figures = weighed
+    level, means, known = np.empty(models), np.empty(models), np.empty(models)
+    expect(state, promise, tuning, level)
+    plain_means(state, promise, tuning, level, means, known)
+    predict(state, z, level, predicted)
+    expected_costs(state, tuning, z, reading, cost)
+    state.recent[counts[RECALLED] % WINDOW] = z
+    for model in range(models):
+        state.recent_known[model, counts[RECALLED] % WINDOW] = reading[model]
+    counts[RECALLED] += 1
+    recalled = counts[RECALLED]
+    often = recalled < 32 or recalled % (8 if recalled < 512 else 32) == 0
+    if often or state.ledger[SOLVED] == UNSOLVED:
+        state.ledger[SOLVED] = solve(state, promise, tuning, level)
+    balance = awaited_balance(state)
+    deep = depth(state, promise, tuning, means)
+    price = price_of(state, promise, tuning, balance, deep, means)
+    figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
+    best = least(cost + extra, predicted, price, state.mean_cost)
+    guarded = balance < -deep
+    figures[WEIGHED_BEST], figures[WEIGHED_GUARDED] = best, guarded
+    if guarded:
+        served = guard(state, tuning, means, known, extra, balance >= -deep - tuning.guard_care)
+        odds[:] = 0.0
+        odds[served] = 1.0
+    else:
+        odds_of(state, promise, tuning, extra, balance, best, odds)
+        served = draw(odds, coin)
+    before = state.awaited[counts[DECIDED] % LATE]
+    counts[DECIDED] += 1
+    state.awaited[counts[DECIDED] % LATE] = before + predicted[served] - promise.alpha
+    return served

@@ -1,0 +1,86 @@
+"""The debt: the balance with what is awaited, how deep it may get, and the guard, which serves what can pay it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from messctl.compiled import compiled
+from messctl.policies.bandit.state import (
+    BALANCE,
+    DECIDED,
+    HEARD,
+    LABELS,
+    LATE,
+    LATEST,
+    LEAST_SLACK,
+    QUEUE,
+    Promise,
+    State,
+    Tuning,
+)
+from messctl.policies.base import Floats
+from messctl.virtual_queue import advance
+
+
+@compiled
+def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
+    """Take the feedback on decision `number` (from 1) into the balance and the virtual queue."""
+    state.ledger[BALANCE] += satisfied - alpha
+    state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
+    state.counts[HEARD] += 1
+    state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
+
+
+@compiled
+def awaited_balance(state: State) -> float:
+    """Return the balance with what is still awaited counted as predicted, at the rate at which feedback came."""
+    decided, latest = state.counts[DECIDED], state.counts[LATEST]
+    if latest == 0 or latest >= decided:
+        return state.ledger[BALANCE]
+    since = max(latest, decided - LATE + 1)
+    coming = state.awaited[decided % LATE] - state.awaited[since % LATE]
+    return state.ledger[BALANCE] + heard_share(state) * coming
+
+
+@compiled
+def heard_share(state: State) -> float:
+    """Return the share of answers that get feedback, as far as it has come; 1 before any has."""
+    latest = state.counts[LATEST]
+    return min(1.0, state.counts[HEARD] / latest) if latest else 1.0
+
+
+@compiled
+def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> float:
+    """Return how far the balance may fall before the guard serves: less where the debt is slow to pay."""
+    slack = max(LEAST_SLACK, means.max() - promise.alpha)
+    deep = max(1.0, tuning.guard_depth - tuning.guard_slack / slack) + tuning.guard_slope * state.counts[HEARD]
+    # Where few answers are judged, each is a larger part of the promise; but one bad answer is no emergency.
+    return max(1.0, deep * np.sqrt(heard_share(state)))
+
+
+@compiled
+def guard(state: State, tuning: Tuning, means: Floats, known: Floats, extra: Floats, careful: bool) -> int:
+    """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie.
+
+    If `careful`, one that surely can, or a cheaper one that may be as good.
+    """
+    index = np.empty(len(means))
+    doubt = tuning.guard_doubt if careful else 0.0
+    best = 0
+    for model in range(len(means)):
+        fair = len(means) * (state.answers[model] + 1.0)
+        left_alone = max(0.0, np.log((state.counts[LABELS] + 1.0) / fair))
+        bonus = tuning.guard_retry * np.sqrt(left_alone) - doubt
+        index[model] = means[model] + bonus * tuning.noise / np.sqrt(known[model])
+        if extra[model] == np.inf:
+            index[model] = -np.inf
+        tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
+        if index[model] > index[best] or tied:
+            best = model
+    if careful:
+        highest = means.max()
+        for model in range(len(means)):
+            may_be = means[model] + tuning.guard_thrift * tuning.noise / np.sqrt(known[model])
+            if may_be >= highest and state.mean_cost[model] + extra[model] < state.mean_cost[best] + extra[best]:
+                best = model
+    return best

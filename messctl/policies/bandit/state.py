@@ -1,0 +1,135 @@
+"""What `bandit` knows: its constants, what is promised, and its state, as arrays that change in place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES
+from messctl.policies.base import Floats
+
+Counts = npt.NDArray[np.int64]
+
+WINDOW = 128
+"""So many recent prompts are kept to solve λ on."""
+LATE = 1024
+"""So many recent decisions are kept in mind while their feedback may still come."""
+UNSOLVED = -1.0
+"""Stands for a price that is still to be solved."""
+AUTO_V = -1.0
+"""Stands for "λ is re-solved" where compiled code takes a V."""
+
+LEAST_SLACK = 0.012
+"""The best model is taken to lie at least so far above α where something is divided by that."""
+
+# Places in State.ledger
+BALANCE, QUEUE, SOLVED = range(3)
+# Places in State.counts
+DECIDED, HEARD, LATEST, RECALLED, LABELS = range(5)
+# Places in State.costs: answers paid, the mean of what was not known of their costs, and each way's errors
+PAID, REST, ERRORS = range(3)
+
+
+class Tuning(NamedTuple):
+    """The constants of the algorithm; the defaults are meant for every zoo. For ablations."""
+
+    noise: float = 0.4  # σ, the deviation of one answer's feedback
+    spread: float = 0.08  # the deviation of models' means about their common mean
+    hope: float = 0.25  # the common mean before anything is known, worth one model, lies this far from α to 1
+    reference_above: float = 0.5  # the reference is expected so many `spread` above
+    shared_ridge: float = 16.0  # 0: no shared ridge
+    own_ridge: float = 32.0
+    memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
+    prompt_costs: bool = True
+    reach: float = 0.98
+    smooth: float = 0.01  # λ₀ is between the prices of α less and of α more so much
+    temper: float = 6.0  # λ grows e-fold for so many answers that the balance falls
+    temper_growth: float = 0.02  # and for so many more with every answer heard
+    temper_most: float = 110.0
+    setpoint: float = 0.25  # the balance is held at this share of the guard's depth
+    setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
+    reserve: float = 6.0  # and above 0 by so many lengths of bad luck
+    reserve_fade: float = 0.02  # less by this with every answer heard
+    reserve_share: float = 0.3  # but by no more than this share of what was paid so far would buy
+    trial_answers: float = 8.0  # an affordable model gets so many answers early
+    trial_rate: float = 0.5
+    trial_cost: float = 4.0  # affordable: at most so many times as dear as what would be served
+    trial_doubt: float = 1.3  # not once its mean is so many deviations below α
+    trial_balance: float = 0.0  # nor while the balance is below this
+    retrial_rate: float = 0.02
+    guard_depth: float = 9.0
+    guard_slope: float = 0.001
+    guard_slack: float = 0.15  # the depth is smaller by this over the slack
+    guard_retry: float = 1.0
+    guard_reference: float = 10.0
+    guard_care: float = 10.0  # for so much below its line the guard is careful
+    guard_doubt: float = 1.5  # it takes each mean to be so many deviations lower
+    guard_thrift: float = 0.5  # and a cheaper model to be as good that may be, if its mean is so many higher
+
+
+class Promise(NamedTuple):
+    """What is promised, and by which zoo: α, the index of the reference, and V, or AUTO_V."""
+
+    alpha: float
+    reference: int
+    v: float
+
+
+class State(NamedTuple):
+    """All that is known, as arrays that change in place; M models, d = 1 + BUCKETS + PROPERTIES features."""
+
+    shared: Floats  # (d,)
+    shared_cov: Floats  # (d, d)
+    own: Floats  # (M, d)
+    own_cov: Floats  # (M, d, d)
+    lean: Floats  # (M, d), v_m
+    good: Floats  # (M,) sum of satisfaction, fading
+    answers: Floats  # (M,) of so many answers
+    mean_cost: Floats  # (M,)
+    cost_count: Counts  # (M,)
+    cost_weight: Floats  # (M, 1 + PROPERTIES)
+    cost_cov: Floats  # (M, 1 + PROPERTIES, 1 + PROPERTIES)
+    costs: Floats  # (M, 5) PAID, REST, ERRORS: a fading sum for each way
+    recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
+    recent: Floats  # (WINDOW, d) the prompts as they were
+    awaited: Floats  # (LATE,) the sum of ŝ − α over all decisions, as it stood after each
+    ledger: Floats  # BALANCE, QUEUE, SOLVED
+    counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
+
+
+SHARED = ("shared", "shared_cov", "recent", "awaited", "ledger", "counts")
+"""The fields of State that belong to no model; all others have a model's part."""
+
+
+def fresh(models: int, tuning: Tuning) -> State:
+    """Return the state before anything is known."""
+    d, k = 1 + BUCKETS + PROPERTIES, 1 + PROPERTIES
+    shared_cov = np.eye(d) / tuning.shared_ridge if tuning.shared_ridge else np.zeros((d, d))
+    shared_cov[0, 0] = 0.0  # the common level is μ's affair
+    own_cov = np.eye(d) / tuning.own_ridge
+    own_cov[0, 0] = (tuning.spread / tuning.noise) ** 2
+    cost_cov = np.eye(k) / 0.3
+    cost_cov[0, 0] = 1e6
+    lean = np.zeros((models, d))
+    lean[:, 0] = 1.0
+    return State(
+        shared=np.zeros(d),
+        shared_cov=shared_cov,
+        own=np.zeros((models, d)),
+        own_cov=np.tile(own_cov, (models, 1, 1)),
+        lean=lean,
+        good=np.zeros(models),
+        answers=np.zeros(models),
+        mean_cost=np.zeros(models),
+        cost_count=np.zeros(models, dtype=np.int64),
+        cost_weight=np.zeros((models, k)),
+        cost_cov=np.tile(cost_cov, (models, 1, 1)),
+        costs=np.zeros((models, 5)),
+        recent_known=np.zeros((models, WINDOW)),
+        recent=np.zeros((WINDOW, d)),
+        awaited=np.zeros(LATE),
+        ledger=np.array([0.0, 0.0, UNSOLVED]),
+        counts=np.zeros(5, dtype=np.int64),
+    )
