@@ -84,7 +84,7 @@ class Policy:
 
     told_alpha: ClassVar[bool] = True
     name: str
-    v: float = 0.2
+    v: float | None = None
     c: float = 0.5
     raw: bool = False
 

@@ -1,11 +1,13 @@
 """Forecasts: what reading a question will cost each model, before any of them runs.
 
-Its tokens are estimated from its characters, by what each model made of its recent questions, and priced by the meter,
-as calibrated: fixed + prompt price × tokens.
+Its tokens are estimated from its characters, by what each model made of its recent questions that had no turns before
+them (of those, a model may not read all), and priced by the meter, as calibrated: fixed + prompt price × tokens. Once
+they are counted, the policy learns by what reading did cost.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 
@@ -36,17 +38,26 @@ def tokens_per_character(database: sqlite3.Connection, models: Iterable[str]) ->
         tokens, length = database.execute(
             "SELECT total(tokens_in), total(characters) FROM ("
             "SELECT tokens_in, characters FROM answers JOIN requests ON requests.id = request "
-            "WHERE model = ? AND tokens_in > 0 AND characters > 0 ORDER BY request DESC LIMIT ?)",
+            "WHERE model = ? ORDER BY request DESC LIMIT ?) WHERE tokens_in > 0 AND characters > 0",
             (model, RECENT),
         ).fetchone()
         ratios[model] = tokens / length if length else TOKENS_PER_CHARACTER
     return ratios
 
 
-def prompt_costs(
-    models: Iterable[ModelSpec], meter: Meter, ratios: Mapping[str, float], length: int
-) -> dict[str, float]:
-    """Return what reading a question of so many characters will cost each model; `ratios` are tokens per character.
+def estimated_tokens(models: Iterable[ModelSpec], ratios: Mapping[str, float], length: int) -> dict[str, float]:
+    """Return how many tokens a question of so many characters is for each model, at most what its context holds.
+
+    `ratios` are tokens per character.
+    """
+    return {
+        model.name: min(length * ratios.get(model.name, TOKENS_PER_CHARACTER), model.n_ctx or math.inf)
+        for model in models
+    }
+
+
+def prompt_costs(models: Iterable[ModelSpec], meter: Meter, tokens: Mapping[str, float]) -> dict[str, float]:
+    """Return what reading costs each model, of so many `tokens`, by its name.
 
     Models whose costs cannot be known beforehand are left out.
     """
@@ -56,5 +67,5 @@ def prompt_costs(
             price = meter.per_token(model)
         except BackendError:  # whether it can answer shows when it is asked
             continue
-        costs[model.name] = price.of(length * ratios.get(model.name, TOKENS_PER_CHARACTER), 0)
+        costs[model.name] = price.of(tokens[model.name], 0)
     return costs

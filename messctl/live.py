@@ -15,7 +15,7 @@ from pathlib import Path
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
-from messctl.forecast import characters, prompt_costs
+from messctl.forecast import characters, estimated_tokens, prompt_costs
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
 from messctl.loads import Loads
@@ -268,7 +268,8 @@ class Router:
         length = characters(question)
         with self._store.transaction():
             ratios = self._store.tokens_per_character(self._models)
-            request = replace(request, prompt_cost=prompt_costs(self._models.values(), self._meter, ratios, length))
+            tokens = estimated_tokens(self._models.values(), ratios, length)
+            request = replace(request, prompt_cost=prompt_costs(self._models.values(), self._meter, tokens))
             if model is None:
                 policy = self._policy()
                 excluded = self._store.down(self._places)
@@ -278,7 +279,8 @@ class Router:
             else:
                 state = self._store.snapshot()
                 decision = Decision(request, state.decided, model, (model,), queue=state.queue)
-            self._store.add_request(decision, self._circumstances(length, forced=model is not None))
+            alone = None if question.history else length
+            self._store.add_request(decision, self._circumstances(alone, forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
 
@@ -336,6 +338,10 @@ class Router:
         """
         spent = {name: paid(got) for name, got in completions.items()}
         costs = {name: cost.answer for name, cost in spent.items()}
+        counted = {name: got.tokens_in for name, got in completions.items() if got.tokens_in > 0}
+        read = prompt_costs([self._models[name] for name in counted], self._meter, counted)
+        told = replace(decision.request, prompt_cost={**decision.request.prompt_cost, **read})
+        decision = replace(decision, request=told)
         request_id = decision.request.request_id
         outcomes = {
             name: Outcome(
@@ -370,7 +376,7 @@ class Router:
     def _save(self, snapshot: Snapshot) -> None:
         self._store.save(snapshot.with_source(self.cost_source))
 
-    def _circumstances(self, length: int, *, forced: bool) -> Circumstances:
+    def _circumstances(self, length: int | None, *, forced: bool) -> Circumstances:
         meter = self._meter
         return Circumstances(
             self._settings.policy, self._settings.aim, meter.unit, self._loads.with_meter(meter.source), forced, length

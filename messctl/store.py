@@ -31,7 +31,7 @@ WAIT_S = 60.0
 class Circumstances:
     """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced.
 
-    `characters` is the length of the whole question, earlier turns included; None where that is not known.
+    `characters` is the length of the whole question; None where that is not known, or turns came before it.
     """
 
     policy: str

@@ -61,6 +61,8 @@ def learn_from(
     if not requests:
         raise TraceError(f"{trace.path}: in no row is there an outcome of every model, or was it said what was served")
     learned = replace(policy.snapshot(), decided=0, queue=0.0, balance=0.0)
+    # A trace does not tell what reading cost, which `ask` knows: beyond the means, costs are learned anew.
+    learned = replace(learned, models={name: replace(each, cost_arrays={}) for name, each in learned.models.items()})
     source = cost_source(trace.metadata.cost_unit, trace.metadata.meter)
     return Warmth(learned.with_source(source), requests, trace.rows - requests, models)
 

@@ -12,11 +12,22 @@ from worlds import WORLDS, flat
 
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.choice import odds_of
-from messctl.policies.bandit.debt import guard
+from messctl.policies.bandit.choice import WEIGHED_GUARDED, choose, odds_of, weighing
+from messctl.policies.bandit.debt import depth, guard
 from messctl.policies.bandit.price import price_of, reserved
 from messctl.policies.bandit.satisfaction import expect, plain_means
-from messctl.policies.bandit.state import AUTO_V, DECIDED, HEARD, LABELS, LATEST, SOLVED, Promise, Tuning, fresh
+from messctl.policies.bandit.state import (
+    AUTO_V,
+    BALANCE,
+    DECIDED,
+    HEARD,
+    LABELS,
+    LATEST,
+    SOLVED,
+    Promise,
+    Tuning,
+    fresh,
+)
 from messctl.records import Feedback, Request
 from messctl.replay import drive
 from messctl.zoo import Settings
@@ -305,10 +316,9 @@ def standing(satisfied, cost, answers, reference=-1):
     [
         ([0.5, 0.7, 0.9], [1, 2, 30], [KNOWN] * 3, True, 2),
         ([0.5, 0.7, 0.9], [1, 2, 30], [KNOWN] * 3, False, 2),
-        ([0.5, 0.91, 0.91], [1, 2, 30], [KNOWN] * 3, True, 1),  # as good as can be told, and cheaper
-        ([0.5, 0.9, 0.93], [1, 2, 30], [KNOWN] * 3, False, 2),
         ([0.9, 0.5, 0.5], [1, 2, 30], [KNOWN] * 3, True, 0),  # the reference need not be the best
-        ([1.0, 0.7, 0.9], [1, 2, 30], [2, KNOWN, KNOWN], True, 2),  # two good answers say little
+        ([1.0, 0.84, 0.92], [1, 2, 30], [2, 10, 10], True, 2),  # two good answers say little
+        ([1.0, 0.84, 0.92], [1, 2, 30], [2, 10, 10], False, 0),
         ([0.3, 0.7, 0.78], [1, 2, 30], [0, 1000, 1000], False, 0),  # but a debt that goes on has it tried
     ],
 )
@@ -340,8 +350,20 @@ def test_the_reserve_is_what_bad_luck_asks_for_and_what_was_paid_allows():
         assert wanted[best] == pytest.approx(max(0.0, 6 * 0.4**2 / (2 * (means.max() - 0.8)) - 0.02 * 100))
         state.ledger[SOLVED] = 1000.0
         state.counts[[HEARD, LATEST]] = 50, 100
-        bought = reserved(state, promise, Tuning(), means)
-        assert bought == pytest.approx(min(0.3 * 100 * 11 * 0.5 / 1000.0, wanted[best] + 1.0), rel=1e-6)
+        assert reserved(state, promise, Tuning(), means) == pytest.approx(0.3 * 100 * 11 * 0.5 / 1000.0)
         state.counts[DECIDED] = 0
         assert reserved(state, promise, Tuning(), means) == 0.0
     assert wanted[0.82] > wanted[0.85] > wanted[0.95] >= 0.0
+
+
+@pytest.mark.parametrize(("below", "served"), [(0.5, 2), (9.5, 2), (10.5, 0)])
+def test_the_guard_is_careful_for_ten_units_below_its_line(below, served):
+    """The model that nobody has tried for long is served once the debt is ten units deeper than the line."""
+    state, promise, means, known = standing([0.0, 0.6, 0.9], [1, 2, 30], [0, 30, 30])
+    line = -depth(state, promise, Tuning(), means)
+    state.ledger[BALANCE] = line - below
+    predicted, weighed = np.empty(3), weighing(3)
+    z = np.zeros(state.own.shape[1])
+    z[0] = 1.0
+    assert choose(state, promise, Tuning(), z, (np.zeros(3), np.zeros(3)), 0.5, predicted, weighed) == served
+    assert weighed[2][WEIGHED_GUARDED]

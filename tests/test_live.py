@@ -124,15 +124,17 @@ def test_live_and_replay_take_identical_decisions(world):
 
 
 def test_what_a_prompt_will_cost_is_known_live_as_in_replay(world):
-    """What live requests were told, told to a replay: the same decisions, to the last bit."""
-    router, rounds, prompts, _, store = world
+    """What live requests were told, told to a replay: the same decisions, to the last bit. No tokens counted."""
+    router, rounds, prompts, backend, store = world
+    complete = backend.complete
+    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=0)
     meter, told, decisions = RecordedMeter(rounds, prompt=0.5), [], []
     for row, prompt in enumerate(prompts):
         turns = ((f"{prompt} " * (row % 7), "so"),) if row % 3 else ()
         asked = router(meter=meter).ask(Question(prompt, history=turns), grader=judge(rounds))
         decisions.append(asked.decision)
         told.append([asked.decision.request.prompt_cost[model] for model in rounds.zoo.models])
-    assert len({value for row in told for value in row}) > 100
+    assert len({value for row in told for value in row}) > 50
     settings = router().settings
     played = build(settings.policy, rounds, settings).play(replace(rounds, prompt_cost=np.array(told)))
     for t, decision in enumerate(decisions):
@@ -172,23 +174,23 @@ def test_what_is_expected_of_a_request_is_its_own_cost(world):
     decision = router(meter=ByToken(rounds)).ask(Question(prompts[61])).decision
     expected = decision.weighed.terms["expected cost"]["middle"]
     assert expected == pytest.approx(2.0 * (len(prompts[61]) + 4) + 3.0, rel=0.1)
-    assert abs(expected - decision.mean_cost["middle"]) > 0
 
 
 def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(world):
-    """By each model's own tokens per character, of all that it read; four characters make a token before any."""
+    """By each model's own tokens per character, of questions without turns; four characters make a token before any."""
     router, rounds, prompts, backend, store = world
     meter = RecordedMeter(rounds, prompt=2.0)
     complete, seen = backend.complete, {}
 
     def counted(model, question, on_text=None):
         tokens = 7 + {"small": 2, "middle": 3, "large": 5}[model.name] * characters(question)
-        seen.setdefault(model.name, []).append((tokens, characters(question)))
+        if not question.history:
+            seen.setdefault(model.name, []).append((tokens, characters(question)))
         return replace(complete(model, question, on_text), tokens_in=tokens)
 
     backend.complete = counted
     for row, prompt in enumerate(prompts[:30]):
-        question = Question(prompt, system="Be brief." * (row % 2), history=(("a", "bc"),) * (row % 4))
+        question = Question(prompt, system="Be brief." * (row % 2), history=(("a", "bc"),) * (row % 4 * (row % 2)))
         ratios = {
             name: sum(tokens for tokens, _ in read) / sum(size for _, size in read) for name, read in seen.items()
         }
@@ -196,9 +198,23 @@ def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(worl
         asked = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
         for name in rounds.zoo.models:
             known = asked.decision.request.prompt_cost[name]
-            assert known == pytest.approx(2.0 * characters(question) * ratios.get(name, 0.25)), (row, name)
+            tokens = min(4096, characters(question) * ratios.get(name, 0.25))
+            assert known == pytest.approx(2.0 * tokens), (row, name)
+        kept = store.find("last").circumstances.characters
+        assert kept == (None if question.history else characters(question))
     assert set(seen) == set(rounds.zoo.models)
-    assert store.find("last").circumstances.characters == characters(question)
+
+
+@only_bandit
+def test_what_reading_did_cost_is_learned_once_its_tokens_are_counted(world):
+    """The rest of a cost is what was paid less the price of the tokens counted, whatever was estimated before."""
+    router, rounds, prompts, backend, store = world
+    complete = backend.complete
+    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=7)
+    asked = router(meter=RecordedMeter(rounds, prompt=2.0)).ask(Question(prompts[0]))
+    assert asked.decision.request.prompt_cost[asked.completion.model] == pytest.approx(0.5 * len(prompts[0]))
+    learned = store.snapshot("bandit").models[asked.completion.model].cost_arrays["costs"]
+    assert learned[:2].tolist() == [1.0, asked.cost - 14.0]
 
 
 def test_a_model_whose_costs_cannot_be_known_beforehand_is_asked_all_the_same(world):

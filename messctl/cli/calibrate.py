@@ -60,6 +60,7 @@ def calibrate(
             raise UsageError(f"{output}: paths in a zoo file are relative to it; write it beside {zoo_file.path}")
         check_writable(output)
     found: list[Calibration] = []
+    _start_up(chosen[0])
     shown = progress_console()
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
         for spec in chosen:
@@ -83,6 +84,15 @@ def calibrate(
         _print(found, where)
     if output:
         _write(zoo_file, found, where, output, dry_run=dry_run, quiet=as_json)
+
+
+def _start_up(spec: ModelSpec) -> None:
+    """Have a model answer unmeasured: what starting llama.cpp and a GPU takes is no model's cost."""
+    from messctl.backends import LlamaCpp
+    from messctl.records import Question
+
+    with LlamaCpp() as backend:
+        backend.complete(spec, Question("lamp", max_tokens=1))
 
 
 def _chosen(zoo_file: ZooFile, names: list[str]) -> list[ModelSpec]:

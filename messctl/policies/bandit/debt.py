@@ -62,7 +62,7 @@ def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> floa
 def guard(state: State, tuning: Tuning, means: Floats, known: Floats, extra: Floats, careful: bool) -> int:
     """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie.
 
-    If `careful`, one that surely can, or a cheaper one that may be as good.
+    If `careful`, one that surely can: a model that is little known is doubted.
     """
     index = np.empty(len(means))
     doubt = tuning.guard_doubt if careful else 0.0
@@ -77,10 +77,4 @@ def guard(state: State, tuning: Tuning, means: Floats, known: Floats, extra: Flo
         tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
         if index[model] > index[best] or tied:
             best = model
-    if careful:
-        highest = means.max()
-        for model in range(len(means)):
-            may_be = means[model] + tuning.guard_thrift * tuning.noise / np.sqrt(known[model])
-            if may_be >= highest and state.mean_cost[model] + extra[model] < state.mean_cost[best] + extra[best]:
-                best = model
     return best

@@ -66,7 +66,6 @@ class Tuning(NamedTuple):
     guard_reference: float = 10.0
     guard_care: float = 10.0  # for so much below its line the guard is careful
     guard_doubt: float = 1.5  # it takes each mean to be so many deviations lower
-    guard_thrift: float = 0.5  # and a cheaper model to be as good that may be, if its mean is so many higher
 
 
 class Promise(NamedTuple):
