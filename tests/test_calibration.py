@@ -114,6 +114,16 @@ def test_costs_are_written_and_all_else_stays(tmp_path):
     assert load_zoo(path).settings.alpha == 0.7
 
 
+def test_a_cost_is_not_written_behind_examples_that_follow(tmp_path):
+    """Whoever takes the comment marks off an example does not give it another model's cost."""
+    path, examples = tmp_path / "zoo.yaml", "# models:\n#   - name: c\n#     path: c.gguf\n"
+    path.write_text(f"models:\n  - name: a\n    path: a.gguf\n{examples}")
+    _, after = with_costs(path, {"a": CostPerToken("J", 2.0, 3.0)})
+    assert after.endswith(examples)
+    path.write_text(after)
+    assert load_zoo(path).models[0].cost == CostPerToken("J", 2.0, 3.0)
+
+
 def test_a_load_stated_in_another_unit_is_forgotten(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("models:\n- {name: a, path: a, cost: {unit: USD, prompt: 1, generated: 1, load: 7}}\n")

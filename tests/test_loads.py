@@ -210,7 +210,7 @@ def test_alternating_prompts_do_not_thrash_and_the_promise_is_kept(policy: str, 
     loads, cost = {}, {}
     for kind in (OneAtATime, lambda: Unheard(OneAtATime())):
         with routing(tmp_path, backend := kind(), LOAD, policy=policy) as router:
-            asked = alternating(router, 400)
+            asked = alternating(router, 1000)
             assert router.standing().attained >= ALPHA - 0.01
         # Exploring, MESS+ asks every model, loaded or not.
         loads[type(backend)] = sum(each.completion.load_s > 0 for each in asked if not each.decision.explored)

@@ -50,13 +50,22 @@ def with_costs(path: Path, costs: Mapping[str, CostPerToken]) -> tuple[str, str]
             if cost is not None:
                 stated = {name: value for name, value in asdict(cost).items() if value is not None}
                 if model.get("cost") is None or model["cost"].anchor.value:  # an anchor's section is others', too
-                    model["cost"] = stated
+                    _put(model, "cost", stated)
                 else:
                     if model["cost"].get("unit") != cost.unit:
                         model["cost"].pop("load", None)  # it was in the other unit
                     model["cost"].update(stated)
 
     return before, _changed(path, before, change)
+
+
+def _put(section: Any, key: str, value: object) -> None:
+    """Set a key; a new one goes before a last one that comments follow, which may be of whatever comes then."""
+    keys = list(section)
+    if key not in section and section.ca.items.get(keys[-1]):
+        section.insert(len(keys) - 1, key, value)
+    else:
+        section[key] = value
 
 
 def _changed(path: Path | None, before: str, change: Callable[[Any], None]) -> str:
