@@ -233,6 +233,9 @@ def test_explained(capsys, scripted, policy, monkeypatch):
     assert json.loads(document)["judged"] == 1
     assert err.count("served") == 1
     assert ("not exploring: nobody grades all answers" in err) == (policy == "messplus")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["ask", "hi", "--explain"]) == 0
+    assert "…" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,12 @@ def _table(decision: Decision, weighed: Weighed) -> Table:
     from rich.text import Text
 
     title = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
-    table = Table(title=Text(f"{title} ({weighed.note})" if weighed.note else title), title_justify="left")
-    for heading in ("model", "predicted", "mean cost", *weighed.terms, "sum", ""):
-        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+    caption = Text(f"{title} ({weighed.note})" if weighed.note else title)
+    table = Table(title=caption, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model")
+    for heading in ("predicted", "mean cost", *weighed.terms, "sum"):
+        table.add_column(heading, justify="right", min_width=9)  # a number is never cut; a heading may be folded
+    table.add_column("")
     for model, predicted in decision.predicted.items():
         terms = [values[model] for values in weighed.terms.values()]
         mean_cost = decision.mean_cost.get(model)
