@@ -50,10 +50,7 @@ def estimated_tokens(models: Iterable[ModelSpec], ratios: Mapping[str, float], l
 
     `ratios` are tokens per character.
     """
-    return {
-        model.name: min(length * ratios.get(model.name, TOKENS_PER_CHARACTER), model.n_ctx or math.inf)
-        for model in models
-    }
+    return {model.name: min(length * ratios[model.name], model.n_ctx or math.inf) for model in models}
 
 
 def prompt_costs(models: Iterable[ModelSpec], meter: Meter, tokens: Mapping[str, float]) -> dict[str, float]:
