@@ -262,7 +262,7 @@ def their_loop(rounds: Rounds, features: np.ndarray) -> None:
 def large(folder: Path, rows: int, console: Console) -> None:
     """Print time and peak memory of commands, each in a process of its own."""
     table = Table(title="time and peak memory of `messctl replay --policy messplus`, prompts of about 450 characters")
-    for heading in ("requests", "how", "seconds", "requests/s", "peak MiB"):
+    for heading in ("requests", "how", "seconds", "requests/s", "peak MB"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
     for count, how in (
         (rows // 100, "--stream"),
@@ -277,10 +277,10 @@ def large(folder: Path, rows: int, console: Console) -> None:
 
 
 def peak_of(*arguments: str) -> tuple[float, float]:
-    """Return the seconds that a command takes, and its peak memory in MiB."""
+    """Return the seconds that a command takes, and its peak memory in MB."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)"
     )
     started = time.perf_counter()
     command = [sys.executable, "-c", code, sys.executable, "-m", "messctl", *arguments]

@@ -9,8 +9,7 @@ from messctl.backends.offload import Offload
 from messctl.errors import MessctlError
 from messctl.meters.nvml import NvmlCounter, nvml_counters
 from messctl.zoo import ModelSpec, ZooFile
-
-MIB = 1 << 20
+from messctl.zoo.memory import amount
 
 
 class Placing(Protocol):
@@ -38,12 +37,14 @@ class Proof:
         told = (
             "llama.cpp does not say that it put layers on a GPU"
             if layers is None
-            else (f"llama.cpp put {layers} of {of} layers on a GPU, with {self.offload.device_mib:,.1f} MiB of buffers")
+            else (
+                f"llama.cpp put {layers} of {of} layers on a GPU, with {amount(self.offload.device_bytes)} of buffers"
+            )
         )
         grown = (
             "unknown, without nvidia-ml-py and its driver"
             if self.grown_bytes is None
-            else (f"{self.grown_bytes / MIB:+,.1f} MiB by the load")
+            else f"{'+' if self.grown_bytes >= 0 else ''}{amount(self.grown_bytes)} by the load"
         )
         return f"{self.model}: {told}; memory of the devices: {grown}"
 

@@ -294,7 +294,7 @@ BAD = [
     (["hi", "--polcy", "x"], b"", "--polcy"),
     (["-3 + 5 = ?"], b"", "see `messctl ask --help`"),
     (["hi", "there"], b"", "there"),
-    ([], b"x" * (8 * 2**20 + 1), "larger than 8 MiB"),
+    ([], b"x" * (8 * 10**6 + 1), "larger than 8 MB"),
     (["hi"], b"long " * 2000, "the context holds"),
 ]
 

@@ -358,7 +358,7 @@ def test_a_stream_that_knows_only_ascii(state):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured through /proc")
 def test_a_gigabyte_on_standard_input(state):
-    """Refused after its first 8 MiB: whoever sends it is cut off, and memory stays flat."""
+    """Refused after its first 8 MB: whoever sends it is cut off, and memory stays flat."""
     code = (
         "import sys; from pathlib import Path; from messctl.cli import run; code = run(['ask'])\n"
         "status = Path('/proc/self/status').read_text().split()\n"
@@ -369,5 +369,5 @@ def test_a_gigabyte_on_standard_input(state):
         sending.stdout.close()
     assert sending.returncode == -signal.SIGPIPE
     assert int(done.stdout) < 100 * 1024
-    assert "larger than 8 MiB" in assert_one_line(done.returncode, b"", done.stderr)
+    assert "larger than 8 MB" in assert_one_line(done.returncode, b"", done.stderr)
     assert not state.exists()

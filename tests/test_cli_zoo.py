@@ -124,14 +124,6 @@ def test_a_zoo_that_is_none(capsys, tmp_path):
     assert err.startswith("messctl: zoo.yaml, line 1: unknown key 'modls' in the file (did you mean 'models'?)")
 
 
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [(None, "–"), (0, "0 B"), (999, "999 B"), (2000, "2 kB"), (5_000_000, "5 MB"), (3 * 10**12, "3,000 GB")],
-)
-def test_sizes(amount, text):
-    assert zoo.size(amount) == text
-
-
 def found(out):
     return [line[0] + line[1:].split(":")[0] for line in out.splitlines()]
 

@@ -46,7 +46,7 @@ def box(name="pico-34k", **settings):
 def test_what_llama_cpp_reports():
     offload = Offload.heard(CUDA_LOG)
     assert (offload.layers, offload.all_layers) == (29, 29)
-    assert offload.device_mib == pytest.approx(934.69 + 112.00 + 299.75)
+    assert offload.device_bytes == pytest.approx(2**20 * (934.69 + 112.00 + 299.75))
     assert offload.buffers_mib["CPU_Mapped", "model"] == 125.19
     assert Offload.heard(["", "something else"]) == Offload(None, None, {})
 
@@ -134,7 +134,7 @@ def test_what_was_placed_is_heard():
         offload = backend.offload(box())
     assert {what for _, what in offload.buffers_mib} >= {"model", "KV"}
     if ON_CPU:
-        assert (offload.layers or 0, offload.device_mib) == (0, 0.0)
+        assert (offload.layers or 0, offload.device_bytes) == (0, 0.0)
 
 
 class Device:
@@ -148,9 +148,9 @@ class Device:
 @pytest.mark.parametrize(
     ("devices", "log", "offloaded", "text"),
     [
-        ((), CUDA_LOG, True, "29 of 29 layers on a GPU, with 1,346.4 MiB of buffers; memory of the devices: unknown"),
-        ((Device(10 << 20, 12 << 20),), CUDA_LOG, True, "memory of the devices: +2.0 MiB by the load"),
-        ((Device(10 << 20, 10 << 20),), CUDA_LOG, False, "memory of the devices: +0.0 MiB by the load"),
+        ((), CUDA_LOG, True, "29 of 29 layers on a GPU, with 1.41 GB of buffers; memory of the devices: unknown"),
+        ((Device(10 << 20, 12 << 20),), CUDA_LOG, True, "memory of the devices: +2.1 MB by the load"),
+        ((Device(10 << 20, 10 << 20),), CUDA_LOG, False, "memory of the devices: +0 B by the load"),
         ((Device(1, 2), Device(5, 5)), [], False, "llama.cpp does not say that it put layers on a GPU"),
     ],
 )

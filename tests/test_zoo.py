@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, UsageError
 from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, available_memory, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
+from messctl.zoo.memory import amount as shown
 from messctl.zoo.models import BOX
 
 MODEL = "models:\n  - name: a\n    path: a.gguf\n"
@@ -437,7 +438,25 @@ def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
     for available, problems in ((1 << 30, 0), (1000, 1), (None, 0)):
         result = check_zoo(zoo_file, available)
         assert (result.usable, len(result.problems), result.available_bytes) == (True, problems, available)
-    assert "0.0 GiB are free" in str(check_zoo(zoo_file, 1000).problems[0])
+    assert "and 1 kB are free" in str(check_zoo(zoo_file, 1000).problems[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *(
+            (0, "0 B"),
+            (999, "999 B"),
+            (2000, "2 kB"),
+            (76_800, "76.8 kB"),
+            (5_000_000, "5 MB"),
+            (-2_500_000, "-2.5 MB"),
+        ),
+        *((999_700_000, "1 GB"), (17_062_003_712, "17.1 GB"), (3 * 10**12, "3,000 GB")),
+    ],
+)
+def test_an_amount_of_memory_is_decimal(size, text):
+    assert shown(size) == text
 
 
 def test_the_memory_that_is_free(tmp_path):

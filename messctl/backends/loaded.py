@@ -24,6 +24,7 @@ from messctl.errors import BackendError, ModelFileError, NoRoomError, PromptTooL
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
+from messctl.zoo.memory import amount
 
 _BATCH = 512
 _LONGEST_CONTEXT = 2**24
@@ -112,7 +113,7 @@ class Loaded:
         if free is not None and needed > free:
             raise no_room(
                 spec,
-                f"needs {needed / 1e9:,.1f} GB for a context of {size:,} tokens and {free / 1e9:,.1f} GB are free: "
+                f"needs {amount(needed)} for a context of {size:,} tokens and {amount(free)} are free: "
                 "lower n_ctx in zoo.yaml",
             )
         return size

@@ -44,9 +44,9 @@ class Offload:
         return cls(layers and layers[0], layers and layers[1], buffers)
 
     @property
-    def device_mib(self) -> float:
-        """How much of it is in the memory of devices, in MiB."""
-        return sum(size for (device, _), size in self.buffers_mib.items() if not _HOST.fullmatch(device))
+    def device_bytes(self) -> float:
+        """How much of it is in the memory of devices."""
+        return 2**20 * sum(size for (device, _), size in self.buffers_mib.items() if not _HOST.fullmatch(device))
 
 
 def lacking(api: Any, spec: ModelSpec) -> str | None:

@@ -109,7 +109,7 @@ def _prompt(argument: str | None) -> str:
     if not sys.stdin.isatty():
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise UsageError(f"standard input is larger than {MOST_BYTES // 2**20} MiB; no model's context holds that")
+            raise UsageError(f"standard input is larger than {MOST_BYTES // 10**6} MB; no model's context holds that")
         text = data.decode("utf-8", "replace").strip()
     asked = whole(argument or "").strip()
     prompt = "\n\n".join(part for part in (asked, text) if part)

@@ -13,7 +13,7 @@ import typer
 
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption
-from messctl.cli.zoo import asking, size
+from messctl.cli.zoo import asking
 from messctl.errors import MessctlError
 from messctl.terminal import plain
 
@@ -103,6 +103,7 @@ def _built_for(system_info: str) -> list[str]:
 
 def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.zoo import available_memory, check_zoo
+    from messctl.zoo.memory import amount
 
     try:
         with asking() as listed:
@@ -117,7 +118,7 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
             names = ", ".join(model.listed[:10]) or "no models"
             yield Finding("server", "ok", f"{model.spec.url} answers for {model.spec.name}, and has {names}")
     if result.usable:
-        needed = size(result.needed_bytes)
+        needed = amount(result.needed_bytes)
         text = f"{zoo_file.path}: {len(zoo_file.models)} models can be used; they need about {needed} of memory"
         yield Finding("zoo", "ok", text)
 

@@ -38,7 +38,7 @@ TemperatureOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Makes sampling repeatable.")]
 AlphaOption = Annotated[float | None, typer.Option("--alpha", help="The promised share of satisfying answers, 0..1.")]
 LogOption = Annotated[bool, typer.Option("--log/--no-log", help="Keep the requests, and learn from them.")]
-MOST_BYTES = 8 * 2**20
+MOST_BYTES = 8 * 10**6
 """More than this in a prompt is refused before it is read in."""
 
 

@@ -50,7 +50,7 @@ class Lines:
         return data.decode("utf-8", "replace")
 
 
-_TOO_LONG = f"a turn is larger than {MOST_BYTES // 2**20} MiB; no model's context holds that"
+_TOO_LONG = f"a turn is larger than {MOST_BYTES // 10**6} MB; no model's context holds that"
 
 
 def is_open(text: str) -> bool:

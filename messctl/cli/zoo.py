@@ -58,16 +58,6 @@ def asking() -> Iterator[Listed]:
         yield servers.listed
 
 
-def size(amount: int | None) -> str:
-    """Return a number of bytes as a person reads it, in decimal units, as budgets are stated."""
-    if amount is None:
-        return UNKNOWN
-    number, units = float(amount), ["B", "kB", "MB", "GB"]
-    while number >= 1000 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    return f"{number:.3g} {units[0]}" if number < 1000 else f"{number:,.0f} {units[0]}"
-
-
 def _document(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -113,6 +103,8 @@ def _model_document(model: ModelCheck, meter: Meter) -> dict[str, Any]:
 def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     from rich.table import Table
 
+    from messctl.zoo.memory import amount
+
     _say(f"{zoo_file.path}: {len(zoo_file.models)} models")
     table = Table("model", "file", "architecture", "quantisation", "chat template")
     for title in ("size", "parameters", "context", "memory", f"{plain(meter.unit)} per token, in / out"):
@@ -126,16 +118,16 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
             header.architecture if header else UNKNOWN,
             header.quantisation if header else UNKNOWN,
             _template(model) or UNKNOWN,
-            size(header.file_bytes) if header else UNKNOWN,
+            amount(header.file_bytes) if header else UNKNOWN,
             _parameters(model),
             f"{model.context:,} of {header.context_length:,}" if header else UNKNOWN,
-            size(model.needed_bytes),
+            UNKNOWN if model.needed_bytes is None else amount(model.needed_bytes),
             f"{cost[0]:.3g} / {cost[1]:.3g}" if cost else UNKNOWN,
         )
         table.add_row(*(plain(cell) for cell in cells))
     console().print(table)
-    free = "unknown" if result.available_bytes is None else size(result.available_bytes)
-    _say(f"memory: about {size(result.needed_bytes)} for all models; free: {free}")
+    free = "unknown" if result.available_bytes is None else amount(result.available_bytes)
+    _say(f"memory: about {amount(result.needed_bytes)} for all models; free: {free}")
     for room in result.rooms:
         _say(str(room))
     _say(f"costs: {meter.source}")

@@ -16,7 +16,6 @@ from messctl.zoo.models import ModelSpec
 Listed = Callable[[ModelSpec], tuple[str, ...]]
 """Returns the names of the models that a model's server has. Raises BackendError."""
 MEMINFO = Path("/proc/meminfo")
-GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | N
     if not budget and available_bytes is not None and total > available_bytes:
         problems.append(
             Problem(
-                f"all models together need about {total / GIB:.1f} GiB and {available_bytes / GIB:.1f} GiB are free; "
+                f"all models together need about {amount(total)} and {amount(available_bytes)} are free; "
                 "lower n_ctx, or use smaller files"
             )
         )

@@ -28,4 +28,7 @@ def needed(spec: ModelSpec, header: Header, *, offload: bool) -> Bytes:
 
 def amount(size: float) -> str:
     """Return a number of bytes as a person reads it, in the decimal units of a budget."""
-    return f"{size / GB:.3g} GB" if size >= GB / 10 else f"{size / 10**6:.3g} MB"
+    number, units = float(f"{size:.3g}"), ["B", "kB", "MB", "GB"]
+    while abs(number) >= 1000 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.3g} {units[0]}" if abs(number) < 1000 else f"{number:,.0f} {units[0]}"
