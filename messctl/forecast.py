@@ -7,7 +7,6 @@ they are counted, the policy learns by what reading did cost.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 
@@ -15,6 +14,7 @@ from messctl.errors import BackendError
 from messctl.meters import Meter
 from messctl.records import Question
 from messctl.zoo import ModelSpec
+from messctl.zoo.models import MOST_TOKENS
 
 TOKENS_PER_CHARACTER = 0.25
 """Before a model has answered; for English text, it is about that with most vocabularies."""
@@ -48,9 +48,9 @@ def tokens_per_character(database: sqlite3.Connection, models: Iterable[str]) ->
 def estimated_tokens(models: Iterable[ModelSpec], ratios: Mapping[str, float], length: int) -> dict[str, float]:
     """Return how many tokens a question of so many characters is for each model, at most what its context holds.
 
-    `ratios` are tokens per character.
+    Of a context, no more is known than zoo.yaml says. `ratios` are tokens per character.
     """
-    return {model.name: min(length * ratios[model.name], model.n_ctx or math.inf) for model in models}
+    return {model.name: min(length * ratios[model.name], model.context(MOST_TOKENS)) for model in models}
 
 
 def prompt_costs(models: Iterable[ModelSpec], meter: Meter, tokens: Mapping[str, float]) -> dict[str, float]:

@@ -392,6 +392,14 @@ def test_a_file_that_may_not_be_read_is_told(llama: LlamaCpp, tmp_path: Path) ->
         llama.complete(spec(path), Question("yo"))
 
 
+def test_a_context_that_is_not_stated_is_not_beyond_what_the_model_was_trained_for(
+    llama: LlamaCpp, files: Files
+) -> None:
+    with pytest.raises(BackendError, match=r"the prompt has 303 tokens and the context holds 256"):
+        llama.complete(spec(files.rote, n_ctx=None), Question("x" * 300))
+    assert llama.complete(spec(files.rote, n_ctx=512), Question("x" * 300)).answer == SAYS
+
+
 def test_a_context_that_does_not_fit_is_refused(llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match=r"cannot have a context of 2,147,483,647 tokens: set n_ctx"):
         llama.complete(spec(files.rote, n_ctx=2**31 - 1), Question("yo"))

@@ -18,6 +18,7 @@ from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, Usa
 from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, available_memory, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
 from messctl.zoo.memory import amount as shown
+from messctl.zoo.memory import needed
 from messctl.zoo.models import BOX
 
 MODEL = "models:\n  - name: a\n    path: a.gguf\n"
@@ -177,9 +178,9 @@ MODEL_VALUES_REFUSED = [
     ("path: 'box:../a'", "models[1].path is 'box:../a'; after 'box:' stands the bare name of a file"),
     ("path: 'box:'", "models[1].path is 'box:'"),
     ("path: ~nobody-of-this-name/a", "there is no such home folder"),
-    ("n_ctx: -1", "models[1].n_ctx is -1; it must be a whole number of at least 0 and at most 2147483647"),
+    ("n_ctx: -1", "models[1].n_ctx is -1; it must be 'auto' or a whole number of at least 0 and at most 2147483647"),
     ("n_ctx: 2147483648", "models[1].n_ctx is 2147483648"),
-    ("n_ctx: 1.0", "models[1].n_ctx is 1; it must be a whole number"),
+    ("n_ctx: 1.0", "models[1].n_ctx is 1; it must be 'auto' or a whole number"),
     ("n_gpu_layers: -2", "models[1].n_gpu_layers is -2; it must be 'auto' or a whole number of at least -1"),
     ("n_gpu_layers: all", "models[1].n_gpu_layers is 'all'"),
     ("gpu: of", "models[1].gpu is 'of' (did you mean 'off'?); it must be one of auto, require, off"),
@@ -340,7 +341,7 @@ router_keys = st.fixed_dictionaries(
 model_keys = st.fixed_dictionaries(
     {},
     optional={
-        "n_ctx": count,
+        "n_ctx": st.none() | count,
         "n_gpu_layers": st.none() | st.integers(-1, 2**31 - 1),
         "gpu": st.sampled_from(["auto", "require", "off"]),
         "main_gpu": st.integers(0, 15),
@@ -425,6 +426,29 @@ models:
     assert result.needed_bytes == sum(model.needed_bytes or 0 for model in result.models)
 
 
+@pytest.mark.parametrize(
+    ("keys", "own", "context"),
+    [
+        *(("", 256, 256), ("", 4095, 4095), ("", 131_072, 4096), ("", 0, 4096), ("n_ctx: auto", 256, 256)),
+        *(("n_ctx: 0", 131_072, 131_072), ("n_ctx: 512", 256, 512), ("n_ctx: 8192", 131_072, 8192)),
+    ],
+)
+def test_the_context_is_the_models_own_unless_that_is_long_or_another_is_stated(tmp_path, keys, own, context):
+    (model,) = load_zoo(written(tmp_path, f"{MODEL}    {keys}")).models
+    assert model.context(own) == context
+
+
+def test_a_context_that_is_not_stated_is_judged_by_the_file(tmp_path):
+    write_gguf(tmp_path / "a.gguf")  # for 256 tokens
+    checked, stated = (
+        check_zoo(load_zoo(written(tmp_path, f"memory: {{cpu_gb: 1}}\n{MODEL}    max_tokens: 9{keys}")), None)
+        for keys in ("", "\n    n_ctx: 256")
+    )
+    assert (checked.models[0].context, checked.problems) == (256, ())
+    assert checked.needed_bytes == stated.needed_bytes
+    assert needed(checked.models[0].spec, checked.models[0].header, offload=False) == {"cpu": stated.needed_bytes}
+
+
 def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
     write_gguf(tmp_path / "a.gguf")
     monkeypatch.setitem(sys.modules, "gguf", None)
@@ -491,7 +515,7 @@ models:
     near, far, other = load_zoo(written(tmp_path, text.replace(", parameters: 7", ""))).models
     assert (near.n_ctx, near.top_k, near.key_env, near.timeout_s, near.url) == (512, 3, None, 60.0, None)
     assert (far.url, far.model, far.key_env, far.timeout_s, far.retries) == (URL, "org/far", "A_KEY", 5.0, 0)
-    assert (far.n_ctx, far.parameters, far.system, far.path) == (4096, 8e9, "Be brief.", None)
+    assert (far.n_ctx, far.parameters, far.system, far.path) == (None, 8e9, "Be brief.", None)
     assert (other.url, other.key_env, other.timeout_s) == ("https://[::1]:1/x", None, 0.5)
     assert (near.place, far.place) == (str(near.path), f"{URL}, org/far")
     with pytest.raises(UsageError, match="has no file here"):

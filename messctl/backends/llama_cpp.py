@@ -39,7 +39,7 @@ class _Instance:
     """What makes two specs the same model in memory."""
 
     path: Path
-    n_ctx: int
+    n_ctx: int | None
     n_threads: int | None
     placed: tuple[object, ...]
     isolate: bool

@@ -106,7 +106,7 @@ class Loaded:
             raise failure(self._spec, "is a diffusion model, which messctl does not run: use another one")
 
     def _context_size(self) -> int:
-        spec, size = self._spec, self._spec.n_ctx or self._api.llama_model_n_ctx_train(self._model)
+        spec, size = self._spec, self._spec.context(self._api.llama_model_n_ctx_train(self._model))
         if not 0 < size <= _LONGEST_CONTEXT:
             raise failure(spec, f"cannot have a context of {size:,} tokens: set n_ctx in zoo.yaml, e.g. 4096")
         needed, free = size * self._cache_per_token(), free_memory()

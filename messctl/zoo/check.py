@@ -96,7 +96,7 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | N
             models.append(ModelCheck(spec, None, None, None))
             problems.append(Problem(str(error), fatal=True, model=spec.name))
             continue
-        context = spec.n_ctx or header.context_length
+        context = spec.context(header.context_length)
         models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
         problems += _problems(spec, header, context)
     total = sum(model.needed_bytes or 0 for model in models)

@@ -21,7 +21,7 @@ def needed(spec: ModelSpec, header: Header, *, offload: bool) -> Bytes:
     """
     all_layers = header.block_count + 1
     layers = all_layers if spec.gpu_layers < 0 else min(spec.gpu_layers, all_layers)
-    total, share = header.memory_bytes(spec.n_ctx), layers / all_layers if offload else 0.0
+    total, share = header.memory_bytes(spec.context(header.context_length)), layers / all_layers if offload else 0.0
     parts = {CPU: total * (1 - share), GPU: total * share}
     return {device: part for device, part in parts.items() if part}
 

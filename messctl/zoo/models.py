@@ -26,6 +26,7 @@ CACHE_TYPES = ("f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 BOX_PREFIX = "box:"
 MOST_TOKENS = 2**31 - 1  # llama.cpp counts tokens in 32 bits
+USUAL_CONTEXT = 4096  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +201,19 @@ class ModelSpec:
     `timeout_s` is how long the server may be silent, `retries` how often a request that was lost is sent again, and
     `parameters` how many are active per token, where its cost is to be estimated by them.
 
-    `n_ctx` is the context in tokens (0: the model's own). `n_gpu_layers` go to a GPU (-1: all; None: all, where
-    llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns where layers are asked for,
-    "require" is an error, and "off" keeps every layer off it. Several devices share a model as `split_mode` says, in
-    the proportion of `tensor_split` (empty: of their free memory); with "none" all is on `main_gpu`. `flash_attn` and
-    the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves their number to llama.cpp. With
-    `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the file's own. `max_tokens` bounds an
-    answer, unless a request asks for another bound. `cost` None means: estimated from the number of its parameters.
+    `n_ctx` is the context in tokens (0: the model's own; None: that, but USUAL_CONTEXT at most). `n_gpu_layers` go to
+    a GPU (-1: all; None: all, where llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns
+    where layers are asked for, "require" is an error, and "off" keeps every layer off it. Several devices share a
+    model as `split_mode` says, in the proportion of `tensor_split` (empty: of their free memory); with "none" all is
+    on `main_gpu`. `flash_attn` and the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves
+    their number to llama.cpp. With `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the
+    file's own. `max_tokens` bounds an answer, unless a request asks for another bound. `cost` None means: estimated
+    from the number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
     path: Path | None = field(default=None, metadata=ruled(ModelPath()))
-    n_ctx: int = field(default=4096, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
+    n_ctx: int | None = field(default=None, metadata=ruled(Number(0, MOST_TOKENS, whole=True, absent="auto")))
     gpu: str = field(default="auto", metadata=ruled(Choice(GPU)))
     n_gpu_layers: int | None = field(default=None, metadata=ruled(Number(-1, MOST_TOKENS, whole=True, absent="auto")))
     main_gpu: int = field(default=0, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
@@ -250,6 +252,12 @@ class ModelSpec:
         if self.path is None:
             raise UsageError(f"model {self.name!r} is at {self.url}, and has no file here")
         return self.path
+
+    def context(self, own: int) -> int:
+        """Return how many tokens it is run with, where the model's own context has `own`; a server's is its own."""
+        if self.url is not None:
+            return own
+        return min(own or USUAL_CONTEXT, USUAL_CONTEXT) if self.n_ctx is None else self.n_ctx or own
 
     @property
     def gpu_layers(self) -> int:
