@@ -72,18 +72,30 @@ def test_every_option_arrives(trace, capsys):
     assert (result["v"], result["c"], result["v_per_cost_unit"]) == (2, 0.5, 2)
 
 
+IN_VAIN = (
+    "messctl: warning: --prompt-costs changes nothing here, since none of these policies goes by it; "
+    "leave it out, or add --policy bandit\n"
+)
+
+
 def test_what_reading_costs_is_told_where_it_is_asked_for(capsys):
     box = str(Path(__file__).parents[1] / "traces" / "box.parquet")
     told, silent = [], []
     for options, documents in ((["--prompt-costs", "--holdout", "0.3"], told), (["--holdout", "0.3"], silent)):
         for policy in ("bandit", "messplus"):
             assert run(["replay", box, "--alpha", "0.8", "--policy", policy, *options, "--json"]) == 0
-            documents.append(json.loads(capsys.readouterr().out))
+            out, err = capsys.readouterr()
+            documents.append(json.loads(out))
+            assert err == (IN_VAIN if policy == "messplus" and documents is told else "")
     assert [each["prompt_costs"] for each in told + silent] == [True, True, False, False]
     assert told[0]["results"][0]["mean_cost"] != silent[0]["results"][0]["mean_cost"]
     assert told[1]["results"] == silent[1]["results"]  # MESS+ is as it was published
     assert run(["replay", box, "--alpha", "0.8", "--policy", "static-mix", "--prompt-costs"]) == 0
-    assert "told what reading a prompt costs" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "told what reading a prompt costs" in out
+    assert err == IN_VAIN
+    assert run(["replay", box, "--policy", "static-mix", "--policy", "bandit", "--prompt-costs", "--csv"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):

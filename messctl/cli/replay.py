@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def replay(
     from messctl import steps as stepping
     from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
-    from messctl.policies import default_names
+    from messctl.policies import default_names, kind_of, kinds
     from messctl.recording import Holdout, load
 
     if as_json and as_csv:
@@ -144,6 +145,11 @@ def replay(
             stepping.write_steps(played, "messplus", steps)
         if plot:
             plots.write_plot(played, plot)
+    if prompt_costs and not any(kind_of(result.policy).uses_prompt_costs for result in played.results):
+        able = " or ".join(f"--policy {name}" for name, kind in kinds().items() if kind.uses_prompt_costs)
+        warn(
+            f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}"
+        )
     if as_json:
         print_json(report.document(played))
     elif as_csv:

@@ -213,7 +213,8 @@ class PolicyKind:
 
     `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
     arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
-    built anew for every seed. One that is not there `by_default` is replayed only when asked for. `live` builds one
+    built anew for every seed, and uses what is told of a prompt's cost beforehand, unless it goes `by_mean_costs`
+    alone. One that is not there `by_default` is replayed only when asked for. `live` builds one
     that serves live; without it the kind cannot. One that `streams`
     builds `Streamed` policies, from rounds of which it looks at the zoo, the features' width and the means alone.
     """
@@ -227,6 +228,12 @@ class PolicyKind:
     by_default: bool = True
     live: LiveBuild | None = None
     streams: bool = False
+    by_mean_costs: bool = False
+
+    @property
+    def uses_prompt_costs(self) -> bool:
+        """Whether it decides otherwise where it is told what reading a prompt will cost."""
+        return self.learns and not self.by_mean_costs
 
 
 class Lottery:

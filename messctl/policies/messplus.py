@@ -240,6 +240,7 @@ POLICY = PolicyKind(
     learns=True,
     live=live,
     streams=True,
+    by_mean_costs=True,
 )
 
 
