@@ -38,9 +38,9 @@ SURCHARGE = "surcharge"
 class Weighed:
     """What a decision weighed: of the models that can be asked, the one with the least sum of the `terms` serves.
 
-    `terms` holds a value per model by the term's name, `figures` what holds for all models by its symbol. `note` says
-    what else decided, if anything did. The names are for people to read; what the request's surcharge adds is the term
-    SURCHARGE, where there is one.
+    `terms` holds a value per model by the term's name, the first of which is the cost, `figures` what holds for all
+    models by its symbol. `note` says what else decided, if anything did. The names are for people to read; what the
+    request's surcharge adds is the term SURCHARGE, where there is one.
     """
 
     terms: Mapping[str, Mapping[str, float]]

@@ -238,6 +238,28 @@ def test_explained(capsys, scripted, policy, monkeypatch):
     assert "…" not in capsys.readouterr().err
 
 
+def test_what_a_model_will_cost_that_never_answered_is_not_known(capsys, scripted, policy, monkeypatch):
+    """The table says so; the decision weighs the sums that it shows."""
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    shown = []
+    for prompt in ("one", "two"):
+        assert (
+            run(["ask", prompt, "--explain", "--model" if not shown else "--seed", "dear" if not shown else "1"]) == 0
+        )
+        shown.append(capsys.readouterr().err)
+    _, err = shown
+    rows = {line.split()[0]: line.split() for line in err.splitlines() if line.startswith(("cheap", "dear"))}
+    assert rows["cheap[red]"][2:4] == ["–", "–"]
+    assert all(re.fullmatch(r"-?[\d.e-]+", number) for number in (*rows["dear"][1:6], rows["cheap[red]"][5]))
+    assert "–: not known before its first answer" in err
+    assert max(map(len, err.splitlines())) <= 80
+    assert run(["ask", "three", "--model", "cheap[red]"]) == 0
+    capsys.readouterr()
+    assert run(["ask", "four", "--explain"]) == 0
+    assert "–" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [

@@ -11,6 +11,7 @@ from messctl.terminal import plain
 if TYPE_CHECKING:
     from messctl.ledger import Standing
     from messctl.live import Asked, Router
+    from messctl.records import Decision, Weighed
 
 
 def write(text: str) -> None:
@@ -95,8 +96,25 @@ def _reason(asked: Asked) -> str:
     if decision.weighed is None:
         return "nothing weighed"
     weighed = decision.weighed
-    why = ", ".join(f"{term} {values[decision.served]:.2g}" for term, values in weighed.terms.items())
+    terms = terms_of(decision.served, decision, weighed)
+    why = ", ".join(f"{term} {number(value, 2)}" for term, value in terms.items())
     return f"{why} ({weighed.note})" if weighed.note else why
+
+
+def terms_of(model: str, decision: Decision, weighed: Weighed) -> dict[str, float | None]:
+    """Return what was weighed of a model, by term; None for the cost of one that has answered nothing yet.
+
+    Of that no more than reading the prompt is known, and that little is weighed, so that it gets tried.
+    """
+    terms: dict[str, float | None] = {term: values[model] for term, values in weighed.terms.items()}
+    if model not in decision.mean_cost:
+        terms[next(iter(terms))] = None
+    return terms
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number in so many significant digits; a dash where it is not known."""
+    return "–" if value is None else f"{value:.{digits}g}"
 
 
 def attained(standing: Standing, alpha: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import document, end_line, footer, write
+from messctl.cli.answer import document, end_line, footer, number, terms_of, write
 from messctl.cli.arguments import print_json, progress_console
 from messctl.cli.session import (
     MOST_BYTES,
@@ -135,16 +135,18 @@ def _table(decision: Decision, weighed: Weighed) -> Table:
         table.add_column(heading, justify="right", min_width=9)  # a number is never cut; a heading may be folded
     table.add_column("")
     for model, predicted in decision.predicted.items():
-        terms = [values[model] for values in weighed.terms.values()]
-        mean_cost = decision.mean_cost.get(model)
+        terms, mean_cost = terms_of(model, decision, weighed), decision.mean_cost.get(model)
         table.add_row(
             Text(plain(model)),
             f"{predicted:.3f}",
-            "–" if mean_cost is None else f"{mean_cost:.3g}",
-            *(f"{term:.3g}" for term in terms),
-            f"{sum(terms):.3g}",
+            number(mean_cost),
+            *(number(term) for term in terms.values()),
+            number(sum(values[model] for values in weighed.terms.values())),
             _role(model, decision),
         )
+    if any(model not in decision.mean_cost for model in decision.predicted):
+        table.caption = Text("–: not known before its first answer, and taken for as little as it may be")
+        table.caption_justify = "left"
     return table
 
 
