@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messctl.calibration import calibrate, origin
+from messctl.calibration import Calibration, Trial, calibrate, origin
+from messctl.cli import calibrate as calibrate_command
 from messctl.cli import run
 from messctl.errors import UsageError
 from messctl.line import Line
 from messctl.meters import SecondsMeter, StatedMeter
-from messctl.records import Completion
+from messctl.records import Completion, Cost
 from messctl.zoo import PACKAGED_FILE, CostPerToken, ModelSpec, load_zoo
 from messctl.zoo.edit import with_costs
 
@@ -152,7 +153,7 @@ def test_calibrate_at_the_command_line(zoo, capsys):
     command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK]
     assert run([*command, "-o", str(zoo), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "generated, tokens/s" in out
+    assert "tokens/s" in out
     assert "+++ " in out
     assert zoo.read_text() == text
     assert run([*command, "--json", "-o", str(zoo)]) == 0
@@ -163,6 +164,30 @@ def test_calibrate_at_the_command_line(zoo, capsys):
     assert {cost.measured for cost in costs} == {document["measured"]}
     assert all(cost.generated > 0 for cost in costs)
     assert "# two" in zoo.read_text()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_load_is_shown_in_seconds_and_in_what_it_cost(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = {"cost": Line(0.123456, 1.23456e-6, 2.5e-6, 0.12), "seconds": Line(0.0, 1e-6, 0.001, 0.0)}
+    trials = [(Trial(1, 1, Cost(1.0, quality), 1.0),) for quality in ("measured", "shared")]
+    loads = (("tiny", 0.0012345, 0.25), ("large", 12.3456, 1234.5), ("larger-than-all", 0.0, None))
+    for of_each, known in (
+        ((0, 0, 0), "measured"),
+        ((0, 1, 0), "tiny measured; large shared; larger-than-all measured"),
+    ):
+        found = [
+            Calibration(name, "J", load_s, load=load, trials=trials[each], **lines)
+            for (name, load_s, load), each in zip(loads, of_each, strict=True)
+        ]
+        calibrate_command._print(found, "here")
+        out = capsys.readouterr().out
+        rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("tiny", "large "))}
+        costs = ["1,000,000", "1,000", "0.123", "1.23e-06", "2.5e-06"]
+        assert rows == {"tiny": ["0.00123", *costs, "0.25", "12.0%"], "large": ["12.3", *costs, "1.23e+03", "12.0%"]}
+        assert " – 12.0%" in out
+        assert out.endswith(f"here; costs are known as: {known}\n")
+        assert max(map(len, out.splitlines()[:-1])) <= width
 
 
 @pytest.mark.parametrize(

@@ -171,24 +171,28 @@ def _print(found: list[Calibration], where: str) -> None:
     from rich.table import Table
 
     unit = plain(found[0].unit)
-    table = Table("model")
-    for title in ("load", "prompt, tokens/s", "generated, tokens/s", f"{unit} per request", "per prompt token",
-                  "per generated token", "error", "known"):  # fmt: skip
-        table.add_column(title, justify="right")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for title in ("load, s", "prompt, tokens/s", "answer, tokens/s", f"{unit} per request", "per prompt token",
+                  "per generated token", "per load", "error"):  # fmt: skip
+        # A number is never cut; a heading may be folded.
+        table.add_column(title, justify="right", min_width=min(8, len(title)))
     for each in found:
         speeds = [_speed(each.seconds.prompt), _speed(each.seconds.generated)]
         table.add_row(
             plain(each.model),
-            f"{each.load_s:.2f} s",
+            f"{each.load_s:.3g}",
             *("–" if speed is None else f"{speed:,.0f}" for speed in speeds),
             f"{each.cost.fixed:.3g}",
             f"{each.cost.prompt:.3g}",
             f"{each.cost.generated:.3g}",
+            "–" if each.load is None else f"{each.load:.3g}",
             f"{each.cost.error:.1%}",
-            each.quality,
         )
     console().print(table)
-    console().print(plain(where), soft_wrap=True)
+    qualities = {each.quality for each in found}
+    known = qualities.pop() if len(qualities) == 1 else "; ".join(f"{each.model} {each.quality}" for each in found)
+    console().print(plain(f"{where}; costs are known as: {known}"), soft_wrap=True)
 
 
 def _write(
