@@ -10,6 +10,7 @@
     ├── BackendError             a model cannot be loaded, or cannot answer
     │   ├── ModelFileError       its GGUF file cannot be used
     │   ├── NoRoomError          the memory does not hold it, or not now
+    │   ├── CrashedError         the process that it ran in has died, and the next request starts another
     │   └── PromptError          it cannot answer this prompt, and is as good as before
     │       └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
@@ -90,6 +91,10 @@ class ModelFileError(BackendError):
 
 class NoRoomError(BackendError):
     """A model does not fit into the memory, or into the budget for it, beside what is there."""
+
+
+class CrashedError(BackendError):
+    """The process that a model ran in has died within an answer, which is lost; the next request starts another."""
 
 
 class PromptError(BackendError):

@@ -2,7 +2,8 @@
 
 A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
 failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
-go on without it; an answer ends the outage. What is written here is written in the store's transactions.
+go on without it; an answer ends the outage. One whose own process crashed is started again by the next request, and is
+left alone only if it fails then, too. What is written here is written in the store's transactions.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ class Lost:
 
 
 def pause_s(failures: int, asked_s: float = 0.0) -> float:
-    """Return how long a model is left alone after so many failures in a row, from 1; its server may ask for longer."""
+    """Return how long a model is left alone after so many failures in a row; its server may ask for longer.
+
+    A first crash counts as none.
+    """
+    if not failures:
+        return 0.0
     doubled = FIRST_PAUSE_S * 2.0 ** min(failures - 1, 30)
     return min(LONGEST_PAUSE_S, max(doubled, asked_s))
 
@@ -64,10 +70,12 @@ def lose(database: sqlite3.Connection, request: int, model: str, reason: str, no
     )
 
 
-def begin(database: sqlite3.Connection, model: str, place: str, asked_s: float, now: float) -> None:
-    """Begin an outage, or prolong it."""
+def begin(
+    database: sqlite3.Connection, model: str, place: str, now: float, *, asked_s: float = 0.0, crashed: bool = False
+) -> None:
+    """Begin an outage, or prolong it; its server may have `asked_s` for a pause, or its own process have `crashed`."""
     row = database.execute("SELECT failures FROM outages WHERE model = ? AND place = ?", (model, place)).fetchone()
-    failures = 1 if row is None else int(row["failures"]) + 1
+    failures = int(not crashed) if row is None else int(row["failures"]) + 1
     database.execute(
         "INSERT OR REPLACE INTO outages (model, place, failures, until) VALUES (?, ?, ?, ?)",
         (model, place, failures, now + pause_s(failures, asked_s)),

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from messctl import forecast, learned, migrations, outages
-from messctl.errors import BackendError, PromptError, StoreError, UsageError
+from messctl.errors import BackendError, CrashedError, PromptError, StoreError, UsageError
 from messctl.records import Decision, Request
 from messctl.snapshot import Snapshot
 from messctl.trace import Outcome
@@ -219,10 +219,12 @@ class Store:
 
     def add_lost(self, request_id: str, model: str, place: str, error: BackendError) -> None:
         """Log an attempt that failed, and leave the model alone for a while, unless the prompt was to blame."""
+        now = time.time()
         with self._mapped():
-            outages.lose(self._database, self._key(request_id), model, str(error), time.time())
+            outages.lose(self._database, self._key(request_id), model, str(error), now)
             if not isinstance(error, PromptError):
-                outages.begin(self._database, model, place, error.again_after_s, time.time())
+                crashed = isinstance(error, CrashedError)
+                outages.begin(self._database, model, place, now, asked_s=error.again_after_s, crashed=crashed)
 
     def lost(self) -> dict[str, outages.Lost]:
         """Return the attempts that were lost, by model."""

@@ -14,7 +14,7 @@ from live_making import assert_one_line, assert_sound
 
 from messctl.backends import Scripted
 from messctl.cli import run
-from messctl.errors import BackendError, PromptError
+from messctl.errors import BackendError, CrashedError, PromptError
 from messctl.export import export
 from messctl.ledger import Ledger
 from messctl.live import Router
@@ -240,6 +240,29 @@ def test_a_prompt_that_is_to_blame_is_no_outage(world):
     assert store.down({name: f"{name}.gguf" for name in PRICES}) == frozenset()
 
 
+def test_a_first_crash_is_no_outage(world, clock):
+    """The next request starts the model anew; if that is lost as well, it is left alone as any other."""
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+    backend.down, backend.error = {"cheap"}, CrashedError
+    for pause in (0, 5, 10):
+        with pytest.raises(CrashedError):
+            router().ask(Question("x"), model="cheap")
+        lost = store.lost()["cheap"]
+        assert lost.again_at - lost.at == pause
+        assert store.down(places) == ({"cheap"} if pause else frozenset())
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")
+    backend.down, seen = {"cheap"}, []
+    for error, pause in ((CrashedError, 0), (BackendError, 5)):
+        backend.error = error
+        backend.meanwhile = lambda: seen.append(store.down(places))
+        with pytest.raises(error):
+            router().ask(Question("x"), model="cheap")
+        assert store.lost()["cheap"].again_at - clock.now == pause
+    assert seen == [frozenset(), frozenset()]  # while one has it start anew, the others need not do without
+
+
 def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
@@ -306,7 +329,7 @@ def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
 
 @pytest.mark.parametrize(
     ("failures", "asked_s", "pause"),
-    [(1, 0, 5), (2, 0, 10), (7, 0, 300), (10**9, 0, 300), (1, 60, 60), (1, 1e9, 300), (4, 1, 40)],
+    [(0, 60, 0), (1, 0, 5), (2, 0, 10), (7, 0, 300), (10**9, 0, 300), (1, 60, 60), (1, 1e9, 300), (4, 1, 40)],
 )
 def test_pauses(failures, asked_s, pause):
     assert pause_s(failures, asked_s) == pause <= LONGEST_PAUSE_S

@@ -20,7 +20,14 @@ import pytest
 from live_making import Terminal
 
 from messctl.backends import LlamaCpp, wire
-from messctl.errors import BackendError, MissingExtraError, ModelFileError, PromptTooLongError, UnknownNameError
+from messctl.errors import (
+    BackendError,
+    CrashedError,
+    MissingExtraError,
+    ModelFileError,
+    PromptTooLongError,
+    UnknownNameError,
+)
 from messctl.live import Router
 from messctl.meters import meter_for
 from messctl.records import Completion, Decision, Question
@@ -249,7 +256,7 @@ def test_a_death_in_mid_answer_loses_that_answer_alone(workers, spec, how) -> No
 
     for _ in range(2):
         told.clear()
-        with pytest.raises(BackendError) as caught:
+        with pytest.raises(CrashedError) as caught:
             workers.complete(model, Question("yo"), listener)
         message = str(caught.value)
         assert message.startswith(f"model 'endless' ({model.path}): its worker process was ended by {how.name}")
@@ -599,9 +606,14 @@ def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -
 
     with pytest.raises(BackendError, match="was ended by SIGKILL.*; part of its answer was told"):
         routing.ask(Question("yo"), model="cheap", on_text=listener)
-    asked = routing.ask(Question("yo"), on_text=lambda _: None)
-    assert (asked.completion.model, asked.completion.answer, asked.failures) == ("dear", SAYS, {})
+    (lost,) = routing.ledger().lost.values()
+    assert lost.attempts == 1
+    assert lost.again_at <= lost.at  # nothing keeps it from being asked
+    decided = []
+    asked = routing.ask(Question("yo", max_tokens=2), on_decision=decided.append)
+    assert (decided[0].request.excluded, asked.failures) == (frozenset(), {})
     assert routing.ask(Question("yo", max_tokens=2), model="cheap").completion.answer == "aa"
+    assert routing.ledger().lost["cheap"].again_at is None
 
 
 def test_only_what_is_to_be_isolated_is(spec) -> None:

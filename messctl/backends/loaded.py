@@ -20,7 +20,7 @@ import numpy as np
 from messctl.backends import offload
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.errors import BackendError, ModelFileError, NoRoomError, PromptTooLongError
+from messctl.errors import BackendError, CrashedError, ModelFileError, NoRoomError, PromptTooLongError
 from messctl.gguf_header import read_header
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -299,6 +299,11 @@ def failure(spec: ModelSpec, what: str, path: Path | None = None) -> BackendErro
 def no_room(spec: ModelSpec, what: str) -> NoRoomError:
     """Return the error that says that the memory does not hold a model."""
     return NoRoomError(_about(spec, what, spec.place))
+
+
+def crashed(spec: ModelSpec, what: str) -> CrashedError:
+    """Return the error that says that a model's own process has died within an answer."""
+    return CrashedError(_about(spec, what, spec.place))
 
 
 def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:

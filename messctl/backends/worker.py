@@ -18,9 +18,8 @@ from typing import BinaryIO
 
 from messctl.backends.base import OnText
 from messctl.backends.library import interrupted
-from messctl.backends.loaded import failure
+from messctl.backends.loaded import crashed, failure
 from messctl.backends.wire import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
-from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -65,13 +64,14 @@ class Worker:
         return not self.closed and not self._process.alive
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer. Raises BackendError; where the worker died, it is `closed` after it."""
+        """Return the model's answer. Raises BackendError; CrashedError where the worker died, and is `closed`."""
         self._number += 1
         try:
             self._process.tell(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
             said = self._listen(on_text)
         except _DiedError:
-            raise self._lost() from None
+            self.close()
+            raise crashed(self._spec, self._process.end()) from None
         except BaseException:
             with suppress(_DiedError):
                 self._process.tell(Stop(self._number))
@@ -95,7 +95,7 @@ class Worker:
                 if interrupted():
                     raise failure(self._spec, "was being loaded when it was interrupted")
         except _DiedError:
-            raise self._lost() from None
+            raise failure(self._spec, self._process.end()) from None
         if said.kind == ERROR:
             raise said.value
 
@@ -111,10 +111,6 @@ class Worker:
                     return said
                 if on_text is not None and said.kind == TEXT:
                     on_text(said.value)
-
-    def _lost(self) -> BackendError:
-        self.closed = True
-        return failure(self._spec, self._process.end())
 
 
 class _DiedError(Exception):
