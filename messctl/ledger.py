@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from messctl.outages import Lost
+from messctl.outages import Lost, Refused
 from messctl.store import Store
 from messctl.virtual_queue import certificate
 
@@ -51,7 +51,7 @@ class Ledger:
     for a mean of values in 0..1). `pending` were answered and not judged, `unanswered` never got an answer.
     `cost_total` is what was paid, exploration included; `cost_vs_costliest` compares it with having the costliest
     model, at its mean observed cost, answer everything. Both are None where the costs are in several units. `lost` are
-    the attempts that failed, by model.
+    the attempts that failed, and `refused` the prompts that did not suit, by model.
     """
 
     standing: Standing
@@ -68,6 +68,7 @@ class Ledger:
     served: Mapping[str, int]
     model_share: Mapping[str, float]
     lost: Mapping[str, Lost]
+    refused: Mapping[str, Refused]
 
     @classmethod
     def of(cls, store: Store) -> Ledger:
@@ -113,6 +114,7 @@ class Ledger:
             served=dict(sorted(served.items())),
             model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
             lost=store.lost(),
+            refused=store.refused(),
         )
 
 

@@ -66,6 +66,12 @@ MIGRATIONS = (
     ALTER TABLE requests ADD COLUMN characters INTEGER;
     CREATE INDEX answers_of_model ON answers (model, request);
     """,
+    """
+    ALTER TABLE attempts ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+    UPDATE attempts SET refused = 1
+        WHERE reason LIKE '%: the prompt has % and the context holds %' OR reason LIKE '%: the conversation leaves %'
+        OR reason LIKE '%refuses the request with %';
+    """,
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

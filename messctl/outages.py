@@ -3,7 +3,8 @@
 A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
 failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
 go on without it; an answer ends the outage. One whose own process crashed is started again by the next request, and is
-left alone only if it fails then, too. What is written here is written in the store's transactions.
+left alone only if it fails then, too. One that refuses a prompt, as too long for its context, is not out: it is there,
+and can answer others. What is written here is written in the store's transactions.
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ _LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The attempts that a model has lost: how many, why the last, and when that was (seconds since 1970).
+    """The attempts that a model has lost, other than by the prompt: how many, why the last, and when that was.
 
-    `again_at` is when the model may be tried again, None where it is in use.
+    Times are in seconds since 1970; `again_at` is when the model may be tried again, None where it is in use.
     """
 
     attempts: int
     reason: str
     at: float
     again_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The prompts that a model could not answer, as those longer than its context: how many, why the last, and when."""
+
+    prompts: int
+    reason: str
+    at: float
 
 
 def pause_s(failures: int, asked_s: float = 0.0) -> float:
@@ -62,11 +72,13 @@ def claim(database: sqlite3.Connection, models: tuple[str, ...], now: float) -> 
             database.execute("UPDATE outages SET until = ? WHERE model = ?", (now + pause_s(row["failures"]), model))
 
 
-def lose(database: sqlite3.Connection, request: int, model: str, reason: str, now: float) -> None:
-    """Log an attempt of a model at a request, by its key, that failed."""
+def lose(
+    database: sqlite3.Connection, request: int, model: str, reason: str, now: float, *, refused: bool = False
+) -> None:
+    """Log an attempt of a model at a request, by its key, that failed, or that it `refused` for the prompt's sake."""
     database.execute(
-        "INSERT INTO attempts (request, model, reason, failed_at) VALUES (?, ?, ?, ?)",
-        (request, model, reason[:_LONGEST_REASON], now),
+        "INSERT INTO attempts (request, model, reason, failed_at, refused) VALUES (?, ?, ?, ?, ?)",
+        (request, model, reason[:_LONGEST_REASON], now, refused),
     )
 
 
@@ -91,10 +103,20 @@ def lost(database: sqlite3.Connection) -> dict[str, Lost]:
     """Return the lost attempts of every model that has any, by name."""
     rows = database.execute(
         "SELECT attempts.model, count(*) AS count, reason, max(failed_at) AS failed_at, until FROM attempts "
-        "LEFT JOIN outages ON outages.model = attempts.model GROUP BY attempts.model ORDER BY attempts.model"
+        "LEFT JOIN outages ON outages.model = attempts.model "
+        "WHERE NOT refused GROUP BY attempts.model ORDER BY attempts.model"
     )
     # SQLite takes `reason` from the row that has the maximum.
     return {row["model"]: Lost(row["count"], row["reason"], row["failed_at"], row["until"]) for row in rows}
+
+
+def refused(database: sqlite3.Connection) -> dict[str, Refused]:
+    """Return what every model has refused that has refused any prompt, by name."""
+    rows = database.execute(
+        "SELECT model, count(*) AS count, reason, max(failed_at) AS failed_at FROM attempts "
+        "WHERE refused GROUP BY model ORDER BY model"
+    )
+    return {row["model"]: Refused(row["count"], row["reason"], row["failed_at"]) for row in rows}
 
 
 def lost_by(database: sqlite3.Connection, request: int) -> dict[str, str]:

@@ -219,10 +219,12 @@ class Store:
 
     def add_lost(self, request_id: str, model: str, place: str, error: BackendError) -> None:
         """Log an attempt that failed, and leave the model alone for a while, unless the prompt was to blame."""
-        now = time.time()
+        now, refused = time.time(), isinstance(error, PromptError)
         with self._mapped():
-            outages.lose(self._database, self._key(request_id), model, str(error), now)
-            if not isinstance(error, PromptError):
+            outages.lose(self._database, self._key(request_id), model, str(error), now, refused=refused)
+            if refused:
+                outages.end(self._database, model)
+            else:
                 crashed = isinstance(error, CrashedError)
                 outages.begin(self._database, model, place, now, asked_s=error.again_after_s, crashed=crashed)
 
@@ -230,6 +232,11 @@ class Store:
         """Return the attempts that were lost, by model."""
         with self._mapped():
             return outages.lost(self._database)
+
+    def refused(self) -> dict[str, outages.Refused]:
+        """Return the prompts that were refused, by model."""
+        with self._mapped():
+            return outages.refused(self._database)
 
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
         """Log what the queried models answered, and what that cost."""

@@ -168,6 +168,7 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
         "cost_vs_costliest": 86 / 160,
         "served": {CHEAP: 2, DEAR: 2},
         "model_share": {CHEAP: 0.5, DEAR: 0.5},
+        "refused": {},
     }
     assert run(["status"]) == 0
     out, err = capsys.readouterr()

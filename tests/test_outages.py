@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,8 +237,29 @@ def test_a_prompt_that_is_to_blame_is_no_outage(world):
     router, backend, store = world
     backend.down, backend.error = {"cheap", "middle"}, PromptError
     assert router().ask(Question("long"), grader=None).decision.served == "dear"
-    assert all(lost.again_at is None for lost in store.lost().values())
     assert store.down({name: f"{name}.gguf" for name in PRICES}) == frozenset()
+    logged = store.find("last")
+    assert logged.rerouted == bool(logged.lost)
+    with pytest.raises(PromptError):
+        router().ask(Question("long"), model="cheap")
+    ledger = Ledger.of(store)
+    assert ledger.lost == {}
+    assert ledger.refused["cheap"].prompts == 1 + ("cheap" in logged.lost)
+    assert ledger.refused["cheap"].reason == "model 'cheap' is out of order"
+
+
+def test_a_model_that_refuses_a_prompt_is_there_again(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError):
+        router().ask(Question("x"), model="cheap")
+    clock.now += 6
+    backend.error = PromptError
+    with pytest.raises(PromptError):
+        router().ask(Question("long"), model="cheap")
+    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at, lost.at) == (1, None, clock.now - 6)
 
 
 def test_a_first_crash_is_no_outage(world, clock):
@@ -360,6 +382,23 @@ def test_a_broken_file_does_not_stop_the_zoo(state, tmp_path, capsys, policy):
     assert run(["status"]) == 0
     assert "lost by broken" in capsys.readouterr().out
     assert_sound(state, requests=4)
+
+
+def test_a_prompt_that_is_too_long_is_no_loss(state, tmp_path, capsys):
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "zoo.yaml").write_text(
+        "defaults: {temperature: 0, max_tokens: 8}\n"
+        "models:\n- {name: small, path: 'box:pico-34k.gguf', n_ctx: 8}\n- {name: large, path: 'box:nano-109k.gguf'}\n"
+    )
+    assert run(["ask", "What is 1 + 1?", "--model", "small"]) == 2
+    capsys.readouterr()
+    assert run(["status"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search("refused by small 1 prompt; the last: .*the prompt has 1. tokens and the context holds 8", out)
+    assert "lost by" not in out
+    assert run(["status", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["lost"], document["refused"]["small"]["prompts"]) == ({}, 1)
 
 
 def test_what_a_person_sees(state, tmp_path, capsys, monkeypatch):

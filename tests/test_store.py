@@ -191,6 +191,27 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
 
 
+def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.migrations.MIGRATIONS", MIGRATIONS[:6])
+        Store(tmp_path / "s").close()
+    old = sqlite3.connect(tmp_path / "s")
+    old.execute(
+        "INSERT INTO requests VALUES (1, 'r', 1.0, 'what?', 'bandit', 1, 'a', 0, 0, 0, 0.8, 0, 1, 0, 'J', 'a test', 5)"
+    )
+    reasons = {
+        "long": "model 'long' (/x.gguf): the prompt has 18 tokens and the context holds 8: shorten it, or raise n_ctx",
+        "server": "model 'server' (http://h/v1) refuses the request with 400 (too long): shorten it",
+        "gone": "model 'gone' (http://h/v1) cannot be reached (refused): start the server",
+    }
+    old.executemany("INSERT INTO attempts VALUES (NULL, 1, ?, ?, 2.0)", reasons.items())
+    old.commit()
+    old.close()
+    with Store(tmp_path / "s") as store:
+        assert (set(store.lost()), set(store.refused())) == ({"gone"}, {"long", "server"})
+        assert dict(store.find("r").lost) == reasons
+
+
 def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
     """Those of each model, and not more than are looked at."""
     for row in range(RECENT + 5):

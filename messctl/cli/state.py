@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.ledger import Ledger
-    from messctl.outages import Lost
+    from messctl.outages import Lost, Refused
     from messctl.store import LoggedRequest
     from messctl.zoo import Settings
 
@@ -103,6 +103,7 @@ def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
         ]
         lines += [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
     lines += [(f"lost by {model}", _lost(lost)) for model, lost in ledger.lost.items()]
+    lines += [(f"refused by {model}", _refused(refused)) for model, refused in ledger.refused.items()]
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     for name, value in lines:
         table.add_row(Text(plain(name), "bold"), Text(plain(value)))
@@ -114,6 +115,10 @@ def _lost(lost: Lost) -> str:
     if lost.again_at is None:
         return f"{attempts}, and is in use; the last: {lost.reason}"
     return f"{attempts}, tried again {_when(lost.again_at)}; the last: {lost.reason}"
+
+
+def _refused(refused: Refused) -> str:
+    return f"{counted(refused.prompts, 'prompt')}; the last: {refused.reason}"
 
 
 def _when(at: float) -> str:
