@@ -9,7 +9,7 @@ from messctl.backends.base import OnText
 from messctl.errors import UsageError
 from messctl.live import Asked, Router
 from messctl.records import Question
-from messctl.store import LoggedRequest
+from messctl.request_log import LoggedRequest
 
 
 class Conversation:

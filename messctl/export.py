@@ -7,7 +7,8 @@ from pathlib import Path
 
 from messctl.errors import UsageError
 from messctl.outputs import check_writable
-from messctl.store import LoggedRequest, Store
+from messctl.request_log import LoggedRequest
+from messctl.store import Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality")

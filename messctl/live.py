@@ -23,8 +23,9 @@ from messctl.metered import Metered, paid
 from messctl.meters import Meter
 from messctl.policies import LivePolicy, live_build
 from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
+from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot, cost_source
-from messctl.store import Circumstances, LoggedRequest, Store
+from messctl.store import Store
 from messctl.trace import Outcome
 from messctl.zoo import ModelSpec, Settings, Zoo
 

@@ -10,60 +10,20 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from messctl import forecast, learned, migrations, outages
-from messctl.errors import BackendError, CrashedError, PromptError, StoreError, UsageError
-from messctl.records import Decision, Request
+from messctl import forecast, learned, migrations, outages, request_log
+from messctl.errors import BackendError, CrashedError, PromptError, StoreError
+from messctl.records import Decision
+from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot
 from messctl.trace import Outcome
 from messctl.virtual_queue import advance
 
 WAIT_S = 60.0
 """How long a process waits for the others' transactions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What the store keeps of a request beside the decision: what α was aimed at, and how it was priced.
-
-    `characters` is the length of the whole question; None where that is not known, or turns came before it.
-    """
-
-    policy: str
-    alpha: float
-    cost_unit: str
-    meter: str
-    forced: bool = False
-    characters: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedRequest:
-    """One request as it is stored. `answers` is empty where the model never answered (it failed, or was stopped).
-
-    `satisfied` is the feedback on the served answer, None while it is pending; `judged` is its place in the order in
-    which feedback came, from 1. `propensity` is None where the user chose the model. `lost` says why models failed that
-    were asked, by name.
-    """
-
-    decision: Decision
-    asked_at: datetime
-    circumstances: Circumstances
-    propensity: float | None
-    answers: Mapping[str, Outcome] = field(default_factory=dict)
-    satisfied: float | None = None
-    judged: int | None = None
-    lost: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def rerouted(self) -> bool:
-        """Whether it was answered by another model than the one decided on at first."""
-        return bool(self.answers) and bool(set(self.lost) - set(self.answers)) and not self.decision.explored
 
 
 def default_path() -> Path:
@@ -162,45 +122,12 @@ class Store:
     def add_request(self, decision: Decision, circumstances: Circumstances) -> None:
         """Log a decision before it is carried out."""
         with self._mapped():
-            self._database.execute(
-                "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
-                "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    decision.request.request_id,
-                    time.time(),
-                    decision.request.prompt,
-                    circumstances.policy,
-                    decision.request_number,
-                    decision.served,
-                    decision.explored,
-                    circumstances.forced,
-                    decision.request.gradable,
-                    circumstances.alpha,
-                    decision.p_explore,
-                    None if circumstances.forced else decision.propensity,
-                    decision.queue,
-                    circumstances.cost_unit,
-                    circumstances.meter,
-                    circumstances.characters,
-                ),
-            )
+            request_log.add(self._database, decision, circumstances, time.time())
 
     def revise(self, decision: Decision) -> None:
         """Log what was decided instead, since the model decided on before cannot answer."""
         with self._mapped():
-            self._database.execute(
-                "UPDATE requests SET served = ?, explored = ?, p_explore = ?, propensity = ?, queue = ? "
-                "WHERE request_id = ?",
-                (
-                    decision.served,
-                    decision.explored,
-                    decision.p_explore,
-                    decision.propensity,
-                    decision.queue,
-                    decision.request.request_id,
-                ),
-            )
+            request_log.revise(self._database, decision)
 
     def down(self, places: Mapping[str, str]) -> frozenset[str]:
         """Return which models, of `places` by name, are left alone for now, since they failed."""
@@ -221,7 +148,9 @@ class Store:
         """Log an attempt that failed, and leave the model alone for a while, unless the prompt was to blame."""
         now, refused = time.time(), isinstance(error, PromptError)
         with self._mapped():
-            outages.lose(self._database, self._key(request_id), model, str(error), now, refused=refused)
+            outages.lose(
+                self._database, request_log.key(self._database, request_id), model, str(error), now, refused=refused
+            )
             if refused:
                 outages.end(self._database, model)
             else:
@@ -241,26 +170,7 @@ class Store:
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
         """Log what the queried models answered, and what that cost."""
         with self._mapped():
-            key = self._key(request_id)
-            self._database.executemany(
-                "INSERT OR REPLACE INTO answers "
-                "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        key,
-                        model,
-                        got.answer,
-                        got.cost,
-                        got.latency_s,
-                        got.tokens_in,
-                        got.tokens_out,
-                        got.satisfied,
-                        got.cost_quality,
-                    )
-                    for model, got in answers.items()
-                ],
-            )
+            request_log.add_answers(self._database, request_id, answers)
             for model in answers:
                 outages.end(self._database, model)
 
@@ -271,23 +181,7 @@ class Store:
         order. Raises UsageError for a request that is not known.
         """
         with self._mapped():
-            key = self._key(request_id)
-            self._database.executemany(
-                "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?",
-                [(value, key, model) for model, value in satisfied.items()],
-            )
-            row = self._database.execute("SELECT satisfied FROM feedback WHERE request = ?", (key,)).fetchone()
-            if row is None:
-                self._database.execute(
-                    "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)",
-                    (key, satisfied[served], time.time()),
-                )
-                return None
-            self._database.execute(
-                "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?",
-                (satisfied[served], time.time(), key),
-            )
-            return float(row["satisfied"])
+            return request_log.judge(self._database, request_id, satisfied, served, time.time())
 
     def queue(self) -> float:
         """Return the virtual queue by its recursion over all stored feedback, in the order in which it came."""
@@ -319,35 +213,18 @@ class Store:
 
         Raises UsageError where there is none, or more than one.
         """
-        if request_id == "last":
-            found = list(self.requests("WHERE requests.id = (SELECT max(request) FROM answers)"))
-        else:
-            starts = (request_id, request_id + "\U0010ffff")
-            found = list(self.requests("WHERE request_id >= ? AND request_id < ?", starts))
-        exact = [each for each in found if each.decision.request.request_id == request_id]
-        if len(exact or found) == 1:
-            return (exact or found)[0]
-        if found:
-            raise UsageError(f"request id {request_id!r} stands for {len(found)} requests; give more of it")
-        none = "no request has been answered yet" if request_id == "last" else f"unknown request id {request_id!r}"
-        raise UsageError(f"{none}; `messctl log` lists them")
+        with self._mapped():
+            return request_log.find(self._database, request_id)
 
-    def requests(self, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[LoggedRequest]:
+    def requests(self) -> Iterator[LoggedRequest]:
         """Yield the logged requests, oldest first."""
         with self._mapped():
-            rows = self._database.execute(
-                "SELECT requests.*, feedback.satisfied AS satisfied, feedback.id AS judged FROM requests "
-                f"LEFT JOIN feedback ON feedback.request = requests.id {where} ORDER BY requests.id",
-                values,
-            )
-            for row in rows:
-                answers = self._database.execute("SELECT * FROM answers WHERE request = ?", (row["id"],))
-                yield _logged(row, answers.fetchall(), outages.lost_by(self._database, row["id"]))
+            yield from request_log.read(self._database)
 
     def newest(self, count: int) -> list[LoggedRequest]:
         """Return the newest `count` requests, oldest first."""
-        newest = "WHERE requests.id IN (SELECT id FROM requests ORDER BY id DESC LIMIT ?)"
-        return list(self.requests(newest, (count,)))
+        with self._mapped():
+            return request_log.newest(self._database, count)
 
     def in_memory(self) -> Store:
         """Return a copy that lives in memory: whatever happens to it is forgotten."""
@@ -385,12 +262,6 @@ class Store:
         if saved != recomputed:
             found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
         return found
-
-    def _key(self, request_id: str) -> int:
-        row = self._database.execute("SELECT id FROM requests WHERE request_id = ?", (request_id,)).fetchone()
-        if row is None:
-            raise UsageError(f"unknown request id {request_id!r}; `messctl log` lists them")
-        return int(row["id"])
 
     def _check_ours(self) -> None:
         """Raise StoreError for another program's database, before anything in it is changed."""
@@ -442,39 +313,3 @@ def _remedy(problem: str) -> str:
         if sign in problem:
             return remedy
     return "`messctl doctor` checks it"
-
-
-def _logged(row: sqlite3.Row, answers: list[sqlite3.Row], lost: Mapping[str, str]) -> LoggedRequest:
-    outcomes = {
-        answer["model"]: Outcome(
-            satisfied=answer["satisfied"],
-            cost=answer["cost"],
-            latency_s=answer["latency_s"],
-            tokens_in=answer["tokens_in"],
-            tokens_out=answer["tokens_out"],
-            answer=answer["answer"],
-            cost_quality=answer["cost_quality"],
-        )
-        for answer in answers
-    }
-    return LoggedRequest(
-        decision=Decision(
-            request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),
-            request_number=row["request_number"],
-            served=row["served"],
-            queried=tuple(sorted(outcomes)) or (row["served"],),
-            propensity=row["propensity"] or 1.0,
-            explored=bool(row["explored"]),
-            p_explore=row["p_explore"],
-            queue=row["queue"],
-        ),
-        asked_at=datetime.fromtimestamp(row["asked_at"], UTC),
-        circumstances=Circumstances(
-            row["policy"], row["alpha"], row["cost_unit"], row["meter"], bool(row["forced"]), row["characters"]
-        ),
-        propensity=row["propensity"],
-        answers=outcomes,
-        satisfied=row["satisfied"],
-        judged=row["judged"],
-        lost=lost,
-    )

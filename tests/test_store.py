@@ -19,8 +19,9 @@ from messctl.ledger import Ledger, Standing, wilson
 from messctl.migrations import MIGRATIONS
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Request
+from messctl.request_log import Circumstances
 from messctl.snapshot import ModelSnapshot, Snapshot
-from messctl.store import Circumstances, Store, check
+from messctl.store import Store, check
 from messctl.trace import Outcome
 from messctl.zoo import ModelSpec, Settings, Zoo
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from messctl.ledger import Ledger
     from messctl.outages import Lost, Refused
-    from messctl.store import LoggedRequest
+    from messctl.request_log import LoggedRequest
     from messctl.zoo import Settings
 
 LONGEST_TEXT = 60
