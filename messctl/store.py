@@ -145,12 +145,14 @@ class Store:
             outages.claim(self._database, models, time.time())
 
     def add_lost(self, request_id: str, model: str, place: str, error: BackendError) -> None:
-        """Log an attempt that failed, and leave the model alone for a while, unless the prompt was to blame."""
+        """Log an attempt that failed, and leave the model alone for a while.
+
+        Where the prompt was to blame, the model is there, and no longer left alone.
+        """
         now, refused = time.time(), isinstance(error, PromptError)
         with self._mapped():
-            outages.lose(
-                self._database, request_log.key(self._database, request_id), model, str(error), now, refused=refused
-            )
+            request = request_log.key(self._database, request_id)
+            outages.lose(self._database, request, model, str(error), now, refused=refused)
             if refused:
                 outages.end(self._database, model)
             else:
