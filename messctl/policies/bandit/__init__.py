@@ -37,13 +37,15 @@ allowed for learning. r is a reserve against bad luck. Where the best model serv
 the slack d = max s̄ − α (at least 0.012) an answer, and ever falls by more than x with probability exp(−x/l), l =
 σ²/2d. So r = 6l, less by 0.02 with every answer that is judged, since what was promised of the level allows for that;
 but no more than 30 % of what was paid so far would buy, at λ₀ a unit where all answers are judged, and at so many
-times as much as there are answers to one that is. τ = 6 + 0.02·n, at most 110. A V that is set gives λ = Q·c/V
-instead, as in MESS+, c being the mean cost of the costliest model.
+times as much as there are answers to one that is. τ = 6 + 0.02·n, at most 110. With c, the mean cost of the costliest
+model, λ is at most 12·c·(1 + t/50M) after t requests: that model is not bought for a predicted gain below a twelfth,
+which is mostly noise while models are so little known; what is owed until then, the guard pays. A V that is set
+gives λ = Q·c/V instead, as in MESS+.
 
 **The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / n̄_m), where s̄_m is m's plain mean,
 shrunk to μ_m with weight n₀, the reference starts with ten good answers on top, and n̄_m counts all of these. For the
 first ten units of debt below the line it is careful: it takes every mean to be 1.5·σ/√n̄_m lower, so that a model
-that is little known does not serve where luck was bad. n counts all answers heard so far, and one. D = 9 − 0.15/(max
+that is little known does not serve where luck was bad. n counts all answers heard so far, and one. D = 8 − 0.15/(max
 s̄ − α), at least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best
 model's level leaves little to pay debts with, and so allows few.
 

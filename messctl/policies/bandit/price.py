@@ -120,4 +120,7 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
     passed = max(state.counts[DECIDED], state.counts[LABELS])
     held = tuning.setpoint * deep * np.exp(-passed / tuning.setpoint_fade) - reserved(state, promise, tuning, means)
     temper = min(tuning.temper_most, tuning.temper + tuning.temper_growth * state.counts[HEARD])
-    return state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
+    price = state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
+    # What a dear model is predicted to gain is mostly noise while models are little known.
+    most = tuning.price_most * (1.0 + passed / (tuning.price_known * len(means)))
+    return min(price, most * scale_of(state.mean_cost, AUTO_SCALE))

@@ -48,6 +48,8 @@ class Tuning(NamedTuple):
     temper: float = 6.0  # λ grows e-fold for so many answers that the balance falls
     temper_growth: float = 0.02  # and for so many more with every answer heard
     temper_most: float = 110.0
+    price_most: float = 12.0  # λ is at most so many times the mean cost of the costliest model
+    price_known: float = 50.0  # and as many times more for every so many requests per model
     setpoint: float = 0.25  # the balance is held at this share of the guard's depth
     setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
     reserve: float = 6.0  # and above 0 by so many lengths of bad luck
@@ -59,7 +61,7 @@ class Tuning(NamedTuple):
     trial_doubt: float = 1.3  # not once its mean is so many deviations below α
     trial_balance: float = 0.0  # nor while the balance is below this
     retrial_rate: float = 0.02
-    guard_depth: float = 9.0
+    guard_depth: float = 8.0
     guard_slope: float = 0.001
     guard_slack: float = 0.15  # the depth is smaller by this over the slack
     guard_retry: float = 1.0
