@@ -55,6 +55,8 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "λ reacts twice as fast": {"temper": 3.0, "temper_growth": 0.01},
     "λ reacts half as fast": {"temper": 12.0, "temper_growth": 0.04},
     "λ does not slow down": {"temper_growth": 0.0},
+    "λ has no bound": {"price_most": 1e9},
+    "λ is bounded by 5·c, longer": {"price_most": 5.0, "price_known": 100.0},
     "no guard": {"guard_depth": 1e9, "setpoint": 2.25e-9},  # the debt for learning stays
     "guard at 4": {"guard_depth": 4.0},
     "guard: the slack does not matter": {"guard_slack": 0.0},

@@ -1,0 +1,188 @@
+"""Measures what no learner escapes: luck, and the price of finding out. python out_of_reach.py rb.parquet mmlu.parquet…
+
+Two tables, for benchmarks/BANDIT.md.
+
+*Blind to cost*: learners that want nothing but satisfaction, at any price, from single answers; how often even they are
+two points below α, from request 500 on.
+
+*All but which known*: α = 0.90 × the best model's mean, where one of several cheap models attains α. Known beforehand:
+the best model, which models are cheap, and the exact means of the cheap ones, but not whose each is. The beliefs are
+exact, and all constants are chosen in hindsight, on the very orders that they are judged by.
+
+Both look at no prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from messctl.policies import Rounds, build
+from messctl.recording import load
+from messctl.zoo import Settings
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+NOISE = 0.4
+SETTLED = 500
+PRIOR_ANSWERS = (5.0, 25.0)
+REFERENCE_ANSWERS = (0.0, 10.0, 40.0)
+DEVIATIONS = {"greedy": 0.0, "half a deviation bold": 0.5, "one deviation bold": 1.0, "half a deviation shy": -0.5}
+CHEAP, ALIKE = 0.5, 6.0
+"""Cheap: less than so many times what the costliest model costs, and within such a factor of each other."""
+LINES = (4.0, 7.0, 9.0, 12.0, 16.0, 24.0)
+PAID_BACK = (0.0, 1.0, 3.0)
+BOLD = (0.0, 0.5, 1.0, 2.0)
+
+
+@njit  # type: ignore[misc]
+def blind(
+    satisfied: Floats, order: Rows, alpha: float, deviations: float, prior: float, reference: int, trusted: float
+) -> float:
+    """Return how far the attainment is from α at its lowest, serving argmax of mean + deviations·σ/√answers."""
+    models = satisfied.shape[1]
+    known = np.full(models, prior)
+    good = np.full(models, prior * (alpha + 0.25 * (1.0 - alpha)))
+    known[reference] += trusted
+    good[reference] += trusted
+    balance, lowest = 0.0, np.inf
+    for t in range(len(order)):
+        model = np.argmax(good / known + deviations * NOISE / np.sqrt(known))
+        good[model] += satisfied[order[t], model]
+        known[model] += 1.0
+        balance += satisfied[order[t], model] - alpha
+        if t + 1 >= SETTLED:
+            lowest = min(lowest, balance / (t + 1))
+    return lowest
+
+
+@njit  # type: ignore[misc]
+def believed(evidence: Floats, means: Floats, mean: Floats, deviation: Floats) -> None:
+    """Write what is believed of each model, which has one of `means`, no two the same (rows and columns are scaled)."""
+    count = len(means)
+    share = np.empty((count, count))
+    for model in range(count):
+        share[model] = np.exp(evidence[model] - evidence[model].max())
+    for _ in range(8):
+        for value in range(count):
+            share[:, value] /= share[:, value].sum() + 1e-300
+        for model in range(count):
+            share[model] /= share[model].sum() + 1e-300
+    for model in range(count):
+        mean[model] = (share[model] * means).sum()
+        deviation[model] = np.sqrt(max(0.0, (share[model] * means**2).sum() - mean[model] ** 2))
+
+
+@njit  # type: ignore[misc]
+def informed(
+    satisfied: Floats,
+    cost: Floats,
+    order: Rows,
+    alpha: float,
+    cheap: Rows,
+    best: int,
+    bold: float,
+    line: float,
+    paid_back: float,
+) -> tuple[float, float, float]:
+    """Return mean cost, end and lowest of serving the likeliest cheap model, but the best one below the line."""
+    count = len(cheap)
+    means = np.empty(count)
+    for at in range(count):
+        means[at] = min(0.99, max(0.01, satisfied[:, cheap[at]].mean()))
+    evidence, mean, deviation = np.zeros((count, count)), np.empty(count), np.empty(count)
+    believed(evidence, means, mean, deviation)
+    balance, paid, lowest, paying = 0.0, 0.0, np.inf, False
+    for t in range(len(order)):
+        below = min(line, 0.02 * (t + 1))
+        if balance < -below:
+            paying = True
+        if balance >= paid_back - below:
+            paying = False
+        at = np.argmax(mean + bold * deviation)
+        model = best if paying else cheap[at]
+        got = satisfied[order[t], model]
+        if not paying:
+            evidence[at] += got * np.log(means) + (1.0 - got) * np.log(1.0 - means)
+            believed(evidence, means, mean, deviation)
+        balance += got - alpha
+        paid += cost[order[t], model]
+        if t + 1 >= SETTLED:
+            lowest = min(lowest, balance / (t + 1))
+    return paid / len(order), balance / len(order), lowest
+
+
+def orders(rounds: Rounds, seeds: int) -> list[Rows]:
+    return [
+        rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0).order for seed in range(seeds)
+    ]
+
+
+def blind_table(traces: dict[str, Rounds], seeds: int) -> None:
+    print(f"\n## Blind to cost, α = 0.98 × the best model's mean: how many of {seeds} orders dip, in per cent\n")
+    print("A prior worth so many answers, a quarter of the way from α to 1, and so many good ones for the reference.\n")
+    print(f"| learner | prior | reference | {' | '.join(traces)} |\n{'|---' * (3 + len(traces))}|")
+    played = {name: orders(rounds, seeds) for name, rounds in traces.items()}
+    for (learner, deviations), prior, trusted in product(DEVIATIONS.items(), PRIOR_ANSWERS, REFERENCE_ANSWERS):
+        cells = []
+        for name, rounds in traces.items():
+            alpha, reference = 0.98 * float(rounds.satisfied.mean(axis=0).max()), rounds.zoo.index(rounds.zoo.reference)
+            lows = [
+                blind(rounds.satisfied, order, alpha, deviations, prior, reference, trusted) for order in played[name]
+            ]
+            cells.append(f"{100 * float(np.mean(np.array(lows) < -0.02)):.1f}")
+        print(f"| {learner} | {prior:g} | {trusted:g} | {' | '.join(cells)} |", flush=True)
+
+
+def informed_table(traces: dict[str, Rounds], seeds: int) -> None:
+    print(f"\n## All but which known, α = 0.90 × the best model's mean; {seeds} orders, the best of all constants\n")
+    print(
+        "| trace | cheap models | which known: ÷ hindsight | not known: ÷ hindsight | bold | line | missed | dipped |"
+    )
+    print("|---" * 8 + "|")
+    for name, rounds in traces.items():
+        satisfied, cost = rounds.satisfied, rounds.cost
+        means, costs = satisfied.mean(axis=0), cost.mean(axis=0)
+        alpha, best = 0.9 * float(means.max()), int(means.argmax())
+        cheap = np.flatnonzero(costs < CHEAP * costs.max())
+        if len(cheap) < 2 or means[cheap].max() < alpha or costs[cheap].max() > ALIKE * costs[cheap].min():
+            continue
+        hindsight = float(build("hindsight", rounds, Settings(alpha=alpha)).play(rounds).cost.mean())
+        cells = []
+        for known in (cheap[[int(means[cheap].argmax())]], cheap):
+            found = []
+            for bold, line, paid_back in product(BOLD, LINES, PAID_BACK):
+                runs = np.array(
+                    [
+                        informed(satisfied, cost, order, alpha, known, best, bold, line, paid_back)
+                        for order in orders(rounds, seeds)
+                    ]
+                )
+                missed, dipped = int((runs[:, 1] < -0.005).sum()), int((runs[:, 2] < -0.02).sum())
+                if max(missed, dipped) <= seeds // 20:
+                    found.append((float(runs[:, 0].mean()) / hindsight, bold, line, missed, dipped))
+            cells.append(min(found))
+        ratio, bold, line, missed, dipped = cells[1]
+        print(
+            f"| {name} | {len(cheap)} | {cells[0][0]:.2f} | {ratio:.2f} | {bold:g} | {line:g} | {missed} | {dipped} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traces", nargs="+", type=Path)
+    asked = parser.parse_args()
+    traces = {path.stem: load(path).rounds for path in asked.traces}
+    blind_table(traces, 400)
+    informed_table(traces, 20)
+
+
+if __name__ == "__main__":
+    main()
