@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from messctl.compiled import compiled
 from messctl.policies import Rounds, build
 from messctl.recording import load
 from messctl.zoo import Settings
@@ -41,7 +41,7 @@ PAID_BACK = (0.0, 1.0, 3.0)
 BOLD = (0.0, 0.5, 1.0, 2.0)
 
 
-@njit  # type: ignore[misc]
+@compiled
 def blind(
     satisfied: Floats, order: Rows, alpha: float, deviations: float, prior: float, reference: int, trusted: float
 ) -> float:
@@ -62,7 +62,7 @@ def blind(
     return lowest
 
 
-@njit  # type: ignore[misc]
+@compiled
 def believed(evidence: Floats, means: Floats, mean: Floats, deviation: Floats) -> None:
     """Write what is believed of each model, which has one of `means`, no two the same (rows and columns are scaled)."""
     count = len(means)
@@ -79,7 +79,7 @@ def believed(evidence: Floats, means: Floats, mean: Floats, deviation: Floats) -
         deviation[model] = np.sqrt(max(0.0, (share[model] * means**2).sum() - mean[model] ** 2))
 
 
-@njit  # type: ignore[misc]
+@compiled
 def informed(
     satisfied: Floats,
     cost: Floats,
