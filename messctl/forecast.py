@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from messctl.errors import BackendError
+from messctl.gguf_header import read_header
 from messctl.meters import Meter
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -20,6 +21,8 @@ TOKENS_PER_CHARACTER = 0.25
 """Before a model has answered; for English text, it is about that with most vocabularies."""
 RECENT = 50
 """So many of a model's latest answers are looked at, which takes some 0.05 ms."""
+LEAST_CONTEXT = 256
+"""Tokens. Contexts are hardly shorter, and it takes 0.1 s to read that from the file of a large vocabulary."""
 
 
 def characters(question: Question) -> int:
@@ -45,24 +48,47 @@ def tokens_per_character(database: sqlite3.Connection, models: Iterable[str]) ->
     return ratios
 
 
-def estimated_tokens(models: Iterable[ModelSpec], ratios: Mapping[str, float], length: int) -> dict[str, float]:
-    """Return how many tokens a question of so many characters is for each model, at most what its context holds.
+class Forecast:
+    """What reading a question will cost each of `models`, by the prices of `meter`.
 
-    Of a context, no more is known than zoo.yaml says. `ratios` are tokens per character.
+    No question is more tokens than the context holds that the model will run with. Where that depends on the model's
+    file, its header is read, once, when a question of more than LEAST_CONTEXT tokens comes.
     """
-    return {model.name: min(length * ratios[model.name], model.context(MOST_TOKENS)) for model in models}
 
+    def __init__(self, models: Iterable[ModelSpec], meter: Meter) -> None:
+        self._models = {model.name: model for model in models}
+        self._meter = meter
+        self._own: dict[str, int] = {}
 
-def prompt_costs(models: Iterable[ModelSpec], meter: Meter, tokens: Mapping[str, float]) -> dict[str, float]:
-    """Return what reading costs each model, of so many `tokens`, by its name.
+    def of_characters(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
+        """Return what reading so many characters will cost, by model; `ratios` are tokens per character."""
+        return self.of_tokens(self.tokens(length, ratios))
 
-    Models whose costs cannot be known beforehand are left out.
-    """
-    costs = {}
-    for model in models:
-        try:
-            price = meter.per_token(model)
-        except BackendError:  # whether it can answer shows when it is asked
-            continue
-        costs[model.name] = price.of(tokens[model.name], 0)
-    return costs
+    def of_tokens(self, tokens: Mapping[str, float]) -> dict[str, float]:
+        """Return what reading so many `tokens` costs, by model, those left out whose costs cannot be known."""
+        costs = {}
+        for name, count in tokens.items():
+            try:
+                price = self._meter.per_token(self._models[name])
+            except BackendError:  # whether it can answer shows when it is asked
+                continue
+            costs[name] = price.of(count, 0)
+        return costs
+
+    def tokens(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
+        """Return how many tokens so many characters are, by model, at most what its context holds."""
+        return {name: self._held(model, length * ratios[name]) for name, model in self._models.items()}
+
+    def _held(self, model: ModelSpec, tokens: float) -> float:
+        return min(tokens, model.context(self._own_context(model) if tokens > LEAST_CONTEXT else MOST_TOKENS))
+
+    def _own_context(self, model: ModelSpec) -> int:
+        """Return how many tokens the model's own context has, MOST_TOKENS where that is not known, or no matter."""
+        if model.path is None or model.n_ctx:
+            return MOST_TOKENS
+        if model.name not in self._own:
+            try:
+                self._own[model.name] = read_header(model.path).context_length
+            except BackendError:  # as above
+                return MOST_TOKENS
+        return self._own[model.name]

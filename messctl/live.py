@@ -15,7 +15,7 @@ from pathlib import Path
 from messctl.backends.base import Backend, OnText
 from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
-from messctl.forecast import characters, estimated_tokens, prompt_costs
+from messctl.forecast import Forecast, characters
 from messctl.graders import Grader
 from messctl.ledger import Ledger, Standing
 from messctl.loads import Loads
@@ -94,6 +94,7 @@ class Router:
         self._settings = settings
         self._backend = Metered(backend, meter, self._loads)
         self._meter = meter
+        self._forecast = Forecast(models.values(), meter)
         self._store = store
         self._places = {name: model.place for name, model in models.items()}
         self._grader = grader
@@ -267,10 +268,9 @@ class Router:
         if model is not None and model not in self._models:
             raise UnknownNameError("model", model, self._zoo.models)
         length = characters(question)
+        ratios = self._store.tokens_per_character(self._models)
+        request = replace(request, prompt_cost=self._forecast.of_characters(length, ratios))
         with self._store.transaction():
-            ratios = self._store.tokens_per_character(self._models)
-            tokens = estimated_tokens(self._models.values(), ratios, length)
-            request = replace(request, prompt_cost=prompt_costs(self._models.values(), self._meter, tokens))
             if model is None:
                 policy = self._policy()
                 excluded = self._store.down(self._places)
@@ -340,7 +340,7 @@ class Router:
         spent = {name: paid(got) for name, got in completions.items()}
         costs = {name: cost.answer for name, cost in spent.items()}
         counted = {name: got.tokens_in for name, got in completions.items() if got.tokens_in > 0}
-        read = prompt_costs([self._models[name] for name in counted], self._meter, counted)
+        read = self._forecast.of_tokens(counted)
         told = replace(decision.request, prompt_cost={**decision.request.prompt_cost, **read})
         decision = replace(decision, request=told)
         request_id = decision.request.request_id

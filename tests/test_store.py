@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messctl.errors import StoreError, UsageError
-from messctl.forecast import RECENT, TOKENS_PER_CHARACTER, estimated_tokens
+from messctl.forecast import RECENT, TOKENS_PER_CHARACTER
 from messctl.ledger import Ledger, Standing, wilson
 from messctl.migrations import MIGRATIONS
 from messctl.policies.messplus import MessPlus
@@ -23,7 +23,7 @@ from messctl.request_log import Circumstances
 from messctl.snapshot import ModelSnapshot, Snapshot
 from messctl.store import Store, check
 from messctl.trace import Outcome
-from messctl.zoo import ModelSpec, Settings, Zoo
+from messctl.zoo import Settings, Zoo
 
 PROMISE = Circumstances("messplus", 0.8, "J", "a test")
 
@@ -221,13 +221,6 @@ def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
             store.add_request(decision, replace(PROMISE, characters=10))
             store.add_answers(f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)})
     assert store.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
-
-
-def test_no_more_tokens_are_expected_than_a_context_holds():
-    kinds = {"stated": {"n_ctx": 512}, "usual": {}, "own": {"n_ctx": 0}, "server": {"path": None, "url": "http://h"}}
-    models = [ModelSpec(name, **{"path": Path("m.gguf"), **keys}) for name, keys in kinds.items()]
-    found = estimated_tokens(models, dict.fromkeys(kinds, 0.5), 20_000)
-    assert found == {"stated": 512, "usual": 4096, "own": 10_000, "server": 10_000}
 
 
 def test_a_request_comes_back_as_it_was(store):
