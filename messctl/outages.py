@@ -2,9 +2,9 @@
 
 A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
 failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
-go on without it; an answer ends the outage. One whose own process crashed is started again by the next request, and is
-left alone only if it fails then, too. One that refuses a prompt, as too long for its context, is not out: it is there,
-and can answer others. What is written here is written in the store's transactions.
+go on without it; an answer ends the outage. One whose own process crashed within an answer is started again by the next
+request, and is left alone only if it fails then, too. One that refuses a prompt, as too long for its context, is not
+out: it is there, and can answer others. What is written here is written in the store's transactions.
 """
 
 from __future__ import annotations

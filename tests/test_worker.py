@@ -30,6 +30,7 @@ from messctl.errors import (
 )
 from messctl.live import Router
 from messctl.meters import meter_for
+from messctl.outages import FIRST_PAUSE_S
 from messctl.records import Completion, Decision, Question
 from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE, ModelSpec, load_zoo
@@ -260,7 +261,7 @@ def test_a_death_in_mid_answer_loses_that_answer_alone(workers, spec, how) -> No
             workers.complete(model, Question("yo"), listener)
         message = str(caught.value)
         assert message.startswith(f"model 'endless' ({model.path}): its worker process was ended by {how.name}")
-        assert "the next request starts it again" in message
+        assert ": this answer is lost; it starts again when it is next asked; if that ends so too, " in message
         assert ("memory runs out" in message) == (how == signal.SIGKILL)
         assert message.isprintable()
         assert 0 < len(told) < 30_000
@@ -303,7 +304,7 @@ def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypat
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no\\x1b[2J\\n\\n'); os._exit(3)")
     with monkeypatch.context() as patched:
         patched.syspath_prepend(str(tmp_path))
-        with pytest.raises(BackendError, match=r"its worker process ended with exit code 3 \(no\\x1b\[2J\): this"):
+        with pytest.raises(BackendError, match=r"process, while it loaded, ended with exit code 3 \(no\\x1b\[2J\): "):
             workers.complete(spec("rote"), Question("yo"))
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
@@ -614,6 +615,28 @@ def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -
     assert (decided[0].request.excluded, asked.failures) == (frozenset(), {})
     assert routing.ask(Question("yo", max_tokens=2), model="cheap").completion.answer == "aa"
     assert routing.ledger().lost["cheap"].again_at is None
+
+
+def test_a_worker_that_dies_while_it_loads_is_left_alone_as_its_message_has_it(routing, tmp_path, monkeypatch) -> None:
+    """No answer of it was lost, and nothing says that the next request would do better."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "from messctl.backends.llama_cpp import LlamaCpp\n"
+        "LlamaCpp.load = lambda self, model: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        with pytest.raises(BackendError) as caught:
+            routing.ask(Question("yo"), model="cheap")
+    assert not isinstance(caught.value, CrashedError)
+    message = str(caught.value)
+    assert ": its worker process, while it loaded, was ended by SIGKILL, as the system does when " in message
+    assert message.endswith(": lower n_ctx or n_gpu_layers in zoo.yaml")
+    lost = routing.ledger().lost["cheap"]
+    assert lost.again_at - lost.at == FIRST_PAUSE_S
+    decided = []
+    assert routing.ask(Question("yo", max_tokens=2), on_decision=decided.append).decision.served == "dear"
+    assert decided[0].request.excluded == {"cheap"}
 
 
 def test_only_what_is_to_be_isolated_is(spec) -> None:

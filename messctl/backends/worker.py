@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from messctl.backends.base import OnText
@@ -71,7 +71,9 @@ class Worker:
             said = self._listen(on_text)
         except _DiedError:
             self.close()
-            raise crashed(self._spec, self._process.end()) from None
+            ended = self._process.end()
+            what = f"its worker process {ended}: this answer is lost; it starts again when it is next asked"
+            raise crashed(self._spec, f"{what}; if that ends so too, {ended.cure}") from None
         except BaseException:
             with suppress(_DiedError):
                 self._process.tell(Stop(self._number))
@@ -95,7 +97,8 @@ class Worker:
                 if interrupted():
                     raise failure(self._spec, "was being loaded when it was interrupted")
         except _DiedError:
-            raise failure(self._spec, self._process.end()) from None
+            ended = self._process.end()
+            raise failure(self._spec, f"its worker process, while it loaded, {ended}: {ended.cure}") from None
         if said.kind == ERROR:
             raise said.value
 
@@ -115,6 +118,30 @@ class Worker:
 
 class _DiedError(Exception):
     """A worker's process is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a process ended and why, as text; `cure` is what helps if it ends so again."""
+
+    text: str
+    cure: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def of(cls, code: int, reason: str) -> _Ending:
+        """Return what an exit code means; `reason` is what the process last said, if anything."""
+        try:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+        why = f" ({reason})" if reason else ""
+        if code == -signal.SIGKILL:
+            why = f"{why}, as the system does when memory runs out"
+            return cls(f"{how}{why}", "lower n_ctx or n_gpu_layers in zoo.yaml")
+        return cls(f"{how}{why}", "get the file again, or another")
 
 
 class _Process:
@@ -176,8 +203,8 @@ class _Process:
             raise _DiedError
         return said
 
-    def end(self) -> str:
-        """Have it end, and return how it did, why, and what to do; may be called twice."""
+    def end(self) -> _Ending:
+        """Have it end, and return how it did; may be called twice."""
         with suppress(OSError):
             self._input.close()
         try:
@@ -190,7 +217,7 @@ class _Process:
         if not self._last_words.closed:
             with self._last_words as words:
                 self._reason = _last_line(words)
-        return f"its worker process {_ending(code, self._reason)}"
+        return _Ending.of(code, self._reason)
 
     def _hear(self) -> None:
         try:
@@ -212,16 +239,3 @@ def _last_line(words: BinaryIO) -> str:
     words.seek(max(0, words.seek(0, os.SEEK_END) - _LAST_WORDS))
     lines = [" ".join(line.split()) for line in words.read().decode("utf-8", "replace").splitlines()]
     return plain(next((line for line in reversed(lines) if line), ""))[:_LONGEST_REASON]
-
-
-def _ending(code: int, reason: str) -> str:
-    """Return how a process ended, why, and what to do."""
-    try:
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    except ValueError:
-        how = f"was ended by signal {-code}"
-    why = f" ({reason})" if reason else ""
-    cure = "get the file again, or another"
-    if how.endswith("SIGKILL"):
-        why, cure = f"{why}, as the system does when memory runs out", "lower n_ctx or n_gpu_layers in zoo.yaml"
-    return f"{how}{why}: this answer is lost; the next request starts it again; if that ends so too, {cure}"
