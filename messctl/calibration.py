@@ -89,7 +89,7 @@ def calibrate(
     per_word = max((more.tokens_in - first.tokens_in) / FIRST_WORDS, 0.1)
     around = max(0.0, first.tokens_in - per_word * FIRST_WORDS)  # what the chat template puts around it
     room = ((model.n_ctx or model.context(read_header(model.file).context_length)) - around) / 2
-    prompt, answer = min(room, longest_prompt), min(room, model.max_tokens, LONGEST_ANSWER)
+    prompt, answer = min(room, longest_prompt), min(room, model.answer_limit(), LONGEST_ANSWER)
     lengths = [(max(1, int(a * prompt / per_word)), max(1, int(b * answer))) for a in SHARES for b in SHARES] * repeats
     random.Random(seed).shuffle(lengths)
     trials = []

@@ -275,6 +275,8 @@ def test_an_answer_stays_within_the_limits(llama: LlamaCpp, files: Files) -> Non
     assert llama.complete(model, Question("yo")).tokens_out == 5
     assert llama.complete(model, Question("yo", max_tokens=7)).tokens_out == 7
     rest = llama.complete(model, Question("yo", max_tokens=1000))
+    unbounded = llama.complete(spec(files.endless, n_ctx=32), Question("yo"))
+    assert (unbounded.tokens_out, unbounded.finish) == (rest.tokens_out, "length")
     assert (rest.tokens_in, rest.tokens_out, rest.finish) == (5, 28, "length")
     assert rest.answer == "a" * 28
 

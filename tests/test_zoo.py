@@ -202,7 +202,7 @@ MODEL_VALUES_REFUSED = [
     ("chat_template: {fil: a}", "unknown key 'fil' in models[1].chat_template (did you mean 'file'?)"),
     ("chat_template: {file: 1}", "models[1].chat_template.file is 1; it must be text"),
     ("system: 1", "models[1].system is 1; it must be text"),
-    ("max_tokens: 0", "models[1].max_tokens is 0; it must be a whole number of at least 1"),
+    ("max_tokens: 0", "models[1].max_tokens is 0; it must be 'auto' or a whole number of at least 1"),
     ("temperature: -0.1", "models[1].temperature is -0.1"),
     ("top_p: 0", "models[1].top_p is 0; it must be a finite number above 0 and at most 1"),
     ("top_k: -1", "models[1].top_k is -1"),
@@ -351,7 +351,7 @@ model_keys = st.fixed_dictionaries(
         "n_threads": st.none() | st.integers(1, 1000),
         "chat_template": st.none() | line,
         "system": st.none() | line,
-        "max_tokens": st.integers(1, 2**31 - 1),
+        "max_tokens": st.none() | st.integers(1, 2**31 - 1),
         "temperature": amount,
         "top_p": st.floats(1e-9, 1),
         "top_k": count,
@@ -418,7 +418,9 @@ models:
     problems = [str(problem) for problem in result.problems]
     assert problems[0] == "bare: has no chat template; set chat_template to the one that its authors give"
     assert problems[1].startswith("bare: n_ctx is 257 and the model's own context is 256")
-    assert problems[2] == "told: max_tokens is 64, which leaves no room in a context of 64"
+    assert problems[2] == (
+        "told: max_tokens is 64, which leaves no room for a prompt in a context of 64; lower it, or leave it out"
+    )
     assert "is of the kind 'adapter', not a model" in problems[3]
     assert "does not know the architecture 'neverheardof'" in problems[4]
     assert "there is no such model file" in problems[5]
@@ -447,6 +449,14 @@ def test_a_context_that_is_not_stated_is_judged_by_the_file(tmp_path):
     assert (checked.models[0].context, checked.problems) == (256, ())
     assert checked.needed_bytes == stated.needed_bytes
     assert needed(checked.models[0].spec, checked.models[0].header, offload=False) == {"cpu": stated.needed_bytes}
+
+
+@pytest.mark.parametrize(("keys", "problems"), [("", 0), ("max_tokens: auto", 0), ("max_tokens: 256", 1)])
+def test_an_answer_whose_bound_is_left_out_fits_a_small_context(tmp_path, keys, problems):
+    write_gguf(tmp_path / "a.gguf")  # for 256 tokens
+    checked = check_zoo(load_zoo(written(tmp_path, f"{MODEL}    {keys}")), None)
+    assert len(checked.problems) == problems
+    assert checked.models[0].spec.answer_limit() == (256 if problems else 512)
 
 
 def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):

@@ -173,7 +173,7 @@ class LlamaCpp:
     ) -> Completion:
         prompt = self._prompt(loaded, model, question)
         tokens = loaded.tokens(prompt.text)
-        limit = model.max_tokens if question.max_tokens is None else question.max_tokens
+        limit = model.answer_limit(question.max_tokens)
         room = loaded.n_ctx - len(tokens) + 1
         wanted = min(limit, loaded.n_ctx // _ROOM)
         if question.history and room < wanted:

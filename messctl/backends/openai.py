@@ -258,7 +258,7 @@ def _body(model: ModelSpec, question: Question) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model.model or model.name,
         "messages": [{"role": role, "content": _whole(content)} for role, content in turns],
-        "max_tokens": model.max_tokens if question.max_tokens is None else question.max_tokens,
+        "max_tokens": model.answer_limit(question.max_tokens),
         "temperature": model.temperature if question.temperature is None else question.temperature,
         "top_p": model.top_p,
         "stream": True,

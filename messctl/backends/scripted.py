@@ -43,7 +43,7 @@ class Scripted:
         answer = self._answer(model, question)
         if self.delay_s:
             time.sleep(self.delay_s)
-        limit = model.max_tokens if question.max_tokens is None else question.max_tokens
+        limit = model.answer_limit(question.max_tokens)
         pieces = re.findall(r"\s*\S+(?:\s+$)?", answer) or [answer]
         said = pieces[:limit]
         if on_text is not None:

@@ -173,8 +173,9 @@ def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
     if context > header.context_length:
         own = f"the model's own context is {header.context_length:,}"
         problems.append(Problem(f"n_ctx is {context:,} and {own}; what lies beyond is answered badly"))
-    if spec.max_tokens >= context:
-        problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which leaves no room in a context of {context:,}"))
+    if spec.max_tokens is not None and spec.max_tokens >= context:
+        room = f"leaves no room for a prompt in a context of {context:,}"
+        problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which {room}; lower it, or leave it out"))
     return [Problem(problem.text, problem.fatal, spec.name) for problem in problems]
 
 

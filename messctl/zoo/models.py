@@ -26,7 +26,7 @@ CACHE_TYPES = ("f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 
 BOX_PREFIX = "box:"
 MOST_TOKENS = 2**31 - 1  # llama.cpp counts tokens in 32 bits
-USUAL_CONTEXT = 4096  # tokens
+USUAL_CONTEXT, USUAL_ANSWER = 4096, 512  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ class ModelSpec:
     model as `split_mode` says, in the proportion of `tensor_split` (empty: of their free memory); with "none" all is
     on `main_gpu`. `flash_attn` and the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves
     their number to llama.cpp. With `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the
-    file's own. `max_tokens` bounds an answer, unless a request asks for another bound. `cost` None means: estimated
-    from the number of its parameters.
+    file's own. `max_tokens` bounds an answer, unless a request asks for another bound (None: USUAL_ANSWER, or what the
+    prompt leaves of the context, if that is less). `cost` None means: estimated from the number of its parameters.
     """
 
     name: str = field(metadata=ruled(Text()))
@@ -226,7 +226,7 @@ class ModelSpec:
     isolate: bool = field(default=False, metadata=ruled(Flag()))
     chat_template: str | None = field(default=None, metadata=ruled(_Template()))
     system: str | None = field(default=None, metadata=ruled(Text(one_line=False, optional=True)))
-    max_tokens: int = field(default=512, metadata=ruled(Number(1, MOST_TOKENS, whole=True)))
+    max_tokens: int | None = field(default=None, metadata=ruled(Number(1, MOST_TOKENS, whole=True, absent="auto")))
     temperature: float = field(default=0.7, metadata=ruled(Number(0)))
     top_p: float = field(default=0.95, metadata=ruled(Number(0, 1, above=True)))
     top_k: int = field(default=40, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
@@ -258,6 +258,10 @@ class ModelSpec:
         if self.url is not None:
             return own
         return min(own or USUAL_CONTEXT, USUAL_CONTEXT) if self.n_ctx is None else self.n_ctx or own
+
+    def answer_limit(self, asked: int | None = None) -> int:
+        """Return how many tokens an answer may have, `asked` being what the request says of it."""
+        return asked or self.max_tokens or USUAL_ANSWER
 
     @property
     def gpu_layers(self) -> int:
