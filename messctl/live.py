@@ -17,11 +17,11 @@ from messctl.errors import BackendError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.forecast import Forecast, characters
 from messctl.graders import Grader
+from messctl.kept_policy import KeptPolicy
 from messctl.ledger import Ledger, Standing
 from messctl.loads import Loads
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
-from messctl.policies import LivePolicy, live_build
 from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot, cost_source
@@ -88,7 +88,6 @@ class Router:
         loads: Loads | None = None,
     ) -> None:
         self._loads = loads or Loads()
-        self._build = live_build(settings.policy)
         self._encoder = encoder
         self._models = models
         self._settings = settings
@@ -99,6 +98,7 @@ class Router:
         self._places = {name: model.place for name, model in models.items()}
         self._grader = grader
         self._zoo = Zoo.of(models, settings.reference or _costliest(models, meter))
+        self._policy = KeptPolicy(self._zoo, settings, store, self.cost_source, encoder)
 
     @property
     def settings(self) -> Settings:
@@ -188,13 +188,10 @@ class Router:
                 raise UsageError(f"request {logged.decision.request.request_id} was never answered; nothing to judge")
             judged = {logged.decision.served: satisfied}
             corrected = self._store.set_feedback(logged.decision.request.request_id, judged, logged.decision.served)
-            policy = self._policy(logged.circumstances.alpha)
-            if corrected != satisfied:
-                policy.learn(logged.decision, Feedback(satisfied=judged))
-            snapshot = policy.snapshot()
-            if corrected is not None:
-                snapshot = replace(snapshot, queue=self._store.queue(), balance=self._store.balance())
-            self._save(snapshot)
+            told = () if corrected == satisfied else (Feedback(satisfied=judged),)
+            self._policy.learn(
+                logged.decision, *told, alpha=logged.circumstances.alpha, corrected=corrected is not None
+            )
         return logged, corrected
 
     def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:
@@ -206,16 +203,7 @@ class Router:
         with self._store.transaction(synced=True):
             if not overwrite:
                 self.check_unused()
-            known = self._store.snapshot().costs_from(self.cost_source)
-            learned = learned.costs_from(self.cost_source)
-            models = {
-                name: replace(model, mean_cost=known.models[name].mean_cost, cost_count=known.models[name].cost_count)
-                if name in known.models and not model.cost_count
-                else model
-                for name, model in learned.models.items()
-            }
-            self._store.forget(learned.policy)
-            self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
+            self._policy.start_from(learned)
 
     def check_unused(self) -> None:
         """Raise UsageError where there are requests already."""
@@ -272,45 +260,30 @@ class Router:
         request = replace(request, prompt_cost=self._forecast.of_characters(length, ratios))
         with self._store.transaction():
             if model is None:
-                policy = self._policy()
-                excluded = self._store.down(self._places)
-                decision = policy.decide(replace(request, excluded=excluded, surcharge=self._surcharge()))
+                decision = self._policy.decide(self._now(request, self._store.down(self._places)))
                 self._loads.regret(decision)
-                self._save(policy.snapshot())
             else:
-                state = self._store.snapshot()
-                decision = Decision(request, state.decided, model, (model,), queue=state.queue)
+                decision = self._policy.overridden(request, model)
             alone = None if question.history else length
             self._store.add_request(decision, self._circumstances(alone, forced=model is not None))
             self._store.try_again(decision.queried)
         return decision
 
-    def _surcharge(self) -> Mapping[str, float]:
-        """Return what serving by the models that are not loaded would cost beyond their answers."""
-        return self._loads.surcharge(spec for spec in self._models.values() if not self._backend.resident(spec))
-
     def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
-        """Decide on a request whose model failed, without those that `failed` at it: it is one decision, not two.
-
-        The policy goes back to where it stood before the decision, with the same coin; where others have been taken
-        since, the new one is taken beside them, and the policy does not count it.
-        """
+        """Decide on a request whose model failed, without those that `failed` at it."""
         with self._store.transaction():
             excluded = failed | self._store.down(self._places)
             if excluded.issuperset(self._models):
                 excluded = failed
-            state = self._snapshot(self._settings)
-            newest = state.decided == lost.request_number
-            if newest:
-                state = replace(state, decided=state.decided - 1)
-            policy = self._build(self._zoo, self._settings, state, self._encoder)
-            decision = policy.decide(replace(lost.request, excluded=excluded, surcharge=self._surcharge()))
-            if newest:
-                self._save(policy.snapshot())
-            decision = replace(decision, request_number=lost.request_number)
+            decision = self._policy.decide_again(lost, self._now(lost.request, excluded))
             self._store.revise(decision)
             self._store.try_again(decision.queried)
         return decision
+
+    def _now(self, request: Request, excluded: frozenset[str]) -> Request:
+        """Return the request with what now holds: which models are `excluded`, and what loading the others costs."""
+        cold = (spec for spec in self._models.values() if not self._backend.resident(spec))
+        return replace(request, excluded=excluded, surcharge=self._loads.surcharge(cold))
 
     def _lose(self, decision: Decision, model: str, error: BackendError) -> None:
         """Log that a model could not answer."""
@@ -358,24 +331,12 @@ class Router:
         }
         with self._store.transaction(synced=bool(grades)):
             self._store.add_answers(request_id, outcomes)
-            policy = self._policy()
-            policy.learn(decision, Feedback(costs=costs))
+            feedback = [Feedback(costs=costs)]
             if grades:
                 self._store.set_feedback(request_id, grades, decision.served)
-                policy.learn(decision, Feedback(satisfied=grades))
-            self._save(policy.snapshot())
+                feedback.append(Feedback(satisfied=grades))
+            self._policy.learn(decision, *feedback)
         return {name: cost.amount for name, cost in spent.items()}
-
-    def _policy(self, alpha: float | None = None) -> LivePolicy:
-        """Return the policy as it stands; `alpha` is what was aimed at when an answer was given that is judged now."""
-        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
-        return self._build(self._zoo, settings, self._snapshot(settings), self._encoder)
-
-    def _snapshot(self, settings: Settings) -> Snapshot:
-        return self._store.snapshot(settings.policy).costs_from(self.cost_source)
-
-    def _save(self, snapshot: Snapshot) -> None:
-        self._store.save(snapshot.with_source(self.cost_source))
 
     def _circumstances(self, length: int | None, *, forced: bool) -> Circumstances:
         meter = self._meter
