@@ -137,7 +137,8 @@ def verdict(replay: Replay) -> str:
 def _heading(replay: Replay) -> Text:
     recording, conditions = replay.recording, replay.conditions
     lines = [
-        f"{plain(str(recording.path))}: {counted(recording.requests, 'request')}, {len(recording.zoo.models)} models"
+        f"{plain(str(recording.path))}: {counted(recording.requests, 'request')}, "
+        f"{counted(len(recording.zoo.models), 'model')}"
     ]
     if recording.left_out:
         lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome is missing)"

@@ -107,7 +107,7 @@ BAD_FEEDBACK = [
     (["\x1b[31m", "good"], "unknown request id '\\x1b[31m'"),
     (["%", "good"], "unknown request id"),
     (["", "good"], "the request's id is empty"),
-    ([], "[ID|last]"),
+    ([], "no judgement; give good, bad, or a number"),
     (["a", "b", "c"], "c"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -172,3 +173,19 @@ def test_help_has_an_example(capsys, command):
 def test_bad_number_of_rows(capsys, trace):
     code, _, err = outcome(capsys, "head", trace, "-n", "0")
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("group", ["trace", "zoo"])
+def test_a_group_without_a_command_says_so(group, capsys):
+    assert run([group]) == 2
+    out, err = capsys.readouterr()
+    assert f"Usage: messctl {group}" in out
+    assert err == f"messctl: no command given (see `messctl {group} --help`)\n"
+
+
+def test_no_number_is_cut_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    assert run(["trace", "info", str(Path(__file__).parents[1] / "traces" / "box.parquet")]) == 0
+    out, _ = capsys.readouterr()
+    assert "…" not in out
+    assert {"mini-1m", "0.9182", "0.008027", "6,000"} <= set(out.split())

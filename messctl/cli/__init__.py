@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""
-        message, code = error.format_message() + hint, 2
+        message, code = (error.format_message() or "no command given") + hint, 2
     except (KeyboardInterrupt, typer.Abort):
         message, code = "interrupted; nothing was left half-written", 130
     except (BrokenPipeError, SystemExit):

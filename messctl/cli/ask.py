@@ -119,20 +119,27 @@ def _prompt(argument: str | None) -> str:
 
 
 def _explain(decision: Decision) -> None:
-    weighed = decision.weighed
-    progress_console().print(_table(decision, weighed) if weighed else "--model chose; nothing was weighed")
+    from messctl.tables import fitting
+
+    weighed, screen = decision.weighed, progress_console()
+    if weighed is None:
+        screen.print("--model chose; nothing was weighed")
+        return
+    figures = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
+    screen.print(f"{figures} ({weighed.note})" if weighed.note else figures)
+    screen.print(fitting(_table(decision, weighed), screen.width, folding=("model",)))
+    if any(model not in decision.mean_cost for model in decision.predicted):
+        screen.print("–: not known before its first answer, and taken for as little as it may be")
 
 
 def _table(decision: Decision, weighed: Weighed) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    title = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
-    caption = Text(f"{title} ({weighed.note})" if weighed.note else title)
-    table = Table(title=caption, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model")
     for heading in ("predicted", "mean cost", *weighed.terms, "sum"):
-        table.add_column(heading, justify="right", min_width=9)  # a number is never cut; a heading may be folded
+        table.add_column(heading, justify="right")
     table.add_column("")
     for model, predicted in decision.predicted.items():
         terms, mean_cost = terms_of(model, decision, weighed), decision.mean_cost.get(model)
@@ -144,9 +151,6 @@ def _table(decision: Decision, weighed: Weighed) -> Table:
             number(sum(values[model] for values in weighed.terms.values())),
             _role(model, decision),
         )
-    if any(model not in decision.mean_cost for model in decision.predicted):
-        table.caption = Text("–: not known before its first answer, and taken for as little as it may be")
-        table.caption_justify = "left"
     return table
 
 

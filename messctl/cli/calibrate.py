@@ -170,13 +170,14 @@ def _speed(seconds: float) -> float | None:
 def _print(found: list[Calibration], where: str) -> None:
     from rich.table import Table
 
+    from messctl.tables import fitting
+
     unit = plain(found[0].unit)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("model", overflow="fold")
+    table.add_column("model")
     for title in ("load, s", "prompt, tokens/s", "answer, tokens/s", f"{unit} per request", "per prompt token",
                   "per generated token", "per load", "error"):  # fmt: skip
-        # A number is never cut; a heading may be folded.
-        table.add_column(title, justify="right", min_width=min(8, len(title)))
+        table.add_column(title, justify="right")
     for each in found:
         speeds = [_speed(each.seconds.prompt), _speed(each.seconds.generated)]
         table.add_row(
@@ -189,7 +190,8 @@ def _print(found: list[Calibration], where: str) -> None:
             "–" if each.load is None else f"{each.load:.3g}",
             f"{each.cost.error:.1%}",
         )
-    console().print(table)
+    screen = console()
+    screen.print(fitting(table, screen.width, folding=("model",)))
     qualities = {each.quality for each in found}
     known = qualities.pop() if len(qualities) == 1 else "; ".join(f"{each.model} {each.quality}" for each in found)
     console().print(plain(f"{where}; costs are known as: {known}"), soft_wrap=True)

@@ -21,13 +21,17 @@ def register(app: typer.Typer) -> None:
 
 
 def feedback(
-    first: Annotated[str, typer.Argument(metavar="[ID|last]", help="The request's id or its start. Default: last.")],
+    first: Annotated[
+        str | None, typer.Argument(metavar="[ID|last]", help="The request's id or its start. Default: last.")
+    ] = None,
     second: Annotated[str | None, typer.Argument(metavar="good|bad|0..1", help="The judgement.")] = None,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
 ) -> None:
     """Say whether an answer satisfied. A second judgement of the same answer corrects the first."""
+    if first is None:
+        raise UsageError("no judgement; give good, bad, or a number in 0..1: messctl feedback good")
     request_id, judgement = (first, second) if second is not None else ("last", first)
     satisfied = _satisfied(judgement)
     if not request_id:

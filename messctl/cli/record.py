@@ -204,6 +204,8 @@ def _report(
     from rich.table import Table
     from rich.text import Text
 
+    from messctl.tables import fitting
+
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for heading in ("model", "answers", "failed", "satisfied", f"{unit}/request", "ms/request"):
         table.add_column(plain(heading), justify="left" if heading == "model" else "right")
@@ -217,7 +219,7 @@ def _report(
             "–" if tally.latency_s is None else f"{1e3 * tally.latency_s:.3g}",
         )
     screen = console()
-    screen.print(table)
+    screen.print(fitting(table, screen.width, folding=("model",)))
     for name, tally in tallies.items():
         if tally.failure:
             warn(f"{name}: {counted(tally.failed, 'answer')} failed, most often: {tally.failure}")

@@ -142,6 +142,8 @@ def log(
     from rich.table import Table
     from rich.text import Text
 
+    from messctl.tables import fitting
+
     with open_store(state) as store:
         logged = list(store.newest(count))
     if as_json:
@@ -165,7 +167,7 @@ def log(
         return
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for heading in ("id", "asked", "model", "", "satisfied", "prompt", "answer"):
-        table.add_column(heading, no_wrap=heading in ("id", "asked"))
+        table.add_column(heading)
     for each in logged:
         answer = each.answers.get(each.decision.served)
         table.add_row(
@@ -177,7 +179,8 @@ def log(
             Text(_short(each.decision.request.prompt)),
             Text(_short(answer.answer or "") if answer else "(none)"),
         )
-    console().print(table)
+    screen = console()
+    screen.print(fitting(table, screen.width, folding=("prompt", "answer"), least_first=("asked",)))
 
 
 def _marks(each: LoggedRequest) -> str:

@@ -119,6 +119,8 @@ def _info_document(trace: TraceFile, summary: TraceSummary) -> dict[str, Any]:
 def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
     from rich.table import Table
 
+    from messctl.tables import fitting
+
     metadata = trace.metadata
     _say(f"{trace.path}: {summary.rows:,} rows, {summary.complete_rows:,} of them complete for all models")
     _say(f"cost unit: {metadata.cost_unit}   meter: {metadata.meter}   source: {metadata.source}")
@@ -137,7 +139,8 @@ def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
             f"{summary.rows - known.observed:,}",
             f"{summary.rows - known.costed:,}",
         )
-    console().print(table)
+    screen = console()
+    screen.print(fitting(table, screen.width))
     for problem in summary.problems:
         _say(str(problem))
 
@@ -162,10 +165,13 @@ def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
 
 
 def _print_row(document: dict[str, Any], cost_unit: str) -> None:
+    from messctl.tables import fitting
+
     _say(f"row {document['row']}: {document['request_id']}")
     words = " ".join((document["prompt"] or "").split())
     _say(words if len(words) <= LONGEST_PROMPT else f"{words[:LONGEST_PROMPT]}…")
-    console().print(_outcomes(document["models"], cost_unit))
+    screen = console()
+    screen.print(fitting(_outcomes(document["models"], cost_unit), screen.width))
 
 
 def _outcomes(models: dict[str, dict[str, float | None]], cost_unit: str) -> Table:

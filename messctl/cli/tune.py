@@ -136,7 +136,8 @@ def tune(
     elif as_csv:
         sys.stdout.write(report.as_csv(found, choices))
     else:
-        console().print(report.table(found, choices, marks))
+        screen = console()
+        screen.print(report.table(found, choices, marks, screen.width))
     if output and choices:
         _write_back(output, zoo, choices[0], dry_run)
     if found.interrupted:

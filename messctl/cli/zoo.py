@@ -12,7 +12,7 @@ from messctl.cli import calibrate
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, ZooOption
 from messctl.errors import BackendError, ConfigError
-from messctl.terminal import plain
+from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
     from messctl.meters import Meter
@@ -103,9 +103,10 @@ def _model_document(model: ModelCheck, meter: Meter) -> dict[str, Any]:
 def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     from rich.table import Table
 
+    from messctl.tables import fitting
     from messctl.zoo.memory import amount
 
-    _say(f"{zoo_file.path}: {len(zoo_file.models)} models")
+    _say(f"{zoo_file.path}: {counted(len(zoo_file.models), 'model')}")
     table = Table("model", "file", "architecture", "quantisation", "chat template")
     for title in ("size", "parameters", "context", "memory", f"{plain(meter.unit)} per token, in / out"):
         table.add_column(title, justify="right")
@@ -125,7 +126,8 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
             f"{cost[0]:.3g} / {cost[1]:.3g}" if cost else UNKNOWN,
         )
         table.add_row(*(plain(cell) for cell in cells))
-    console().print(table)
+    screen = console()
+    screen.print(fitting(table, screen.width))
     free = "unknown" if result.available_bytes is None else amount(result.available_bytes)
     _say(f"memory: about {amount(result.needed_bytes)} for all models; free: {free}")
     for room in result.rooms:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from messctl.recording import Recording
 from messctl.replay import MET, Result
+from messctl.tables import fitting
 from messctl.terminal import counted, plain
 from messctl.tune.choice import Choice, Level, Trial
 from messctl.tune.search import Search
@@ -23,6 +24,7 @@ from messctl.tune.space import AUTO
 from messctl.zoo import Settings
 
 MOST_ROWS = 12
+LEAST_FIRST = ("Q/n", "≥ (95 %)", "÷ static-mix", "to choose on")
 SMALL = 0.01  # a shortfall for which somebody might want to allow slack
 DEFAULT_EXPONENT = Settings().exponent
 Yardsticks = Sequence[Sequence[Result]]
@@ -98,8 +100,11 @@ def as_csv(found: Search, choices: Sequence[Choice]) -> str:
     return text.getvalue()
 
 
-def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks]) -> RenderableType:
-    """Return, for every trace and α, the front with the chosen row marked, the yardsticks, and what follows."""
+def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], width: int) -> RenderableType:
+    """Return, for every trace and α, the front with the chosen row marked, the yardsticks, and what follows.
+
+    Where `width` (characters) does not hold all columns, those that matter least are left out.
+    """
     parts: list[RenderableType] = []
     if found.interrupted:
         seeds = choices[0].seeds if choices else 0
@@ -107,7 +112,9 @@ def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsti
     for at, trace in enumerate(found.traces):
         parts.append(_heading(found, trace))
         for choice, marks in zip(choices, yardsticks, strict=True):
-            parts += [Text(), _grid(found, choice, marks[at], at)]
+            grid = _grid(found, choice, marks[at], at)
+            name = str(grid.columns[0].header)
+            parts += [Text(), fitting(grid, width, folding=(name,), least_first=LEAST_FIRST)]
     parts.append(Text())
     parts += [verdict(found, choice, marks) for choice, marks in zip(choices, yardsticks, strict=True)]
     return Group(*parts)
@@ -186,13 +193,14 @@ def _heading(found: Search, trace: Recording) -> Text:
     n = len(trace.rounds)
     how = "the last to arrive" if found.holdout.by == "time" else "by a hash of their ids"
     conditions = found.conditions
-    asked = f"{len(found.settings)} settings of {' and '.join(_policies(found))}, {conditions.seeds} seeds"
+    asked = f"{counted(len(found.settings), 'setting')} of {' and '.join(_policies(found))}"
+    asked += f", {counted(conditions.seeds, 'seed')}"
     if conditions.shuffle:
         asked += ", shuffled"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
         asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
     return Text(
-        f"{plain(str(trace.path))}: {counted(n, 'request')}, {len(trace.rounds.zoo.models)} models; "
+        f"{plain(str(trace.path))}: {counted(n, 'request')}, {counted(len(trace.rounds.zoo.models), 'model')}; "
         f"held out: {found.holdout.share:.0%}, {how}\n{asked}"
     )
 
@@ -211,7 +219,7 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
         "Q/n",
     )
     for heading in headings:
-        grid.add_column(heading, justify="left" if heading == headings[0] else "right", no_wrap=True)
+        grid.add_column(heading, justify="left" if heading == headings[0] else "right")
     for trial in _shown(choice):
         level, held_out = trial.chosen_on[at], trial.held_out[at]
         chosen = trial is choice.chosen
