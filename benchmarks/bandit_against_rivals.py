@@ -27,7 +27,13 @@ V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
 TOLD = 1e6
 """As if so many answers had been heard."""
-UNTRIED: Mapping[str, float] = {"memory": 1e12, "trial_answers": 0.0, "retrial_rate": 0.0}
+UNTRIED: Mapping[str, float] = {
+    "memory": 1e12,
+    "idle_memory": 1e12,
+    "wrong_memory": 1e12,
+    "trial_answers": 0.0,
+    "retrial_rate": 0.0,
+}
 LINES = (-1.0, 0.0, 1.0, 2.0, 4.0)
 LESS = (0.0, -0.03, -0.1)
 MORE = (0.005, 0.02, 0.05, 1.0)
@@ -41,6 +47,9 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "no trials at all": {"trial_answers": 0.0, "retrial_rate": 0.0},
     "nothing is forgotten": {"memory": 1e9},
     "memory of 1000": {"memory": 1000.0},
+    "means of idle models do not fade": {"idle_memory": 1e12, "wrong_memory": 1e12},
+    "idle models fade in 1000": {"idle_memory": 1000.0},
+    "a deep debt does not make them fade faster": {"wrong_memory": 2000.0},
     "models' means spread by 0.1": {"spread": 0.1},
     "models' means spread by 0.05": {"spread": 0.05},
     "reference expected like the others": {"reference_above": 0.0},
@@ -55,6 +64,11 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "λ reacts twice as fast": {"temper": 3.0, "temper_growth": 0.01},
     "λ reacts half as fast": {"temper": 12.0, "temper_growth": 0.04},
     "λ does not slow down": {"temper_growth": 0.0},
+    "no search": {"search_cost": 0.0},
+    "search: λ bounded by 5·c alone": {"search_debt": 1e9},
+    "search: whatever the slack": {"search_slack": -1e9},
+    "search: twice as hopeful": {"search_hope": 2.0},
+    "search: not bold": {"search_bold": 0.0},
     "λ has no bound": {"price_most": 1e9},
     "λ is bounded by 5·c, longer": {"price_most": 5.0, "price_known": 100.0},
     "no guard": {"guard_depth": 1e9, "setpoint": 2.25e-9},  # the debt for learning stays

@@ -12,10 +12,11 @@ from worlds import WORLDS, flat
 
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.choice import WEIGHED_GUARDED, choose, odds_of, weighing
+from messctl.policies.bandit.choice import WEIGHED_GUARDED, WEIGHED_PRICE, WEIGHED_SEARCHED, choose, odds_of, weighing
 from messctl.policies.bandit.debt import depth, guard
 from messctl.policies.bandit.price import price_of, reserved
-from messctl.policies.bandit.satisfaction import expect, plain_means
+from messctl.policies.bandit.satisfaction import expect, hear, plain_means
+from messctl.policies.bandit.search import searching
 from messctl.policies.bandit.state import (
     AUTO_V,
     BALANCE,
@@ -23,6 +24,7 @@ from messctl.policies.bandit.state import (
     HEARD,
     LABELS,
     LATEST,
+    RECALLED,
     SOLVED,
     Promise,
     Tuning,
@@ -133,9 +135,10 @@ def test_adversarial_worlds_end_at_alpha(world):
 def test_adversarial_worlds_never_dip_far(world):
     """From request 500 on, at least nine of ten seeds stay within two points of α.
 
-    Where the reference is the worst, trusting it first costs more: three points.
+    Where the reference is the worst, trusting it first costs more: three points. Where it becomes the worst halfway,
+    and the worst model the best, it takes a debt to unlearn both: five points (two are passed in 14 of 60 orders).
     """
-    bound = -0.03 if world == "the dearest is the worst" else -0.02
+    bound = {"the dearest is the worst": -0.03, "swapped halfway": -0.05}.get(world, -0.02)
     dips = [levels(played)[499:].min() - alpha for alpha, played in (played_in(world, seed) for seed in range(SEEDS))]
     assert sum(dip < bound for dip in dips) <= 1, np.round(dips, 4)
 
@@ -223,6 +226,24 @@ def test_feedback_that_is_awaited_counts_as_predicted(rate, delay):
         assert decision.weighed.figures["balance"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("balance", "memory"), [(0.0, 2000), (-25.0, 2000), (-25.1, 300)])
+def test_what_is_known_of_a_model_fades_while_others_answer(balance, memory):
+    """And so, where nothing else is known of it, what is thought of its mean goes back to what is expected."""
+    state, promise, before, _ = standing([0.3, 0.9, 0.9], [1, 2, 30], [100, 100, 100])
+    state.ledger[BALANCE] = balance
+    z = np.zeros(state.own.shape[1])
+    z[0] = 1.0
+    for _ in range(memory):
+        hear(state, promise, Tuning(), 2, z, 0.9)
+    assert state.answers[:2] == pytest.approx(100 / np.e, rel=0.01)
+    assert state.good[:2] / state.answers[:2] == pytest.approx([0.3, 0.9])
+    assert state.answers[2] == pytest.approx(300, rel=0.5)
+    level, means, known = np.empty(3), np.empty(3), np.empty(3)
+    expect(state, promise, Tuning(), level)
+    plain_means(state, promise, Tuning(), level, means, known)
+    assert before[0] + 0.05 < means[0] < level[0]
+
+
 @pytest.mark.parametrize(("world", "model"), [("degrades halfway", 0), ("swapped halfway", 2)])
 def test_a_model_that_degrades_is_left(world, model):
     """In the last fifth of the requests the model that failed serves few."""
@@ -256,7 +277,7 @@ def test_the_price_answers_a_debt_however_long_it_has_run():
     means = np.array([0.7, 0.9])
     for heard in (100, 10_000, 10_000_000):
         state.counts[[DECIDED, HEARD, LABELS]] = heard
-        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0, means) for b in (0.0, -110.0))
+        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0, means, False) for b in (0.0, -110.0))
         assert owing / even >= np.e * (1 - 1e-9)
 
 
@@ -367,3 +388,57 @@ def test_the_guard_is_careful_for_ten_units_below_its_line(below, served):
     z[0] = 1.0
     assert choose(state, promise, Tuning(), z, (np.zeros(3), np.zeros(3)), 0.5, predicted, weighed) == served
     assert weighed[2][WEIGHED_GUARDED]
+
+
+SEARCHED = [0.6, 0.78, 0.9]  # the second may yet keep the promise of 0.8, the last can pay for finding out
+
+
+@pytest.mark.parametrize(
+    ("satisfied", "cost", "answers", "changed", "expected"),
+    [
+        (SEARCHED, [1, 2, 30], [100, 100, 100], {}, True),
+        ([0.6, 0.6, 0.9], [1, 2, 30], [100, 100, 100], {}, False),  # none of the cheap ones may
+        ([0.6, 0.6, 0.9], [1, 2, 30], [1000, 1, 1000], {}, True),  # but one that was hardly asked may
+        ([0.6, 0.78, 0.83], [1, 2, 30], [100, 100, 100], {}, False),  # what it costs could not be paid back
+        (SEARCHED, [1, 20, 30], [100, 100, 100], {}, False),  # one cheap model is no choice
+        (SEARCHED, [1, 2, 30], [100, 100, 100], {"v": 1.0}, False),  # the price is somebody else's affair
+        (SEARCHED, [1, 2, 30], [100, 100, 100], {"latest": 10_000}, False),  # few answers are judged
+        (SEARCHED, [1, 2, 30], [100, 100, 100], {"gone": 1}, False),  # it cannot be asked
+    ],
+)
+def test_when_a_cheap_model_is_searched_for(satisfied, cost, answers, changed, expected):
+    state, promise, means, known = standing(satisfied, cost, answers)
+    promise = promise._replace(v=changed.get("v", AUTO_V))
+    state.counts[LATEST] = changed.get("latest", state.counts[LATEST])
+    extra, cheap = np.zeros(3), np.empty(3)
+    extra[changed.get("gone", 2)] = np.inf if "gone" in changed else 0.0
+    assert searching(state, promise, Tuning(), means, known, extra, cheap) is expected
+    assert not searching(state, promise, Tuning(search_cost=0.0), means, known, extra, cheap)
+
+
+@pytest.mark.parametrize(("balance", "searched", "served"), [(0.0, False, 0), (-5.0, True, 1), (-20.0, True, 2)])
+def test_a_search_serves_the_boldest_cheap_model_until_the_guard_does(balance, searched, served):
+    """No dear model is bought in debt, though the prompt speaks for it: 0.1 more for 28 is above 5·c."""
+    state, promise, _, _ = standing(SEARCHED, [1, 2, 30], [100, 20, 100])
+    state.own[:, 0] += [0.0, 0.0, 0.1]
+    state.ledger[[BALANCE, SOLVED]] = balance, 1e-6 if balance == 0.0 else 1e6
+    state.counts[[HEARD, LATEST]] = state.counts[DECIDED] = 2020  # λ₀ is not solved again at once
+    state.counts[RECALLED] = 1000
+    predicted, weighed = np.empty(3), weighing(3)
+    z = np.zeros(state.own.shape[1])
+    z[0] = 1.0
+    assert choose(state, promise, Tuning(), z, (state.mean_cost, np.zeros(3)), 0.5, predicted, weighed) == served
+    assert bool(weighed[2][WEIGHED_SEARCHED]) is searched
+    assert weighed[2][WEIGHED_PRICE] <= Tuning().search_price * 30
+
+
+def test_where_a_cheap_model_suffices_the_search_finds_it():
+    """Ten models that cost 1, one of which keeps the promise, and one at 30: the search costs less, at the promise."""
+    ratio = []
+    for seed in range(SEEDS):
+        rounds = flat([*np.linspace(0.5, 0.74, 9), 0.84, 0.92], [*np.linspace(0.9, 1.1, 10), 30.0])(seed).rounds
+        for tuning in (Tuning(), Tuning(search_cost=0.0)):
+            played = Bandit(rounds.zoo, Settings(alpha=0.82), tuning=tuning).play(rounds)
+            assert levels(played)[-1] > 0.82 - 0.01
+            ratio.append(played.cost.mean())
+    assert np.mean(ratio[::2]) < 0.9 * np.mean(ratio[1::2])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from messctl.zoo.check import Listed
 
 UNKNOWN = "–"
+LEAST_FIRST = ("file", "architecture", "chat template", "parameters", "quantisation", "size")
+"""Columns of the table, in the order in which a narrow terminal does without them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -127,7 +129,7 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
         )
         table.add_row(*(plain(cell) for cell in cells))
     screen = console()
-    screen.print(fitting(table, screen.width))
+    screen.print(fitting(table, screen.width, least_first=LEAST_FIRST))
     free = "unknown" if result.available_bytes is None else amount(result.available_bytes)
     _say(f"memory: about {amount(result.needed_bytes)} for all models; free: {free}")
     for room in result.rooms:

@@ -10,7 +10,8 @@ each is known, a little higher for the reference; before anything is known it li
 v_m = P_m Λ e₀ is how far the estimate still leans on it (w_m is kept without it, since μ_m moves on), so that a model
 tried once is thought of as one of this zoo, whatever level this zoo is on. The level's variance grows a little with
 every answer, and plain means fade, so that a model that changes is noticed: the memory is of about three hundred of
-its answers.
+its answers. They fade with the answers of others, too, to 1/e in two thousand, or in three hundred while more than 25
+is owed, since what is believed must then be wrong; so a model that has improved, or had bad luck, is asked again.
 
 **Cost.** What reading the prompt will cost, k_m, may be known before it runs: from its tokens, by the calibrated
 price of one (`Request.prompt_cost`); 0 where it is not. The rest, the answer above all, is what experience is asked
@@ -42,6 +43,16 @@ model, λ is at most 12·c·(1 + t/50M) after t requests: that model is not boug
 which is mostly noise while models are so little known; what is owed until then, the guard pays. A V that is set
 gives λ = Q·c/V instead, as in MESS+.
 
+**The search.** A model is cheap if its mean cost is at most half of c. Where one of two or more of these keeps the
+promise alone, no dear model is worth buying; but which one it is, if any, takes a debt to find out, and a debt paid
+before that is known is paid dearly. So there is a search while one of them may yet be it, s̄_m + (1 + b_m)·σ/√n̄_m ≥ α
+with b_m = 0.4·√log⁺((n + 1)/(n_m + 1)), and while the best model is surely so far above α that it can pay for having
+searched: max (s̄ − 0.5·σ/√n̄) − α, times the root of the share of answers that are judged, is at least 0.035. In a
+search λ is at most 5·c; and below half the guard's depth no prompt is looked at, since what is predicted per prompt
+is noise beside what is not known of the levels: it serves argmin of Ĉ_m + u_m − 5c·(s̄_m + b_m·σ/√n̄_m), b_m being 0
+where m is not cheap. The guard comes before it, so that all that is said of it below holds; s̄, n̄, n and n_m are the
+guard's.
+
 **The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / n̄_m), where s̄_m is m's plain mean,
 shrunk to μ_m with weight n₀, the reference starts with ten good answers on top, and n̄_m counts all of these. For the
 first ten units of debt below the line it is careful: it takes every mean to be 1.5·σ/√n̄_m lower, so that a model
@@ -52,7 +63,7 @@ model's level leaves little to pay debts with, and so allows few.
 **Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without regard
 to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose that the balance
 were more than ten below the guard's line from some request on. Then the guard, no longer careful, chooses every model
-from there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would stay while n
+from there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would fade while n
 grows, so its index would grow like √log n with the weight 1/√n̄_m; that of a model served for a fixed share of the
 requests has the far smaller weight of a full memory: a contradiction. So every model is served without end. (b) Then
 every s̄_m comes to p_m, as closely as a memory of three hundred answers allows; what was heard before, and the

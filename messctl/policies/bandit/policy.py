@@ -13,6 +13,7 @@ from messctl.policies.bandit.choice import (
     WEIGHED_BEST,
     WEIGHED_GUARDED,
     WEIGHED_PRICE,
+    WEIGHED_SEARCHED,
     Weighing,
     choose,
     weighing,
@@ -123,7 +124,9 @@ class Bandit:
         models = self._zoo.models
         cost, _, figures = weighed
         price = float(figures[WEIGHED_PRICE])
-        other = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
+        note = "the search for a cheap model chose" if figures[WEIGHED_SEARCHED] else ""
+        if chosen != figures[WEIGHED_BEST]:
+            note = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
         return Weighed(
             terms={
                 "expected cost": dict(zip(models, cost.tolist(), strict=True)),
@@ -136,7 +139,7 @@ class Bandit:
                 "Q": self.queue,
                 "α": self._promise.alpha,
             },
-            note="" if chosen == figures[WEIGHED_BEST] else other,
+            note=note,
         )
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:

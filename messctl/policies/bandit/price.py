@@ -112,8 +112,10 @@ def reserved(state: State, promise: Promise, tuning: Tuning, means: Floats) -> f
 
 
 @compiled
-def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, deep: float, means: Floats) -> float:
-    """Return λ, the price of satisfaction in cost."""
+def price_of(
+    state: State, promise: Promise, tuning: Tuning, balance: float, deep: float, means: Floats, searching: bool
+) -> float:
+    """Return λ, the price of satisfaction in cost; bounded the more while `searching` for a cheap model."""
     if promise.v >= 0.0:
         return state.ledger[QUEUE] * scale_of(state.mean_cost, AUTO_SCALE) / max(promise.v, 1e-12)
     # Time passes with requests, whether or not they are judged; what a warm start taught counts as well.
@@ -123,4 +125,6 @@ def price_of(state: State, promise: Promise, tuning: Tuning, balance: float, dee
     price = state.ledger[SOLVED] * np.exp(min(50.0, max(-50.0, -(balance + held) / temper)))
     # What a dear model is predicted to gain is mostly noise while models are little known.
     most = tuning.price_most * (1.0 + passed / (tuning.price_known * len(means)))
+    if searching:
+        most = min(most, tuning.search_price)
     return min(price, most * scale_of(state.mean_cost, AUTO_SCALE))

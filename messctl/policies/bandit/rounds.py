@@ -36,7 +36,7 @@ def play(
     served, propensity, judged, before, after, predicted, mean_costs = steps
     n, models = predicted.shape
     earlier = state.counts[DECIDED]
-    z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(4)
+    z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(5)
     weighed, reading = (cost_of, odds, figures), np.zeros(models)
     prices = (reading, np.zeros(models))
     for t in range(n + delay):

@@ -6,7 +6,7 @@ import numpy as np
 
 from messctl.compiled import compiled
 from messctl.policies.bandit.linear import dot, gain, shrink
-from messctl.policies.bandit.state import LABELS, Promise, State, Tuning
+from messctl.policies.bandit.state import BALANCE, LABELS, Promise, State, Tuning
 from messctl.policies.base import Floats
 from messctl.predictor import Weights
 
@@ -52,9 +52,13 @@ def hear(state: State, promise: Promise, tuning: Tuning, model: int, z: Floats, 
     level = np.empty(len(state.good))
     expect(state, promise, tuning, level)
     state.counts[LABELS] += 1
-    kept = 1.0 - 1.0 / tuning.memory
-    state.good[model] = kept * state.good[model] + satisfied
-    state.answers[model] = kept * state.answers[model] + 1.0
+    idle = tuning.idle_memory if state.ledger[BALANCE] >= -tuning.wrong_debt else tuning.wrong_memory
+    for other in range(len(state.good)):
+        kept = 1.0 - 1.0 / (tuning.memory if other == model else idle)
+        state.good[other] *= kept
+        state.answers[other] *= kept
+    state.good[model] += satisfied
+    state.answers[model] += 1.0
     gained, shared_gain = np.empty(len(z)), np.empty(len(z))
     gain(state.own_cov[model], z, gained)
     gain(state.shared_cov, z, shared_gain)

@@ -42,6 +42,9 @@ class Tuning(NamedTuple):
     shared_ridge: float = 16.0  # 0: no shared ridge
     own_ridge: float = 32.0
     memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
+    idle_memory: float = 2000.0  # what is known of a model's mean fades with every so many answers of others
+    wrong_debt: float = 25.0  # with more debt than this, what is believed must be wrong, and
+    wrong_memory: float = 300.0  # fades with every so many instead
     prompt_costs: bool = True
     reach: float = 0.98
     smooth: float = 0.01  # λ₀ is between the prices of α less and of α more so much
@@ -61,6 +64,13 @@ class Tuning(NamedTuple):
     trial_doubt: float = 1.3  # not once its mean is so many deviations below α
     trial_balance: float = 0.0  # nor while the balance is below this
     retrial_rate: float = 0.02
+    search_cost: float = 0.5  # cheap: at most so many times what the costliest model costs; 0: no search
+    search_hope: float = 1.0  # one may yet keep the promise if it does with its mean so many deviations higher
+    search_bold: float = 0.4  # and a model left alone is overrated by this times √log
+    search_slack: float = 0.035  # the best model must be so far above α
+    search_doubt: float = 0.5  # its mean taken to be so many deviations lower
+    search_price: float = 5.0  # λ is at most so many times the mean cost of the costliest model
+    search_debt: float = 0.5  # below this share of the guard's depth no prompt is looked at
     guard_depth: float = 8.0
     guard_slope: float = 0.001
     guard_slack: float = 0.15  # the depth is smaller by this over the slack
