@@ -375,6 +375,63 @@ def test_an_nvml_device_without_a_counter_is_an_error():
         pass
 
 
+# Three seconds of an NVIDIA H200 (driver 580.159.04, CUDA 13.0) by NVML, looked at every 6 ms: the first look, the
+# last, and each that showed something new. Soon after 0.86 s the device falls back from 131 W to 83 W.
+H200 = [
+    (0.0000, 22075632, 130090), (0.0265, 22075632, 130104), (0.0611, 22088737, 130104), (0.1265, 22088737, 130147),
+    (0.1609, 22101831, 130147), (0.2264, 22101831, 130086), (0.2609, 22114917, 130086), (0.3265, 22114917, 130071),
+    (0.3610, 22128027, 130071), (0.4265, 22128027, 130256), (0.4609, 22141141, 130256), (0.5265, 22141141, 130674),
+    (0.5609, 22154227, 130674), (0.6265, 22154227, 130922), (0.6612, 22167324, 130922), (0.7264, 22167324, 131051),
+    (0.7611, 22180410, 131051), (0.8264, 22180410, 131138), (0.8610, 22193494, 131138), (0.9319, 22193494, 128887),
+    (0.9590, 22202862, 128887), (1.0317, 22202862, 124263), (1.0585, 22211192, 124263), (1.1316, 22211192, 119343),
+    (1.1584, 22219526, 119343), (1.2332, 22219526, 114588), (1.2621, 22227884, 114588), (1.3331, 22227884, 110208),
+    (1.3626, 22236231, 110208), (1.4332, 22236231, 105487), (1.4625, 22244515, 105487), (1.5333, 22244515, 100773),
+    (1.5624, 22252787, 100773), (1.6321, 22252787, 96048), (1.6624, 22261044, 96048), (1.7319, 22261044, 90503),
+    (1.7583, 22269233, 90503), (1.8318, 22269233, 86551), (1.8585, 22277463, 86551), (1.9318, 22277463, 83061),
+    (1.9585, 22285714, 83061), (2.0317, 22285714, 82922), (2.0588, 22293916, 82922), (2.1332, 22293916, 82793),
+    (2.1620, 22302146, 82793), (2.2334, 22302146, 82654), (2.2622, 22310342, 82654), (2.3334, 22310342, 82554),
+    (2.3621, 22318542, 82554), (2.4319, 22318542, 82451), (2.4622, 22326738, 82451), (2.5317, 22326738, 82348),
+    (2.5622, 22334904, 82348), (2.6368, 22334904, 82266), (2.6586, 22343043, 82266), (2.7331, 22343043, 82212),
+    (2.7624, 22351278, 82212), (2.8368, 22351278, 82141), (2.8583, 22359407, 82141), (2.9332, 22359407, 82076),
+    (2.9620, 22367645, 82076), (2.9970, 22367645, 82076),
+]  # fmt: skip
+
+
+def h200(start_s, end_s):
+    """Return what a meter makes of that part of the recording, and power × time of it."""
+    first = max(look for look in H200 if look[0] <= start_s)
+    last = max(look for look in H200 if look[0] <= end_s)
+    looks = [(start_s, *first[1:]), (end_s, *last[1:])]
+    with recorded_meter(Driver(looks)).measuring() as reading:
+        pass
+    return reading.cost(MODEL, completion()), (end_s - start_s) * (first[2] + last[2]) / 2000
+
+
+def test_a_real_counter_is_brought_up_to_date_as_often_as_we_take_it_to_be():
+    updates = [look[0] for before, look in pairwise(H200) if look[1] > before[1]]
+    steps = [late - early for early, late in pairwise(updates)]
+    step_s = NvmlCounter(None, 0, "NVML GPU 0").step_s
+    assert len(steps) == 29
+    assert sum(steps) / len(steps) == pytest.approx(step_s, rel=0.001)
+    assert max(abs(step - step_s) for step in steps) < 0.006  # as often as was looked
+
+
+@pytest.mark.parametrize(("start_s", "end_s", "joules"), [(0.0612, 0.8611, 104.757), (2.0589, 2.9621, 73.729)])
+def test_real_energy_is_power_times_time_where_power_is_steady(start_s, end_s, joules):
+    cost, by_power = h200(start_s, end_s)
+    assert cost == Cost(pytest.approx(joules), "measured")
+    assert cost.amount == pytest.approx(by_power, rel=0.02)
+
+
+def test_real_energy_is_less_than_power_times_time_for_a_second_after_power_fell():
+    """The power that this device tells is the mean of its last second; the energy is not."""
+    cost, by_power = h200(0.8611, 1.8586)
+    assert cost == Cost(pytest.approx(83.969), "measured")
+    assert by_power == pytest.approx(108.6, rel=0.01)
+    assert h200(2.0, 2.05)[0] == Cost(pytest.approx(0.05 * 82.99, rel=0.001), "estimated")
+    assert h200(1.06, 1.11)[0] == Cost(pytest.approx(0.05 * 124.263), "estimated")  # 83 W is right: half as much again
+
+
 PIDS = [
     # seen from outside of containers, what runs before and after, shared
     (True, [[], []], False),

@@ -83,7 +83,7 @@ class Loaded:
             complaint = self._library.complaint()
             if _ALLOCATING.search(complaint):
                 raise no_room(spec, f"cannot be loaded: {complaint}: free some memory, or use a smaller file")
-            raise failure(spec, f"cannot be loaded: {complaint}: get the file again, or another")
+            raise failure(spec, f"cannot be loaded: {complaint}: {offload.cure(complaint)}")
         self._vocabulary = api.llama_model_get_vocab(self._model)
         self._check_kind()
         self.n_ctx = self._context_size()

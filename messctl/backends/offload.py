@@ -60,6 +60,13 @@ def lacking(api: Any, spec: ModelSpec) -> str | None:
     return f"is to run on a GPU, and llama.cpp is built for the CPU alone: {REBUILD}"
 
 
+def cure(complaint: str) -> str:
+    """Return what to do where llama.cpp complains so of a model that it does not load."""
+    if "split buffers" in complaint:
+        return "set `split_mode: layer` in zoo.yaml"
+    return "get the file again, or another"
+
+
 def put_model(api: Any, params: Any, spec: ModelSpec) -> None:
     """State in llama.cpp's model parameters where the weights go."""
     params.n_gpu_layers = _ALL_LAYERS if spec.gpu_layers < 0 else min(spec.gpu_layers, _ALL_LAYERS)

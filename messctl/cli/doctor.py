@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 Status = Literal["ok", "warning", "broken"]
 MARKS: dict[Status, str] = {"ok": "✓", "warning": "!", "broken": "✗"}
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+CPP_LIBRARY = "libstdc++.so.6"
+TOGETHER = "import llama_cpp; llama_cpp.llama_supports_gpu_offload(); import pyarrow"
+"""What meets in every process that answers. A build that holds a second copy of the C++ library kills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,24 @@ def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
         yield from _energy(None)
     else:
         if zoo_file.settings.features is None and all(model.url for model in zoo_file.models):
-            yield Finding("llama.cpp", "ok", "is not needed: all models are at servers")
+            llama_cpp = Finding("llama.cpp", "ok", "is not needed: all models are at servers")
         else:
-            yield _llama_cpp()
+            llama_cpp = _llama_cpp()
+        yield llama_cpp
         yield from _zoo(zoo_file)
-        yield from _offload(zoo_file)
+        if llama_cpp.status != "broken":
+            yield from _offload(zoo_file)
         yield from _energy(zoo_file)
     yield from _state(state)
 
 
 def _llama_cpp() -> Finding:
     subject = "llama.cpp"
+    if (death := _death()) is not None:
+        cured = _death(LD_PRELOAD=CPP_LIBRARY) is None
+        again = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+        remedy = f"export LD_PRELOAD={CPP_LIBRARY}, see docs/gpu.md" if cured else f"build it on this machine: {again}"
+        return Finding(subject, "broken", f"a process that loads it dies ({death})", remedy)
     try:
         import llama_cpp
     except ImportError:
@@ -85,8 +98,10 @@ def _llama_cpp() -> Finding:
     except (OSError, RuntimeError) as error:
         again = "pip install --force-reinstall llama-cpp-python"
         return Finding(subject, "broken", f"cannot be loaded ({' '.join(str(error).split())})", again)
+    from messctl.backends.library import library
     from messctl.backends.offload import REBUILD
 
+    library()  # from here on llama.cpp's log is heard, and does not go to stderr
     built = _built_for(llama_cpp.llama_print_system_info().decode("ascii", "replace"))
     if not built and llama_cpp.llama_supports_gpu_offload():
         built = ["a GPU"]
@@ -94,6 +109,15 @@ def _llama_cpp() -> Finding:
     if not built and NVIDIA_DRIVER.exists():
         return Finding(subject, "warning", f"{text}, though there is an NVIDIA driver", f"for CUDA: {REBUILD}")
     return Finding(subject, "ok", text)
+
+
+def _death(**environment: str) -> str | None:
+    """Return what signal ends a process of its own that loads llama.cpp, None where it lives."""
+    command = [sys.executable, "-P", "-c", TOGETHER]
+    done = subprocess.run(
+        command, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return signal.strsignal(-done.returncode) if done.returncode < 0 else None
 
 
 def _built_for(system_info: str) -> list[str]:

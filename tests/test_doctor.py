@@ -1,0 +1,62 @@
+"""`messctl doctor` where llama.cpp kills whoever loads it: real processes that load a real module, and die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from messctl.zoo import PACKAGED_FILE
+
+ALL = ["llama.cpp", "zoo", "energy", "state"]
+"""What is looked at where no model can be loaded."""
+SIGABRT, SIGILL = signal.strsignal(signal.SIGABRT), signal.strsignal(signal.SIGILL)
+
+
+def doctor(tmp_path, **environment):
+    """Run the command in a process of its own, and return how it ended, its lines, and what went to stderr."""
+    command = [sys.executable, "-m", "messctl", "doctor", "--zoo", str(PACKAGED_FILE)]
+    command += ["--state", str(tmp_path / "state.sqlite")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def subjects(lines):
+    return [line[2:].split(":")[0] for line in lines]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there processes do not end by signals")
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (
+            "import os; os.abort()",
+            f"✗ llama.cpp: a process that loads it dies ({SIGABRT}); build it on this machine: "
+            "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python",
+        ),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
+            f"✗ llama.cpp: a process that loads it dies ({SIGILL}); build it on this machine: ",
+        ),
+        (
+            "import os\nif 'libstdc++' not in os.environ.get('LD_PRELOAD', ''): os.abort()",
+            f"✗ llama.cpp: a process that loads it dies ({SIGABRT}); export LD_PRELOAD=libstdc++.so.6, see docs/gpu.md",
+        ),
+    ],
+)
+def test_a_llama_cpp_that_kills_is_told_with_what_helps(tmp_path, code, line):
+    (tmp_path / "llama_cpp.py").write_text(code, encoding="utf-8")
+    code, lines, err = doctor(tmp_path, PYTHONPATH=str(tmp_path))
+    assert (code, err) == (2, "")
+    assert lines[0].startswith(line)
+    assert subjects(lines) == ALL
+
+
+def test_a_llama_cpp_that_lives_says_nothing_on_stderr(tmp_path):
+    pytest.importorskip("llama_cpp")
+    code, lines, err = doctor(tmp_path)
+    assert (code, err) == (0, "")
+    assert subjects(lines) == [ALL[0], ALL[1], "offload", *ALL[2:]]
