@@ -45,7 +45,7 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "no early trials": {"trial_answers": 0.0},
     "no trials later": {"retrial_rate": 0.0},
     "no trials at all": {"trial_answers": 0.0, "retrial_rate": 0.0},
-    "nothing is forgotten": {"memory": 1e9},
+    "nothing is forgotten": {"memory": 1e9, "idle_memory": 1e9, "wrong_memory": 1e9},
     "memory of 1000": {"memory": 1000.0},
     "means of idle models do not fade": {"idle_memory": 1e12, "wrong_memory": 1e12},
     "idle models fade in 1000": {"idle_memory": 1000.0},
