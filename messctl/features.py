@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from messctl.compiled import compiled
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WORDS = 256
 """Buckets for hashed words."""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from messctl.errors import OutputError, UsageError
-from messctl.trace import Outcome
+from messctl.records import Outcome
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS terms (id INTEGER PRIMARY KEY CHECK (id = 1), text TEXT NOT NULL);

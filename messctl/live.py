@@ -22,11 +22,10 @@ from messctl.ledger import Ledger, Standing
 from messctl.loads import Loads
 from messctl.metered import Metered, paid
 from messctl.meters import Meter
-from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
+from messctl.records import Completion, Decision, Feedback, Outcome, Quality, Question, Request
 from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot, cost_source
 from messctl.store import Store
-from messctl.trace import Outcome
 from messctl.zoo import ModelSpec, Settings, Zoo
 
 OnDecision = Callable[[Decision], None]

@@ -1,4 +1,4 @@
-"""The frozen nouns that travel through the house: Request, Weighed, Decision, Question, Completion, Feedback."""
+"""The frozen nouns that travel through the house: Request, Weighed, Decision, Question, Completion, Outcome …"""
 
 from __future__ import annotations
 
@@ -142,3 +142,21 @@ class Completion:
     finish: str
     logprob: float | None = None
     cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one model did with one request; None where it was not observed.
+
+    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token;
+    `cost_quality` says how the cost is known: "measured", "stated", "estimated" or "shared" (`Quality`).
+    """
+
+    satisfied: float | None = None
+    cost: float | None = None
+    latency_s: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    answer: str | None = None
+    logprob: float | None = None
+    cost_quality: str | None = None

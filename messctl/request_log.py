@@ -13,8 +13,7 @@ from typing import Any
 
 from messctl import outages
 from messctl.errors import UsageError
-from messctl.records import Decision, Request
-from messctl.trace import Outcome
+from messctl.records import Decision, Outcome, Request
 
 
 @dataclass(frozen=True, slots=True)

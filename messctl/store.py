@@ -16,10 +16,9 @@ from typing import Self
 
 from messctl import forecast, learned, migrations, outages, request_log
 from messctl.errors import BackendError, CrashedError, PromptError, StoreError
-from messctl.records import Decision
+from messctl.records import Decision, Outcome
 from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot
-from messctl.trace import Outcome
 from messctl.virtual_queue import advance
 
 WAIT_S = 60.0

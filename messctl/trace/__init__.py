@@ -1,7 +1,8 @@
 """Traces: one Parquet row per request, with what each model answered, cost, and whether it satisfied."""
 
+from messctl.records import Outcome
 from messctl.trace.check import Problem, check
-from messctl.trace.format import CostBasis, Outcome, Row, TraceMetadata, column, schema
+from messctl.trace.format import CostBasis, Row, TraceMetadata, column, schema
 from messctl.trace.reader import Batch, TraceFile
 from messctl.trace.summary import ModelSummary, TraceSummary, summarise
 from messctl.trace.writer import TraceWriter

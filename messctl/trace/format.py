@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from messctl.errors import TraceError
+from messctl.records import Outcome
 
 VERSION = 1
 METADATA_KEY = b"messctl"
@@ -47,24 +48,6 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "judged": pa.int64(),
     "alpha": pa.float64(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one model did with one request; None where it was not observed.
-
-    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token;
-    `cost_quality` says how the cost is known: "measured", "stated", "estimated" or "shared" (`records.Quality`).
-    """
-
-    satisfied: float | None = None
-    cost: float | None = None
-    latency_s: float | None = None
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    answer: str | None = None
-    logprob: float | None = None
-    cost_quality: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
