@@ -66,6 +66,7 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "λ does not slow down": {"temper_growth": 0.0},
     "no search": {"search_cost": 0.0},
     "search: λ bounded by 5·c alone": {"search_debt": 1e9},
+    "search: at any time": {"search_time": 1e9},
     "search: whatever the slack": {"search_slack": -1e9},
     "search: twice as hopeful": {"search_hope": 2.0},
     "search: not bold": {"search_bold": 0.0},

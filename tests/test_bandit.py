@@ -396,14 +396,15 @@ SEARCHED = [0.6, 0.78, 0.9]  # the second may yet keep the promise of 0.8, the l
 @pytest.mark.parametrize(
     ("satisfied", "cost", "answers", "changed", "expected"),
     [
-        (SEARCHED, [1, 2, 30], [100, 100, 100], {}, True),
-        ([0.6, 0.6, 0.9], [1, 2, 30], [100, 100, 100], {}, False),  # none of the cheap ones may
-        ([0.6, 0.6, 0.9], [1, 2, 30], [1000, 1, 1000], {}, True),  # but one that was hardly asked may
-        ([0.6, 0.78, 0.83], [1, 2, 30], [100, 100, 100], {}, False),  # what it costs could not be paid back
-        (SEARCHED, [1, 20, 30], [100, 100, 100], {}, False),  # one cheap model is no choice
-        (SEARCHED, [1, 2, 30], [100, 100, 100], {"v": 1.0}, False),  # the price is somebody else's affair
-        (SEARCHED, [1, 2, 30], [100, 100, 100], {"latest": 10_000}, False),  # few answers are judged
-        (SEARCHED, [1, 2, 30], [100, 100, 100], {"gone": 1}, False),  # it cannot be asked
+        (SEARCHED, [1, 2, 30], [90, 90, 90], {}, True),
+        (SEARCHED, [1, 2, 30], [100, 100, 100], {}, False),  # by now the prompts tell more
+        ([0.6, 0.6, 0.9], [1, 2, 30], [90, 90, 90], {}, False),  # none of the cheap ones may
+        ([0.6, 0.6, 0.9], [1, 2, 30], [140, 1, 140], {}, True),  # but one that was hardly asked may
+        ([0.6, 0.78, 0.83], [1, 2, 30], [90, 90, 90], {}, False),  # what it costs could not be paid back
+        (SEARCHED, [1, 20, 30], [90, 90, 90], {}, False),  # one cheap model is no choice
+        (SEARCHED, [1, 2, 30], [90, 90, 90], {"v": 1.0}, False),  # the price is somebody else's affair
+        (SEARCHED, [1, 2, 30], [90, 90, 90], {"latest": 10_000}, False),  # few answers are judged
+        (SEARCHED, [1, 2, 30], [90, 90, 90], {"gone": 1}, False),  # it cannot be asked
     ],
 )
 def test_when_a_cheap_model_is_searched_for(satisfied, cost, answers, changed, expected):

@@ -45,13 +45,13 @@ gives λ = Q·c/V instead, as in MESS+.
 
 **The search.** A model is cheap if its mean cost is at most half of c. Where one of two or more of these keeps the
 promise alone, no dear model is worth buying; but which one it is, if any, takes a debt to find out, and a debt paid
-before that is known is paid dearly. So there is a search while one of them may yet be it, s̄_m + (1 + b_m)·σ/√n̄_m ≥ α
-with b_m = 0.4·√log⁺((n + 1)/(n_m + 1)), and while the best model is surely so far above α that it can pay for having
-searched: max (s̄ − 0.5·σ/√n̄) − α, times the root of the share of answers that are judged, is at least 0.035. In a
-search λ is at most 5·c; and below half the guard's depth no prompt is looked at, since what is predicted per prompt
-is noise beside what is not known of the levels: it serves argmin of Ĉ_m + u_m − 5c·(s̄_m + b_m·σ/√n̄_m), b_m being 0
-where m is not cheap. The guard comes before it, so that all that is said of it below holds; s̄, n̄, n and n_m are the
-guard's.
+before that is known is paid dearly. So, for the first 100·M judged answers, there is a search while one of them may yet
+be it, s̄_m + (1 + b_m)·σ/√n̄_m ≥ α with b_m = 0.4·√log⁺((n + 1)/(n_m + 1)), and while the best model is surely so far
+above α that it can pay for having searched: max (s̄ − 0.5·σ/√n̄) − α, times the root of the share of answers that are
+judged, is at least 0.035. In a search λ is at most 5·c; and below half the guard's depth no prompt is looked at, since
+what is predicted per prompt is, so early, noise beside what is not known of the levels: it serves argmin of Ĉ_m + u_m −
+5c·(s̄_m + b_m·σ/√n̄_m), b_m being 0 where m is not cheap. The guard comes before it, so that all that is said of it
+below holds; s̄, n̄, n and n_m are the guard's.
 
 **The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / n̄_m), where s̄_m is m's plain mean,
 shrunk to μ_m with weight n₀, the reference starts with ten good answers on top, and n̄_m counts all of these. For the

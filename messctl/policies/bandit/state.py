@@ -66,6 +66,7 @@ class Tuning(NamedTuple):
     retrial_rate: float = 0.02
     search_cost: float = 0.5  # cheap: at most so many times what the costliest model costs; 0: no search
     search_hope: float = 1.0  # one may yet keep the promise if it does with its mean so many deviations higher
+    search_time: float = 100.0  # only for so many judged answers for every model
     search_bold: float = 0.4  # and a model left alone is overrated by this times √log
     search_slack: float = 0.035  # the best model must be so far above α
     search_doubt: float = 0.5  # its mean taken to be so many deviations lower
