@@ -30,7 +30,7 @@ TOLD = 1e6
 UNTRIED: Mapping[str, float] = {
     "memory": 1e12,
     "idle_memory": 1e12,
-    "wrong_memory": 1e12,
+    "wrong_debt": 1e12,
     "trial_answers": 0.0,
     "retrial_rate": 0.0,
 }
@@ -45,11 +45,11 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "no early trials": {"trial_answers": 0.0},
     "no trials later": {"retrial_rate": 0.0},
     "no trials at all": {"trial_answers": 0.0, "retrial_rate": 0.0},
-    "nothing is forgotten": {"memory": 1e9, "idle_memory": 1e9, "wrong_memory": 1e9},
+    "nothing is forgotten": {"memory": 1e9, "idle_memory": 1e9, "wrong_debt": 1e9},
     "memory of 1000": {"memory": 1000.0},
-    "means of idle models do not fade": {"idle_memory": 1e12, "wrong_memory": 1e12},
+    "means of idle models do not fade": {"idle_memory": 1e12, "wrong_debt": 1e12},
+    "a debt that grows does not make them fade faster": {"wrong_debt": 1e9},
     "idle models fade in 1000": {"idle_memory": 1000.0},
-    "a deep debt does not make them fade faster": {"wrong_memory": 2000.0},
     "models' means spread by 0.1": {"spread": 0.1},
     "models' means spread by 0.05": {"spread": 0.05},
     "reference expected like the others": {"reference_above": 0.0},

@@ -10,8 +10,9 @@ each is known, a little higher for the reference; before anything is known it li
 v_m = P_m Λ e₀ is how far the estimate still leans on it (w_m is kept without it, since μ_m moves on), so that a model
 tried once is thought of as one of this zoo, whatever level this zoo is on. The level's variance grows a little with
 every answer, and plain means fade, so that a model that changes is noticed: the memory is of about three hundred of
-its answers. They fade with the answers of others, too, to 1/e in two thousand, or in three hundred while more than 25
-is owed, since what is believed must then be wrong; so a model that has improved, or had bad luck, is asked again.
+its answers. They fade with the answers of others, too, to 1/e in two thousand, so that one that has improved is asked
+again; and in three hundred while more than 20 is owed and the last fifty answers were a tenth below α on the mean: then
+what is believed must be wrong, and who had bad luck is asked again.
 
 **Cost.** What reading the prompt will cost, k_m, may be known before it runs: from its tokens, by the calibrated
 price of one (`Request.prompt_cost`); 0 where it is not. The rest, the answer above all, is what experience is asked

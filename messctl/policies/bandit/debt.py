@@ -14,6 +14,8 @@ from messctl.policies.bandit.state import (
     LATEST,
     LEAST_SLACK,
     QUEUE,
+    RECENT,
+    RECENT_ANSWERS,
     Promise,
     State,
     Tuning,
@@ -26,6 +28,7 @@ from messctl.virtual_queue import advance
 def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
     """Take the feedback on decision `number` (from 1) into the balance and the virtual queue."""
     state.ledger[BALANCE] += satisfied - alpha
+    state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
     state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
     state.counts[HEARD] += 1
     state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))

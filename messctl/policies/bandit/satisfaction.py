@@ -6,7 +6,7 @@ import numpy as np
 
 from messctl.compiled import compiled
 from messctl.policies.bandit.linear import dot, gain, shrink
-from messctl.policies.bandit.state import BALANCE, LABELS, Promise, State, Tuning
+from messctl.policies.bandit.state import BALANCE, LABELS, RECENT, Promise, State, Tuning
 from messctl.policies.base import Floats
 from messctl.predictor import Weights
 
@@ -52,7 +52,8 @@ def hear(state: State, promise: Promise, tuning: Tuning, model: int, z: Floats, 
     level = np.empty(len(state.good))
     expect(state, promise, tuning, level)
     state.counts[LABELS] += 1
-    idle = tuning.idle_memory if state.ledger[BALANCE] >= -tuning.wrong_debt else tuning.wrong_memory
+    wrong = state.ledger[BALANCE] < -tuning.wrong_debt and state.ledger[RECENT] < tuning.wrong_rate
+    idle = tuning.wrong_memory if wrong else tuning.idle_memory
     for other in range(len(state.good)):
         kept = 1.0 - 1.0 / (tuning.memory if other == model else idle)
         state.good[other] *= kept

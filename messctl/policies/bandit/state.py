@@ -24,8 +24,11 @@ AUTO_V = -1.0
 LEAST_SLACK = 0.012
 """The best model is taken to lie at least so far above α where something is divided by that."""
 
+RECENT_ANSWERS = 50
+"""Over about so many judged answers goes the running mean of s − α."""
+
 # Places in State.ledger
-BALANCE, QUEUE, SOLVED = range(3)
+BALANCE, QUEUE, SOLVED, RECENT = range(4)
 # Places in State.counts
 DECIDED, HEARD, LATEST, RECALLED, LABELS = range(5)
 # Places in State.costs: answers paid, the mean of what was not known of their costs, and each way's errors
@@ -43,8 +46,9 @@ class Tuning(NamedTuple):
     own_ridge: float = 32.0
     memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
     idle_memory: float = 2000.0  # what is known of a model's mean fades with every so many answers of others
-    wrong_debt: float = 25.0  # with more debt than this, what is believed must be wrong, and
-    wrong_memory: float = 300.0  # fades with every so many instead
+    wrong_debt: float = 20.0  # with more debt than this, and s − α below
+    wrong_rate: float = -0.1  # this on the recent mean, what is believed must be wrong,
+    wrong_memory: float = 300.0  # and what is known of idle models fades with every so many
     prompt_costs: bool = True
     reach: float = 0.98
     smooth: float = 0.01  # λ₀ is between the prices of α less and of α more so much
@@ -107,7 +111,7 @@ class State(NamedTuple):
     recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
     recent: Floats  # (WINDOW, d) the prompts as they were
     awaited: Floats  # (LATE,) the sum of ŝ − α over all decisions, as it stood after each
-    ledger: Floats  # BALANCE, QUEUE, SOLVED
+    ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
@@ -142,6 +146,6 @@ def fresh(models: int, tuning: Tuning) -> State:
         recent_known=np.zeros((models, WINDOW)),
         recent=np.zeros((WINDOW, d)),
         awaited=np.zeros(LATE),
-        ledger=np.array([0.0, 0.0, UNSOLVED]),
+        ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
         counts=np.zeros(5, dtype=np.int64),
     )
