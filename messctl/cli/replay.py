@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.session import warn
 from messctl.errors import UsageError
 
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    trace: Annotated[Path, typer.Argument(help="The trace, a Parquet file; `messctl import` makes one.")],
+    trace: Annotated[
+        Path,
+        typer.Argument(help="The trace, a Parquet file; `messctl import` makes one. With --off-policy, a live log."),
+    ],
     alpha: Annotated[float | None, typer.Option(help="The promised share of satisfying answers, 0..1.")] = None,
     policy: Annotated[
         list[str] | None,
@@ -77,6 +81,19 @@ def replay(
     require_sla: Annotated[
         bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
     ] = False,
+    off_policy: Annotated[
+        bool,
+        typer.Option(
+            "--off-policy", help="Estimate what --policy would have attained, from an exported live log or a state."
+        ),
+    ] = False,
+    skip_forced: Annotated[
+        bool, typer.Option("--skip-forced", help="Of a live log, leave out requests whose model the user chose.")
+    ] = False,
+    impute: Annotated[
+        bool,
+        typer.Option("--impute", help="Of a live log, a learner also learns, from a model, where it chose otherwise."),
+    ] = False,
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
@@ -88,6 +105,25 @@ def replay(
     from messctl.policies import default_names, kind_of, kinds
     from messctl.recording import Holdout, load
 
+    check_options(
+        off_policy,
+        {"--skip-forced": skip_forced, "--impute": impute},
+        {
+            "--stream": stream is True,
+            "--no-stream": stream is False,
+            "--csv": as_csv,
+            "--plot": plot is not None,
+            "--steps": steps is not None,
+            "--replicas": replicas != 1,
+            "--seeds": seeds != 1,
+            "--shuffle": shuffle,
+            "--feedback-rate": feedback_rate != 1.0,
+            "--feedback-delay": feedback_delay != 0,
+            "--holdout": holdout is not None,
+            "--holdout-by": holdout_by != "time",
+            "--prompt-costs": prompt_costs,
+        },
+    )
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     settings = settings_of(
@@ -101,6 +137,16 @@ def replay(
         reference=reference,
         cost_scale=cost_scale,
     )
+    if off_policy:
+        return evaluate_log(
+            trace,
+            policy,
+            settings,
+            skip_forced=skip_forced,
+            impute=impute,
+            as_json=as_json,
+            require_sla=require_sla,
+        )
     held_out = None if holdout is None else Holdout(holdout, holdout_by)
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     outputs = [output for output in (steps, plot) if output]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from messctl.coins import stream
 from messctl.errors import UsageError
 from messctl.features import Encoder
 from messctl.off_policy.log import Log
+from messctl.off_policy.reward import RewardModel
 from messctl.policies import Rounds, build, kind_of, kinds
 from messctl.policies.base import Floats, LiveBuild
 from messctl.records import Feedback, Request
@@ -25,38 +27,40 @@ class Target:
     weight: Floats
 
 
-def target_of(name: str, log: Log, settings: Settings, encoder: Encoder, satisfied: Floats, cost: Floats) -> Target:
+def target_of(
+    name: str, log: Log, settings: Settings, encoder: Encoder, reward: RewardModel, *, impute: bool = False
+) -> Target:
     """Return a policy, by its name, along the log.
 
-    `satisfied` and `cost` (n, models) stand for every model's outcome on every request, as far as their means go: by
-    these `static-mix` is mixed. `logged` is the policy that made the log. Raises UnknownNameError, and UsageError for a
-    policy that would have to know all outcomes.
+    `static-mix` is mixed by the models' means as the log tells them, by the corrected `reward`; `logged` is the policy
+    that made the log. Raises UnknownNameError, and UsageError for a policy that would have to know all outcomes.
     """
     kind = kind_of(name)
     if kind.name == "logged":
         return Target(name, np.eye(len(log.zoo.models))[log.served], np.ones(len(log)))
     if kind.live:
-        odds = replayed(kind.live, log, settings, encoder)
+        odds = replayed(kind.live, log, settings, encoder, reward if impute else None)
     elif kind.streams:
-        odds = _fixed(name, log, settings, satisfied, cost)
+        odds = _fixed(name, log, settings, reward)
     else:
         able = ", ".join(each.name for each in kinds().values() if each.live or each.streams)
         raise UsageError(f"policy {name!r} knows outcomes that no log holds; --off-policy takes {able} and logged")
     return Target(name, odds, odds[np.arange(len(log)), log.served] / log.propensity)
 
 
-def _fixed(name: str, log: Log, settings: Settings, satisfied: Floats, cost: Floats) -> Floats:
+def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floats:
     """Return the odds of a policy that never learns, the same on every request."""
-    heard = ~np.isnan(satisfied).any(axis=1)
-    if name.partition(":")[0] == "static-mix" and not heard.any():
-        raise UsageError(f"{log.path}: no answer got feedback, so nobody knows what to mix; use another --policy")
-    means = [np.tile(table.mean(axis=0), (1, 1)) for table in (satisfied[heard], cost)] if heard.any() else [cost] * 2
+    heard = log.heard
+    if name == "static-mix" and not heard.any():
+        raise UsageError(f"{log.path}: no answer got feedback, so nobody knows what to mix; choose another --policy")
+    satisfied, cost = reward.corrected(log)
+    # All that such a policy may look at are the means, which a single round tells as well.
     rounds = Rounds(
         zoo=log.zoo,
         request_ids=log.request_ids[:1],
         features=log.features.rows(np.zeros(1, dtype=np.int64)),
-        satisfied=means[0],
-        cost=means[1],
+        satisfied=satisfied[heard].mean(axis=0, keepdims=True) if heard.any() else np.zeros_like(cost[:1]),
+        cost=cost.mean(axis=0, keepdims=True),
         order=np.zeros(1, dtype=np.int64),
         heard=np.ones(1, dtype=np.bool_),
     )
@@ -64,17 +68,30 @@ def _fixed(name: str, log: Log, settings: Settings, satisfied: Floats, cost: Flo
     return np.tile([decision.odds.get(model, 0.0) for model in log.zoo.models], (len(log), 1))
 
 
-def replayed(live: LiveBuild, log: Log, settings: Settings, encoder: Encoder) -> Floats:
+def replayed(
+    live: LiveBuild, log: Log, settings: Settings, encoder: Encoder, imputing: RewardModel | None = None
+) -> Floats:
     """Return the odds, (n, models), with which a policy that learns would serve, replayed along the log."""
     policy = live(log.zoo, settings, Snapshot(), encoder)
+    known = policy.snapshot()
+    luck = stream(settings.seed, "feedback")
     odds = np.zeros((len(log), len(log.zoo.models)))
     for row in range(len(log)):
         decision = policy.decide(Request(log.request_ids[row], log.prompts[row], gradable=False))
+        served = log.zoo.index(decision.served)
         for model, chance in decision.odds.items():
             odds[row, log.zoo.index(model)] = chance
-        if decision.served != log.zoo.models[log.served[row]]:
+        if served == log.served[row]:
+            satisfied, cost = float(log.satisfied[row]), float(log.cost[row])
+        elif imputing:
+            likely = imputing.satisfied[row, served] if log.heard[row] else np.nan
+            satisfied = np.nan if np.isnan(likely) else float(luck.random() < likely)
+            cost = float(imputing.cost[row, served])
+        else:
+            # It goes back to where it stood, as if the request had never come, but with another coin.
+            policy = live(log.zoo, replace(settings, seed=settings.seed + row + 1), known, encoder)
             continue
-        satisfied = float(log.satisfied[row])
         heard = {} if np.isnan(satisfied) else {decision.served: satisfied}
-        policy.learn(decision, Feedback(costs={decision.served: float(log.cost[row])}, satisfied=heard))
+        policy.learn(decision, Feedback(costs={decision.served: cost}, satisfied=heard))
+        known = policy.snapshot()
     return odds
