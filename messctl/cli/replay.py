@@ -14,7 +14,7 @@ from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.replay import Conditions
+    from messctl.replay import Conditions, Replay
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
@@ -98,7 +98,7 @@ def replay(
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
     from messctl import replay as replays
-    from messctl import report, streaming
+    from messctl import streaming
     from messctl import steps as stepping
     from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
@@ -196,6 +196,13 @@ def replay(
         warn(
             f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}"
         )
+    _print(played, as_json=as_json, as_csv=as_csv)
+    return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
+    from messctl import report
+
     if as_json:
         print_json(report.document(played))
     elif as_csv:
@@ -203,7 +210,6 @@ def replay(
     else:
         screen = console()
         screen.print(report.table(played, screen.width))
-    return 1 if require_sla and not played.judged.sla_met else 0
 
 
 def _whole(conditions: Conditions, wanted: dict[str, object]) -> str | None:

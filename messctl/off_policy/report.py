@@ -130,9 +130,8 @@ def _attained(evaluation: Evaluation) -> float | None:
 
 def _notes(result: Evaluated, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
-    notes = [
-        f"{policy}: the log took {overlap.matched:.1%} of its decisions, and could have taken about {overlap.coverage:.1%}"
-    ]
+    took, could = f"{overlap.matched:.1%}", f"{overlap.coverage:.1%}"
+    notes = [f"{policy}: the log took {took} of its decisions, and could have taken about {could}"]
     if overlap.uncovered >= UNCOVERED:
         notes.append(
             f"{policy}: what the log never tried may satisfy all or nobody, as the intervals say; its cost is a guess"
