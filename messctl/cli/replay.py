@@ -98,8 +98,8 @@ def replay(
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
     from messctl import replay as replays
-    from messctl import streaming
     from messctl import steps as stepping
+    from messctl import streaming
     from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names, kind_of, kinds

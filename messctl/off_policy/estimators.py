@@ -24,6 +24,8 @@ from messctl.ledger import CONFIDENCE_Z
 from messctl.policies.base import Floats
 
 Z2 = CONFIDENCE_Z**2
+SURE_Z = 3.0
+"""So many standard errors away is no luck: there are several models, and the weights of rare ones are skewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +40,29 @@ class Estimate:
 class Overlap:
     """How much of the target the log holds.
 
-    `effective` is the effective sample size (Σw)² / Σw², in rows. `coverage` estimates the share of the target's
-    decisions that the log could have taken, those with p > 0, by the mean weight, at most 1; `uncovered` is the share
-    that it surely could not, 1 less the upper end of the mean weight's interval, at least 0. `matched` is the mean π
-    of what the log served: the share of its decisions that the target would have taken too.
+    `effective` is the effective sample size (Σw)² / Σw², in rows. `mean_weight` is 1, but for luck, where the log could
+    have taken whatever the target does, those with p > 0. `uncovered` (0..1) is the share of the target's decisions
+    that it could not, as far as that is sure: by model, the mean π less three standard errors above the mean weight
+    on what that model served. `matched` is the mean π of what was served: the share of the log's decisions
+    that the target would have taken too.
     """
 
     effective: float
-    coverage: float
+    mean_weight: float
     uncovered: float
     matched: float
 
     @classmethod
-    def of(cls, weight: Floats, chance: Floats) -> Overlap:
-        """Measure it on the weights and the target's probabilities of what was served, each (n,)."""
-        if not len(weight):
+    def of(cls, weight: Floats, served: npt.NDArray[np.int64], odds: Floats) -> Overlap:
+        """Measure it on the weights (n,), the models served (n,), and the target's odds (n, models)."""
+        n, models = odds.shape
+        if not n:
             return cls(0.0, 0.0, 1.0, 0.0)
-        mean = float(weight.mean())
-        high = mean + CONFIDENCE_Z * float(weight.std()) / np.sqrt(len(weight))
-        return cls(effective_size(weight), min(1.0, mean), max(0.0, 1.0 - high), float(chance.mean()))
+        by_model = np.where(served[:, None] == np.arange(models), weight[:, None], 0.0)
+        high = by_model.mean(axis=0) + SURE_Z * by_model.std(axis=0) / np.sqrt(n)
+        lacking = float(np.maximum(0.0, odds.mean(axis=0) - high).sum())
+        matched = float(odds[np.arange(n), served].mean())
+        return cls(effective_size(weight), float(weight.mean()), min(1.0, lacking), matched)
 
 
 def effective_size(weight: Floats) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from messctl.features import Encoder
 from messctl.off_policy.estimators import Estimate, Overlap, direct, doubly_robust, ips, of_share, snips
 from messctl.off_policy.log import Log
@@ -18,6 +16,9 @@ from messctl.zoo import Settings
 
 JUDGE = "DR"
 """The estimator by which the promise is judged."""
+
+UNCOVERED = 0.005
+"""Where a larger share of a policy's decisions is foreign to the log, its cost is a guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +97,34 @@ def evaluate(
 
 
 def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
-    """Return what all estimators say of a target."""
-    heard, rows = log.heard, np.arange(len(log))
-    chance = target.odds[rows, log.served]
-    overlap, judged = Overlap.of(target.weight, chance), Overlap.of(target.weight[heard], chance[heard])
+    """Return what all estimators say of a target.
+
+    What the log could not have taken may satisfy anybody or nobody, and the intervals of attainment allow for both;
+    it may cost whatever it likes, and the cost has no interval.
+    """
+    heard = log.heard
     weight, served, odds = target.weight[heard], log.served[heard], target.odds[heard]
+    overlap, judged = Overlap.of(target.weight, log.served, target.odds), Overlap.of(weight, served, odds)
     value, expected = log.satisfied[heard], reward.satisfied[heard]
     unknown = judged.uncovered
 
     def share(estimate: Estimate, below: float) -> Estimate:
         return of_share(estimate, judged.effective, below, unknown)
 
+    def paid(estimate: Estimate) -> Estimate:
+        return estimate if overlap.uncovered < UNCOVERED else Estimate(estimate.mean)
+
     # What the log could not have taken counts nothing in IPS; SNIPS leaves it out, and DR guesses it.
     estimates = (
-        Estimated("IPS", share(ips(weight, value), 0.0), ips(target.weight, log.cost), judged.effective),
-        Estimated("SNIPS", share(snips(weight, value), unknown), snips(target.weight, log.cost), judged.effective),
+        Estimated("IPS", share(ips(weight, value), 0.0), paid(ips(target.weight, log.cost)), judged.effective),
+        Estimated(
+            "SNIPS", share(snips(weight, value), unknown), paid(snips(target.weight, log.cost)), judged.effective
+        ),
         Estimated("DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value))),
         Estimated(
             JUDGE,
             share(doubly_robust(weight, value, served, odds, expected), unknown),
-            doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost),
+            paid(doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost)),
             judged.effective,
         ),
     )

@@ -9,12 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.off_policy.estimators import Estimate
-from messctl.off_policy.evaluation import JUDGE, Evaluated, Evaluation
+from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluation
 from messctl.tables import fitting
 from messctl.terminal import counted, plain
-
-UNCOVERED = 0.005
-"""From this share on it is told that the log could not have taken some of a policy's decisions."""
 
 
 def document(evaluation: Evaluation) -> dict[str, Any]:
@@ -42,8 +39,8 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
             {
                 "policy": result.policy,
                 "sla_met": result.sla_met(alpha),
-                "coverage": result.overlap.coverage,
-                "uncovered": result.overlap.uncovered,
+                "coverage": 1.0 - result.overlap.uncovered,
+                "mean_weight": result.overlap.mean_weight,
                 "matched": result.overlap.matched,
                 "estimates": [
                     {
@@ -130,12 +127,10 @@ def _attained(evaluation: Evaluation) -> float | None:
 
 def _notes(result: Evaluated, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
-    took, could = f"{overlap.matched:.1%}", f"{overlap.coverage:.1%}"
-    notes = [f"{policy}: the log took {took} of its decisions, and could have taken about {could}"]
+    covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
+    notes = [f"{policy}: agrees with {overlap.matched:.1%} of the log; of what it does, the log tries {covered}"]
     if overlap.uncovered >= UNCOVERED:
-        notes.append(
-            f"{policy}: what the log never tried may satisfy all or nobody, as the intervals say; its cost is a guess"
-        )
+        notes.append(f"{policy}: the rest may satisfy all or nobody, as the intervals say, and its cost is a guess")
     if result.learns:
         learned = "where it chose otherwise than the log, it learned from imputed feedback"
         if not imputed:
