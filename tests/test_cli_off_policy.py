@@ -65,7 +65,7 @@ def test_a_table_for_people(log, capsys, monkeypatch):
         text = " ".join(out.split())
         assert "always:b would keep the promise: attains 0." in text
         assert "always:a would miss the promise: attains 0." in text
-        assert "it learned only where it chose as the log did" in text
+        assert "bandit: learned only where it chose as the log did" in text
 
 
 def test_json_and_the_log_s_own_figures(log, document):
@@ -90,8 +90,8 @@ def test_json_and_the_log_s_own_figures(log, document):
     assert (always["sla_met"], logged["matched"]) == (True, 1.0)
     assert logged["estimates"][0]["mean_cost"] == pytest.approx(np.mean(costs))
     for each in always["estimates"]:
-        assert each["attained"] == pytest.approx(0.9, abs=0.15)
-        assert each["mean_cost"] == pytest.approx(5.0, abs=1.0)
+        assert each["attained"] == pytest.approx(0.9, abs=0.25)
+        assert each["mean_cost"] == pytest.approx(5.0, abs=1.3)
     # SNIPS of a policy that always serves one model is that model's mean, since the propensity is always the same.
     assert always["estimates"][1]["attained"] == pytest.approx(np.nanmean(table["satisfied/b"].to_numpy()))
 
@@ -139,7 +139,8 @@ WITHOUT = "--off-policy takes the log as it is, and no {}; leave out one of them
 BAD = [
     *((option.split(), WITHOUT.format(option.split()[0])) for option in (
         "--stream", "--no-stream", "--csv", "--plot p.png", "--steps s.parquet", "--replicas 2", "--seeds 3",
-        "--shuffle", "--feedback-rate 0.5", "--feedback-delay 2", "--holdout 0.3", "--holdout-by hash", "--prompt-costs",
+        "--shuffle", "--feedback-rate 0.5", "--feedback-delay 2",
+        "--holdout 0.3", "--holdout-by hash", "--prompt-costs",
     )),
     (["--policy", "hindsight"], "'hindsight' knows outcomes that no log holds; --off-policy takes always, random"),
     (["--policy", "clairvoyant"], "messplus, bandit and logged"),

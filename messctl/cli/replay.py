@@ -79,7 +79,7 @@ def replay(
         bool, typer.Option("--prompt-costs", help="The policy is told beforehand what reading each prompt will cost.")
     ] = False,
     require_sla: Annotated[
-        bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
+        bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α (off-policy: surely).")
     ] = False,
     off_policy: Annotated[
         bool,

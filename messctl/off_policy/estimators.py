@@ -8,6 +8,10 @@ weight w = π/p, over the n rows with a value:
     DM      mean of Σ_m π_m·r̂_m                  the direct method: as good as the model r̂
     DR      DM + mean of w·(r − r̂)               Dudík, Langford and Li (2011)
 
+Horvitz and Thompson, *A generalization of sampling without replacement from a finite universe* (1952); Swaminathan and
+Joachims, *The self-normalized estimator for counterfactual learning* (2015); Dudík, Langford and Li, *Doubly robust
+policy evaluation and learning* (2011).
+
 IPS is unbiased where p > 0 for whatever the target serves, and DR too, whatever r̂ says of rows that it was not
 fitted on; SNIPS is off by the order of 1/n, and varies less. Whether feedback comes must not depend on how good the
 answer was. Intervals are of 95 %, by the asymptotic variance; DM has none, since nobody knows how wrong r̂ is.

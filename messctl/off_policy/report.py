@@ -128,13 +128,15 @@ def _attained(evaluation: Evaluation) -> float | None:
 def _notes(result: Evaluated, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
     covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
-    notes = [f"{policy}: agrees with {overlap.matched:.1%} of the log; of what it does, the log tries {covered}"]
+    notes = [f"{policy}: agrees with {overlap.matched:.1%} of the log, which tries {covered} of what it does"]
     if overlap.uncovered >= UNCOVERED:
         notes.append(f"{policy}: the rest may satisfy all or nobody, as the intervals say, and its cost is a guess")
     if result.learns:
-        learned = "where it chose otherwise than the log, it learned from imputed feedback"
+        learned = "where it chose otherwise than the log did, it learned from imputed feedback"
         if not imputed:
-            learned = "it learned only where it chose as the log did, and is judged as what that made of it (--impute)"
+            learned = (
+                "learned only where it chose as the log did, and is judged as that left it; --impute fills in the rest"
+            )
         notes.append(f"{policy}: {learned}")
     return notes
 
