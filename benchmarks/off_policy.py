@@ -113,9 +113,8 @@ def held(interval: tuple[float, float] | None, truth: float) -> float:
 
 def learners(world: World, seeds: int) -> None:
     print(f"\n{seeds} logs of the whole trace, all judged: the learners' own odds along the log")
-    print(
-        "| log | policy | learns | attained | truth | cost ÷ truth − 1 | standard error |\n|---|---|---|---:|---:|---:|---:|"
-    )
+    print("| log | policy | learns | attained | truth | cost ÷ truth − 1 | standard error |")
+    print("|---|---|---|---:|---:|---:|---:|")
     for logging in ("evenly", "bandit"):
         for policy in ("bandit", "messplus"):
             rows = defaultdict(list)

@@ -14,7 +14,7 @@ from making import learnable, make_rounds, prompts_for
 from messctl.cross_fit import cross_fitted
 from messctl.errors import UnknownNameError, UsageError
 from messctl.features import WordEncoder, encode
-from messctl.off_policy import Log, evaluate
+from messctl.off_policy import Log, evaluate, read
 from messctl.off_policy.estimators import (
     Overlap,
     direct,
@@ -521,3 +521,23 @@ def test_models_hardly_seen_and_never_seen():
     assert set(predicted[:30, 1]) <= {40.0, 2.0}  # its mean, or that of all where its own fold is held out
     assert 2.0 < predicted[:, 2].mean() < 5.0  # that of all: 3.2
     assert np.isnan(cross_fitted(log.features, log.served, np.full(31, np.nan), 3)).all()
+
+
+# The log in the box
+
+
+def test_the_log_in_the_box_holds_what_the_trace_of_the_box_does(box, root):
+    """Every row is one of the trace's, and the truth of the fixed policies lies where its estimates say."""
+    rounds, prompts = box
+    log = read(root / "traces" / "live.parquet", WordEncoder())
+    assert list(log.request_ids) == list(rounds.request_ids)
+    assert list(log.prompts) == prompts
+    rows = np.arange(len(log))
+    assert (log.cost == rounds.cost[rows, log.served]).all()
+    assert (log.satisfied == rounds.satisfied[rows, log.served])[log.heard].all()
+    assert 0.88 < log.heard.mean() < 0.92
+    reward = RewardModel.of(log)
+    for policy in ("always:micro-400k", "always:nano-109k", "random"):
+        target = target_of(policy, log, SETTINGS, WordEncoder(), reward)
+        low, high = estimated(log, target, reward).attained.interval
+        assert low <= (target.odds * rounds.satisfied).sum(axis=1).mean() <= high
