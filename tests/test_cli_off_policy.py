@@ -62,6 +62,8 @@ def test_a_table_for_people(log, capsys, monkeypatch):
         assert err == ""
         for words in ("IPS", "SNIPS", "DM", "DR", "attained", "J/request", "95 %"):
             assert words in out
+        assert max(map(len, out.splitlines())) <= int(width)
+        assert "…" not in out
         text = " ".join(out.split())
         assert "always:b would keep the promise: attains 0." in text
         assert "always:a would miss the promise: attains 0." in text
@@ -182,7 +184,8 @@ def edited(log, **columns):
 
 
 BAD_ROWS = [
-    ({"propensity": (2, 0.0)}, "row 3 (r2): propensity is 0; it must lie in (0, 1]; correct it, or take the row out"),
+    ({"propensity": (2, 0.0)}, "row 3 (r2): propensity is 0; it must lie in (0, 1], 1e-12 at least; correct it, or take the row out"),
+    ({"propensity": (2, 1e-320)}, "row 3 (r2): propensity is 9.99989e-321; it must lie in (0, 1], 1e-12 at least"),
     ({"propensity": (2, -0.5)}, "row 3 (r2): propensity is -0.5; it must lie in (0, 1]"),
     ({"propensity": (399, 1.5)}, "row 400 (r399): propensity is 1.5; it must lie in (0, 1]"),
     ({"propensity": (2, float("nan"))}, "row 3 (r2): propensity is NaN or infinite; it must lie in (0, 1]"),

@@ -112,7 +112,10 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
         return of_share(estimate, judged.effective, below, unknown)
 
     def paid(estimate: Estimate) -> Estimate:
-        return estimate if overlap.uncovered < UNCOVERED else Estimate(estimate.mean)
+        if estimate.interval is None or overlap.uncovered >= UNCOVERED:
+            return Estimate(estimate.mean)
+        low, high = estimate.interval
+        return Estimate(estimate.mean, (max(0.0, low), high))
 
     # What the log could not have taken counts nothing in IPS; SNIPS leaves it out, and DR guesses it.
     estimates = (

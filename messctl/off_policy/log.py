@@ -21,6 +21,9 @@ from messctl.zoo import Zoo
 SQLITE = b"SQLite format 3\0"
 """What a state file begins with."""
 
+LEAST_PROPENSITY = 1e-12
+"""Nobody flips such coins, and the squares of weights and costs stay numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Log:
@@ -103,9 +106,10 @@ def _check(path: Path, row: _Logged) -> None:
         raise TraceError(f"{where}: 'served' names no model of the log; export the log again")
     if np.isnan(row.propensity):
         raise TraceError(f"{where}: no propensity, since the user chose the model; leave such rows out: --skip-forced")
-    if not 0.0 < row.propensity <= 1.0:
+    if not LEAST_PROPENSITY <= row.propensity <= 1.0:
+        rule = f"{LEAST_PROPENSITY:g} at least; correct it, or take the row out"
         written = f"{row.propensity:g}" if np.isfinite(row.propensity) else "NaN or infinite"
-        raise TraceError(f"{where}: propensity is {written}; it must lie in (0, 1]; correct it, or take the row out")
+        raise TraceError(f"{where}: propensity is {written}; it must lie in (0, 1], {rule}")
     if np.isnan(row.cost):
         raise TraceError(f"{where}: the cost of the answer served is missing; take the row out")
 

@@ -78,7 +78,7 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
                 style="bold" if each.estimator == JUDGE else "",
             )
     notes = [note for result in evaluation.results for note in _notes(result, evaluation.imputed)]
-    fitted = fitting(grid, width, folding=("policy",), least_first=("ESS",))
+    fitted = fitting(grid, width, folding=("95 %",), least_first=("ESS",))
     below = Text("\n".join([*notes, ""]))
     for result in evaluation.results:
         met = result.sla_met(evaluation.settings.alpha)
