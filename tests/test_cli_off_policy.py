@@ -184,7 +184,7 @@ def edited(log, **columns):
 
 
 BAD_ROWS = [
-    ({"propensity": (2, 0.0)}, "row 3 (r2): propensity is 0; it must lie in (0, 1], 1e-12 at least; correct it, or take the row out"),
+    ({"propensity": (2, 0.0)}, "row 3 (r2): propensity is 0; it must lie in (0, 1], 1e-12 at least; correct it"),
     ({"propensity": (2, 1e-320)}, "row 3 (r2): propensity is 9.99989e-321; it must lie in (0, 1], 1e-12 at least"),
     ({"propensity": (2, -0.5)}, "row 3 (r2): propensity is -0.5; it must lie in (0, 1]"),
     ({"propensity": (399, 1.5)}, "row 400 (r399): propensity is 1.5; it must lie in (0, 1]"),
