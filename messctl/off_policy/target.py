@@ -84,8 +84,8 @@ def replayed(
     policy is younger than it would have been: on 6,000 requests that random choice logged (`benchmarks/off_policy.py`),
     the bandit's cost comes out 13 % too high (± 4), its attainment right, about as in a run of a quarter of the
     requests (23 %, ± 5). Where the log favoured a model, what is accepted favours it too, and the policy learns of a
-    world that there is not: on the log of a bandit that promised 0.75, one that promises 0.8 comes out 230 % too dear (± 16),
-    attaining 0.87. MESS+ is off by less than its cost varies from run to run.
+    world that there is not: on the log of a bandit that promised 0.75, one that promises 0.8 comes out 230 % too dear
+    (± 16), attaining 0.87. MESS+ is off by less than its cost varies from run to run.
 
     With a reward model for `imputing`, no request is rejected: the policy learns the cost that is expected of its
     choice, and a satisfaction of 0 or 1 drawn with the expected probability. It is then as old as it should be, and as
