@@ -53,7 +53,8 @@ class Decision:
     """What a policy decided on one request, and all that the decision was made of.
 
     `queried` holds every model that is to be run and paid for; `served` is the one whose answer the user
-    gets. `propensity` is the probability, in 0..1, with which `served` was to be served. `predicted` and
+    gets. `propensity` is the probability, in 0..1, with which `served` was to be served, and `odds` those of the models
+    that might have been, by name; empty where nothing was left to chance. `predicted` and
     `mean_cost` (in the trace's unit) are what the policy believed at that moment; a model of which no cost
     has been observed yet is absent from `mean_cost`. `weighed` is None where nothing was. `request_number` counts
     from 1.
@@ -70,6 +71,7 @@ class Decision:
     predicted: Mapping[str, float] = field(default_factory=_nothing)
     mean_cost: Mapping[str, float] = field(default_factory=_nothing)
     weighed: Weighed | None = None
+    odds: Mapping[str, float] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)

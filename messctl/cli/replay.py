@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.replay import Conditions
+    from messctl.replay import Conditions, Replay
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    trace: Annotated[Path, typer.Argument(help="The trace, a Parquet file; `messctl import` makes one.")],
+    trace: Annotated[
+        Path,
+        typer.Argument(help="The trace, a Parquet file; `messctl import` makes one. With --off-policy, a live log."),
+    ],
     alpha: Annotated[float | None, typer.Option(help="The promised share of satisfying answers, 0..1.")] = None,
     policy: Annotated[
         list[str] | None,
@@ -75,19 +79,51 @@ def replay(
         bool, typer.Option("--prompt-costs", help="The policy is told beforehand what reading each prompt will cost.")
     ] = False,
     require_sla: Annotated[
-        bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α.")
+        bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α (off-policy: surely).")
+    ] = False,
+    off_policy: Annotated[
+        bool,
+        typer.Option(
+            "--off-policy", help="Estimate what --policy would have attained, from an exported live log or a state."
+        ),
+    ] = False,
+    skip_forced: Annotated[
+        bool, typer.Option("--skip-forced", help="Of a live log, leave out requests whose model the user chose.")
+    ] = False,
+    impute: Annotated[
+        bool,
+        typer.Option("--impute", help="Of a live log, a learner also learns, from a model, where it chose otherwise."),
     ] = False,
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
     from messctl import replay as replays
-    from messctl import report, streaming
     from messctl import steps as stepping
+    from messctl import streaming
     from messctl.backends import encoder_of
     from messctl.outputs import check_distinct, check_writable
     from messctl.policies import default_names, kind_of, kinds
     from messctl.recording import Holdout, load
 
+    check_options(
+        off_policy,
+        {"--skip-forced": skip_forced, "--impute": impute},
+        {
+            "--stream": stream is True,
+            "--no-stream": stream is False,
+            "--csv": as_csv,
+            "--plot": plot is not None,
+            "--steps": steps is not None,
+            "--replicas": replicas != 1,
+            "--seeds": seeds != 1,
+            "--shuffle": shuffle,
+            "--feedback-rate": feedback_rate != 1.0,
+            "--feedback-delay": feedback_delay != 0,
+            "--holdout": holdout is not None,
+            "--holdout-by": holdout_by != "time",
+            "--prompt-costs": prompt_costs,
+        },
+    )
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     settings = settings_of(
@@ -101,6 +137,16 @@ def replay(
         reference=reference,
         cost_scale=cost_scale,
     )
+    if off_policy:
+        return evaluate_log(
+            trace,
+            policy,
+            settings,
+            skip_forced=skip_forced,
+            impute=impute,
+            as_json=as_json,
+            require_sla=require_sla,
+        )
     held_out = None if holdout is None else Holdout(holdout, holdout_by)
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     outputs = [output for output in (steps, plot) if output]
@@ -150,6 +196,13 @@ def replay(
         warn(
             f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}"
         )
+    _print(played, as_json=as_json, as_csv=as_csv)
+    return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
+    from messctl import report
+
     if as_json:
         print_json(report.document(played))
     elif as_csv:
@@ -157,7 +210,6 @@ def replay(
     else:
         screen = console()
         screen.print(report.table(played, screen.width))
-    return 1 if require_sla and not played.judged.sla_met else 0
 
 
 def _whole(conditions: Conditions, wanted: dict[str, object]) -> str | None:

@@ -202,7 +202,7 @@ def export(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back."""
+    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`."""
     from messctl.export import export as write
 
     with open_store(state) as store:

@@ -266,7 +266,8 @@ class Lottery:
         index = int(possible[min(drawn, len(possible) - 1)])
         self._decided += 1
         model = self._zoo.models[index]
-        return Decision(request, self._decided, model, (model,), float(odds[index]), queue=self._queue)
+        chances = {self._zoo.models[each]: float(odds[each]) for each in possible}
+        return Decision(request, self._decided, model, (model,), chances[model], queue=self._queue, odds=chances)
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
         """Keep the books; the odds stay as they are."""

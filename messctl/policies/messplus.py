@@ -83,13 +83,13 @@ class MessPlus:
         # The reference is served when exploring, and otherwise only where it is also the best.
         teacher = self._zoo.reference if self._zoo.reference in askable else best
         served = teacher if explored else best
-        propensity = (p_explore if served == teacher else 0.0) + (1 - p_explore) * (served == best)
+        chances = {model: p_explore * (model == teacher) + (1 - p_explore) * (model == best) for model in askable}
         return Decision(
             request=request,
             request_number=self._decided,
             served=served,
             queried=askable if explored else (served,),
-            propensity=propensity,
+            propensity=chances[served],
             explored=explored,
             p_explore=p_explore,
             queue=self._queue,
@@ -100,6 +100,7 @@ class MessPlus:
                 if count
             },
             weighed=self._weighed(predicted.tolist(), scale, request),
+            odds={model: chance for model, chance in chances.items() if chance},
         )
 
     def _weighed(self, predicted: list[float], scale: float, request: Request) -> Weighed:

@@ -40,6 +40,7 @@ class Batch:
     judged: npt.NDArray[np.float64] | None = None
     alpha: npt.NDArray[np.float64] | None = None
     explored: npt.NDArray[np.float64] | None = None
+    propensity: npt.NDArray[np.float64] | None = None
     tokens_in: npt.NDArray[np.float64] | None = None
     tokens_out: npt.NDArray[np.float64] | None = None
 
@@ -86,7 +87,7 @@ class TraceFile:
         fields = [column(name, model) for name in wanted_fields for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
-            [*text, *fields, "served", "explored", "judged", "alpha"],
+            [*text, *fields, "served", "explored", "judged", "alpha", "propensity"],
             rows_per_batch,
         ):
             names = batch.schema.names
@@ -100,6 +101,7 @@ class TraceFile:
                 judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
                 alpha=_as_float(batch["alpha"], self.path, "alpha") if "alpha" in names else None,
                 explored=_as_float(batch["explored"], self.path, "explored") if "explored" in names else None,
+                propensity=_as_float(batch["propensity"], self.path, "propensity") if "propensity" in names else None,
                 tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
                 tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
             )

@@ -117,6 +117,7 @@ class Bandit:
             predicted=dict(zip(models, predicted.tolist(), strict=True)),
             mean_cost=mean_cost,
             weighed=self._weighed(index, predicted, weighed, request.surcharge),
+            odds={model: odds for model, odds in zip(models, weighed[1].tolist(), strict=True) if odds},
         )
 
     def _weighed(self, chosen: int, predicted: Floats, weighed: Weighing, surcharge: Mapping[str, float]) -> Weighed:

@@ -1,0 +1,63 @@
+"""`messctl replay LOG --off-policy`: what another policy would have attained, from a log of decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from messctl.cli.arguments import console, print_json, progress_console
+from messctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from messctl.zoo import Settings
+
+
+def evaluate_log(
+    log: Path,
+    policies: Sequence[str] | None,
+    settings: Settings,
+    *,
+    skip_forced: bool,
+    impute: bool,
+    as_json: bool,
+    require_sla: bool,
+) -> int:
+    """Print what the policies, by default the one of the settings, would have attained and cost.
+
+    Returns the exit code: 1 where the promise is required and surely missed.
+    """
+    from messctl import off_policy
+    from messctl.backends import encoder_of
+    from messctl.features import WordEncoder
+    from messctl.off_policy import report
+    from messctl.policies import kind_of
+
+    policies = policies or [settings.policy]
+    for name in policies:
+        kind_of(name)  # a name that is wrong is told before the log is read
+    with progress_console().status("reading") as status:
+        encoder = encoder_of(settings) or WordEncoder()
+        evaluation = off_policy.evaluate(
+            off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
+            policies,
+            settings,
+            encoder,
+            impute=impute,
+            progress=lambda name: status.update(f"replaying {name}"),
+        )
+    if as_json:
+        print_json(report.document(evaluation))
+    else:
+        screen = console()
+        screen.print(report.table(evaluation, screen.width))
+    return 1 if require_sla and evaluation.judged.sla_met(settings.alpha) is False else 0
+
+
+def check_options(off_policy: bool, only_with: Mapping[str, bool], never_with: Mapping[str, bool]) -> None:
+    """Raise UsageError for the first option given, by its name, that --off-policy needs or does not go with."""
+    for option, given in (never_with if off_policy else only_with).items():
+        if given and off_policy:
+            raise UsageError(f"--off-policy takes the log as it is, and no {option}; leave out one of them")
+        if given:
+            raise UsageError(f"{option} is for logs; add --off-policy")

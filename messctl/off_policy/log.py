@@ -1,0 +1,186 @@
+"""Logged decisions: which model served each request, with what propensity, at what cost, and to what satisfaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from messctl.errors import TraceError, UsageError
+from messctl.features import Encoder, Features
+from messctl.policies.base import Floats
+from messctl.recording import sound_batches
+from messctl.store import Store
+from messctl.trace import TraceFile
+from messctl.zoo import Zoo
+
+SQLITE = b"SQLite format 3\0"
+"""What a state file begins with."""
+
+LEAST_PROPENSITY = 1e-12
+"""Nobody flips such coins, and the squares of weights and costs stay numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Answered requests in the order in which they were decided; every array is (n,).
+
+    `served` is the model's index in `zoo`, `propensity` (0, 1] the probability with which it was to be served, `cost`
+    ≥ 0 what its answer cost, in `cost_unit`, and `satisfied` (0..1) the feedback on it, NaN where there is none.
+    `features` are of the `prompts`. `forced` requests were left out, since the user chose their model.
+    """
+
+    path: Path
+    cost_unit: str
+    zoo: Zoo
+    request_ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    features: Features
+    served: npt.NDArray[np.int64]
+    propensity: Floats
+    satisfied: Floats
+    cost: Floats
+    forced: int = 0
+
+    def __len__(self) -> int:
+        return len(self.served)
+
+    @property
+    def heard(self) -> npt.NDArray[np.bool_]:
+        """Which answers got feedback, (n,)."""
+        return ~np.isnan(self.satisfied)
+
+
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """One logged decision; `number` counts the rows, from 1. NaN and None stand for what is not there."""
+
+    number: int
+    request_id: str
+    prompt: str
+    served: str | None
+    propensity: float
+    satisfied: float
+    cost: float
+
+
+def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_forced: bool = False) -> Log:
+    """Read an exported live log, or the state file itself; prompts are seen as the `encoder` does.
+
+    The models are those that ever answered, and their `reference` is by default the one with the highest mean cost.
+    With `skip_forced`, requests without a propensity are left out: the user chose their model, whatever the policy.
+    Raises TraceError for what is no log, or for a row that lacks what is needed; UsageError where nothing is left,
+    StoreError, UnknownNameError for the reference.
+    """
+    models, cost_unit, rows = _of_state(path) if _is_state(path) else _of_trace(path)
+    kept = [row for row in rows if not (skip_forced and np.isnan(row.propensity))]
+    for row in kept:
+        _check(path, row)
+    if not kept:
+        raise UsageError(f"{path}: holds no request that a policy decided on; nothing to estimate from")
+    served = np.array([models.index(row.served or "") for row in kept])
+    cost = np.array([row.cost for row in kept])
+    return Log(
+        path=path,
+        cost_unit=cost_unit,
+        zoo=Zoo.of(models, reference or _costliest(models, served, cost)),
+        request_ids=tuple(row.request_id for row in kept),
+        prompts=tuple(row.prompt for row in kept),
+        features=encoder.column(pa.array([row.prompt for row in kept], pa.large_string())),
+        served=served,
+        propensity=np.array([row.propensity for row in kept]),
+        satisfied=np.array([row.satisfied for row in kept]),
+        cost=cost,
+        forced=len(rows) - len(kept),
+    )
+
+
+def _check(path: Path, row: _Logged) -> None:
+    """Raise TraceError where the row is no decision from which anything could be estimated."""
+    where = f"{path}: row {row.number} ({row.request_id})"
+    if row.served is None:
+        raise TraceError(f"{where}: 'served' names no model of the log; export the log again")
+    if np.isnan(row.propensity):
+        raise TraceError(f"{where}: no propensity, since the user chose the model; leave such rows out: --skip-forced")
+    if not LEAST_PROPENSITY <= row.propensity <= 1.0:
+        rule = f"{LEAST_PROPENSITY:g} at least; correct it, or take the row out"
+        written = f"{row.propensity:g}" if np.isfinite(row.propensity) else "NaN or infinite"
+        raise TraceError(f"{where}: propensity is {written}; it must lie in (0, 1], {rule}")
+    if np.isnan(row.cost):
+        raise TraceError(f"{where}: the cost of the answer served is missing; take the row out")
+
+
+def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Floats) -> str:
+    answers = np.bincount(served, minlength=len(models))
+    total = np.bincount(served, cost, minlength=len(models))
+    return models[int(np.where(answers > 0, total / np.maximum(answers, 1), -1.0).argmax())]
+
+
+def _is_state(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False  # the reader of traces says what is wrong
+
+
+def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
+    """Return the models, the unit of costs and the answered requests of a live state."""
+    models: set[str] = set()
+    units: set[str] = set()
+    rows: list[_Logged] = []
+    with Store(path) as store, store.unchanging():
+        for logged in store.requests():
+            if not logged.answers:
+                continue
+            models.update(logged.answers)
+            units.add(logged.circumstances.cost_unit)
+            served = logged.decision.served
+            rows.append(
+                _Logged(
+                    number=len(rows) + 1,
+                    request_id=logged.decision.request.request_id,
+                    prompt=logged.decision.request.prompt,
+                    served=served if served in logged.answers else None,
+                    propensity=_number(logged.propensity),
+                    satisfied=_number(logged.satisfied),
+                    cost=_number(logged.answers[served].cost if served in logged.answers else None),
+                )
+            )
+    if len(units) > 1:
+        raise UsageError(f"{path}: costs are in {' and '.join(sorted(units))}, and are not added up")
+    return tuple(sorted(models)), "".join(units) or "unit", rows
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _of_trace(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
+    """Return the models, the unit of costs and the requests of an exported log."""
+    trace = TraceFile(path)
+    for name in ("served", "propensity"):
+        if name not in trace.schema.names:
+            raise TraceError(f"{path}: no column {name!r}; --off-policy needs a live log: `messctl export` writes one")
+    return trace.models, trace.metadata.cost_unit, list(_rows(trace))
+
+
+def _rows(trace: TraceFile) -> Iterator[_Logged]:
+    for batch in sound_batches(trace):
+        if batch.served is None or batch.propensity is None:
+            return
+        columns = (batch.request_ids.to_pylist(), batch.prompts.to_pylist(), batch.served.tolist())
+        for row, (request_id, prompt, served) in enumerate(zip(*columns, strict=True)):
+            yield _Logged(
+                number=batch.first_row + row,
+                request_id=request_id,
+                prompt=prompt,
+                served=trace.models[served] if served >= 0 else None,
+                propensity=float(batch.propensity[row]),
+                satisfied=float(batch.satisfied[row, served]),
+                cost=float(batch.cost[row, served]),
+            )

@@ -1,0 +1,149 @@
+"""Reports of an evaluation: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from messctl.off_policy.estimators import Estimate
+from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluation
+from messctl.tables import fitting
+from messctl.terminal import counted, plain
+
+
+def document(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the JSON document of an evaluation; its keys are stable."""
+    log, alpha = evaluation.log, evaluation.settings.alpha
+    return {
+        "log": {
+            "path": str(log.path),
+            "requests": len(log),
+            "judged": int(log.heard.sum()),
+            "forced_left_out": log.forced,
+            "models": list(log.zoo.models),
+            "reference": log.zoo.reference,
+            "cost_unit": log.cost_unit,
+            "propensity_floor": float(log.propensity.min()),
+            "attained": _attained(evaluation),
+            "mean_cost": float(log.cost.mean()),
+        },
+        "alpha": alpha,
+        "seed": evaluation.settings.seed,
+        "imputed": evaluation.imputed,
+        "judged": evaluation.judged.policy,
+        "judged_by": JUDGE,
+        "results": [
+            {
+                "policy": result.policy,
+                "sla_met": result.sla_met(alpha),
+                "coverage": 1.0 - result.overlap.uncovered,
+                "mean_weight": result.overlap.mean_weight,
+                "matched": result.overlap.matched,
+                "estimates": [
+                    {
+                        "estimator": each.estimator,
+                        "attained": each.attained.mean,
+                        "attained_interval": each.attained.interval,
+                        "mean_cost": each.cost.mean,
+                        "mean_cost_interval": each.cost.interval,
+                        "effective_sample_size": each.effective,
+                    }
+                    for each in result.estimates
+                ],
+            }
+            for result in evaluation.results
+        ],
+    }
+
+
+def table(evaluation: Evaluation, width: int) -> RenderableType:
+    """Return the table of an evaluation, `width` characters wide at most, with the verdict below it."""
+    unit = plain(evaluation.log.cost_unit)
+    grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    grid.add_column("policy")
+    grid.add_column("estimator")
+    for heading in ("attained", "95 %", f"{unit}/request", "95 %", "ESS"):
+        grid.add_column(heading, justify="right")
+    for result in evaluation.results:
+        for each in result.estimates:
+            grid.add_row(
+                plain(result.policy),
+                each.estimator,
+                *_cells(each.attained, ".4f"),
+                *_cells(each.cost, ".4g"),
+                f"{each.effective:,.0f}",
+                style="bold" if each.estimator == JUDGE else "",
+            )
+    notes = [note for result in evaluation.results for note in _notes(result, evaluation.imputed)]
+    fitted = fitting(grid, width, folding=("95 %",), least_first=("ESS",))
+    below = Text("\n".join([*notes, ""]))
+    for result in evaluation.results:
+        met = result.sla_met(evaluation.settings.alpha)
+        style = {True: "bold green", False: "bold red", None: "bold"}[met]
+        below.append(("\n" if result is not evaluation.results[0] else "") + verdict(result, evaluation), style)
+    return Group(_heading(evaluation), Text(), fitted, Text(), below)
+
+
+def verdict(result: Evaluated, evaluation: Evaluation) -> str:
+    """Return one sentence on whether a policy would keep the promise."""
+    policy, alpha = plain(result.policy), evaluation.settings.alpha
+    attained, met = result.attained, result.sla_met(alpha)
+    if attained.mean is None or attained.interval is None:
+        return f"whether {policy} would keep the promise cannot be told: no answer got feedback"
+    low, high = attained.interval
+    if met is None:
+        return (
+            f"whether {policy} would keep the promise cannot be told: α = {alpha:g} lies within {low:.4f} to {high:.4f}"
+        )
+    would = "would keep the promise" if met else "would miss the promise"
+    return f"{policy} {would}: attains {attained.mean:.4f} ({low:.4f} to {high:.4f}) of α = {alpha:g}"
+
+
+def _heading(evaluation: Evaluation) -> Text:
+    log = evaluation.log
+    lines = [
+        f"{plain(str(log.path))}: {counted(len(log), 'decision')}, {int(log.heard.sum()):,} judged, "
+        f"{counted(len(log.zoo.models), 'model')}"
+    ]
+    if log.forced:
+        lines[0] += f" ({counted(log.forced, 'row')} left out: the user chose the model)"
+    attained = _attained(evaluation)
+    told = "judged nothing" if attained is None else f"attained {attained:.4f}"
+    lines.append(
+        f"the log itself: {told}, {log.cost.mean():.4g} {plain(log.cost_unit)}/request, "
+        f"propensities from {log.propensity.min():.2g}"
+    )
+    lines.append(f"α = {evaluation.settings.alpha:g}, judged by {JUDGE}")
+    return Text("\n".join(lines))
+
+
+def _attained(evaluation: Evaluation) -> float | None:
+    satisfied = evaluation.log.satisfied[evaluation.log.heard]
+    return float(satisfied.mean()) if len(satisfied) else None
+
+
+def _notes(result: Evaluated, imputed: bool) -> list[str]:
+    policy, overlap = plain(result.policy), result.overlap
+    covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
+    notes = [f"{policy}: agrees with {overlap.matched:.1%} of the log, which tries {covered} of what it does"]
+    if overlap.uncovered >= UNCOVERED:
+        notes.append(f"{policy}: the rest may satisfy all or nobody, as the intervals say, and its cost is a guess")
+    if result.learns:
+        learned = "where it chose otherwise than the log did, it learned from imputed feedback"
+        if not imputed:
+            learned = (
+                "learned only where it chose as the log did, and is judged as that left it; --impute fills in the rest"
+            )
+        notes.append(f"{policy}: {learned}")
+    return notes
+
+
+def _cells(estimate: Estimate, form: str) -> tuple[str, str]:
+    mean = "–" if estimate.mean is None else format(estimate.mean, form)
+    if estimate.interval is None:
+        return mean, "–"
+    low, high = estimate.interval
+    return mean, f"{low:{form}} to {high:{form}}"

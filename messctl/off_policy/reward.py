@@ -1,0 +1,42 @@
+"""The reward model: what each model would have brought on each logged request, as far as the log can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from messctl.cross_fit import cross_fitted
+from messctl.off_policy.log import Log
+from messctl.policies.base import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """The expected satisfaction (0..1, NaN where no answer was judged) and cost of every model, (n, models)."""
+
+    satisfied: Floats
+    cost: Floats
+
+    @classmethod
+    def of(cls, log: Log) -> Self:
+        """Fit it, every row by others."""
+        models = len(log.zoo.models)
+        return cls(
+            cross_fitted(log.features, log.served, log.satisfied, models),
+            cross_fitted(log.features, log.served, log.cost, models),
+        )
+
+    def corrected(self, log: Log) -> tuple[Floats, Floats]:
+        """Return both, corrected by what was observed: their column means are doubly robust, one per model.
+
+        A row without feedback has no satisfaction: NaN.
+        """
+        rows = np.arange(len(log))
+        corrected = []
+        for expected, value in ((self.satisfied, log.satisfied), (self.cost, log.cost)):
+            table = np.where(np.isnan(value)[:, None], np.nan, expected)
+            table[rows, log.served] += (value - expected[rows, log.served]) / log.propensity
+            corrected.append(table)
+        return corrected[0], corrected[1]
