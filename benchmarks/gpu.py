@@ -23,7 +23,7 @@ from pathlib import Path
 from random_gguf import SHAPES, write
 
 ROOT = Path(__file__).parents[1]
-LIVE_TESTS = ("tests/test_backends.py", "tests/test_live.py", "tests/test_offload.py", "tests/test_counters.py")
+LIVE_TESTS = tuple(f"tests/test_{name}.py" for name in ("backends", "live", "offload", "counters", "residency"))
 MESSCTL = (sys.executable, "-m", "messctl")
 BENCHED = ("-p", "512", "-n", "128", "-ngl", "999", "-o", "json")
 

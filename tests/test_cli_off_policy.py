@@ -67,7 +67,9 @@ def test_a_table_for_people(log, capsys, monkeypatch):
         text = " ".join(out.split())
         assert "always:b would keep the promise: attains 0." in text
         assert "always:a would miss the promise: attains 0." in text
-        assert "bandit: learned only where it chose as the log did" in text
+        assert "bandit: where it chose otherwise than the log did, it learned from imputed feedback" in text
+    assert run(["replay", log, "--off-policy", "--policy", "bandit", "--no-impute"]) == 0
+    assert "bandit: learned only where it chose as the log did" in " ".join(capsys.readouterr().out.split())
 
 
 def test_json_and_the_log_s_own_figures(log, document):
@@ -87,7 +89,7 @@ def test_json_and_the_log_s_own_figures(log, document):
         "attained": pytest.approx(np.mean(heard)),
         "mean_cost": pytest.approx(np.mean(costs)),
     }
-    assert (got["alpha"], got["judged"], got["judged_by"], got["imputed"]) == (0.7, "always:b", "DR", False)
+    assert (got["alpha"], got["judged"], got["judged_by"], got["imputed"]) == (0.7, "always:b", "DR", True)
     always, logged = got["results"]
     assert (always["sla_met"], logged["matched"]) == (True, 1.0)
     assert logged["estimates"][0]["mean_cost"] == pytest.approx(np.mean(costs))
@@ -132,7 +134,7 @@ def test_the_router_s_settings_arrive(log, document):
 
     plain = estimates()
     assert estimates() == plain
-    for options in (["--v", "5"], ["--margin", "0.3"], ["--alpha", "0.9"], ["--cost-scale", "0.01"], ["--impute"]):
+    for options in (["--v", "5"], ["--margin", "0.3"], ["--alpha", "0.9"], ["--cost-scale", "0.01"], ["--no-impute"]):
         assert estimates(*options) != plain, options
     assert estimates("--reference", "a") == plain  # it serves when exploring, and nobody grades all answers here
 
@@ -160,7 +162,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(log, arguments, message, capsys, 
     assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
 
 
-@pytest.mark.parametrize("option", ["--skip-forced", "--impute"])
+@pytest.mark.parametrize("option", ["--skip-forced", "--impute", "--no-impute"])
 def test_options_for_logs_alone(log, option, capsys):
     message = assert_one_line(run(["replay", log, option]), *capsys.readouterr())
     assert f"{option} is for logs; add --off-policy" in message

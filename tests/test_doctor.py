@@ -20,7 +20,8 @@ def doctor(tmp_path, **environment):
     """Run the command in a process of its own, and return how it ended, its lines, and what went to stderr."""
     command = [sys.executable, "-m", "messctl", "doctor", "--zoo", str(PACKAGED_FILE)]
     command += ["--state", str(tmp_path / "state.sqlite")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain | environment)
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 

@@ -39,7 +39,8 @@ class Held:
 
 
 def box(name: str) -> ModelSpec:
-    return ModelSpec(name, BOX / f"{name}.gguf", n_ctx=0, temperature=0.0, max_tokens=32, n_threads=1)
+    """A model of the box, on the processor: the budgets here are of its memory."""
+    return ModelSpec(name, BOX / f"{name}.gguf", n_ctx=0, temperature=0.0, max_tokens=32, n_threads=1, gpu="off")
 
 
 def size(name: str) -> float:
@@ -124,7 +125,7 @@ def test_layers_are_shared_out(layers: int, offload: bool, on_gpu: float) -> Non
     header = replace(read_header(BOX / "mini-1m.gguf"), block_count=3)
     total = header.memory_bytes(0)
     parts = {CPU: total * (1 - on_gpu), GPU: total * on_gpu}
-    spec = replace(box("mini-1m"), n_gpu_layers=layers)
+    spec = replace(box("mini-1m"), n_gpu_layers=layers, gpu="auto")
     assert needed(spec, header, offload=offload) == {device: part for device, part in parts.items() if part}
 
 

@@ -91,9 +91,12 @@ def replay(
         bool, typer.Option("--skip-forced", help="Of a live log, leave out requests whose model the user chose.")
     ] = False,
     impute: Annotated[
-        bool,
-        typer.Option("--impute", help="Of a live log, a learner also learns, from a model, where it chose otherwise."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--impute/--no-impute",
+            help="Of a live log, a learner learns where it chose otherwise, too, from a model (default).",
+        ),
+    ] = None,
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
     from messctl import plot as plots
@@ -107,7 +110,7 @@ def replay(
 
     check_options(
         off_policy,
-        {"--skip-forced": skip_forced, "--impute": impute},
+        {"--skip-forced": skip_forced, "--impute": impute is True, "--no-impute": impute is False},
         {
             "--stream": stream is True,
             "--no-stream": stream is False,
@@ -143,7 +146,7 @@ def replay(
             policy,
             settings,
             skip_forced=skip_forced,
-            impute=impute,
+            impute=impute is not False,
             as_json=as_json,
             require_sla=require_sla,
         )

@@ -77,12 +77,12 @@ def evaluate(
     settings: Settings,
     encoder: Encoder,
     *,
-    impute: bool = False,
+    impute: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Estimate what every policy would have attained and cost. `progress` hears which one is being played.
 
-    With `impute`, a policy that learns also learns where it chooses otherwise than the log did; see `target.replayed`.
+    With `impute`, a policy that learns does so where it chooses otherwise than the log did, too; see `target.replayed`.
     Raises UnknownNameError, UsageError for a policy that cannot be played on a log.
     """
     for name in policies:

@@ -135,7 +135,7 @@ def _notes(result: Evaluated, imputed: bool) -> list[str]:
         learned = "where it chose otherwise than the log did, it learned from imputed feedback"
         if not imputed:
             learned = (
-                "learned only where it chose as the log did, and is judged as that left it; --impute fills in the rest"
+                "learned only where it chose as the log did, and is judged as that left it, which --impute fills in"
             )
         notes.append(f"{policy}: {learned}")
     return notes

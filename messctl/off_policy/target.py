@@ -32,7 +32,7 @@ class Target:
 
 
 def target_of(
-    name: str, log: Log, settings: Settings, encoder: Encoder, reward: RewardModel, *, impute: bool = False
+    name: str, log: Log, settings: Settings, encoder: Encoder, reward: RewardModel, *, impute: bool = True
 ) -> Target:
     """Return a policy, by its name, along the log.
 
