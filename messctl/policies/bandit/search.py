@@ -27,6 +27,8 @@ def searching(
     It is worth while early, where two or more are cheap, one of them may yet keep the promise, and the best model is
     surely so far above it that it can pay for having searched. Later what is predicted per prompt tells more.
     """
+    if promise.v >= 0.0 or state.counts[LABELS] >= tuning.search_time * len(means):
+        return False
     dearest = tuning.search_cost * scale_of(state.mean_cost, AUTO_SCALE)
     hopeful, slack = False, -np.inf
     for model in range(len(means)):
@@ -37,8 +39,7 @@ def searching(
         slack = max(slack, means[model] - tuning.search_doubt * deviation - promise.alpha)
     # Where few answers are judged, finding out takes longer than there is debt for.
     affordable = slack * np.sqrt(heard_share(state)) >= tuning.search_slack
-    early = state.counts[LABELS] < tuning.search_time * len(means)
-    return promise.v < 0.0 and early and hopeful and affordable and cheap.sum() >= 2.0
+    return hopeful and affordable and cheap.sum() >= 2.0
 
 
 @compiled
