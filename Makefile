@@ -1,8 +1,9 @@
 # What a developer types; .ci/run does the same in a fresh environment.
 .PHONY: dev check test bench clean
 
-dev:            ## an editable installation with everything
+dev:            ## an editable installation with everything, and nothing left of what was compiled before
 	python -m pip install -e '.[dev]'
+	find messctl -name '*.nb[ic]' -delete
 
 check:          ## lint, format, types, layers
 	ruff check .

@@ -2,6 +2,9 @@
 
 Compiled once per machine and cached on disk. No fast-math: a sum has one order and one result, so that
 replay and live, and two runs of either, agree to the last bit.
+
+numba compiles a function again when its own file changes, and not when that of a function that it calls does. Whoever
+edits the code, or pulls another version into a checkout, clears the cache: `make dev` does.
 """
 
 from __future__ import annotations

@@ -406,7 +406,7 @@ def test_the_guard_is_careful_for_ten_units_below_its_line(below, served):
     z = np.zeros(state.own.shape[1])
     z[0] = 1.0
     assert choose(state, promise, Tuning(), z, (np.zeros(3), np.zeros(3)), 0.5, predicted, weighed) == served
-    assert weighed[2][WEIGHED_GUARDED]
+    assert weighed[3][WEIGHED_GUARDED]
 
 
 SEARCHED = [0.6, 0.78, 0.9]  # the second may yet keep the promise of 0.8, the last can pay for finding out
@@ -448,8 +448,25 @@ def test_a_search_serves_the_boldest_cheap_model_until_the_guard_does(balance, s
     z = np.zeros(state.own.shape[1])
     z[0] = 1.0
     assert choose(state, promise, Tuning(), z, (state.mean_cost, np.zeros(3)), 0.5, predicted, weighed) == served
-    assert bool(weighed[2][WEIGHED_SEARCHED]) is searched
-    assert weighed[2][WEIGHED_PRICE] <= Tuning().search_price * 30
+    assert bool(weighed[3][WEIGHED_SEARCHED]) is searched
+    assert weighed[3][WEIGHED_PRICE] <= Tuning().search_price * 30
+
+
+def test_what_a_search_weighed_is_what_it_tells():
+    """Where the search is said to have chosen, its terms have the least sum; the guard and trials are told as such."""
+    made = flat([*np.linspace(0.5, 0.74, 9), 0.84, 0.92], [*np.linspace(0.9, 1.1, 10), 30.0])(1)
+    policy = Bandit(made.rounds.zoo, Settings(alpha=0.82))
+    notes = []
+    for decision, _ in drive(policy, made.rounds, made.prompts):
+        terms = decision.weighed.terms.values()
+        total = {model: sum(term[model] for term in terms) for model in made.rounds.zoo.models}
+        notes.append(decision.weighed.note)
+        if "search" in decision.weighed.note:
+            assert "−λ·(s̄ + b)" in decision.weighed.terms
+            assert decision.weighed.figures["λ"] == pytest.approx(150.0, rel=0.2)
+        if notes[-1] in ("", "the search for a cheap model chose"):
+            assert total[decision.served] <= min(total.values()) + 1e-9
+    assert min(notes.count(note) for note in ("", "the search for a cheap model chose", "the debt guard chose")) > 10
 
 
 def test_where_a_cheap_model_suffices_the_search_finds_it():

@@ -56,6 +56,29 @@ def test_a_llama_cpp_that_kills_is_told_with_what_helps(tmp_path, code, line):
     assert subjects(lines) == ALL
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there processes do not end by signals")
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("import os, sys\nif 'llama_cpp' in sys.modules: os.abort()", "see docs/gpu.md"),
+        (
+            "import os, sys\nwith_library = 'libstdc++' in os.environ.get('LD_PRELOAD', '')\n"
+            "if 'llama_cpp' in sys.modules and not with_library: os.abort()",
+            "export LD_PRELOAD=libstdc++.so.6, see docs/gpu.md",
+        ),
+    ],
+)
+def test_a_llama_cpp_that_kills_together_with_pyarrow_is_a_warning(tmp_path, code, cure):
+    """Questions are answered all the same, since what answers them does not load pyarrow."""
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "pyarrow.py").write_text(code, encoding="utf-8")
+    code, lines, err = doctor(tmp_path, PYTHONPATH=str(tmp_path))
+    assert (code, err) == (0, "")
+    assert subjects(lines) == [ALL[0], ALL[0], ALL[1], "offload", *ALL[2:]]
+    assert lines[1].startswith("! llama.cpp: a process that loads pyarrow, too, as `record`")
+    assert lines[1].endswith(f"dies ({SIGABRT}); {cure}")
+
+
 def test_a_llama_cpp_that_lives_says_nothing_on_stderr(tmp_path):
     pytest.importorskip("llama_cpp")
     code, lines, err = doctor(tmp_path)

@@ -27,8 +27,11 @@ Status = Literal["ok", "warning", "broken"]
 MARKS: dict[Status, str] = {"ok": "✓", "warning": "!", "broken": "✗"}
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 CPP_LIBRARY = "libstdc++.so.6"
-TOGETHER = "import llama_cpp; llama_cpp.llama_supports_gpu_offload(); import pyarrow"
-"""What meets in every process that answers. A build that holds a second copy of the C++ library kills it."""
+ALONE = "import llama_cpp; llama_cpp.llama_supports_gpu_offload()"
+TOGETHER = f"{ALONE}; import pyarrow"
+"""What meets where models answer and Parquet is read or written; a second copy of the C++ library kills that."""
+LOADING_S = 120.0
+"""A process that takes longer to load llama.cpp is said to hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +76,26 @@ def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
         yield from _energy(None)
     else:
         if zoo_file.settings.features is None and all(model.url for model in zoo_file.models):
-            llama_cpp = Finding("llama.cpp", "ok", "is not needed: all models are at servers")
+            yield Finding("llama.cpp", "ok", "is not needed: all models are at servers")
+            yield from _zoo(zoo_file)
         else:
             llama_cpp = _llama_cpp()
-        yield llama_cpp
-        yield from _zoo(zoo_file)
-        if llama_cpp.status != "broken":
-            yield from _offload(zoo_file)
+            yield llama_cpp
+            if llama_cpp.status != "broken":
+                yield from _together()
+            yield from _zoo(zoo_file)
+            if llama_cpp.status != "broken":
+                yield from _offload(zoo_file)
         yield from _energy(zoo_file)
     yield from _state(state)
 
 
 def _llama_cpp() -> Finding:
     subject = "llama.cpp"
-    if (death := _death()) is not None:
-        cured = _death(LD_PRELOAD=CPP_LIBRARY) is None
+    if (death := _death(ALONE)) is not None:
         again = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-        remedy = f"export LD_PRELOAD={CPP_LIBRARY}, see docs/gpu.md" if cured else f"build it on this machine: {again}"
-        return Finding(subject, "broken", f"a process that loads it dies ({death})", remedy)
+        remedy = _preload() if _death(ALONE, preloaded=True) is None else f"build it on this machine: {again}"
+        return Finding(subject, "broken", f"a process that loads it {death}", remedy)
     try:
         import llama_cpp
     except ImportError:
@@ -111,13 +116,33 @@ def _llama_cpp() -> Finding:
     return Finding(subject, "ok", text)
 
 
-def _death(**environment: str) -> str | None:
-    """Return what signal ends a process of its own that loads llama.cpp, None where it lives."""
-    command = [sys.executable, "-P", "-c", TOGETHER]
-    done = subprocess.run(
-        command, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    return signal.strsignal(-done.returncode) if done.returncode < 0 else None
+def _together() -> Iterator[Finding]:
+    """Yield what is wrong where llama.cpp and pyarrow meet in one process, if anything is."""
+    if (death := _death(TOGETHER)) is not None:
+        text = f"a process that loads pyarrow, too, as `record`, `export` and GGUF features do, {death}"
+        remedy = _preload() if _death(TOGETHER, preloaded=True) is None else "see docs/gpu.md"
+        yield Finding("llama.cpp", "warning", text, remedy)
+
+
+def _death(program: str, *, preloaded: bool = False) -> str | None:
+    """Return how a process of its own that runs the program ended, by a signal or never; None where it did not."""
+    environment = os.environ | {"LD_PRELOAD": _with_library()} if preloaded else None
+    command = [sys.executable, "-P", "-c", program]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=LOADING_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"hangs (for {LOADING_S:.0f} s)"
+    return f"dies ({signal.strsignal(-done.returncode)})" if done.returncode < 0 else None
+
+
+def _with_library() -> str:
+    return ":".join(filter(None, (CPP_LIBRARY, os.environ.get("LD_PRELOAD"))))
+
+
+def _preload() -> str:
+    return f"export LD_PRELOAD={_with_library()}, see docs/gpu.md"
 
 
 def _built_for(system_info: str) -> list[str]:

@@ -25,8 +25,8 @@ to read. What sets the scale of costs, breaks ties and tells which trials are af
 **Choice.** argmin over m of Ĉ_m + u_m − λ·ŝ_m, where u_m is what the request says that m would cost now beyond its
 answer, as to load it; a model that cannot be asked is neither chosen, nor tried, nor served by the guard. A coin may
 give the request to another model whose mean cost is at most four times that of the choice, u included: half the time
-while there is no debt, if one of them has had fewer than eight answers and is not already in doubt; and once in
-fifty, to any of them. The odds are logged as the propensity.
+while there is no debt, if one of them has fewer than eight answers, as they fade, and is not already in doubt; and
+once in fifty, to any of them. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the geometric mean of the least prices
 at which that choice, over the last 128 prompts, would attain α − 0.01 and α + 0.01, each moved to within 2 to 98 % of
@@ -47,10 +47,10 @@ gives λ = Q·c/V instead, as in MESS+.
 **The search.** A model is cheap if its mean cost is at most half of c. Where one of two or more of these keeps the
 promise alone, no dear model is worth buying; but which one it is, if any, takes a debt to find out, and a debt paid
 before that is known is paid dearly. So, for the first 100·M judged answers, there is a search while one of them may yet
-be it, s̄_m + (1 + b_m)·σ/√n̄_m ≥ α with b_m = 0.4·√log⁺((n + 1)/(n_m + 1)), and while the best model is surely so far
+be it, s̄_m + (1 + b_m)·σ/√n̄_m ≥ α with b_m = 0.4·√log⁺(n/(n_m + 1)), and while the best model is surely so far
 above α that it can pay for having searched: max (s̄ − 0.5·σ/√n̄) − α, times the root of the share of answers that are
-judged, is at least 0.035. In a search λ is at most 5·c; and below half the guard's depth no prompt is looked at, since
-what is predicted per prompt is, so early, noise beside what is not known of the levels: it serves argmin of Ĉ_m + u_m −
+judged, is at least 0.035. In a search λ is at most 5·c; and below half the guard's depth no ŝ is looked at, since what
+is predicted of a prompt is, so early, noise beside what is not known of the levels: it serves argmin of Ĉ_m + u_m −
 5c·(s̄_m + b_m·σ/√n̄_m), b_m being 0 where m is not cheap. The guard comes before it, so that all that is said of it
 below holds; s̄, n̄, n and n_m are the guard's.
 

@@ -9,20 +9,22 @@ from messctl.policies.bandit.costs import expected_costs
 from messctl.policies.bandit.debt import awaited_balance, depth, guard
 from messctl.policies.bandit.price import least, price_of, solve
 from messctl.policies.bandit.satisfaction import expect, plain_means, predict
-from messctl.policies.bandit.search import found, searching
+from messctl.policies.bandit.search import searching, weigh_levels
 from messctl.policies.bandit.state import DECIDED, LATE, RECALLED, SOLVED, UNSOLVED, WINDOW, Promise, State, Tuning
 from messctl.policies.base import Floats
 
 # Places in the figures of a Weighing
 WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED, WEIGHED_SEARCHED = range(5)
 
-Weighing = tuple[Floats, Floats, Floats]
-"""What a choice was made of: Ĉ (M,), the odds (M,) with which each model was to be served, and figures (5,)."""
+Weighing = tuple[Floats, Floats, Floats, Floats]
+"""What a choice was made of, all (M,) but the last: Ĉ; the satisfaction that was weighed against it; the odds with
+which each model was to be served; and figures (5,)."""
 
 
+@compiled
 def weighing(models: int) -> Weighing:
     """Return room for what a choice is made of."""
-    return np.empty(models), np.empty(models), np.empty(5)
+    return np.empty(models), np.empty(models), np.empty(models), np.empty(5)
 
 
 @compiled
@@ -92,7 +94,7 @@ def choose(
     reading, extra = prices
     counts = state.counts
     models = len(predicted)
-    cost, odds, figures = weighed
+    cost, worth, odds, figures = weighed
     level, means, known = np.empty(models), np.empty(models), np.empty(models)
     expect(state, promise, tuning, level)
     plain_means(state, promise, tuning, level, means, known)
@@ -111,12 +113,13 @@ def choose(
     cheap = np.empty(models)
     search = searching(state, promise, tuning, means, known, extra, cheap)
     price = price_of(state, promise, tuning, balance, deep, means, search)
-    figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
-    best = least(cost + extra, predicted, price, state.mean_cost)
+    worth[:] = predicted
     searched = search and balance < -tuning.search_debt * deep
     if searched:
-        best = found(state, tuning, cost + extra, means, known, cheap)
+        price = weigh_levels(state, tuning, means, known, cheap, worth)
+    best = least(cost + extra, worth, price, state.mean_cost)
     guarded = balance < -deep
+    figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
     figures[WEIGHED_BEST], figures[WEIGHED_GUARDED], figures[WEIGHED_SEARCHED] = best, guarded, searched
     if guarded:
         served = guard(state, tuning, means, known, extra, balance >= -deep - tuning.guard_care)

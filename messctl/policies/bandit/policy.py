@@ -32,6 +32,7 @@ from messctl.policies.bandit.state import (
     LATEST,
     QUEUE,
     RECALLED,
+    RECENT,
     REST,
     SHARED,
     Promise,
@@ -39,7 +40,7 @@ from messctl.policies.bandit.state import (
     Tuning,
     fresh,
 )
-from messctl.policies.base import Floats, Played, PolicyKind, Rounds, known_costs, surcharges
+from messctl.policies.base import Played, PolicyKind, Rounds, known_costs, surcharges
 from messctl.predictor import Weights
 from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
 from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
@@ -103,7 +104,7 @@ class Bandit:
             for model, mean, count in zip(models, state.mean_cost, state.cost_count, strict=True)
             if count
         }
-        z = features_of(self._encoder.one(request.prompt))
+        odds, z = weighed[2], features_of(self._encoder.one(request.prompt))
         coin = float(self._coin.random())
         prices = (known_costs(self._zoo, request), surcharges(self._zoo, request))
         index = int(choose(state, self._promise, self._tuning, z, prices, coin, predicted, weighed))
@@ -112,27 +113,28 @@ class Bandit:
             request_number=int(state.counts[DECIDED]),
             served=models[index],
             queried=(models[index],),
-            propensity=float(weighed[1][index]),
+            propensity=float(odds[index]),
             queue=self.queue,
             predicted=dict(zip(models, predicted.tolist(), strict=True)),
             mean_cost=mean_cost,
-            weighed=self._weighed(index, predicted, weighed, request.surcharge),
-            odds={model: odds for model, odds in zip(models, weighed[1].tolist(), strict=True) if odds},
+            weighed=self._weighed(index, weighed, request.surcharge),
+            odds={model: chance for model, chance in zip(models, odds.tolist(), strict=True) if chance},
         )
 
-    def _weighed(self, chosen: int, predicted: Floats, weighed: Weighing, surcharge: Mapping[str, float]) -> Weighed:
+    def _weighed(self, chosen: int, weighed: Weighing, surcharge: Mapping[str, float]) -> Weighed:
         """Return what a decision weighed."""
         models = self._zoo.models
-        cost, _, figures = weighed
+        cost, worth, _, figures = weighed
         price = float(figures[WEIGHED_PRICE])
-        note = "the search for a cheap model chose" if figures[WEIGHED_SEARCHED] else ""
+        searched = bool(figures[WEIGHED_SEARCHED])
+        note = "the search for a cheap model chose" if searched and not figures[WEIGHED_GUARDED] else ""
         if chosen != figures[WEIGHED_BEST]:
             note = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
         return Weighed(
             terms={
                 "expected cost": dict(zip(models, cost.tolist(), strict=True)),
                 **({SURCHARGE: {model: surcharge.get(model, 0.0) for model in models}} if surcharge else {}),
-                "−λ·ŝ": dict(zip(models, (0.0 - price * predicted).tolist(), strict=True)),
+                "−λ·(s̄ + b)" if searched else "−λ·ŝ": dict(zip(models, (0.0 - price * worth).tolist(), strict=True)),
             },
             figures={
                 "λ": price,
@@ -195,6 +197,7 @@ class Bandit:
         if not known.decided:
             # What was learned before the first request of this promise is known, and not owed.
             state.counts[[HEARD, LATEST]] = 0
+            state.ledger[RECENT] = 0.0
             state.awaited[:] = 0.0
         state.counts[DECIDED] = known.decided
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from messctl.compiled import compiled
-from messctl.policies.bandit.choice import choose
+from messctl.policies.bandit.choice import choose, weighing
 from messctl.policies.bandit.costs import pay
 from messctl.policies.bandit.debt import owe
 from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
@@ -36,9 +36,8 @@ def play(
     served, propensity, judged, before, after, predicted, mean_costs = steps
     n, models = predicted.shape
     earlier = state.counts[DECIDED]
-    z, cost_of, odds, figures = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), np.empty(models), np.empty(5)
-    weighed, reading = (cost_of, odds, figures), np.zeros(models)
-    prices = (reading, np.zeros(models))
+    z, weighed, reading = np.empty(1 + BUCKETS + PROPERTIES), weighing(models), np.zeros(models)
+    prices, odds = (reading, np.zeros(models)), weighed[2]
     for t in range(n + delay):
         if t < n:
             row = order[t]

@@ -7,7 +7,6 @@ import numpy as np
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, scale_of
 from messctl.policies.bandit.debt import heard_share
-from messctl.policies.bandit.price import least
 from messctl.policies.bandit.state import LABELS, Promise, State, Tuning
 from messctl.policies.base import Floats
 
@@ -22,7 +21,7 @@ def boldness(state: State, tuning: Tuning, model: int) -> float:
 def searching(
     state: State, promise: Promise, tuning: Tuning, means: Floats, known: Floats, extra: Floats, cheap: Floats
 ) -> bool:
-    """Return whether to search; write which models are cheap into `cheap` (M,), as 0 and 1.
+    """Return whether to search; if so, write which models are cheap into `cheap` (M,), as 0 and 1.
 
     It is worth while early, where two or more are cheap, one of them may yet keep the promise, and the best model is
     surely so far above it that it can pay for having searched. Later what is predicted per prompt tells more.
@@ -36,16 +35,17 @@ def searching(
         cheap[model] = 1.0 if state.mean_cost[model] <= dearest and extra[model] < np.inf else 0.0
         hope = means[model] + (tuning.search_hope + boldness(state, tuning, model)) * deviation
         hopeful = hopeful or (cheap[model] > 0.0 and hope >= promise.alpha)
-        slack = max(slack, means[model] - tuning.search_doubt * deviation - promise.alpha)
+        if extra[model] < np.inf:
+            slack = max(slack, means[model] - tuning.search_doubt * deviation - promise.alpha)
     # Where few answers are judged, finding out takes longer than there is debt for.
     affordable = slack * np.sqrt(heard_share(state)) >= tuning.search_slack
     return hopeful and affordable and cheap.sum() >= 2.0
 
 
 @compiled
-def found(state: State, tuning: Tuning, cost: Floats, means: Floats, known: Floats, cheap: Floats) -> int:
-    """Return the model that the search serves, whatever the prompt: by its mean, overrated where it is cheap."""
-    value = means.copy()
+def weigh_levels(state: State, tuning: Tuning, means: Floats, known: Floats, cheap: Floats, worth: Floats) -> float:
+    """Write what the search weighs instead of ŝ, means that overrate the cheap models, into `worth`; return its λ."""
     for model in range(len(means)):
-        value[model] += cheap[model] * boldness(state, tuning, model) * tuning.noise / np.sqrt(known[model])
-    return least(cost, value, tuning.search_price * scale_of(state.mean_cost, AUTO_SCALE), state.mean_cost)
+        bold = cheap[model] * boldness(state, tuning, model)
+        worth[model] = means[model] + bold * tuning.noise / np.sqrt(known[model])
+    return tuning.search_price * scale_of(state.mean_cost, AUTO_SCALE)

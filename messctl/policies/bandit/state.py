@@ -62,7 +62,7 @@ class Tuning(NamedTuple):
     reserve: float = 6.0  # and above 0 by so many lengths of bad luck
     reserve_fade: float = 0.02  # less by this with every answer heard
     reserve_share: float = 0.3  # but by no more than this share of what was paid so far would buy
-    trial_answers: float = 8.0  # an affordable model gets so many answers early
+    trial_answers: float = 8.0  # an affordable model gets so many answers early, and again when they have faded
     trial_rate: float = 0.5
     trial_cost: float = 4.0  # affordable: at most so many times as dear as what would be served
     trial_doubt: float = 1.3  # not once its mean is so many deviations below α
