@@ -18,8 +18,8 @@ touched: with imputation, the odds of a target that learns depend on a model tha
 too, and IPS and DR are not exactly unbiased then. Whether feedback comes must not depend on how good the
 answer was. Intervals are of 95 %, by the asymptotic variance; DM has none, since nobody knows how wrong r̂ is.
 Where what the target serves is rare in the log, such an interval is too narrow, since the few large weights that would
-widen it are not there: of costs from 2,000 requests that the bandit served, DR's held the truth in 65 to 94 % of logs
-(`benchmarks/off_policy.py`). Those of attainment are widened, see `share_interval`, and held it in 96 to 100 %.
+widen it are not there: of costs from 2,000 requests that the bandit served, DR's held the truth in 61 to 91 % of logs
+(`benchmarks/off_policy.py`). Those of attainment are widened, see `share_interval`, and held it in 95 to 100 %.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Overlap:
 
     `effective` is the effective sample size (Σw)² / Σw², in rows. `mean_weight` is 1, but for luck, where the log could
     have taken whatever the target does, those with p > 0. `uncovered` (0..1) is the share of the target's decisions
-    that it does not cover, as far as that is sure: by model, the mean π less three standard errors above the mean
+    that the log does not cover, as far as that is sure: by model, the mean π less three standard errors above the mean
     weight on what that model served. Of a model that never served all π counts: either the log could not have taken
-    it, or so seldom (p < 3/n, by the rule of three, at 95 %) that it tells nothing of it. `matched` is the mean π of what was served: the share of the log's decisions
-    that the target would have taken too.
+    it, or so seldom (p < 3/n, by the rule of three, at 95 %) that it tells nothing of it. `matched` is the mean π of
+    what was served: the share of the log's decisions that the target would have taken too.
     """
 
     effective: float

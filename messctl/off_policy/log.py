@@ -147,7 +147,7 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
             )
     if len(units) > 1:
         told = " and ".join(sorted(units))
-        raise UsageError(f"{path}: costs are in {told}, and are not added up; `messctl export` it, and keep one unit")
+        raise UsageError(f"{path}: costs are in {told}, and are not added up; give each zoo a --state of its own")
     return tuple(sorted(models)), "".join(units) or "unit", rows
 
 
