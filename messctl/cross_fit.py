@@ -8,6 +8,7 @@ optimism (Chernozhukov et al., *Double/debiased machine learning*, 2018).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,14 @@ FEWEST = 20
 """A model seen on fewer rows of the other folds is expected to bring its mean, whatever the prompt."""
 
 
+def folds(n: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Yield the rows of each fold and all the others: five folds by chance, always the same, or n where n is less."""
+    count = min(FOLDS, n)
+    fold_of = np.random.Generator(np.random.PCG64(0)).permutation(n) % max(1, count)
+    for fold in range(count):
+        yield np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+
+
 def cross_fitted(features: Features, served: npt.NDArray[np.int64], value: Floats, models: int) -> Floats:
     """Return what each model is expected to bring on each row, (n, models), in the unit of `value`.
 
@@ -34,13 +43,11 @@ def cross_fitted(features: Features, served: npt.NDArray[np.int64], value: Float
     predicted = np.full((n, models), np.nan)
     known = ~np.isnan(value)
     table: Any = features.csr()
-    fold_of = np.random.Generator(np.random.PCG64(0)).permutation(n) % FOLDS
-    for fold in range(FOLDS):
-        held_out = np.flatnonzero(fold_of == fold)
-        rest = np.flatnonzero(known & (fold_of != fold))
+    if not known.any():
+        return predicted
+    for held_out, others in folds(n):
+        rest = others[known[others]]
         rest = rest if len(rest) else np.flatnonzero(known)  # a log of a single row has no other fold
-        if not (len(rest) and len(held_out)):
-            continue
         for model in range(models):
             own = rest[served[rest] == model]
             predicted[held_out, model] = _predicted(table, own if len(own) else rest, value, held_out)

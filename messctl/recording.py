@@ -23,6 +23,10 @@ from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
 from messctl.zoo import Zoo
 
+NO_OUTCOMES = (
+    "{}: in no row is there an outcome of every model; nothing to replay; "
+    "of a live log: add --policy logged, or --off-policy"
+)
 AHEAD = 2
 """So many batches are worked on at once."""
 
@@ -166,8 +170,9 @@ def load(
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
     kept = [part for part in parts if len(part.cost)]
     if not kept:
-        what = "was it said what was served" if partial else "is there an outcome of every model"
-        raise TraceError(f"{path}: in no row {what}; nothing to replay")
+        if partial:
+            raise TraceError(f"{path}: in no row was it said what was served; nothing to replay")
+        raise TraceError(NO_OUTCOMES.format(path))
     cost = np.concatenate([part.cost for part in kept])
     rounds = Rounds(
         zoo=Zoo.of(trace.models, reference or trace.models[int(np.nanargmax(_mean(cost)))]),

@@ -20,7 +20,7 @@ from messctl.errors import TraceError, UsageError
 from messctl.features import Encoder, Features, WordEncoder, width
 from messctl.policies import Rounds, Streamed, build, default_names, kind_of
 from messctl.policies.base import Floats
-from messctl.recording import rounds_by_batch, sound
+from messctl.recording import NO_OUTCOMES, rounds_by_batch, sound
 from messctl.replay import Conditions, Replay, Sums, check_reachable, result_of
 from messctl.trace import TraceFile
 from messctl.zoo import Settings, Zoo
@@ -65,7 +65,7 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         model = trace.models[int(costs_seen.argmin())]
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
     if not requests:
-        raise TraceError(f"{path}: in no row is there an outcome of every model; nothing to replay")
+        raise TraceError(NO_OUTCOMES.format(path))
     zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
     unit, left_out = trace.metadata.cost_unit, trace.rows - requests
     return Survey(path, unit, zoo, requests, left_out, cost / requests, satisfied / requests, best / requests)

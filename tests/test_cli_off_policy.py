@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +81,7 @@ def test_json_and_the_log_s_own_figures(log, document):
     assert got["log"] == {
         "path": log,
         "requests": 400,
-        "judged": len(heard),
+        "judged_requests": len(heard),
         "forced_left_out": 0,
         "models": ["a", "b"],
         "reference": "b",
@@ -93,6 +94,8 @@ def test_json_and_the_log_s_own_figures(log, document):
     always, logged = got["results"]
     assert (always["sla_met"], logged["matched"]) == (True, 1.0)
     assert logged["estimates"][0]["mean_cost"] == pytest.approx(np.mean(costs))
+    assert logged["estimates"][0]["attained_effective_sample_size"] == pytest.approx(len(heard))
+    assert logged["estimates"][0]["mean_cost_effective_sample_size"] == pytest.approx(400)
     for each in always["estimates"]:
         assert each["attained"] == pytest.approx(0.9, abs=0.25)
         assert each["mean_cost"] == pytest.approx(5.0, abs=1.3)
@@ -142,14 +145,17 @@ def test_the_router_s_settings_arrive(log, document):
 WITHOUT = "--off-policy takes the log as it is, and no {}; leave out one of them"
 BAD = [
     *((option.split(), WITHOUT.format(option.split()[0])) for option in (
-        "--stream", "--no-stream", "--csv", "--plot p.png", "--steps s.parquet", "--replicas 2", "--seeds 3",
+        "--stream", "--no-stream", "--plot p.png", "--steps s.parquet", "--replicas 2", "--seeds 3",
         "--shuffle", "--feedback-rate 0.5", "--feedback-delay 2",
         "--holdout 0.3", "--holdout-by hash", "--prompt-costs",
     )),
     (["--policy", "hindsight"], "'hindsight' knows outcomes that no log holds; --off-policy takes always, random"),
     (["--policy", "clairvoyant"], "messplus, bandit and logged"),
     (["--policy", "mess"], "did you mean 'messplus'"),
-    (["--policy", "always:c"], "unknown model in policy 'always' 'c'"),
+    (["--policy", "always:c"], "unknown model in policy 'always:c'"),
+    (["--csv"], "--off-policy has no --csv; use --json"),
+    (["--c", "0.5"], "plays MESS+ without exploring, so that --c changes nothing; leave it out"),
+    (["--exponent", "0.5"], "plays MESS+ without exploring, so that --exponent changes nothing; leave it out"),
     (["--policy", "always"], "policy 'always' needs a model: always:a"),
     (["--reference", "c"], "unknown reference model 'c'"),
     (["--alpha", "2"], "alpha is 2"),
@@ -218,7 +224,8 @@ def test_requests_whose_model_the_user_chose_can_be_left_out(log, document, caps
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("absent.parquet", "absent.parquet: no such file"), (".", "not a file"), ("text", "not a Parquet file"),
+    [("absent.parquet", "absent.parquet: no such file"), (".", "not a file"), ("text", "`messctl export` live logs"),
+     ("cut.sqlite", "cannot be read"),
      ("other.sqlite", "another program's database"), ("box", "no column 'served'")],
 )  # fmt: skip
 def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
@@ -226,9 +233,12 @@ def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
     (tmp_path / "text").write_text("it is")
     with sqlite3.connect("other.sqlite") as database:
         database.execute("CREATE TABLE things (name TEXT)")
+    (tmp_path / "cut.sqlite").write_bytes(b"SQLite format 3\0 and no more")
     shutil.copy(root / "traces" / "box.parquet", "box")
     before = (tmp_path / "other.sqlite").read_bytes()
-    assert message in assert_one_line(run(["replay", name, "--off-policy"]), *capsys.readouterr())
+    told = assert_one_line(run(["replay", name, "--off-policy"]), *capsys.readouterr())
+    assert message in told
+    assert "--state" not in told
     assert not (tmp_path / "absent.parquet").exists()
     assert (tmp_path / "other.sqlite").read_bytes() == before
 
@@ -265,7 +275,7 @@ def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsy
     assert logged["estimates"][0]["attained"] == pytest.approx(status["standing"]["attained"])
     if policy == "bandit":  # MESS+ pays for what it explores besides
         assert logged["estimates"][0]["mean_cost"] * 60 == pytest.approx(status["cost_total"])
-    assert of_state["log"]["judged"] == 40
+    assert of_state["log"]["judged_requests"] == 40
     one, other = (read(path, WordEncoder()) for path in (state, state.parent / "log.parquet"))
     for name in ("served", "propensity", "satisfied", "cost"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
@@ -298,4 +308,59 @@ def test_a_state_without_an_answer(state, capsys):
     assert run(["status"]) == 0
     capsys.readouterr()
     message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
-    assert "holds no request that a policy decided on; nothing to estimate from" in message
+    assert "holds no request that a policy decided on; nothing to estimate from; ask without" in message
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_state_is_read_without_a_change_to_it(state, document):
+    """Neither the file nor anything beside it, be it in use or not, and whichever journal it keeps."""
+    for row in range(4):
+        document("ask", f"is it {row}", "--expect", "yes")
+    alone = state.parent / "alone"
+    alone.mkdir()
+    shutil.copy(state, alone / "wal.sqlite")
+    shutil.copy(state, alone / "delete.sqlite")
+    with closing(sqlite3.connect(alone / "delete.sqlite")) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    before = files(alone)
+    for name in sorted(before):
+        got = document("replay", str(alone / name), "--off-policy", "--policy", "logged")
+        assert got["log"]["requests"] == 4
+    assert files(alone) == before
+    # One that another process has just written to: what is not yet in the file itself is read too.
+    with closing(sqlite3.connect(alone / "wal.sqlite")) as writer:
+        writer.execute("UPDATE requests SET prompt = 'changed'")
+        writer.commit()
+        assert (alone / "wal.sqlite-wal").stat().st_size > 0
+        assert set(read(alone / "wal.sqlite", WordEncoder()).prompts) == {"changed"}
+
+
+def test_a_state_of_a_newer_messctl_is_named_as_it_was_given(state, document, capsys):
+    document("ask", "is it", "--expect", "yes")
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("PRAGMA user_version = 999")
+    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    assert f"{state}: made by a newer messctl" in message
+
+
+def test_costs_in_two_units_are_not_added_up(state, document, capsys):
+    for row in range(2):
+        document("ask", f"is it {row}", "--expect", "yes")
+    with closing(sqlite3.connect(state)) as database, database:
+        database.execute("UPDATE requests SET cost_unit = 'J' WHERE id = 1")
+    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    assert "are not added up; give each zoo a --state of its own" in message
+
+
+def test_logs_and_states_without_off_policy(log, state, document, capsys):
+    """Both are told what they are, and what to do with them."""
+    message = assert_one_line(run(["replay", log]), *capsys.readouterr())
+    assert "nothing to replay; of a live log: add --policy logged, or --off-policy" in message
+    message = assert_one_line(run(["replay", log, "--stream"]), *capsys.readouterr())
+    assert "of a live log: add" in message
+    document("ask", "is it", "--expect", "yes")
+    message = assert_one_line(run(["replay", str(state)]), *capsys.readouterr())
+    assert f"{state}: a state, and no trace; add --off-policy, or `messctl export` it" in message

@@ -12,6 +12,14 @@ from messctl.errors import UsageError
 if TYPE_CHECKING:
     from messctl.zoo import Settings
 
+UNEXPLORED = "plays MESS+ without exploring, so that {} changes nothing; leave it out"
+REFUSED = {
+    "--csv": "has no --csv; use --json",
+    "--c": UNEXPLORED.format("--c"),
+    "--exponent": UNEXPLORED.format("--exponent"),
+}
+"""What --off-policy does about an option that it does not go with, where that is not plain."""
+
 
 def evaluate_log(
     log: Path,
@@ -51,13 +59,14 @@ def evaluate_log(
     else:
         screen = console()
         screen.print(report.table(evaluation, screen.width))
-    return 1 if require_sla and evaluation.judged.sla_met(settings.alpha) is False else 0
+    return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 
 
 def check_options(off_policy: bool, only_with: Mapping[str, bool], never_with: Mapping[str, bool]) -> None:
     """Raise UsageError for the first option given, by its name, that --off-policy needs or does not go with."""
     for option, given in (never_with if off_policy else only_with).items():
         if given and off_policy:
-            raise UsageError(f"--off-policy takes the log as it is, and no {option}; leave out one of them")
+            why = REFUSED.get(option, f"takes the log as it is, and no {option}; leave out one of them")
+            raise UsageError(f"--off-policy {why}")
         if given:
             raise UsageError(f"{option} is for logs; add --off-policy")

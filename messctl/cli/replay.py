@@ -125,6 +125,8 @@ def replay(
             "--holdout": holdout is not None,
             "--holdout-by": holdout_by != "time",
             "--prompt-costs": prompt_costs,
+            "--c": c is not None,
+            "--exponent": exponent is not None,
         },
     )
     if as_json and as_csv:

@@ -13,11 +13,13 @@ Joachims, *The self-normalized estimator for counterfactual learning* (2015); Du
 policy evaluation and learning* (2011).
 
 IPS is unbiased where p > 0 for whatever the target serves, and DR too, whatever r̂ says of rows that it was not
-fitted on; SNIPS is off by the order of 1/n, and varies less. Whether feedback comes must not depend on how good the
+fitted on; SNIPS is off by the order of 1/n, and varies less. All of that takes a π that no row's own outcome has
+touched: with imputation, the odds of a target that learns depend on a model that was fitted on other rows, later ones
+too, and IPS and DR are not exactly unbiased then. Whether feedback comes must not depend on how good the
 answer was. Intervals are of 95 %, by the asymptotic variance; DM has none, since nobody knows how wrong r̂ is.
 Where what the target serves is rare in the log, such an interval is too narrow, since the few large weights that would
-widen it are not there: of costs from 2,000 requests that the bandit served, DR's held the truth in 65 to 94 % of logs
-(`benchmarks/off_policy.py`). Those of attainment are widened, see `of_share`, and held it in 96 to 100 %.
+widen it are not there: of costs from 2,000 requests that the bandit served, DR's held the truth in 61 to 91 % of logs
+(`benchmarks/off_policy.py`). Those of attainment are widened, see `share_interval`, and held it in 95 to 100 %.
 """
 
 from __future__ import annotations
@@ -49,9 +51,10 @@ class Overlap:
 
     `effective` is the effective sample size (Σw)² / Σw², in rows. `mean_weight` is 1, but for luck, where the log could
     have taken whatever the target does, those with p > 0. `uncovered` (0..1) is the share of the target's decisions
-    that it could not, as far as that is sure: by model, the mean π less three standard errors above the mean weight
-    on what that model served. `matched` is the mean π of what was served: the share of the log's decisions
-    that the target would have taken too.
+    that the log does not cover, as far as that is sure: by model, the mean π less three standard errors above the mean
+    weight on what that model served. Of a model that never served all π counts: either the log could not have taken
+    it, or so seldom (p < 3/n, by the rule of three, at 95 %) that it tells nothing of it. `matched` is the mean π of
+    what was served: the share of the log's decisions that the target would have taken too.
     """
 
     effective: float
@@ -126,16 +129,16 @@ def _interval(mean: float, variance: float, effective: float) -> tuple[float, fl
     return mean - half, mean + half
 
 
-def of_share(estimate: Estimate, effective: float, below: float, above: float) -> Estimate:
+def share_interval(estimate: Estimate, effective: float, below: float, above: float) -> Estimate:
     """Return the estimate of a mean of values in 0..1, with an interval that says no more than the log does.
 
     It reaches at least Z²/(n + Z²) to both sides, n the effective sample size, as Wilson's interval does where all
     values are alike: that none of few missed does not say that none will. And it reaches `below` and `above` further,
-    for what the log never tried; both are in 0..1.
+    for what the log never tried; both are in 0..1. A mean beyond 0..1, which heavy weights can give, is put to its end.
     """
     if estimate.mean is None:
         return estimate
     low, high = estimate.interval or (0.0, 1.0)
-    half = Z2 / (effective + Z2)
-    low, high = min(low, estimate.mean - half) - below, max(high, estimate.mean + half) + above
-    return Estimate(estimate.mean, (min(1.0, max(0.0, low)), max(0.0, min(1.0, high))))
+    mean, half = min(1.0, max(0.0, estimate.mean)), Z2 / (effective + Z2)
+    low, high = min(low, mean - half) - below, max(high, mean + half) + above
+    return Estimate(mean, (min(1.0, max(0.0, low)), max(0.0, min(1.0, high))))

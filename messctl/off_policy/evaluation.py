@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from messctl.features import Encoder
-from messctl.off_policy.estimators import Estimate, Overlap, direct, doubly_robust, ips, of_share, snips
+from messctl.off_policy.estimators import Estimate, Overlap, direct, doubly_robust, ips, share_interval, snips
 from messctl.off_policy.log import Log
 from messctl.off_policy.reward import RewardModel
 from messctl.off_policy.target import Target, target_of
@@ -23,22 +23,27 @@ UNCOVERED = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """What one estimator says: the attainment, over answers with feedback, and the mean cost of an answer."""
+    """What one estimator says: the attainment, over answers with feedback, and the mean cost of an answer, over all.
+
+    `attained_ess` and `cost_ess` are how many rows either goes by, ≥ 0: Kish's effective sample size of the weights of
+    those with feedback and of all; for DM, which has no weights, their number.
+    """
 
     estimator: str
     attained: Estimate
     cost: Estimate
-    effective: float
+    attained_ess: float
+    cost_ess: float
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What is estimated of one policy. `overlap` is over all logged decisions, `judged` over those with feedback."""
+    """What is estimated of one policy. `overlap` is over all logged decisions, `heard` over those with feedback."""
 
     policy: str
     learns: bool
     overlap: Overlap
-    judged: Overlap
+    heard: Overlap
     estimates: tuple[Estimated, ...]
 
     @property
@@ -66,7 +71,7 @@ class Evaluation:
     results: tuple[Evaluated, ...]
 
     @property
-    def judged(self) -> Evaluated:
+    def decisive(self) -> Evaluated:
         """The result that `--require-sla` is about: the policy of the settings where it is there, else the first."""
         return next((each for each in self.results if each.policy == self.settings.policy), self.results[0])
 
@@ -85,15 +90,14 @@ def evaluate(
     With `impute`, a policy that learns does so where it chooses otherwise than the log did, too; see `target.replayed`.
     Raises UnknownNameError, UsageError for a policy that cannot be played on a log.
     """
-    for name in policies:
-        kind_of(name)
+    learners = {name: kind_of(name).live is not None for name in policies}
     reward = RewardModel.of(log)
-    results = []
-    for name in dict.fromkeys(policies):
+    targets = {}
+    # Those that take no time come first, so that a name that is wrong is told before any other is replayed.
+    for name in sorted(learners, key=learners.__getitem__):
         progress(name)
-        target = target_of(name, log, settings, encoder, reward, impute=impute)
-        results.append(estimated(log, target, reward))
-    return Evaluation(log, settings, impute, tuple(results))
+        targets[name] = target_of(name, log, settings, encoder, reward, impute=impute)
+    return Evaluation(log, settings, impute, tuple(estimated(log, targets[name], reward) for name in learners))
 
 
 def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
@@ -108,27 +112,27 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
     value, expected = log.satisfied[heard], reward.satisfied[heard]
     unknown = judged.uncovered
 
-    def share(estimate: Estimate, below: float) -> Estimate:
-        return of_share(estimate, judged.effective, below, unknown)
+    def share_estimate(estimate: Estimate, below: float) -> Estimate:
+        return share_interval(estimate, judged.effective, below, unknown)
 
-    def paid(estimate: Estimate) -> Estimate:
+    def cost_estimate(estimate: Estimate) -> Estimate:
         if estimate.interval is None or overlap.uncovered >= UNCOVERED:
             return Estimate(estimate.mean)
         low, high = estimate.interval
         return Estimate(estimate.mean, (max(0.0, low), high))
 
+    def weighted(estimator: str, attained: Estimate, cost: Estimate) -> Estimated:
+        return Estimated(estimator, attained, cost_estimate(cost), judged.effective, overlap.effective)
+
     # What the log could not have taken counts nothing in IPS; SNIPS leaves it out, and DR guesses it.
     estimates = (
-        Estimated("IPS", share(ips(weight, value), 0.0), paid(ips(target.weight, log.cost)), judged.effective),
-        Estimated(
-            "SNIPS", share(snips(weight, value), unknown), paid(snips(target.weight, log.cost)), judged.effective
-        ),
-        Estimated("DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value))),
-        Estimated(
+        weighted("IPS", share_estimate(ips(weight, value), 0.0), ips(target.weight, log.cost)),
+        weighted("SNIPS", share_estimate(snips(weight, value), unknown), snips(target.weight, log.cost)),
+        Estimated("DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value)), float(len(log))),
+        weighted(
             JUDGE,
-            share(doubly_robust(weight, value, served, odds, expected), unknown),
-            paid(doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost)),
-            judged.effective,
+            share_estimate(doubly_robust(weight, value, served, odds, expected), unknown),
+            doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost),
         ),
     )
     return Evaluated(target.policy, kind_of(target.policy).learns, overlap, judged, estimates)

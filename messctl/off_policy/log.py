@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from messctl.errors import TraceError, UsageError
+from messctl.errors import StoreError, TraceError, UsageError
 from messctl.features import Encoder, Features
 from messctl.policies.base import Floats
 from messctl.recording import sound_batches
 from messctl.store import Store
-from messctl.trace import TraceFile
+from messctl.trace import Batch, TraceFile, is_sqlite
 from messctl.zoo import Zoo
-
-SQLITE = b"SQLite format 3\0"
-"""What a state file begins with."""
 
 LEAST_PROPENSITY = 1e-12
 """Nobody flips such coins, and the squares of weights and costs stay numbers."""
@@ -76,12 +76,14 @@ def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_for
     Raises TraceError for what is no log, or for a row that lacks what is needed; UsageError where nothing is left,
     StoreError, UnknownNameError for the reference.
     """
-    models, cost_unit, rows = _of_state(path) if _is_state(path) else _of_trace(path)
+    models, cost_unit, rows = _of_state(path) if is_sqlite(path) else _of_trace(path)
     kept = [row for row in rows if not (skip_forced and np.isnan(row.propensity))]
     for row in kept:
         _check(path, row)
     if not kept:
-        raise UsageError(f"{path}: holds no request that a policy decided on; nothing to estimate from")
+        raise UsageError(
+            f"{path}: holds no request that a policy decided on; nothing to estimate from; ask without --model first"
+        )
     served = np.array([models.index(row.served or "") for row in kept])
     cost = np.array([row.cost for row in kept])
     return Log(
@@ -120,20 +122,12 @@ def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Flo
     return models[int(np.where(answers > 0, total / np.maximum(answers, 1), -1.0).argmax())]
 
 
-def _is_state(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(SQLITE)) == SQLITE
-    except OSError:
-        return False  # the reader of traces says what is wrong
-
-
 def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
     """Return the models, the unit of costs and the answered requests of a live state."""
     models: set[str] = set()
     units: set[str] = set()
     rows: list[_Logged] = []
-    with Store(path) as store, store.unchanging():
+    with _copied(path) as copy, Store(copy) as store:
         for logged in store.requests():
             if not logged.answers:
                 continue
@@ -152,8 +146,34 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
                 )
             )
     if len(units) > 1:
-        raise UsageError(f"{path}: costs are in {' and '.join(sorted(units))}, and are not added up")
+        told = " and ".join(sorted(units))
+        raise UsageError(f"{path}: costs are in {told}, and are not added up; give each zoo a --state of its own")
     return tuple(sorted(models)), "".join(units) or "unit", rows
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[Path]:
+    """Copy a state as it stands now, since opening it as the router does would change somebody's file.
+
+    Raises StoreError where it cannot be read, or is no state.
+    """
+    with tempfile.TemporaryDirectory(prefix="messctl-") as folder:
+        copy = Path(folder) / "state.sqlite"
+        try:
+            # Without a log of its own beside it, all is in the file, and SQLite need not make one to read it.
+            beside = any(Path(f"{path}{end}").exists() for end in ("-wal", "-journal"))
+            source = f"{path.resolve().as_uri()}?{'mode=ro' if beside else 'immutable=1'}"
+            with closing(sqlite3.connect(source, uri=True)) as state, closing(sqlite3.connect(copy)) as copied:
+                state.backup(copied)
+                tables = {row[0] for row in copied.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be read ({error}); restore a copy, or give an exported log") from error
+        if tables and "router" not in tables:
+            raise StoreError(f"{path}: another program's database; give a state of messctl's, or an exported log")
+        try:
+            yield copy
+        except StoreError as error:
+            raise StoreError(str(error).replace(str(copy), str(path))) from error
 
 
 def _number(value: float | None) -> float:
@@ -166,21 +186,21 @@ def _of_trace(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
     for name in ("served", "propensity"):
         if name not in trace.schema.names:
             raise TraceError(f"{path}: no column {name!r}; --off-policy needs a live log: `messctl export` writes one")
-    return trace.models, trace.metadata.cost_unit, list(_rows(trace))
+    rows = [row for batch in sound_batches(trace) for row in _rows(batch, trace.models)]
+    return trace.models, trace.metadata.cost_unit, rows
 
 
-def _rows(trace: TraceFile) -> Iterator[_Logged]:
-    for batch in sound_batches(trace):
-        if batch.served is None or batch.propensity is None:
-            return
-        columns = (batch.request_ids.to_pylist(), batch.prompts.to_pylist(), batch.served.tolist())
-        for row, (request_id, prompt, served) in enumerate(zip(*columns, strict=True)):
-            yield _Logged(
-                number=batch.first_row + row,
-                request_id=request_id,
-                prompt=prompt,
-                served=trace.models[served] if served >= 0 else None,
-                propensity=float(batch.propensity[row]),
-                satisfied=float(batch.satisfied[row, served]),
-                cost=float(batch.cost[row, served]),
-            )
+def _rows(batch: Batch, models: tuple[str, ...]) -> Iterator[_Logged]:
+    assert batch.served is not None, "the columns are there"
+    assert batch.propensity is not None, "the columns are there"
+    columns = (batch.request_ids.to_pylist(), batch.prompts.to_pylist(), batch.served.tolist())
+    for row, (request_id, prompt, served) in enumerate(zip(*columns, strict=True)):
+        yield _Logged(
+            number=batch.first_row + row,
+            request_id=request_id,
+            prompt=prompt,
+            served=models[served] if served >= 0 else None,
+            propensity=float(batch.propensity[row]),
+            satisfied=float(batch.satisfied[row, served]),
+            cost=float(batch.cost[row, served]),
+        )

@@ -13,6 +13,9 @@ from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluatio
 from messctl.tables import fitting
 from messctl.terminal import counted, plain
 
+ESS = "ESS, judged"
+"""The heading of the effective sample size, of the judged requests alone."""
+
 
 def document(evaluation: Evaluation) -> dict[str, Any]:
     """Return the JSON document of an evaluation; its keys are stable."""
@@ -21,7 +24,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "log": {
             "path": str(log.path),
             "requests": len(log),
-            "judged": int(log.heard.sum()),
+            "judged_requests": int(log.heard.sum()),
             "forced_left_out": log.forced,
             "models": list(log.zoo.models),
             "reference": log.zoo.reference,
@@ -33,7 +36,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "alpha": alpha,
         "seed": evaluation.settings.seed,
         "imputed": evaluation.imputed,
-        "judged": evaluation.judged.policy,
+        "judged": evaluation.decisive.policy,
         "judged_by": JUDGE,
         "results": [
             {
@@ -49,7 +52,8 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
                         "attained_interval": each.attained.interval,
                         "mean_cost": each.cost.mean,
                         "mean_cost_interval": each.cost.interval,
-                        "effective_sample_size": each.effective,
+                        "attained_effective_sample_size": each.attained_ess,
+                        "mean_cost_effective_sample_size": each.cost_ess,
                     }
                     for each in result.estimates
                 ],
@@ -65,7 +69,7 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     grid.add_column("policy")
     grid.add_column("estimator")
-    for heading in ("attained", "95 %", f"{unit}/request", "95 %", "ESS"):
+    for heading in ("attained", "95 %", f"{unit}/request", "95 %", ESS):
         grid.add_column(heading, justify="right")
     for result in evaluation.results:
         for each in result.estimates:
@@ -74,11 +78,11 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
                 each.estimator,
                 *_cells(each.attained, ".4f"),
                 *_cells(each.cost, ".4g"),
-                f"{each.effective:,.0f}",
+                f"{each.attained_ess:,.0f}",
                 style="bold" if each.estimator == JUDGE else "",
             )
     notes = [note for result in evaluation.results for note in _notes(result, evaluation.imputed)]
-    fitted = fitting(grid, width, folding=("95 %",), least_first=("ESS",))
+    fitted = fitting(grid, width, folding=("95 %",), least_first=(ESS,))
     below = Text("\n".join([*notes, ""]))
     for result in evaluation.results:
         met = result.sla_met(evaluation.settings.alpha)
@@ -128,15 +132,13 @@ def _attained(evaluation: Evaluation) -> float | None:
 def _notes(result: Evaluated, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
     covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
-    notes = [f"{policy}: agrees with {overlap.matched:.1%} of the log, which tries {covered} of what it does"]
+    notes = [f"{policy}: makes {overlap.matched:.1%} of the log's choices; the log covers {covered} of its own"]
     if overlap.uncovered >= UNCOVERED:
         notes.append(f"{policy}: the rest may satisfy all or nobody, as the intervals say, and its cost is a guess")
     if result.learns:
         learned = "where it chose otherwise than the log did, it learned from imputed feedback"
         if not imputed:
-            learned = (
-                "learned only where it chose as the log did, and is judged as that left it, which --impute fills in"
-            )
+            learned = "learned only where it chose as the log did (--impute: elsewhere too)"
         notes.append(f"{policy}: {learned}")
     return notes
 

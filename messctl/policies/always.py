@@ -14,7 +14,9 @@ def build(argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
     if not argument:
         raise UsageError(f"policy 'always' needs a model: always:{rounds.zoo.models[0]}")
     if argument not in rounds.zoo.models:
-        raise UnknownNameError("model in policy 'always'", argument, rounds.zoo.models)
+        raise UnknownNameError(
+            "model in policy", f"always:{argument}", [f"always:{each}" for each in rounds.zoo.models]
+        )
     odds = np.zeros((1, len(rounds.zoo.models)))
     odds[0, rounds.zoo.index(argument)] = 1.0
     return Lottery(f"always:{argument}", rounds, settings, odds)

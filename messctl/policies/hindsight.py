@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from messctl.cross_fit import folds
 from messctl.frontier import chain
 from messctl.policies.base import Floats, Lottery, PolicyKind, Rounds
 from messctl.zoo import Settings
-
-FOLDS = 5
 
 
 def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
@@ -44,9 +43,7 @@ def out_of_fold(features: Any, satisfied: Floats) -> Floats:
 
     n, models = satisfied.shape
     predicted = np.empty((n, models))
-    folds = np.random.Generator(np.random.PCG64(0)).permutation(n) % min(FOLDS, n)
-    for fold in range(min(FOLDS, n)):
-        held_out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+    for held_out, rest in folds(n):
         for model in range(models):
             labels = satisfied[rest, model]
             if not len(rest) or (labels.min() in (0.0, 1.0) and labels.min() == labels.max()):

@@ -3,7 +3,7 @@
 from messctl.records import Outcome
 from messctl.trace.check import Problem, check
 from messctl.trace.format import CostBasis, Row, TraceMetadata, column, schema
-from messctl.trace.reader import Batch, TraceFile
+from messctl.trace.reader import Batch, TraceFile, is_sqlite
 from messctl.trace.summary import ModelSummary, TraceSummary, summarise
 from messctl.trace.writer import TraceWriter
 
@@ -20,6 +20,7 @@ __all__ = [
     "TraceWriter",
     "check",
     "column",
+    "is_sqlite",
     "schema",
     "summarise",
 ]

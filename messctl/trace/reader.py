@@ -18,6 +18,7 @@ from messctl.errors import TraceError, did_you_mean
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TOKENS, TraceMetadata, column
 
 ROWS_PER_BATCH = 16_384
+SQLITE = b"SQLite format 3\0"
 NO_TEXT = pa.array([], pa.large_string())
 
 
@@ -151,9 +152,21 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError):
+        if is_sqlite(path):
+            raise TraceError(f"{path}: a state, and no trace; add --off-policy, or `messctl export` it") from None
         raise TraceError(
-            f"{path}: not a Parquet file, or one that was cut short; `messctl import` makes traces"
+            f"{path}: not a Parquet file, or one that was cut short; `messctl import` makes traces, "
+            "and `messctl export` live logs"
         ) from None
+
+
+def is_sqlite(path: Path) -> bool:
+    """Tell whether a file is an SQLite database, as states are; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE)) == SQLITE
+    except OSError:
+        return False
 
 
 def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str, ...]:
