@@ -140,7 +140,7 @@ BAD = [
     (["--seed", "-1"], "seed is -1"),
     (["--seeds", "0"], "seeds is 0"),
     (["--policy", "mess"], "did you mean 'messplus'"),
-    (["--policy", "always:larg"], "did you mean 'large'"),
+    (["--policy", "always:larg"], "did you mean 'always:large'"),
     (["--reference", "huge"], "unknown reference model 'huge'"),
     (["--cost-scale", "big"], "--cost-scale is 'big'"),
     (["--cost-scale", "0"], "cost_scale is 0"),
