@@ -62,7 +62,7 @@ def test_the_yardsticks_are_found_in_order_of_what_they_know():
         ("", UnknownNameError, "unknown policy ''"),
         ("random:m0", UnknownNameError, "unknown policy 'random:m0'"),
         ("always", UsageError, "always:m0"),
-        ("always:m9", UnknownNameError, "known: m0, m1"),
+        ("always:m9", UnknownNameError, "known: always:m0, always:m1"),
     ],
 )
 def test_a_policy_that_does_not_exist(name, error, message):
