@@ -244,14 +244,23 @@ def test_feedback_that_is_awaited_counts_as_predicted(rate, delay):
 
 
 @pytest.mark.parametrize(
-    ("balance", "recent", "memory"), [(0.0, 0.0, 2000), (-20.1, -0.09, 2000), (-19.9, -0.11, 2000), (-20.1, -0.11, 300)]
+    ("balance", "recent", "before", "memory"),
+    [
+        (0.0, 0.0, 0, 2000),
+        (-20.1, -0.09, 0, 2000),
+        (-19.9, -0.11, 0, 2000),
+        (-20.1, -0.11, 0, 300),
+        (0.0, 0.0, 10_000, 17_183),  # e-fold as many
+        (-20.1, -0.11, 10_000, 300),
+    ],
 )
-def test_what_is_known_of_a_model_fades_while_others_answer(balance, recent, memory):
+def test_what_is_known_of_a_model_fades_while_others_answer(balance, recent, before, memory):
     """And so, where nothing else is known of it, what is thought of its mean goes back to what is expected."""
-    state, promise, before, _ = standing([0.3, 0.9, 0.9], [1, 2, 30], [100, 100, 100])
+    state, promise, means_before, _ = standing([0.3, 0.9, 0.9], [1, 2, 30], [100, 100, 100])
     z = np.zeros(state.own.shape[1])
     z[0] = 1.0
     state.ledger[[BALANCE, RECENT]] = balance, recent
+    state.counts[LABELS] = before
     for _ in range(memory):
         hear(state, promise, Tuning(), 2, z, 0.9)
     assert state.answers[:2] == pytest.approx(100 / np.e, rel=0.01)
@@ -260,7 +269,7 @@ def test_what_is_known_of_a_model_fades_while_others_answer(balance, recent, mem
     level, means, known = np.empty(3), np.empty(3), np.empty(3)
     expect(state, promise, Tuning(), level)
     plain_means(state, promise, Tuning(), level, means, known)
-    assert before[0] + 0.05 < means[0] < level[0]
+    assert means_before[0] + 0.05 < means[0] < level[0]
 
 
 @pytest.mark.parametrize(("world", "model"), [("degrades halfway", 0), ("swapped halfway", 2)])

@@ -10,9 +10,10 @@ each is known, a little higher for the reference; before anything is known it li
 v_m = P_m Λ e₀ is how far the estimate still leans on it (w_m is kept without it, since μ_m moves on), so that a model
 tried once is thought of as one of this zoo, whatever level this zoo is on. The level's variance grows a little with
 every answer, and plain means fade, so that a model that changes is noticed: the memory is of about three hundred of
-its answers. They fade with the answers of others, too, to 1/e in two thousand, so that one that has improved is asked
-again; and in three hundred while more than 20 is owed and the last fifty answers were a tenth below α on the mean: then
-what is believed must be wrong, and who had bad luck is asked again.
+its answers. They fade with the answers of others, too, to 1/e in two thousand, or in as many as were judged so far if
+that is more, so that one that has improved is asked again; and in three hundred while more than 20 is owed and the
+last fifty answers were a tenth below α on the mean: then what is believed must be wrong, and who had bad luck is asked
+again.
 
 **Cost.** What reading the prompt will cost, k_m, may be known before it runs: from its tokens, by the calibrated
 price of one (`Request.prompt_cost`); 0 where it is not. The rest, the answer above all, is what experience is asked
@@ -61,22 +62,22 @@ that is little known does not serve where luck was bad. n counts all answers hea
 s̄ − α), at least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best
 model's level leaves little to pay debts with, and so allows few.
 
-**Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without regard
-to what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose that the balance
-were more than ten below the guard's line from some request on. Then the guard, no longer careful, chooses every model
-from there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would fade while n
-grows, so its index would grow like √log n with the weight 1/√n̄_m; that of a model served for a fixed share of the
-requests has the far smaller weight of a full memory: a contradiction. So every model is served without end. (b) Then
-every s̄_m comes to p_m, as closely as a memory of three hundred answers allows; what was heard before, and the
-reference's good start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus that hardly grows (with
-a memory of three hundred answers it is 0.03 at 10⁴ requests, 0.08 at 10⁹), and the index of the best model is about
-p* or more. So where p_m is far below p*, m's share tends to 0, and the mean of s comes near p* > α. B then rises for
-ever while the line falls: it is crossed upwards, against the supposition. So the balance returns to the line again
-and again, whatever the estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to
-the line. What attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a
-model that pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured
-zoos are kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds
-on any input.
+**Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without regard to
+what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose that the balance were
+more than ten below the guard's line from some request on. Then the guard, no longer careful, chooses every model from
+there, and it does not look at prompts. (a) If some model were served finitely often, its n_m would fade while n grows,
+so its index would grow like √log n with the weight 1/√n̄_m; that of a model served for a fixed share of the requests
+has the far smaller weight of a full memory: a contradiction. So every model is served without end. (b) Then every s̄_m
+comes to p_m, as closely as a memory of three hundred answers allows; what was heard before, and the reference's good
+start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus that hardly grows (with a memory of three
+hundred answers it is 0.03 at 10⁴ requests, 0.08 at 10⁹), and the index of the best model is about p* or more. So where
+p_m is far below p*, m's share tends to 0 (as what is known of it fades, it is asked a few times whenever n has grown by
+a factor), and the mean of s comes near p* > α. B then rises for ever while the line falls: it is crossed upwards,
+against the supposition. So the balance returns to the line again and again, whatever the estimates per prompt say: they
+may be arbitrarily wrong, and can only lead the balance down to the line. What attainment misses in the long run is the
+line's slope, 0.1 points, plus what the guard needs to find a model that pays. No rate is claimed: σ = 0.4 is smaller
+than the theory of such indices asks for, because measured zoos are kinder than its worst case. Where p* ≤ α, the best
+model's mean is approached. The certificate α − Q/n holds on any input.
 
 References: drift plus penalty and the queue, MESS+ (arXiv:2505.19947); re-solving, Badanidiyuru, Kleinberg and
 Slivkins, *Bandits with Knapsacks* (2013); a guard that serves what surely pays, Kazerouni et al., *Conservative

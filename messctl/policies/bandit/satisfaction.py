@@ -53,7 +53,8 @@ def hear(state: State, promise: Promise, tuning: Tuning, model: int, z: Floats, 
     expect(state, promise, tuning, level)
     state.counts[LABELS] += 1
     wrong = state.ledger[BALANCE] < -tuning.wrong_debt and state.ledger[RECENT] < tuning.wrong_rate
-    idle = tuning.wrong_memory if wrong else tuning.idle_memory
+    # Were it not for ever longer, models that are known to be bad would be tried at the same rate for ever.
+    idle = tuning.wrong_memory if wrong else max(tuning.idle_memory, float(state.counts[LABELS]))
     for other in range(len(state.good)):
         kept = 1.0 - 1.0 / (tuning.memory if other == model else idle)
         state.good[other] *= kept

@@ -45,7 +45,7 @@ class Tuning(NamedTuple):
     shared_ridge: float = 16.0  # 0: no shared ridge
     own_ridge: float = 32.0
     memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
-    idle_memory: float = 2000.0  # what is known of a model's mean fades with every so many answers of others
+    idle_memory: float = 2000.0  # what is known of a mean fades with so many answers of others, or all so far
     wrong_debt: float = 20.0  # with more debt than this, and s − α below
     wrong_rate: float = -0.1  # this on the recent mean, what is believed must be wrong,
     wrong_memory: float = 300.0  # and what is known of idle models fades with every so many
