@@ -72,12 +72,13 @@ comes to p_m, as closely as a memory of three hundred answers allows; what was h
 start, fade. (c) A model served for a share ρ > 0 of the requests has a bonus that hardly grows (with a memory of three
 hundred answers it is 0.03 at 10⁴ requests, 0.08 at 10⁹), and the index of the best model is about p* or more. So where
 p_m is far below p*, m's share tends to 0 (as what is known of it fades, it is asked a few times whenever n has grown by
-a factor), and the mean of s comes near p* > α. B then rises for ever while the line falls: it is crossed upwards,
-against the supposition. So the balance returns to the line again and again, whatever the estimates per prompt say: they
-may be arbitrarily wrong, and can only lead the balance down to the line. What attainment misses in the long run is the
-line's slope, 0.1 points, plus what the guard needs to find a model that pays. No rate is claimed: σ = 0.4 is smaller
-than the theory of such indices asks for, because measured zoos are kinder than its worst case. Where p* ≤ α, the best
-model's mean is approached. The certificate α − Q/n holds on any input.
+a factor; fading in three hundred ends as soon as what serves pays), and the mean of s comes near p* > α. B then rises
+for ever while the line falls: it is crossed upwards, against the supposition. So the balance returns to the line again
+and again, whatever the estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to
+the line. What attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a
+model that pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos
+are kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on any
+input.
 
 References: drift plus penalty and the queue, MESS+ (arXiv:2505.19947); re-solving, Badanidiyuru, Kleinberg and
 Slivkins, *Bandits with Knapsacks* (2013); a guard that serves what surely pays, Kazerouni et al., *Conservative
