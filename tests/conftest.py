@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -65,6 +68,20 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     typed(monkeypatch)
     return tmp_path / "state"
+
+
+@pytest.fixture
+def document(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run a command in this process, see that it ends with `code` and complains of nothing, and return its JSON."""
+    from messctl.cli import run
+
+    def read(*arguments: str | Path, code: int = 0) -> Any:
+        assert run([*arguments, "--json"]) == code
+        out, err = capsys.readouterr()
+        assert err == ""
+        return json.loads(out)
+
+    return read
 
 
 @pytest.fixture(params=POLICIES)

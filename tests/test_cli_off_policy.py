@@ -1,6 +1,5 @@
 """`messctl replay LOG --off-policy` as it is typed, on exported logs and on states that messctl itself has written."""
 
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -9,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from live_making import STATED, assert_one_line, typed
+from live_making import STATED, assert_one_line
 
 from messctl.backends import Scripted
 from messctl.cli import run
@@ -39,19 +38,6 @@ def write_log(path, n=400, seed=0, chance=(0.5, 0.9), odds=(0.7, 0.3), heard=0.8
 def log(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return write_log(tmp_path / "log.parquet")
-
-
-@pytest.fixture
-def document(capsys):
-    """Runs a command and returns its JSON document."""
-
-    def read(*arguments, code=0):
-        assert run([*arguments, "--json"]) == code
-        out, err = capsys.readouterr()
-        assert err == ""
-        return json.loads(out)
-
-    return read
 
 
 def test_a_table_for_people(log, capsys, monkeypatch):
@@ -247,15 +233,12 @@ def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
 
 
 @pytest.fixture
-def state(tmp_path, monkeypatch):
-    """Two models with round costs in ./zoo.yaml; the cheap one is wrong."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
-    typed(monkeypatch)
-    (tmp_path / "zoo.yaml").write_text(STATED)
+def state(state, monkeypatch):
+    """Two models with round costs in the zoo.yaml beside it; the cheap one is wrong."""
+    state.with_name("zoo.yaml").write_text(STATED)
     backend = Scripted({CHEAP: "maybe", DEAR: "yes"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
-    return tmp_path / "state"
+    return state
 
 
 def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsys):

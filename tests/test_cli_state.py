@@ -1,6 +1,5 @@
 """`messctl feedback`, `status`, `log`, `export` and `reset` as they are typed, over answers written beforehand."""
 
-import json
 import os
 import random
 
@@ -25,19 +24,6 @@ def state(tmp_path, monkeypatch):
     backend = Scripted({CHEAP: "maybe", DEAR: "yes", "new": "yes"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
     return tmp_path / "state"
-
-
-@pytest.fixture
-def document(capsys):
-    """Runs a command and returns its JSON document."""
-
-    def read(*arguments, code=0):
-        assert run([*arguments, "--json"]) == code
-        out, err = capsys.readouterr()
-        assert err == ""
-        return json.loads(out)
-
-    return read
 
 
 @pytest.fixture
