@@ -12,6 +12,7 @@ from worlds import WORLDS, flat
 
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
+from messctl.policies.bandit.awaited import hold_back
 from messctl.policies.bandit.choice import WEIGHED_GUARDED, WEIGHED_PRICE, WEIGHED_SEARCHED, choose, odds_of, weighing
 from messctl.policies.bandit.debt import depth, guard
 from messctl.policies.bandit.price import price_of, reserved
@@ -228,19 +229,101 @@ def test_a_fixed_v_prices_satisfaction_as_messplus_does():
     assert costs[0] > costs[2]
 
 
-@pytest.mark.parametrize(("rate", "delay"), [(1.0, 40), (0.5, 25), (1.0, 0)])
-def test_feedback_that_is_awaited_counts_as_predicted(rate, delay):
+def plain(state, promise):
+    """Each model's plain mean and the answers that it rests on."""
+    level, means, known = (np.empty(len(state.good)) for _ in range(3))
+    expect(state, promise, Tuning(), level)
+    plain_means(state, promise, Tuning(), level, means, known)
+    return means, known
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(1.0, 40), (0.5, 25), (1.0, 0), (0.1, 5)])
+def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, monkeypatch):
     """The balance that decides, recomputed from the decisions: what was heard, and what may still come."""
     rounds, prompts = learnable(400), prompts_for(400)
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
-    steps = list(drive(Bandit(rounds.zoo, Settings(alpha=0.8)), arranged, prompts))
+    policy = Bandit(rounds.zoo, Settings(alpha=0.8))
+    decide, standings = policy.decide, []
+
+    def recording(request):
+        standings.append(plain(policy._state, policy._promise))
+        return decide(request)
+
+    monkeypatch.setattr(policy, "decide", recording)
+    steps = list(drive(policy, arranged, prompts))
     for t, (decision, _) in enumerate(steps):
-        due = steps[: max(0, t - delay)]
-        heard = [satisfied for _, satisfied in due if satisfied is not None]
-        latest = max((k + 1 for k, (_, satisfied) in enumerate(due) if satisfied is not None), default=t)
-        coming = sum(each.predicted[each.served] - 0.8 for each, _ in steps[latest:t])
-        expected = sum(satisfied - 0.8 for satisfied in heard) + (len(heard) / latest if latest else 0.0) * coming
+        due = [satisfied for _, satisfied in steps[: max(0, t - delay)]]
+        heard = [number + 1 for number, satisfied in enumerate(due) if satisfied is not None]
+        latest = max(heard, default=0)
+        # Feedback on decision k comes once k + delay were decided, and fades while nothing later comes.
+        longest = 2 * (8 + delay) if heard else 1024
+        coming = [each for each, _ in steps[max(latest, t - longest) : t]]
+        share = len(heard) / latest if heard else 1.0
+        means, known = standings[t]
+        expected = sum(satisfied - 0.8 for satisfied in due if satisfied is not None)
+        for each in coming:
+            index = rounds.zoo.index(each.served)
+            expected += share * (means[index] - 0.4 / np.sqrt(known[index]) - 0.8)
         assert decision.weighed.figures["balance"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("awaited", "answers", "reference_gone", "held"),
+    [
+        ([8, 8, 900], [0, 0, 0], False, []),
+        ([9, 8, 900], [0, 0, 0], False, [0]),
+        ([9, 9, 900], [0, 0, 0], False, [0, 1]),
+        ([9, 9, 900], [1, 0, 0], False, [1]),
+        ([48, 49, 900], [10, 10, 0], False, [1]),
+        ([9, 9, 0], [0, 0, 0], True, []),  # somebody must answer
+    ],
+)
+def test_no_more_is_awaited_of_a_model_than_what_is_known_of_it_bears(awaited, answers, reference_gone, held):
+    state, promise, _, _ = standing([0.5, 0.5, 0.5], [1, 2, 30], answers)
+    extra = np.array([0.0, 1.0, np.inf if reference_gone else 0.0])
+    before = extra.copy()
+    hold_back(state, promise, Tuning(), np.array(awaited, dtype=float), extra)
+    before[held] = np.inf
+    assert extra.tolist() == before.tolist()
+
+
+def asked(steps, model):
+    """The share of the requests that the model served."""
+    return np.mean([decision.served == model for decision, _ in steps])
+
+
+def test_who_never_hears_anything_serves_what_is_thought_best():
+    rounds, prompts = learnable(600), prompts_for(600)
+    silent = rounds.arranged(seed=5, shuffle=True, feedback_rate=0.0, feedback_delay=0)
+    steps = list(drive(Bandit(rounds.zoo, Settings(alpha=0.8)), silent, prompts))
+    for model in rounds.zoo.models:
+        share = asked(steps, model)
+        assert share > 0.95 if model == rounds.zoo.reference else share * 600 <= 9
+    notes = {decision.weighed.note for decision, _ in steps}
+    assert "another would be asked, but of its answers too few are judged yet" in notes
+
+
+def test_who_is_no_longer_told_goes_on_as_before():
+    """Feedback that came at once, and stopped, is not awaited for long."""
+    rounds, prompts = learnable(3000), prompts_for(3000)
+    stopping = replace(rounds, heard=np.arange(3000) < 1500)
+    policy = Bandit(rounds.zoo, Settings(alpha=0.8))
+    steps = list(drive(policy, stopping, prompts))
+    before, after = asked(steps[1000:1500], rounds.zoo.reference), asked(steps[1500:], rounds.zoo.reference)
+    assert 0.0 < before < 0.5
+    assert after <= before + 0.05
+    assert steps[-1][0].weighed.figures["balance"] == pytest.approx(policy.snapshot().balance, abs=1.0)
+
+
+def test_late_feedback_costs_no_promise():
+    """All of it a hundred requests late: no end half a point low, no dip of more than five points."""
+    for world in ("no signal", "strong signal"):
+        for seed in range(SEEDS):
+            made = WORLDS[world](seed)
+            alpha = 0.95 * float(made.rounds.satisfied.mean(axis=0).max())
+            played = Bandit(made.rounds.zoo, Settings(alpha=alpha)).play(replace(made.rounds, delay=100))
+            assert levels(played)[-1] >= alpha - 0.006, (world, seed)
+            assert levels(played)[499:].min() >= alpha - 0.05, (world, seed)
 
 
 @pytest.mark.parametrize(
@@ -354,10 +437,7 @@ def standing(satisfied, cost, answers, reference=-1):
     state.mean_cost[:], state.cost_count[:] = cost, 10
     state.counts[[DECIDED, HEARD, LATEST, LABELS]] = int(answers.sum())
     promise = Promise(0.8, reference % len(cost), AUTO_V)
-    level, means, known = np.empty(len(cost)), np.empty(len(cost)), np.empty(len(cost))
-    expect(state, promise, Tuning(), level)
-    plain_means(state, promise, Tuning(), level, means, known)
-    return state, promise, means, known
+    return state, promise, *plain(state, promise)
 
 
 @pytest.mark.parametrize(
@@ -374,17 +454,18 @@ def standing(satisfied, cost, answers, reference=-1):
 def test_whom_the_guard_serves(satisfied, cost, answers, careful, served):
     state, _, means, known = standing(satisfied, cost, answers)
     nothing, everywhere = np.zeros(3), np.array([0.0, 0.0, np.inf])
-    assert guard(state, Tuning(), means, known, nothing, careful) == served
-    assert guard(state, Tuning(), means, known, everywhere, careful) != 2
+    assert guard(state, Tuning(), means, known, nothing, nothing, careful) == served
+    assert guard(state, Tuning(), means, known, nothing, everywhere, careful) != 2
 
 
 @pytest.mark.parametrize("balance", [-20.0, -0.5, 0.0, 3.0])
 def test_early_trials_wait_until_there_is_no_debt(balance):
     state, promise, _, _ = standing([0.9, 0.9, 0.9], [1, 1, 1], [KNOWN, 3, KNOWN])
     odds = np.empty(3)
-    odds_of(state, promise, Tuning(), np.zeros(3), balance, 0, odds)
-    assert odds.sum() == pytest.approx(1.0)
-    assert odds[1] == pytest.approx(Tuning().retrial_rate / 3 + (Tuning().trial_rate if balance >= 0 else 0.0))
+    for awaited, tried in ((0.0, balance >= 0), (4.9, balance >= 0), (5.0, False)):
+        odds_of(state, promise, Tuning(), np.array([0.0, awaited, 0.0]), np.zeros(3), balance, 0, odds)
+        assert odds.sum() == pytest.approx(1.0)
+        assert odds[1] == pytest.approx(Tuning().retrial_rate / 3 + (Tuning().trial_rate if tried else 0.0))
 
 
 def test_the_reserve_is_what_bad_luck_asks_for_and_what_was_paid_allows():

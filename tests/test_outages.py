@@ -130,7 +130,7 @@ def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
         assert getattr(one, name) == getattr(two, name), name
     assert (before.decided, before.queue, before.balance) == (after.decided, after.queue, after.balance)
     assert before.decided == 31
-    for name in ("counts", "awaited"):
+    for name in ("counts", "lateness"):
         if name in before.shared:
             ours, theirs = np.array(before.shared[name]), np.array(after.shared[name])
             if name == "counts":

@@ -31,19 +31,25 @@ once in fifty, to any of them. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the geometric mean of the least prices
 at which that choice, over the last 128 prompts, would attain α − 0.01 and α + 0.01, each moved to within 2 to 98 % of
-what is within reach. Then λ = λ₀·exp(−(B + h − r)/τ), where B = Σ(s − α) is the balance, never clipped, what is still
-awaited counted as it was predicted. So the price rises smoothly with the debt, and a step in what satisfaction costs
-(from the best cheap model to one thirty times as dear) is a wide band of balances in which nothing changes; that λ₀
-looks to both sides puts the balance into the middle of that band, and not where a surplus is spent for next to
-nothing and a debt paid dearly. h, a quarter of the guard's depth and fading with the requests, is a debt that is
-allowed for learning. r is a reserve against bad luck. Where the best model serves, B is a random walk that rises by
-the slack d = max s̄ − α (at least 0.012) an answer, and ever falls by more than x with probability exp(−x/l), l =
-σ²/2d. So r = 6l, less by 0.02 with every answer that is judged, since what was promised of the level allows for that;
-but no more than 30 % of what was paid so far would buy, at λ₀ a unit where all answers are judged, and at so many
-times as much as there are answers to one that is. τ = 6 + 0.02·n, at most 110. With c, the mean cost of the costliest
-model, λ is at most 12·c·(1 + t/50M) after t requests: that model is not bought for a predicted gain below a twelfth,
-which is mostly noise while models are so little known; what is owed until then, the guard pays. A V that is set
-gives λ = Q·c/V instead, as in MESS+.
+what is within reach. Then λ = λ₀·exp(−(B + h − r)/τ), where B = Σ(s − α) is the balance, never clipped, with what is
+awaited. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap model to
+one thirty times as dear) is a wide band of balances in which nothing changes; that λ₀ looks to both sides puts the
+balance into the middle of that band, and not where a surplus is spent for next to nothing and a debt paid dearly. h, a
+quarter of the guard's depth and fading with the requests, is a debt that is allowed for learning. r is a reserve
+against bad luck. Where the best model serves, B is a random walk that rises by the slack d = max s̄ − α (at least
+0.012) an answer, and ever falls by more than x with probability exp(−x/l), l = σ²/2d. So r = 6l, less by 0.02 with
+every answer that is judged, since what was promised of the level allows for that; but no more than 30 % of what was
+paid so far would buy, at λ₀ a unit where all answers are judged, and at so many times as much as there are answers to
+one that is. τ = 6 + 0.02·n, at most 110. With c, the mean cost of the costliest model, λ is at most 12·c·(1 + t/50M)
+after t requests: that model is not bought for a predicted gain below a twelfth, which is mostly noise while models are
+so little known; what is owed until then, the guard pays. A V that is set gives λ = Q·c/V instead, as in MESS+.
+
+**What is awaited.** Feedback may come late, or never. The answers after the last one that was judged are awaited, at
+the rate at which answers were judged so far, for twice as long as feedback took of late, and sixteen requests; for a
+thousand where none came yet. Each counts in B as s̄_m − σ/√n̄_m − α, by what is known of its model now: a debt that is
+run up blindly is seen as soon as the first word of it comes. And no model but the reference is asked while more than 8
++ 4·n_m of its answers are awaited. So who starts blind asks every model a little, and then the reference until it hears
+of them; and who never hears anything stays with it, since nothing shows that another would do.
 
 **The search.** A model is cheap if its mean cost is at most half of c. Where one of two or more of these keeps the
 promise alone, no dear model is worth buying; but which one it is, if any, takes a debt to find out, and a debt paid
@@ -56,11 +62,12 @@ is predicted of a prompt is, so early, noise beside what is not known of the lev
 below holds; s̄, n̄, n and n_m are the guard's.
 
 **The guard.** While B < −D, serve argmax of s̄_m + σ·√(log⁺(n / (M·(n_m + 1))) / n̄_m), where s̄_m is m's plain mean,
-shrunk to μ_m with weight n₀, the reference starts with ten good answers on top, and n̄_m counts all of these. For the
-first ten units of debt below the line it is careful: it takes every mean to be 1.5·σ/√n̄_m lower, so that a model
-that is little known does not serve where luck was bad. n counts all answers heard so far, and one. D = 8 − 0.15/(max
-s̄ − α), at least 1, plus 0.001·n, times the root of the share of answers that are judged: a promise close to the best
-model's level leaves little to pay debts with, and so allows few.
+shrunk to μ_m with weight n₀, the reference starts with ten good answers on top, and n̄_m counts all of these; in the
+bonus, answers that are awaited count among n_m and n̄_m. For the first ten units of debt below the line it is careful:
+it takes every mean to be 1.5·σ/√n̄_m lower, so that a model that is little known does not serve where luck was bad. n
+counts all answers heard so far, and one. D = 8 − 0.15/(max s̄ − α), at least 1, plus 0.001·n, times the root of the
+share of answers that are judged: a promise close to the best model's level leaves little to pay debts with, and so
+allows few.
 
 **Why no model can be starved, and why the debt is paid.** A sketch. Let m's answers, to prompts drawn without regard to
 what they say, satisfy with mean p_m, independently of the past, and let p* = max p_m > α. Suppose that the balance were

@@ -5,45 +5,53 @@ from __future__ import annotations
 import numpy as np
 
 from messctl.compiled import compiled
+from messctl.policies.bandit.awaited import awaited_balance, count_awaited, hold_back, note_served
 from messctl.policies.bandit.costs import expected_costs
-from messctl.policies.bandit.debt import awaited_balance, depth, guard
+from messctl.policies.bandit.debt import depth, guard
 from messctl.policies.bandit.price import least, price_of, solve
 from messctl.policies.bandit.satisfaction import expect, plain_means, predict
 from messctl.policies.bandit.search import searching, weigh_levels
-from messctl.policies.bandit.state import DECIDED, LATE, RECALLED, SOLVED, UNSOLVED, WINDOW, Promise, State, Tuning
+from messctl.policies.bandit.state import RECALLED, SOLVED, UNSOLVED, WINDOW, Promise, State, Tuning
 from messctl.policies.base import Floats
 
 # Places in the figures of a Weighing
-WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED, WEIGHED_SEARCHED = range(5)
+WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED, WEIGHED_SEARCHED, WEIGHED_HELD_BACK = range(6)
 
 Weighing = tuple[Floats, Floats, Floats, Floats]
 """What a choice was made of, all (M,) but the last: Ĉ; the satisfaction that was weighed against it; the odds with
-which each model was to be served; and figures (5,)."""
+which each model was to be served; and figures (6,)."""
 
 
 @compiled
 def weighing(models: int) -> Weighing:
     """Return room for what a choice is made of."""
-    return np.empty(models), np.empty(models), np.empty(models), np.empty(5)
+    return np.empty(models), np.empty(models), np.empty(models), np.empty(6)
 
 
 @compiled
-def tried_next(state: State, promise: Promise, tuning: Tuning, extra: Floats, dearest: float) -> int:
-    """Return the affordable model with the fewest answers that early trial is still due to, or −1."""
-    chosen = -1
+def tried_next(state: State, promise: Promise, tuning: Tuning, awaited: Floats, extra: Floats, dearest: float) -> int:
+    """Return the affordable model with the fewest answers, awaited or known, that early trial is due to, or −1."""
+    chosen, fewest = -1, tuning.trial_answers
     for model in range(len(state.answers)):
-        count = state.answers[model]
-        if count < tuning.trial_answers and state.mean_cost[model] + extra[model] <= dearest:
-            doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, count))
-            hopeful = count < 3.0 or state.good[model] / count + doubt > promise.alpha
-            if hopeful and (chosen < 0 or count < state.answers[chosen]):
-                chosen = model
+        answers = state.answers[model]
+        asked = answers + awaited[model]
+        if asked < fewest and state.mean_cost[model] + extra[model] <= dearest:
+            doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, answers))
+            if answers < 3.0 or state.good[model] / answers + doubt > promise.alpha:
+                chosen, fewest = model, asked
     return chosen
 
 
 @compiled
 def odds_of(
-    state: State, promise: Promise, tuning: Tuning, extra: Floats, balance: float, best: int, odds: Floats
+    state: State,
+    promise: Promise,
+    tuning: Tuning,
+    awaited: Floats,
+    extra: Floats,
+    balance: float,
+    best: int,
+    odds: Floats,
 ) -> None:
     """Write each model's probability of being served, where `best` is what cost and satisfaction speak for."""
     odds[:] = 0.0
@@ -52,7 +60,7 @@ def odds_of(
     for model in range(len(odds)):
         affordable += state.mean_cost[model] + extra[model] <= dearest
     rest = 1.0
-    trial = tried_next(state, promise, tuning, extra, dearest)
+    trial = tried_next(state, promise, tuning, awaited, extra, dearest)
     if trial >= 0 and balance >= tuning.trial_balance:
         odds[trial] += tuning.trial_rate
         rest -= tuning.trial_rate
@@ -91,7 +99,7 @@ def choose(
     `prices` are what reading the prompt will cost each model, (M,), 0 where that is not known, and what each would
     cost now beyond its answer, (M,), infinitely much where it cannot be asked.
     """
-    reading, extra = prices
+    reading, extra = prices[0], prices[1].copy()
     counts = state.counts
     models = len(predicted)
     cost, worth, odds, figures = weighed
@@ -108,7 +116,10 @@ def choose(
     often = recalled < 32 or recalled % (8 if recalled < 512 else 32) == 0
     if often or state.ledger[SOLVED] == UNSOLVED:
         state.ledger[SOLVED] = solve(state, promise, tuning, level)
-    balance = awaited_balance(state)
+    awaited = np.empty(models)
+    count_awaited(state, tuning, awaited)
+    hold_back(state, promise, tuning, awaited, extra)
+    balance = awaited_balance(state, promise, tuning, means, known, awaited)
     deep = depth(state, promise, tuning, means)
     cheap = np.empty(models)
     search = searching(state, promise, tuning, means, known, extra, cheap)
@@ -119,16 +130,15 @@ def choose(
         price = weigh_levels(state, tuning, means, known, cheap, worth)
     best = least(cost + extra, worth, price, state.mean_cost)
     guarded = balance < -deep
+    figures[WEIGHED_HELD_BACK] = least(cost + prices[1], worth, price, state.mean_cost) != best
     figures[WEIGHED_PRICE], figures[WEIGHED_BALANCE] = price, balance
     figures[WEIGHED_BEST], figures[WEIGHED_GUARDED], figures[WEIGHED_SEARCHED] = best, guarded, searched
     if guarded:
-        served = guard(state, tuning, means, known, extra, balance >= -deep - tuning.guard_care)
+        served = guard(state, tuning, means, known, awaited, extra, balance >= -deep - tuning.guard_care)
         odds[:] = 0.0
         odds[served] = 1.0
     else:
-        odds_of(state, promise, tuning, extra, balance, best, odds)
+        odds_of(state, promise, tuning, awaited, extra, balance, best, odds)
         served = draw(odds, coin)
-    before = state.awaited[counts[DECIDED] % LATE]
-    counts[DECIDED] += 1
-    state.awaited[counts[DECIDED] % LATE] = before + predicted[served] - promise.alpha
+    note_served(state, served)
     return served

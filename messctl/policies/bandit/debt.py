@@ -1,4 +1,4 @@
-"""The debt: the balance with what is awaited, how deep it may get, and the guard, which serves what can pay it."""
+"""The debt: the balance, how deep it may get, and the guard, which serves what can pay it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from messctl.policies.bandit.state import (
     DECIDED,
     HEARD,
     LABELS,
-    LATE,
+    LATENESS_KEPT,
     LATEST,
     LEAST_SLACK,
     QUEUE,
@@ -31,18 +31,9 @@ def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
     state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
     state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
     state.counts[HEARD] += 1
+    late = float(max(0, state.counts[DECIDED] - number))
+    state.lateness[0] = max(late, LATENESS_KEPT * state.lateness[0])
     state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
-
-
-@compiled
-def awaited_balance(state: State) -> float:
-    """Return the balance with what is still awaited counted as predicted, at the rate at which feedback came."""
-    decided, latest = state.counts[DECIDED], state.counts[LATEST]
-    if latest == 0 or latest >= decided:
-        return state.ledger[BALANCE]
-    since = max(latest, decided - LATE + 1)
-    coming = state.awaited[decided % LATE] - state.awaited[since % LATE]
-    return state.ledger[BALANCE] + heard_share(state) * coming
 
 
 @compiled
@@ -62,19 +53,22 @@ def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> floa
 
 
 @compiled
-def guard(state: State, tuning: Tuning, means: Floats, known: Floats, extra: Floats, careful: bool) -> int:
+def guard(
+    state: State, tuning: Tuning, means: Floats, known: Floats, awaited: Floats, extra: Floats, careful: bool
+) -> int:
     """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie.
 
-    If `careful`, one that surely can: a model that is little known is doubted.
+    If `careful`, one that surely can: a model that is little known is doubted. One whose answers are awaited is not
+    left alone.
     """
     index = np.empty(len(means))
     doubt = tuning.guard_doubt if careful else 0.0
     best = 0
     for model in range(len(means)):
-        fair = len(means) * (state.answers[model] + 1.0)
+        fair = len(means) * (state.answers[model] + awaited[model] + 1.0)
         left_alone = max(0.0, np.log((state.counts[LABELS] + 1.0) / fair))
-        bonus = tuning.guard_retry * np.sqrt(left_alone) - doubt
-        index[model] = means[model] + bonus * tuning.noise / np.sqrt(known[model])
+        bonus = tuning.guard_retry * np.sqrt(left_alone / (known[model] + awaited[model]))
+        index[model] = means[model] + tuning.noise * (bonus - doubt / np.sqrt(known[model]))
         if extra[model] == np.inf:
             index[model] = -np.inf
         tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]

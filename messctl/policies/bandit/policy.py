@@ -12,6 +12,7 @@ from messctl.policies.bandit.choice import (
     WEIGHED_BALANCE,
     WEIGHED_BEST,
     WEIGHED_GUARDED,
+    WEIGHED_HELD_BACK,
     WEIGHED_PRICE,
     WEIGHED_SEARCHED,
     Weighing,
@@ -56,10 +57,13 @@ COSTS = ("cost_weight", "cost_cov", "costs", "recent_known")
 """Of the encoder, and in the unit of the costs."""
 MEANS = ("mean_cost", "cost_count")
 """In the unit of the costs; all policies share them."""
-WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *COSTS, *MEANS))
-BOOKS = ("counts", "awaited")
+SERVICES = ("served_at",)
+"""Which decisions served a model; means the same under any encoder."""
+WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *SERVICES, *COSTS, *MEANS))
+BOOKS = ("counts",)
+DELAYS = ("lateness",)
 """Shared, and mean the same under any encoder; the ledger does too, but holds λ₀, which is in the unit of the costs."""
-SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", *BOOKS))
+SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", *BOOKS, *DELAYS))
 
 
 class Bandit:
@@ -128,6 +132,8 @@ class Bandit:
         price = float(figures[WEIGHED_PRICE])
         searched = bool(figures[WEIGHED_SEARCHED])
         note = "the search for a cheap model chose" if searched and not figures[WEIGHED_GUARDED] else ""
+        if figures[WEIGHED_HELD_BACK]:
+            note = "another would be asked, but of its answers too few are judged yet"
         if chosen != figures[WEIGHED_BEST]:
             note = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
         return Weighed(
@@ -171,13 +177,13 @@ class Bandit:
             policy=self.name,
             version=STATE_VERSION,
             encoder=self._encoder.version,
-            shared=_copies(self._parts((*BOOKS, *SHARED_WEIGHTS))),
+            shared=_copies(self._parts((*BOOKS, *DELAYS, *SHARED_WEIGHTS))),
             cost_shared=_copies(self._parts(("ledger",))),
             models={
                 model: ModelSnapshot(
                     mean_cost=float(state.mean_cost[index]),
                     cost_count=int(state.cost_count[index]),
-                    arrays=_copies(self._parts((*TALLIES, *WEIGHTS), index)),
+                    arrays=_copies(self._parts((*TALLIES, *SERVICES, *WEIGHTS), index)),
                     cost_arrays=_copies(self._parts(COSTS, index)),
                 )
                 for index, model in enumerate(self._zoo.models)
@@ -193,12 +199,12 @@ class Bandit:
         state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
         same_features = known.encoder == self._encoder.version
         restore(known.shared, self._parts(BOOKS))
+        restore(known.shared, self._parts(DELAYS))
         restore(known.cost_shared, self._parts(("ledger",)))
         if not known.decided:
             # What was learned before the first request of this promise is known, and not owed.
             state.counts[[HEARD, LATEST]] = 0
             state.ledger[RECENT] = 0.0
-            state.awaited[:] = 0.0
         state.counts[DECIDED] = known.decided
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue
         self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
@@ -208,6 +214,8 @@ class Bandit:
             model = known.models.get(name, ModelSnapshot())
             state.mean_cost[index], state.cost_count[index] = model.mean_cost, model.cost_count
             restore(model.arrays, self._parts(TALLIES, index))
+            if known.decided:
+                restore(model.arrays, self._parts(SERVICES, index))
             if same_features:
                 restore(model.arrays, self._parts(WEIGHTS, index))
             if not (same_features and restore(model.cost_arrays, self._parts(COSTS, index))):

@@ -16,6 +16,8 @@ WINDOW = 128
 """So many recent prompts are kept to solve λ on."""
 LATE = 1024
 """So many recent decisions are kept in mind while their feedback may still come."""
+LATENESS_KEPT = 0.99
+"""With every answer that is judged, the longest that feedback took fades by this factor."""
 UNSOLVED = -1.0
 """Stands for a price that is still to be solved."""
 AUTO_V = -1.0
@@ -76,6 +78,9 @@ class Tuning(NamedTuple):
     search_doubt: float = 0.5  # its mean taken to be so many deviations lower
     search_price: float = 5.0  # λ is at most so many times the mean cost of the costliest model
     search_debt: float = 0.5  # below this share of the guard's depth no prompt is looked at
+    late_answers: float = 8.0  # so many answers of a model may be awaited,
+    late_growth: float = 4.0  # and so many for each that is known
+    late_doubt: float = 1.0  # what is awaited is taken to be so many deviations worse than the model's mean
     guard_depth: float = 8.0
     guard_slope: float = 0.001
     guard_slack: float = 0.15  # the depth is smaller by this over the slack
@@ -110,12 +115,13 @@ class State(NamedTuple):
     costs: Floats  # (M, 5) PAID, REST, ERRORS: a fading sum for each way
     recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
     recent: Floats  # (WINDOW, d) the prompts as they were
-    awaited: Floats  # (LATE,) the sum of ŝ − α over all decisions, as it stood after each
+    served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
+    lateness: Floats  # (1,) by how many requests feedback is late at most, of late; −1 before any came
     ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
-SHARED = ("shared", "shared_cov", "recent", "awaited", "ledger", "counts")
+SHARED = ("shared", "shared_cov", "recent", "lateness", "ledger", "counts")
 """The fields of State that belong to no model; all others have a model's part."""
 
 
@@ -145,7 +151,8 @@ def fresh(models: int, tuning: Tuning) -> State:
         costs=np.zeros((models, 5)),
         recent_known=np.zeros((models, WINDOW)),
         recent=np.zeros((WINDOW, d)),
-        awaited=np.zeros(LATE),
+        served_at=np.zeros((models, LATE), dtype=np.int64),
+        lateness=np.array([-1.0]),
         ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
         counts=np.zeros(5, dtype=np.int64),
     )
