@@ -61,6 +61,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         "c": settings.c,
         "exponent": settings.exponent,
         "cost_scale": settings.cost_scale,
+        "trial_budget": settings.trial_budget,
         "seed": settings.seed,
         "reference": rounds.zoo.reference,
         "cost_unit": replay.recording.cost_unit,

@@ -287,6 +287,28 @@ def test_no_more_is_awaited_of_a_model_than_what_is_known_of_it_bears(awaited, a
     assert extra.tolist() == before.tolist()
 
 
+@pytest.mark.parametrize("budget", [0.0, 0.002, 0.004, None])
+def test_trials_stay_within_their_budget(budget):
+    """What they were expected to cost beyond the choices, recomputed from the decisions."""
+    rounds, prompts = learnable(1500), prompts_for(1500)
+    policy = Bandit(rounds.zoo, Settings(alpha=0.8, trial_budget=budget))
+    tried = paid = trials = 0.0
+    for decision, _ in drive(policy, rounds, prompts):
+        if decision.weighed.note == "a trial":
+            terms = decision.weighed.terms.values()
+            best = min(rounds.zoo.models, key=lambda model: sum(term[model] for term in terms))
+            means = [decision.mean_cost.get(model, 0.0) for model in (decision.served, best)]
+            tried += max(0.0, means[0] - means[1])
+            trials += means[0] > means[1]
+        paid += rounds.cost[rounds.request_ids.index(decision.request.request_id), rounds.zoo.index(decision.served)]
+        assert budget is None or tried <= budget * paid * 1.02 + 1e-12
+    assert tried == pytest.approx(policy._state.tried[0])
+    if budget is None:
+        assert tried > 0.005 * paid
+    else:
+        assert (trials > 0) == (budget > 0)
+
+
 def asked(steps, model):
     """The share of the requests that the model served."""
     return np.mean([decision.served == model for decision, _ in steps])

@@ -335,6 +335,7 @@ router_keys = st.fixed_dictionaries(
         "c": amount,
         "exponent": amount,
         "cost_scale": st.floats(1e-300, 1e300),
+        "trial_budget": amount,
         "seed": st.integers(0, 2**70),
     },
 )

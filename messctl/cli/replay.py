@@ -40,6 +40,9 @@ def replay(
         str | None, typer.Option("--v", help="Weight of cost against debt: small keeps close to α; auto: no need.")
     ] = None,
     margin: Annotated[float | None, typer.Option(help="The routers aim this far above α.")] = None,
+    trial_budget: Annotated[
+        float | None, typer.Option(help="The bandit's trials may cost this share of all that is paid.")
+    ] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
     exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,
     seed: Annotated[int | None, typer.Option(max=MOST, help="Seed of all randomness.")] = None,
@@ -136,6 +139,7 @@ def replay(
         alpha=alpha,
         margin=margin,
         v=v,
+        trial_budget=trial_budget,
         c=c,
         exponent=exponent,
         seed=seed,

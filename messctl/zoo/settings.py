@@ -39,8 +39,9 @@ class Settings:
     `alpha` (0..1) is the promised share, and the router aims `margin` (0..1) above it; `v` ≥ 0 weighs cost against
     debt, None leaves that to the policy; exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided
     by `cost_scale` (> 0), or, where it is None, by the running mean cost of the costliest model; `seed` ≥ 0.
-    `features` is the GGUF embedding model by which prompts are seen, None for their words. Raises UsageError for
-    anything else.
+    Trials of other models may cost `trial_budget` (≥ 0) of all that was paid, beyond what the choices would have; None
+    sets no bound. `features` is the GGUF embedding model by which prompts are seen, None for their words. Raises
+    UsageError for anything else.
     """
 
     alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
@@ -51,6 +52,7 @@ class Settings:
     exponent: float = field(default=0.25, metadata=ruled(Number(0)))
     cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    trial_budget: float | None = field(default=None, metadata=ruled(Number(0, absent="none")))
     seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
     features: Path | None = field(default=None, metadata=ruled(_Features()))
 

@@ -27,7 +27,8 @@ to read. What sets the scale of costs, breaks ties and tells which trials are af
 answer, as to load it; a model that cannot be asked is neither chosen, nor tried, nor served by the guard. A coin may
 give the request to another model whose mean cost is at most four times that of the choice, u included: half the time
 while there is no debt, if one of them has fewer than eight answers, as they fade, and is not already in doubt; and
-once in fifty, to any of them. The odds are logged as the propensity.
+once in fifty, to any of them. Where trials have a budget, a share of all that was paid, there is none that would cost
+more beyond the choice than is left of it. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the geometric mean of the least prices
 at which that choice, over the last 128 prompts, would attain α − 0.01 and α + 0.01, each moved to within 2 to 98 % of

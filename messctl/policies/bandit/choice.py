@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from messctl.compiled import compiled
 from messctl.policies.bandit.awaited import awaited_balance, count_awaited, hold_back, note_served
-from messctl.policies.bandit.costs import expected_costs
+from messctl.policies.bandit.costs import expected_costs, paid_so_far
 from messctl.policies.bandit.debt import depth, guard
 from messctl.policies.bandit.price import least, price_of, solve
 from messctl.policies.bandit.satisfaction import expect, plain_means, predict
@@ -16,6 +17,8 @@ from messctl.policies.base import Floats
 
 # Places in the figures of a Weighing
 WEIGHED_PRICE, WEIGHED_BALANCE, WEIGHED_BEST, WEIGHED_GUARDED, WEIGHED_SEARCHED, WEIGHED_HELD_BACK = range(6)
+
+BoolArray = npt.NDArray[np.bool_]
 
 Weighing = tuple[Floats, Floats, Floats, Floats]
 """What a choice was made of, all (M,) but the last: Ĉ; the satisfaction that was weighed against it; the odds with
@@ -29,13 +32,33 @@ def weighing(models: int) -> Weighing:
 
 
 @compiled
-def tried_next(state: State, promise: Promise, tuning: Tuning, awaited: Floats, extra: Floats, dearest: float) -> int:
+def surplus(state: State, extra: Floats, best: int, model: int) -> float:
+    """Return what a trial of `model` is expected to cost beyond the choice, at least 0."""
+    return max(0.0, state.mean_cost[model] + extra[model] - state.mean_cost[best] - extra[best])
+
+
+@compiled
+def write_affordable(
+    state: State, promise: Promise, tuning: Tuning, extra: Floats, best: int, affordable: BoolArray
+) -> None:
+    """Write which models may be tried in the place of `best`: none is too dear, or more than the budget is left for."""
+    dearest = tuning.trial_cost * (state.mean_cost[best] + extra[best])
+    left = np.inf
+    if promise.trial_budget < np.inf:
+        left = promise.trial_budget * paid_so_far(state) - state.tried[0]
+    for model in range(len(affordable)):
+        cheap_enough = state.mean_cost[model] + extra[model] <= dearest
+        affordable[model] = cheap_enough and surplus(state, extra, best, model) <= max(0.0, left)
+
+
+@compiled
+def tried_next(state: State, promise: Promise, tuning: Tuning, awaited: Floats, affordable: BoolArray) -> int:
     """Return the affordable model with the fewest answers, awaited or known, that early trial is due to, or −1."""
     chosen, fewest = -1, tuning.trial_answers
-    for model in range(len(state.answers)):
+    for model in range(len(affordable)):
         answers = state.answers[model]
         asked = answers + awaited[model]
-        if asked < fewest and state.mean_cost[model] + extra[model] <= dearest:
+        if asked < fewest and affordable[model]:
             doubt = tuning.trial_doubt * tuning.noise / np.sqrt(max(1.0, answers))
             if answers < 3.0 or state.good[model] / answers + doubt > promise.alpha:
                 chosen, fewest = model, asked
@@ -55,18 +78,16 @@ def odds_of(
 ) -> None:
     """Write each model's probability of being served, where `best` is what cost and satisfaction speak for."""
     odds[:] = 0.0
-    dearest = tuning.trial_cost * (state.mean_cost[best] + extra[best])
-    affordable = 0
-    for model in range(len(odds)):
-        affordable += state.mean_cost[model] + extra[model] <= dearest
+    affordable = np.empty(len(odds), dtype=np.bool_)
+    write_affordable(state, promise, tuning, extra, best, affordable)
     rest = 1.0
-    trial = tried_next(state, promise, tuning, awaited, extra, dearest)
+    trial = tried_next(state, promise, tuning, awaited, affordable)
     if trial >= 0 and balance >= tuning.trial_balance:
         odds[trial] += tuning.trial_rate
         rest -= tuning.trial_rate
     for model in range(len(odds)):
-        if state.mean_cost[model] + extra[model] <= dearest:
-            odds[model] += tuning.retrial_rate / affordable
+        if affordable[model]:
+            odds[model] += tuning.retrial_rate / affordable.sum()
     odds[best] += rest - tuning.retrial_rate
 
 
@@ -140,5 +161,6 @@ def choose(
     else:
         odds_of(state, promise, tuning, awaited, extra, balance, best, odds)
         served = draw(odds, coin)
+        state.tried[0] += surplus(state, extra, best, served)
     note_served(state, served)
     return served

@@ -7,7 +7,7 @@ import numpy as np
 from messctl.compiled import compiled
 from messctl.policies.bandit.linear import dot, gain, shrink
 from messctl.policies.bandit.prompt import BUCKETS
-from messctl.policies.bandit.state import ERRORS, PAID, REST, State, Tuning
+from messctl.policies.bandit.state import DECIDED, ERRORS, PAID, REST, State, Tuning
 from messctl.policies.base import Floats
 
 # The ways to tell beforehand what an answer will cost: what is known of it and the mean of the rest, what is known and
@@ -56,6 +56,17 @@ def expected_costs(state: State, tuning: Tuning, z: Floats, known: Floats, cost:
     for model in range(len(cost)):
         way = best_way(state, model) if tuning.prompt_costs else BY_MEAN
         cost[model] = foretold(state, model, properties, known[model], way)
+
+
+@compiled
+def paid_so_far(state: State) -> float:
+    """Return what was paid under this promise, by the models' means."""
+    total, answers = 0.0, 0.0
+    for model in range(len(state.mean_cost)):
+        total += state.cost_count[model] * state.mean_cost[model]
+        answers += state.cost_count[model]
+    # A warm start may know of more answers than were paid for under this promise.
+    return total / max(1.0, answers) * state.counts[DECIDED]
 
 
 @compiled

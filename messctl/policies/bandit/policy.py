@@ -60,10 +60,11 @@ MEANS = ("mean_cost", "cost_count")
 SERVICES = ("served_at",)
 """Which decisions served a model; means the same under any encoder."""
 WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *SERVICES, *COSTS, *MEANS))
-BOOKS = ("counts",)
-DELAYS = ("lateness",)
-"""Shared, and mean the same under any encoder; the ledger does too, but holds λ₀, which is in the unit of the costs."""
-SHARED_WEIGHTS = tuple(name for name in SHARED if name not in ("ledger", *BOOKS, *DELAYS))
+BOOKS = ("counts", "lateness")
+"""Shared, and mean the same under any encoder."""
+PRICED = ("tried", "ledger")
+"""Shared, and in the unit of the costs, as λ₀ in the ledger is."""
+SHARED_WEIGHTS = tuple(name for name in SHARED if name not in (*PRICED, *BOOKS))
 
 
 class Bandit:
@@ -177,8 +178,8 @@ class Bandit:
             policy=self.name,
             version=STATE_VERSION,
             encoder=self._encoder.version,
-            shared=_copies(self._parts((*BOOKS, *DELAYS, *SHARED_WEIGHTS))),
-            cost_shared=_copies(self._parts(("ledger",))),
+            shared=_copies(self._parts((*BOOKS, *SHARED_WEIGHTS))),
+            cost_shared=_copies(self._parts(PRICED)),
             models={
                 model: ModelSnapshot(
                     mean_cost=float(state.mean_cost[index]),
@@ -198,13 +199,16 @@ class Bandit:
     def _restore(self, snapshot: Snapshot) -> None:
         state, known = self._state, snapshot.learned_by(self.name, STATE_VERSION)
         same_features = known.encoder == self._encoder.version
-        restore(known.shared, self._parts(BOOKS))
-        restore(known.shared, self._parts(DELAYS))
-        restore(known.cost_shared, self._parts(("ledger",)))
+        # One by one: states of earlier versions have not all of them.
+        for name in BOOKS:
+            restore(known.shared, self._parts((name,)))
+        for name in PRICED:
+            restore(known.cost_shared, self._parts((name,)))
         if not known.decided:
             # What was learned before the first request of this promise is known, and not owed.
             state.counts[[HEARD, LATEST]] = 0
             state.ledger[RECENT] = 0.0
+            state.tried[:] = 0.0
         state.counts[DECIDED] = known.decided
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue
         self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
@@ -264,7 +268,9 @@ class Bandit:
 
 
 def _promise(zoo: Zoo, settings: Settings) -> Promise:
-    return Promise(settings.aim, zoo.index(zoo.reference), AUTO_V if settings.v is None else settings.v)
+    v = AUTO_V if settings.v is None else settings.v
+    budget = np.inf if settings.trial_budget is None else settings.trial_budget
+    return Promise(settings.aim, zoo.index(zoo.reference), v, budget)
 
 
 def _copies(arrays: Arrays) -> Arrays:

@@ -6,7 +6,7 @@ import numpy as np
 
 from messctl.compiled import compiled
 from messctl.costs import AUTO_SCALE, scale_of
-from messctl.policies.bandit.costs import expected_costs
+from messctl.policies.bandit.costs import expected_costs, paid_so_far
 from messctl.policies.bandit.debt import heard_share
 from messctl.policies.bandit.satisfaction import predict
 from messctl.policies.bandit.state import (
@@ -100,14 +100,8 @@ def reserved(state: State, promise: Promise, tuning: Tuning, means: Floats) -> f
     probability exp(−x/l), l = σ²/2d. A unit of reserve costs λ₀ where all answers are judged.
     """
     length = tuning.noise**2 / (2.0 * max(LEAST_SLACK, means.max() - promise.alpha))
-    total, answers = 0.0, 0.0
-    for model in range(len(means)):
-        total += state.cost_count[model] * state.mean_cost[model]
-        answers += state.cost_count[model]
-    # A warm start may know of more answers than were paid for under this promise.
-    paid = total / max(1.0, answers) * state.counts[DECIDED]
     wanted = tuning.reserve * length - tuning.reserve_fade * state.counts[HEARD]
-    affordable = tuning.reserve_share * paid * heard_share(state) / state.ledger[SOLVED]
+    affordable = tuning.reserve_share * paid_so_far(state) * heard_share(state) / state.ledger[SOLVED]
     return max(0.0, min(wanted, affordable))
 
 

@@ -91,11 +91,12 @@ class Tuning(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """What is promised, and by which zoo: α, the index of the reference, and V, or AUTO_V."""
+    """What is promised, and by which zoo: α, the index of the reference, V, or AUTO_V, and what trials may cost."""
 
     alpha: float
     reference: int
     v: float
+    trial_budget: float = np.inf
 
 
 class State(NamedTuple):
@@ -117,11 +118,12 @@ class State(NamedTuple):
     recent: Floats  # (WINDOW, d) the prompts as they were
     served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
     lateness: Floats  # (1,) by how many requests feedback is late at most, of late; −1 before any came
+    tried: Floats  # (1,) what trials were expected to cost beyond the choices
     ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
-SHARED = ("shared", "shared_cov", "recent", "lateness", "ledger", "counts")
+SHARED = ("shared", "shared_cov", "recent", "lateness", "tried", "ledger", "counts")
 """The fields of State that belong to no model; all others have a model's part."""
 
 
@@ -153,6 +155,7 @@ def fresh(models: int, tuning: Tuning) -> State:
         recent=np.zeros((WINDOW, d)),
         served_at=np.zeros((models, LATE), dtype=np.int64),
         lateness=np.array([-1.0]),
+        tried=np.zeros(1),
         ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
         counts=np.zeros(5, dtype=np.int64),
     )
