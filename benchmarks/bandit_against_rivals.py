@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from worlds import WORLDS, Shuffled
+from worlds import WORLDS, Shuffled, drawn
 
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit
@@ -23,6 +23,7 @@ from messctl.zoo import Settings
 SHARES = (0.90, 0.95, 0.98)
 """α, as shares of the best model's mean."""
 SETTLED = 500
+LATE = 100
 V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
 TOLD = 1e6
@@ -80,6 +81,20 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "guard: never careful": {"guard_care": -1e9},
     "guard: careful at any depth": {"guard_care": 1e9},
 }
+DRAWN = (
+    "as it is",
+    "no trials at all",
+    "nothing is forgotten",
+    "reference expected like the others",
+    "λ₀ for α alone",
+    "no reserve",
+    "λ reacts twice as fast",
+    "no search",
+    "λ has no bound",
+    "no guard",
+    "guard: no good start for the reference",
+)
+"""The ablations that are also played on zoos drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -264,36 +279,72 @@ def ablation_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: in
         print(f"| {name} | {cells} | {geometric(means):.3f} | {missed} | {dipped} | {worst * 100:+.1f} |", flush=True)
 
 
+def play_world(made: Shuffled, share: float, seed: int, delay: int = 0, **tuning: float) -> tuple[float, float, float]:
+    """Return mean cost, end and lowest of one run at α = `share` × the best model's mean."""
+    alpha = share * float(made.rounds.satisfied.mean(axis=0).max())
+    policy = Bandit(made.rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=Tuning(**tuning))
+    played = policy.play(replace(made.rounds, delay=delay))
+    level = np.cumsum(played.satisfied) / np.arange(1, len(played.satisfied) + 1)
+    return float(played.cost.mean()), level[-1] - alpha, level[SETTLED - 1 :].min() - alpha
+
+
+def mixed(made: Shuffled, share: float) -> float:
+    """Return what static-mix costs."""
+    alpha = share * float(made.rounds.satisfied.mean(axis=0).max())
+    return float(build("static-mix", made.rounds, Settings(alpha=alpha)).play(made.rounds).cost.mean())
+
+
+def run_world(worlds: Sequence[Shuffled], delay: int = 0, **tuning: float) -> Run:
+    rows = [play_world(made, 0.95, seed, delay, **tuning) for seed, made in enumerate(worlds)]
+    cost, end, lowest = np.array(rows).T
+    return Run(float(cost.mean() / np.mean([mixed(made, 0.95) for made in worlds])), end, lowest, lowest)
+
+
 def world_table(seeds: int) -> None:
     print(f"\n## Made-up worlds, α = 0.95 × the best model's mean over all requests; {seeds} seeds\n")
     print(
         "| world | ÷ static-mix | worst end | missed | lowest | dipped "
-        "| nothing forgotten: ÷ static-mix | missed | dipped |"
+        "| nothing forgotten: ÷ static-mix | missed | dipped | 100 late: ÷ static-mix | missed | dipped |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---" * 12 + "|")
     for name, world in WORLDS.items():
-        cells = []
-        for tuning in ({}, ABLATIONS["nothing is forgotten"]):
-            cost, end, lowest, mix = [], [], [], []
-            for seed in range(seeds):
-                made: Shuffled = world(seed)
-                alpha = 0.95 * float(made.rounds.satisfied.mean(axis=0).max())
-                settings = Settings(alpha=alpha, seed=seed)
-                played = Bandit(made.rounds.zoo, settings, tuning=Tuning(**tuning)).play(made.rounds)
-                level = np.cumsum(played.satisfied) / np.arange(1, len(played.satisfied) + 1)
-                cost.append(played.cost.mean())
-                mix.append(build("static-mix", made.rounds, settings).play(made.rounds).cost.mean())
-                end.append(level[-1] - alpha)
-                lowest.append(level[SETTLED - 1 :].min() - alpha)
-            one = Run(float(np.mean(cost) / np.mean(mix)), np.array(end), np.array(lowest), np.array(lowest))
-            cells.append(one)
-        plain, other = cells
+        made = [world(seed) for seed in range(seeds)]
+        plain = run_world(made)
+        cells = [
+            f"{one.cost:.2f} | {one.missed} | {one.dipped}"
+            for one in (run_world(made, **ABLATIONS["nothing is forgotten"]), run_world(made, LATE))
+        ]
         print(
             f"| {name} | {plain.cost:.2f} | {plain.end.min() * 100:+.1f} | {plain.missed} "
-            f"| {plain.lowest.min() * 100:+.1f} | {plain.dipped} "
-            f"| {other.cost:.2f} | {other.missed} | {other.dipped} |",
+            f"| {plain.lowest.min() * 100:+.1f} | {plain.dipped} | {' | '.join(cells)} |",
             flush=True,
         )
+
+
+def drawn_table(zoos: int) -> None:
+    print(f"\n## {zoos} zoos drawn at random: cost ÷ that of the bandit as it is, geometric mean; missed, dipped\n")
+    print("| variant | " + " | ".join(f"{share}" for share in SHARES) + " |")
+    print("|---" * (1 + len(SHARES)) + "|")
+    made = [drawn(zoo) for zoo in range(zoos)]
+    mixes = np.array([[mixed(one, share) for one in made] for share in SHARES])
+    runs = {
+        name: np.array(
+            [[play_world(one, share, zoo, **ABLATIONS[name]) for zoo, one in enumerate(made)] for share in SHARES]
+        )
+        for name in DRAWN
+    }
+    usual = runs["as it is"]
+    for name, run in runs.items():
+        ratio = run[:, :, 0] / (mixes if run is usual else usual[:, :, 0])
+        means = np.exp(np.log(ratio).mean(axis=1))
+        noise = np.log(ratio).std(axis=1) / np.sqrt(zoos)
+        missed, dipped = (run[:, :, 1] < -0.005).sum(axis=1), (run[:, :, 2] < -0.02).sum(axis=1)
+        by = " × static-mix" if run is usual else ""
+        cells = [
+            f"{mean:.2f} ± {error:.2f}{by}; {ends}, {dips}"
+            for mean, error, ends, dips in zip(means, noise, missed, dipped, strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def luck_table(traces: Sequence[Trace], seeds: int) -> None:
@@ -422,11 +473,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,luck,worlds,ablations")
+    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,luck,worlds,drawn,ablations")
     asked = parser.parse_args()
     traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
     only = asked.only.split(",")
-    marks = {trace.name: yardsticks(trace, 5) for trace in traces}
+    marks = {}
+    if {"main", "told", "ablations"} & set(only):
+        marks = {trace.name: yardsticks(trace, 5) for trace in traces}
     if "main" in only:
         main_table(traces, marks, asked.seeds)
     if "told" in only:
@@ -443,6 +496,8 @@ def main() -> None:
         steered_table(traces, asked.seeds, 0.1)
     if "worlds" in only:
         world_table(min(asked.seeds, 10))
+    if "drawn" in only:
+        drawn_table(200)
     if "ablations" in only:
         ablation_table(traces, marks, min(asked.seeds, 10))
 

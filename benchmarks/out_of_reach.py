@@ -1,6 +1,6 @@
 """Measures what no learner escapes: luck, and the price of finding out. python out_of_reach.py rb.parquet mmlu.parquet…
 
-Two tables, for benchmarks/BANDIT.md.
+Three tables, for benchmarks/BANDIT.md.
 
 *Blind to cost*: learners that want nothing but satisfaction, at any price, from single answers; how often even they are
 two points below α, from request 500 on.
@@ -10,11 +10,15 @@ the best model, which models are cheap, and the exact means of the cheap ones, b
 exact, and all constants are chosen in hindsight, on the very orders that they are judged by.
 
 Both look at no prompt.
+
+*Shown every answer*: the bandit itself, to which every request shows the outcomes of all models, and their costs, at no
+price. It tries nothing and searches for nothing, since it need not.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +27,13 @@ import numpy.typing as npt
 
 from messctl.compiled import compiled
 from messctl.policies import Rounds, build
+from messctl.policies.bandit import Bandit, Tuning
+from messctl.policies.bandit.choice import choose, weighing
+from messctl.policies.bandit.costs import pay
+from messctl.policies.bandit.debt import owe
+from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
+from messctl.policies.bandit.satisfaction import hear
+from messctl.policies.bandit.state import AUTO_V, Promise, State, fresh
 from messctl.recording import load
 from messctl.zoo import Settings
 
@@ -39,6 +50,8 @@ CHEAP, ALIKE = 0.5, 6.0
 LINES = (4.0, 7.0, 9.0, 12.0, 16.0, 24.0)
 PAID_BACK = (0.0, 1.0, 3.0)
 BOLD = (0.0, 0.5, 1.0, 2.0)
+UNTRIED = {"trial_rate": 0.0, "retrial_rate": 0.0, "search_cost": 0.0}
+UNFORGOTTEN = {"memory": 1e9, "idle_memory": 1e9}
 
 
 @compiled
@@ -118,6 +131,32 @@ def informed(
     return paid / len(order), balance / len(order), lowest
 
 
+@compiled
+def shown(
+    state: State,
+    promise: Promise,
+    tuning: Tuning,
+    order: Rows,
+    words: tuple[Rows, npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    outcomes: tuple[Floats, Floats],
+    served: Rows,
+) -> None:
+    """Play all rounds; learn of every model after each, though one answer alone is owed."""
+    starts, indices, values = words
+    satisfied, cost = outcomes
+    models = satisfied.shape[1]
+    z, predicted, weighed = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), weighing(models)
+    prices = (np.zeros(models), np.zeros(models))
+    for t in range(len(order)):
+        row = order[t]
+        reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
+        served[t] = choose(state, promise, tuning, z, prices, 0.5, predicted, weighed)
+        owe(state, promise.alpha, t + 1, satisfied[row, served[t]])
+        for model in range(models):
+            pay(state, tuning, model, z, 0.0, cost[row, model])
+            hear(state, promise, tuning, model, z, satisfied[row, model])
+
+
 def orders(rounds: Rounds, seeds: int) -> list[Rows]:
     return [
         rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0).order for seed in range(seeds)
@@ -175,6 +214,42 @@ def informed_table(traces: dict[str, Rounds], seeds: int) -> None:
         )
 
 
+def shown_all(rounds: Rounds, alpha: float, tuning: Tuning, seeds: int) -> tuple[float, int, int]:
+    """Return the mean cost over the orders, how many end half a point low, and how many dip by two."""
+    costs, missed, dipped = [], 0, 0
+    promise = Promise(alpha, rounds.zoo.index(rounds.zoo.reference), AUTO_V)
+    words = (rounds.features.starts, rounds.features.indices, rounds.features.values)
+    for order in orders(rounds, seeds):
+        state, served = fresh(len(rounds.zoo.models), tuning), np.empty(len(order), dtype=np.int64)
+        shown(state, promise, tuning, order, words, (rounds.satisfied, rounds.cost), served)
+        costs.append(float(rounds.cost[order, served].mean()))
+        level = np.cumsum(rounds.satisfied[order, served]) / np.arange(1, len(order) + 1)
+        missed += level[-1] < alpha - 0.005
+        dipped += level[SETTLED - 1 :].min() < alpha - 0.02
+    return float(np.mean(costs)), missed, dipped
+
+
+def shown_table(traces: dict[str, Rounds], seeds: int) -> None:
+    print(f"\n## Shown every answer; {seeds} orders\n")
+    print("| trace | α/best | ÷ hindsight, as it is | shown every answer | nothing forgotten | missed | dipped |")
+    print("|---" * 7 + "|")
+    ratios = []
+    for (name, rounds), share in product(traces.items(), (0.9, 0.95, 0.98)):
+        settings = Settings(alpha=share * float(rounds.satisfied.mean(axis=0).max()))
+        hindsight = float(build("hindsight", rounds, settings).play(rounds).cost.mean())
+        usual = [
+            Bandit(rounds.zoo, replace(settings, seed=seed)).play(replace(rounds, order=order)).cost.mean()
+            for seed, order in enumerate(orders(rounds, seeds))
+        ]
+        fading, _, _ = shown_all(rounds, settings.alpha, Tuning(**UNTRIED), seeds)
+        kept, missed, dipped = shown_all(rounds, settings.alpha, Tuning(**UNTRIED, **UNFORGOTTEN), seeds)
+        ratios.append(np.array([np.mean(usual), fading, kept]) / hindsight)
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios[-1])
+        print(f"| {name} | {share} | {cells} | {missed} | {dipped} |", flush=True)
+    means = np.exp(np.log(ratios).mean(axis=0))
+    print(f"\nGeometric means {means[0]:.2f}, {means[1]:.2f} and {means[2]:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
@@ -182,6 +257,7 @@ def main() -> None:
     traces = {path.stem: load(path).rounds for path in asked.traces}
     blind_table(traces, 400)
     informed_table(traces, 20)
+    shown_table(traces, 20)
 
 
 if __name__ == "__main__":

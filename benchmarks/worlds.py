@@ -87,6 +87,18 @@ def blocks(seed: int) -> Shuffled:
     return made(chance, np.array([1.0, 4.0, 20.0]), prompts_for(hard, rng), seed)
 
 
+def drawn(seed: int) -> Shuffled:
+    """A zoo drawn at random: three to six models, a dearer one no worse, and a prompt that tells a little."""
+    rng = np.random.default_rng(seed)
+    models = int(rng.integers(3, 7))
+    means = np.sort(rng.beta(6.0, 1.2, models))
+    cost = np.sort(10.0 ** rng.uniform(-2.5, 0.0, models))
+    cost[-1] = 1.0
+    hard, tilt = rng.random(N) < 0.5, rng.uniform(0.0, 0.15, models)
+    chance = np.clip(means + np.where(hard[:, None], -tilt, tilt), 0.0, 1.0)
+    return made(chance, cost, prompts_for(hard, rng), seed)
+
+
 WORLDS: Mapping[str, Callable[[int], Shuffled]] = {
     "no signal": flat([0.6, 0.8, 0.9], [1, 5, 30]),
     "strong signal": signal,
