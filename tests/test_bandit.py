@@ -14,7 +14,7 @@ from messctl.policies import build
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.awaited import hold_back
 from messctl.policies.bandit.choice import WEIGHED_GUARDED, WEIGHED_PRICE, WEIGHED_SEARCHED, choose, odds_of, weighing
-from messctl.policies.bandit.debt import depth, guard
+from messctl.policies.bandit.debt import depth, guard, note_lateness
 from messctl.policies.bandit.price import price_of, reserved
 from messctl.policies.bandit.satisfaction import expect, hear, plain_means
 from messctl.policies.bandit.search import searching
@@ -34,7 +34,7 @@ from messctl.policies.bandit.state import (
 )
 from messctl.records import Feedback, Request
 from messctl.replay import drive
-from messctl.zoo import Settings
+from messctl.zoo import Settings, Zoo
 
 few = settings(max_examples=15, deadline=None)
 SEEDS = 10
@@ -246,7 +246,7 @@ def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, mo
     decide, standings = policy.decide, []
 
     def recording(request):
-        standings.append(plain(policy._state, policy._promise))
+        standings.append((*plain(policy._state, policy._promise), policy._state.answers.copy()))
         return decide(request)
 
     monkeypatch.setattr(policy, "decide", recording)
@@ -255,15 +255,16 @@ def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, mo
         due = [satisfied for _, satisfied in steps[: max(0, t - delay)]]
         heard = [number + 1 for number, satisfied in enumerate(due) if satisfied is not None]
         latest = max(heard, default=0)
-        # Feedback on decision k comes once k + delay were decided, and fades while nothing later comes.
+        # Feedback on decision k comes once k + delay were decided; of well-known models it is not awaited for ever.
         longest = 2 * (8 + delay) if heard else 1024
-        coming = [each for each, _ in steps[max(latest, t - longest) : t]]
+        coming = [(t - 1 - at, each) for at, (each, _) in enumerate(steps[:t]) if at >= latest]
         share = len(heard) / latest if heard else 1.0
-        means, known = standings[t]
+        means, known, answers = standings[t]
         expected = sum(satisfied - 0.8 for satisfied in due if satisfied is not None)
-        for each in coming:
+        for ago, each in coming:
             index = rounds.zoo.index(each.served)
-            expected += share * (means[index] - 0.4 / np.sqrt(known[index]) - 0.8)
+            awaited = ago < longest or answers[index] < 8
+            expected += awaited * share * (means[index] - 0.4 / np.sqrt(known[index]) - 0.8)
         assert decision.weighed.figures["balance"] == pytest.approx(expected, abs=1e-9)
 
 
@@ -335,6 +336,39 @@ def test_who_is_no_longer_told_goes_on_as_before():
     assert 0.0 < before < 0.5
     assert after <= before + 0.05
     assert steps[-1][0].weighed.figures["balance"] == pytest.approx(policy.snapshot().balance, abs=1.0)
+
+
+def test_a_newcomer_is_held_back_where_nothing_is_heard_any_more():
+    """Though much is known of the others, from a trace that was judged at once, and none of it is owed."""
+    prompts = prompts_for(600)
+    teacher = Bandit(Zoo.of(["small", "large"], "large"), Settings(alpha=0.8))
+    for number, prompt in enumerate(prompts[:400]):
+        decision = teacher.decide(Request(f"t{number}", prompt))
+        served = decision.served
+        good = float(served == "large" or number % 10 < 8)
+        teacher.learn(decision, Feedback(costs={served: 1.0 if served == "small" else 5.0}, satisfied={served: good}))
+    taught = teacher.snapshot()
+    for learned in (taught, replace(taught, decided=0, queue=0.0, balance=0.0)):
+        zoo = Zoo.of(["new", "small", "large"], "large")
+        policy = Bandit(zoo, Settings(alpha=0.8), learned)
+        asked_of = Counter()
+        for number, prompt in enumerate(prompts):
+            decision = policy.decide(Request(f"r{number}", prompt))
+            asked_of[decision.served] += 1
+            policy.learn(
+                decision, Feedback(costs={decision.served: {"new": 0.1, "small": 1.0, "large": 5.0}[decision.served]})
+            )
+        assert 0 < asked_of["new"] <= 9
+
+
+def test_how_late_feedback_is():
+    """The first tells at once; what is later counts by a quarter, what is earlier fades by a hundredth."""
+    state, _, _, _ = standing([0.5], [1], [0])
+    seen = []
+    for late in (100, 100, 500, 0, 0, 99):
+        note_lateness(state, float(late))
+        seen.append(state.lateness[0])
+    assert seen == pytest.approx([100, 100, 200, 198, 196.02, 194.0598])
 
 
 def test_late_feedback_costs_no_promise():

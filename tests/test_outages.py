@@ -136,6 +136,9 @@ def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
             if name == "counts":
                 ours[3] = theirs[3] = 0  # the prompts recalled, among which a lost one stands twice
             assert ours.tobytes() == theirs.tobytes()
+    for model in before.models:
+        served = [np.array(each.models[model].arrays.get("served_at", [])) for each in (before, after)]
+        assert served[0].tobytes() == served[1].tobytes(), model
 
 
 def test_a_decision_taken_in_between_keeps_its_number(world):

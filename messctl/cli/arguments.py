@@ -39,23 +39,29 @@ def print_json(document: Any, indent: int | None = 2) -> None:
 
 
 def settings_of(
-    zoo: Path | None, *, v: str | None = None, cost_scale: str | None = None, **options: float | str | None
+    zoo: Path | None,
+    *,
+    v: str | None = None,
+    cost_scale: str | None = None,
+    trial_budget: str | None = None,
+    **options: float | str | None,
 ) -> Settings:
     """Return the zoo file's settings, with the options that were given in their place."""
     from messctl.zoo import load_settings
 
     settings, _ = load_settings(zoo)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    for name, text in (("v", v), ("cost_scale", cost_scale)):
+    worded = (("v", v, "auto"), ("cost_scale", cost_scale, "auto"), ("trial_budget", trial_budget, "none"))
+    for name, text, absent in worded:
         if text is not None:
-            given[name] = _number_or_auto(name, text)
+            given[name] = _number_or(absent, name, text)
     return replace(settings, **given)
 
 
-def _number_or_auto(name: str, text: str) -> float | None:
-    if text == "auto":
+def _number_or(absent: str, name: str, text: str) -> float | None:
+    if text == absent:
         return None
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be 'auto' or a number") from None
+        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be {absent!r} or a number") from None

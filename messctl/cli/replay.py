@@ -41,7 +41,8 @@ def replay(
     ] = None,
     margin: Annotated[float | None, typer.Option(help="The routers aim this far above α.")] = None,
     trial_budget: Annotated[
-        float | None, typer.Option(help="The bandit's trials may cost this share of all that is paid.")
+        str | None,
+        typer.Option(help="Share of all costs for the bandit's trials, beyond its choices, or none."),
     ] = None,
     c: Annotated[float | None, typer.Option("--c", help="Exploration: with probability min(1, c/t^¼).")] = None,
     exponent: Annotated[float | None, typer.Option(help="Exploration fades as 1/t^exponent. Default: ¼.")] = None,

@@ -162,6 +162,8 @@ def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
         words += ["--reference", settings.reference]
     if settings.cost_scale:
         words += ["--cost-scale", f"{settings.cost_scale:g}"]
+    if settings.trial_budget is not None:
+        words += ["--trial-budget", f"{settings.trial_budget:g}"]
     words += ["--seeds", str(conditions.seeds)]
     if settings.seed:
         words += ["--seed", str(settings.seed)]

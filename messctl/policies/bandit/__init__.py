@@ -26,9 +26,10 @@ to read. What sets the scale of costs, breaks ties and tells which trials are af
 **Choice.** argmin over m of Ĉ_m + u_m − λ·ŝ_m, where u_m is what the request says that m would cost now beyond its
 answer, as to load it; a model that cannot be asked is neither chosen, nor tried, nor served by the guard. A coin may
 give the request to another model whose mean cost is at most four times that of the choice, u included: half the time
-while there is no debt, if one of them has fewer than eight answers, as they fade, and is not already in doubt; and
-once in fifty, to any of them. Where trials have a budget, a share of all that was paid, there is none that would cost
-more beyond the choice than is left of it. The odds are logged as the propensity.
+while there is no debt, if one of them has fewer than eight answers, as they fade, and is not already in doubt; and once
+in fifty, to any of them. Where trials have a budget, a share of all that was paid, there is none that would cost more
+beyond the choice than is left of it, as far as is known: a model's first answer counts as free, and a trial whose model
+failed as paid. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the geometric mean of the least prices
 at which that choice, over the last 128 prompts, would attain α − 0.01 and α + 0.01, each moved to within 2 to 98 % of
@@ -46,11 +47,12 @@ after t requests: that model is not bought for a predicted gain below a twelfth,
 so little known; what is owed until then, the guard pays. A V that is set gives λ = Q·c/V instead, as in MESS+.
 
 **What is awaited.** Feedback may come late, or never. The answers after the last one that was judged are awaited, at
-the rate at which answers were judged so far, for twice as long as feedback took of late, and sixteen requests; for a
-thousand where none came yet. Each counts in B as s̄_m − σ/√n̄_m − α, by what is known of its model now: a debt that is
-run up blindly is seen as soon as the first word of it comes. And no model but the reference is asked while more than 8
-+ 4·n_m of its answers are awaited. So who starts blind asks every model a little, and then the reference until it hears
-of them; and who never hears anything stays with it, since nothing shows that another would do.
+the rate at which answers were judged so far, for a thousand requests; where a model is known by eight answers or more,
+for twice as long as feedback took of late, and sixteen requests, once some came. Each counts in B as s̄_m − σ/√n̄_m −
+α, by what is known of its model now: a debt that is run up blindly is seen as soon as the first word of it comes. And
+no model but the reference is asked while more than 8 + 4·n_m of its answers are awaited. So who starts blind asks every
+model a little, and then the reference until it hears of them; and who never hears anything stays with it, since nothing
+shows that another would do.
 
 **The search.** A model is cheap if its mean cost is at most half of c. Where one of two or more of these keeps the
 promise alone, no dear model is worth buying; but which one it is, if any, takes a debt to find out, and a debt paid

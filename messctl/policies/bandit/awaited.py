@@ -15,6 +15,7 @@ def note_served(state: State, model: int) -> None:
     """Number the next decision, and note that it serves `model`."""
     number = state.counts[DECIDED] + 1
     state.counts[DECIDED] = number
+    state.served_at[:, number % LATE] = 0  # another may have failed to serve it
     state.served_at[model, number % LATE] = number
 
 
@@ -22,17 +23,19 @@ def note_served(state: State, model: int) -> None:
 def count_awaited(state: State, tuning: Tuning, awaited: Floats) -> None:
     """Write how many answers of each model are still to be judged into `awaited` (M,), at the rate at which they were.
 
-    An answer is awaited as long as none after it was judged, for about twice as long as feedback ever took.
+    An answer is awaited as long as none after it was judged: for LATE requests, but where more than a few of its
+    model's are known, for no more than about twice as long as feedback took of late.
     """
     awaited[:] = 0.0
     share, longest = heard_share(state), float(LATE)
     if state.lateness[0] >= 0.0:
         longest = min(longest, 2.0 * (tuning.late_answers + state.lateness[0]))
     decided = state.counts[DECIDED]
-    for number in range(max(state.counts[LATEST], decided - int(longest)) + 1, decided + 1):
+    for number in range(max(state.counts[LATEST], decided - LATE) + 1, decided + 1):
         for model in range(len(awaited)):
             if state.served_at[model, number % LATE] == number:
-                awaited[model] += share
+                recent = number > decided - int(longest)
+                awaited[model] += share if recent or state.answers[model] < tuning.late_answers else 0.0
 
 
 @compiled

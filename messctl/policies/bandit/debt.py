@@ -10,6 +10,8 @@ from messctl.policies.bandit.state import (
     DECIDED,
     HEARD,
     LABELS,
+    LATE,
+    LATENESS_GROWN,
     LATENESS_KEPT,
     LATEST,
     LEAST_SLACK,
@@ -25,14 +27,26 @@ from messctl.virtual_queue import advance
 
 
 @compiled
+def note_lateness(state: State, late: float) -> None:
+    """Take it that feedback came so many requests later."""
+    known = state.lateness[0]
+    if known < 0.0:
+        state.lateness[0] = late
+    elif late > known:
+        state.lateness[0] = known + LATENESS_GROWN * (late - known)
+    else:
+        state.lateness[0] = max(late, LATENESS_KEPT * known)
+
+
+@compiled
 def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
     """Take the feedback on decision `number` (from 1) into the balance and the virtual queue."""
     state.ledger[BALANCE] += satisfied - alpha
     state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
     state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
     state.counts[HEARD] += 1
-    late = float(max(0, state.counts[DECIDED] - number))
-    state.lateness[0] = max(late, LATENESS_KEPT * state.lateness[0])
+    if number > 0:  # an answer that no decision of this policy chose says nothing of when feedback comes
+        note_lateness(state, float(min(LATE, max(0, state.counts[DECIDED] - number))))
     state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
 
 

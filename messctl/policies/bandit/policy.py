@@ -36,6 +36,7 @@ from messctl.policies.bandit.state import (
     RECENT,
     REST,
     SHARED,
+    UNKNOWN_LATENESS,
     Promise,
     State,
     Tuning,
@@ -132,9 +133,11 @@ class Bandit:
         cost, worth, _, figures = weighed
         price = float(figures[WEIGHED_PRICE])
         searched = bool(figures[WEIGHED_SEARCHED])
-        note = "the search for a cheap model chose" if searched and not figures[WEIGHED_GUARDED] else ""
-        if figures[WEIGHED_HELD_BACK]:
-            note = "another would be asked, but of its answers too few are judged yet"
+        note = "another would be asked, but of its answers too few are judged yet" if figures[WEIGHED_HELD_BACK] else ""
+        if searched:
+            note = "the search for a cheap model chose"
+        if figures[WEIGHED_GUARDED]:
+            note = ""
         if chosen != figures[WEIGHED_BEST]:
             note = "the debt guard chose" if figures[WEIGHED_GUARDED] else "a trial"
         return Weighed(
@@ -208,6 +211,7 @@ class Bandit:
             # What was learned before the first request of this promise is known, and not owed.
             state.counts[[HEARD, LATEST]] = 0
             state.ledger[RECENT] = 0.0
+            state.lateness[:] = UNKNOWN_LATENESS
             state.tried[:] = 0.0
         state.counts[DECIDED] = known.decided
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue

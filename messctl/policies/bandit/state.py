@@ -16,10 +16,13 @@ WINDOW = 128
 """So many recent prompts are kept to solve λ on."""
 LATE = 1024
 """So many recent decisions are kept in mind while their feedback may still come."""
-LATENESS_KEPT = 0.99
-"""With every answer that is judged, the longest that feedback took fades by this factor."""
+LATENESS_KEPT, LATENESS_GROWN = 0.99, 0.25
+"""How late feedback is, fades by the first with every answer that is judged; of what one was later it grows by the
+second, since a single old answer that is judged after all says little."""
 UNSOLVED = -1.0
 """Stands for a price that is still to be solved."""
+UNKNOWN_LATENESS = -1.0
+"""Stands for a lateness of feedback that is still to be seen."""
 AUTO_V = -1.0
 """Stands for "λ is re-solved" where compiled code takes a V."""
 
@@ -78,8 +81,8 @@ class Tuning(NamedTuple):
     search_doubt: float = 0.5  # its mean taken to be so many deviations lower
     search_price: float = 5.0  # λ is at most so many times the mean cost of the costliest model
     search_debt: float = 0.5  # below this share of the guard's depth no prompt is looked at
-    late_answers: float = 8.0  # so many answers of a model may be awaited,
-    late_growth: float = 4.0  # and so many for each that is known
+    late_answers: float = 8.0  # so many answers of a model may be awaited, and none of one known better for long
+    late_growth: float = 4.0  # so many more for each that is known
     late_doubt: float = 1.0  # what is awaited is taken to be so many deviations worse than the model's mean
     guard_depth: float = 8.0
     guard_slope: float = 0.001
@@ -117,7 +120,7 @@ class State(NamedTuple):
     recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
     recent: Floats  # (WINDOW, d) the prompts as they were
     served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
-    lateness: Floats  # (1,) by how many requests feedback is late at most, of late; −1 before any came
+    lateness: Floats  # (1,) by about how many requests the later feedback is late; −1 before any came
     tried: Floats  # (1,) what trials were expected to cost beyond the choices
     ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
@@ -154,7 +157,7 @@ def fresh(models: int, tuning: Tuning) -> State:
         recent_known=np.zeros((models, WINDOW)),
         recent=np.zeros((WINDOW, d)),
         served_at=np.zeros((models, LATE), dtype=np.int64),
-        lateness=np.array([-1.0]),
+        lateness=np.array([UNKNOWN_LATENESS]),
         tried=np.zeros(1),
         ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
         counts=np.zeros(5, dtype=np.int64),
