@@ -310,6 +310,20 @@ def test_trials_stay_within_their_budget(budget):
         assert (trials > 0) == (budget > 0)
 
 
+@pytest.mark.parametrize("budget", [0.0, 0.01, np.inf])
+def test_odds_sum_to_one_whatever_models_cost(budget):
+    """With a budget that is spent as well: the choice itself costs nothing beyond the choice, to the last bit."""
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        state, promise, _, _ = standing([0.9, 0.9, 0.9], rng.lognormal(0.0, 2.0, 3), [KNOWN, 3, KNOWN])
+        state.tried[0] = 1e9
+        best, odds = int(rng.integers(3)), np.empty(3)
+        promise = promise._replace(trial_budget=budget)
+        odds_of(state, promise, Tuning(), np.zeros(3), rng.lognormal(0.0, 2.0, 3), 0.0, best, odds)
+        assert odds.sum() == pytest.approx(1.0)
+        assert odds[best] > 0.4
+
+
 def asked(steps, model):
     """The share of the requests that the model served."""
     return np.mean([decision.served == model for decision, _ in steps])

@@ -34,7 +34,7 @@ def weighing(models: int) -> Weighing:
 @compiled
 def surplus(state: State, extra: Floats, best: int, model: int) -> float:
     """Return what a trial of `model` is expected to cost beyond the choice, at least 0."""
-    return max(0.0, state.mean_cost[model] + extra[model] - state.mean_cost[best] - extra[best])
+    return max(0.0, (state.mean_cost[model] + extra[model]) - (state.mean_cost[best] + extra[best]))
 
 
 @compiled
