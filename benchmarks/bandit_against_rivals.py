@@ -347,29 +347,6 @@ def drawn_table(zoos: int) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def luck_table(traces: Sequence[Trace], seeds: int) -> None:
-    print(f"\n## The best model alone, known beforehand, serving everything: what luck does; {seeds} seeds\n")
-    print("| trace | α/best | missed | dipped | 10 %: missed | dipped | of 2,000 orders dip |\n" + "|---" * 7 + "|")
-    for trace in traces:
-        best = int(trace.rounds.satisfied.mean(axis=0).argmax())
-        for share in SHARES:
-            cells = []
-            for rate in (1.0, 0.1):
-                missed = dipped = 0
-                for seed in range(seeds):
-                    arranged = trace.arranged(seed, rate)
-                    heard = trace.rounds.satisfied[arranged.order, best][arranged.heard]
-                    off = np.cumsum(heard) / np.arange(1, len(heard) + 1) - trace.alpha(share)
-                    missed += int(off[-1] < -0.005)
-                    dipped += int(off[np.flatnonzero(arranged.heard) >= SETTLED - 1].min() < -0.02)
-                cells += [missed, dipped]
-            rng, alpha, dips = np.random.default_rng(0), trace.alpha(share), 0
-            for _ in range(2000):
-                shuffled = rng.permutation(trace.rounds.satisfied[:, best])
-                dips += int((shuffled.cumsum() / np.arange(1, len(shuffled) + 1))[SETTLED - 1 :].min() < alpha - 0.02)
-            print(f"| {trace.name} | {share} | " + " | ".join(map(str, cells)) + f" | {dips / 20:.1f} % |", flush=True)
-
-
 def told_means(trace: Trace, policy: Bandit) -> Snapshot:
     """Return the policy's state as if it had been told each model's mean satisfaction and cost, and nothing else."""
     known = policy.snapshot()
@@ -473,7 +450,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,luck,worlds,drawn,ablations")
+    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,worlds,drawn,ablations")
     asked = parser.parse_args()
     traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
     only = asked.only.split(",")
@@ -488,8 +465,6 @@ def main() -> None:
         speed(traces)
     if "auto" in only:
         auto_v_table(traces, min(asked.seeds, 10))
-    if "luck" in only:
-        luck_table(traces, asked.seeds)
     if "sparse" in only:
         sparse_table(traces, asked.seeds)
     if "steered" in only:

@@ -1,6 +1,11 @@
 """Measures what no learner escapes: luck, and the price of finding out. python out_of_reach.py rb.parquet mmlu.parquet…
 
-Three tables, for benchmarks/BANDIT.md.
+Four tables, for benchmarks/BANDIT.md.
+
+*Luck*: the best model alone, known beforehand, serving everything; and for every prompt the model that hindsight's
+regressions, fitted with full information, think the likeliest to satisfy. How often they end low and dip, with all
+feedback and with a tenth of it. Of those that look at no prompt, none ends low or dips less often than the best model
+alone: whatever is served instead satisfies at most as often, whatever came before.
 
 *Blind to cost*: learners that want nothing but satisfaction, at any price, from single answers; how often even they are
 two points below α, from request 500 on.
@@ -18,6 +23,7 @@ price. It tries nothing and searches for nothing, since it need not.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -34,6 +40,7 @@ from messctl.policies.bandit.debt import owe
 from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
 from messctl.policies.bandit.satisfaction import hear
 from messctl.policies.bandit.state import AUTO_V, Promise, State, fresh
+from messctl.policies.hindsight import out_of_fold
 from messctl.recording import load
 from messctl.zoo import Settings
 
@@ -42,6 +49,10 @@ Rows = npt.NDArray[np.int64]
 
 NOISE = 0.4
 SETTLED = 500
+SHARES = (0.9, 0.95, 0.98)
+"""α, as shares of the best model's mean."""
+JUDGED = 0.1
+LUCK = 2000
 PRIOR_ANSWERS = (5.0, 25.0)
 REFERENCE_ANSWERS = (0.0, 10.0, 40.0)
 DEVIATIONS = {"greedy": 0.0, "half a deviation bold": 0.5, "one deviation bold": 1.0, "half a deviation shy": -0.5}
@@ -163,6 +174,36 @@ def orders(rounds: Rounds, seeds: int) -> list[Rows]:
     ]
 
 
+def luck_of(satisfied: Floats, alpha: float) -> Sequence[float]:
+    """Return which shares of the orders dip, end low and dip with a tenth judged, and dip from the 500th judged on."""
+    rng, n = np.random.default_rng(0), len(satisfied)
+    unlucky = np.zeros((LUCK, 4))
+    for luck in unlucky:
+        order, heard = rng.permutation(n), np.flatnonzero(rng.random(n) < JUDGED)
+        off = satisfied[order].cumsum() / np.arange(1, n + 1) - alpha
+        off_heard = satisfied[order[heard]].cumsum() / np.arange(1, len(heard) + 1) - alpha
+        luck[0] = off[SETTLED - 1 :].min() < -0.02
+        luck[1] = off_heard[-1] < -0.005
+        luck[2] = off_heard[heard >= SETTLED - 1].min() < -0.02
+        luck[3] = off_heard[SETTLED - 1 :].min(initial=np.inf) < -0.02
+    return unlucky.mean(axis=0)
+
+
+def luck_table(traces: dict[str, Rounds]) -> None:
+    print(f"\n## Luck: what the best do at any cost; {LUCK:,} orders, in per cent\n")
+    print("The best model alone / for every prompt the model that hindsight's regressions think the best.\n")
+    print("| trace | α/best | dip | 10 %: end low | 10 %: dip | dip from the 500th judged |\n" + "|---" * 6 + "|")
+    for name, rounds in traces.items():
+        satisfied = rounds.satisfied
+        best = int(satisfied.mean(axis=0).argmax())
+        foreseen = out_of_fold(rounds.features.csr(), satisfied).argmax(axis=1)
+        served = (satisfied[:, best], satisfied[np.arange(len(rounds)), foreseen])
+        for share in SHARES:
+            alone, each = (luck_of(one, share * float(satisfied[:, best].mean())) for one in served)
+            cells = " | ".join(f"{100 * a:.1f} / {100 * b:.1f}" for a, b in zip(alone, each, strict=True))
+            print(f"| {name} | {share} | {cells} |", flush=True)
+
+
 def blind_table(traces: dict[str, Rounds], seeds: int) -> None:
     print(f"\n## Blind to cost, α = 0.98 × the best model's mean: how many of {seeds} orders dip, in per cent\n")
     print("A prior worth so many answers, a quarter of the way from α to 1, and so many good ones for the reference.\n")
@@ -234,7 +275,7 @@ def shown_table(traces: dict[str, Rounds], seeds: int) -> None:
     print("| trace | α/best | ÷ hindsight, as it is | shown every answer | nothing forgotten | missed | dipped |")
     print("|---" * 7 + "|")
     ratios = []
-    for (name, rounds), share in product(traces.items(), (0.9, 0.95, 0.98)):
+    for (name, rounds), share in product(traces.items(), SHARES):
         settings = Settings(alpha=share * float(rounds.satisfied.mean(axis=0).max()))
         hindsight = float(build("hindsight", rounds, settings).play(rounds).cost.mean())
         usual = [
@@ -255,6 +296,7 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     asked = parser.parse_args()
     traces = {path.stem: load(path).rounds for path in asked.traces}
+    luck_table(traces)
     blind_table(traces, 400)
     informed_table(traces, 20)
     shown_table(traces, 20)

@@ -60,7 +60,8 @@ def learn_from(
         progress(batch.first_row + len(batch.cost) - 1)
     if not requests:
         raise TraceError(f"{trace.path}: in no row is there an outcome of every model, or was it said what was served")
-    learned = replace(policy.snapshot(), decided=0, queue=0.0, balance=0.0)
+    unowed = replace(policy.snapshot(), decided=0, queue=0.0, balance=0.0)
+    learned = live_build(settings.policy)(Zoo.of(models, reference), settings, unowed, encoder).snapshot()
     # A trace does not tell what reading cost, which `ask` knows: beyond the means, costs are learned anew.
     learned = replace(learned, models={name: replace(each, cost_arrays={}) for name, each in learned.models.items()})
     source = cost_source(trace.metadata.cost_unit, trace.metadata.meter)

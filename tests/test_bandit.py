@@ -107,6 +107,33 @@ def test_a_snapshot_goes_on_where_it_was_taken():
     assert served == expected
 
 
+@pytest.mark.parametrize("met", [0, 150])
+def test_what_others_decided_meanwhile_does_not_count(met):
+    """Another policy served 5,000 requests before, or in between: what is heard, and how long it takes, goes on."""
+    rounds, prompts = learnable(300), prompts_for(300)
+
+    def served(elsewhere):
+        policy, chosen = Bandit(rounds.zoo, Settings(alpha=0.85)), []
+        coins = np.random.default_rng(3)
+        for row in range(300):
+            known = policy.snapshot()
+            policy = Bandit(
+                rounds.zoo, Settings(alpha=0.85), replace(known, decided=known.decided + elsewhere * (row == met))
+            )
+            policy._coin = coins
+            decision = policy.decide(Request(f"r{row}", prompts[row]))
+            assert decision.request_number == row + 1 + elsewhere * (row >= met)
+            chosen.append(decision.served)
+            index = rounds.zoo.index(decision.served)
+            policy.learn(decision, Feedback(costs={decision.served: rounds.cost[row, index]}))
+            policy.learn(decision, Feedback(satisfied={decision.served: rounds.satisfied[row, index]}))
+        return chosen, policy.snapshot()
+
+    (alone, before), (chosen, after) = served(0), served(5000)
+    assert chosen == alone
+    assert after.decided == before.decided + 5000
+
+
 def test_a_snapshot_holds_every_array_of_the_state():
     rounds, prompts = learnable(300), prompts_for(300)
     policy = Bandit(rounds.zoo, Settings(alpha=0.85))

@@ -170,6 +170,12 @@ def test_options_reach_the_model(arguments, expected, scripted, asked):
     assert {name: getattr(question, name) for name in expected} == expected
 
 
+def test_words_without_quotes(scripted, capsys):
+    line = assert_one_line(run(["ask", "What", "is", "1+1"]), *capsys.readouterr())
+    assert "unexpected extra argument(s) (is 1+1); quote a text that has spaces (see `messctl ask --help`)" in line
+    assert scripted == []
+
+
 def test_max_tokens_cut_a_real_answer(asked):
     document = asked(SUM, "--model", "mini-1m", "--max-tokens", "1")
     assert (document["answer"], document["tokens_out"], document["finish"]) == ("4", 1, "length")

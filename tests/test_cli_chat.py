@@ -179,7 +179,7 @@ def test_a_turn_that_no_context_holds(chat, questions, monkeypatch):
         (["--alpha", "2"], "alpha is 2"),
         (["--zoo", "absent.yaml"], "absent.yaml"),
         (["--max-tokens", "0"], "max-tokens"),
-        (["hello"], "unexpected extra argument"),
+        (["hello"], "unexpected extra argument(s) (hello) (see"),
     ],
 )
 def test_options_that_are_wrong(arguments, message, chat, questions):

@@ -186,6 +186,21 @@ def test_overwriting_leaves_requests_and_debt_as_they_are(name, tmp_path):
         assert store.check() == []
 
 
+def test_after_overwriting_feedback_is_awaited_at_once(tmp_path):
+    """However long the trace was: an answer that is not judged yet counts as its model's mean, doubted."""
+    with Store(tmp_path / "state") as store:
+        routing = router(store, "bandit")
+        for row in range(10):
+            routing.ask(Question(f"name a river {row}"))
+            routing.feedback("last", 0.0)
+        learned = learn_from(traced(tmp_path / "t", n=200), routing.zoo, routing.settings).snapshot
+        routing.start_from(learned, overwrite=True)
+        balances = [routing.ask(Question(f"name a river {row}")).decision.weighed.figures["balance"] for row in (1, 2)]
+        assert balances[0] == pytest.approx(store.snapshot("bandit").balance)
+        assert balances[1] != pytest.approx(balances[0], abs=0.01)
+        assert store.snapshot("bandit").shared["counts"].tolist()[:3] == [2, 0, 0]
+
+
 @every_policy
 def test_a_live_log_teaches_what_was_served(name, tmp_path):
     """The loop closes: a log that was exported warms another state, whatever that policy would have served."""

@@ -47,9 +47,7 @@ def run(arguments: list[str]) -> int:
     except MessctlError as error:
         message, code = str(error), error.exit_code
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see `{context.command_path} --help`)" if context else ""
-        message, code = (error.format_message() or "no command given") + hint, 2
+        message, code = _explained(error), 2
     except (KeyboardInterrupt, typer.Abort):
         message, code = "interrupted; nothing was left half-written", 130
     except (BrokenPipeError, SystemExit):
@@ -63,6 +61,15 @@ def run(arguments: list[str]) -> int:
         message, code = f"{where}: {error.strerror or error}; choose another place", 2
     complain(message)
     return code
+
+
+def _explained(error: typer.TyperException) -> str:
+    """Return what was wrong with the command line, and what to do about it."""
+    context, message = getattr(error, "ctx", None), error.format_message() or "no command given"
+    takes_text = context and any(each.param_type_name == "argument" for each in context.command.params)
+    if "unexpected extra argument" in message and takes_text:
+        message += "; quote a text that has spaces"
+    return f"{message} (see `{context.command_path} --help`)" if context else message
 
 
 def _run(arguments: list[str]) -> int:

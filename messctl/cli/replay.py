@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from messctl.errors import UsageError
 
 if TYPE_CHECKING:
     from messctl.replay import Conditions, Replay
+    from messctl.zoo import Settings
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
@@ -106,10 +108,8 @@ def replay(
     from messctl import plot as plots
     from messctl import replay as replays
     from messctl import steps as stepping
-    from messctl import streaming
     from messctl.backends import encoder_of
-    from messctl.outputs import check_distinct, check_writable
-    from messctl.policies import default_names, kind_of, kinds
+    from messctl.policies import default_names
     from messctl.recording import Holdout, load
 
     check_options(
@@ -159,27 +159,14 @@ def replay(
         )
     held_out = None if holdout is None else Holdout(holdout, holdout_by)
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
-    outputs = [output for output in (steps, plot) if output]
-    check_distinct(outputs, [trace])
-    for output in outputs:
-        check_writable(output)
-    if plot:
-        plots.check_format(plot)
+    _check_outputs(trace, steps, plot)
     whole = _whole(conditions, {"--plot": plot, "--steps": steps, "--holdout": held_out})
     whole = whole or ("--prompt-costs" if prompt_costs else None)
     if stream and whole:
         raise UsageError(f"{whole} needs the whole trace at once; leave out --stream")
     with progress_console().status("reading") as status:
         if stream or (stream is None and not whole and _large(trace, policy, conditions)):
-            source = streaming.survey(trace, settings.reference)
-            played = streaming.replay_streamed(
-                source,
-                policy or streaming.default_streamed(source.zoo.models),
-                settings,
-                conditions,
-                lambda done: status.update(f"played {done:,} of {source.requests:,} requests"),
-                encoder_of(settings),
-            )
+            played = _stream(trace, policy, settings, conditions, status.update)
         else:
             recording = load(
                 trace,
@@ -201,13 +188,55 @@ def replay(
             stepping.write_steps(played, "messplus", steps)
         if plot:
             plots.write_plot(played, plot)
-    if prompt_costs and not any(kind_of(result.policy).uses_prompt_costs for result in played.results):
-        able = " or ".join(f"--policy {name}" for name, kind in kinds().items() if kind.uses_prompt_costs)
-        warn(
-            f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}"
-        )
+    if prompt_costs:
+        _warn_where_unused(played)
     _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _stream(
+    trace: Path,
+    policies: list[str] | None,
+    settings: Settings,
+    conditions: Conditions,
+    progress: Callable[[str], None],
+) -> Replay:
+    """Play a trace batch by batch, and tell the `progress`."""
+    from messctl import streaming
+    from messctl.backends import encoder_of
+
+    source = streaming.survey(trace, settings.reference)
+    return streaming.replay_streamed(
+        source,
+        policies or streaming.default_streamed(source.zoo.models),
+        settings,
+        conditions,
+        lambda done: progress(f"played {done:,} of {source.requests:,} requests"),
+        encoder_of(settings),
+    )
+
+
+def _check_outputs(trace: Path, steps: Path | None, plot: Path | None) -> None:
+    """Raise UsageError, before anything is played, where an output could not be written."""
+    from messctl import plot as plots
+    from messctl.outputs import check_distinct, check_writable
+
+    outputs = [output for output in (steps, plot) if output]
+    check_distinct(outputs, [trace])
+    for output in outputs:
+        check_writable(output)
+    if plot:
+        plots.check_format(plot)
+
+
+def _warn_where_unused(played: Replay) -> None:
+    """Say so where none of the policies goes by what it is told of a prompt's cost."""
+    from messctl.policies import kind_of, kinds
+
+    if any(kind_of(result.policy).uses_prompt_costs for result in played.results):
+        return
+    able = " or ".join(f"--policy {name}" for name, kind in kinds().items() if kind.uses_prompt_costs)
+    warn(f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}")
 
 
 def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:

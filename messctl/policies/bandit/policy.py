@@ -61,7 +61,7 @@ MEANS = ("mean_cost", "cost_count")
 SERVICES = ("served_at",)
 """Which decisions served a model; means the same under any encoder."""
 WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *SERVICES, *COSTS, *MEANS))
-BOOKS = ("counts", "lateness")
+BOOKS = ("counts", "lateness", "elsewhere")
 """Shared, and mean the same under any encoder."""
 PRICED = ("tried", "ledger")
 """Shared, and in the unit of the costs, as λ₀ in the ledger is."""
@@ -97,6 +97,11 @@ class Bandit:
         return float(self._state.ledger[QUEUE])
 
     @property
+    def _decided(self) -> int:
+        """How many requests of the promise were decided, here or elsewhere."""
+        return int(self._state.counts[DECIDED] + self._state.elsewhere[0])
+
+    @property
     def weights(self) -> Weights:
         """What is predicted, as one linear function per model."""
         return linear_weights(self._state, self._promise, self._tuning)
@@ -116,7 +121,7 @@ class Bandit:
         index = int(choose(state, self._promise, self._tuning, z, prices, coin, predicted, weighed))
         return Decision(
             request=request,
-            request_number=int(state.counts[DECIDED]),
+            request_number=self._decided,
             served=models[index],
             queried=(models[index],),
             propensity=float(odds[index]),
@@ -160,7 +165,8 @@ class Bandit:
         served = decision.served
         satisfied = feedback.satisfied.get(served)
         if satisfied is not None:
-            owe(self._state, self._promise.alpha, decision.request_number, satisfied)
+            number = decision.request_number - int(self._state.elsewhere[0])
+            owe(self._state, self._promise.alpha, number, satisfied)
         # Of a model that is gone nothing can be learned; its answer was owed all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
@@ -175,7 +181,7 @@ class Bandit:
         """Return the state as it stands, for a later instance to go on from."""
         state = self._state
         return Snapshot(
-            decided=int(state.counts[DECIDED]),
+            decided=self._decided,
             queue=self.queue,
             balance=float(state.ledger[BALANCE]),
             policy=self.name,
@@ -209,11 +215,13 @@ class Bandit:
             restore(known.cost_shared, self._parts((name,)))
         if not known.decided:
             # What was learned before the first request of this promise is known, and not owed.
-            state.counts[[HEARD, LATEST]] = 0
+            state.counts[[DECIDED, HEARD, LATEST]] = state.elsewhere[0] = 0
             state.ledger[RECENT] = 0.0
             state.lateness[:] = UNKNOWN_LATENESS
             state.tried[:] = 0.0
-        state.counts[DECIDED] = known.decided
+        missing = known.decided - self._decided
+        state.elsewhere[0] += max(0, missing)
+        state.counts[DECIDED] += min(0, missing)  # the newest decision, taken back
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue
         self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
         if not (same_features and restore(known.shared, self._parts(SHARED_WEIGHTS))):

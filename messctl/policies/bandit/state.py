@@ -121,12 +121,13 @@ class State(NamedTuple):
     recent: Floats  # (WINDOW, d) the prompts as they were
     served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
     lateness: Floats  # (1,) by about how many requests the later feedback is late; −1 before any came
+    elsewhere: Counts  # (1,) how many of the promise's decisions others took; all numbers here are without them
     tried: Floats  # (1,) what trials were expected to cost beyond the choices
     ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
-SHARED = ("shared", "shared_cov", "recent", "lateness", "tried", "ledger", "counts")
+SHARED = ("shared", "shared_cov", "recent", "lateness", "elsewhere", "tried", "ledger", "counts")
 """The fields of State that belong to no model; all others have a model's part."""
 
 
@@ -158,6 +159,7 @@ def fresh(models: int, tuning: Tuning) -> State:
         recent=np.zeros((WINDOW, d)),
         served_at=np.zeros((models, LATE), dtype=np.int64),
         lateness=np.array([UNKNOWN_LATENESS]),
+        elsewhere=np.zeros(1, dtype=np.int64),
         tried=np.zeros(1),
         ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
         counts=np.zeros(5, dtype=np.int64),
