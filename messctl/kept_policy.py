@@ -7,6 +7,7 @@ from dataclasses import replace
 from messctl.features import Encoder
 from messctl.policies import LivePolicy, live_build
 from messctl.records import Decision, Feedback, Request
+from messctl.request_log import LoggedRequest
 from messctl.snapshot import Snapshot
 from messctl.store import Store
 from messctl.zoo import Settings, Zoo
@@ -54,8 +55,25 @@ class KeptPolicy:
 
     def overridden(self, request: Request, model: str) -> Decision:
         """Return the decision that somebody else has taken, for `model`: the policy does not count it."""
-        state = self._store.snapshot()
-        return Decision(request, state.decided, model, (model,), queue=state.queue)
+        return Decision(request, 0, model, (model,), queue=self._store.snapshot().queue)
+
+    def judge(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
+        """Have it learn the judgement of a logged answer, which may have `corrected` an earlier one.
+
+        It counts decisions as it does now: what another policy decided since then came before all of its own.
+        """
+        decision, circumstances = logged.decision, logged.circumstances
+        number = 0
+        if decision.request_number and circumstances.policy == self._settings.policy:
+            request_id = decision.request.request_id
+            number = decision.request_number + self._store.decided_by_others_since(request_id, circumstances.policy)
+        told = Feedback(satisfied={decision.served: satisfied}, corrects=corrected is not None)
+        self.learn(
+            replace(decision, request_number=number),
+            *(() if corrected == satisfied else (told,)),
+            alpha=circumstances.alpha,
+            corrected=corrected is not None,
+        )
 
     def learn(
         self, decision: Decision, *feedback: Feedback, alpha: float | None = None, corrected: bool = False

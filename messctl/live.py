@@ -187,10 +187,7 @@ class Router:
                 raise UsageError(f"request {logged.decision.request.request_id} was never answered; nothing to judge")
             judged = {logged.decision.served: satisfied}
             corrected = self._store.set_feedback(logged.decision.request.request_id, judged, logged.decision.served)
-            told = () if corrected == satisfied else (Feedback(satisfied=judged),)
-            self._policy.learn(
-                logged.decision, *told, alpha=logged.circumstances.alpha, corrected=corrected is not None
-            )
+            self._policy.judge(logged, satisfied, corrected)
         return logged, corrected
 
     def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:

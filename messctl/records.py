@@ -57,7 +57,7 @@ class Decision:
     that might have been, by name; empty where nothing was left to chance. `predicted` and
     `mean_cost` (in the trace's unit) are what the policy believed at that moment; a model of which no cost
     has been observed yet is absent from `mean_cost`. `weighed` is None where nothing was. `request_number` counts
-    from 1.
+    from 1; it is 0 where somebody else decided than the policy that is asked to learn.
     """
 
     request: Request
@@ -79,11 +79,13 @@ class Feedback:
     """What became known about a decision, by model; any part may be missing or come later.
 
     `costs` (≥ 0, the trace's unit) are known when the answers are there, `satisfied` (0..1) when someone
-    has judged them. Both go to `Policy.learn`, together or one after the other.
+    has judged them. Both go to `Policy.learn`, together or one after the other. Where `satisfied` only `corrects` what
+    was told before, it is one more label to learn from, and nothing more that is owed.
     """
 
     costs: Mapping[str, float] = field(default_factory=_nothing)
     satisfied: Mapping[str, float] = field(default_factory=_nothing)
+    corrects: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,14 @@ def add(database: sqlite3.Connection, decision: Decision, circumstances: Circums
     )
 
 
+def decided_by_others_since(database: sqlite3.Connection, request_id: str, policy: str) -> int:
+    """Return how many requests after this one were decided by another policy; the user's choices are nobody's."""
+    (count,) = database.execute(
+        "SELECT count(*) FROM requests WHERE id > ? AND policy != ? AND NOT forced", (key(database, request_id), policy)
+    ).fetchone()
+    return int(count)
+
+
 def revise(database: sqlite3.Connection, decision: Decision) -> None:
     """Log what was decided instead, since the model decided on before cannot answer."""
     database.execute(
@@ -199,7 +207,7 @@ def _logged(row: sqlite3.Row, answers: list[sqlite3.Row], lost: Mapping[str, str
     return LoggedRequest(
         decision=Decision(
             request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),
-            request_number=row["request_number"],
+            request_number=0 if row["forced"] else row["request_number"],
             served=row["served"],
             queried=tuple(sorted(outcomes)) or (row["served"],),
             propensity=row["propensity"] or 1.0,

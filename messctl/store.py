@@ -123,6 +123,11 @@ class Store:
         with self._mapped():
             request_log.add(self._database, decision, circumstances, time.time())
 
+    def decided_by_others_since(self, request_id: str, policy: str) -> int:
+        """Return how many requests after this one were decided by another policy."""
+        with self._mapped():
+            return request_log.decided_by_others_since(self._database, request_id, policy)
+
     def revise(self, decision: Decision) -> None:
         """Log what was decided instead, since the model decided on before cannot answer."""
         with self._mapped():

@@ -453,6 +453,55 @@ def test_a_correction_recomputes_queue_and_balance(world):
     assert store.snapshot().balance == after.balance
 
 
+def counted(store):
+    """What the bandit has counted of its own decisions: taken, judged, and the latest of these."""
+    shared = store.snapshot("bandit").shared
+    return (*shared["counts"].tolist()[:3], shared["lateness"].tolist()[0])
+
+
+@only_bandit
+def test_a_correction_is_no_further_judgement(world):
+    router, _, prompts, _, store = world
+    for prompt in prompts[:10]:
+        router().ask(Question(prompt))
+    first = store.newest(10)[0].decision.request.request_id
+    for value in (0.0, 0.5, 1.0, 0.5):
+        router().feedback(first, value)
+        assert counted(store) == (10, 1, 1, 9.0)
+    assert store.snapshot("bandit").balance == pytest.approx(0.5 - 0.85)
+
+
+@only_bandit
+def test_what_the_user_chose_tells_nothing_of_how_often_a_choice_is_judged(world):
+    router, _, prompts, _, store = world
+    for row, prompt in enumerate(prompts[:90]):
+        if router().ask(Question(prompt), model=None if row % 3 else "large").forced:
+            router().feedback("last", 1.0)
+    assert counted(store) == (60, 0, 0, -1.0)
+    assert store.snapshot("bandit").balance == pytest.approx(30 * 0.15)
+    routed = [each.decision.served for each in store.requests() if not each.circumstances.forced]
+    assert all(routed.count(model) <= 9 for model in router().zoo.models if model != router().zoo.reference)
+    assert [each.decision.request_number for each in store.requests()][:6] == [0, 1, 2, 0, 3, 4]
+
+
+@only_bandit
+def test_a_late_judgement_counts_for_the_decision_that_it_is_of(world):
+    """Whichever policy decided in between."""
+    router, _, prompts, _, store = world
+    ids = []
+    for policy, count in (("bandit", 10), ("messplus", 20), ("bandit", 5)):
+        ids += [
+            router(policy=policy).ask(Question(prompts[len(ids)])).decision.request.request_id for _ in range(count)
+        ]
+    assert counted(store)[0] == 15
+    router().feedback(ids[25], 1.0)  # messplus's
+    assert counted(store) == (15, 0, 0, -1.0)
+    router().feedback(ids[9], 1.0)  # its own tenth
+    assert counted(store) == (15, 1, 10, 5.0)
+    router().feedback(ids[31], 1.0)  # its own twelfth
+    assert counted(store)[:3] == (15, 2, 12)
+
+
 def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world):
     router, rounds, prompts, backend, store = world
     policy = router().settings.policy

@@ -126,7 +126,7 @@ class MessPlus:
         for index, model in enumerate(self._zoo.models):
             if model in feedback.costs:
                 observe(self._mean_cost, self._cost_count, index, feedback.costs[model])
-        if decision.served in feedback.satisfied:
+        if decision.served in feedback.satisfied and not feedback.corrects:
             alpha, satisfied = self._settings.aim, feedback.satisfied[decision.served]
             self._queue = advance(self._queue, alpha, satisfied)
             self._balance += satisfied - alpha

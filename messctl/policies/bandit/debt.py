@@ -40,14 +40,14 @@ def note_lateness(state: State, late: float) -> None:
 
 @compiled
 def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
-    """Take the feedback on decision `number` (from 1) into the balance and the virtual queue."""
+    """Take the feedback on decision `number` (from 1; 0: not one of these) into the balance and the virtual queue."""
     state.ledger[BALANCE] += satisfied - alpha
     state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
     state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
-    state.counts[HEARD] += 1
-    if number > 0:  # an answer that no decision of this policy chose says nothing of when feedback comes
+    if number > 0:  # of an answer that somebody else chose it says nothing that it was judged, or when
+        state.counts[HEARD] += 1
         note_lateness(state, float(min(LATE, max(0, state.counts[DECIDED] - number))))
-    state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
+        state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
 
 
 @compiled

@@ -164,8 +164,8 @@ class Bandit:
         """Take costs into the means, the served answer's feedback into balance, queue and weights."""
         served = decision.served
         satisfied = feedback.satisfied.get(served)
-        if satisfied is not None:
-            number = decision.request_number - int(self._state.elsewhere[0])
+        if satisfied is not None and not feedback.corrects:
+            number = max(0, decision.request_number - int(self._state.elsewhere[0]))
             owe(self._state, self._promise.alpha, number, satisfied)
         # Of a model that is gone nothing can be learned; its answer was owed all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
