@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
-from messctl.errors import BackendError, UnknownNameError, UsageError
+from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.forecast import Forecast, characters
 from messctl.graders import Grader
@@ -118,6 +118,11 @@ class Router:
     def encoder(self) -> Encoder | None:
         """What the policy sees of prompts; None: their words."""
         return self._encoder
+
+    @property
+    def grades(self) -> bool:
+        """Whether every answer is judged, whoever asks."""
+        return self._grader is not None
 
     @property
     def cost_source(self) -> str:
@@ -326,6 +331,8 @@ class Router:
             for name, got in completions.items()
         }
         with self._store.transaction(synced=bool(grades)):
+            if not self._store.has(request_id):
+                raise StoreError(f"{self._store.path}: was reset meanwhile; the answer is not kept, ask again for that")
             self._store.add_answers(request_id, outcomes)
             feedback = [Feedback(costs=costs)]
             if grades:

@@ -105,6 +105,11 @@ def revise(database: sqlite3.Connection, decision: Decision) -> None:
     )
 
 
+def has(database: sqlite3.Connection, request_id: str) -> bool:
+    """Tell whether a request is logged."""
+    return bool(database.execute("SELECT 1 FROM requests WHERE request_id = ?", (request_id,)).fetchone())
+
+
 def key(database: sqlite3.Connection, request_id: str) -> int:
     """Return a request's key in the tables. Raises UsageError for one that is not known."""
     row = database.execute("SELECT id FROM requests WHERE request_id = ?", (request_id,)).fetchone()

@@ -123,6 +123,11 @@ class Store:
         with self._mapped():
             request_log.add(self._database, decision, circumstances, time.time())
 
+    def has(self, request_id: str) -> bool:
+        """Tell whether a request is logged."""
+        with self._mapped():
+            return request_log.has(self._database, request_id)
+
     def decided_by_others_since(self, request_id: str, policy: str) -> int:
         """Return how many requests after this one were decided by another policy."""
         with self._mapped():

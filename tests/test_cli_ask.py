@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from backends_files import write_gguf
-from live_making import STATED, assert_one_line, assert_sound, process, typed, zoo_of
+from live_making import MESSCTL, STATED, assert_one_line, assert_sound, process, typed, zoo_of
 
 from messctl.backends import Scripted
 from messctl.cli import run
+from messctl.errors import BackendError
 from messctl.records import Question
 from messctl.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
@@ -168,6 +169,39 @@ def test_options_reach_the_model(arguments, expected, scripted, asked):
     asked("hi", *arguments)
     (question,) = scripted
     assert {name: getattr(question, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_an_answer_that_nobody_reads_is_kept_and_graded(state, arguments):
+    """As `messctl ask … | true`: the model was paid, and the exit code is that of the grade."""
+    command = [*MESSCTL, "ask", SUM, "--model", "mini-1m", "--expect", "43", "--require-satisfied", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as asking:
+        asking.stdout.close()
+        assert (asking.stderr.read(), asking.wait()) == (b"", 1)
+    with Store(state) as store:
+        logged = store.find("last")
+    assert (logged.answers["mini-1m"].answer, logged.satisfied) == ("42", 0.0)
+
+
+def test_a_grader_of_the_zoo_is_enough_to_require_satisfaction(scripted, tmp_path, capsys):
+    (tmp_path / "zoo.yaml").write_text(STATED + 'grader: "forty"\n')
+    assert run(["ask", "hi", "--model", "dear", "--require-satisfied"]) == 0
+    assert run(["ask", "hi", "--model", "cheap[red]", "--require-satisfied"]) == 1
+    assert capsys.readouterr() == ("forty-two\nno idea\n", "")
+
+
+def test_an_error_is_on_a_line_of_its_own(tmp_path, monkeypatch, capsys):
+    class Breaking(Scripted):
+        def complete(self, model, question, on_text=None):
+            on_text("half of")
+            raise BackendError("broke off")
+
+    (tmp_path / "zoo.yaml").write_text(STATED)
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Breaking({}))
+    code = run(["ask", "hi"])
+    out, err = capsys.readouterr()
+    assert out == "half of\n"
+    assert "broke off" in assert_one_line(code, "", err)
 
 
 def test_words_without_quotes(scripted, capsys):

@@ -36,14 +36,20 @@ def state(tmp_path, monkeypatch):
     return tmp_path / "state"
 
 
+NEITHER = b"messctl: warning: '%s' is neither yes nor no; `messctl feedback` judges it later\r\n"
+
+
 @pytest.mark.parametrize(
     ("reply", "satisfied", "echo"),
     [
         (b"y\n", 1.0, b"y\r\n"),
         (b"No\n", 0.0, b"No\r\n"),
+        (b"good\n", 1.0, b"good\r\n"),
+        (b"bad\n", 0.0, b"bad\r\n"),
         (b"\n", None, b"\r\n"),
         (b"\x04", None, b"\r\n"),
-        (b"\xff\n", None, b"\xff\r\n"),
+        (b"maybe\n", None, b"maybe\r\n" + NEITHER % b"maybe"),
+        (b"\xff\n", None, b"\xff\r\n" + NEITHER % b"\\xff"),
     ],
 )
 def test_the_footer_and_the_question(reply, satisfied, echo, state):

@@ -9,7 +9,7 @@ import pytest
 from making import learnable, prompts_for
 
 from messctl.backends.base import Backend
-from messctl.errors import BackendError, UnknownNameError, UsageError
+from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
 from messctl.export import export
 from messctl.features import encode
 from messctl.forecast import characters
@@ -431,6 +431,21 @@ def test_an_interrupted_answer_leaves_a_sound_state(world):
     assert store.check() == []
     assert Ledger.of(store).unanswered == 1
     assert router().ask(Question(prompts[1])).decision.request_number == 2
+
+
+def test_a_state_that_is_reset_while_a_model_answers(world):
+    """The answer was told; it is not kept."""
+    router, _, prompts, _, store = world
+    heard = []
+
+    def listen(text):
+        heard.append(text)
+        store.reset()
+
+    with pytest.raises(StoreError, match="was reset meanwhile; the answer is not kept"):
+        router().ask(Question(prompts[0]), on_text=listen)
+    assert len(heard) == 1
+    assert (store.check(), store.newest(1), store.snapshot().decided) == ([], [], 0)
 
 
 def test_a_correction_recomputes_queue_and_balance(world):

@@ -5,13 +5,31 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from messctl.cli.arguments import progress_console
+from messctl.cli.arguments import heard_or_not, progress_console
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.ledger import Standing
     from messctl.live import Asked, Router
     from messctl.records import Decision, Weighed
+
+
+class Shown:
+    """An answer that is written as it comes. That nobody reads it any more is no reason to give it up."""
+
+    def __init__(self) -> None:
+        self._last = "\n"
+
+    def write(self, text: str) -> None:
+        """Write a piece of it."""
+        self._last = text[-1:] or self._last
+        with heard_or_not():
+            write(text)
+
+    def break_off(self) -> None:
+        """End the line, if one was begun, since no more will come."""
+        with heard_or_not():
+            end_line(self._last)
 
 
 def write(text: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import document, end_line, footer, number, terms_of, write
-from messctl.cli.arguments import print_json, progress_console
+from messctl.cli.answer import Shown, document, end_line, footer, number, terms_of
+from messctl.cli.arguments import heard_or_not, print_json, progress_console
 from messctl.cli.session import (
     MOST_BYTES,
     AlphaOption,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from messctl.live import Asked, Router
     from messctl.records import Decision, Weighed
 
+REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 
 
@@ -46,7 +47,10 @@ def register(app: typer.Typer) -> None:
 
 def ask(
     prompt: Annotated[
-        str | None, typer.Argument(help="The prompt. With text on standard input too, the instruction for that text.")
+        str | None,
+        typer.Argument(
+            help="The prompt. With text on standard input, which is read to its end, the instruction for that."
+        ),
     ] = None,
     model: ModelOption = None,
     system: SystemOption = None,
@@ -69,21 +73,28 @@ def ask(
     from messctl.records import Question
 
     grader = _grader(expect, expect_regex)
-    if require_satisfied and not grader:
-        raise UsageError("--require-satisfied needs --expect or --expect-regex to grade by")
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    shown = Shown()
     with router(zoo, state, log=log, alpha=alpha) as routing:
-        asked = routing.ask(
-            question,
-            model=model,
-            grader=grader,
-            on_text=None if as_json else write,
-            on_decision=_explain if explain else None,
-        )
+        if require_satisfied and not (grader or routing.grades):
+            raise UsageError("--require-satisfied needs --expect, --expect-regex, or a grader in zoo.yaml to grade by")
+        try:
+            asked = routing.ask(
+                question,
+                model=model,
+                grader=grader,
+                on_text=None if as_json else shown.write,
+                on_decision=_explain if explain else None,
+            )
+        except BaseException:
+            shown.break_off()
+            raise
         if as_json:
-            print_json(document(routing, asked))
+            with heard_or_not():
+                print_json(document(routing, asked))
         else:
-            end_line(asked.completion.answer)
+            with heard_or_not():
+                end_line(asked.completion.answer)
             for failure in asked.failures.values():
                 warn(failure)
             footer(routing, asked)
@@ -163,5 +174,7 @@ def _role(model: str, decision: Decision) -> str:
 def _question(routing: Router, asked: Asked) -> None:
     """Ask whether the answer was good; Enter or the end of input leaves it open."""
     reply = put_question("good? [y/n, Enter to leave it open] ")
-    if reply in ("y", "yes", "n", "no"):
-        routing.feedback(asked.decision.request.request_id, 1.0 if reply.startswith("y") else 0.0)
+    if reply in REPLIES:
+        routing.feedback(asked.decision.request.request_id, REPLIES[reply])
+    elif reply:
+        warn(f"'{reply}' is neither yes nor no; `messctl feedback` judges it later")

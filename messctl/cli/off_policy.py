@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from messctl.cli.arguments import console, print_json, progress_console
+from messctl.cli.arguments import console, heard_or_not, print_json, progress_console
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ def evaluate_log(
             impute=impute,
             progress=lambda name: status.update(f"replaying {name}"),
         )
-    if as_json:
-        print_json(report.document(evaluation))
-    else:
-        screen = console()
-        screen.print(report.table(evaluation, screen.width))
+    with heard_or_not():
+        if as_json:
+            print_json(report.document(evaluation))
+        else:
+            screen = console()
+            screen.print(report.table(evaluation, screen.width))
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.cli.arguments import console, heard_or_not, print_json, progress_console, settings_of
 from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.session import warn
 from messctl.errors import UsageError
@@ -190,7 +190,8 @@ def replay(
             plots.write_plot(played, plot)
     if prompt_costs:
         _warn_where_unused(played)
-    _print(played, as_json=as_json, as_csv=as_csv)
+    with heard_or_not():
+        _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
 
 

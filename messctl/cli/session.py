@@ -37,7 +37,12 @@ TemperatureOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Makes sampling repeatable.")]
 AlphaOption = Annotated[float | None, typer.Option("--alpha", help="The promised share of satisfying answers, 0..1.")]
-LogOption = Annotated[bool, typer.Option("--log/--no-log", help="Keep the requests, and learn from them.")]
+LogOption = Annotated[
+    bool,
+    typer.Option(
+        "--log/--no-log", help="Keep the request, and learn from it; without, what is known decides all the same."
+    ),
+]
 MOST_BYTES = 8 * 10**6
 """More than this in a prompt is refused before it is read in."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import console, print_json
+from messctl.cli.arguments import console, heard_or_not, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, open_store, put_question
 from messctl.errors import UsageError
 from messctl.terminal import counted, plain
@@ -53,10 +53,11 @@ def status(
         ledger = Ledger.of(store)
         path = store.path
     document = status_document(ledger, settings, path)
-    if as_json:
-        print_json(document)
-    else:
-        console().print(status_table(ledger, settings, path))
+    with heard_or_not():
+        if as_json:
+            print_json(document)
+        else:
+            console().print(status_table(ledger, settings, path))
     return 1 if require_sla and not document["sla_met"] else 0
 
 
