@@ -162,7 +162,7 @@ def shown(
         row = order[t]
         reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
         served[t] = choose(state, promise, tuning, z, prices, 0.5, predicted, weighed)
-        owe(state, promise.alpha, t + 1, satisfied[row, served[t]])
+        owe(state, tuning, promise.alpha, t + 1, satisfied[row, served[t]])
         for model in range(models):
             pay(state, tuning, model, z, 0.0, cost[row, model])
             hear(state, promise, tuning, model, z, satisfied[row, model])

@@ -34,6 +34,7 @@ from messctl.policies.bandit.state import (
 )
 from messctl.records import Feedback, Request
 from messctl.replay import drive
+from messctl.snapshot import Snapshot
 from messctl.zoo import Settings, Zoo
 
 few = settings(max_examples=15, deadline=None)
@@ -457,6 +458,35 @@ def test_a_model_that_degrades_is_left(world, model):
     """In the last fifth of the requests the model that failed serves few."""
     shares = [(played.served[-400:] == model).mean() for _, played in (played_in(world, seed) for seed in range(5))]
     assert np.mean(shares) < 0.25, shares
+
+
+def test_a_model_that_fails_after_long_is_left_at_once():
+    """What it attained beyond α in 6,000 requests, 900 answers, is not spent on it."""
+    worst, debts = [], []
+    for seed in range(5):
+        made = flat([0.95, 0.9, 0.95], [1, 2, 3], 8000)(seed)
+        satisfied = made.rounds.satisfied.copy()
+        satisfied[6000:, 0] = 0.0
+        played = Bandit(made.rounds.zoo, Settings(alpha=0.8)).play(replace(made.rounds, satisfied=satisfied))
+        assert (played.served[5000:6000] == 0).mean() > 0.9
+        worst.append(min(played.satisfied[at : at + 200].mean() for at in range(6000, 7800, 10)))
+        debts.append(played.queue_after.max())
+    assert min(worst) > 0.4
+    assert max(debts) < 80
+
+
+def test_no_more_is_counted_on_than_what_may_be_spent():
+    """Whoever attained it, and however long ago."""
+    zoo = Zoo.of(["small", "large"], "large")
+    for balance, counted in ((1000.0, 20.0), (20.5, 20.0), (19.5, 19.5), (-300.0, -300.0)):
+        policy = Bandit(zoo, Settings(alpha=0.8), Snapshot(decided=5000, balance=balance, queue=max(0.0, -balance)))
+        decision = policy.decide(Request("r", "name a river"))
+        assert decision.weighed.figures["balance"] == counted
+        policy.learn(decision, Feedback(costs={decision.served: 1.0}, satisfied={decision.served: 1.0}))
+        assert policy.snapshot().balance == pytest.approx(balance + 0.2)
+        assert policy.decide(Request("s", "name a lake")).weighed.figures["balance"] == pytest.approx(
+            min(20.0, counted + 0.2)
+        )
 
 
 def test_a_price_that_rises_is_noticed():

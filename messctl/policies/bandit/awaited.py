@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from messctl.compiled import compiled
-from messctl.policies.bandit.debt import heard_share
-from messctl.policies.bandit.state import BALANCE, DECIDED, LATE, LATEST, Promise, State, Tuning
+from messctl.policies.bandit.debt import balance_of, heard_share
+from messctl.policies.bandit.state import DECIDED, LATE, LATEST, Promise, State, Tuning
 from messctl.policies.base import Floats
 
 
@@ -42,8 +42,8 @@ def count_awaited(state: State, tuning: Tuning, awaited: Floats) -> None:
 def awaited_balance(
     state: State, promise: Promise, tuning: Tuning, means: Floats, known: Floats, awaited: Floats
 ) -> float:
-    """Return the balance B with what is awaited, each answer counted as its model's plain mean, doubted."""
-    balance = state.ledger[BALANCE]
+    """Return the balance that is counted on, with what is awaited: as its model's plain mean, doubted."""
+    balance = balance_of(state)
     for model in range(len(means)):
         doubt = tuning.late_doubt * tuning.noise / np.sqrt(known[model])
         balance += awaited[model] * (means[model] - doubt - promise.alpha)

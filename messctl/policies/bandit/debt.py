@@ -39,9 +39,25 @@ def note_lateness(state: State, late: float) -> None:
 
 
 @compiled
-def owe(state: State, alpha: float, number: int, satisfied: float) -> None:
+def balance_of(state: State) -> float:
+    """Return the balance Σ(s − α) that is counted on: what was forgone is not."""
+    return state.ledger[BALANCE] - state.forgone[0]
+
+
+@compiled
+def forgo(state: State, tuning: Tuning) -> None:
+    """Count on no more of what was attained beyond α than may be spent later.
+
+    Were all of it spent, a model that failed after thousands of good answers would serve for thousands more.
+    """
+    state.forgone[0] = max(state.forgone[0], state.ledger[BALANCE] - tuning.credit)
+
+
+@compiled
+def owe(state: State, tuning: Tuning, alpha: float, number: int, satisfied: float) -> None:
     """Take the feedback on decision `number` (from 1; 0: not one of these) into the balance and the virtual queue."""
     state.ledger[BALANCE] += satisfied - alpha
+    forgo(state, tuning)
     state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
     state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
     if number > 0:  # of an answer that somebody else chose it says nothing that it was judged, or when

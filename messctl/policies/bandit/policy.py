@@ -20,7 +20,7 @@ from messctl.policies.bandit.choice import (
     weighing,
 )
 from messctl.policies.bandit.costs import BY_MEAN, pay
-from messctl.policies.bandit.debt import owe
+from messctl.policies.bandit.debt import forgo, owe
 from messctl.policies.bandit.prompt import features_of
 from messctl.policies.bandit.rounds import play
 from messctl.policies.bandit.satisfaction import hear, linear_weights
@@ -61,7 +61,7 @@ MEANS = ("mean_cost", "cost_count")
 SERVICES = ("served_at",)
 """Which decisions served a model; means the same under any encoder."""
 WEIGHTS = tuple(name for name in State._fields if name not in (*SHARED, *TALLIES, *SERVICES, *COSTS, *MEANS))
-BOOKS = ("counts", "lateness", "elsewhere")
+BOOKS = ("counts", "lateness", "forgone", "elsewhere")
 """Shared, and mean the same under any encoder."""
 PRICED = ("tried", "ledger")
 """Shared, and in the unit of the costs, as λ₀ in the ledger is."""
@@ -166,7 +166,7 @@ class Bandit:
         satisfied = feedback.satisfied.get(served)
         if satisfied is not None and not feedback.corrects:
             number = max(0, decision.request_number - int(self._state.elsewhere[0]))
-            owe(self._state, self._promise.alpha, number, satisfied)
+            owe(self._state, self._tuning, self._promise.alpha, number, satisfied)
         # Of a model that is gone nothing can be learned; its answer was owed all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
@@ -218,11 +218,12 @@ class Bandit:
             state.counts[[DECIDED, HEARD, LATEST]] = state.elsewhere[0] = 0
             state.ledger[RECENT] = 0.0
             state.lateness[:] = UNKNOWN_LATENESS
-            state.tried[:] = 0.0
+            state.tried[:] = state.forgone[:] = 0.0
         missing = known.decided - self._decided
         state.elsewhere[0] += max(0, missing)
         state.counts[DECIDED] += min(0, missing)  # the newest decision, taken back
         state.ledger[[BALANCE, QUEUE]] = known.balance, known.queue
+        forgo(state, self._tuning)
         self._coin.bit_generator.advance(known.decided)  # type: ignore[attr-defined]  # PCG64 has it
         if not (same_features and restore(known.shared, self._parts(SHARED_WEIGHTS))):
             state.counts[RECALLED] = 0

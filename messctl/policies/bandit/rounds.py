@@ -55,6 +55,6 @@ def play(
         if due >= 0 and heard[due]:
             row = order[due]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
-            owe(state, promise.alpha, earlier + due + 1, judged[due])
+            owe(state, tuning, promise.alpha, earlier + due + 1, judged[due])
             hear(state, promise, tuning, served[due], z, judged[due])
         after[min(t, n - 1)] = state.ledger[QUEUE]

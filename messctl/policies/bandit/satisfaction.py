@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from messctl.compiled import compiled
+from messctl.policies.bandit.debt import balance_of
 from messctl.policies.bandit.linear import dot, gain, shrink
-from messctl.policies.bandit.state import BALANCE, LABELS, RECENT, Promise, State, Tuning
+from messctl.policies.bandit.state import LABELS, RECENT, Promise, State, Tuning
 from messctl.policies.base import Floats
 from messctl.predictor import Weights
 
@@ -52,7 +53,7 @@ def hear(state: State, promise: Promise, tuning: Tuning, model: int, z: Floats, 
     level = np.empty(len(state.good))
     expect(state, promise, tuning, level)
     state.counts[LABELS] += 1
-    wrong = state.ledger[BALANCE] < -tuning.wrong_debt and state.ledger[RECENT] < tuning.wrong_rate
+    wrong = balance_of(state) < -tuning.wrong_debt and state.ledger[RECENT] < tuning.wrong_rate
     # Were it not for ever longer, models that are known to be bad would be tried at the same rate for ever.
     idle = tuning.wrong_memory if wrong else max(tuning.idle_memory, float(state.counts[LABELS]))
     for other in range(len(state.good)):

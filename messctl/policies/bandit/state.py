@@ -62,6 +62,7 @@ class Tuning(NamedTuple):
     temper_most: float = 110.0
     price_most: float = 12.0  # λ is at most so many times the mean cost of the costliest model
     price_known: float = 50.0  # and as many times more for every so many requests per model
+    credit: float = 20.0  # of what was attained beyond α, so many answers may be spent later
     setpoint: float = 0.25  # the balance is held at this share of the guard's depth
     setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
     reserve: float = 6.0  # and above 0 by so many lengths of bad luck
@@ -121,13 +122,14 @@ class State(NamedTuple):
     recent: Floats  # (WINDOW, d) the prompts as they were
     served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
     lateness: Floats  # (1,) by about how many requests the later feedback is late; −1 before any came
+    forgone: Floats  # (1,) what was attained beyond α and is not counted on
     elsewhere: Counts  # (1,) how many of the promise's decisions others took; all numbers here are without them
     tried: Floats  # (1,) what trials were expected to cost beyond the choices
     ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
     counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
 
 
-SHARED = ("shared", "shared_cov", "recent", "lateness", "elsewhere", "tried", "ledger", "counts")
+SHARED = ("shared", "shared_cov", "recent", "lateness", "forgone", "elsewhere", "tried", "ledger", "counts")
 """The fields of State that belong to no model; all others have a model's part."""
 
 
@@ -159,6 +161,7 @@ def fresh(models: int, tuning: Tuning) -> State:
         recent=np.zeros((WINDOW, d)),
         served_at=np.zeros((models, LATE), dtype=np.int64),
         lateness=np.array([UNKNOWN_LATENESS]),
+        forgone=np.zeros(1),
         elsewhere=np.zeros(1, dtype=np.int64),
         tried=np.zeros(1),
         ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
