@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,11 @@ from messctl.errors import OutputError
 def check_writable(path: Path) -> None:
     """Find out before the work is done whether `path` could be written.
 
-    Raises OutputError where `path` is a directory or a device, or its folder is missing or not writable.
+    Raises OutputError where `path` is a directory or a device, or its folder is missing or not writable. Of a link,
+    that is asked of what it leads to.
     """
     try:
-        _check_writable(path, path.parent)
+        _check_writable(path, _target(path).parent)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)}); choose another place") from None
 
@@ -25,6 +27,8 @@ def check_writable(path: Path) -> None:
 def _check_writable(path: Path, folder: Path) -> None:
     if path.is_dir():
         raise OutputError(f"{path}: is a directory; give a file name")
+    if _target(path).is_symlink():
+        raise OutputError(f"{path}: is a link that leads back to itself; choose another place")
     if path.exists() and not path.is_file():
         # The result is renamed over `path`: that would replace /dev/null itself.
         raise OutputError(f"{path}: is not a regular file; give a file name")
@@ -47,21 +51,33 @@ def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced to disk and replaces `path`.
 
-    On any exception, Ctrl-C included, the temporary file is removed and `path` stays as it was.
-    Raises OutputError where the disk or the folder refuses.
+    Where `path` is a link, all this happens to the file that it leads to; a file that was there hands on its mode. On
+    any exception, Ctrl-C included, the temporary file is removed and `path` stays as it was. Raises OutputError where
+    the disk or the folder refuses.
     """
     check_writable(path)
-    aside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.part")
+    target = _target(path)
+    aside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
     try:
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        if mode is not None:
+            aside.touch(mode=stat.S_IRUSR | stat.S_IWUSR)  # what nobody else may read is not shown while it is written
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        if mode is not None:
+            aside.chmod(mode)
+        aside.replace(target)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Return the file that a link leads to, through all links, whether it is there or not; else the path itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _reason(error: OSError) -> str:

@@ -46,6 +46,39 @@ def test_places_that_cannot_be_written(tmp_path):
         check_writable(tmp_path / "file" / "out")
 
 
+def test_a_link_is_written_through(tmp_path):
+    """The file that it leads to is replaced, in its own folder; a link to nothing yet makes one."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    for name in ("old", "new"):
+        link = tmp_path / name
+        link.symlink_to(folder / name)
+        with written_aside(link) as aside:
+            assert aside.parent == folder
+            aside.write_text("new")
+        assert link.is_symlink()
+        assert (folder / name).read_text() == "new"
+    assert sorted(os.listdir(folder)) == ["new", "old"]
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OutputError, match="leads back to itself"):
+        check_writable(tmp_path / "loop")
+    (tmp_path / "lost").symlink_to(tmp_path / "no" / "out")
+    with pytest.raises(OutputError, match="does not exist"):
+        check_writable(tmp_path / "lost")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o600, 0o444, 0o664])
+def test_a_file_keeps_its_mode(tmp_path, mode):
+    path = tmp_path / "out"
+    path.write_text("old")
+    path.chmod(mode)
+    with written_aside(path) as aside:
+        assert aside.stat().st_mode & 0o077 == 0  # nobody else reads what is not yet there
+        aside.write_text("new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_process_leaves_the_old_file(tmp_path, number):
     path = tmp_path / "out"
