@@ -20,6 +20,7 @@ from messctl.meters import SecondsMeter, StatedMeter
 from messctl.records import Completion, Cost
 from messctl.zoo import PACKAGED_FILE, CostPerToken, ModelSpec, load_zoo
 from messctl.zoo.edit import with_costs
+from messctl.zoo.models import BOX
 
 parts = st.floats(0.0, 1e3).map(lambda number: round(number, 6))
 LENGTHS = [(a, b) for a in (10, 100, 1000) for b in (1, 30, 250)]
@@ -204,9 +205,20 @@ def test_another_zoo_file_is_written_only_where_it_has_these_models(zoo, tmp_pat
     assert run([*command, str(tmp_path / "other.yaml")]) == 2
     assert says in capsys.readouterr().err
     assert (tmp_path / "other.yaml").read_text() == other
+
+
+def test_what_is_written_into_another_folder_finds_the_models(zoo, tmp_path, capsys):
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "p.gguf").symlink_to(BOX / "pico-34k.gguf")
+    zoo.write_text(zoo.read_text().replace("'box:pico-34k.gguf'", "models/p.gguf"))
     (tmp_path / "sub").mkdir()
-    assert run([*command, str(tmp_path / "sub" / "new.yaml")]) == 2
-    assert "relative to it" in capsys.readouterr().err
+    new = str(tmp_path / "sub" / "new.yaml")
+    command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK, "-o", new]
+    assert run([*command, "--dry-run", "--json"]) == 0
+    assert "path: ../models/p.gguf" in json.loads(capsys.readouterr().out)["diff"]
+    assert run(command) == 0
+    assert run(["zoo", "check", "--zoo", new]) == 0
 
 
 def test_what_is_measured_by_flops_is_what_is_estimated(zoo, capsys):

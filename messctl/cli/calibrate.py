@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +46,7 @@ def calibrate(
     from messctl.calibration import origin
     from messctl.outputs import check_writable
     from messctl.zoo import load_zoo
+    from messctl.zoo.edit import write
 
     if dry_run and not output:
         raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
@@ -54,10 +54,7 @@ def calibrate(
     chosen = _chosen(zoo_file, model or [])
     measuring = _meter(zoo_file, meter)
     if output:
-        written = load_zoo(output) if output.exists() else zoo_file
-        _check_whole(written, chosen, measuring.unit)
-        if written is zoo_file and output.absolute().parent != zoo_file.path.absolute().parent:
-            raise UsageError(f"{output}: paths in a zoo file are relative to it; write it beside {zoo_file.path}")
+        _check_whole(load_zoo(output) if output.exists() else zoo_file, chosen, measuring.unit)
         check_writable(output)
     found: list[Calibration] = []
     _start_up(chosen[0])
@@ -78,12 +75,15 @@ def calibrate(
                     )
                 )
     where = origin(measuring)
+    diff = _difference(zoo_file, found, where, output) if output and dry_run else ""
     if as_json:
-        print_json({"zoo": str(zoo_file.path), "measured": where, "models": [_document(each) for each in found]})
+        document = {"zoo": str(zoo_file.path), "measured": where, "models": [_document(each) for each in found]}
+        print_json(document | ({"diff": diff} if dry_run else {}))
     else:
         _print(found, where)
-    if output:
-        _write(zoo_file, found, where, output, dry_run=dry_run, quiet=as_json)
+        sys.stdout.write(diff)
+    if output and not dry_run:
+        write(output, _change(zoo_file, found, where, output)[-1])
 
 
 def _start_up(spec: ModelSpec) -> None:
@@ -197,17 +197,16 @@ def _print(found: list[Calibration], where: str) -> None:
     console().print(plain(f"{where}; costs are known as: {known}"), soft_wrap=True)
 
 
-def _write(
-    zoo_file: ZooFile, found: list[Calibration], where: str, output: Path, *, dry_run: bool, quiet: bool
-) -> None:
-    from messctl.outputs import written_aside
+def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> str:
+    from messctl.zoo.edit import difference
+
+    source, before, after = _change(zoo_file, found, where, output)
+    return difference(source, before, output, after)
+
+
+def _change(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> tuple[Path, str, str]:
+    """Return the zoo file that is to be changed, its text, and what is to stand in `output` instead."""
     from messctl.zoo.edit import with_costs
 
     source = output if output.exists() else zoo_file.path
-    before, after = with_costs(source, {each.model: each.stated(where) for each in found})
-    if not dry_run:
-        with written_aside(output) as aside:
-            aside.write_text(after, encoding="utf-8")
-    elif not quiet:
-        lines = before.splitlines(keepends=True), after.splitlines(keepends=True)
-        sys.stdout.writelines(difflib.unified_diff(*lines, str(output), str(output)))
+    return source, *with_costs(source, {each.model: each.stated(where) for each in found}, output)

@@ -1,95 +1,230 @@
-"""Changing settings in a zoo.yaml, whose comments and order stay as they are."""
+"""Changing settings in a zoo.yaml, whose comments, order and line ends stay as they are."""
 
 from __future__ import annotations
 
+import difflib
 import io
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from messctl.errors import ConfigError
+from messctl.outputs import written_aside
 from messctl.zoo.file import SLA_KEYS, load_settings
-from messctl.zoo.models import CostPerToken
+from messctl.zoo.models import BOX, BOX_PREFIX, CostPerToken
 
 WIDEST = 4096  # characters: no line is folded
+BOM = "\ufeff"
+Value = float | str | None | Path
+"""A setting as it is written: `features` is a Path, the GGUF file, or a word; None is written as nothing."""
 
 
-def edited(path: Path | None, values: Mapping[str, float | str]) -> tuple[str, str]:
+def edited(path: Path | None, values: Mapping[str, Value], output: Path | None = None) -> tuple[str, str]:
     """Return the text of the zoo file `path`, and the same with these keys of `sla` and `router` set to `values`.
 
-    Without a path, or where there is no such file, it starts from an empty one. Raises ConfigError, with the line,
-    for a file that is not as documented.
+    It is for `output`, by default `path` itself: what is a path relative to the one file, becomes one relative to the
+    other. Without a path, or where there is no such file, it starts from an empty one. Raises ConfigError, with the
+    line, for a file that is not as documented, and for a reference that is none of its models.
     """
-    before = ""
+    before, output = "", output or path or Path()
     if path is not None and path.exists():
         load_settings(path)
-        before = path.read_text(encoding="utf-8")
+        before = _read(path)
 
     def change(document: Any) -> None:
+        _check_reference(path, document, values.get("reference"))
+        sections: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
-            section = "sla" if key in SLA_KEYS else "router"
-            if document.get(section) is None:
-                document[section] = {}
-            document[section][key] = value
+            written = {"gguf": _stated(value, output)} if isinstance(value, Path) else value
+            sections.setdefault("sla" if key in SLA_KEYS else "router", {})[key] = written
+        for name, keys in sections.items():
+            if name not in document:
+                _append(document, name, keys)
+            elif document[name] is None:
+                _put(document, name, keys)
+            else:
+                for key, value in keys.items():
+                    _put(document[name], key, value)
 
-    return before, _changed(path, before, change)
+    return before, _changed(path, before, change, output)
 
 
-def with_costs(path: Path, costs: Mapping[str, CostPerToken]) -> tuple[str, str]:
+def with_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | None = None) -> tuple[str, str]:
     """Return the text of the zoo file `path`, and the same with these costs of its models, by name.
 
-    Raises ConfigError, with the line, for a file that is not as documented.
+    It is for `output`, as in `edited`. Raises ConfigError, with the line, for a file that is not as documented.
     """
     load_settings(path)
-    before = path.read_text(encoding="utf-8")
+    before = _read(path)
 
     def change(document: Any) -> None:
         for model in document["models"]:
             cost = costs.get(model["name"])
             if cost is not None:
                 stated = {name: value for name, value in asdict(cost).items() if value is not None}
-                if model.get("cost") is None or model["cost"].anchor.value:  # an anchor's section is others', too
-                    _put(model, "cost", stated)
-                else:
-                    if model["cost"].get("unit") != cost.unit:
-                        model["cost"].pop("load", None)  # it was in the other unit
-                    model["cost"].update(stated)
+                if model.get("cost") and model["cost"].get("unit") != cost.unit and not model["cost"].anchor.value:
+                    model["cost"].pop("load", None)  # it was in the other unit
+                _put(model, "cost", stated)
 
-    return before, _changed(path, before, change)
+    return before, _changed(path, before, change, output or path)
+
+
+def difference(source: Path, before: str, output: Path, after: str) -> str:
+    """Return what makes `before` into `after`, as `diff -u` prints it; nothing where they are the same."""
+    old, new = (text.splitlines(keepends=True) for text in (before, after))
+    lines = difflib.unified_diff(old, new, str(source), str(output))
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def write(output: Path, text: str) -> None:
+    """Write a zoo file aside, and put it in its place. Raises OutputError where that cannot be."""
+    with written_aside(output) as aside:
+        aside.write_text(text, encoding="utf-8", newline="")
+
+
+def _read(path: Path) -> str:
+    """Return the text with the line ends that it has."""
+    return path.read_bytes().decode("utf-8")
+
+
+def _check_reference(path: Path | None, document: Any, reference: Value) -> None:
+    names = [str(model.get("name")) for model in document.get("models") or ()]
+    if reference is not None and names and reference not in names:
+        raise ConfigError(
+            f"{path}: the reference {reference!r} is none of its models ({', '.join(names)}); "
+            "give another --reference, or write another file"
+        )
+
+
+def _append(document: Any, name: str, section: Mapping[str, Any]) -> None:
+    """Put a section at the end, below a blank line: what comments stand above that are not of it."""
+    first = not document
+    document[name] = _node(section)
+    if not first and not document.fa.flow_style():
+        document.yaml_set_comment_before_after_key(name, before="\n")
 
 
 def _put(section: Any, key: str, value: object) -> None:
-    """Set a key; a new one goes before a last one that comments follow, which may be of whatever comes then."""
-    keys = list(section)
-    if key not in section and section.ca.items.get(keys[-1]):
-        section.insert(len(keys) - 1, key, value)
-    else:
-        section[key] = value
+    """Set a key; a new one comes after the last, and before comments below that, which may be of what comes then."""
+    node, old = _node(value), section.get(key)
+    merges = isinstance(node, Mapping) and isinstance(old, Mapping)
+    if merges and not old.anchor.value:  # an anchor's section is others', too
+        for name, below in node.items():
+            _put(old, name, below)
+    elif section.fa.flow_style():
+        section[key] = node
+    elif key not in section or old != node:
+        comments = _cut(section, key if key in section else next(reversed(section)))
+        section[key] = node
+        _hang(section, key, comments)
 
 
-def _changed(path: Path | None, before: str, change: Callable[[Any], None]) -> str:
+def _node(value: Any) -> Any:
+    """Return what ruamel.yaml writes a value as: in braces, where it says which file."""
+    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
+
+    if not isinstance(value, Mapping):
+        return value
+    node = CommentedMap({key: _node(below) for key, below in value.items()})
+    if "gguf" in node:
+        node.fa.set_flow_style()
+    return node
+
+
+def _leaf(section: Any, key: Any) -> tuple[list[Any], int]:
+    """Return where ruamel.yaml keeps the comments beside and below a key's value: in which list, at which place.
+
+    It hangs them on the last value within it. An anchor's section may be an alias, which ends elsewhere.
+    """
+    child = section[key]
+    while hasattr(child, "fa") and child and not child.fa.flow_style() and not child.anchor.value:
+        section, key = child, next(reversed(child)) if isinstance(child, Mapping) else len(child) - 1
+        child = section[key]
+    return section.ca.items.setdefault(key, [None] * 4), 2 if isinstance(section, Mapping) else 0
+
+
+def _cut(section: Any, key: str) -> str:
+    """Take off, and return, the comments and blank lines below a key's value; what stands beside it, stays."""
+    items, place = _leaf(section, key)
+    if items[place] is None:
+        return ""
+    beside, _, below = items[place].value.partition("\n")
+    items[place].value = f"{beside}\n"
+    return str(below)
+
+
+def _hang(section: Any, key: str, below: str) -> None:
+    """Put comments and blank lines below a key's value."""
+    from ruamel.yaml.error import CommentMark  # noqa: PLC0415
+    from ruamel.yaml.tokens import CommentToken  # noqa: PLC0415
+
+    items, place = _leaf(section, key)
+    if items[place] is not None:
+        items[place].value += below
+    elif below:
+        items[place] = CommentToken(f"\n{below}", CommentMark(0), None)
+
+
+def _relocate(document: Any, source: Path, output: Path) -> None:
+    """Have every path that is relative to the folder of `source` lead to the same file from the folder of `output`."""
+    done = set()
+    for section, key in _places(document):
+        text = section.get(key)
+        if id(section) not in done and isinstance(text, str) and not text.startswith(BOX_PREFIX):
+            done.add(id(section))
+            path = Path(text).expanduser()
+            if not path.is_absolute():
+                section[key] = type(text)(_stated(source.parent / path, output))
+
+
+def _places(document: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the sections of a zoo file that name a file, each with the key that does."""
+    models = document.get("models") or []
+    sections = [document.get("defaults"), *models]
+    templates = [section.get("chat_template") for section in sections if section]
+    features = (document.get("router") or {}).get("features")
+    places = [(model, "path") for model in models]
+    places += [(template, "file") for template in templates] + [(features, "gguf")]
+    return ((section, key) for section, key in places if isinstance(section, Mapping))
+
+
+def _stated(path: Path, output: Path) -> str:
+    """Return how a zoo file `output` names a file: relative to itself, whatever links lead to the two."""
+    if path.parent == BOX:
+        return f"{BOX_PREFIX}{path.name}"
+    return (Path(os.path.relpath(path.parent.resolve(), output.parent.resolve())) / path.name).as_posix()
+
+
+def _changed(path: Path | None, before: str, change: Callable[[Any], None], output: Path) -> str:
     from ruamel.yaml import YAML  # noqa: PLC0415  # for this alone
+    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
     from ruamel.yaml.util import load_yaml_guess_indent  # noqa: PLC0415
 
+    bom = BOM if before.startswith(BOM) else ""
+    ends = "\r\n" if before.count("\r\n") * 2 > before.count("\n") else "\n"
+    before = before.removeprefix(bom).replace("\r\n", "\n")
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = WIDEST
-    yaml.explicit_start = before.startswith("---") or None
     try:
         document = yaml.load(before)
     except YAMLError as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
     _, indent, offset = load_yaml_guess_indent(before)
     yaml.indent(mapping=_indent(document), sequence=indent or 4, offset=2 if offset is None else offset)
-    empty = document is None
-    document = {} if empty else document
+    # A file of nothing but comments holds no node that they could hang on.
+    head = f"{before.rstrip()}\n\n" if document is None and before.strip() else ""
+    yaml.explicit_start = (before.startswith("---") and not head) or None
+    document = CommentedMap() if document is None else document
+    if path is not None and path.absolute().parent != output.absolute().parent:
+        _relocate(document, path, output)
     change(document)
     text = io.StringIO()
     yaml.dump(document, text)
-    # A file of nothing but comments holds no node that they could hang on.
-    return (before if empty else "") + text.getvalue()
+    return bom + (head + text.getvalue()).replace("\n", ends)
 
 
 def _indent(document: Any) -> int:
