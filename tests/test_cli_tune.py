@@ -2,15 +2,20 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from making import learnable, write_trace
 
+from messctl import tune as tuning
 from messctl.cli import run
+from messctl.cli import tune as command_of
 from messctl.zoo import load_settings
 from messctl.zoo.edit import edited
 
@@ -44,6 +49,94 @@ def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
     assert run([*command.split()[1:], "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert f"{float(row['attained']):.4f}" == promised
+
+
+def replayed(command, capsys):
+    """What a printed command prints, when a shell runs it here."""
+    capsys.readouterr()
+    assert run([*shlex.split(command)[1:], "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    return result["attained"], result["mean_cost"]
+
+
+OTHERWISE = (
+    "sla: {alpha: 0.7}\n"
+    "router: {policy: messplus, v: 9, margin: 0.05, c: 0.3, exponent: 0.7, seed: 7, cost_scale: 3, trial_budget: 0.2}\n"
+)
+MESSPLUS, BANDIT = FEW, ["--policy", "bandit", "--v", "auto,0.3", "--margin", "0", "--seeds", "2"]
+
+
+@pytest.mark.parametrize("known", ["", OTHERWISE])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [*MESSPLUS, "--seed", "0", "--cost-scale", "auto", "--no-shuffle"],
+        [*BANDIT, "--seed", "0", "--cost-scale", "auto"],
+        [
+            *MESSPLUS,
+            "--slack",
+            "0.1",
+            "--alpha",
+            "0.712345678",
+            "--feedback-rate",
+            "0.87654321",
+            "--feedback-delay",
+            "2",
+        ],
+        [*MESSPLUS, "--exponent", "0.333333333", "--reference", "large", "--seed", "123456789"],
+    ],
+)
+def test_the_printed_command_prints_what_it_says_it_does(trace, capsys, tmp_path, monkeypatch, known, options):
+    """In a narrow window, too, and whatever zoo.yaml says."""
+    (tmp_path / "zoo.yaml").write_text(known)
+    monkeypatch.setenv("COLUMNS", "60")
+    options = [*options, "--slack", "0.5"]  # something is to be chosen
+    assert run(["tune", trace, *options]) == 0
+    out = capsys.readouterr().out
+    (command,) = re.findall("^  (messctl replay .*)$", out, re.MULTILINE)
+    attained, cost = re.search(r"all requests: attains (\S+) ± \S+ for\s(\S+)", out).groups()
+    assert run(["tune", trace, *options, "--json"]) == 0
+    (played,) = json.loads(capsys.readouterr().out)["choices"][0]["chosen"]["traces"]
+    assert played["replay"] == command
+    exactly = replayed(command, capsys)
+    assert (f"{exactly[0]:.4f}", f"{exactly[1]:.4g}") == (attained, cost)
+    assert exactly == pytest.approx((played["whole"]["attained"], played["whole"]["cost"]), rel=1e-12)
+
+
+def test_the_printed_command_names_the_zoo_file(capsys, tmp_path):
+    """Nothing else says what encodes the prompts."""
+    pytest.importorskip("llama_cpp")
+    rows = [{"a": (row % 3 > 0, 1.0), "b": (1.0, 2.0 + row % 2)} for row in range(60)]
+    trace = str(write_trace(tmp_path / "t.parquet", rows))
+    (tmp_path / "a zoo.yaml").write_text("router: {features: {gguf: 'box:pico-34k.gguf'}}\n")
+    assert run(["tune", trace, "--zoo", "a zoo.yaml", "--alpha", "0.7", *FEW, "--json"]) == 0
+    for trial in json.loads(capsys.readouterr().out)["choices"][0]["front"]:
+        (played,) = trial["traces"]
+        assert shlex.split(played["replay"])[3:5] == ["--zoo", "a zoo.yaml"]
+        assert replayed(played["replay"], capsys) == pytest.approx(
+            (played["whole"]["attained"], played["whole"]["cost"]), rel=1e-12
+        )
+
+
+@pytest.mark.parametrize("known", [None, "", OTHERWISE])
+@pytest.mark.parametrize("policy", [MESSPLUS, BANDIT])
+@pytest.mark.parametrize("zoo", [None, "other.yaml"])
+def test_a_replay_by_the_written_zoo_attains_what_was_promised(trace, capsys, tmp_path, known, policy, zoo):
+    """All that it was played under is written where the file says otherwise."""
+    if known is not None:
+        (tmp_path / "z.yaml").write_text(known)
+    (tmp_path / "other.yaml").write_text("router: {trial_budget: 0.5, exponent: 0.4}\n")
+    command = ["tune", trace, *policy, "--alpha", "0.8", "--reference", "small", "--cost-scale", "1", "--seed", "5"]
+    command += ["--slack", "0.5"]
+    assert run([*command, *(["--zoo", zoo] if zoo else []), "-o", "z.yaml", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)["choices"][0]["chosen"]
+    settings, _ = load_settings(tmp_path / "z.yaml")
+    assert (settings.reference, settings.cost_scale, settings.seed) == ("small", 1.0, 5)
+    assert settings.trial_budget == (0.5 if zoo else None)
+    (whole,) = [played["whole"] for played in chosen["traces"]]
+    seeds = policy[-1]
+    command = f"messctl replay {trace} --zoo z.yaml --policy {chosen['policy']} --seeds {seeds} --shuffle"
+    assert replayed(command, capsys) == pytest.approx((whole["attained"], whole["cost"]), rel=1e-12)
 
 
 def test_json_tells_the_same_as_replay(trace, capsys):
@@ -125,12 +218,73 @@ def test_the_zoo_file_keeps_its_comments_and_order(trace, capsys, tmp_path, root
     assert settings.alpha == 0.75
     assert settings.v in (0.01, 0.3, 3)
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml", "--dry-run", "--csv"]) == 0
-    assert "@@" not in capsys.readouterr().out  # nothing left to change
+    assert "@@" not in capsys.readouterr().err  # nothing left to change
 
 
 def test_a_zoo_file_that_is_not_there_is_made(trace, tmp_path):
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "new.yaml"]) == 0
     assert load_settings(tmp_path / "new.yaml")[0].alpha == 0.75
+
+
+def test_what_would_change_is_no_part_of_the_csv_and_a_key_of_the_json(trace, capsys, tmp_path):
+    command = ["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml", "--dry-run"]
+    assert run(command) == 0
+    out = capsys.readouterr().out
+    diff = out[out.index("--- zoo.yaml") :]
+    assert "+  alpha: 0.75\n" in diff
+    assert run([*command, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["diff"], err) == (diff, "")
+    assert run([*command, "--csv"]) == 0
+    out, err = capsys.readouterr()
+    assert ({len(row) for row in csv.reader(io.StringIO(out))}, err) == ({len(out.split("\n")[0].split(","))}, diff)
+    assert os.listdir(tmp_path) == []
+
+
+def test_in_another_folder_the_models_are_found(trace, capsys, tmp_path, root):
+    box = root / "messctl" / "box"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "p.gguf").symlink_to(box / "pico-34k.gguf")
+    (tmp_path / "zoo.yaml").write_text("models:\n- {name: p, path: models/p.gguf}\n")
+    (tmp_path / "new").mkdir()
+    assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "new/zoo.yaml"]) == 0
+    capsys.readouterr()
+    assert run(["zoo", "check", "--zoo", "new/zoo.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["usable"]
+
+
+def test_a_file_stays_the_file_that_it_was(trace, tmp_path):
+    """A link to it, its mode and its line ends."""
+    (tmp_path / "kept").mkdir()
+    real, link = tmp_path / "kept" / "z.yaml", tmp_path / "zoo.yaml"
+    real.write_bytes(b"sla:\r\n  alpha: 0.9\r\nrouter:\r\n  seed: 0\r\n")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml"]) == 0
+    assert (link.readlink(), real.stat().st_mode & 0o777) == (real, 0o640)
+    written = real.read_bytes()
+    assert b"alpha: 0.75\r\n" in written
+    assert written.count(b"\n") == written.count(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("sla: {alfa: 1}\n", [], "did you mean 'alpha'"),
+        ("sla: [\n", [], "not YAML"),
+        ("models: [{name: a, path: a}]\n", ["--reference", "large"], "is none of its models"),
+        ("", ["--slack", "2"], "slack is 2"),
+        ("", ["--holdout", "2"], "holdout is 2"),
+        ("", ["--engine", "lokey"], "did you mean 'loky'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_played(trace, capsys, monkeypatch, tmp_path, text, options, says):
+    (tmp_path / "z.yaml").write_text(text)
+    monkeypatch.setattr(tuning, "search", lambda *_, **__: pytest.fail("it is being played"))
+    for more in ([], ["--dry-run"]):
+        assert run(["tune", trace, *FEW, *options, "-o", "z.yaml", *more]) == 2
+        assert says in capsys.readouterr().err
+    assert (tmp_path / "z.yaml").read_text() == text
 
 
 STYLES = [
@@ -172,6 +326,7 @@ BAD = [
     (["--margin", "2"], "margin is 2"),
     (["--margin", "x"], "--margin holds 'x'"),
     (["--seeds", "0"], "seeds is 0"),
+    (["--seeds", "1"], "seeds is 1, and one seed tells nothing for sure; give at least 2"),
     (["--holdout", "1"], "holdout is 1"),
     (["--holdout-by", "days"], "unknown way to hold out 'days'"),
     (["--policy", "random"], "'random' has nothing to tune"),
@@ -198,6 +353,48 @@ def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, argument
     assert os.listdir(tmp_path) == []
 
 
+def stopped_after(monkeypatch, cells):
+    """Have Ctrl-C come when so many cells are done; with FEW, there are two for each seed."""
+
+    @contextmanager
+    def progress():
+        def advance(done, _):
+            if done == cells:
+                raise KeyboardInterrupt
+
+        yield lambda _: None, advance
+
+    monkeypatch.setattr(command_of, "_progress", progress)
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize("known", [None, "router:\n  v: 9\n"])
+def test_ctrl_c_writes_nothing_and_counts_the_seeds_that_were_played(trace, capsys, monkeypatch, tmp_path, known, more):
+    if known:
+        (tmp_path / "zoo.yaml").write_text(known)
+    command = ["tune", trace, *FEW, "--seeds", "9", "--alpha", "0.75", "--slack", "0.5"]
+    stopped_after(monkeypatch, 5)
+    assert run([*command, "-o", "zoo.yaml", *more]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted, so nothing is written into zoo.yaml" in err
+    assert "interrupted; what 2 of 9 seeds tell:" in out
+    assert "+++" not in out
+    assert os.listdir(tmp_path) == (["zoo.yaml"] if known else [])
+    assert not known or (tmp_path / "zoo.yaml").read_text() == known
+    (printed,) = re.findall("^  (messctl replay .*)$", out, re.MULTILINE)
+    attained, cost = re.search(r"all requests: attains (\S+) ± \S+ for\s(\S+)", out).groups()
+    exactly = replayed(printed, capsys)
+    assert (f"{exactly[0]:.4f}", f"{exactly[1]:.4g}") == (attained, cost)
+
+
+def test_ctrl_c_after_one_seed_tells_nothing_for_sure(trace, capsys, monkeypatch):
+    stopped_after(monkeypatch, 3)
+    assert run(["tune", trace, *FEW, "--alpha", "0.75"]) == 130
+    out = capsys.readouterr().out
+    assert "1 of 3 seeds played, and fewer than 2 tell nothing for sure" in out
+    assert "messctl replay" not in out
+
+
 def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
     """A real signal to a real process, in the middle of its work."""
     heeding = (
@@ -206,12 +403,12 @@ def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
         "main()"
     )
     command = [sys.executable, "-c", heeding, "tune", str(root / "traces" / "box.parquet"), "--csv"]
-    command += ["--seeds", "100000", "--policy", "messplus", "-o", "zoo.yaml", "--dry-run"]
+    command += ["--seeds", "100000", "--policy", "messplus", "-o", "zoo.yaml"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(8)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert (process.returncode, "Traceback" in err) == (130, False)
-    rows = list(csv.DictReader(io.StringIO(out.split("---")[0])))
+    rows = list(csv.DictReader(io.StringIO(out)))
     assert not rows or (len(rows) == 750 and 0 < int(rows[0]["seeds"]) < 100_000)
     assert os.listdir(tmp_path) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console, settings_of
+from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.tune import Choice
+    from messctl.zoo import Settings
 
 MOST = 2**62
 INTERRUPTED = 130
@@ -43,7 +43,7 @@ def tune(
     policy: Annotated[
         list[str] | None, typer.Option(help="What to search: messplus or bandit; repeatable. Default: both.")
     ] = None,
-    seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds.")] = 10,
+    seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds, two or more.")] = 10,
     seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
     holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,
     holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
@@ -64,7 +64,9 @@ def tune(
     zoo: Annotated[Path | None, typer.Option(help="Settings. Default: ./zoo.yaml where there is one.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write what was chosen into this zoo.yaml; the rest of it stays."),
+        typer.Option(
+            "--output", "-o", help="Write what was chosen, and under what, into this zoo.yaml; the rest stays."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw cost against attainment into this .png or .svg file.")] = None,
@@ -80,13 +82,12 @@ def tune(
     """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
     from messctl import tune as tuning
     from messctl.backends import encoder_of
-    from messctl.outputs import check_distinct, check_writable
-    from messctl.plot import check_format
     from messctl.recording import Holdout, load
     from messctl.replay import Conditions
     from messctl.trace import TraceFile
     from messctl.tune import report
     from messctl.tune.plot import write_plot
+    from messctl.zoo.edit import write
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
@@ -106,68 +107,86 @@ def tune(
     if shuffle is None:
         shuffle = not all(TraceFile(trace).timed for trace in traces)
     settings, conditions = space.settings(base), Conditions(seeds, shuffle, feedback_rate, feedback_delay)
-    outputs = [path for path in (output if not dry_run else None, plot) if path]
-    check_distinct(outputs, traces)
-    for path in outputs:
-        check_writable(path)
-    if plot:
-        check_format(plot)
+    held_out = Holdout(holdout, holdout_by)
+    tuning.check(seeds, slack)
+    tuning.check_engine(engine, address)
+    _check_outputs(traces, None if dry_run else output, plot)
+    if output:
+        _change(output, zoo, settings[0])  # what is wrong with the file is said before all is played
     with _progress() as (status, advance):
         status("reading")
         encoder = encoder_of(base)
         recordings = [load(trace, base.reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
         status(f"{len(settings):,} settings × {seeds} seeds")
         found = tuning.search(
-            recordings,
-            settings,
-            conditions,
-            Holdout(holdout, holdout_by),
-            engine=engine,
-            address=address,
-            progress=advance,
+            recordings, settings, conditions, held_out, engine=engine, address=address, progress=advance
         )
         choices = tuning.choose(found, slack)
         status("yardsticks")
         marks = [tuning.yardsticks(found, choice.alpha) for choice in choices]
         if plot and choices:
             write_plot(found, choices, marks, plot)
+    chosen = choices[0].chosen if choices and not found.interrupted else None
+    diff = _difference(output, zoo, chosen.settings) if output and chosen and dry_run else ""
     if as_json:
-        print_json(report.document(found, choices, marks))
+        print_json(report.document(found, choices, marks, zoo) | ({"diff": diff} if dry_run else {}))
     elif as_csv:
         sys.stdout.write(report.as_csv(found, choices))
+        sys.stderr.write(diff)
     else:
-        screen = console()
-        screen.print(report.table(found, choices, marks, screen.width))
-    if output and choices:
-        _write_back(output, zoo, choices[0], dry_run)
+        console().print(report.table(found, choices, marks, console().width, zoo), crop=False)
+        sys.stdout.write(diff)
+    if output and chosen and not dry_run:
+        write(output, _change(output, zoo, chosen.settings)[-1])
     if found.interrupted:
-        return INTERRUPTED
+        return _interrupted(output)
     return 0 if all(choice.chosen for choice in choices) else 1
 
 
-def _write_back(output: Path, zoo: Path | None, choice: Choice, dry_run: bool) -> None:
-    """Write the chosen setting into the zoo file, or show the difference; where none was chosen, do nothing."""
-    from messctl.outputs import written_aside
-    from messctl.tune.space import AUTO
-    from messctl.zoo import DEFAULT_FILE
+def _interrupted(output: Path | None) -> int:
+    """Say what became of -o, and return the exit code."""
+    if output:
+        warn(f"interrupted, so nothing is written into {output}")
+    return INTERRUPTED
+
+
+def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -> None:
+    """Raise UsageError, before anything is played, where an output could not be written."""
+    from messctl.outputs import check_distinct, check_writable
+    from messctl.plot import check_format
+
+    outputs = [path for path in (output, plot) if path]
+    check_distinct(outputs, traces)
+    for path in outputs:
+        check_writable(path)
+    if plot:
+        check_format(plot)
+
+
+def _difference(output: Path, zoo: Path | None, settings: Settings) -> str:
+    from messctl.zoo.edit import difference
+
+    source, before, after = _change(output, zoo, settings)
+    return difference(source, before, output, after)
+
+
+def _change(output: Path, zoo: Path | None, settings: Settings) -> tuple[Path, str, str]:
+    """Return the zoo file that is to be changed, its text, and what is to stand in `output` instead.
+
+    Written are what the search is over, and all else in which the file differs from what the setting was played under.
+    """
+    from dataclasses import replace
+
+    from messctl.tune import SEARCHED, played
+    from messctl.zoo import DEFAULT_FILE, load_settings
+    from messctl.zoo import Settings as Defaults
     from messctl.zoo.edit import edited
 
-    if choice.chosen is None:
-        return
-    settings = choice.chosen.settings
-    names = ("policy", "alpha", "margin", "v", *(("c", "exponent") if settings.policy == "messplus" else ()))
-    values = {name: getattr(settings, name) for name in names}
     source = output if output.exists() else zoo or DEFAULT_FILE
-    before, after = edited(source, {name: AUTO if value is None else value for name, value in values.items()})
-    if dry_run:
-        sys.stdout.writelines(
-            difflib.unified_diff(
-                before.splitlines(keepends=True), after.splitlines(keepends=True), str(output), str(output)
-            )
-        )
-        return
-    with written_aside(output) as aside:
-        aside.write_text(after, encoding="utf-8")
+    there = load_settings(source)[0] if source.exists() else Defaults()
+    stated = played(replace(there, policy=settings.policy))
+    values = {key: value for key, value in played(settings).items() if key in SEARCHED or value != stated[key]}
+    return source, *edited(source, values, output)
 
 
 @contextmanager

@@ -1,9 +1,20 @@
 """Tuning: the setting that keeps the promise for the least cost, found by replaying a grid of them."""
 
-from messctl.tune.choice import Choice, Level, Trial, choose, yardsticks
-from messctl.tune.engine import ENGINES
+from messctl.tune.choice import Choice, Level, Trial, check, choose, yardsticks
+from messctl.tune.engine import ENGINES, check_engine
 from messctl.tune.search import Search, search
-from messctl.tune.space import DEFAULT_BANDIT_V, DEFAULT_C, DEFAULT_MARGIN, DEFAULT_V, TUNED, Space, space_of, values
+from messctl.tune.space import (
+    DEFAULT_BANDIT_V,
+    DEFAULT_C,
+    DEFAULT_MARGIN,
+    DEFAULT_V,
+    SEARCHED,
+    TUNED,
+    Space,
+    played,
+    space_of,
+    values,
+)
 
 __all__ = [
     "DEFAULT_BANDIT_V",
@@ -11,13 +22,17 @@ __all__ = [
     "DEFAULT_MARGIN",
     "DEFAULT_V",
     "ENGINES",
+    "SEARCHED",
     "TUNED",
     "Choice",
     "Level",
     "Search",
     "Space",
     "Trial",
+    "check",
+    "check_engine",
     "choose",
+    "played",
     "search",
     "space_of",
     "values",

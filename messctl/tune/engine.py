@@ -14,6 +14,14 @@ T = TypeVar("T")
 ENGINES = ("threads", "loky", "ray")
 
 
+def check_engine(engine: str, address: str | None) -> None:
+    """Raise UnknownNameError for an engine that is none, and UsageError for an address that it does not take."""
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", engine, ENGINES)
+    if address and engine != "ray":
+        raise UsageError(f"--address says where a Ray cluster is, but the engine is {engine!r}; add --engine ray")
+
+
 @contextmanager
 def running(
     work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], engine: str = "threads", address: str | None = None
@@ -25,10 +33,7 @@ def running(
     Raises UnknownNameError for an engine, MissingExtraError where Ray is not installed, UsageError for an address
     that no engine takes or where there is no cluster.
     """
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES)
-    if address and engine != "ray":
-        raise UsageError(f"--address says where a Ray cluster is, but the engine is {engine!r}; add --engine ray")
+    check_engine(engine, address)
     from joblib import Parallel, delayed  # noqa: PLC0415  # a quarter of a second, for this alone
 
     calls = [delayed(work)(*piece) for piece in pieces]

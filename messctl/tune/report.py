@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,7 +18,8 @@ from messctl.recording import Recording
 from messctl.replay import MET, Result
 from messctl.tables import fitting
 from messctl.terminal import counted, plain
-from messctl.tune.choice import Choice, Level, Trial
+from messctl.tune.choice import LEAST_SEEDS, Choice, Level, Trial
+from messctl.tune.command import exact, replay_command
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO
 from messctl.zoo import Settings
@@ -31,8 +32,10 @@ Yardsticks = Sequence[Sequence[Result]]
 """By trace."""
 
 
-def document(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks]) -> dict[str, Any]:
-    """Return the JSON document of a tuning; its keys are stable. `yardsticks` are by choice."""
+def document(
+    found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], zoo: Path | None = None
+) -> dict[str, Any]:
+    """Return the JSON document of a tuning; its keys are stable. `yardsticks` are by choice, `zoo` the file named."""
     return {
         "traces": [
             {
@@ -54,9 +57,9 @@ def document(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yard
                 "alpha": choice.alpha,
                 "seeds": choice.seeds,
                 "met": choice.chosen is not None,
-                "chosen": _trial(found, choice.chosen) if choice.chosen else None,
-                "closest": _trial(found, choice.closest),
-                "front": [_trial(found, trial) for trial in choice.front],
+                "chosen": _trial(found, choice, choice.chosen, zoo) if choice.chosen else None,
+                "closest": _trial(found, choice, choice.closest, zoo),
+                "front": [_trial(found, choice, trial, zoo) for trial in choice.front],
                 "yardsticks": [
                     {
                         "trace": str(trace.path),
@@ -100,15 +103,23 @@ def as_csv(found: Search, choices: Sequence[Choice]) -> str:
     return text.getvalue()
 
 
-def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], width: int) -> RenderableType:
+def table(
+    found: Search,
+    choices: Sequence[Choice],
+    yardsticks: Sequence[Yardsticks],
+    width: int,
+    zoo: Path | None = None,
+) -> RenderableType:
     """Return, for every trace and α, the front with the chosen row marked, the yardsticks, and what follows.
 
-    Where `width` (characters) does not hold all columns, those that matter least are left out.
+    Where `width` (characters) does not hold all columns, those that matter least are left out. The commands are lines
+    that may be wider: they are to be printed uncropped. `zoo` is the file named.
     """
     parts: list[RenderableType] = []
     if found.interrupted:
-        seeds = choices[0].seeds if choices else 0
-        parts.append(Text(f"interrupted; what {seeds} of {found.conditions.seeds} seeds tell:", "bold"))
+        seeds = f"{len(found.complete_seeds())} of {counted(found.conditions.seeds, 'seed')}"
+        nothing = f"{seeds} played, and fewer than {LEAST_SEEDS} tell nothing for sure"
+        parts.append(Text(f"interrupted; {f'what {seeds} tell:' if choices else nothing}", "bold"))
     for at, trace in enumerate(found.traces):
         parts.append(_heading(found, trace))
         for choice, marks in zip(choices, yardsticks, strict=True):
@@ -116,25 +127,29 @@ def table(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsti
             name = str(grid.columns[0].header)
             parts += [Text(), fitting(grid, width, folding=(name,), least_first=LEAST_FIRST)]
     parts.append(Text())
-    parts += [verdict(found, choice, marks) for choice, marks in zip(choices, yardsticks, strict=True)]
+    for choice, marks in zip(choices, yardsticks, strict=True):
+        parts += verdict(found, choice, marks, zoo)
     return Group(*parts)
 
 
-def verdict(found: Search, choice: Choice, marks: Yardsticks) -> Text:
-    """Return what was chosen for one α and what it came to, or what can be had instead."""
+def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None = None) -> list[Text]:
+    """Return the lines on what was chosen for one α and what it came to, or what can be had instead."""
     trial = choice.chosen
     if trial is None:
-        return Text(_beyond(found, choice), "bold red")
-    lines = [f"α = {choice.alpha:g}: {_name(trial)}"]
+        return [Text(_beyond(found, choice), "bold red")]
+    style = "bold green" if trial.kept_held_out else "bold yellow"
+    lines = [Text(f"α = {exact(choice.alpha)}: {_name(trial)}", style)]
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
         below = choice.alpha - held_out.attained
+        command = plain(replay_command(found, choice, trial, trace, zoo))
+        short = _short(choice.alpha, below, marks[at]) if below > MET else ""
         lines += [
-            f"  held out: {_promised(held_out, unit)}{_short(choice.alpha, below, marks[at]) if below > MET else ''}",
-            f"  all requests: {_promised(whole, unit)}, which is what this prints:",
-            f"  {replay_command(found, trial, trace)}",
+            Text(f"  held out: {_promised(held_out, unit)}{short}", style),
+            Text(f"  all requests: {_promised(whole, unit)}, which is what this prints:", style),
+            Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # it is to be pasted
         ]
-    return Text("\n".join(lines), "bold green" if trial.kept_held_out else "bold yellow")
+    return lines
 
 
 def _promised(level: Level, unit: str) -> str:
@@ -149,33 +164,6 @@ def _short(alpha: float, below: float, results: Sequence[Result]) -> str:
     return f", {100 * below:.2f} points below α{alone}"
 
 
-def replay_command(found: Search, trial: Trial, trace: Recording) -> str:
-    """Return the command that plays a trial again over the whole trace, under the same seeds."""
-    settings, conditions = trial.settings, found.conditions
-    words = ["messctl", "replay", str(trace.path), "--policy", settings.policy, "--alpha", f"{settings.alpha:g}"]
-    words += ["--margin", f"{settings.margin:g}"] if settings.margin else []
-    if settings.policy == "messplus":
-        words += ["--v", f"{settings.weight:g}", "--c", f"{settings.c:g}", "--exponent", f"{settings.exponent:g}"]
-    else:
-        words += ["--v", AUTO if settings.v is None else f"{settings.v:g}"]
-    if settings.reference:
-        words += ["--reference", settings.reference]
-    if settings.cost_scale:
-        words += ["--cost-scale", f"{settings.cost_scale:g}"]
-    if settings.trial_budget is not None:
-        words += ["--trial-budget", f"{settings.trial_budget:g}"]
-    words += ["--seeds", str(conditions.seeds)]
-    if settings.seed:
-        words += ["--seed", str(settings.seed)]
-    if conditions.shuffle:
-        words.append("--shuffle")
-    if conditions.feedback_rate < 1:
-        words += ["--feedback-rate", f"{conditions.feedback_rate:g}"]
-    if conditions.feedback_delay:
-        words += ["--feedback-delay", str(conditions.feedback_delay)]
-    return plain(shlex.join(words))
-
-
 def _beyond(found: Search, choice: Choice) -> str:
     closest = choice.closest
     at = max(range(len(found.traces)), key=lambda at: closest.worst[at].below(choice.alpha))
@@ -184,7 +172,7 @@ def _beyond(found: Search, choice: Choice) -> str:
     short = choice.alpha - closest.promised
     slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would let it pass" if short <= SMALL else ""
     return (
-        f"α = {choice.alpha:g}: no setting keeps it for sure; {closest.promised:.4f} can be promised{slack}.\n"
+        f"α = {exact(choice.alpha)}: no setting keeps it for sure; {closest.promised:.4f} can be promised{slack}.\n"
         f"  The closest, {_name(closest)}, attains {level.attained:.4f} on the requests to choose on,\n"
         f"  and in its worst window {worst.attained:.4f}, where the best model alone attains {worst.alone:.4f}.\n"
         f"  On all, the best model alone, {plain(models[best])}, attains {trace.mean_satisfied[best]:.4f}."
@@ -212,7 +200,7 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
     mix = next((result.mean_cost for result in marks if result.policy == "static-mix"), None)
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     headings = (
-        f"α = {choice.alpha:g}",
+        f"α = {exact(choice.alpha)}",
         "to choose on",
         "≥ (95 %)",
         "held out",
@@ -265,11 +253,11 @@ def _name(trial: Trial) -> str:
     settings = trial.settings
     parts = [settings.policy]
     if settings.policy == "messplus":
-        parts += [f"V = {settings.weight:g}", f"c = {settings.c:g}"]
-        parts += [f"exponent = {settings.exponent:g}"] if settings.exponent != DEFAULT_EXPONENT else []
+        parts += [f"V = {exact(settings.weight)}", f"c = {exact(settings.c)}"]
+        parts += [f"exponent = {exact(settings.exponent)}"] if settings.exponent != DEFAULT_EXPONENT else []
     else:
-        parts += [f"V = {AUTO if settings.v is None else f'{settings.v:g}'}"]
-    return ", ".join([*parts, *([f"margin = {settings.margin:g}"] if settings.margin else [])])
+        parts += [f"V = {AUTO if settings.v is None else exact(settings.v)}"]
+    return ", ".join([*parts, *([f"margin = {exact(settings.margin)}"] if settings.margin else [])])
 
 
 def _policies(found: Search) -> tuple[str, ...]:
@@ -293,7 +281,7 @@ def _levels(trial: Trial) -> tuple[tuple[str, tuple[Level, ...]], ...]:
     return (("chosen_on", trial.chosen_on), ("held_out", trial.held_out), ("whole", trial.whole))
 
 
-def _trial(found: Search, trial: Trial) -> dict[str, Any]:
+def _trial(found: Search, choice: Choice, trial: Trial, zoo: Path | None) -> dict[str, Any]:
     return {
         **_setting(trial),
         "promised": trial.promised,
@@ -303,12 +291,12 @@ def _trial(found: Search, trial: Trial) -> dict[str, Any]:
                 "debt": trial.debt[at],
                 "worst": asdict(trial.worst[at]),
                 **{part: asdict(levels[at]) for part, levels in _levels(trial)},
-                "replay": replay_command(found, trial, trace),
+                "replay": replay_command(found, choice, trial, trace, zoo),
             }
             for at, trace in enumerate(found.traces)
         ],
     }
 
 
-def _spread(value: float, spread: float | None, form: str) -> str:
-    return f"{value:{form}}" if spread is None else f"{value:{form}} ± {spread:{'.1g' if form.endswith('g') else form}}"
+def _spread(value: float, spread: float, form: str) -> str:
+    return f"{value:{form}} ± {spread:{'.1g' if form.endswith('g') else form}}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,12 @@ DEFAULT_MARGIN = "0,0.005,0.01,0.02,0.05"
 AUTO = "auto"
 TUNED = ("messplus", "bandit")
 """The policies that have anything to tune."""
+EXPLORATION = ("c", "exponent")
+"""What messplus alone has."""
+SEARCHED = ("policy", "alpha", "margin", "v", *EXPLORATION)
+"""The settings that a search is over."""
+ABSENT = {"v": AUTO, "cost_scale": AUTO, "trial_budget": "none", "features": "words", "reference": None}
+"""The words for None."""
 DEFAULT_C = "0.02,0.05,0.1,0.2,0.5,1"
 
 
@@ -87,6 +94,13 @@ def space_of(
             *values("--v", [item for item in bandit if item != AUTO]),
         ),
     )
+
+
+def played(settings: Settings) -> dict[str, float | str | Path | None]:
+    """Return all that a setting is played under, by the names of zoo.yaml and in its words; c is of messplus alone."""
+    names = (field.name for field in fields(settings) if settings.policy == "messplus" or field.name not in EXPLORATION)
+    known = ((name, getattr(settings, name)) for name in names)
+    return {name: ABSENT[name] if value is None else value for name, value in known}
 
 
 def values(option: str, texts: Sequence[str]) -> tuple[float, ...]:
