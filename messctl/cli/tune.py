@@ -43,7 +43,9 @@ def tune(
     policy: Annotated[
         list[str] | None, typer.Option(help="What to search: messplus or bandit; repeatable. Default: both.")
     ] = None,
-    seeds: Annotated[int, typer.Option(max=MOST, help="Play every setting under this many seeds, two or more.")] = 10,
+    seeds: Annotated[
+        int, typer.Option(max=MOST, help="Play every setting under this many seeds; one tells nothing for sure.")
+    ] = 10,
     seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
     holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,
     holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
@@ -108,7 +110,7 @@ def tune(
         shuffle = not all(TraceFile(trace).timed for trace in traces)
     settings, conditions = space.settings(base), Conditions(seeds, shuffle, feedback_rate, feedback_delay)
     held_out = Holdout(holdout, holdout_by)
-    tuning.check(seeds, slack)
+    tuning.check(slack)
     tuning.check_engine(engine, address)
     _check_outputs(traces, None if dry_run else output, plot)
     if output:

@@ -19,9 +19,6 @@ from messctl.zoo import Settings
 
 CONFIDENCE = 0.95
 
-LEAST_SEEDS = 2
-"""One seed says nothing of what others would: what it attains may be luck."""
-
 DRIFT = 0.0025
 """In a window a setting may stay so far below α, and below the best model there: a quarter of a point."""
 
@@ -30,15 +27,15 @@ DRIFT = 0.0025
 class Level:
     """What one setting came to on one part of one trace: means over seeds, and their standard deviations.
 
-    `attained_bound` is what the mean over all possible seeds is not below, with 95 % confidence. Costs are per
-    request, in the trace's unit.
+    `attained_bound` is what the mean over all possible seeds is not below, with 95 % confidence. Spreads are None,
+    and the bound is the mean itself, for a single seed. Costs are per request, in the trace's unit.
     """
 
     attained: float
-    attained_spread: float
+    attained_spread: float | None
     attained_bound: float
     cost: float
-    cost_spread: float
+    cost_spread: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +103,14 @@ class Choice:
 
 
 def choose(found: Search, slack: float = 0.0) -> tuple[Choice, ...]:
-    """Return the choice for every α of the settings, in their order; empty where fewer than two seeds were completed.
+    """Return the choice for every α of the settings, in their order; empty where no seed was completed.
 
-    A setting keeps its promise where what it attains for sure is at most `slack` below α. Raises UsageError as `check`
-    does.
+    A setting keeps its promise where what it attains for sure is at most `slack` below α. Raises UsageError for a
+    slack that is none.
     """
-    check(found.conditions.seeds, slack)
+    check(slack)
     seeds = found.complete_seeds()
-    if len(seeds) < LEAST_SEEDS:
+    if not len(seeds):
         return ()
     trials = [_trial(found, at, seeds) for at in range(len(found.settings))]
     choices = []
@@ -127,10 +124,8 @@ def choose(found: Search, slack: float = 0.0) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def check(seeds: int, slack: float) -> None:
-    """Raise UsageError where so few seeds are asked for that nothing can be chosen, or for a slack that is none."""
-    if seeds < LEAST_SEEDS:
-        raise UsageError(f"seeds is {seeds}, and one seed tells nothing for sure; give at least {LEAST_SEEDS}")
+def check(slack: float) -> None:
+    """Raise UsageError for a slack that is none."""
     if not 0.0 <= slack <= 1.0:
         raise UsageError(f"slack is {slack:g}; it must lie in 0..1")
 
@@ -183,18 +178,21 @@ def _windows(scores: Scores, at: int, seeds: npt.NDArray[np.intp]) -> list[Windo
 
 
 def _level(attained: Floats, cost: Floats) -> Level:
+    several = len(attained) > 1
     return Level(
         attained=float(attained.mean()),
-        attained_spread=float(attained.std(ddof=1)),
+        attained_spread=float(attained.std(ddof=1)) if several else None,
         attained_bound=_bound(attained),
         cost=float(cost.mean()),
-        cost_spread=float(cost.std(ddof=1)),
+        cost_spread=float(cost.std(ddof=1)) if several else None,
     )
 
 
 def _bound(values: Floats) -> float:
-    """Return what the mean over all possible seeds is not below, with 95 % confidence."""
+    """Return what the mean over all possible seeds is not below, with 95 % confidence; the mean, for a single one."""
     many = len(values)
+    if many == 1:
+        return float(values[0])
     return float(values.mean() - _quantile(many - 1) * values.std(ddof=1) / many**0.5)
 
 

@@ -18,7 +18,7 @@ from messctl.recording import Recording
 from messctl.replay import MET, Result
 from messctl.tables import fitting
 from messctl.terminal import counted, plain
-from messctl.tune.choice import LEAST_SEEDS, Choice, Level, Trial
+from messctl.tune.choice import Choice, Level, Trial
 from messctl.tune.command import exact, replay_command
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO
@@ -118,8 +118,7 @@ def table(
     parts: list[RenderableType] = []
     if found.interrupted:
         seeds = f"{len(found.complete_seeds())} of {counted(found.conditions.seeds, 'seed')}"
-        nothing = f"{seeds} played, and fewer than {LEAST_SEEDS} tell nothing for sure"
-        parts.append(Text(f"interrupted; {f'what {seeds} tell:' if choices else nothing}", "bold"))
+        parts.append(Text(f"interrupted; what {seeds} tell:", "bold"))
     for at, trace in enumerate(found.traces):
         parts.append(_heading(found, trace))
         for choice, marks in zip(choices, yardsticks, strict=True):
@@ -137,7 +136,8 @@ def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None =
     trial = choice.chosen
     if trial is None:
         return [Text(_beyond(found, choice), "bold red")]
-    style = "bold green" if trial.kept_held_out else "bold yellow"
+    sure = choice.seeds > 1
+    style = "bold green" if trial.kept_held_out and sure else "bold yellow"
     lines = [Text(f"α = {exact(choice.alpha)}: {_name(trial)}", style)]
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
@@ -149,6 +149,8 @@ def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None =
             Text(f"  all requests: {_promised(whole, unit)}, which is what this prints:", style),
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # it is to be pasted
         ]
+    if not sure:
+        lines.append(Text("  one seed tells nothing for sure; play more (--seeds 10)", style))
     return lines
 
 
@@ -298,5 +300,5 @@ def _trial(found: Search, choice: Choice, trial: Trial, zoo: Path | None) -> dic
     }
 
 
-def _spread(value: float, spread: float, form: str) -> str:
-    return f"{value:{form}} ± {spread:{'.1g' if form.endswith('g') else form}}"
+def _spread(value: float, spread: float | None, form: str) -> str:
+    return f"{value:{form}}" if spread is None else f"{value:{form}} ± {spread:{'.1g' if form.endswith('g') else form}}"
