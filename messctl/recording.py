@@ -147,7 +147,8 @@ def load(
     Rows in which some model was not observed are left out, so that all policies face the same requests; of a
     `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
     beside it, see `feature_cache`. With `prompt_costs`, what reading each prompt will cost is told beforehand, by the
-    prompt's tokens and the prices that fit the trace. Raises TraceError where nothing is left, a value is
+    prompt's tokens and the prices that fit the trace. Where every row says when it arrived, the requests come in that
+    order, those of one time as they stand; else as the rows stand. Raises TraceError where nothing is left, a value is
     wrong or tokens are wanted and missing, UnknownNameError for the reference.
     """
     trace = TraceFile(path)
@@ -188,7 +189,15 @@ def load(
         explored=np.concatenate([part.explored for part in kept]),
         prompt_cost=_prompt_costs(trace, kept) if prompt_costs else None,
     )
+    if trace.timed:
+        rounds = _by_arrival(rounds, np.concatenate([part.arrived_at for part in kept]))
     return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
+
+
+def _by_arrival(rounds: Rounds, arrived_at: npt.NDArray[np.datetime64]) -> Rounds:
+    if (arrived_at[1:] >= arrived_at[:-1]).all():
+        return rounds
+    return rounds.rows(np.argsort(arrived_at, kind="stable"))
 
 
 def held_out(recording: Recording, holdout: Holdout) -> npt.NDArray[np.bool_]:
@@ -228,6 +237,7 @@ class _Part:
     alpha: npt.NDArray[np.float64]
     explored: npt.NDArray[np.float64]
     tokens: npt.NDArray[np.float64]
+    arrived_at: npt.NDArray[np.datetime64]
     costs_seen: npt.NDArray[np.bool_]
 
 
@@ -293,6 +303,7 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
     judged = np.full(rows, np.nan) if batch.judged is None else batch.judged
     alpha = np.full(rows, np.nan) if batch.alpha is None else batch.alpha
     explored = np.full(rows, np.nan) if batch.explored is None else batch.explored
+    arrived_at = np.full(rows, np.datetime64("NaT", "us")) if batch.arrived_at is None else batch.arrived_at
     if partial:
         usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
     else:
@@ -308,6 +319,7 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
         alpha=alpha[usable],
         explored=explored[usable],
         tokens=_tokens(batch)[usable],
+        arrived_at=arrived_at[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
     )
 

@@ -2,8 +2,8 @@
 
 The first pass reads what was satisfied and what it cost, for the models' means; the second reads the prompts, and every
 policy goes on from where the batch before left it. Whatever needs the whole trace at once is left out: shuffling,
-feedback that comes late, the yardsticks `hindsight` and `clairvoyant`, every request's steps, and the check that no
-request id appears twice (`messctl trace validate` has it).
+feedback that comes late, the yardsticks `hindsight` and `clairvoyant`, every request's steps, rows in another order
+than that of their arrival, and the check that no request id appears twice (`messctl trace validate` has it).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from messctl.coins import stream
 from messctl.errors import TraceError, UsageError
@@ -24,6 +25,8 @@ from messctl.recording import NO_OUTCOMES, rounds_by_batch, sound
 from messctl.replay import Conditions, Replay, Sums, check_reachable, result_of
 from messctl.trace import TraceFile
 from messctl.zoo import Settings, Zoo
+
+Times = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Survey:
 def survey(path: Path, reference: str | None = None) -> Survey:
     """Read a trace's outcomes once; the `reference` is by default the model with the highest mean cost.
 
-    Raises TraceError where nothing can be played or a value is wrong, UnknownNameError for the reference.
+    Raises TraceError where nothing can be played, a value is wrong, or the rows do not stand in the order in which they
+    say they arrived, which takes the whole trace to put right; UnknownNameError for the reference.
     """
     trace = TraceFile(path)
     models = len(trace.models)
@@ -54,6 +58,7 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         raise TraceError(f"{path}: has no rows")
     cost, satisfied, costs_seen = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.bool_)
     best, requests = 0.0, 0
+    latest: Times = np.empty(0, "datetime64[us]")
     for batch in sound(trace, ids=False, prompts=False):
         usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
         costs_seen |= (~np.isnan(batch.cost)).any(axis=0)
@@ -61,6 +66,8 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         satisfied += batch.satisfied[usable].sum(axis=0)
         best += float(batch.satisfied[usable].max(axis=1).sum())
         requests += int(usable.sum())
+        if trace.timed and batch.arrived_at is not None:
+            latest = _checked_times(path, batch.first_row + np.flatnonzero(usable), batch.arrived_at[usable], latest)
     if not costs_seen.all():
         model = trace.models[int(costs_seen.argmin())]
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
@@ -69,6 +76,19 @@ def survey(path: Path, reference: str | None = None) -> Survey:
     zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
     unit, left_out = trace.metadata.cost_unit, trace.rows - requests
     return Survey(path, unit, zoo, requests, left_out, cost / requests, satisfied / requests, best / requests)
+
+
+def _checked_times(path: Path, rows: npt.NDArray[np.int64], arrived_at: Times, latest: Times) -> Times:
+    """Return the last of these times, (1,), given that of the rows before. Raises TraceError where one goes back."""
+    times = np.concatenate([latest, arrived_at])
+    early = np.flatnonzero(times[1:] < times[:-1])
+    if len(early):
+        row = rows[len(rows) - len(times) + 1 + early[0]]
+        raise TraceError(
+            f"{path}: row {row} arrived before one above it, and batch by batch rows are played as they stand; "
+            "add --no-stream, or sort the file by arrived_at"
+        )
+    return times[-1:]
 
 
 def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:

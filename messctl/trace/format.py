@@ -1,7 +1,8 @@
 """The trace format: the names and types of its columns, its metadata, and one row of it.
 
 Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string) and
-`arrived_at` (timestamp). An exported live log, which has outcomes only of the models that were queried, has five
+`arrived_at` (timestamp; where every row has one, the requests arrive in that order, else as the rows stand).
+An exported live log, which has outcomes only of the models that were queried, has five
 more: `served` (the model whose answer the user got), `explored` (whether all models were to be queried), `propensity`
 (of what was served: double, 0..1], null where the user chose the model), `judged` (int64: the place of its feedback
 in the order in which feedback came, null without any), and `alpha` (double: the share that was aimed at then).

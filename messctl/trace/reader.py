@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ class Batch:
     are float64 arrays of shape (rows, models), the models in the order of `TraceFile.models`, with
     NaN where nothing was observed; a NaN that the file itself holds reads as infinity, which no check lets
     by. `tokens_in` and `tokens_out` are like them, NaN where a count is missing, and are read only when wanted.
+    `arrived_at` (rows,) is NaT where that is not said, None where the trace has no such column.
     """
 
     first_row: int
@@ -44,6 +46,7 @@ class Batch:
     propensity: npt.NDArray[np.float64] | None = None
     tokens_in: npt.NDArray[np.float64] | None = None
     tokens_out: npt.NDArray[np.float64] | None = None
+    arrived_at: npt.NDArray[np.datetime64] | None = None
 
 
 class TraceFile:
@@ -67,10 +70,16 @@ class TraceFile:
         known = {column(name, model) for name in FIELDS for model in self.models} | set(REQUEST_COLUMNS)
         return [name for name in self.schema.names if name not in known]
 
-    @property
+    @cached_property
     def timed(self) -> bool:
-        """Whether it says when its requests arrived; without that, the order of its rows need not mean anything."""
-        return "arrived_at" in self.schema.names
+        """Whether every row says when it arrived; without that, the order of the rows need not mean anything.
+
+        Reads that column, where there is one. Raises TraceError where it holds something else.
+        """
+        if "arrived_at" not in self.schema.names:
+            return False
+        parts = [_times(batch["arrived_at"], self.path) for batch in self.raw_batches(["arrived_at"])]
+        return not any(np.isnat(part).any() for part in parts)
 
     def has(self, name: str, model: str) -> bool:
         """Tell whether the trace has a column of field `name` for `model`."""
@@ -88,7 +97,7 @@ class TraceFile:
         fields = [column(name, model) for name in wanted_fields for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
-            [*text, *fields, "served", "explored", "judged", "alpha", "propensity"],
+            [*text, *fields, "arrived_at", "served", "explored", "judged", "alpha", "propensity"],
             rows_per_batch,
         ):
             names = batch.schema.names
@@ -105,6 +114,7 @@ class TraceFile:
                 propensity=_as_float(batch["propensity"], self.path, "propensity") if "propensity" in names else None,
                 tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
                 tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
+                arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
             )
             first_row += batch.num_rows
 
@@ -198,6 +208,15 @@ def _text(array: pa.Array, path: Path, name: str) -> pa.LargeStringArray:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise TraceError(f"{path}: column {name!r} holds {array.type}; it must hold text")
     return pc.cast(array, pa.large_string())
+
+
+def _times(array: pa.Array, path: Path) -> npt.NDArray[np.datetime64]:
+    if pa.types.is_null(array.type):
+        return np.full(len(array), np.datetime64("NaT", "us"))
+    if not pa.types.is_timestamp(array.type):
+        raise TraceError(f"{path}: column 'arrived_at' holds {array.type}; it must hold timestamps")
+    times: npt.NDArray[np.datetime64] = array.to_numpy(zero_copy_only=False)
+    return times
 
 
 def _indices(served: pa.Array, models: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
