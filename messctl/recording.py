@@ -127,6 +127,10 @@ class Holdout:
         if self.by not in ("time", "hash"):
             raise UnknownNameError("way to hold out", self.by, ("time", "hash"))
 
+    def varies(self, shuffle: bool) -> bool:
+        """Return whether every seed holds out other requests."""
+        return shuffle and self.by == "time"
+
     def arriving(self, mask: npt.NDArray[np.bool_], order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of the requests that arrive in `order` are held out, given what `held_out` returned."""
         return mask if self.by == "time" else mask[order]

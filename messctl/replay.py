@@ -57,8 +57,9 @@ class Result:
 
     `attained`, and the `certificate` that bounds it from below, are over the answers that got feedback;
     `attained_all` is over all, None where not all are known. Costs are in the trace's unit; ratios are None where
-    the divisor is zero. `sla_met` is None where nothing was judged. `*_spread` is the standard deviation over seeds,
-    None for one seed.
+    the divisor is zero. `requests` is how many were counted. `v` and `c` are None for a policy that does not go by them,
+    as the bandit does without V by default. `sla_met` is None where nothing was judged. `*_spread` is the standard
+    deviation over seeds, None for one seed.
     """
 
     policy: str
@@ -85,8 +86,8 @@ class Result:
 class Replay:
     """All results of one replay, with what was asked, and the first seed's `played` by policy.
 
-    Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out;
-    `played` is of all. A streamed replay has none.
+    Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out, but
+    for those of yardsticks where every seed's are others; `played` is of all. A streamed replay has none.
     """
 
     recording: Source
@@ -123,7 +124,8 @@ def replay(
     """Play every policy under every seed. `progress` hears what is being played.
 
     With a `holdout`, a policy that learns plays all requests, as it would live, but the results are of those held
-    out; a yardstick knows these alone. Raises UnknownNameError for a policy, UsageError where no policy could reach α.
+    out; a yardstick knows and plays these alone, or all where every seed holds out others. Raises UnknownNameError for
+    a policy, UsageError where no policy could reach α.
     """
     for name in (*policies, settings.policy):
         kind_of(name)
@@ -132,7 +134,7 @@ def replay(
     whole, counted = recording, None
     if holdout:
         counted = held_out(whole, holdout)
-        if holdout.by != "time" or not conditions.shuffle:
+        if not holdout.varies(conditions.shuffle):
             recording = replace(whole, rounds=whole.rounds.rows(np.flatnonzero(counted)))
     check_reachable(recording, settings.alpha)
     arranged = [
@@ -263,16 +265,17 @@ def result_of(name: str, source: Source, plays: Sequence[Sums], settings: Settin
     several = len(plays) > 1
     mean_attained = fmean(attained) if attained else None
     cost = fmean(mean_cost)
+    requests = plays[0].requests
     return Result(
         policy=name,
-        v=settings.weight if scale else None,
+        v=settings.weight if scale else settings.v if kind_of(name).learns else None,
         c=settings.c if scale else None,
-        requests=source.requests,
+        requests=requests,
         attained=mean_attained,
         sla_met=None if mean_attained is None else mean_attained >= settings.alpha - MET,
         certificate=fmean(known) if known else None,
         mean_cost=cost,
-        total_cost=cost * source.requests,
+        total_cost=cost * requests,
         cost_vs_costliest=_ratio(cost, float(np.nanmax(model_cost))),
         cost_vs_static_mix=_ratio(cost, mix),
         explored=fmean(play.explored / play.requests for play in plays),

@@ -13,7 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from messctl.replay import Replay, Result
+from messctl.recording import Holdout
+from messctl.replay import Conditions, Replay, Result
 from messctl.terminal import counted, plain
 from messctl.zoo import Settings
 
@@ -37,7 +38,7 @@ COLOURS = (
 
 def document(replay: Replay) -> dict[str, Any]:
     """Return the JSON document of a replay; its keys are stable."""
-    recording = replay.recording
+    recording, settings, holdout = replay.recording, replay.settings, replay.holdout
     return {
         "trace": {
             "path": str(recording.path),
@@ -47,9 +48,17 @@ def document(replay: Replay) -> dict[str, Any]:
             "reference": recording.zoo.reference,
             "left_out": recording.left_out,
         },
-        "alpha": replay.settings.alpha,
-        "seed": replay.settings.seed,
+        "alpha": settings.alpha,
+        "margin": settings.margin,
+        "v": settings.v,
+        "c": settings.c,
+        "exponent": settings.exponent,
+        "cost_scale": settings.cost_scale,
+        "trial_budget": settings.trial_budget,
+        "seed": settings.seed,
         **asdict(replay.conditions),
+        "holdout": holdout and holdout.share,
+        "holdout_by": holdout and holdout.by,
         "streamed": replay.streamed,
         "prompt_costs": replay.prompt_costs,
         "judged": replay.judged.policy,
@@ -142,7 +151,10 @@ def _heading(replay: Replay) -> Text:
     ]
     if recording.left_out:
         lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome is missing)"
-    asked = f"α = {replay.settings.alpha:g}, seed {replay.settings.seed}"
+    if replay.holdout:
+        lines.append(_held_out(replay.holdout, conditions))
+    margin = f", margin {replay.settings.margin:g}" if replay.settings.margin else ""
+    asked = f"α = {replay.settings.alpha:g}{margin}, seed {replay.settings.seed}"
     if conditions.seeds > 1:
         asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
     if conditions.shuffle:
@@ -160,6 +172,13 @@ def _heading(replay: Replay) -> Text:
     if learner:
         lines.append(_weights(replay.settings, learner, plain(recording.cost_unit)))
     return Text("\n".join(lines))
+
+
+def _held_out(holdout: Holdout, conditions: Conditions) -> str:
+    how = "the last to arrive" if holdout.by == "time" else "by a hash of their ids"
+    if holdout.varies(conditions.shuffle):
+        how += " under each seed; of yardsticks all requests count"
+    return f"held out: {100 * holdout.share:g}%, {how}"
 
 
 def _weights(settings: Settings, learner: Result, unit: str) -> str:

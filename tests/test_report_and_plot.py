@@ -12,6 +12,7 @@ from rich.console import Console
 from messctl import plot, report
 from messctl.errors import MissingExtraError, UsageError
 from messctl.policies import default_names
+from messctl.recording import Holdout, held_out
 from messctl.replay import Conditions, replay
 from messctl.zoo import Settings
 
@@ -42,6 +43,58 @@ def test_the_json_document_has_its_stable_keys(outcome):
         assert set(result["model_share"]) == set(document["trace"]["models"])
     assert [result["v"] for result in document["results"] if result["policy"] == "messplus"] == [0.2]
     assert document["judged"] == "bandit"
+
+
+def test_the_json_document_says_what_was_asked():
+    settings = Settings(
+        alpha=0.75, margin=0.125, v=1.0, c=0.25, exponent=0.5, cost_scale=2.0, trial_budget=0.125, seed=3
+    )
+    conditions = Conditions(2, True, 0.5, 4, 2)
+    names = ["bandit", "messplus", "random"]
+    played = replay(make_recording(learnable(60)), names, settings, conditions, holdout=Holdout(0.25, "hash"))
+    document = report.document(played)
+    asked = {
+        "alpha": 0.75, "margin": 0.125, "v": 1.0, "c": 0.25, "exponent": 0.5, "cost_scale": 2.0, "trial_budget": 0.125,
+        "seed": 3, "seeds": 2, "shuffle": True, "feedback_rate": 0.5, "feedback_delay": 4, "replicas": 2,
+        "holdout": 0.25, "holdout_by": "hash",
+    }  # fmt: skip
+    assert {key: document[key] for key in asked} == asked
+    assert [result["v"] for result in document["results"]] == [1.0, 1.0, None]
+    plain = report.document(replay(make_recording(learnable(60)), names, Settings(alpha=0.75), Conditions()))
+    assert list(plain) == list(document)
+    assert [plain[key] for key in ("margin", "v", "holdout", "holdout_by")] == [0.0, None, None, None]
+    assert [result["v"] for result in plain["results"]] == [None, 0.2, None]
+
+
+@pytest.mark.parametrize(
+    ("holdout", "shuffle", "counts", "heading"),
+    [
+        (None, True, (300, 300), None),
+        (Holdout(0.3), False, (90, 90), "held out: 30%, the last to arrive"),
+        (
+            Holdout(0.3),
+            True,
+            (90, 300),
+            "held out: 30%, the last to arrive under each seed; of yardsticks all requests count",
+        ),
+        (Holdout(0.125, "hash"), True, (47, 47), "held out: 12.5%, by a hash of their ids"),
+    ],
+)
+def test_what_is_held_out_is_named_and_alone_counted(holdout, shuffle, counts, heading):
+    recording, conditions = make_recording(learnable(300)), Conditions(seeds=2, shuffle=shuffle, replicas=2)
+    played = replay(recording, ["bandit", "static-mix"], Settings(alpha=0.75), conditions, holdout=holdout)
+    everything = np.ones(300) if holdout is None else held_out(recording, holdout)
+    assert everything.sum() == counts[0]
+    assert tuple(result.requests for result in played.results) == counts
+    for result in played.results:
+        assert result.total_cost == pytest.approx(result.mean_cost * result.requests)
+    lines = shown(report.table(played, 160)).splitlines()
+    assert [line for line in lines if line.startswith("held out")] == ([heading] if heading else [])
+
+
+def test_a_margin_is_named():
+    played = replay(make_recording(learnable(30)), ["bandit"], Settings(alpha=0.75, margin=0.01), Conditions())
+    assert "α = 0.75, margin 0.01, seed 0" in shown(report.table(played, 160))
 
 
 def test_csv_has_a_line_per_policy(outcome):
