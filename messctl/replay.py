@@ -57,9 +57,9 @@ class Result:
 
     `attained`, and the `certificate` that bounds it from below, are over the answers that got feedback;
     `attained_all` is over all, None where not all are known. Costs are in the trace's unit; ratios are None where
-    the divisor is zero. `requests` is how many were counted. `v` and `c` are None for a policy that does not go by them,
-    as the bandit does without V by default. `sla_met` is None where nothing was judged. `*_spread` is the standard
-    deviation over seeds, None for one seed.
+    the divisor is zero. `requests` is how many were counted. `v` and `c` are None for a policy that goes by none, as
+    the bandit does by default. `sla_met` is None where nothing was judged. `*_spread` is the standard deviation over
+    seeds, None for one seed.
     """
 
     policy: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
-from importers.cases import CASES, write_json
+from importers.cases import CASES, write_json, write_jsonl
 
 from messctl.cli import run
 from messctl.errors import UsageError
@@ -87,6 +88,8 @@ def test_costs(capsys, source, output):
         (["--cost", "b=1:per-token"], "write MODEL=VALUE"),
         (["--cost", "b=cheap"], "'cheap' is not a number"),
         (["--cost", "b=nan"], "finite and not negative"),
+        (["--cost", "b=1e-200"], "--cost b=1e-200: a cost is 0, or between 1e-100 and 1e+100"),
+        (["--cost", "b=1e101"], "--cost b=1e+101: a cost is 0, or between"),
         (["--cost", "b=1", "--cost", "b=2"], "state each model's cost once"),
         (["--cost", "c=1"], "unknown model 'c'"),
         (["--cost", "b=1:per-1k-tokens"], "no token counts"),
@@ -109,6 +112,47 @@ def test_bad_input(capsys, tmp_path, source, output):
     line = failed(capsys, "import", "routerdc", evil, "-o", output)
     assert "\x1b" not in line
     assert "[bold]" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("a\ud800", r"the model's name 'a\ud800' holds a lone surrogate; mend it"),
+        ("", "names a model '', but a model needs a name"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_name_that_no_column_can_have(capsys, tmp_path, output, name, part, as_json):
+    bad = write_json(tmp_path / "bad.json", [{"question": "q", "scores": {name: 1, "b": 1}}])
+    line = failed(capsys, "import", "routerdc", bad, "-o", output, *as_json)
+    assert part in line
+    assert str(bad) in line
+    assert os.listdir(tmp_path) == ["bad.json"]
+    # Where it was never observed it is left out, as any model is.
+    unseen = write_json(tmp_path / "bad.json", [{"question": "q", "scores": {name: None, "b": 1}}])
+    assert run(["import", "routerdc", str(unseen), "-o", str(output)]) == 0
+    assert run(["trace", "validate", str(output)]) == 0
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [{"a": {"reward": 1, "cost": 1e-200}}, {"a": {"reward": 1, "cost": 1}, "b": {"reward": None, "cost": 1e-200}}],
+)
+def test_a_cost_that_no_trace_may_hold(capsys, tmp_path, output, measured):
+    sound = {"prompt": "p", "arms": {"a": {"reward": 1, "cost": 0.5}, "b": {"reward": 0, "cost": 0}}}
+    bad = write_jsonl(tmp_path / "s.jsonl", [sound, {"prompt": "q", "arms": measured}])
+    line = failed(capsys, "import", "paretobandit", bad, "-o", output)
+    assert f"request 's/2': the cost of '{list(measured)[-1]}' is 1e-200, but a cost is 0, or between" in line
+    assert os.listdir(tmp_path) == ["s.jsonl"]
+
+
+def test_a_stated_cost_is_checked_with_the_tokens_it_is_for(capsys, tmp_path, output):
+    sources = list(map(str, CASES["llmrouterbench"].write(tmp_path, ["m"])))
+    command = ["import", "llmrouterbench", *sources, "-o", str(output), "--cost-unit", "J", "--cost"]
+    assert "but a cost is 0, or between 1e-100" in failed(capsys, *command, "m=1e-102:per-1k-tokens")
+    assert not output.exists()
+    assert run([*command, "m=1e-95:per-1k-tokens"]) == 0
+    assert run(["trace", "validate", str(output)]) == 0
 
 
 def test_names_are_never_markup_nor_escapes(capsys, tmp_path, output):

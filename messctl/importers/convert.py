@@ -13,6 +13,7 @@ from messctl.importers.base import Format, ImportOptions
 from messctl.importers.text import encodable
 from messctl.outputs import check_writable
 from messctl.trace import CostBasis, Outcome, Row, TraceMetadata, TraceWriter
+from messctl.trace.check import COST_RULE, possible_cost
 
 Progress = Callable[[int, int | None], None]
 OPTIONAL_REQUEST_COLUMNS = ("source", "arrived_at", "propensity")
@@ -103,6 +104,7 @@ def convert(
         raise SourceError(f"{where}: holds no row")
     if survey.rows == survey.dropped:
         raise SourceError(f"{where}: in none of its {survey.rows:,} rows was any model observed")
+    _check_names(where, survey.models)
     _check_costs(survey, costs)
     metadata = _metadata(kind, sources, survey, costs)
     rows = _counted(kind.rows(sources, options), progress, survey.rows)
@@ -134,6 +136,7 @@ def _write(
             if not _observed(found):
                 continue
             row = _finished(found, costs, used)
+            _check_written(row, models)
             tally["renamed"] += row.request_id != encodable(found.request_id)
             got = row.outcomes
             empty = any(m not in got or got[m].satisfied is None for m in models)
@@ -157,6 +160,17 @@ def _finished(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
             for model, outcome in row.outcomes.items()
         },
     )
+
+
+def _check_written(row: Row, models: Sequence[str]) -> None:
+    """Raise SourceError for a cost that no trace may hold."""
+    for model in models:
+        cost = row.outcomes[model].cost if model in row.outcomes else None
+        if cost is not None and not possible_cost(cost):
+            raise SourceError(
+                f"request {row.request_id!r}: the cost of {model!r} is {cost:g}, but {COST_RULE}; "
+                "state it in a unit that fits, by --cost and --cost-unit"
+            )
 
 
 def _unused(request_id: str, used: dict[str, int]) -> str:
@@ -214,12 +228,23 @@ def _check_output(sources: Sequence[Path], output: Path) -> None:
             raise UsageError(f"{output}: lies in {source}, which is a source of this import; write it elsewhere")
 
 
+def _check_names(where: str, models: Sequence[str]) -> None:
+    """Raise SourceError for a name that no column can have."""
+    for model in models:
+        if not model:
+            raise SourceError(f"{where}: names a model '', but a model needs a name; give it one in the source")
+        if encodable(model) != model:
+            raise SourceError(f"{where}: the model's name {model!r} holds a lone surrogate; mend it in the source")
+
+
 def _check_costs(survey: _Survey, costs: CostStatement) -> None:
     for model, basis in costs.by_model.items():
         if model not in survey.models:
             raise UnknownNameError("model", model, survey.models)
         if not (math.isfinite(basis.value) and basis.value >= 0):
             raise UsageError(f"--cost {model}={basis.value:g}: a cost must be finite and not negative")
+        if not basis.per_1k_tokens and not possible_cost(basis.value):
+            raise UsageError(f"--cost {model}={basis.value:g}: {COST_RULE}; state it in another unit")
         if basis.per_1k_tokens and not survey.tokens[model]:
             raise UsageError(f"--cost {model}: the source has no token counts; state its cost per request instead")
 

@@ -15,6 +15,7 @@ from messctl.trace.reader import Batch, TraceFile
 
 LEAST_COST, MOST_COST = 1e-100, 1e100
 """Beyond these, sums and ratios of costs would no longer be numbers."""
+COST_RULE = f"a cost is 0, or between {LEAST_COST:g} and {MOST_COST:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ def check(trace: TraceFile, batch: Batch) -> Iterator[Problem]:
         bad = ~np.isnan(satisfied) & ~((satisfied >= 0) & (satisfied <= 1))
         yield from _first(batch, column(SATISFIED, model), bad, satisfied, "satisfaction lies in 0..1")
         bad = ~np.isnan(cost) & ~((cost == 0) | ((cost >= LEAST_COST) & (cost <= MOST_COST)))
-        yield from _first(batch, column(COST, model), bad, cost, "a cost is 0, or between 1e-100 and 1e+100")
+        yield from _first(batch, column(COST, model), bad, cost, COST_RULE)
+
+
+def possible_cost(cost: float) -> bool:
+    """Tell whether a trace may hold this cost: `COST_RULE`."""
+    return cost == 0 or LEAST_COST <= cost <= MOST_COST
 
 
 def repeated_ids(request_ids: pa.ChunkedArray) -> Iterator[Problem]:
