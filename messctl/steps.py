@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,24 +17,31 @@ from messctl.recording import Recording
 from messctl.replay import Replay
 
 
+def check_played(policy: str, policies: Collection[str]) -> None:
+    """Raise UsageError where the steps of `policy` are wanted, and it is not among those to be played."""
+    if policy not in policies:
+        raise UsageError(f"--steps needs the policy {policy!r} among those played; add --policy {policy}")
+
+
 def write_steps(replay: Replay, policy: str, path: Path) -> None:
     """Write one row per request of `policy`, in order of arrival.
 
     Columns: `t` from 1, `request_id`, `explored`, `served`, `queue_before` and `queue_after` (what the next
     decision sees; the last row: once all feedback is in), `cost` (of everything queried), `satisfied` (null
     without feedback), `p_explore`, and per model `predicted/<model>` and `mean_cost/<model>` as they stood when
-    the decision was taken (null before the first observed cost). The schema metadata `messctl` holds the
-    settings. Raises UsageError for a policy without steps, OutputError.
+    the decision was taken (null before the first observed cost). The queue is what decisions go by: the debt against
+    α + margin, at most 1. The schema metadata `messctl` holds the settings, with the `v` that was gone by. Raises
+    UsageError for a policy without steps, OutputError.
     """
-    played = replay.played.get(policy)
+    check_played(policy, replay.played)
+    played = replay.played[policy]
     if (
         not isinstance(replay.recording, Recording)
-        or played is None
         or played.predicted is None
         or played.mean_cost is None
         or played.served is None
     ):
-        raise UsageError(f"--steps needs the policy {policy!r} among those played; add --policy {policy}")
+        raise UsageError(f"the policy {policy!r} has no steps; leave out --steps")
     rounds = replay.recording.rounds
     models = pa.array(rounds.zoo.models, pa.string())
     columns: dict[str, pa.Array] = {
@@ -57,7 +65,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         "policy": policy,
         "alpha": settings.alpha,
         "margin": settings.margin,
-        "v": settings.v,
+        "v": next(result.v for result in replay.results if result.policy == policy),
         "c": settings.c,
         "exponent": settings.exponent,
         "cost_scale": settings.cost_scale,

@@ -133,7 +133,8 @@ BAD = [
     *((option.split(), WITHOUT.format(option.split()[0])) for option in (
         "--stream", "--no-stream", "--plot p.png", "--steps s.parquet", "--replicas 2", "--seeds 3",
         "--shuffle", "--feedback-rate 0.5", "--feedback-delay 2",
-        "--holdout 0.3", "--holdout-by hash", "--prompt-costs",
+        "--holdout 0.3", "--holdout-by hash", "--holdout-by time", "--prompt-costs",
+        "--no-cache",
     )),
     (["--policy", "hindsight"], "'hindsight' knows outcomes that no log holds; --off-policy takes always, random"),
     (["--policy", "clairvoyant"], "messplus, bandit and logged"),

@@ -155,6 +155,13 @@ BAD = [
     (["--plot", "no/p.png"], "the folder no does not exist"),
     (["--steps", "."], "is a directory"),
     (["--steps", "s.parquet", "--policy", "random"], "add --policy messplus"),
+    (["--holdout-by", "hash"], "add --holdout 0.3"),
+    (["--holdout-by", "time"], "add --holdout 0.3"),
+    (["--holdout", "0.3", "--holdout-by", "luck"], "unknown way to hold out 'luck'"),
+    *(
+        (["--policy", "logged", *option.split()], f"leave out {option.split()[0]}")
+        for option in ("--shuffle", "--seeds 3", "--feedback-rate 0.5", "--feedback-delay 1", "--replicas 4")
+    ),
     (["--json", "--csv"], "exclude each other"),
     (["--replicas", "0"], "replicas is 0"),
     (["--replicas", "2", "--plot", "p.svg"], "leave out --replicas"),
@@ -177,6 +184,27 @@ def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, argument
     assert err.count("\n") == 1
     assert message in err
     assert os.listdir(tmp_path) == []
+
+
+def test_what_is_read_is_not_written_over(trace, capsys, tmp_path):
+    (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {features: {gguf: seen.svg}}\n")
+    (tmp_path / "other.svg").write_text("sla: {alpha: 0.6}\n")
+    (tmp_path / "seen.svg").write_bytes(b"GGUF")
+    for arguments in (
+        ["--steps", "zoo.yaml"],
+        ["--steps", str(tmp_path / "zoo.yaml"), "--zoo", "zoo.yaml"],
+        ["--plot", "other.svg", "--zoo", "other.svg"],
+        ["--plot", "seen.svg"],
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert run(["replay", trace, "--alpha", "0.5", *arguments]) == 2
+        assert "is read by the same command; give the output another name" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_steps_of_what_is_not_played_are_refused_before_anything_is_read(capsys):
+    assert run(["replay", "absent.parquet", "--steps", "s.parquet", "--policy", "random"]) == 2
+    assert "add --policy messplus" in capsys.readouterr().err
 
 
 def test_a_real_process_has_no_traceback_either(trace, tmp_path):

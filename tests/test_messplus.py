@@ -25,6 +25,7 @@ def steps_of(tmp_path: Path, settings: Settings, conditions: Conditions, n: int 
 
 
 CASES = [
+    (Settings(alpha=0.8), Conditions()),
     (Settings(alpha=0.85, v=0.1, c=0.5), Conditions()),
     (Settings(alpha=0.85, v=2.0, c=0.2, seed=3), Conditions(shuffle=True)),
     (Settings(alpha=0.9, v=0.02, c=1.0, cost_scale=1.0), Conditions(feedback_rate=0.5)),
@@ -37,6 +38,7 @@ def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
     """With nothing but the file: what was served, at which probability, and where the queue went."""
     table, _, _ = steps_of(tmp_path, settings, conditions)
     stated = json.loads(table.schema.metadata[b"messctl"])
+    assert stated["v"] == settings.weight
     models = sorted(name.split("/", 1)[1] for name in table.schema.names if name.startswith("predicted/"))
     rows = table.to_pylist()
     assert [row["t"] for row in rows] == list(range(1, len(rows) + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
 MOST = 2**62  # what fits into an int64 with room to spare
+STEPPED = "messplus"  # the policy whose decisions --steps writes
 EPILOG = "Example: messctl replay traces/box.parquet --alpha 0.8 --plot replay.png"
 
 
@@ -80,7 +81,9 @@ def replay(
     holdout: Annotated[
         float | None, typer.Option(help="Play all, but count only this share of the requests, as `tune` holds it out.")
     ] = None,
-    holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
+    holdout_by: Annotated[
+        str | None, typer.Option(help="'time', the last to arrive (default), or 'hash' of the request id.")
+    ] = None,
     prompt_costs: Annotated[
         bool, typer.Option("--prompt-costs", help="The policy is told beforehand what reading each prompt will cost.")
     ] = False,
@@ -111,7 +114,15 @@ def replay(
     from messctl.backends import encoder_of
     from messctl.policies import default_names
     from messctl.recording import Holdout, load
+    from messctl.zoo import DEFAULT_FILE
 
+    conditioned = {
+        "--replicas": replicas != 1,
+        "--seeds": seeds != 1,
+        "--shuffle": shuffle,
+        "--feedback-rate": feedback_rate != 1.0,
+        "--feedback-delay": feedback_delay != 0,
+    }
     check_options(
         off_policy,
         {"--skip-forced": skip_forced, "--impute": impute is True, "--no-impute": impute is False},
@@ -121,14 +132,11 @@ def replay(
             "--csv": as_csv,
             "--plot": plot is not None,
             "--steps": steps is not None,
-            "--replicas": replicas != 1,
-            "--seeds": seeds != 1,
-            "--shuffle": shuffle,
-            "--feedback-rate": feedback_rate != 1.0,
-            "--feedback-delay": feedback_delay != 0,
+            **conditioned,
             "--holdout": holdout is not None,
-            "--holdout-by": holdout_by != "time",
+            "--holdout-by": holdout_by is not None,
             "--prompt-costs": prompt_costs,
+            "--no-cache": not cache,
             "--c": c is not None,
             "--exponent": exponent is not None,
         },
@@ -157,9 +165,15 @@ def replay(
             as_json=as_json,
             require_sla=require_sla,
         )
-    held_out = None if holdout is None else Holdout(holdout, holdout_by)
+    if holdout is None and holdout_by:
+        raise UsageError("--holdout-by says which requests are held out, and none are; add --holdout 0.3")
+    held_out = None if holdout is None else Holdout(holdout, holdout_by or "time")
     conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
-    _check_outputs(trace, steps, plot)
+    if policy == ["logged"]:
+        _check_logged(conditioned)
+    if steps and policy:
+        stepping.check_played(STEPPED, policy)
+    _check_outputs([trace, zoo or DEFAULT_FILE, settings.features], steps, plot)
     whole = _whole(conditions, {"--plot": plot, "--steps": steps, "--holdout": held_out})
     whole = whole or ("--prompt-costs" if prompt_costs else None)
     if stream and whole:
@@ -185,7 +199,7 @@ def replay(
                 held_out,
             )
         if steps:
-            stepping.write_steps(played, "messplus", steps)
+            stepping.write_steps(played, STEPPED, steps)
         if plot:
             plots.write_plot(played, plot)
     if prompt_costs:
@@ -217,13 +231,20 @@ def _stream(
     )
 
 
-def _check_outputs(trace: Path, steps: Path | None, plot: Path | None) -> None:
+def _check_logged(given: Mapping[str, bool]) -> None:
+    """Raise UsageError for an option, given by its name, that changes nothing about what happened."""
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"--policy logged tells what happened, once and as it did; leave out {option}")
+
+
+def _check_outputs(inputs: Sequence[Path | None], steps: Path | None, plot: Path | None) -> None:
     """Raise UsageError, before anything is played, where an output could not be written."""
     from messctl import plot as plots
     from messctl.outputs import check_distinct, check_writable
 
     outputs = [output for output in (steps, plot) if output]
-    check_distinct(outputs, [trace])
+    check_distinct(outputs, [path for path in inputs if path and path.exists()])
     for output in outputs:
         check_writable(output)
     if plot:
