@@ -10,8 +10,8 @@ import numpy as np
 
 from messctl.errors import MissingExtraError, UsageError
 from messctl.outputs import written_aside
-from messctl.policies import Played
-from messctl.replay import Replay
+from messctl.policies import Played, kind_of
+from messctl.replay import Replay, promised
 from messctl.terminal import plain
 
 MOST_POINTS = 2_000
@@ -48,6 +48,11 @@ def write_plot(replay: Replay, path: Path) -> None:
     ((attainment, queue), (calls, cost)) = figure.subplots(2, 2)
     curves = {name: played for name, played in replay.played.items() if not name.startswith("always:")}
     curves = curves or dict(replay.played)
+    alpha, delay = replay.settings.alpha, replay.conditions.feedback_delay
+    curves = {
+        name: promised(played, alpha, delay=delay) if kind_of(name).learns else played
+        for name, played in curves.items()
+    }
     _attainment(attainment, replay, curves)
     _queue(queue, curves)
     _calls(calls, replay, curves)

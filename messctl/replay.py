@@ -15,7 +15,7 @@ from messctl.policies import Played, Policy, Rounds, build, kind_of
 from messctl.policies.base import Floats
 from messctl.recording import Holdout, Recording, Source, held_out
 from messctl.records import Decision, Feedback, Request
-from messctl.virtual_queue import certificate
+from messctl.virtual_queue import certificate, path
 from messctl.zoo import Settings
 
 ADDED = ("requests", "answers", "good", "good_all", "paid", "explored", "served")
@@ -56,10 +56,10 @@ class Result:
     """What one policy attained and cost; means over the seeds.
 
     `attained`, and the `certificate` that bounds it from below, are over the answers that got feedback;
-    `attained_all` is over all, None where not all are known. Costs are in the trace's unit; ratios are None where
-    the divisor is zero. `requests` is how many were counted. `v` and `c` are None for a policy that goes by none, as
-    the bandit does by default. `sla_met` is None where nothing was judged. `*_spread` is the standard deviation over
-    seeds, None for one seed.
+    `attained_all` is over all, None where not all are known. `queue_final` is the debt against α, also of a policy that
+    aims above it. Costs are in the trace's unit; ratios are None where the divisor is zero. `requests` is how many were
+    counted. `v` and `c` are None for a policy that goes by none, as the bandit does by default. `sla_met` is None where
+    nothing was judged. `*_spread` is the standard deviation over seeds, None for one seed.
     """
 
     policy: str
@@ -84,7 +84,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """All results of one replay, with what was asked, and the first seed's `played` by policy.
+    """All results of one replay, with what was asked, and the first seed's `played` by policy, as it kept its books.
 
     Under a `holdout` the results, and `recording` where it is always the same ones, are of the requests held out, but
     for those of yardsticks where every seed's are others; `played` is of all. A streamed replay has none.
@@ -152,6 +152,7 @@ def replay(
         if kind_of(name).learns:
             plays = [list(_plays(name, one, k, settings, conditions)) for k, one in enumerate(arranged)]
             first[name] = plays[0][0]
+            plays = [[promised(play, settings.alpha) for play in seed] for seed in plays]
             if holdout and counted is not None:
                 masks = [holdout.arriving(counted, one.order) for one in arranged]
                 plays = [
@@ -202,6 +203,19 @@ def _plays(name: str, rounds: Rounds, k: int, settings: Settings, conditions: Co
         part = replace(rounds, order=rounds.order[share], heard=rounds.heard[share], delay=-(-rounds.delay // replicas))
         seed = settings.seed + k + replica * conditions.seeds
         yield build(name, rounds, replace(settings, seed=seed)).play(part)
+
+
+def promised(played: Played, alpha: float, *, delay: int = 0, start: float = 0.0) -> Played:
+    """Return a play with its debt against α, whatever the policy aimed at: Q ← max(0, Q + α − s) from `start` on.
+
+    Feedback comes after `delay` further requests, or where the play ends.
+    """
+    if played.alpha == alpha:
+        return played
+    n, heard = len(played.satisfied), ~np.isnan(played.satisfied)
+    queue = path(np.where(heard, played.satisfied, 0.0), np.where(heard, alpha, 0.0), start)
+    settled = np.append(np.maximum(0, np.arange(n) - delay), n)  # so many answers are judged before each request
+    return replace(played, alpha=alpha, queue_before=queue[settled[:-1]], queue_after=queue[settled[1:]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from messctl.features import Encoder, Features, WordEncoder, width
 from messctl.policies import Rounds, Streamed, build, default_names, kind_of
 from messctl.policies.base import Floats
 from messctl.recording import NO_OUTCOMES, rounds_by_batch, sound
-from messctl.replay import Conditions, Replay, Sums, check_reachable, result_of
+from messctl.replay import Conditions, Replay, Sums, check_reachable, promised, result_of
 from messctl.trace import TraceFile
 from messctl.zoo import Settings, Zoo
 
@@ -138,8 +138,10 @@ def replay_streamed(
     for rounds in rounds_by_batch(TraceFile(source.path), source.zoo, encoder or WordEncoder()):
         heard = [coin.random(len(rounds)) < conditions.feedback_rate for coin in coins]
         for (name, k), policy in playing.items():
-            part = Sums.of(policy.play_on(replace(rounds, heard=heard[k])))
-            sums[name, k] = sums[name, k].then(part) if (name, k) in sums else part
+            before = sums.get((name, k))
+            played = policy.play_on(replace(rounds, heard=heard[k]))
+            part = Sums.of(promised(played, settings.alpha, start=before.queue if before else 0.0))
+            sums[name, k] = before.then(part) if before else part
         done += len(rounds)
         progress(done)
     results = [result_of(name, source, [sums[name, k] for k in range(seeds[name])], settings) for name in names]

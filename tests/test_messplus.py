@@ -26,6 +26,8 @@ def steps_of(tmp_path: Path, settings: Settings, conditions: Conditions, n: int 
 
 CASES = [
     (Settings(alpha=0.8), Conditions()),
+    (Settings(alpha=0.75, margin=0.125, v=0.4), Conditions(feedback_delay=3, feedback_rate=0.7)),
+    (Settings(alpha=0.9, margin=0.5), Conditions()),
     (Settings(alpha=0.85, v=0.1, c=0.5), Conditions()),
     (Settings(alpha=0.85, v=2.0, c=0.2, seed=3), Conditions(shuffle=True)),
     (Settings(alpha=0.9, v=0.02, c=1.0, cost_scale=1.0), Conditions(feedback_rate=0.5)),
@@ -36,9 +38,10 @@ CASES = [
 @pytest.mark.parametrize(("settings", "conditions"), CASES)
 def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
     """With nothing but the file: what was served, at which probability, and where the queue went."""
-    table, _, _ = steps_of(tmp_path, settings, conditions)
+    table, _, played = steps_of(tmp_path, settings, conditions)
     stated = json.loads(table.schema.metadata[b"messctl"])
     assert stated["v"] == settings.weight
+    aim = min(1.0, stated["alpha"] + stated["margin"])
     models = sorted(name.split("/", 1)[1] for name in table.schema.names if name.startswith("predicted/"))
     rows = table.to_pylist()
     assert [row["t"] for row in rows] == list(range(1, len(rows) + 1))
@@ -50,22 +53,29 @@ def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
         mean = {model: row[f"mean_cost/{model}"] or 0.0 for model in models}
         scale = stated["cost_scale"] or max(mean.values()) or 1.0
         score = {
-            model: stated["v"] * (mean[model] / scale)
-            + row["queue_before"] * (stated["alpha"] - row[f"predicted/{model}"])
+            model: stated["v"] * (mean[model] / scale) + row["queue_before"] * (aim - row[f"predicted/{model}"])
             for model in models
         }
         assert row["served"] == min(models, key=lambda model: (score[model], mean[model], model))
     for row, following in itertools.pairwise(rows):
         assert following["queue_before"] == row["queue_after"]
-    # The certificate, telescoped: the debt bounds what the sum of satisfaction lacks.
+    # The certificate, telescoped: the debt bounds what the sum of satisfaction lacks, against what was aimed at ...
     heard = [row["satisfied"] for row in rows if row["satisfied"] is not None]
-    assert sum(heard) >= stated["alpha"] * len(heard) - rows[-1]["queue_after"] - 1e-9
+    assert sum(heard) >= aim * len(heard) - rows[-1]["queue_after"] - 1e-9
+    # ... and, in what is printed, against what was promised.
+    debt = 0.0
+    for value in heard:
+        debt = max(0.0, debt + stated["alpha"] - value)
+    (result,) = played.results
+    assert result.queue_final == debt
+    assert result.certificate == pytest.approx(stated["alpha"] - debt / len(heard))
+    assert result.attained >= result.certificate - 1e-9
     queue, waiting = 0.0, [row["satisfied"] for row in rows]
     for row in rows:
         due = row["t"] - stated["feedback_delay"] if row["t"] < len(rows) else len(rows)
         while len(rows) - len(waiting) < due:
             value = waiting.pop(0)
-            queue = queue if value is None else max(0.0, queue + stated["alpha"] - value)
+            queue = queue if value is None else max(0.0, queue + aim - value)
         assert row["queue_after"] == queue
 
 
@@ -113,7 +123,7 @@ def test_the_whole_run_follows_from_the_paper(tmp_path, settings, conditions):
         for heard, explored_then, features_then, labels, served in due:
             if not heard:
                 continue
-            queue = max(0.0, queue + settings.alpha - labels[served])
+            queue = max(0.0, queue + settings.aim - labels[served])
             for model in models if explored_then else ():
                 taken[model] += 1
                 rate = 0.3 / taken[model] ** 0.25

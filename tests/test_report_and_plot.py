@@ -163,6 +163,20 @@ def test_a_plot_is_drawn_and_the_same_twice(outcome, tmp_path, name, start):
     assert (tmp_path / name).read_bytes() == first
 
 
+def test_the_debt_is_drawn_against_what_is_promised(monkeypatch, tmp_path):
+    """One axis has one α, whatever each policy aims at."""
+    drawn = {}
+    monkeypatch.setattr(plot, "_queue", lambda axes, curves: drawn.update(curves))
+    conditions = Conditions(feedback_delay=3)
+    settings = Settings(alpha=0.75, margin=0.125)
+    played = replay(make_recording(learnable(300)), ["messplus", "static-mix"], settings, conditions)
+    plot.write_plot(played, tmp_path / "a.png")
+    assert {name: curve.queue_final for name, curve in drawn.items()} == {
+        result.policy: result.queue_final for result in played.results
+    }
+    assert played.played["messplus"].queue_final > drawn["messplus"].queue_final
+
+
 def test_names_are_drawn_as_they_are(tmp_path):
     rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, ["a$\\frac$", "b$x_$", "\x1b[31mc"])
     played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())

@@ -69,10 +69,12 @@ def test_played_in_pieces_it_is_played_whole(rounds, name, cuts, rate):
 
 
 @pytest.mark.parametrize("conditions", [Conditions(), Conditions(seeds=3, feedback_rate=0.6)])
-@pytest.mark.parametrize("reference", [None, "middle"])
-def test_a_streamed_replay_gives_the_numbers_of_one_in_memory(trace, conditions, reference, monkeypatch):
+@pytest.mark.parametrize(
+    ("reference", "settings"),
+    [(None, Settings(alpha=0.8, seed=2)), ("middle", Settings(alpha=0.85, margin=0.05, v=30.0, seed=2))],
+)
+def test_a_streamed_replay_gives_the_numbers_of_one_in_memory(trace, conditions, reference, settings, monkeypatch):
     monkeypatch.setattr(TraceFile, "_row_groups", lambda self, _rows: [[group] for group in range(6)])
-    settings = Settings(alpha=0.8, seed=2)
     source, recording = survey(trace, reference), load(trace, reference)
     assert (source.requests, source.left_out, source.zoo) == (recording.requests, recording.left_out, recording.zoo)
     assert source.reach == pytest.approx(recording.reach)
