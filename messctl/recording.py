@@ -23,10 +23,6 @@ from messctl.trace import Batch, TraceFile, check
 from messctl.trace.check import repeated_ids
 from messctl.zoo import Zoo
 
-NO_OUTCOMES = (
-    "{}: in no row is there an outcome of every model; nothing to replay; "
-    "of a live log: add --policy logged, or --off-policy"
-)
 AHEAD = 2
 """So many batches are worked on at once."""
 
@@ -55,6 +51,10 @@ class Source(Protocol):
         """How many rows lacked what was needed."""
 
     @property
+    def lacking(self) -> tuple[int, ...]:
+        """In how many rows each model's outcome or cost is missing."""
+
+    @property
     def partial(self) -> bool:
         """Whether only what was queried live is known."""
 
@@ -73,7 +73,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was read of a trace: `left_out` rows lacked what was needed.
+    """What was read of a trace: `left_out` rows lacked what was needed, `lacking` of which model.
 
     A `partial` recording is a live log: it holds the models that were queried, NaN for the others, and only the
     policy `logged` can be played on it.
@@ -84,6 +84,7 @@ class Recording:
     rounds: Rounds
     left_out: int
     partial: bool = False
+    lacking: tuple[int, ...] = ()
 
     @property
     def zoo(self) -> Zoo:
@@ -170,6 +171,9 @@ def load(
         kept_features.write(features)
     usable = np.concatenate([part.usable for part in parts])
     costs_seen = np.any([part.costs_seen for part in parts], axis=0)
+    outcomes_seen = np.any([part.outcomes_seen for part in parts], axis=0)
+    if not partial:
+        check_outcomes(trace, outcomes_seen)
     if not (costs_seen.any() if partial else costs_seen.all()):
         model = trace.models[int(costs_seen.argmin())]
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
@@ -177,7 +181,7 @@ def load(
     if not kept:
         if partial:
             raise TraceError(f"{path}: in no row was it said what was served; nothing to replay")
-        raise TraceError(NO_OUTCOMES.format(path))
+        raise no_outcomes(path)
     cost = np.concatenate([part.cost for part in kept])
     rounds = Rounds(
         zoo=Zoo.of(trace.models, reference or trace.models[int(np.nanargmax(_mean(cost)))]),
@@ -195,7 +199,31 @@ def load(
     )
     if trace.timed:
         rounds = _by_arrival(rounds, np.concatenate([part.arrived_at for part in kept]))
-    return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial)
+    lacking = np.sum([part.lacking for part in parts], axis=0).tolist()
+    return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial, tuple(lacking))
+
+
+def check_outcomes(trace: TraceFile, seen: npt.NDArray[np.bool_]) -> None:
+    """Raise TraceError for the first model, (models,), of which no outcome was seen."""
+    if not seen.all():
+        raise no_outcomes(trace.path, trace.models[int(seen.argmin())])
+
+
+def no_outcomes(path: Path, model: str | None = None) -> TraceError:
+    """Return the error for a trace without a row to play, for want of one `model` where that is so."""
+    why = "" if model is None else f", and in none at all one of {model!r}; make the trace without that model"
+    return TraceError(
+        f"{path}: in no row is there an outcome of every model{why}; nothing to replay; "
+        "of a live log: add --policy logged, or --off-policy"
+    )
+
+
+def scarcest(source: Source) -> str | None:
+    """Return the model for want of which alone more than half of the rows are left out; None where there is none."""
+    most = max(source.lacking, default=0)
+    if source.partial or 2 * most <= source.requests + source.left_out:
+        return None
+    return source.zoo.models[source.lacking.index(most)]
 
 
 def _by_arrival(rounds: Rounds, arrived_at: npt.NDArray[np.datetime64]) -> Rounds:
@@ -229,7 +257,11 @@ def _hashed(request_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is kept of one batch, the `usable` of its rows; `features`, `usable` and `costs_seen` are of the whole."""
+    """What is kept of one batch, the `usable` of its rows.
+
+    Of the whole are `features`, `usable`, and by model `costs_seen`, `outcomes_seen` and in how many rows either is
+    `lacking`.
+    """
 
     usable: npt.NDArray[np.bool_]
     features: Features
@@ -243,6 +275,8 @@ class _Part:
     tokens: npt.NDArray[np.float64]
     arrived_at: npt.NDArray[np.datetime64]
     costs_seen: npt.NDArray[np.bool_]
+    outcomes_seen: npt.NDArray[np.bool_]
+    lacking: npt.NDArray[np.int64]
 
 
 def _prompt_costs(trace: TraceFile, parts: Sequence[_Part]) -> npt.NDArray[np.float64]:
@@ -308,10 +342,8 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
     alpha = np.full(rows, np.nan) if batch.alpha is None else batch.alpha
     explored = np.full(rows, np.nan) if batch.explored is None else batch.explored
     arrived_at = np.full(rows, np.datetime64("NaT", "us")) if batch.arrived_at is None else batch.arrived_at
-    if partial:
-        usable = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
-    else:
-        usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
+    known = (served >= 0) & ~np.isnan(batch.cost[np.arange(rows), served])
+    usable = np.asarray(known if partial else ~batch.lacking.any(axis=1))
     return _Part(
         usable=usable,
         features=encoder.column(batch.prompts),
@@ -325,6 +357,8 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
         tokens=_tokens(batch)[usable],
         arrived_at=arrived_at[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
+        outcomes_seen=np.asarray((~np.isnan(batch.satisfied)).any(axis=0)),
+        lacking=batch.lacking.sum(axis=0),
     )
 
 

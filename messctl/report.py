@@ -150,7 +150,7 @@ def _heading(replay: Replay) -> Text:
         f"{counted(len(recording.zoo.models), 'model')}"
     ]
     if recording.left_out:
-        lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome is missing)"
+        lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome or a cost is missing)"
     if replay.holdout:
         lines.append(_held_out(replay.holdout, conditions))
     margin = f", margin {replay.settings.margin:g}" if replay.settings.margin else ""

@@ -21,7 +21,7 @@ from messctl.errors import TraceError, UsageError
 from messctl.features import Encoder, Features, WordEncoder, width
 from messctl.policies import Rounds, Streamed, build, default_names, kind_of
 from messctl.policies.base import Floats
-from messctl.recording import NO_OUTCOMES, rounds_by_batch, sound
+from messctl.recording import check_outcomes, no_outcomes, rounds_by_batch, sound
 from messctl.replay import Conditions, Replay, Sums, check_reachable, promised, result_of
 from messctl.trace import TraceFile
 from messctl.zoo import Settings, Zoo
@@ -41,6 +41,7 @@ class Survey:
     mean_cost: Floats
     mean_satisfied: Floats
     reach: float
+    lacking: tuple[int, ...]
     partial: bool = False
 
 
@@ -56,11 +57,14 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
     if not trace.rows:
         raise TraceError(f"{path}: has no rows")
-    cost, satisfied, costs_seen = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.bool_)
+    cost, satisfied, lacking = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.int64)
+    costs_seen, outcomes_seen = np.zeros(models, dtype=np.bool_), np.zeros(models, dtype=np.bool_)
     best, requests = 0.0, 0
     latest: Times = np.empty(0, "datetime64[us]")
     for batch in sound(trace, ids=False, prompts=False):
-        usable = ~(np.isnan(batch.satisfied) | np.isnan(batch.cost)).any(axis=1)
+        usable = ~batch.lacking.any(axis=1)
+        lacking += batch.lacking.sum(axis=0)
+        outcomes_seen |= (~np.isnan(batch.satisfied)).any(axis=0)
         costs_seen |= (~np.isnan(batch.cost)).any(axis=0)
         cost += batch.cost[usable].sum(axis=0)
         satisfied += batch.satisfied[usable].sum(axis=0)
@@ -68,14 +72,16 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         requests += int(usable.sum())
         if trace.timed and batch.arrived_at is not None:
             latest = _checked_times(path, batch.first_row + np.flatnonzero(usable), batch.arrived_at[usable], latest)
+    check_outcomes(trace, outcomes_seen)
     if not costs_seen.all():
         model = trace.models[int(costs_seen.argmin())]
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
     if not requests:
-        raise TraceError(NO_OUTCOMES.format(path))
+        raise no_outcomes(path)
     zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
     unit, left_out = trace.metadata.cost_unit, trace.rows - requests
-    return Survey(path, unit, zoo, requests, left_out, cost / requests, satisfied / requests, best / requests)
+    means = (cost / requests, satisfied / requests, best / requests)
+    return Survey(path, unit, zoo, requests, left_out, *means, tuple(lacking.tolist()))
 
 
 def _checked_times(path: Path, rows: npt.NDArray[np.int64], arrived_at: Times, latest: Times) -> Times:

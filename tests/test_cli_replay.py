@@ -207,6 +207,19 @@ def test_steps_of_what_is_not_played_are_refused_before_anything_is_read(capsys)
     assert "add --policy messplus" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--stream"], ["--holdout", "0.5"], ["--alpha", "1"]])
+def test_a_model_that_is_scarcely_observed_is_told(capsys, tmp_path, more):
+    rows = [{"a": (0.0, 1.0), "b\x1b": (1.0, 2.0)} if row % 5 else {"b\x1b": (0.0, 2.0)} for row in range(40)]
+    for observed, told in ((rows, False), (rows[::5] * 2 + rows[1:5], True)):
+        path = str(
+            write_trace(tmp_path / "t.parquet", observed, [f"r{k}" for k in range(len(observed))], ["a", "b\x1b"])
+        )
+        run(["replay", path, "--alpha", "0.5", "--policy", "messplus", *more])
+        err = capsys.readouterr().err
+        line = "messctl: warning: {}: an outcome or a cost of 'a' is missing in 16 rows, and with them"
+        assert err.startswith(line.format(path)) is told
+
+
 def test_a_real_process_has_no_traceback_either(trace, tmp_path):
     def messctl(*arguments):
         return subprocess.run(

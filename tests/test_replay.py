@@ -11,8 +11,9 @@ from making import learnable, make_recording, write_trace
 
 from messctl.errors import MessctlError, TraceError, UnknownNameError, UsageError
 from messctl.policies import build, default_names
-from messctl.recording import Holdout, held_out, load
+from messctl.recording import Holdout, held_out, load, scarcest
 from messctl.replay import Conditions, promised, replay
+from messctl.streaming import survey
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter
 from messctl.zoo import Settings
 
@@ -182,8 +183,33 @@ def test_a_wrong_shape_is_named(tmp_path, change, message):
 
 def test_a_trace_in_which_no_row_is_complete(tmp_path):
     rows = [{"a": (1.0, 1.0)}, {"b": (1.0, 2.0)}]
-    with pytest.raises(TraceError, match="in no row is there an outcome of every model"):
-        load(write_trace(tmp_path / "t.parquet", rows))
+    path = write_trace(tmp_path / "t.parquet", rows)
+    for read in (load, survey):
+        with pytest.raises(TraceError, match="in no row is there an outcome of every model; nothing"):
+            read(path)
+
+
+@pytest.mark.parametrize("cost", [None, 1.0])
+def test_a_model_that_was_never_observed_is_named(tmp_path, cost):
+    path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "b": (None, cost)}] * 3, ids=["x", "y", "z"])
+    for read in (load, survey):
+        with pytest.raises(
+            TraceError, match=r"outcome of every model, and in none at all one of 'b'; .*--policy logged"
+        ):
+            read(path)
+
+
+@pytest.mark.parametrize(("lacking", "named"), [((11, 2), "a"), ((5, 12), "b"), ((10, 0), None), ((7, 7), None)])
+def test_the_model_for_want_of_which_most_rows_are_left_out(tmp_path, lacking, named):
+    rows = [{"a": (1.0, 1.0), "b": (0.0, 2.0)} for _ in range(20)]
+    for row in rows[: lacking[0]]:
+        row["a"] = (None, 1.0)
+    for row in rows[len(rows) - lacking[1] :]:
+        row["b"] = (0.0, None)
+    path = write_trace(tmp_path / "t.parquet", rows)
+    for read in (load, survey):
+        source = read(path)
+        assert (source.lacking, scarcest(source)) == (lacking, named)
 
 
 def test_what_is_no_trace_at_all(tmp_path):

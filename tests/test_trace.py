@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messctl.errors import OutputError, TraceError
+from messctl.recording import load
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter, column, schema, summarise
 from messctl.trace.format import FIELDS, REQUEST_COLUMNS
 
@@ -201,10 +202,11 @@ def test_summary(tmp_path):
     trace = TraceFile(parquet(tmp_path / "t.parquet", columns))
     summary = summarise(trace)
     a, b = summary.models
-    assert (summary.rows, summary.complete_rows, summary.problems) == (4, 3, ())
+    assert (summary.rows, summary.complete_rows, summary.problems) == (4, 1, ())  # what a replay plays
     assert (a.observed, a.costed, a.mean_satisfaction, a.mean_cost) == (3, 4, 0.5, 2.0)
     assert (b.observed, b.costed, b.mean_satisfaction, b.mean_cost) == (4, 2, 0.0, 2.0)
     assert trace.ignored_columns == ["note"]
+    assert summary.complete_rows == len(load(trace.path).rounds)
 
 
 def test_problems_of_many_batches_are_one_per_column(tmp_path):

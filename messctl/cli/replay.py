@@ -15,6 +15,7 @@ from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from messctl.recording import Source
     from messctl.replay import Conditions, Replay
     from messctl.zoo import Settings
 
@@ -190,6 +191,7 @@ def replay(
                 encoder=encoder_of(settings),
                 prompt_costs=prompt_costs,
             )
+            _warn_where_scarce(recording)
             played = replays.replay(
                 recording,
                 policy or default_names(recording.zoo.models),
@@ -221,6 +223,7 @@ def _stream(
     from messctl.backends import encoder_of
 
     source = streaming.survey(trace, settings.reference)
+    _warn_where_scarce(source)
     return streaming.replay_streamed(
         source,
         policies or streaming.default_streamed(source.zoo.models),
@@ -259,6 +262,19 @@ def _warn_where_unused(played: Replay) -> None:
         return
     able = " or ".join(f"--policy {name}" for name, kind in kinds().items() if kind.uses_prompt_costs)
     warn(f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}")
+
+
+def _warn_where_scarce(source: Source) -> None:
+    """Say so where for want of one model most of the trace is not played."""
+    from messctl.recording import scarcest
+
+    model = scarcest(source)
+    if model is not None:
+        lacking = source.lacking[source.zoo.index(model)]
+        warn(
+            f"{source.path}: an outcome or a cost of {model!r} is missing in {lacking:,} rows, and with them all else "
+            "that is known of these requests; make the trace without that model to play them"
+        )
 
 
 def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:

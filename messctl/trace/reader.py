@@ -48,6 +48,11 @@ class Batch:
     tokens_out: npt.NDArray[np.float64] | None = None
     arrived_at: npt.NDArray[np.datetime64] | None = None
 
+    @property
+    def lacking(self) -> npt.NDArray[np.bool_]:
+        """Where a model's satisfaction or cost was not observed, (rows, models); a replay leaves such rows out."""
+        return np.isnan(self.satisfied) | np.isnan(self.cost)
+
 
 class TraceFile:
     """An opened trace: its models (sorted by name), metadata, and rows by batch.

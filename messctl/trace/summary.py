@@ -32,7 +32,7 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """A whole trace. `complete_rows` counts those in which every model was observed."""
+    """A whole trace. `complete_rows` counts those that a replay plays: with every model's satisfaction and cost."""
 
     rows: int
     complete_rows: int
@@ -52,7 +52,7 @@ def summarise(trace: TraceFile) -> TraceSummary:
     for batch in trace.batches():
         satisfied.add(batch.satisfied)
         cost.add(batch.cost)
-        complete += int((~np.isnan(batch.satisfied)).all(axis=1).sum())
+        complete += int((~batch.lacking.any(axis=1)).sum())
         problems += check(trace, batch)
         ids.append(batch.request_ids)
     problems += repeated_ids(pa.chunked_array(ids))
