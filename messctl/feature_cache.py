@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,16 @@ class FeatureCache:
 
         return cls(Path(platformdirs.user_cache_dir("messctl")) / f"{digest}.features.npz", key)
 
-    def read(self) -> Features | None:
-        """Return the features of all rows of the trace, or None where there are none, or others, or a broken file."""
+    def read(self, rows: int) -> Features | None:
+        """Return the features of all `rows` of the trace, or None where there are none, or others, or a broken file."""
         try:
             with self.file.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 if str(kept["key"]) != self.key:
                     return None
-                return Features(kept["starts"], kept["indices"], kept["values"], width())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                features = Features(kept["starts"], kept["indices"], kept["values"], width())
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
             return None
+        return features if _whole(features, rows) else None
 
     def write(self, features: Features) -> None:
         """Keep the features of all rows of the trace; where the disk refuses, go without."""
@@ -63,3 +65,18 @@ class FeatureCache:
                     indices=features.indices,
                     values=features.values,
                 )
+
+
+def _whole(features: Features, rows: int) -> bool:
+    """Tell whether features are of so many rows, and may be read without a look at every place."""
+    starts, indices, values = features.starts, features.indices, features.values
+    return (
+        [part.dtype.name for part in (starts, indices, values)] == ["int64", "int32", "float32"]
+        and starts.ndim == indices.ndim == values.ndim == 1
+        and len(starts) == rows + 1
+        and starts[0] == 0
+        and starts[-1] == len(indices) == len(values)
+        and bool((np.diff(starts) >= 0).all())
+        and bool(((indices >= 0) & (indices < features.width)).all())
+        and bool(np.isfinite(values).all())
+    )

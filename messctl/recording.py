@@ -163,7 +163,7 @@ def load(
         raise TraceError(f"{path}: has no rows")
     encoder = encoder or WordEncoder()
     kept_features = FeatureCache.of(path, encoder) if cache and trace.rows >= encoder.kept_from else None
-    known = kept_features.read() if kept_features else None
+    known = kept_features.read(trace.rows) if kept_features else None
     sound_parts = sound_batches(trace, prompts=known is None, tokens=prompt_costs)
     parts = list(_ahead(lambda batch: _part(batch, partial, encoder), sound_parts))
     features = known or concatenate([part.features for part in parts])

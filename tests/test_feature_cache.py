@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from making import write_trace
 
 from messctl import features
 from messctl.cli import run
 from messctl.feature_cache import FeatureCache
-from messctl.features import WordEncoder
+from messctl.features import WordEncoder, width
 from messctl.recording import load
 
 ROWS = [{"a": (1.0, 1.0), "b": (0.0, 2.0)}, {"a": (0.0, 1.0)}, {"a": (1.0, 1.0), "b": (1.0, 2.0)}] * 4
@@ -54,8 +56,8 @@ def test_another_content_or_encoder_has_other_features(trace):
     load(trace)
     write_trace(trace, ROWS[:6])
     same(load(trace).rounds, load(trace, cache=False).rounds)
-    assert len(FeatureCache.of(trace, WordEncoder()).read()) == 6
-    assert FeatureCache.of(trace, WordEncoder("words-0")).read() is None
+    assert len(FeatureCache.of(trace, WordEncoder()).read(6)) == 6
+    assert FeatureCache.of(trace, WordEncoder("words-0")).read(6) is None
 
 
 @pytest.mark.parametrize("broken", [b"", b"PK", b"x" * 1000, None])
@@ -64,7 +66,62 @@ def test_a_broken_file_is_made_again(trace, tmp_path, broken):
     whole = (tmp_path / KEPT).read_bytes()
     (tmp_path / KEPT).write_bytes(whole[: len(whole) // 2] if broken is None else broken)
     same(load(trace).rounds, load(trace, cache=False).rounds)
-    assert FeatureCache.of(trace, WordEncoder()).read() is not None
+    assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is not None
+
+
+def put(name, at, value):
+    def damage(parts):
+        parts[name][at] = value
+
+    return damage
+
+
+def shortened(*names):
+    return lambda parts: parts.update({name: parts[name][:-1] for name in names})
+
+
+DAMAGE = {
+    "an index beyond": put("indices", 3, 2**31 - 1),
+    "an index one beyond": put("indices", 3, width()),
+    "an index below": put("indices", 3, -1),
+    "a start beyond": put("starts", 4, 2**40),
+    "a start that goes back": put("starts", 4, 0),
+    "a first start": put("starts", 0, -1),
+    "a last start": put("starts", -1, 5),
+    "a row less": shortened("starts"),
+    "an index less": shortened("indices"),
+    "a value less": shortened("values"),
+    "both less": shortened("indices", "values"),
+    "no number": put("values", 2, np.nan),
+    "another type": lambda parts: parts.update(indices=parts["indices"].astype(np.float64)),
+    "another shape": lambda parts: parts.update(values=parts["values"][:, None]),
+    "nothing": lambda parts: parts.pop("values"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+def test_features_that_would_be_read_from_elsewhere_are_made_again(trace, tmp_path, damage):
+    """The key is right, so that it was made of this trace; what lies beside it is not."""
+    load(trace)
+    with np.load(tmp_path / KEPT) as kept:
+        parts = {name: kept[name].copy() for name in kept.files}
+    damage(parts)
+    np.savez(tmp_path / KEPT, **parts)
+    assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is None
+    same(load(trace).rounds, load(trace, cache=False).rounds)
+    assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is not None
+
+
+@given(st.data())
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_byte_may_be_wrong(trace, tmp_path, data):
+    (tmp_path / KEPT).unlink(missing_ok=True)
+    load(trace)
+    content = bytearray((tmp_path / KEPT).read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[at] ^= data.draw(st.integers(1, 255))
+    (tmp_path / KEPT).write_bytes(content)
+    same(load(trace).rounds, load(trace, cache=False).rounds)
 
 
 def test_beside_a_trace_that_may_not_be_written_to_it_goes_to_the_cache_folder(trace, tmp_path, monkeypatch):
@@ -74,9 +131,10 @@ def test_beside_a_trace_that_may_not_be_written_to_it_goes_to_the_cache_folder(t
     assert place.parent == tmp_path / "cache" / "messctl"
     monkeypatch.undo()
     cache = FeatureCache(place, "key")
-    cache.write(load(trace, cache=False).rounds.features)
-    assert cache.read() is not None
-    assert FeatureCache(place, "another").read() is None
+    kept = load(trace, cache=False).rounds.features
+    cache.write(kept)
+    assert cache.read(len(kept)) is not None
+    assert FeatureCache(place, "another").read(len(kept)) is None
 
 
 def test_where_nothing_can_be_written_it_does_without(trace, tmp_path):
