@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,11 @@ def check_format(path: Path) -> None:
         raise MissingExtraError("matplotlib", "plot", "--plot") from None
 
 
-def write_plot(replay: Replay, path: Path) -> None:
+def write_plot(replay: Replay, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
     """Draw attainment over time, queue per request, calls per model, and cumulative cost.
 
-    Policies that stand for single models (`always:…`) appear as levels, not as curves. Raises as `check_format`
-    does, and OutputError.
+    Policies that stand for single models (`always:…`) appear as levels, not as curves. `warn` hears where the font
+    lacks characters of the names. Raises as `check_format` does, and OutputError.
     """
     check_format(path)
     from matplotlib import rc_context  # noqa: PLC0415
@@ -67,9 +69,16 @@ def write_plot(replay: Replay, path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False)
     figure.suptitle(_title(replay), x=0.01, ha="left")
     # Without a date, and with names that are not drawn by lot, the same replay gives the same bytes.
-    with written_aside(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
+    with (
+        written_aside(path) as aside,
+        rc_context({"svg.hashsalt": "messctl"}),
+        warnings.catch_warnings(record=True) as heard,
+    ):
+        warnings.simplefilter("always")
         kind = path.suffix.lower()[1:]
         figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
+    if any(str(each.message).startswith("Glyph") for each in heard):
+        warn(f"{path}: the font lacks characters of the names, and boxes stand for them")
 
 
 def _title(replay: Replay) -> str:

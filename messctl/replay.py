@@ -109,8 +109,18 @@ class Replay:
 
     @property
     def judged(self) -> Result:
-        """The result that `--require-sla` is about: the policy of the settings where it was played, else the first."""
-        return next((result for result in self.results if result.policy == self.settings.policy), self.results[0])
+        """The result that `--require-sla` is about; see `judged_of`."""
+        policies = [result.policy for result in self.results]
+        return self.results[policies.index(judged_of(policies, self.settings))]
+
+
+def judged_of(policies: Sequence[str], settings: Settings) -> str:
+    """Return which policy a promise is judged by: that of the settings where it is there, else the first that learns.
+
+    Where only yardsticks are there, the first of them.
+    """
+    routers = [name for name in policies if kind_of(name).learns]
+    return settings.policy if settings.policy in policies else [*routers, *policies][0]
 
 
 def replay(

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.recording import Holdout
-from messctl.replay import Conditions, Replay, Result
+from messctl.replay import MET, Conditions, Replay, Result
 from messctl.terminal import counted, plain
 from messctl.zoo import Settings
 
@@ -22,7 +22,12 @@ BAR_CELLS = 12
 LONGEST_NAME = 40
 SHORTEST_NAME = 12
 LEAST_FIRST = ("certificate", "explored", "queue", "÷ costliest", "served by", "÷ static-mix")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+LETTERS = (
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθλμξπσφψωБДЖИЛЦЧШЩЭЮЯбджилцчшщэюя"  # those that no Latin letter looks like
+)
+OTHERS = "·"
+"""Stands for each model beyond the letters."""
 COLOURS = (
     "cyan",
     "magenta",
@@ -139,8 +144,15 @@ def verdict(replay: Replay) -> str:
     if result.sla_met is None:
         return f"{plain(result.policy)}: nothing was judged, so nobody can tell whether the promise was kept"
     kept = "keeps" if result.sla_met else "misses"
-    attained = _number(result.attained, ".4f")
-    return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:g}"
+    attained = _telling(result.attained or 0.0, replay.settings.alpha)
+    return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
+
+
+def _telling(attained: float, alpha: float) -> str:
+    """Return what was attained with as many digits, four at least, as show on which side of α it lies."""
+    met = attained >= alpha - MET
+    digits = next(digits for digits in range(4, 17) if (round(attained, digits) >= alpha - MET) is met)
+    return f"{attained:.{digits}f}"
 
 
 def _heading(replay: Replay) -> Text:
@@ -167,7 +179,10 @@ def _heading(replay: Replay) -> Text:
         asked += ", told what reading a prompt costs"
     lines.append(asked)
     if replay.streamed:
-        lines.append("streamed: what needs the whole trace at once (hindsight, clairvoyant) is left out")
+        lines.append(
+            "streamed: what needs the whole trace at once (hindsight, clairvoyant, "
+            "and whether a request id comes twice) is left out"
+        )
     learner = next((result for result in replay.results if result.v_per_cost_unit), None)
     if learner:
         lines.append(_weights(replay.settings, learner, plain(recording.cost_unit)))
@@ -214,8 +229,12 @@ def _bar(result: Result) -> Text:
         cells[index] += 1
     bar = Text()
     for index, count in enumerate(cells):
-        bar.append(LETTERS[index % len(LETTERS)] * count, COLOURS[index % len(COLOURS)])
+        bar.append(_mark(index) * count, COLOURS[index % len(COLOURS)])
     return bar
+
+
+def _mark(index: int) -> str:
+    return LETTERS[index] if index < len(LETTERS) else OTHERS
 
 
 def _legend(replay: Replay) -> Text:
@@ -224,7 +243,7 @@ def _legend(replay: Replay) -> Text:
     for index, model in enumerate(zoo.models):
         satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
         mark = ", the reference" if model == zoo.reference else ""
-        legend.append(LETTERS[index % len(LETTERS)], COLOURS[index % len(COLOURS)])
+        legend.append(_mark(index), COLOURS[index % len(COLOURS)])
         legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
     legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")
     return legend

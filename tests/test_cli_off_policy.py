@@ -128,6 +128,16 @@ def test_the_router_s_settings_arrive(log, document):
     assert estimates("--reference", "a") == plain  # it serves when exploring, and nobody grades all answers here
 
 
+@pytest.mark.parametrize(
+    ("policies", "judged"),
+    [(["always:b", "bandit", "messplus"], "messplus"), (["always:b", "bandit"], "bandit"), (["always:b"], "always:b")],
+)
+def test_a_router_is_judged_before_a_yardstick(log, document, tmp_path, policies, judged):
+    (tmp_path / "zoo.yaml").write_text("router: {policy: messplus}\n")
+    words = [word for name in policies for word in ("--policy", name)]
+    assert document("replay", log, "--off-policy", "--alpha", "0.5", *words)["judged"] == judged
+
+
 WITHOUT = "--off-policy takes the log as it is, and no {}; leave out one of them"
 BAD = [
     *((option.split(), WITHOUT.format(option.split()[0])) for option in (

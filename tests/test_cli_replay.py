@@ -130,6 +130,53 @@ def test_require_sla_is_an_exit_code(trace, alpha, policy, code):
     assert run(["replay", trace, "--alpha", alpha, "--policy", policy]) == 0
 
 
+@pytest.mark.parametrize(
+    ("policies", "judged"),
+    [
+        ("static-mix messplus bandit", "bandit"),
+        ("static-mix messplus", "messplus"),
+        ("always:small static-mix", "always:small"),
+    ],
+)
+def test_a_router_is_judged_before_a_yardstick(trace, capsys, tmp_path, policies, judged):
+    words = [word for name in policies.split() for word in ("--policy", name)]
+    assert run(["replay", trace, "--alpha", "0.5", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{judged} ")
+    (tmp_path / "zoo.yaml").write_text("router: {policy: static-mix}\n")
+    assert run(["replay", trace, "--alpha", "0.5", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["judged"]
+    assert found == ("static-mix" if "static-mix" in policies else judged)
+
+
+def test_what_is_judged_is_in_the_help(capsys):
+    assert run(["replay", "--help"]) == 0
+    assert "else the first router, else the first" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_a_terminal_does_not_obey_names(tmp_path, capsys, monkeypatch):
+    rows = [{"a": (1.0, 1.0), "b\x1b[31m": (1.0, 2.0)}] * 4
+    path = str(write_trace(tmp_path / "t.parquet", rows, models=("a", "b\x1b[31m")))
+    command = ["replay", path, "--alpha", "0.5", "--csv"]
+    assert run(command) == 0
+    piped = capsys.readouterr().out
+    assert "always:b\x1b[31m" in piped
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run(command) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert shown == piped.replace("\x1b", r"\x1b")
+
+
+def test_characters_that_the_font_lacks_are_one_line(tmp_path):
+    path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "日本語": (1.0, 2.0)}] * 4, models=("a", "日本語"))
+    for name in ("p.png", "p.svg"):
+        command = [sys.executable, "-m", "messctl", "replay", str(path), "--policy", "always:日本語", "--plot", name]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        line = f"messctl: warning: {name}: the font lacks characters of the names, and boxes stand for them\n"
+        assert (done.returncode, done.stderr) == (0, line)
+        assert (tmp_path / name).is_file()
+
+
 BAD = [
     (["--alpha", "1.5"], "alpha is 1.5"),
     (["--alpha", "nan"], "alpha is nan"),

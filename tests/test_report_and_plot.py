@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from making import learnable, make_recording, make_rounds
+from rich.cells import cell_len
 from rich.console import Console
 
 from messctl import plot, report
 from messctl.errors import MissingExtraError, UsageError
 from messctl.policies import default_names
 from messctl.recording import Holdout, held_out
-from messctl.replay import Conditions, replay
+from messctl.replay import MET, Conditions, replay
 from messctl.zoo import Settings
 
 STABLE = [
@@ -133,6 +134,40 @@ def test_bars_are_whole_and_in_proportion(outcome):
         assert len(bar) == report.BAR_CELLS
         for letter, share in zip(report.LETTERS, result.model_share.values(), strict=False):
             assert abs(bar.count(letter) / report.BAR_CELLS - share) < 1 / report.BAR_CELLS
+
+
+@pytest.mark.parametrize(
+    ("attained", "alpha", "told"),
+    [
+        (0.79998, 0.8, "misses the promise: attained 0.79998 of α = 0.8"),
+        (0.7999999, 0.8, "misses the promise: attained 0.7999999 of α = 0.8"),
+        (0.79999999999, 0.8, "keeps the promise: attained 0.8000 of α = 0.8"),
+        (0.8, 0.8, "keeps the promise: attained 0.8000 of α = 0.8"),
+        (0.8, 0.80000001, "misses the promise: attained 0.8000 of α = 0.80000001"),
+        (0.80004, 0.80003, "keeps the promise: attained 0.80004 of α = 0.80003"),
+        (0.7, 0.8, "misses the promise: attained 0.7000 of α = 0.8"),
+        (1 / 3, 1 / 3 + 1e-8, "misses the promise: attained 0.3333 of α = 0.3333333433"),
+    ],
+)
+def test_the_verdict_has_digits_enough_to_tell_on_which_side_of_alpha_it_lies(outcome, attained, alpha, told):
+    result = replace(outcome.judged, attained=attained, sla_met=attained >= alpha - MET)
+    settings = replace(outcome.settings, alpha=alpha)
+    assert report.verdict(replace(outcome, settings=settings, results=(result,))) == f"{result.policy} {told}"
+
+
+@pytest.mark.parametrize("models", [53, 112, 130])
+def test_no_two_models_share_a_letter(models):
+    names = [f"m{index:03}" for index in range(models)]
+    rounds = make_rounds([[1] * models] * 3, [[1.0] * models] * 3, names)
+    policies = [f"always:{name}" for name in names]
+    played = replay(make_recording(rounds), policies, Settings(alpha=0.5), Conditions())
+    lines = shown(report.table(played, 160)).splitlines()
+    legend = {line.split()[1].rstrip(":"): line[0] for line in lines if ": satisfies" in line}
+    lettered = [letter for letter in legend.values() if letter != report.OTHERS]
+    assert len(set(lettered)) == len(lettered) == min(models, len(report.LETTERS))
+    for result in played.results:
+        assert set(report._bar(result).plain) == {legend[result.policy.removeprefix("always:")]}
+    assert all(cell_len(letter) == 1 for letter in legend.values())
 
 
 def test_names_are_data_and_not_markup():

@@ -135,6 +135,15 @@ def test_the_command_line_streams_large_traces_by_itself(trace, capsys, monkeypa
     assert "streamed: what needs the whole trace" in capsys.readouterr().out
 
 
+def test_an_id_that_comes_twice_is_not_found_and_that_is_said(tmp_path, capsys):
+    path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "b": (0.0, 2.0)}] * 3, ids=["x", "y", "x"])
+    command = ["replay", str(path), "--alpha", "0.5"]
+    assert run([*command, "--no-stream"]) == 2
+    assert "'x' is already the id of row 1" in capsys.readouterr().err
+    assert run([*command, "--stream"]) == 0
+    assert "and whether a request id comes twice) is left out" in capsys.readouterr().out
+
+
 def bad(column, value, row):
     def change(table):
         values = table[column].to_pylist()

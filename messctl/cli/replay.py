@@ -13,6 +13,7 @@ from messctl.cli.arguments import console, heard_or_not, print_json, progress_co
 from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.session import warn
 from messctl.errors import UsageError
+from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.recording import Source
@@ -89,7 +90,12 @@ def replay(
         bool, typer.Option("--prompt-costs", help="The policy is told beforehand what reading each prompt will cost.")
     ] = False,
     require_sla: Annotated[
-        bool, typer.Option("--require-sla", help="Exit 1 where the judged policy ends below α (off-policy: surely).")
+        bool,
+        typer.Option(
+            "--require-sla",
+            help="Exit 1 where the judged policy ends below α (off-policy: surely). Judged is zoo.yaml's policy, where "
+            "it is played, else the first router, else the first.",
+        ),
     ] = False,
     off_policy: Annotated[
         bool,
@@ -203,7 +209,7 @@ def replay(
         if steps:
             stepping.write_steps(played, STEPPED, steps)
         if plot:
-            plots.write_plot(played, plot)
+            plots.write_plot(played, plot, warn)
     if prompt_costs:
         _warn_where_unused(played)
     with heard_or_not():
@@ -283,7 +289,9 @@ def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print_json(report.document(played))
     elif as_csv:
-        sys.stdout.write(report.as_csv(played))
+        text = report.as_csv(played)
+        # A machine gets the names as they are, a terminal does not obey them.
+        sys.stdout.write("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
     else:
         screen = console()
         screen.print(report.table(played, screen.width))

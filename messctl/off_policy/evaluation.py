@@ -11,7 +11,7 @@ from messctl.off_policy.log import Log
 from messctl.off_policy.reward import RewardModel
 from messctl.off_policy.target import Target, target_of
 from messctl.policies import kind_of
-from messctl.replay import MET
+from messctl.replay import MET, judged_of
 from messctl.zoo import Settings
 
 JUDGE = "DR"
@@ -72,8 +72,9 @@ class Evaluation:
 
     @property
     def decisive(self) -> Evaluated:
-        """The result that `--require-sla` is about: the policy of the settings where it is there, else the first."""
-        return next((each for each in self.results if each.policy == self.settings.policy), self.results[0])
+        """The result that `--require-sla` is about; see `replay.judged_of`."""
+        policies = [each.policy for each in self.results]
+        return self.results[policies.index(judged_of(policies, self.settings))]
 
 
 def evaluate(
