@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 
 from messctl.errors import UsageError
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from messctl.zoo import Settings
 
 PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 columns
+
+
+def finite(value: float | None) -> float | None:
+    """Let an option's number pass; no lower or upper bound of Typer's keeps `inf` or `nan` out."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value:g} is not a finite number")
+    return value
 
 
 def console() -> Console:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from messctl.cli.arguments import finite
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="Have this mode
 SystemOption = Annotated[str | None, typer.Option("--system", help="A system message.")]
 MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Bound of an answer, in tokens.")]
 TemperatureOption = Annotated[
-    float | None, typer.Option("--temperature", min=0.0, help="0 always takes the likeliest token.")
+    float | None,
+    typer.Option("--temperature", min=0.0, callback=finite, help="0 always takes the likeliest token."),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Makes sampling repeatable.")]
 AlphaOption = Annotated[float | None, typer.Option("--alpha", help="The promised share of satisfying answers, 0..1.")]
