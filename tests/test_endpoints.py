@@ -185,7 +185,14 @@ def test_tokens_that_the_stream_does_not_count_are_asked_for():
     assert (second["messages"], second["max_tokens"], "stream" in second) == (first["messages"], 1, False)
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "7"}])
+def counting(prompt, completion):
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+ABSURD = [counting(10**30, 3), counting(7, 10**400), counting(-1, 3), counting(2**31, 3), counting(1e30, 3)]
+
+
+@pytest.mark.parametrize("usage", [None, {}, counting(0, 0), {"prompt_tokens": "7"}, counting(True, 3), *ABSURD])
 def test_tokens_that_nobody_counts_are_an_error_and_no_zero(usage):
     with misbehaving(sends(streamed("4", "2", usage=usage))) as server, pytest.raises(BackendError) as raised:
         asked(server)

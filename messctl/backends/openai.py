@@ -26,6 +26,7 @@ from messctl.errors import BackendError, PromptError, PromptTooLongError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
+from messctl.zoo.models import MOST_TOKENS
 
 if TYPE_CHECKING:
     import httpx
@@ -292,9 +293,10 @@ def _take(model: ModelSpec, document: Mapping[str, Any], heard: _Heard, part: st
 
 
 def _counts(usage: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the tokens read and written; None where it does not tell them, or no model can have had so many."""
     counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    whole = [count for count in counts if isinstance(count, int) and not isinstance(count, bool) and count >= 0]
-    return (whole[0], whole[1]) if len(whole) == 2 and sum(whole) > 0 else None
+    sane = [count for count in counts if type(count) is int and 0 <= count <= MOST_TOKENS]
+    return (sane[0], sane[1]) if len(sane) == 2 and sum(sane) > 0 else None
 
 
 def _document(model: ModelSpec, content: bytes) -> Mapping[str, Any]:
