@@ -33,20 +33,16 @@ class Conversation:
     def ask(self, prompt: str, on_text: OnText | None = None) -> Asked:
         """Have one turn answered. Raises BackendError, StoreError, UsageError; then the turn has not been.
 
-        An answer that Ctrl-C ends stays in the history as far as it was heard, since whoever ended it has read that;
-        it cannot be judged, and nothing is learned from it.
+        An answer that Ctrl-C ends stays in the history as far as `on_text` heard it, since whoever ended it has read
+        that; it cannot be judged, and nothing is learned from it. Where nobody listens, nothing was read, and another
+        model may answer in place of one that breaks off.
         """
         said: list[str] = []
-
-        def hear(text: str) -> None:
-            said.append(text)
-            if on_text is not None:
-                on_text(text)
-
+        listener = None if on_text is None else _keeping(said, on_text)
         self._latest = secrets.token_hex(6)
         question = replace(self._like, prompt=prompt)
         try:
-            asked = self._router.ask(question, model=self.model, on_text=hear, request_id=self._latest)
+            asked = self._router.ask(question, model=self.model, on_text=listener, request_id=self._latest)
         except KeyboardInterrupt:
             if said:
                 self._remember(prompt, "".join(said))
@@ -65,3 +61,13 @@ class Conversation:
 
     def _remember(self, prompt: str, answer: str) -> None:
         self._like = replace(self._like, history=(*self.history, (prompt, answer)))
+
+
+def _keeping(said: list[str], on_text: OnText) -> OnText:
+    """Return what passes an answer's pieces on to `on_text`, and keeps them in `said`."""
+
+    def hear(text: str) -> None:
+        said.append(text)
+        on_text(text)
+
+    return hear

@@ -93,26 +93,51 @@ def test_the_latest_answer_is_judged_and_corrected(talk):
     assert [each.satisfied for each in store.newest(9)] == [1.0, 1.0, None]
 
 
-@pytest.mark.parametrize("said", [["one ", "two "], []])
-def test_what_was_heard_of_an_answer_that_is_ended_is_remembered(said, talk, monkeypatch):
+@pytest.mark.parametrize(("said", "listened"), [(["one ", "two "], True), ([], True), (["one ", "two "], False)])
+def test_what_was_heard_of_an_answer_that_is_ended_is_remembered(said, listened, talk, monkeypatch):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
     conversation.ask("hi")
     conversation.judge(1.0)
 
     def interrupted(self, model, question, on_text=None):
-        for piece in said:
+        for piece in said if on_text else ():
             on_text(piece)
         raise KeyboardInterrupt
 
+    heard = []
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Scripted, "complete", interrupted)
-        conversation.ask("go on")
-    assert conversation.history[1:] == ((("go on", "one two "),) if said else ())
+        conversation.ask("go on", heard.append if listened else None)
+    assert heard == (said if listened else [])
+    assert conversation.history[1:] == ((("go on", "one two "),) if heard else ())
     with pytest.raises(UsageError, match="was never answered"):
         conversation.judge(0.0)
     assert [each.satisfied for each in store.newest(9)] == [1.0, None]
     conversation.ask("hi")
-    assert len(conversation.history) == 2 + bool(said)
+    assert len(conversation.history) == 2 + bool(heard)
+
+
+@pytest.mark.parametrize("listened", [True, False])
+def test_an_answer_that_breaks_off_is_given_up_only_where_somebody_heard_it(listened, talk, monkeypatch):
+    conversation, store = talk({CHEAP: "c", DEAR: "d"})
+    complete, asked, heard = Scripted.complete, [], []
+
+    def breaks_off(self, model, question, on_text=None):
+        asked.append(model.name)
+        if len(asked) > 1:
+            return complete(self, model, question, on_text)
+        if on_text:
+            on_text("half")
+        raise BackendError(f"{model.name} breaks off")
+
+    monkeypatch.setattr(Scripted, "complete", breaks_off)
+    if listened:
+        with pytest.raises(BackendError, match="part of its answer was told"):
+            conversation.ask("hi", heard.append)
+        assert (len(asked), heard, conversation.history) == (1, ["half"], ())
+    else:
+        assert conversation.ask("hi").attempts == tuple(asked)
+        assert (set(asked), conversation.history) == ({CHEAP, DEAR}, (("hi", "d" if asked[1] == DEAR else "c"),))
 
 
 def test_a_turn_that_failed_has_not_been(talk):

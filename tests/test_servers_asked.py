@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from live_making import assert_one_line, assert_sound
-from servers import misbehaving, streamed
+from live_making import assert_one_line, assert_sound, typed
+from servers import chunk, events, misbehaving, streamed
 
 from messctl.cli import run
 
@@ -46,3 +46,20 @@ def test_a_server_that_miscounts_is_a_broken_one(tokens, zoo, state, capsys):
         assert run(["ask", "hi", "--model", "a", "--json"]) == 2
         assert "its cost cannot be known" in assert_one_line(2, *capsys.readouterr())
     assert_sound(state, requests=2)
+
+
+def test_a_chat_of_documents_goes_on_where_a_server_breaks_off(zoo, monkeypatch, capsys):
+    """Nobody has seen a part of an answer that is shown when it is whole; of one that streams, somebody has."""
+    half = events(chunk(delta={"content": "4"}), done=False)
+    for options, code in (["--json"], 0), ([], 2):
+        with misbehaving(sends(half)) as broken, misbehaving(sound) as other:
+            zoo(broken, other)
+            typed(monkeypatch, b"hi\n")
+            assert run(["chat", "--no-log", *options]) == code
+            out, err = capsys.readouterr()
+            assert (len(broken.requests), len(other.requests)) == (1, 1 - code // 2)
+        if code:
+            assert (out, "part of its answer was told, so no other model was asked" in err) == ("4\n", True)
+        else:
+            turn = json.loads(out)
+            assert (turn["answer"], turn["attempts"], err) == ("42", ["a", "b"], "")
