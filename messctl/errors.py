@@ -11,6 +11,7 @@
     │   ├── ModelFileError       its GGUF file cannot be used
     │   ├── NoRoomError          the memory does not hold it, or not now
     │   ├── CrashedError         the process that it ran in has died, and the next request starts another
+    │   ├── RefusedError         its server refuses the request, this one or all: which, is not known
     │   └── PromptError          it cannot answer this prompt, and is as good as before
     │       └── PromptTooLongError   its context does not hold what it is to read
     ├── StoreError               the state cannot be read or written
@@ -28,7 +29,7 @@ import copyreg
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 class MessctlError(Exception):
@@ -72,8 +73,11 @@ class ConfigError(InputError):
 class BackendError(MessctlError):
     """A model cannot be loaded, or cannot answer: which one, why, and what to do.
 
-    `again_after_s` > 0 is how long its server asks to be left alone, in seconds.
+    `again_after_s` > 0 is how long its server asks to be left alone, in seconds. `forgiven` such failures in a row are
+    no reason to leave the model alone.
     """
+
+    forgiven: ClassVar[int] = 0
 
     def __init__(self, message: str, *, again_after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -95,6 +99,14 @@ class NoRoomError(BackendError):
 
 class CrashedError(BackendError):
     """The process that a model ran in has died within an answer, which is lost; the next request starts another."""
+
+    forgiven = 1
+
+
+class RefusedError(BackendError):
+    """A server refuses a request: this one, as a filter of contents does, or all, as where a parameter is not known."""
+
+    forgiven = 2
 
 
 class PromptError(BackendError):

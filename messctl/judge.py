@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from messctl.backends.base import Backend
-from messctl.errors import PromptError
+from messctl.errors import PromptError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
@@ -30,7 +30,8 @@ class Judge:
     """Asks a model whether an answer says what the reference does; `undecided` counts replies that say neither.
 
     The model always takes its likeliest token. What it costs to judge is nobody's cost. A reply that says neither yes
-    nor no, or no answer to judge, counts as not satisfied. `unread` counts what was too long for it to judge.
+    nor no, or no answer to judge, counts as not satisfied. `unread` counts what was too long for it to judge, or
+    what its server refused.
     """
 
     def __init__(self, model: ModelSpec, backend: Backend) -> None:
@@ -48,7 +49,7 @@ class Judge:
             reply = self._backend.complete(
                 self._model, Question(asked, max_tokens=_MOST_TOKENS, temperature=0.0)
             ).answer
-        except PromptError:
+        except (PromptError, RefusedError):
             self.unread += 1
             return None
         verdict = _VERDICT.search(reply)

@@ -2,9 +2,11 @@
 
 A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
 failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
-go on without it; an answer ends the outage. One whose own process crashed within an answer is started again by the next
-request, and is left alone only if it fails then, too. One that refuses a prompt, as too long for its context, is not
-out: it is there, and can answer others. What is written here is written in the store's transactions.
+go on without it; an answer ends the outage. Some failures are forgiven: one whose own process crashed within an answer
+is started again by the next request, and is left alone only if it fails then, too; one whose server refuses a request
+is left alone once it has refused three in a row, since it may be the prompt's fault, or refuse them all. One that
+refuses a prompt, as too long for its context, is not out: it is there, and can answer others. What is written here is
+written in the store's transactions.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ class Refused:
 def pause_s(failures: int, asked_s: float = 0.0) -> float:
     """Return how long a model is left alone after so many failures in a row; its server may ask for longer.
 
-    A first crash counts as none.
+    Those that are forgiven count as 0 or less.
     """
-    if not failures:
+    if failures <= 0:
         return 0.0
     doubled = FIRST_PAUSE_S * 2.0 ** min(failures - 1, 30)
     return min(LONGEST_PAUSE_S, max(doubled, asked_s))
@@ -83,11 +85,11 @@ def lose(
 
 
 def begin(
-    database: sqlite3.Connection, model: str, place: str, now: float, *, asked_s: float = 0.0, crashed: bool = False
+    database: sqlite3.Connection, model: str, place: str, now: float, *, asked_s: float = 0.0, forgiven: int = 0
 ) -> None:
-    """Begin an outage, or prolong it; its server may have `asked_s` for a pause, or its own process have `crashed`."""
+    """Begin an outage, or prolong it, unless it is `forgiven`; its server may have `asked_s` for a pause."""
     row = database.execute("SELECT failures FROM outages WHERE model = ? AND place = ?", (model, place)).fetchone()
-    failures = int(not crashed) if row is None else int(row["failures"]) + 1
+    failures = 1 - forgiven if row is None else max(1 - forgiven, int(row["failures"]) + 1)
     database.execute(
         "INSERT OR REPLACE INTO outages (model, place, failures, until) VALUES (?, ?, ?, ?)",
         (model, place, failures, now + pause_s(failures, asked_s)),

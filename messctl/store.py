@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from messctl import forecast, learned, migrations, outages, request_log
-from messctl.errors import BackendError, CrashedError, PromptError, StoreError
+from messctl.errors import BackendError, PromptError, StoreError
 from messctl.records import Decision, Outcome
 from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot
@@ -165,8 +165,8 @@ class Store:
             if refused:
                 outages.end(self._database, model)
             else:
-                crashed = isinstance(error, CrashedError)
-                outages.begin(self._database, model, place, now, asked_s=error.again_after_s, crashed=crashed)
+                asked_s, forgiven = error.again_after_s, error.forgiven
+                outages.begin(self._database, model, place, now, asked_s=asked_s, forgiven=forgiven)
 
     def lost(self) -> dict[str, outages.Lost]:
         """Return the attempts that were lost, by model."""

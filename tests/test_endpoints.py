@@ -22,7 +22,7 @@ from servers import USAGE, chunk, events, free_port, misbehaving, streamed
 
 from messctl.backends import Dispatch, OpenAICompatible, Scripted
 from messctl.backends.events import LONGEST_LINE, NotEventsError, documents
-from messctl.errors import BackendError, PromptError
+from messctl.errors import BackendError, PromptError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
@@ -208,7 +208,10 @@ FAULTS = [
     (status(404, b'{"detail": "Not Found"}'), "is not found, 404 (Not Found): compare `model` and the url", 1),
     (status(301, Location="http://elsewhere/"), "is elsewhere, 301: give the url that it sends to", 1),
     (error_of(400, "context is 512"), "refuses the request with 400 (context is 512): shorten it", 1),
-    (status(422, b'{"detail": [{"msg": "x"}]}'), 'refuses the request with 422 ([{"msg": "x"}])', 1),
+    (error_of(422, "Input is longer than 9"), "refuses the request with 422 (Input is longer than 9): shorten it", 1),
+    (status(413), "refuses the request with 413: shorten it", 1),
+    (error_of(400, "top_p: unknown"), "refuses the request with 400 (top_p: unknown): see which prompts and which", 1),
+    (status(422, b'{"detail": [{"msg": "x"}]}'), 'refuses the request with 422 ([{"msg": "x"}]): see which', 1),
     (error_of(429, "slow down"), "is asked too often, 429 (slow down): wait", 3),
     (error_of(429, "slow down", Retry_After="3600"), "is asked too often, 429", 1),
     (status(500), "fails with 500: look into the server's log (tried 3 times)", 3),
@@ -240,7 +243,8 @@ def test_faults(behaviour, message, times, monkeypatch):
     assert text.startswith(f"model 'big[red]' ({server.url}, big[red]): {message}")
     assert text.isprintable()
     assert len(server.requests) == times
-    assert isinstance(raised.value, PromptError) == ("refuses the request" in text)
+    assert isinstance(raised.value, PromptError) == ("shorten it" in text)
+    assert isinstance(raised.value, RefusedError) == ("see which prompts" in text)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from live_making import assert_one_line, assert_sound
 
 from messctl.backends import Scripted
 from messctl.cli import run
-from messctl.errors import BackendError, CrashedError, PromptError
+from messctl.errors import BackendError, CrashedError, PromptError, RefusedError
 from messctl.export import export
 from messctl.ledger import Ledger
 from messctl.live import Router
@@ -286,6 +286,30 @@ def test_a_first_crash_is_no_outage(world, clock):
             router().ask(Question("x"), model="cheap")
         assert store.lost()["cheap"].again_at - clock.now == pause
     assert seen == [frozenset(), frozenset()]  # while one has it start anew, the others need not do without
+
+
+def test_a_server_that_refuses_requests_is_left_alone_after_three_in_a_row(world, clock):
+    """It may be the prompts' fault, as with a filter of contents, or it may refuse them all."""
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+
+    def refuse(times, error=RefusedError):
+        backend.down, backend.error = {"cheap"}, error
+        for _ in range(times):
+            with pytest.raises(error):
+                router().ask(Question("x"), model="cheap")
+        return store.lost()["cheap"].again_at - clock.now
+
+    assert [refuse(1) for _ in range(2)] == [0, 0]
+    assert store.down(places) == frozenset()
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")  # an answer in between: it does not refuse them all
+    assert [refuse(1) for _ in range(5)] == [0, 0, 5, 10, 20]
+    assert store.down(places) == {"cheap"}
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")
+    assert [refuse(1), refuse(1, BackendError), refuse(1)] == [0, 5, 10]
+    assert store.refused() == {}
 
 
 def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):

@@ -18,7 +18,7 @@ from live_making import MESSCTL, assert_one_line, process, zoo_of
 
 from messctl.backends import LlamaCpp, Scripted
 from messctl.cli import run
-from messctl.errors import BackendError, OutputError, PromptError, UsageError
+from messctl.errors import BackendError, OutputError, PromptError, RefusedError, UsageError
 from messctl.journal import Journal, differing, journal_path
 from messctl.judge import Judge
 from messctl.meters import StatedMeter
@@ -176,9 +176,13 @@ def test_a_judge_that_fails_ends_it_and_one_that_cannot_read_leaves_it_open(tmp_
     def too_long(_model, _question):
         raise PromptError("too long")
 
-    judge = Judge(spec("a"), Scripted(too_long))
-    assert judge.grade("q", "r", "answer") is None
-    assert (judge.unread, judge.undecided) == (1, 0)
+    def refused(_model, _question):
+        raise RefusedError("no")
+
+    for unable in (too_long, refused):
+        judge = Judge(spec("a"), Scripted(unable))
+        assert judge.grade("q", "r", "answer") is None
+        assert (judge.unread, judge.undecided) == (1, 0)
 
 
 def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):

@@ -1,6 +1,8 @@
 """`messctl ask` and `chat` with a zoo of servers of which one misbehaves: what comes of it where it is typed."""
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from live_making import assert_one_line, assert_sound, typed
@@ -35,6 +37,15 @@ def zoo(tmp_path):
     return written
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The store's clock, which stands still until it is moved."""
+    made = SimpleNamespace(now=1.7e9)
+    stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("messctl.store.time", stopped)
+    return made
+
+
 @pytest.mark.parametrize("tokens", [10**30, 10**400, -1], ids=["large", "larger", "negative"])
 def test_a_server_that_miscounts_is_a_broken_one(tokens, zoo, state, capsys):
     counts = {"prompt_tokens": tokens, "completion_tokens": 3}
@@ -63,3 +74,33 @@ def test_a_chat_of_documents_goes_on_where_a_server_breaks_off(zoo, monkeypatch,
         else:
             turn = json.loads(out)
             assert (turn["answer"], turn["attempts"], err) == ("42", ["a", "b"], "")
+
+
+def refuses(message, code=400):
+    return lambda handler: handler.answer(json.dumps({"error": {"message": message}}).encode(), code)
+
+
+def test_a_server_that_refuses_everything_is_not_asked_first_for_ever(zoo, state, capsys, clock):
+    with misbehaving(refuses("top_p is not known")) as broken, misbehaving(sound) as other:
+        zoo(broken, other)
+        for request in range(6):
+            assert run(["ask", "hi"]) == 0
+            out, err = capsys.readouterr()
+            assert out == "42\n"
+            assert ("400 (top_p is not known): see which" in err) == (request < 3)
+            assert "shorten" not in err
+        assert (len(broken.requests), len(other.requests)) == (3, 6)
+        assert run(["status", "--json"]) == 0
+        status = json.loads(capsys.readouterr().out)
+        assert (status["lost"]["a"]["attempts"], status["refused"]) == (3, {})
+    assert_sound(state, requests=6)
+
+
+def test_a_server_that_refuses_long_prompts_is_asked_on(zoo, state, capsys):
+    with misbehaving(refuses("maximum context length is 512")) as small, misbehaving(sound) as other:
+        zoo(small, other)
+        for _ in range(5):
+            assert run(["ask", "hi"]) == 0
+            assert "shorten it" in capsys.readouterr().err
+        assert (len(small.requests), len(other.requests)) == (5, 5)
+    assert_sound(state, requests=5)

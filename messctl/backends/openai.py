@@ -22,7 +22,7 @@ from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.events import NotEventsError, documents
 from messctl.backends.http import Clients, Key, failed
-from messctl.errors import BackendError, PromptError, PromptTooLongError
+from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
 from messctl.zoo import ModelSpec
@@ -35,11 +35,14 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 """A server that asks for a longer pause is given up at once."""
 _LONGEST_ASKED_S = 86400.0
-_TOO_LONG = re.compile(r"context|too long|too many tokens|maximum length", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context|too long|longer than|too many tokens|token count|maximum (allowed )?length", re.IGNORECASE
+)
 """How servers say that a prompt is longer than a model's context."""
 _LONGEST_QUOTE = 200
 _MOST_BYTES = 2**26
-_PROMPTS_FAULT = (400, 413, 422)
+_TOO_LARGE = 413
+_REFUSALS = (400, 422)
 _COMES_AND_GOES = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -237,9 +240,12 @@ def _refusal(model: ModelSpec, key: Key, response: httpx.Response, content: byte
         text = f"is not found, {told}: compare `model` and the url, which usually ends in /v1"
     elif 300 <= status < 400:
         text = f"is elsewhere, {status}: give the url that it sends to"
-    elif status in _PROMPTS_FAULT:
-        kind = PromptTooLongError if _TOO_LONG.search(said) else PromptError
+    elif status == _TOO_LARGE or (status in _REFUSALS and _TOO_LONG.search(said)):
+        kind = PromptTooLongError
         text = f"refuses the request with {told}: shorten it, or see what the server takes"
+    elif status in _REFUSALS:
+        kind = RefusedError
+        text = f"refuses the request with {told}: see which prompts and which parameters the server takes"
     elif status == 429:
         text = f"is asked too often, {told}: wait, or have its limit raised"
     else:

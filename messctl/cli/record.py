@@ -95,7 +95,10 @@ def record(
     if asked and asked.undecided:
         warn(f"the judge said neither yes nor no to {asked.undecided:,} answers; they count as not satisfying")
     if asked and asked.unread:
-        warn(f"{asked.unread:,} answers are not judged, since the judge's context does not hold them; raise its n_ctx")
+        warn(
+            f"{asked.unread:,} answers are not judged: the judge's context does not hold them "
+            "(raise its n_ctx), or its server refuses them"
+        )
     _report(output, read, plan, tallies, begun, meter.unit, as_json=as_json)
     return 0
 
