@@ -8,11 +8,13 @@ Deciding and learning are transactions of the store, answering is not: two shell
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
+from messctl.backends.openai import patience_s
 from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
 from messctl.features import Encoder
 from messctl.forecast import Forecast, characters
@@ -238,10 +240,16 @@ class Router:
                 decision = self._decide_again(before, frozenset(lost))
             if on_decision:
                 on_decision(decision)
+            began = time.time()
             try:
                 completion = self._backend.complete(self._models[decision.served], question, telling.listener)
+            except KeyboardInterrupt:
+                if telling.told:
+                    with self._store.transaction():
+                        self._store.answers_again(decision.served)
+                raise
             except BackendError as error:
-                self._lose(decision, decision.served, error)
+                self._lose(decision, decision.served, error, began)
                 if telling.told:
                     raise BackendError(f"{error}; part of its answer was told, so no other model was asked") from error
                 lost[decision.served] = str(error)
@@ -267,7 +275,7 @@ class Router:
                 decision = self._policy.overridden(request, model)
             alone = None if question.history else length
             self._store.add_request(decision, self._circumstances(alone, forced=model is not None))
-            self._store.try_again(decision.queried)
+            self._claim(decision)
         return decision
 
     def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
@@ -278,18 +286,22 @@ class Router:
                 excluded = failed
             decision = self._policy.decide_again(lost, self._now(lost.request, excluded))
             self._store.revise(decision)
-            self._store.try_again(decision.queried)
+            self._claim(decision)
         return decision
+
+    def _claim(self, decision: Decision) -> None:
+        """Have nobody else try a model that is out for as long as all that are asked may take, one by one."""
+        self._store.try_again(decision.queried, sum(patience_s(self._models[name]) for name in decision.queried))
 
     def _now(self, request: Request, excluded: frozenset[str]) -> Request:
         """Return the request with what now holds: which models are `excluded`, and what loading the others costs."""
         cold = (spec for spec in self._models.values() if not self._backend.resident(spec))
         return replace(request, excluded=excluded, surcharge=self._loads.surcharge(cold))
 
-    def _lose(self, decision: Decision, model: str, error: BackendError) -> None:
+    def _lose(self, decision: Decision, model: str, error: BackendError, began: float) -> None:
         """Log that a model could not answer."""
         with self._store.transaction():
-            self._store.add_lost(decision.request.request_id, model, self._places[model], error)
+            self._store.add_lost(decision.request.request_id, model, self._places[model], error, began)
 
     def _complete_others(self, decision: Decision, question: Question) -> tuple[dict[str, Completion], dict[str, str]]:
         """Have the models answer that were queried beside the served one; one that fails is left out."""
@@ -297,10 +309,11 @@ class Router:
         failures: dict[str, str] = {}
         for name in decision.queried:
             if name != decision.served:
+                began = time.time()
                 try:
                     completions[name] = self._backend.complete(self._models[name], question)
                 except BackendError as error:
-                    self._lose(decision, name, error)
+                    self._lose(decision, name, error, began)
                     failures[name] = str(error)
         return completions, failures
 

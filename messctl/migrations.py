@@ -72,6 +72,7 @@ MIGRATIONS = (
         WHERE reason LIKE '%: the prompt has % and the context holds %' OR reason LIKE '%: the conversation leaves %'
         OR reason LIKE '%refuses the request with %';
     """,
+    "ALTER TABLE outages ADD COLUMN since REAL NOT NULL DEFAULT 0",
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

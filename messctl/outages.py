@@ -2,11 +2,13 @@
 
 A circuit breaker: a model that failed is left out of decisions for five seconds, and twice as long with every further
 failure, five minutes at most, or as long as its server asks for. Then one request may try it again, while the others
-go on without it; an answer ends the outage. Some failures are forgiven: one whose own process crashed within an answer
-is started again by the next request, and is left alone only if it fails then, too; one whose server refuses a request
-is left alone once it has refused three in a row, since it may be the prompt's fault, or refuse them all. One that
-refuses a prompt, as too long for its context, is not out: it is there, and can answer others. What is written here is
-written in the store's transactions.
+go on without it: it has the model to itself until the model answers or fails, or for as long as that may take, should
+the request be killed. An answer ends the outage. Of failures that overlap one counts.
+
+Some failures are forgiven: one whose own process crashed within an answer is started again by the next request, and is
+left alone only if it fails then, too; one whose server refuses a request is left alone once it has refused three in a
+row, since it may be the prompt's fault, or refuse them all. One that refuses a prompt, as too long for its context, is
+not out: it is there, and can answer others. What is written here is written in the store's transactions.
 """
 
 from __future__ import annotations
@@ -56,22 +58,23 @@ def pause_s(failures: int, asked_s: float = 0.0) -> float:
 def down(database: sqlite3.Connection, places: Mapping[str, str], now: float) -> frozenset[str]:
     """Return those models, of `places` by name, that are left alone now.
 
-    One that has moved is another model. A time further off than any pause is one of another clock, and does not count.
+    One that has moved is another model. What was written later than now is of another clock, and does not count.
     """
-    rows = database.execute("SELECT model, place, until FROM outages").fetchall()
+    rows = database.execute("SELECT model, place, since, until FROM outages").fetchall()
     return frozenset(
-        row["model"]
-        for row in rows
-        if places.get(row["model"]) == row["place"] and now < row["until"] <= now + LONGEST_PAUSE_S
+        row["model"] for row in rows if places.get(row["model"]) == row["place"] and row["since"] <= now < row["until"]
     )
 
 
-def claim(database: sqlite3.Connection, models: tuple[str, ...], now: float) -> None:
-    """Have the one that asks now be the only one that tries these models again; nothing where they are in use."""
-    for model in models:
-        row = database.execute("SELECT failures FROM outages WHERE model = ?", (model,)).fetchone()
-        if row is not None:
-            database.execute("UPDATE outages SET until = ? WHERE model = ?", (now + pause_s(row["failures"]), model))
+def claim(database: sqlite3.Connection, models: tuple[str, ...], now: float, within_s: float) -> None:
+    """Have the one that asks now be the only one that tries these models again; nothing where they are in use.
+
+    It ends when the model answers or fails, and after `within_s`, should the one that asks come to its end before.
+    """
+    database.executemany(
+        "UPDATE outages SET since = ?, until = ? WHERE model = ? AND failures > 0",
+        [(now, now + within_s, model) for model in models],
+    )
 
 
 def lose(
@@ -85,14 +88,28 @@ def lose(
 
 
 def begin(
-    database: sqlite3.Connection, model: str, place: str, now: float, *, asked_s: float = 0.0, forgiven: int = 0
+    database: sqlite3.Connection,
+    model: str,
+    place: str,
+    now: float,
+    *,
+    began: float,
+    asked_s: float = 0.0,
+    forgiven: int = 0,
 ) -> None:
-    """Begin an outage, or prolong it, unless it is `forgiven`; its server may have `asked_s` for a pause."""
-    row = database.execute("SELECT failures FROM outages WHERE model = ? AND place = ?", (model, place)).fetchone()
+    """Begin an outage, or prolong it, since an attempt that `began` then has failed now.
+
+    So many in a row are `forgiven`; the server may have `asked_s` for a pause. An attempt that began before the last
+    failure, or before the attempt that has the model to itself, changes nothing.
+    """
+    found = "SELECT failures, since FROM outages WHERE model = ? AND place = ?"
+    row = database.execute(found, (model, place)).fetchone()
+    if row is not None and began < row["since"] <= now:
+        return
     failures = 1 - forgiven if row is None else max(1 - forgiven, int(row["failures"]) + 1)
     database.execute(
-        "INSERT OR REPLACE INTO outages (model, place, failures, until) VALUES (?, ?, ?, ?)",
-        (model, place, failures, now + pause_s(failures, asked_s)),
+        "INSERT OR REPLACE INTO outages (model, place, failures, since, until) VALUES (?, ?, ?, ?, ?)",
+        (model, place, failures, now, now + pause_s(failures, asked_s)),
     )
 
 

@@ -148,15 +148,23 @@ class Store:
         with self._mapped():
             return forecast.tokens_per_character(self._database, models)
 
-    def try_again(self, models: tuple[str, ...]) -> None:
-        """Note that these models are being asked: where one is out, nobody else tries it meanwhile."""
+    def try_again(self, models: tuple[str, ...], within_s: float) -> None:
+        """Note that these models are being asked: where one is out, nobody else tries it meanwhile, for `within_s`."""
         with self._mapped():
-            outages.claim(self._database, models, time.time())
+            outages.claim(self._database, models, time.time(), within_s)
 
-    def add_lost(self, request_id: str, model: str, place: str, error: BackendError) -> None:
+    def answers_again(self, model: str) -> None:
+        """Note that a model answers, though nobody waits for the whole of it: it is no longer left alone."""
+        with self._mapped():
+            outages.end(self._database, model)
+
+    def add_lost(
+        self, request_id: str, model: str, place: str, error: BackendError, began: float | None = None
+    ) -> None:
         """Log an attempt that failed, and leave the model alone for a while.
 
-        Where the prompt was to blame, the model is there, and no longer left alone.
+        It `began` so many seconds after 1970; None: just now. Where the prompt was to blame, the model is there, and no
+        longer left alone.
         """
         now, refused = time.time(), isinstance(error, PromptError)
         with self._mapped():
@@ -166,7 +174,8 @@ class Store:
                 outages.end(self._database, model)
             else:
                 asked_s, forgiven = error.again_after_s, error.forgiven
-                outages.begin(self._database, model, place, now, asked_s=asked_s, forgiven=forgiven)
+                began = now if began is None else began
+                outages.begin(self._database, model, place, now, began=began, asked_s=asked_s, forgiven=forgiven)
 
     def lost(self) -> dict[str, outages.Lost]:
         """Return the attempts that were lost, by model."""

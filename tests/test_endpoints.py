@@ -22,6 +22,7 @@ from servers import USAGE, chunk, events, free_port, misbehaving, streamed
 
 from messctl.backends import Dispatch, OpenAICompatible, Scripted
 from messctl.backends.events import LONGEST_LINE, NotEventsError, documents
+from messctl.backends.openai import patience_s
 from messctl.errors import BackendError, PromptError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -256,6 +257,11 @@ def test_a_server_that_hangs_is_asked_once(behaviour, message):
         asked(server, timeout_s=0.3)
     assert len(server.requests) == 1
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(("timeout_s", "retries", "patience"), [(60, 0, 65), (60, 2, 3 * 65 + 2 * 8), (0.5, 1, 19)])
+def test_how_long_a_server_may_take_to_fail(timeout_s, retries, patience):
+    assert patience_s(spec("http://h/v1", timeout_s=timeout_s, retries=retries)) == patience
 
 
 def test_nobody_there(backend):

@@ -14,6 +14,7 @@ import pytest
 from live_making import assert_one_line, assert_sound
 
 from messctl.backends import Scripted
+from messctl.backends.openai import patience_s
 from messctl.cli import run
 from messctl.errors import BackendError, CrashedError, PromptError, RefusedError
 from messctl.export import export
@@ -58,10 +59,11 @@ class Flaky:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The store's clock, which stands still until it is moved."""
+    """The store's and the router's clock, which stands still until it is moved."""
     made = SimpleNamespace(now=1.7e9)
     stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr("messctl.store.time", stopped)
+    monkeypatch.setattr("messctl.live.time", stopped)
     return made
 
 
@@ -193,6 +195,90 @@ def test_while_one_tries_it_the_others_do_not(world, clock):
     with pytest.raises(BackendError):
         router().ask(Question("x"), model="cheap")
     assert seen == [{"cheap"}]
+
+
+def fail(router, error=BackendError):
+    with pytest.raises(error):
+        router().ask(Question("x"), model="cheap")
+
+
+def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
+    """Also where the one that tries it is killed; but not for ever."""
+    router, backend, store = world
+    patience = patience_s(router()._models["cheap"])
+    assert patience > 100
+    places = {"cheap": "cheap.gguf"}
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+
+    def meanwhile():
+        clock.now += patience - 1
+        backend.asked.clear()
+        for _ in range(3):
+            assert router().ask(Question("y")).decision.served != "cheap"
+        assert "cheap" not in backend.asked
+        raise SystemExit
+
+    backend.meanwhile = meanwhile
+    fail(router, SystemExit)
+    assert store.down(places) == {"cheap"}
+    clock.now += 2
+    assert store.down(places) == frozenset()
+    fail(router)
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at - clock.now) == (2, 10)
+
+
+@pytest.mark.parametrize(("error", "pause"), [(BackendError, 5), (RefusedError, 0), (CrashedError, 0)])
+def test_failures_that_overlap_count_once(error, pause, world, clock):
+    """As those of all the requests that were under way when a server went."""
+    router, backend, store = world
+    backend.down, backend.error = {"cheap"}, error
+    failed_at = []
+
+    def asks(others):
+        clock.now += 1
+        backend.meanwhile = (lambda: asks(others - 1)) if others else None
+        fail(router, error)
+        failed_at.append(clock.now)
+        clock.now += 1
+
+    asks(3)
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at - failed_at[0]) == (4, pause)
+
+
+def test_what_began_before_does_not_take_the_model_from_the_one_that_tries_it(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+
+    def tries():
+        clock.now += 1
+        fail(router)
+        clock.now += 6
+        with store.transaction():
+            store.try_again(("cheap",), 60.0)  # another process, which takes long
+        clock.now += 1
+
+    backend.meanwhile = tries
+    fail(router)
+    assert store.lost()["cheap"].again_at == clock.now + 59
+    assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+
+
+def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(world, clock):
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+    backend.error = lambda _: KeyboardInterrupt()
+    for breaks, down in ((False, {"cheap"}), (True, frozenset())):
+        backend.breaks = {"cheap"} if breaks else set()
+        with pytest.raises(KeyboardInterrupt):
+            router().ask(Question("x"), model="cheap", on_text=[].append)
+        assert store.down(places) == down
 
 
 def test_where_all_are_out_all_are_tried(world):

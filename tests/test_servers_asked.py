@@ -1,7 +1,10 @@
 """`messctl ask` and `chat` with a zoo of servers of which one misbehaves: what comes of it where it is typed."""
 
 import json
+import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +12,7 @@ from live_making import assert_one_line, assert_sound, typed
 from servers import chunk, events, misbehaving, streamed
 
 from messctl.cli import run
+from messctl.store import Store
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -39,10 +43,11 @@ def zoo(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The store's clock, which stands still until it is moved."""
+    """The store's and the router's clock, which stands still until it is moved."""
     made = SimpleNamespace(now=1.7e9)
     stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr("messctl.store.time", stopped)
+    monkeypatch.setattr("messctl.live.time", stopped)
     return made
 
 
@@ -103,4 +108,38 @@ def test_a_server_that_refuses_long_prompts_is_asked_on(zoo, state, capsys):
             assert run(["ask", "hi"]) == 0
             assert "shorten it" in capsys.readouterr().err
         assert (len(small.requests), len(other.requests)) == (5, 5)
+    assert_sound(state, requests=5)
+
+
+def fails(handler):
+    handler.answer(b"", 500)
+
+
+def test_a_server_that_hangs_is_tried_by_one_request_at_a_time(zoo, state, capsys, clock):
+    """The others are answered by the next best, however long it hangs; and all of that is one failure."""
+    hangs = threading.Event()
+
+    def hangs_then_hangs_up(handler):
+        hangs.set()
+        handler.server.released.wait(60)
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+    with misbehaving(fails, hangs_then_hangs_up) as hung, misbehaving(sound) as other:
+        zoo(hung, other, timeout_s=600)
+        assert run(["ask", "hi"]) == 0
+        clock.now += 6
+        with ThreadPoolExecutor(1) as pool:
+            tries = pool.submit(run, ["ask", "hi"])
+            assert hangs.wait(60)
+            for _ in range(3):
+                clock.now += 100
+                assert run(["ask", "hi"]) == 0
+            assert len(hung.requests) == 2
+            hung.released.set()
+            assert tries.result() == 0
+        assert capsys.readouterr().out == "42\n" * 5
+    with Store(state) as store:
+        assert [set(each.lost) for each in store.requests()] == [{"a"}, {"a"}, set(), set(), set()]
+        lost = store.lost()["a"]
+    assert (lost.attempts, lost.again_at - lost.at) == (2, 10)
     assert_sound(state, requests=5)

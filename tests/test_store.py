@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,19 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
     policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
+
+
+def test_an_outage_in_an_older_state_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.migrations.MIGRATIONS", MIGRATIONS[:7])
+        Store(tmp_path / "s").close()
+    old = sqlite3.connect(tmp_path / "s")
+    rows = [("out", time.time() + 200), ("in", time.time() - 1)]
+    old.executemany("INSERT INTO outages VALUES (?, 'here', 3, ?)", rows)
+    old.commit()
+    old.close()
+    with Store(tmp_path / "s") as store:
+        assert store.down({"out": "here", "in": "here"}) == {"out"}
 
 
 def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.events import NotEventsError, documents
-from messctl.backends.http import Clients, Key, failed
+from messctl.backends.http import CONNECT_S, Clients, Key, failed
 from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.records import Completion, Question
 from messctl.terminal import plain
@@ -180,6 +180,14 @@ class OpenAICompatible:
         if counts is None or not heard.pieces:
             raise failed(model, "does not say how many tokens it read and wrote (`usage`): its cost cannot be known")
         return counts[0], heard.pieces
+
+
+def patience_s(model: ModelSpec) -> float:
+    """Return how long a model may take to fail, at most: every attempt at its server, and the pauses between.
+
+    One that runs here has no bound of its own, and is given what is usual.
+    """
+    return (model.retries + 1) * (CONNECT_S + model.timeout_s) + model.retries * LONGEST_PAUSE_S
 
 
 @contextmanager
