@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from messctl.cli.arguments import heard_or_not, progress_console
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """An answer that is written as it comes. That nobody reads it any more is no reason to give it up."""
+    """An answer that is written as it comes. One that is `graded` is not given up where nobody reads it any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, graded: bool) -> None:
         self._last = "\n"
+        self._going_on = heard_or_not if graded else nullcontext
 
     def write(self, text: str) -> None:
         """Write a piece of it."""
         self._last = text[-1:] or self._last
-        with heard_or_not():
+        with self._going_on():
             write(text)
 
     def break_off(self) -> None:

@@ -74,10 +74,11 @@ def ask(
 
     grader = _grader(expect, expect_regex)
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    shown = Shown()
     with router(zoo, state, log=log, alpha=alpha) as routing:
-        if require_satisfied and not (grader or routing.grades):
+        graded = grader is not None or routing.grades
+        if require_satisfied and not graded:
             raise UsageError("--require-satisfied needs --expect, --expect-regex, or a grader in zoo.yaml to grade by")
+        shown = Shown(graded=graded)
         try:
             asked = routing.ask(
                 question,
