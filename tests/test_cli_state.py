@@ -107,6 +107,7 @@ def test_bad_feedback(arguments, message, ask, capsys, state):
 
 
 def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state):
+    Store(state).close()
     assert "no request has been answered yet" in assert_one_line(run(["feedback", "good"]), *capsys.readouterr())
     ids = [ask() for _ in range(17)]
     shared = next(one[0] for at, one in enumerate(ids) if any(one[0] == other[0] for other in ids[:at]))
@@ -169,7 +170,8 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
 
 
 @pytest.mark.parametrize(("judgements", "code"), [([], 1), (["bad"], 1), (["good"], 0), (["1", "0.5"], 0)])
-def test_require_sla(judgements, code, ask, document, capsys):
+def test_require_sla(judgements, code, ask, document, capsys, state):
+    Store(state).close()
     for judgement in judgements:
         ask()
         document("feedback", judgement)
@@ -179,7 +181,14 @@ def test_require_sla(judgements, code, ask, document, capsys):
     assert document("status", "--require-sla", code=code)["sla_met"] == ((code == 0) if judgements else None)
 
 
-def test_a_state_without_anything(capsys, document, state):
+@pytest.mark.parametrize("made", [True, False])
+def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tmp_path):
+    """One that is empty, and the user's own before anything was asked, which looking does not make."""
+    if made:
+        Store(state).close()
+    else:
+        monkeypatch.delenv("MESSCTL_STATE")
+        monkeypatch.setattr("messctl.store.default_path", lambda: tmp_path / "own" / "state")
     assert run(["status"]) == 0
     assert "nothing judged yet" in capsys.readouterr().out
     assert run(["log"]) == 0
@@ -188,6 +197,25 @@ def test_a_state_without_anything(capsys, document, state):
     status = document("status")
     assert status["standing"] == {"judged": 0, "attained": None, "queue": 0.0, "certificate": None}
     assert (status["answered"], status["interval"], status["cost_vs_costliest"]) == (0, None, None)
+    for arguments in (["feedback", "good"], ["export", "-o", "x.parquet"]):
+        assert "no request has been answered yet" in assert_one_line(run(arguments), *capsys.readouterr())
+    path = state if made else tmp_path / "own" / "state"
+    assert document("reset", "--yes") == {"state": str(path), "forgotten": 0}
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("place", ["typo", "deep/below/typo"])
+@pytest.mark.parametrize("by", ["option", "environment"])
+@pytest.mark.parametrize(
+    "command", [["status"], ["log"], ["export", "-o", "x.parquet"], ["feedback", "good"], ["reset", "--yes"]]
+)
+def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, monkeypatch, tmp_path):
+    """A slip of the keyboard is told, and makes neither file nor folder."""
+    if by == "environment":
+        monkeypatch.setenv("MESSCTL_STATE", place)
+    error = assert_one_line(run([*command, *(["--state", place] if by == "option" else [])]), *capsys.readouterr())
+    assert f"{place}: there is no state; correct --state or MESSCTL_STATE" in error
+    assert os.listdir(tmp_path) == ["zoo.yaml"]
 
 
 def test_log(ask, document, capsys):
@@ -265,7 +293,8 @@ def test_what_is_exported(ask, document, tmp_path):
     [("x.parquet", "no request has been answered yet; nothing to export"), (".", "is a directory"),
      ("no/x.parquet", "the folder no does not exist")],
 )  # fmt: skip
-def test_an_export_that_cannot_be(output, message, capsys, tmp_path):
+def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
+    Store(state).close()
     assert message in assert_one_line(run(["export", "-o", output]), *capsys.readouterr())
     assert sorted(path for path in os.listdir(tmp_path) if not path.startswith("state")) == ["zoo.yaml"]
 
