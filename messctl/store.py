@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from messctl import database, forecast, learned, migrations, outages, request_log
-from messctl.database import MEMORY, begun
+from messctl.database import MEMORY, begun, patiently
 from messctl.errors import BackendError, PromptError, StoreError
 from messctl.records import Decision, Outcome
 from messctl.request_log import Circumstances, LoggedRequest
@@ -233,7 +233,11 @@ class Store:
         return copy
 
     def reset(self) -> None:
-        """Forget everything; what was said is overwritten, not only unlinked."""
+        """Forget everything: in the file and its log, nothing that was said is left.
+
+        Where another process is reading at that moment, the log may keep it until the last process closes the file.
+        What a file system or a disk keeps of the blocks that were let go is beyond this.
+        """
         with self._mapped():
             self._database.execute("PRAGMA secure_delete = ON")
         with self.transaction():
@@ -249,6 +253,9 @@ class Store:
                 "router",
             ):
                 self._database.execute(f"DELETE FROM {table}")
+        with self._mapped():
+            patiently(self._database, "VACUUM")  # what had been let go before was not overwritten
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> list[str]:
         """Return what is wrong with the file, by SQLite's own check and by the queue's recursion."""

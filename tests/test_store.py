@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import os
@@ -359,6 +360,30 @@ def test_reset_forgets(store):
     assert store.snapshot() == Snapshot()
     assert list(store.requests()) == []
     assert store.check() == []
+
+
+@pytest.mark.parametrize("others", ["idle", "reading"])
+def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path):
+    """Also where SQLite did not overwrite what it let go; where somebody reads at that moment, at the last closing."""
+
+    def left():
+        return [path.name for path in tmp_path.iterdir() if b"the combination" in path.read_bytes()]
+
+    with Store(tmp_path / "s") as other, Store(tmp_path / "s") as store:
+        store._database.execute("PRAGMA secure_delete = OFF")
+        for index in range(100):
+            request_id = f"r{index}" + "the combination is 17-25-42" * 40
+            add(store, request_id, satisfied=1.0)
+            for answer in ("the combination " * 1000, "short"):
+                store.add_answers(request_id, {"a": Outcome(cost=1.0, answer=answer)})
+        assert left()
+        with other.unchanging() if others == "reading" else contextlib.nullcontext():
+            assert other.judged()[0] == 100
+            store.reset()
+            assert other.judged()[0] == (100 if others == "reading" else 0)
+            assert left() == (["s", "s-wal"] if others == "reading" else [])
+        assert other.judged()[0] == 0
+    assert left() == []
 
 
 def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
