@@ -258,13 +258,18 @@ class Store:
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> list[str]:
-        """Return what is wrong with the file, by SQLite's own check and by the queue's recursion."""
+        """Return what is wrong with the file, by SQLite's check, the queue's recursion and reading all arrays."""
         with self._mapped():
             rows = self._database.execute("PRAGMA integrity_check").fetchall()
             rows += self._database.execute("PRAGMA foreign_key_check").fetchall()
         found = [str(row[0]) for row in rows if row[0] != "ok"]
         with self.unchanging():
             saved, recomputed = self.snapshot().queue, self.queue()
+            for policy in learned.policies(self._database):
+                try:
+                    self.snapshot(policy)
+                except StoreError as error:
+                    found.append(str(error))
         if saved != recomputed:
             found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
         return found
@@ -306,6 +311,7 @@ def _remedy(problem: str) -> str:
         ("locked", "another process holds it; try again"),
         ("not a database", "it is no messctl state; choose another place with --state"),
         ("malformed", "it is damaged; move it away, or restore a copy"),
+        ("is damaged", "restore a copy, or take the log out by `messctl export` and begin anew by `messctl reset`"),
     ):
         if sign in problem:
             return remedy

@@ -2,6 +2,8 @@
 
 import os
 import random
+import sqlite3
+from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,7 @@ from live_making import STATED, assert_one_line, assert_sound, typed
 
 from messctl.backends import Scripted
 from messctl.cli import run
-from messctl.store import Store
+from messctl.store import Store, check
 
 CHEAP, DEAR = "cheap[red]", "dear"
 
@@ -297,6 +299,32 @@ def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
     Store(state).close()
     assert message in assert_one_line(run(["export", "-o", output]), *capsys.readouterr())
     assert sorted(path for path in os.listdir(tmp_path) if not path.startswith("state")) == ["zoo.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"), ("data", 7, "bytes-like"),
+     ("type", "float65", "not understood"), ("type", "object", "no type of numbers"), ("shape", "x", "invalid literal"),
+     ("model", "gone", "nothing else is known of that model")],
+)  # fmt: skip
+def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, state, policy):
+    """It is told by whatever needs it, and by `doctor`; the log can be taken out, and a reset mends it."""
+    ask(CHEAP, "--expect", "maybe")
+    with closing(sqlite3.connect(state)) as database, database:
+        array = "(SELECT max(rowid) FROM arrays WHERE policy = ? AND model <> '')"
+        changed = database.execute(f"UPDATE arrays SET {column} = ? WHERE rowid = {array}", (value, policy))
+        assert changed.rowcount == 1
+    error = assert_one_line(run(["ask", "is it"]), *capsys.readouterr())
+    assert f"{state}: the array " in error
+    assert why in error
+    assert "restore a copy, or take the log out by `messctl export` and begin anew by `messctl reset`" in error
+    assert [why in problem for problem in check(state)] == [True]
+    assert run(["doctor", "--state", str(state)]) == 2
+    assert "✗ state: " in capsys.readouterr().out
+    assert document("export", "-o", "log.parquet")["rows"] == 1
+    document("reset", "--yes")
+    ask()
+    assert_sound(state, requests=1)
 
 
 def test_reset(ask, capsys, document, state, policy):
