@@ -64,6 +64,11 @@ def look(path: Path) -> sqlite3.Connection:
         copy.close()
 
 
+def files(path: Path) -> list[Path]:
+    """Return the file and those that SQLite keeps beside it, whether they are there or not."""
+    return [Path(f"{os.path.realpath(path)}{end}") for end in ("", "-shm", *LOGS)]
+
+
 def in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     """Return a copy that lives in memory."""
     copy = _opened(MEMORY)

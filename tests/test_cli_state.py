@@ -302,6 +302,31 @@ def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("output", "message"),
+    [("state", "is read by the same command"), ("./state-wal", "is read by the same command"),
+     ("state-shm", "is read by the same command"), ("NAMED-chat", "is read by the same command"),
+     ("link", "is read by the same command"), ("zoo.yaml", "is there, and is no Parquet file")],
+)  # fmt: skip
+@pytest.mark.parametrize("named", ["state", "link"])
+def test_an_export_replaces_nothing_but_a_trace(named, output, message, ask, capsys, state, tmp_path):
+    ask()
+    (tmp_path / "link").symlink_to("state")
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix or path == state}
+    assert message in assert_one_line(
+        run(["export", "-o", output.replace("NAMED", named), "--state", named]), *capsys.readouterr()
+    )
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_an_export_replaces_an_older_one(ask, document):
+    for requests in (1, 2):
+        ask()
+        assert document("export", "-o", "log.parquet")["rows"] == requests
+    assert pq.read_table("log.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize(
     ("column", "value", "why"),
     [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"), ("data", 7, "bytes-like"),
      ("type", "float65", "not understood"), ("type", "object", "no type of numbers"), ("shape", "x", "invalid literal"),

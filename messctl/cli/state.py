@@ -211,10 +211,16 @@ def export(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`."""
+    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`.
+
+    A trace that is there already is replaced.
+    """
+    from messctl.database import files
     from messctl.export import export as write
+    from messctl.outputs import check_distinct
 
     with look(state) as store:
+        check_distinct([output], [*files(store.path), chat_history(store.path)])
         rows = write(store, output)
     if as_json:
         print_json({"output": str(output), "rows": rows})
