@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from messctl.errors import UsageError
-from messctl.outputs import check_writable
+from messctl.outputs import check_trace_writable
 from messctl.request_log import LoggedRequest
 from messctl.store import Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
@@ -18,9 +18,10 @@ REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 def export(store: Store, output: Path) -> int:
     """Write every answered request to the trace `output`, oldest first, and return how many there are.
 
-    Raises UsageError where nothing was answered yet or the costs are in several units, OutputError.
+    Raises UsageError where nothing was answered yet or the costs are in several units, OutputError also
+    where `output` is there and is no Parquet file.
     """
-    check_writable(output)
+    check_trace_writable(output)
     with store.unchanging():
         return _write(store, output)
 

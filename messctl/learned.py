@@ -7,7 +7,7 @@ A policy's arrays are BLOBs, a row each, by policy, model and name. `model` is e
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,10 @@ SAVE_ARRAY = """
 
 
 def read(database: sqlite3.Connection, policy: str) -> Snapshot:
-    """Return the router's state, with what `policy` has learned; a fresh one where nothing was saved."""
+    """Return the router's state, with what `policy` has learned; a fresh one where nothing was saved.
+
+    Raises sqlite3.DataError for a row that is no array, or that belongs to no model.
+    """
     router = database.execute("SELECT * FROM router").fetchone()
     if router is None:
         return Snapshot()
@@ -41,11 +44,12 @@ def read(database: sqlite3.Connection, policy: str) -> Snapshot:
     plain: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
     of_costs: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
     for row in arrays:
+        array = _array(row, sources)
         if row["cost_source"] is None:
-            plain[row["model"]][row["name"]] = _array(row)
+            plain[row["model"]][row["name"]] = array
         elif row["cost_source"] == sources[row["model"]]:
             # Otherwise costs came from elsewhere while another policy served, and what this one knows of them is void.
-            of_costs[row["model"]][row["name"]] = _array(row)
+            of_costs[row["model"]][row["name"]] = array
     return Snapshot(
         decided=router["decided"],
         queue=router["queue"],
@@ -92,10 +96,24 @@ def forget(database: sqlite3.Connection, policy: str) -> None:
     database.execute("DELETE FROM policies WHERE name = ?", (policy,))
 
 
-def _array(row: sqlite3.Row) -> npt.NDArray[Any]:
-    stored = np.frombuffer(row["data"], dtype=row["type"])
-    shape = [int(length) for length in row["shape"].split(",") if length]
-    return stored.astype(stored.dtype.newbyteorder("="), copy=False).reshape(shape)
+def policies(database: sqlite3.Connection) -> list[str]:
+    """Return the names of the policies of which arrays are kept."""
+    return [row[0] for row in database.execute("SELECT DISTINCT policy FROM arrays")]
+
+
+def _array(row: sqlite3.Row, models: Container[str]) -> npt.NDArray[Any]:
+    try:
+        if row["model"] not in models:
+            raise ValueError("nothing else is known of that model")
+        kind = np.dtype(row["type"])
+        if kind.kind not in "biuf":
+            raise ValueError(f"{row['type']!r} is no type of numbers")
+        shape = [int(length) for length in row["shape"].split(",") if length]
+        return np.frombuffer(row["data"], kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
+    except (ValueError, TypeError, SyntaxError, AttributeError, OverflowError) as error:
+        of = f" of {row['model']!r}" if row["model"] else ""
+        what = f"the array {row['name']!r}{of} that policy {row['policy']!r} learned is damaged ({error})"
+        raise sqlite3.DataError(what) from error
 
 
 def _rows(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from messctl.errors import OutputError
 
+PARQUET = b"PAR1"
+"""With these bytes every Parquet file begins."""
+
 
 def check_writable(path: Path) -> None:
     """Find out before the work is done whether `path` could be written.
@@ -38,13 +41,31 @@ def _check_writable(path: Path, folder: Path) -> None:
         raise OutputError(f"{path}: no permission to write in {folder}; choose another place")
 
 
+def check_trace_writable(path: Path) -> None:
+    """Find out before the work is done whether a trace, or another Parquet file, could be written to `path`.
+
+    Raises OutputError as `check_writable`, and where it would replace a file that is no Parquet file, nor empty.
+    """
+    check_writable(path)
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            replaceable = file.read(len(PARQUET)) in (b"", PARQUET)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be replaced ({_reason(error)}); choose another place") from None
+    if not replaceable:
+        raise OutputError(f"{path}: is there, and is no Parquet file that could be replaced; give another name")
+
+
 def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raise OutputError where an output is also an input, or two outputs are one file."""
-    seen = {path.resolve(): "is read by the same command" for path in inputs}
+    seen = {os.path.realpath(path): "is read by the same command" for path in inputs}
     for path in outputs:
-        if path.resolve() in seen:
-            raise OutputError(f"{path}: {seen[path.resolve()]}; give the output another name")
-        seen[path.resolve()] = "is written twice by the same command"
+        place = os.path.realpath(path)
+        if place in seen:
+            raise OutputError(f"{path}: {seen[place]}; give the output another name")
+        seen[place] = "is written twice by the same command"
 
 
 @contextmanager

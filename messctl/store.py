@@ -9,20 +9,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from messctl import forecast, learned, migrations, outages, request_log
+from messctl import database, forecast, learned, migrations, outages, request_log
+from messctl.database import MEMORY, begun, patiently
 from messctl.errors import BackendError, PromptError, StoreError
 from messctl.records import Decision, Outcome
 from messctl.request_log import Circumstances, LoggedRequest
 from messctl.snapshot import Snapshot
 from messctl.virtual_queue import advance
-
-WAIT_S = 60.0
-"""How long a process waits for the others' transactions."""
 
 
 def default_path() -> Path:
@@ -35,19 +33,21 @@ def default_path() -> Path:
 class Store:
     """An open store; the file and its folder are made where they do not exist. A context manager.
 
-    Raises StoreError for whatever keeps it from being read or written.
+    `looking`, it is for reading only, and nothing is made or changed: where there is no file it is empty, and the
+    tables of an older messctl are brought up in a copy in memory. Raises StoreError for whatever keeps it from being
+    read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, looking: bool = False) -> None:
         self.path = path
         with self._mapped():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
-            self._database.row_factory = sqlite3.Row
-            self._check_ours()
-            self._enter_wal()
-            self._database.execute("PRAGMA foreign_keys = ON")
-        self._migrate()
+            self._database = database.look(path) if looking else database.connect(path)
+            latest = migrations.version(self._database) == len(migrations.MIGRATIONS)
+            if looking and not latest:
+                with closing(self._database) as older:
+                    self._database = database.in_memory(older)
+        if not latest:
+            self._migrate()
 
     def __enter__(self) -> Self:
         return self
@@ -61,17 +61,6 @@ class Store:
         """Close the file."""
         self._database.close()
 
-    def _enter_wal(self) -> None:
-        """Turn on write-ahead logging. SQLite does not wait for others here, so this does."""
-        gives_up = time.monotonic() + WAIT_S
-        while self._database.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > gives_up:
-                    raise
-                time.sleep(0.01)
-
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
         """Do everything in the block, or nothing of it, with no other process in between.
@@ -80,24 +69,14 @@ class Store:
         """
         with self._mapped():
             self._database.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-            with self._begun("BEGIN IMMEDIATE"):
+            with begun(self._database, "BEGIN IMMEDIATE"):
                 yield
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """See one and the same state throughout the block, whatever other processes write meanwhile."""
-        with self._mapped(), self._begun("BEGIN"):
+        with self._mapped(), begun(self._database, "BEGIN"):
             yield
-
-    @contextmanager
-    def _begun(self, begin: str) -> Iterator[None]:
-        self._database.execute(begin)
-        try:
-            yield
-            self._database.execute("COMMIT")
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
 
     def snapshot(self, policy: str = "") -> Snapshot:
         """Return the router's state, with what `policy` has learned; a fresh one where nothing was saved."""
@@ -248,13 +227,17 @@ class Store:
 
     def in_memory(self) -> Store:
         """Return a copy that lives in memory: whatever happens to it is forgotten."""
-        copy = Store(Path(":memory:"))
+        copy = Store(MEMORY)
         with self._mapped():
             self._database.backup(copy._database)
         return copy
 
     def reset(self) -> None:
-        """Forget everything; what was said is overwritten, not only unlinked."""
+        """Forget everything: in the file and its log, nothing that was said is left.
+
+        Where another process is reading at that moment, the log may keep it until the last process closes the file.
+        What a file system or a disk keeps of the blocks that were let go is beyond this.
+        """
         with self._mapped():
             self._database.execute("PRAGMA secure_delete = ON")
         with self.transaction():
@@ -270,29 +253,28 @@ class Store:
                 "router",
             ):
                 self._database.execute(f"DELETE FROM {table}")
+        with self._mapped():
+            patiently(self._database, "VACUUM")  # what had been let go before was not overwritten
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> list[str]:
-        """Return what is wrong with the file, by SQLite's own check and by the queue's recursion."""
+        """Return what is wrong with the file, by SQLite's check, the queue's recursion and reading all arrays."""
         with self._mapped():
             rows = self._database.execute("PRAGMA integrity_check").fetchall()
             rows += self._database.execute("PRAGMA foreign_key_check").fetchall()
         found = [str(row[0]) for row in rows if row[0] != "ok"]
         with self.unchanging():
             saved, recomputed = self.snapshot().queue, self.queue()
+            for policy in learned.policies(self._database):
+                try:
+                    self.snapshot(policy)
+                except StoreError as error:
+                    found.append(str(error))
         if saved != recomputed:
             found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
         return found
 
-    def _check_ours(self) -> None:
-        """Raise StoreError for another program's database, before anything in it is changed."""
-        tables = {row[0] for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and "router" not in tables:
-            raise StoreError(f"{self.path}: another program's database; choose another place with --state")
-
     def _migrate(self) -> None:
-        with self._mapped():
-            if migrations.version(self._database) == len(migrations.MIGRATIONS):
-                return
         with self.transaction():
             at = migrations.version(self._database)
             if at > len(migrations.MIGRATIONS):
@@ -329,6 +311,7 @@ def _remedy(problem: str) -> str:
         ("locked", "another process holds it; try again"),
         ("not a database", "it is no messctl state; choose another place with --state"),
         ("malformed", "it is damaged; move it away, or restore a copy"),
+        ("is damaged", "restore a copy, or take the log out by `messctl export` and begin anew by `messctl reset`"),
     ):
         if sign in problem:
             return remedy

@@ -102,6 +102,21 @@ def test_reset_forgets_what_was_typed(chatting, state):
     assert run(["reset", "--yes"]) == 0
 
 
+def test_what_is_typed_after_a_reset_elsewhere_is_for_its_owner_alone(chatting, state):
+    before = os.umask(0o022)
+    try:
+        terminal = chatting()
+    finally:
+        os.umask(before)
+    answered(terminal, SUM)
+    assert run(["reset", "--yes"]) == 0
+    assert not state.with_name("state-chat").exists()
+    answered(terminal, b"Is 3 odd or even?")
+    leave(terminal)
+    kept = state.with_name("state-chat")
+    assert (kept.stat().st_mode & 0o777, b"odd or even" in kept.read_bytes()) == (0o600, True)
+
+
 def test_commands_and_names_are_completed(chatting):
     terminal = chatting()
     assert answered(terminal, b"/mod\tmic\t") == b""

@@ -50,6 +50,13 @@ def failed(capsys, *arguments):
     return captured.err
 
 
+def test_a_file_that_is_no_trace_is_not_replaced(capsys, source, tmp_path):
+    (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\n")
+    error = failed(capsys, "import", "routerdc", source, "-o", tmp_path / "zoo.yaml")
+    assert "zoo.yaml: is there, and is no Parquet file" in error
+    assert (tmp_path / "zoo.yaml").read_text() == "sla: {alpha: 0.6}\n"
+
+
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_every_format(tmp_path, capsys, output, name):
     case = CASES[name]

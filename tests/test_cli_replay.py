@@ -110,6 +110,13 @@ def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
     assert document["results"][0]["v_per_cost_unit"] != 9
 
 
+def test_steps_replace_no_file_of_another_kind(trace, tmp_path, capsys):
+    (tmp_path / "precious").write_text("sla: {alpha: 0.8}\n")
+    assert run(["replay", trace, "--steps", "precious"]) == 2
+    assert "precious: is there, and is no Parquet file" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "sla: {alpha: 0.8}\n"
+
+
 def test_steps_and_plot_are_written(trace, tmp_path):
     assert run(["replay", trace, "--alpha", "0.8", "--steps", "s.parquet", "--plot", "p.svg"]) == 0
     assert pq.read_table(tmp_path / "s.parquet").num_rows == 300

@@ -2,6 +2,8 @@
 
 import os
 import random
+import sqlite3
+from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +11,7 @@ from live_making import STATED, assert_one_line, assert_sound, typed
 
 from messctl.backends import Scripted
 from messctl.cli import run
-from messctl.store import Store
+from messctl.store import Store, check
 
 CHEAP, DEAR = "cheap[red]", "dear"
 
@@ -107,6 +109,7 @@ def test_bad_feedback(arguments, message, ask, capsys, state):
 
 
 def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state):
+    Store(state).close()
     assert "no request has been answered yet" in assert_one_line(run(["feedback", "good"]), *capsys.readouterr())
     ids = [ask() for _ in range(17)]
     shared = next(one[0] for at, one in enumerate(ids) if any(one[0] == other[0] for other in ids[:at]))
@@ -169,7 +172,8 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
 
 
 @pytest.mark.parametrize(("judgements", "code"), [([], 1), (["bad"], 1), (["good"], 0), (["1", "0.5"], 0)])
-def test_require_sla(judgements, code, ask, document, capsys):
+def test_require_sla(judgements, code, ask, document, capsys, state):
+    Store(state).close()
     for judgement in judgements:
         ask()
         document("feedback", judgement)
@@ -179,7 +183,14 @@ def test_require_sla(judgements, code, ask, document, capsys):
     assert document("status", "--require-sla", code=code)["sla_met"] == ((code == 0) if judgements else None)
 
 
-def test_a_state_without_anything(capsys, document, state):
+@pytest.mark.parametrize("made", [True, False])
+def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tmp_path):
+    """One that is empty, and the user's own before anything was asked, which looking does not make."""
+    if made:
+        Store(state).close()
+    else:
+        monkeypatch.delenv("MESSCTL_STATE")
+        monkeypatch.setattr("messctl.store.default_path", lambda: tmp_path / "own" / "state")
     assert run(["status"]) == 0
     assert "nothing judged yet" in capsys.readouterr().out
     assert run(["log"]) == 0
@@ -188,6 +199,25 @@ def test_a_state_without_anything(capsys, document, state):
     status = document("status")
     assert status["standing"] == {"judged": 0, "attained": None, "queue": 0.0, "certificate": None}
     assert (status["answered"], status["interval"], status["cost_vs_costliest"]) == (0, None, None)
+    for arguments in (["feedback", "good"], ["export", "-o", "x.parquet"]):
+        assert "no request has been answered yet" in assert_one_line(run(arguments), *capsys.readouterr())
+    path = state if made else tmp_path / "own" / "state"
+    assert document("reset", "--yes") == {"state": str(path), "forgotten": 0}
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("place", ["typo", "deep/below/typo"])
+@pytest.mark.parametrize("by", ["option", "environment"])
+@pytest.mark.parametrize(
+    "command", [["status"], ["log"], ["export", "-o", "x.parquet"], ["feedback", "good"], ["reset", "--yes"]]
+)
+def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, monkeypatch, tmp_path):
+    """A slip of the keyboard is told, and makes neither file nor folder."""
+    if by == "environment":
+        monkeypatch.setenv("MESSCTL_STATE", place)
+    error = assert_one_line(run([*command, *(["--state", place] if by == "option" else [])]), *capsys.readouterr())
+    assert f"{place}: there is no state; correct --state or MESSCTL_STATE" in error
+    assert os.listdir(tmp_path) == ["zoo.yaml"]
 
 
 def test_log(ask, document, capsys):
@@ -265,9 +295,61 @@ def test_what_is_exported(ask, document, tmp_path):
     [("x.parquet", "no request has been answered yet; nothing to export"), (".", "is a directory"),
      ("no/x.parquet", "the folder no does not exist")],
 )  # fmt: skip
-def test_an_export_that_cannot_be(output, message, capsys, tmp_path):
+def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
+    Store(state).close()
     assert message in assert_one_line(run(["export", "-o", output]), *capsys.readouterr())
     assert sorted(path for path in os.listdir(tmp_path) if not path.startswith("state")) == ["zoo.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("state", "is read by the same command"), ("./state-wal", "is read by the same command"),
+     ("state-shm", "is read by the same command"), ("NAMED-chat", "is read by the same command"),
+     ("link", "is read by the same command"), ("zoo.yaml", "is there, and is no Parquet file")],
+)  # fmt: skip
+@pytest.mark.parametrize("named", ["state", "link"])
+def test_an_export_replaces_nothing_but_a_trace(named, output, message, ask, capsys, state, tmp_path):
+    ask()
+    (tmp_path / "link").symlink_to("state")
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix or path == state}
+    assert message in assert_one_line(
+        run(["export", "-o", output.replace("NAMED", named), "--state", named]), *capsys.readouterr()
+    )
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_an_export_replaces_an_older_one(ask, document):
+    for requests in (1, 2):
+        ask()
+        assert document("export", "-o", "log.parquet")["rows"] == requests
+    assert pq.read_table("log.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"), ("data", 7, "bytes-like"),
+     ("type", "float65", "not understood"), ("type", "object", "no type of numbers"), ("shape", "x", "invalid literal"),
+     ("model", "gone", "nothing else is known of that model")],
+)  # fmt: skip
+def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, state, policy):
+    """It is told by whatever needs it, and by `doctor`; the log can be taken out, and a reset mends it."""
+    ask(CHEAP, "--expect", "maybe")
+    with closing(sqlite3.connect(state)) as database, database:
+        array = "(SELECT max(rowid) FROM arrays WHERE policy = ? AND model <> '')"
+        changed = database.execute(f"UPDATE arrays SET {column} = ? WHERE rowid = {array}", (value, policy))
+        assert changed.rowcount == 1
+    error = assert_one_line(run(["ask", "is it"]), *capsys.readouterr())
+    assert f"{state}: the array " in error
+    assert why in error
+    assert "restore a copy, or take the log out by `messctl export` and begin anew by `messctl reset`" in error
+    assert [why in problem for problem in check(state)] == [True]
+    assert run(["doctor", "--state", str(state)]) == 2
+    assert "✗ state: " in capsys.readouterr().out
+    assert document("export", "-o", "log.parquet")["rows"] == 1
+    document("reset", "--yes")
+    ask()
+    assert_sound(state, requests=1)
 
 
 def test_reset(ask, capsys, document, state, policy):

@@ -183,18 +183,24 @@ def test_a_full_disk_under_an_export(disk, capsys):
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_folder_that_is_read_only(disk, made, capsys):
+def test_a_folder_that_is_read_only(disk, made, capsys, tmp_path):
     place, mount = disk
     arguments = ["--state", str(place / "state")]
     if made:
         assert run(["ask", SUM, *arguments]) == 0
         capsys.readouterr()
     assert mount("remount,ro,size=1m")
-    for command in (["ask", SUM], ["feedback", "good"], ["reset", "--yes"], ["status"], ["log"]):
+    assert "choose another place" in assert_one_line(run(["ask", SUM, *arguments]), *capsys.readouterr())
+    for command in (["feedback", "good"], ["reset", "--yes"]):
         error = assert_one_line(run([*command, *arguments]), *capsys.readouterr())
         assert f"{place}/state" in error
-        assert "choose another place with --state" in error
-    assert_one_line(run(["export", "-o", f"{place}/x.parquet"]), *capsys.readouterr())
+        assert ("choose another place with --state" if made else "there is no state") in error
+    for command in (["status"], ["log"], ["export", "-o", str(tmp_path / "x.parquet")]):
+        code, shown = run([*command, *arguments]), capsys.readouterr()
+        assert (code, shown.err) == (0, "") if made else "there is no state" in assert_one_line(code, *shown)
+    assert_one_line(run(["export", "-o", f"{place}/x.parquet", *arguments]), *capsys.readouterr())
+    if made:
+        assert run(["ask", SUM, "--no-log", *arguments]) == 0
 
 
 def test_no_permission(tmp_path, state):
@@ -230,7 +236,7 @@ STATES = [
     (lambda path: path.write_text("not a database at all " * 100), "it is no messctl state"),
     (lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000), "state"),
     (directory, "choose another place with --state"),
-    (below_a_file, "choose another place with --state"),
+    (below_a_file, "--state"),
     (lambda path: path.symlink_to(path), "--state"),
 ]
 
@@ -351,6 +357,7 @@ def test_closed_streams(closed, state):
 
 
 def test_a_stream_that_knows_only_ascii(state):
+    Store(state).close()
     done = process("status", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert rb"\u03b1 = 0.8" in done.stdout

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from messctl.errors import OutputError
-from messctl.outputs import check_writable, written_aside
+from messctl.outputs import check_distinct, check_trace_writable, check_writable, written_aside
 
 
 def test_the_new_replaces_the_old_only_when_whole(tmp_path):
@@ -77,6 +77,33 @@ def test_a_file_keeps_its_mode(tmp_path, mode):
         assert aside.stat().st_mode & 0o077 == 0  # nobody else reads what is not yet there
         aside.write_text("new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+
+
+@pytest.mark.parametrize(
+    ("there", "replaceable"),
+    [(None, True), (b"", True), (b"PAR1...", True), (b"PAR", False), (b"SQLite format 3\0", False), (b"sla:", False)],
+)
+def test_a_trace_replaces_no_other_file(there, replaceable, tmp_path):
+    path = tmp_path / "t.parquet"
+    if there is not None:
+        path.write_bytes(there)
+    if replaceable:
+        check_trace_writable(path)
+    else:
+        with pytest.raises(OutputError, match=r"t\.parquet: is there, and is no Parquet file"):
+            check_trace_writable(path)
+
+
+def test_outputs_that_are_inputs_by_whatever_name(tmp_path):
+    (tmp_path / "in").touch()
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "loop").symlink_to("loop")
+    check_distinct([tmp_path / "loop"], [tmp_path / "in"])
+    for output in (tmp_path / "link", tmp_path / "no" / ".." / "in"):
+        with pytest.raises(OutputError, match="is read by the same command"):
+            check_distinct([output], [tmp_path / "in"])
+    with pytest.raises(OutputError, match="is written twice"):
+        check_distinct([tmp_path / "loop", tmp_path / "loop"], [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -1,4 +1,8 @@
+import contextlib
 import dataclasses
+import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from live_making import LONGEST_WAIT_S
 
+from messctl.database import STEP_S
 from messctl.errors import StoreError, UsageError
 from messctl.forecast import RECENT, TOKENS_PER_CHARACTER
 from messctl.ledger import Ledger, Standing, wilson
@@ -356,6 +362,30 @@ def test_reset_forgets(store):
     assert store.check() == []
 
 
+@pytest.mark.parametrize("others", ["idle", "reading"])
+def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path):
+    """Also where SQLite did not overwrite what it let go; where somebody reads at that moment, at the last closing."""
+
+    def left():
+        return [path.name for path in tmp_path.iterdir() if b"the combination" in path.read_bytes()]
+
+    with Store(tmp_path / "s") as other, Store(tmp_path / "s") as store:
+        store._database.execute("PRAGMA secure_delete = OFF")
+        for index in range(100):
+            request_id = f"r{index}" + "the combination is 17-25-42" * 40
+            add(store, request_id, satisfied=1.0)
+            for answer in ("the combination " * 1000, "short"):
+                store.add_answers(request_id, {"a": Outcome(cost=1.0, answer=answer)})
+        assert left()
+        with other.unchanging() if others == "reading" else contextlib.nullcontext():
+            assert other.judged()[0] == 100
+            store.reset()
+            assert other.judged()[0] == (100 if others == "reading" else 0)
+            assert left() == (["s", "s-wal"] if others == "reading" else [])
+        assert other.judged()[0] == 0
+    assert left() == []
+
+
 def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
     add(store, "r1", satisfied=0.0)
     assert "the queue is 0.0, but its recursion" in store.check()[0]
@@ -389,6 +419,111 @@ def test_a_look_sees_one_state(tmp_path):
         assert other.judged()[0] == 2
 
 
+@pytest.fixture
+def _usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
+@pytest.mark.usefixtures("_usual_umask")
+def test_what_is_made_is_for_its_owner_alone_to_read(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "link").symlink_to("folder/linked")
+    with Store(tmp_path / "folder" / "s") as store, Store(tmp_path / "link"):
+        add(store, "r1")
+        made = {path.name: mode(path) for path in (tmp_path / "folder").iterdir()}
+    assert made == {f"{name}{end}": 0o600 for name in ("s", "linked") for end in ("", "-wal", "-shm")}
+    assert mode(tmp_path / "folder") == 0o700
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
+@pytest.mark.usefixtures("_usual_umask")
+def test_a_state_keeps_the_mode_that_its_owner_gave_it(tmp_path):
+    for file in ("empty", "state"):
+        (tmp_path / file).touch() if file == "empty" else Store(tmp_path / file).close()
+        (tmp_path / file).chmod(0o640)
+        with Store(tmp_path / file):
+            assert {mode(path) for path in tmp_path.glob(f"{file}*")} == {0o640}
+
+
+INTERRUPTED = """
+import functools, signal, sqlite3, sys
+from messctl import database
+from messctl.__main__ import main
+database.WAIT_S = 10**6
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
+class Telling(sqlite3.Connection):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.set_trace_callback(lambda statement: print(statement, file=sys.stderr, flush=True))
+sqlite3.connect = functools.partial(sqlite3.connect, factory=Telling)
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there no process can send another Ctrl-C alone")
+def test_ctrl_c_while_another_process_holds_the_state(tmp_path):
+    with Store(tmp_path / "s") as store:
+        add(store, "r1")
+        with (
+            store.transaction(),
+            subprocess.Popen(
+                [sys.executable, "-c", INTERRUPTED, "reset", "--yes", "--state", str(tmp_path / "s")],
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process,
+        ):
+            assert process.stderr is not None
+            assert "BEGIN IMMEDIATE\n" in iter(process.stderr.readline, "")
+            time.sleep(0.2)  # now it waits within SQLite, most likely
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(LONGEST_WAIT_S)
+            finally:
+                process.kill()
+            assert process.stderr.read().splitlines()[-1] == "messctl: interrupted; nothing was left half-written"
+        assert process.returncode == 130
+        assert len(list(store.requests())) == 1
+
+
+def test_a_lock_that_is_never_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("messctl.database.WAIT_S", 0.0)
+    with (
+        Store(tmp_path / "s") as store,
+        Store(tmp_path / "s") as other,
+        store.transaction(),
+        pytest.raises(StoreError, match="database is locked; another process holds it; try again"),
+        other.transaction(),
+    ):
+        pass
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    """For longer than SQLite itself waits at a time."""
+    held, order = threading.Event(), []
+
+    def holds():
+        with Store(tmp_path / "s") as store, store.transaction():
+            held.set()
+            time.sleep(2 * STEP_S)
+            order.append("held")
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    held.wait()
+    with Store(tmp_path / "s") as store, store.transaction():
+        order.append("waited")
+    holder.join()
+    assert order == ["held", "waited"]
+
+
 def test_files_that_are_no_state(tmp_path):
     (tmp_path / "text").write_text("hello, this is no database at all" * 100)
     with pytest.raises(StoreError, match="not a database; it is no messctl state"):
@@ -419,35 +554,123 @@ def test_a_damaged_state_is_told(tmp_path):
 
 UNPRIVILEGED = """
 import contextlib, io, os, sys, tempfile
+from messctl import database
 from messctl.cli import run
 # Once as the present user, so that everything is imported: the libraries may be out of the other user's reach.
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-    run(["log", "--state", folder + "/s"])
+    database.connect(database.Path(folder + "/s")).close()
+    for command in ("log", "status"):
+        run([command, "--json", "--state", folder + "/s"])
 with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
     run(["log", "--state", "/dev/null/s"])
 if os.getuid() == 0:
+    os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
+"""
+STRAIGHT = UNPRIVILEGED + "sys.exit(run(sys.argv[1:]))"
+DISTURBED = (
+    UNPRIVILEGED
+    + """
+in_memory = database.in_memory
+def disturbed(whole):
+    database.in_memory = in_memory
+    copy = in_memory(whole)
+    print("copied", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    return copy
+database.in_memory = disturbed
 sys.exit(run(sys.argv[1:]))
 """
+)
 
 
-def test_a_state_that_may_only_be_read(tmp_path):
+@pytest.fixture
+def guarded(tmp_path):
+    """A state of one request in a folder that others may read and not write, and the owner neither, unless root."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    Store(folder / "s").close()
+    with Store(folder / "s") as store:
+        add(store, "r1", satisfied=1.0)
     (folder / "s").chmod(0o444)
     folder.chmod(0o555)
     for parent in tmp_path.parents:
         if parent.is_relative_to(tempfile.gettempdir()) and parent.owner() == Path.home().owner():
             parent.chmod(0o755)
     tmp_path.chmod(0o755)
-    for state in (folder / "s", folder / "new"):
-        done = subprocess.run(
-            [sys.executable, "-c", UNPRIVILEGED, "log", "--state", str(state)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-        assert "choose another place with --state" in done.stderr
+    yield folder / "s"
+    folder.chmod(0o755)
+
+
+def looked(*arguments, code=STRAIGHT):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_state_that_may_only_be_read(guarded, tmp_path):
+    before = guarded.read_bytes()
+    done = looked("log", "--json", "--state", str(guarded))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each["request_id"] for each in json.loads(done.stdout)] == ["r1"]
+    done = looked("status", "--json", "--state", str(guarded))
+    assert (done.returncode, json.loads(done.stdout)["answered"]) == (0, 1), done.stderr
+    done = looked("reset", "--yes", "--state", str(guarded))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "choose another place with --state" in done.stderr
+    done = looked("log", "--state", str(guarded.with_name("new")))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "there is no state" in done.stderr
+    assert (os.listdir(guarded.parent), guarded.read_bytes()) == (["s"], before)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_somebody_writes_where_another_may_only_read(guarded, stays):
+    """Who looks sees all of it, whether the writer is still there or was there while it was being read."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DISTURBED, "log", "--json", "--state", str(guarded)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as looking:
+        assert looking.stderr.readline() == "copied\n"
+        guarded.parent.chmod(0o755)
+        guarded.chmod(0o644)
+        writer = Store(guarded)
+        add(writer, "r2", satisfied=0.0)
+        if not stays:
+            writer.close()
+        guarded.chmod(0o444)
+        guarded.parent.chmod(0o555)
+        out, err = looking.communicate("\n", LONGEST_WAIT_S)
+    writer.close()
+    assert (looking.returncode, err) == (0, "")
+    assert [each["request_id"] for each in json.loads(out)] == ["r1", "r2"]
+
+
+def test_looking_while_others_write(tmp_path):
+    """What is committed is seen, and nothing else; nothing can be written."""
+    with Store(tmp_path / "s") as store:
+        add(store, "r1")
+        with Store(tmp_path / "s", looking=True) as looking:
+            with store.transaction():
+                store.set_feedback("r1", {"a": 1.0}, "a")
+                assert looking.judged()[0] == 0
+            assert looking.judged()[0] == 1
+            with pytest.raises(StoreError, match="readonly"):
+                looking.save(Snapshot(3))
+
+
+def test_looking_at_nothing_makes_nothing(tmp_path):
+    with Store(tmp_path / "folder" / "s", looking=True) as store:
+        assert (store.snapshot(), list(store.requests()), store.path) == (Snapshot(), [], tmp_path / "folder" / "s")
+    assert os.listdir(tmp_path) == []
+
+
+def test_looking_at_an_older_state_leaves_it_as_it_is(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.migrations.MIGRATIONS", MIGRATIONS[:6])
+        Store(tmp_path / "s").close()
+    before = (tmp_path / "s").read_bytes()
+    with Store(tmp_path / "s", looking=True) as store:
+        assert store.refused() == {}  # what version 7 brought
+    assert (tmp_path / "s").read_bytes() == before

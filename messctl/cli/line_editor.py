@@ -86,8 +86,7 @@ class _History(FileHistory):
 
     def load_history_strings(self) -> Iterable[str]:
         try:
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-            self._path.chmod(0o600)
+            self._make()
             return list(super().load_history_strings())
         except OSError as error:
             self._give_up(error)
@@ -96,9 +95,14 @@ class _History(FileHistory):
     def store_string(self, string: str) -> None:
         if not self._broken:
             try:
+                self._make()  # `messctl reset` may have removed it meanwhile
                 super().store_string(whole(string))
             except OSError as error:
                 self._give_up(error)
+
+    def _make(self) -> None:
+        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        self._path.chmod(0o600)
 
     def _give_up(self, error: OSError) -> None:
         self._broken = True

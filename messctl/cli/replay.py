@@ -250,13 +250,14 @@ def _check_logged(given: Mapping[str, bool]) -> None:
 def _check_outputs(inputs: Sequence[Path | None], steps: Path | None, plot: Path | None) -> None:
     """Raise UsageError, before anything is played, where an output could not be written."""
     from messctl import plot as plots
-    from messctl.outputs import check_distinct, check_writable
+    from messctl.outputs import check_distinct, check_trace_writable, check_writable
 
     outputs = [output for output in (steps, plot) if output]
     check_distinct(outputs, [path for path in inputs if path and path.exists()])
-    for output in outputs:
-        check_writable(output)
+    if steps:
+        check_trace_writable(steps)
     if plot:
+        check_writable(plot)
         plots.check_format(plot)
 
 

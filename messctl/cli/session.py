@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import finite
+from messctl.errors import StoreError
 from messctl.terminal import plain
 
 if TYPE_CHECKING:
@@ -49,11 +50,22 @@ MOST_BYTES = 8 * 10**6
 """More than this in a prompt is refused before it is read in."""
 
 
-def open_store(state: Path | None) -> Store:
-    """Open the state file, made where it does not exist."""
-    from messctl.store import Store, default_path
+def existing_state(state: Path | None) -> Path:
+    """Return where the state is. Raises StoreError where one was named and is not there: a slip is no empty state."""
+    from messctl.store import default_path
 
-    return Store(state or default_path())
+    if state is None:
+        return default_path()
+    if not state.exists():
+        raise StoreError(f"{state}: there is no state; correct --state or MESSCTL_STATE, or have `messctl ask` make it")
+    return state
+
+
+def look(state: Path | None) -> Store:
+    """Open the state for reading only; see `existing_state`."""
+    from messctl.store import Store
+
+    return Store(existing_state(state), looking=True)
 
 
 def every_backend(zoo_file: ZooFile) -> Backend:
@@ -119,8 +131,7 @@ def _to_write(state: Path | None, *, log: bool) -> Iterator[Store]:
     """Open the state, or a copy of it in memory; where there is none to be copied, none is made."""
     from messctl.store import Store, default_path
 
-    path = state or default_path()
-    with Store(path if log or path.exists() else Path(":memory:")) as kept:
+    with Store(state or default_path(), looking=not log) as kept:
         if log:
             yield kept
         else:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import console, heard_or_not, print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, open_store, put_question
+from messctl.cli.session import (
+    JsonOption,
+    StateOption,
+    ZooOption,
+    chat_history,
+    existing_state,
+    look,
+    put_question,
+)
 from messctl.errors import UsageError
 from messctl.terminal import counted, plain
 
@@ -49,7 +57,7 @@ def status(
     from messctl.zoo import load_zoo
 
     settings = load_zoo(zoo).settings
-    with open_store(state) as store:
+    with look(state) as store:
         ledger = Ledger.of(store)
         path = store.path
     document = status_document(ledger, settings, path)
@@ -145,7 +153,7 @@ def log(
 
     from messctl.tables import fitting
 
-    with open_store(state) as store:
+    with look(state) as store:
         logged = list(store.newest(count))
     if as_json:
         print_json(
@@ -203,10 +211,16 @@ def export(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`."""
-    from messctl.export import export as write
+    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`.
 
-    with open_store(state) as store:
+    A trace that is there already is replaced.
+    """
+    from messctl.database import files
+    from messctl.export import export as write
+    from messctl.outputs import check_distinct
+
+    with look(state) as store:
+        check_distinct([output], [*files(store.path), chat_history(store.path)])
         rows = write(store, output)
     if as_json:
         print_json({"output": str(output), "rows": rows})
@@ -220,18 +234,20 @@ def reset(
     state: StateOption = None,
 ) -> None:
     """Forget all requests, feedback, and what was learned from them."""
-    with open_store(state) as store:
+    from messctl.store import Store
+
+    path = existing_state(state)
+    with Store(path, looking=not path.exists()) as store:
         requests = sum(1 for _ in store.requests())
-        path = str(store.path)
         if not yes and not _agreed(
             f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "
         ):
             requests = 0
         else:
             store.reset()
-            chat_history(store.path).unlink(missing_ok=True)
+            chat_history(path).unlink(missing_ok=True)
     if as_json:
-        print_json({"state": path, "forgotten": requests})
+        print_json({"state": str(path), "forgotten": requests})
     else:
         typer.echo(plain(f"{path}: forgot {counted(requests, 'request')}"))
 
