@@ -215,8 +215,13 @@ def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, mon
     """A slip of the keyboard is told, and makes neither file nor folder."""
     if by == "environment":
         monkeypatch.setenv("MESSCTL_STATE", place)
-    error = assert_one_line(run([*command, *(["--state", place] if by == "option" else [])]), *capsys.readouterr())
-    assert f"{place}: there is no state; correct --state or MESSCTL_STATE" in error
+    code = run([*command, *(["--state", place] if by == "option" else [])])
+    out, err = capsys.readouterr()
+    told = f"{place}: there is no state; correct --state or MESSCTL_STATE, or have `messctl ask` make it\n"
+    if command[0] in ("export", "feedback"):
+        assert (code, out, err) == (2, "", f"messctl: {told}")
+    else:  # nothing is as good as an empty one
+        assert (code, bool(out), err) == (0, True, f"messctl: warning: {told}")
     assert os.listdir(tmp_path) == ["zoo.yaml"]
 
 

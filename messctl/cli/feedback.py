@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from messctl.cli.arguments import print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, existing_state, router, whole
+from messctl.cli.session import JsonOption, StateOption, ZooOption, place_of, router, whole
 from messctl.errors import UsageError
 from messctl.terminal import plain
 
@@ -36,7 +36,7 @@ def feedback(
     satisfied = _satisfied(judgement)
     if not request_id:
         raise UsageError("the request's id is empty; `messctl log` lists them")
-    path = existing_state(state)
+    path = place_of(state, needed=True)
     with router(zoo, path, log=path.exists()) as routing:
         logged, corrected = routing.feedback(whole(request_id), satisfied)
         standing = routing.standing()

@@ -50,22 +50,29 @@ MOST_BYTES = 8 * 10**6
 """More than this in a prompt is refused before it is read in."""
 
 
-def existing_state(state: Path | None) -> Path:
-    """Return where the state is. Raises StoreError where one was named and is not there: a slip is no empty state."""
+def place_of(state: Path | None, *, needed: bool = False) -> Path:
+    """Return where the state is, or would be. That one was named and is not there is told: it may be a slip.
+
+    Raises StoreError for that where it is `needed`, or none could be made there; elsewhere an empty one is as good, and
+    it is a warning.
+    """
     from messctl.store import default_path
 
     if state is None:
         return default_path()
     if not state.exists():
-        raise StoreError(f"{state}: there is no state; correct --state or MESSCTL_STATE, or have `messctl ask` make it")
+        told = f"{state}: there is no state; correct --state or MESSCTL_STATE, or have `messctl ask` make it"
+        if needed or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
+            raise StoreError(told)
+        warn(told)
     return state
 
 
-def look(state: Path | None) -> Store:
-    """Open the state for reading only; see `existing_state`."""
+def look(state: Path | None, *, needed: bool = False) -> Store:
+    """Open the state for reading only; see `place_of`."""
     from messctl.store import Store
 
-    return Store(existing_state(state), looking=True)
+    return Store(place_of(state, needed=needed), looking=True)
 
 
 def every_backend(zoo_file: ZooFile) -> Backend:

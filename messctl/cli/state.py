@@ -16,8 +16,8 @@ from messctl.cli.session import (
     StateOption,
     ZooOption,
     chat_history,
-    existing_state,
     look,
+    place_of,
     put_question,
 )
 from messctl.errors import UsageError
@@ -219,7 +219,7 @@ def export(
     from messctl.export import export as write
     from messctl.outputs import check_distinct
 
-    with look(state) as store:
+    with look(state, needed=True) as store:
         check_distinct([output], [*files(store.path), chat_history(store.path)])
         rows = write(store, output)
     if as_json:
@@ -236,7 +236,7 @@ def reset(
     """Forget all requests, feedback, and what was learned from them."""
     from messctl.store import Store
 
-    path = existing_state(state)
+    path = place_of(state)
     with Store(path, looking=not path.exists()) as store:
         requests = sum(1 for _ in store.requests())
         if not yes and not _agreed(
