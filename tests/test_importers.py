@@ -82,7 +82,7 @@ def test_interruption_leaves_nothing(source):
     name, _, sources, tmp_path = source
     out = tmp_path / "out"
     out.mkdir()
-    (out / "t.parquet").write_bytes(b"what was there before")
+    (out / "t.parquet").write_bytes(b"PAR1, what was there before")
 
     def interrupt(done, total):
         if total is not None:
@@ -92,7 +92,7 @@ def test_interruption_leaves_nothing(source):
     with pytest.raises(KeyboardInterrupt):
         imported(name, sources, out / "t.parquet", progress=interrupt)
     assert [path.name for path in out.iterdir()] == ["t.parquet"]
-    assert (out / "t.parquet").read_bytes() == b"what was there before"
+    assert (out / "t.parquet").read_bytes() == b"PAR1, what was there before"
 
 
 def data_files(sources):

@@ -11,7 +11,7 @@ from pathlib import Path
 from messctl.errors import SourceError, UnknownNameError, UsageError
 from messctl.importers.base import Format, ImportOptions
 from messctl.importers.text import encodable
-from messctl.outputs import check_trace_writable
+from messctl.outputs import check_trace_writable, check_writable
 from messctl.trace import CostBasis, Outcome, Row, TraceMetadata, TraceWriter
 from messctl.trace.check import COST_RULE, possible_cost
 
@@ -220,12 +220,13 @@ def _check_options(kind: Format, options: ImportOptions) -> None:
 
 
 def _check_output(sources: Sequence[Path], output: Path) -> None:
-    check_trace_writable(output)
+    check_writable(output)
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"{output}: is a source of this import too; give the trace another name")
         if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{output}: lies in {source}, which is a source of this import; write it elsewhere")
+    check_trace_writable(output)
 
 
 def _check_names(where: str, models: Sequence[str]) -> None:

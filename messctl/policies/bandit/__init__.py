@@ -33,18 +33,20 @@ failed as paid. The odds are logged as the propensity.
 
 **The price λ** of satisfaction needs no V. λ₀ is re-solved every few requests: the geometric mean of the least prices
 at which that choice, over the last 128 prompts, would attain α − 0.01 and α + 0.01, each moved to within 2 to 98 % of
-what is within reach. Then λ = λ₀·exp(−(B + h − r)/τ), where B = Σ(s − α) is the balance, never clipped, with what is
-awaited. So the price rises smoothly with the debt, and a step in what satisfaction costs (from the best cheap model to
-one thirty times as dear) is a wide band of balances in which nothing changes; that λ₀ looks to both sides puts the
-balance into the middle of that band, and not where a surplus is spent for next to nothing and a debt paid dearly. h, a
-quarter of the guard's depth and fading with the requests, is a debt that is allowed for learning. r is a reserve
-against bad luck. Where the best model serves, B is a random walk that rises by the slack d = max s̄ − α (at least
-0.012) an answer, and ever falls by more than x with probability exp(−x/l), l = σ²/2d. So r = 6l, less by 0.02 with
-every answer that is judged, since what was promised of the level allows for that; but no more than 30 % of what was
-paid so far would buy, at λ₀ a unit where all answers are judged, and at so many times as much as there are answers to
-one that is. τ = 6 + 0.02·n, at most 110. With c, the mean cost of the costliest model, λ is at most 12·c·(1 + t/50M)
-after t requests: that model is not bought for a predicted gain below a twelfth, which is mostly noise while models are
-so little known; what is owed until then, the guard pays. A V that is set gives λ = Q·c/V instead, as in MESS+.
+what is within reach. Then λ = λ₀·exp(−(B + h − r)/τ), where B = Σ(s − α) is the balance, with what is awaited; of what
+was attained beyond α no more than 20 is counted on, since a model that failed after thousands of good answers would
+otherwise serve for thousands more. So the price rises smoothly with the debt, and a step in what satisfaction costs
+(from the best cheap model to one thirty times as dear) is a wide band of balances in which nothing changes; that λ₀
+looks to both sides puts the balance into the middle of that band, and not where a surplus is spent for next to nothing
+and a debt paid dearly. h, a quarter of the guard's depth and fading with the requests, is a debt that is allowed for
+learning. r is a reserve against bad luck. Where the best model serves, B is a random walk that rises by the slack d =
+max s̄ − α (at least 0.012) an answer, and ever falls by more than x with probability exp(−x/l), l = σ²/2d. So r = 6l,
+less by 0.02 with every answer that is judged, since what was promised of the level allows for that; but no more than 30
+% of what was paid so far would buy, at λ₀ a unit where all answers are judged, and at so many times as much as there
+are answers to one that is. τ = 6 + 0.02·n, at most 110. With c, the mean cost of the costliest model, λ is at most
+12·c·(1 + t/50M) after t requests: that model is not bought for a predicted gain below a twelfth, which is mostly noise
+while models are so little known; what is owed until then, the guard pays. A V that is set gives λ = Q·c/V instead, as
+in MESS+.
 
 **What is awaited.** Feedback may come late, or never. The answers after the last one that was judged are awaited, at
 the rate at which answers were judged so far, for a thousand requests; where a model is known by eight answers or more,
@@ -85,10 +87,10 @@ p_m is far below p*, m's share tends to 0 (as what is known of it fades, it is a
 a factor; fading in three hundred ends as soon as what serves pays), and the mean of s comes near p* > α. B then rises
 for ever while the line falls: it is crossed upwards, against the supposition. So the balance returns to the line again
 and again, whatever the estimates per prompt say: they may be arbitrarily wrong, and can only lead the balance down to
-the line. What attainment misses in the long run is the line's slope, 0.1 points, plus what the guard needs to find a
-model that pays. No rate is claimed: σ = 0.4 is smaller than the theory of such indices asks for, because measured zoos
-are kinder than its worst case. Where p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on any
-input.
+the line. (B is that balance less what was forgone of it, so the true one is never below it.) What attainment misses in
+the long run is the line's slope, 0.1 points, plus what the guard needs to find a model that pays. No rate is claimed: σ
+= 0.4 is smaller than the theory of such indices asks for, because measured zoos are kinder than its worst case. Where
+p* ≤ α, the best model's mean is approached. The certificate α − Q/n holds on any input.
 
 References: drift plus penalty and the queue, MESS+ (arXiv:2505.19947); re-solving, Badanidiyuru, Kleinberg and
 Slivkins, *Bandits with Knapsacks* (2013); a guard that serves what surely pays, Kazerouni et al., *Conservative
