@@ -207,6 +207,8 @@ def test_summary(tmp_path):
     assert (b.observed, b.costed, b.mean_satisfaction, b.mean_cost) == (4, 2, 0.0, 2.0)
     assert trace.ignored_columns == ["note"]
     assert summary.complete_rows == len(load(trace.path).rounds)
+    free = parquet(tmp_path / "free.parquet", columns | {"cost/a": [None] * 4, "cost/b": [None] * 4})
+    assert summarise(TraceFile(free)).complete_rows == 3  # of a source without any cost, the outcomes
 
 
 def test_problems_of_many_batches_are_one_per_column(tmp_path):

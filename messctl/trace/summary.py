@@ -32,7 +32,10 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """A whole trace. `complete_rows` counts those that a replay plays: with every model's satisfaction and cost."""
+    """A whole trace. `complete_rows` counts those that a replay plays: with every model's satisfaction and cost.
+
+    Where no cost at all is known, as of a source without any, it counts those with every model's satisfaction.
+    """
 
     rows: int
     complete_rows: int
@@ -46,13 +49,14 @@ def summarise(trace: TraceFile) -> TraceSummary:
         raise TraceError(f"{trace.path}: has no rows; import it again from its source")
     count = len(trace.models)
     satisfied, cost = _Mean(count), _Mean(count)
-    complete = 0
+    complete = outcomes_complete = 0
     problems: list[Problem] = []
     ids: list[pa.Array] = []
     for batch in trace.batches():
         satisfied.add(batch.satisfied)
         cost.add(batch.cost)
         complete += int((~batch.lacking.any(axis=1)).sum())
+        outcomes_complete += int((~np.isnan(batch.satisfied).any(axis=1)).sum())
         problems += check(trace, batch)
         ids.append(batch.request_ids)
     problems += repeated_ids(pa.chunked_array(ids))
@@ -60,6 +64,8 @@ def summarise(trace: TraceFile) -> TraceSummary:
         ModelSummary(model, int(satisfied.counts[i]), int(cost.counts[i]), satisfied.mean(i), cost.mean(i))
         for i, model in enumerate(trace.models)
     )
+    if not cost.counts.any():
+        complete = outcomes_complete
     return TraceSummary(trace.rows, complete, models, _merged(problems))
 
 
