@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -243,11 +243,6 @@ class Router:
             began = time.time()
             try:
                 completion = self._backend.complete(self._models[decision.served], question, telling.listener)
-            except KeyboardInterrupt:
-                if telling.told:
-                    with self._store.transaction():
-                        self._store.answers_again(decision.served)
-                raise
             except BackendError as error:
                 self._lose(decision, decision.served, error, began)
                 if telling.told:
@@ -258,6 +253,9 @@ class Router:
                         raise
                     raise BackendError(f"no model could answer: {'; '.join(lost.values())}") from error
                 before = decision
+            except BaseException:  # Ctrl-C, or a listener that has heard enough
+                self._give_up(decision.queried, answering=decision.served if telling.told else None)
+                raise
             else:
                 return decision, completion, lost
 
@@ -293,6 +291,13 @@ class Router:
         """Have nobody else try a model that is out for as long as all that are asked may take, one by one."""
         self._store.try_again(decision.queried, sum(patience_s(self._models[name]) for name in decision.queried))
 
+    def _give_up(self, models: Iterable[str], answering: str | None = None) -> None:
+        """Have others try models again soon that were not waited for; the one that was `answering` is in use."""
+        with self._store.transaction():
+            self._store.give_back(models)
+            if answering is not None:
+                self._store.answers_again(answering)
+
     def _now(self, request: Request, excluded: frozenset[str]) -> Request:
         """Return the request with what now holds: which models are `excluded`, and what loading the others costs."""
         cold = (spec for spec in self._models.values() if not self._backend.resident(spec))
@@ -315,6 +320,9 @@ class Router:
                 except BackendError as error:
                     self._lose(decision, name, error, began)
                     failures[name] = str(error)
+                except BaseException:
+                    self._give_up(set(decision.queried) - {decision.served} - set(completions) - set(failures))
+                    raise
         return completions, failures
 
     def _settle(

@@ -72,7 +72,10 @@ MIGRATIONS = (
         WHERE reason LIKE '%: the prompt has % and the context holds %' OR reason LIKE '%: the conversation leaves %'
         OR reason LIKE '%refuses the request with %';
     """,
-    "ALTER TABLE outages ADD COLUMN since REAL NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE outages ADD COLUMN since REAL NOT NULL DEFAULT 0;
+    UPDATE outages SET since = max(0.0, until - 300.0);  -- no outage was longer than five minutes
+    """,
 )
 """One script per version; the n-th brings a file from version n − 1 to n. Append only.
 

@@ -14,7 +14,7 @@ not out: it is there, and can answer others. What is written here is written in 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FIRST_PAUSE_S = 5.0
@@ -74,6 +74,13 @@ def claim(database: sqlite3.Connection, models: tuple[str, ...], now: float, wit
     database.executemany(
         "UPDATE outages SET since = ?, until = ? WHERE model = ? AND failures > 0",
         [(now, now + within_s, model) for model in models],
+    )
+
+
+def give_back(database: sqlite3.Connection, models: Iterable[str], now: float) -> None:
+    """Have others try these models again after the first pause, since the one that had them to itself gave up."""
+    database.executemany(
+        "UPDATE outages SET until = min(until, ?) WHERE model = ?", [(now + FIRST_PAUSE_S, model) for model in models]
     )
 
 

@@ -132,6 +132,11 @@ class Store:
         with self._mapped():
             outages.claim(self._database, models, time.time(), within_s)
 
+    def give_back(self, models: Iterable[str]) -> None:
+        """Note that these models are no longer being asked, though it is not known whether they would have answered."""
+        with self._mapped():
+            outages.give_back(self._database, models, time.time())
+
     def answers_again(self, model: str) -> None:
         """Note that a model answers, though nobody waits for the whole of it: it is no longer left alone."""
         with self._mapped():
@@ -147,8 +152,9 @@ class Store:
         """
         now, refused = time.time(), isinstance(error, PromptError)
         with self._mapped():
-            request = request_log.key(self._database, request_id)
-            outages.lose(self._database, request, model, str(error), now, refused=refused)
+            if request_log.has(self._database, request_id):  # the state may have been reset meanwhile
+                request = request_log.key(self._database, request_id)
+                outages.lose(self._database, request, model, str(error), now, refused=refused)
             if refused:
                 outages.end(self._database, model)
             else:

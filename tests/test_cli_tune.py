@@ -52,9 +52,10 @@ def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
 
 
 @pytest.mark.parametrize(("seeds", "told"), [("1", True), ("2", False)])
-def test_one_seed_is_said_to_tell_nothing_for_sure(seeds, told, trace, capsys):
-    run(["tune", trace, "--alpha", "0.7", *FEW[:-1], seeds])
-    assert ("one seed tells nothing for sure; play more (--seeds 10)" in capsys.readouterr().out) == told
+@pytest.mark.parametrize("more", [(), ("--csv",), ("--json",)])
+def test_one_seed_is_said_to_tell_nothing_for_sure(seeds, told, more, trace, capsys):
+    assert run(["tune", trace, "--alpha", "0.7", *FEW[:-1], seeds, "--slack", "0.5", *more]) == 0
+    assert ("one seed tells nothing for sure; play more (--seeds 10)" in capsys.readouterr().err) == told
 
 
 def replayed(command, capsys):
@@ -395,9 +396,9 @@ def test_ctrl_c_writes_nothing_and_counts_the_seeds_that_were_played(trace, caps
 def test_ctrl_c_after_one_seed_tells_nothing_for_sure(trace, capsys, monkeypatch):
     stopped_after(monkeypatch, 3)
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "--slack", "0.5"]) == 130
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "interrupted; what 1 of 3 seeds tell:" in out
-    assert "one seed tells nothing for sure; play more" in out
+    assert "one seed tells nothing for sure; play more" in err
 
 
 def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):

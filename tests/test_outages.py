@@ -279,6 +279,38 @@ def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(wo
         with pytest.raises(KeyboardInterrupt):
             router().ask(Question("x"), model="cheap", on_text=[].append)
         assert store.down(places) == down
+        assert breaks or store.lost()["cheap"].again_at == clock.now + 5  # the next may try soon, whoever gave up
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
+def test_a_listener_that_has_heard_enough_ends_an_outage(error, world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+    backend.down = set()
+
+    def enough(_):
+        raise error
+
+    with pytest.raises(error):
+        router().ask(Question("x"), model="cheap", on_text=enough)
+    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+
+
+def test_a_reset_while_a_model_fails(world):
+    """The request is gone; the failure is told as it is, and the model is left alone."""
+    router, backend, store = world
+
+    def error(_):
+        store.reset()
+        return BackendError("model 'cheap' is out of order")
+
+    backend.error = error
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError, match="model 'cheap' is out of order"):
+        router().ask(Question("x"), model="cheap")
+    assert (store.down({"cheap": "cheap.gguf"}), store.newest(1), store.check()) == ({"cheap"}, [], [])
 
 
 def test_where_all_are_out_all_are_tried(world):

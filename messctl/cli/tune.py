@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,9 @@ from messctl.cli.session import warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from messctl.tune import Choice
     from messctl.zoo import Settings
 
 MOST = 2**62
@@ -108,8 +111,8 @@ def tune(
         raise UsageError("-o writes one setting, and there are several α; give one --alpha")
     if shuffle is None:
         shuffle = not all(TraceFile(trace).timed for trace in traces)
-    settings, conditions = space.settings(base), Conditions(seeds, shuffle, feedback_rate, feedback_delay)
-    held_out = Holdout(holdout, holdout_by)
+    settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
+    conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
     tuning.check(slack)
     tuning.check_engine(engine, address)
     _check_outputs(traces, None if dry_run else output, plot)
@@ -132,17 +135,29 @@ def tune(
     diff = _difference(output, zoo, chosen.settings) if output and chosen and dry_run else ""
     if as_json:
         print_json(report.document(found, choices, marks, zoo) | ({"diff": diff} if dry_run else {}))
-    elif as_csv:
-        sys.stdout.write(report.as_csv(found, choices))
-        sys.stderr.write(diff)
     else:
-        console().print(report.table(found, choices, marks, console().width, zoo), crop=False)
-        sys.stdout.write(diff)
+        shown = report.as_csv(found, choices) if as_csv else report.table(found, choices, marks, console().width, zoo)
+        _print(shown, diff)
+    _warn_of_luck(choices)
     if output and chosen and not dry_run:
         write(output, _change(output, zoo, chosen.settings)[-1])
-    if found.interrupted:
-        return _interrupted(output)
-    return 0 if all(choice.chosen for choice in choices) else 1
+    missed = not all(choice.chosen for choice in choices)
+    return _interrupted(output) if found.interrupted else int(missed)
+
+
+def _print(shown: str | RenderableType, diff: str) -> None:
+    """Print what was found, as CSV or as a table, and what -o would change: beside CSV, on stderr."""
+    if isinstance(shown, str):
+        sys.stdout.write(shown)
+        sys.stderr.write(diff)
+    else:
+        console().print(shown, crop=False)
+        sys.stdout.write(diff)
+
+
+def _warn_of_luck(choices: Sequence[Choice]) -> None:
+    if any(choice.chosen and choice.seeds == 1 for choice in choices):
+        warn("one seed tells nothing for sure; play more (--seeds 10)")
 
 
 def _interrupted(output: Path | None) -> int:

@@ -136,8 +136,7 @@ def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None =
     trial = choice.chosen
     if trial is None:
         return [Text(_beyond(found, choice), "bold red")]
-    sure = choice.seeds > 1
-    style = "bold green" if trial.kept_held_out and sure else "bold yellow"
+    style = "bold green" if trial.kept_held_out and choice.seeds > 1 else "bold yellow"
     lines = [Text(f"α = {exact(choice.alpha)}: {_name(trial)}", style)]
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
@@ -149,8 +148,6 @@ def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None =
             Text(f"  all requests: {_promised(whole, unit)}, which is what this prints:", style),
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # it is to be pasted
         ]
-    if not sure:
-        lines.append(Text("  one seed tells nothing for sure; play more (--seeds 10)", style))
     return lines
 
 
