@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,3 +101,13 @@ def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
     monkeypatch.setattr("messctl.zoo.load_zoo", load_with)
     return str(request.param)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The store's and the router's clock, which stands still until it is moved."""
+    made = SimpleNamespace(now=1.7e9)
+    stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("messctl.store.time", stopped)
+    monkeypatch.setattr("messctl.live.time", stopped)
+    return made

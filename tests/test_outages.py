@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,16 +53,6 @@ class Flaky:
 
     def close(self):
         pass
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The store's and the router's clock, which stands still until it is moved."""
-    made = SimpleNamespace(now=1.7e9)
-    stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr("messctl.store.time", stopped)
-    monkeypatch.setattr("messctl.live.time", stopped)
-    return made
 
 
 @pytest.fixture(params=live_names())

@@ -3,9 +3,7 @@
 import json
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from live_making import assert_one_line, assert_sound, typed
@@ -39,16 +37,6 @@ def zoo(tmp_path):
         )
 
     return written
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The store's and the router's clock, which stands still until it is moved."""
-    made = SimpleNamespace(now=1.7e9)
-    stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr("messctl.store.time", stopped)
-    monkeypatch.setattr("messctl.live.time", stopped)
-    return made
 
 
 @pytest.mark.parametrize("tokens", [10**30, 10**400, -1], ids=["large", "larger", "negative"])

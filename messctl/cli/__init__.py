@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
 
 from messctl.cli import ask, chat, doctor, feedback, import_, record, replay, state, trace, tune, warm, zoo
+from messctl.cli.arguments import discard_output
 from messctl.cli.session import complain
 from messctl.errors import MessctlError
 
@@ -53,10 +53,10 @@ def run(arguments: list[str]) -> int:
     except (BrokenPipeError, SystemExit):
         # Whoever read our output has seen enough (Typer and Rich turn that into an exit of their own); what is
         # still buffered has nowhere to go.
-        _discard_output()
+        discard_output()
         return 0
     except OSError as error:
-        _discard_output()
+        discard_output()
         where = error.filename or "standard output"
         message, code = f"{where}: {error.strerror or error}; choose another place", 2
     complain(message)
@@ -79,7 +79,3 @@ def _run(arguments: list[str]) -> int:
     if sys.stdout is not None:
         sys.stdout.flush()
     return code if isinstance(code, int) else 0
-
-
-def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -123,7 +123,7 @@ def _put(section: Any, key: str, value: object) -> None:
 
 def _node(value: Any) -> Any:
     """Return what ruamel.yaml writes a value as: in braces, where it says which file."""
-    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
+    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415  # with the rest of ruamel.yaml
 
     if not isinstance(value, Mapping):
         return value
@@ -157,8 +157,8 @@ def _cut(section: Any, key: str) -> str:
 
 def _hang(section: Any, key: str, below: str) -> None:
     """Put comments and blank lines below a key's value."""
-    from ruamel.yaml.error import CommentMark  # noqa: PLC0415
-    from ruamel.yaml.tokens import CommentToken  # noqa: PLC0415
+    from ruamel.yaml.error import CommentMark  # noqa: PLC0415  # with the rest of ruamel.yaml
+    from ruamel.yaml.tokens import CommentToken  # noqa: PLC0415  # with the rest of ruamel.yaml
 
     items, place = _leaf(section, key)
     if items[place] is not None:
@@ -199,9 +199,9 @@ def _stated(path: Path, output: Path) -> str:
 
 def _changed(path: Path | None, before: str, change: Callable[[Any], None], output: Path) -> str:
     from ruamel.yaml import YAML  # noqa: PLC0415  # for this alone
-    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
-    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
-    from ruamel.yaml.util import load_yaml_guess_indent  # noqa: PLC0415
+    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415  # with the rest of ruamel.yaml
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415  # with the rest of ruamel.yaml
+    from ruamel.yaml.util import load_yaml_guess_indent  # noqa: PLC0415  # with the rest of ruamel.yaml
 
     bom = BOM if before.startswith(BOM) else ""
     ends = "\r\n" if before.count("\r\n") * 2 > before.count("\n") else "\n"
