@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from worlds import WORLDS, Shuffled, drawn
 
+from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.state import Tuning
 from messctl.policies.base import Floats, Played
-from messctl.recording import load
-from messctl.snapshot import ModelSnapshot, Snapshot
+from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
@@ -153,9 +153,9 @@ def run(
 def summed(plays: Sequence[Played], alpha: float) -> Run:
     cost, end, lowest, judged = [], [], [], []
     for played in plays:
-        heard = ~np.isnan(played.satisfied)
-        level = np.cumsum(played.satisfied[heard]) / np.arange(1, heard.sum() + 1)
-        late = level[np.flatnonzero(heard) >= SETTLED - 1]
+        has_feedback = ~np.isnan(played.satisfied)
+        level = np.cumsum(played.satisfied[has_feedback]) / np.arange(1, has_feedback.sum() + 1)
+        late = level[np.flatnonzero(has_feedback) >= SETTLED - 1]
         cost.append(played.cost.mean())
         end.append(level[-1] - alpha if len(level) else np.nan)
         lowest.append(late.min() - alpha if len(late) else np.nan)
@@ -425,14 +425,14 @@ def steered(
     alpha: float, line: float, rounds: Rounds, cheap: tuple[Floats, Floats], dear: tuple[Floats, Floats]
 ) -> tuple[float, float]:
     """Return the mean cost, and where the attainment ends against α, of serving the dear choice below the line."""
-    balance, cost, heard = 0.0, 0.0, 0
-    for row, judged in zip(rounds.order.tolist(), rounds.heard.tolist(), strict=True):
+    balance, cost, has_feedback = 0.0, 0.0, 0
+    for row, judged in zip(rounds.order.tolist(), rounds.has_feedback.tolist(), strict=True):
         costs, satisfied = cheap if balance >= line else dear
         cost += costs[row]
         if judged:
             balance += satisfied[row] - alpha
-            heard += 1
-    return cost / len(rounds.order), balance / heard
+            has_feedback += 1
+    return cost / len(rounds.order), balance / has_feedback
 
 
 def speed(traces: Sequence[Trace]) -> None:

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from messctl.backends.embedding import GgufEncoder
-from messctl.features import WordEncoder
+from messctl.learning.features import WordEncoder
 from messctl.policies import build
-from messctl.recording import load
+from messctl.replay.loading import load
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 from messctl.zoo.models import BOX

@@ -23,7 +23,16 @@ from pathlib import Path
 from random_gguf import SHAPES, write
 
 ROOT = Path(__file__).parents[1]
-LIVE_TESTS = tuple(f"tests/test_{name}.py" for name in ("backends", "live", "offload", "counters", "residency"))
+LIVE_TESTS = tuple(
+    f"tests/{name}.py"
+    for name in (
+        "backends/test_backends",
+        "live/test_router",
+        "doctor/test_offload",
+        "costs/test_counters",
+        "backends/test_residency",
+    )
+)
 MESSCTL = (sys.executable, "-m", "messctl")
 BENCHED = ("-p", "512", "-n", "128", "-ngl", "999", "-o", "json")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from messctl.export import REQUEST
 from messctl.policies import build
-from messctl.recording import load
+from messctl.replay.loading import load
+from messctl.state.export import REQUEST
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter
 from messctl.zoo import Settings
 
@@ -38,11 +38,11 @@ def write(trace: Path, output: Path, policy: str, settings: Settings, feedback_r
         meter=opened.metadata.meter,
         source=f"benchmarks/make_log.py: {policy} at alpha {settings.alpha:g} on {trace.name}, seed {settings.seed}",
     )
-    judged = np.cumsum(rounds.heard)
+    judged = np.cumsum(rounds.has_feedback)
     with TraceWriter(output, metadata, request=[name for name in REQUEST if name != "arrived_at"]) as writer:
         for t, row in enumerate(rounds.order.tolist()):
             model = opened.models[played.served[t]]
-            satisfied = float(rounds.satisfied[row, played.served[t]]) if rounds.heard[t] else None
+            satisfied = float(rounds.satisfied[row, played.served[t]]) if rounds.has_feedback[t] else None
             writer.append(
                 Row(
                     request_id=rounds.request_ids[row],
@@ -51,7 +51,7 @@ def write(trace: Path, output: Path, policy: str, settings: Settings, feedback_r
                     propensity=float(played.propensity[t]),
                     served=model,
                     explored=False,
-                    judged=int(judged[t]) if rounds.heard[t] else None,
+                    judged=int(judged[t]) if rounds.has_feedback[t] else None,
                     alpha=settings.alpha,
                 )
             )

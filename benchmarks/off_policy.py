@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from messctl.features import WordEncoder
+from messctl.learning.features import WordEncoder
+from messctl.learning.snapshot import Snapshot
 from messctl.off_policy import Log
 from messctl.off_policy.evaluation import estimated
 from messctl.off_policy.reward import RewardModel
 from messctl.off_policy.target import replayed, target_of
 from messctl.policies import Rounds, build, live_build
-from messctl.recording import load
 from messctl.records import Feedback, Request
-from messctl.snapshot import Snapshot
+from messctl.replay.loading import load
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 
@@ -36,10 +36,10 @@ class World:
     rounds: Rounds
     prompts: list[str]
 
-    def log(self, policy: str, seed: int, rows: int, heard: float) -> tuple[Log, np.ndarray]:
+    def log(self, policy: str, seed: int, rows: int, has_feedback: float) -> tuple[Log, np.ndarray]:
         """Return a log of so many requests, shuffled, and the rows of the trace that it holds."""
         settings = Settings(alpha=LOGGED_ALPHA, seed=seed)
-        rounds = self.rounds.arranged(seed=seed, shuffle=True, feedback_rate=heard, feedback_delay=0)
+        rounds = self.rounds.arranged(seed=seed, shuffle=True, feedback_rate=has_feedback, feedback_delay=0)
         models = len(rounds.zoo.models)
         if policy == "bandit":
             played = build(policy, rounds, settings).play(rounds)
@@ -60,7 +60,7 @@ class World:
             features=rounds.features.rows(order),
             served=served,
             propensity=propensity,
-            satisfied=np.where(rounds.heard[:rows], rounds.satisfied[order, served], np.nan),
+            satisfied=np.where(rounds.has_feedback[:rows], rounds.satisfied[order, served], np.nan),
             cost=rounds.cost[order, served],
         ), order
 

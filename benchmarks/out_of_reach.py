@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit, Tuning
 from messctl.policies.bandit.choice import choose, weighing
@@ -41,7 +41,7 @@ from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
 from messctl.policies.bandit.satisfaction import hear
 from messctl.policies.bandit.state import AUTO_V, Promise, State, fresh
 from messctl.policies.hindsight import out_of_fold
-from messctl.recording import load
+from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 Floats = npt.NDArray[np.float64]
@@ -179,12 +179,12 @@ def luck_of(satisfied: Floats, alpha: float) -> Sequence[float]:
     rng, n = np.random.default_rng(0), len(satisfied)
     unlucky = np.zeros((LUCK, 4))
     for luck in unlucky:
-        order, heard = rng.permutation(n), np.flatnonzero(rng.random(n) < JUDGED)
+        order, has_feedback = rng.permutation(n), np.flatnonzero(rng.random(n) < JUDGED)
         off = satisfied[order].cumsum() / np.arange(1, n + 1) - alpha
-        off_heard = satisfied[order[heard]].cumsum() / np.arange(1, len(heard) + 1) - alpha
+        off_heard = satisfied[order[has_feedback]].cumsum() / np.arange(1, len(has_feedback) + 1) - alpha
         luck[0] = off[SETTLED - 1 :].min() < -0.02
         luck[1] = off_heard[-1] < -0.005
-        luck[2] = off_heard[heard >= SETTLED - 1].min() < -0.02
+        luck[2] = off_heard[has_feedback >= SETTLED - 1].min() < -0.02
         luck[3] = off_heard[SETTLED - 1 :].min(initial=np.inf) < -0.02
     return unlucky.mean(axis=0)
 

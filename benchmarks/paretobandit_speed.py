@@ -27,7 +27,7 @@ from rich.table import Table
 from rivals import ParetoBandit
 
 from messctl.policies import Rounds, build
-from messctl.recording import load
+from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 SETTINGS = Settings(alpha=0.8)
@@ -74,7 +74,7 @@ def main() -> None:
             write(path, asked.requests, words=16, seed=1)
         rounds = load(path).rounds
     n = min(asked.requests, len(rounds))
-    rounds = replace(rounds, order=rounds.order[:n], heard=rounds.heard[:n])
+    rounds = replace(rounds, order=rounds.order[:n], has_feedback=rounds.has_feedback[:n])
     ways: dict[str, Callable[[], float]] = {
         "paretobandit": route(rounds, folded=False),
         "paretobandit, words folded to 32": route(rounds, folded=True),

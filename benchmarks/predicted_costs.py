@@ -27,7 +27,7 @@ from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.costs import BY_KNOWN, BY_MEAN, BY_RIDGE, best_way, foretold, pay, properties_of
 from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
 from messctl.policies.bandit.state import Tuning, fresh
-from messctl.recording import load
+from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)

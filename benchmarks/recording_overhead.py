@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from messctl.backends import LlamaCpp
+from messctl.costs.choice import meter_for
 from messctl.graders import reference_grader
-from messctl.journal import Journal
-from messctl.meters import meter_for
-from messctl.prompts import Prompt
-from messctl.record import Plan, record, seed_of
+from messctl.record.journal import Journal
+from messctl.record.prompts import Prompt
+from messctl.record.recorder import Plan, record, seed_of
 from messctl.records import Question
 from messctl.zoo import load_zoo
 

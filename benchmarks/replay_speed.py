@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import SGDClassifier
 
-from messctl.coins import stream
+from messctl.learning.predictor import DECAY, SHRINKAGE, STEP
+from messctl.learning.random_streams import stream
 from messctl.policies import Rounds, build
-from messctl.predictor import DECAY, SHRINKAGE, STEP
-from messctl.recording import load
-from messctl.replay import drive
+from messctl.replay.loading import load
+from messctl.replay.play import drive
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 
@@ -79,7 +79,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def head(rounds: Rounds, n: int) -> Rounds:
     """Return the first `n` rounds."""
-    return replace(rounds, order=rounds.order[:n], heard=rounds.heard[:n])
+    return replace(rounds, order=rounds.order[:n], has_feedback=rounds.has_feedback[:n])
 
 
 def main() -> None:

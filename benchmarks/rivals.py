@@ -29,14 +29,14 @@ from joblib import Parallel, delayed
 from sklearn import config_context
 from sklearn.neighbors import KNeighborsRegressor
 
-from messctl.compiled import compiled
-from messctl.costs import AUTO_SCALE, observe, scale_of
-from messctl.features import WORDS
+from messctl.learning.compiled import compiled
+from messctl.learning.features import WORDS
+from messctl.learning.mean_costs import AUTO_SCALE, observe, scale_of
+from messctl.learning.virtual_queue import advance
 from messctl.policies import Rounds, build
 from messctl.policies.base import Floats, Played
 from messctl.policies.messplus import explore_probability
-from messctl.recording import load
-from messctl.virtual_queue import advance
+from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 if TYPE_CHECKING:

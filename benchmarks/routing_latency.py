@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from messctl.backends import LlamaCpp
-from messctl.live import Router
-from messctl.meters import meter_for
+from messctl.costs.choice import meter_for
+from messctl.live.router import Router
 from messctl.records import Question
-from messctl.store import Store
+from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
 

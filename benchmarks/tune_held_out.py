@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from messctl.recording import Holdout, Recording, load
-from messctl.replay import Conditions
+from messctl.replay.loading import Holdout, Recording, load
+from messctl.replay.play import Conditions
 from messctl.tune import TUNED, choose, search, space_of, yardsticks
 from messctl.zoo import Settings
 

@@ -45,11 +45,11 @@ from replay_speed import scikit_learn
 from rich.console import Console
 from rich.table import Table
 
-from messctl.features import encode
+from messctl.learning.features import encode
 from messctl.policies import Rounds, build
-from messctl.recording import Holdout, load
-from messctl.replay import Conditions
-from messctl.streaming import replay_streamed, survey
+from messctl.replay.loading import Holdout, load
+from messctl.replay.play import Conditions
+from messctl.replay.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.tune import Space, search, values
 from messctl.tune.pair import recurse_pair
@@ -87,9 +87,9 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
             np.empty((0, len(vs)), np.int16),
         )
         if any_zoo:
-            recurse((alpha, vs, 0.0), 0, (rounds.heard[:first], 0, part[:first]), *rest)
+            recurse((alpha, vs, 0.0), 0, (rounds.has_feedback[:first], 0, part[:first]), *rest)
         else:
-            recurse_pair((alpha, vs), 0, (rounds.heard[:first], part[:first]), *rest)
+            recurse_pair((alpha, vs), 0, (rounds.has_feedback[:first], part[:first]), *rest)
         return queue
 
     blocks = np.geomspace(1e-3, 10, per_core * CORES).reshape(-1, 128)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from messctl.features import encode
+from messctl.learning.features import encode
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
 from messctl.zoo import Zoo
@@ -40,7 +40,7 @@ def made(chance: Floats, cost: Floats, prompts: list[str], seed: int) -> Shuffle
         satisfied=(luck < chance).astype(float),
         cost=np.ascontiguousarray(np.broadcast_to(cost, (n, models))),
         order=np.arange(n),
-        heard=np.ones(n, dtype=bool),
+        has_feedback=np.ones(n, dtype=bool),
     )
     return Shuffled(rounds, prompts)
 

@@ -24,13 +24,14 @@ ROOT = Path(__file__).parents[1]
 def pytest_configure() -> None:
     """Set up hypothesis and the compiler's cache.
 
-    The cache is keyed by the whole source, since numba does not see a change in a callee's module.
+    The key of the cache is the source of all rooms with compiled functions: numba does not see a change in a module
+    that a compiled function calls.
     """
-    sys.path.append(str(ROOT / "benchmarks"))  # for the made-up `worlds`
     sys.path.append(str(ROOT))  # for `training`, which is not installed; behind the installed messctl
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "messctl").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for room in ("learning", "policies", "tune"):
+        for path in sorted((ROOT / "messctl" / room).rglob("*.py")):
+            digest.update(path.read_bytes())
     # The first example of a test may be the one that compiles; in CI the same examples run every time.
     settings.register_profile("messctl", deadline=None, derandomize="CI" in os.environ)
     settings.load_profile("messctl")
@@ -108,6 +109,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The store's and the router's clock, which stands still until it is moved."""
     made = SimpleNamespace(now=1.7e9)
     stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr("messctl.store.time", stopped)
-    monkeypatch.setattr("messctl.live.time", stopped)
+    monkeypatch.setattr("messctl.state.store.time", stopped)
+    monkeypatch.setattr("messctl.live.router.time", stopped)
     return made

@@ -12,7 +12,7 @@ from messctl.backends.openai import OpenAICompatible
 from messctl.backends.scripted import Scripted
 
 if TYPE_CHECKING:
-    from messctl.features import Encoder
+    from messctl.learning.features import Encoder
     from messctl.zoo import Settings
 
 __all__ = [
@@ -33,7 +33,7 @@ def encoder_of(settings: Settings) -> Encoder:
 
     Raises BackendError for a file that cannot be used.
     """
-    from messctl.features import WordEncoder  # noqa: PLC0415  # it brings the compiler with it
+    from messctl.learning.features import WordEncoder  # noqa: PLC0415  # it brings the compiler with it
 
     if settings.features is None:
         return WordEncoder()

@@ -6,8 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from messctl.display.text import plain
 from messctl.records import Question
-from messctl.terminal import plain
 
 
 class TemplateError(Exception):

@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from messctl.backends.library import library
 from messctl.backends.machine import physical_cores
+from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
-from messctl.features import PROPERTY_COUNT, WORDS, Features, WordEncoder, width
-from messctl.gguf_header import read_header
-from messctl.terminal import plain
+from messctl.gguf import read_header
+from messctl.learning.features import PROPERTY_COUNT, WORDS, Features, WordEncoder, width
 
 _LENGTH = 2.0
 """Half of it, about, is what all prompts have in common: what tells them apart is then as long as words are."""

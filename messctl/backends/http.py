@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from messctl.display.text import plain
 from messctl.errors import BackendError
-from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:

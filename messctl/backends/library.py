@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError
-from messctl.terminal import plain
 
 _INFO, _ERROR = 2, 4
 _PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")

@@ -19,10 +19,10 @@ from messctl.backends.loaded import Loaded, Sampling, failure, no_room, too_long
 from messctl.backends.offload import Offload, lacking
 from messctl.backends.residency import OverBudgetError, Residency
 from messctl.backends.worker import Worker
+from messctl.display.text import plain
 from messctl.errors import ModelFileError
-from messctl.gguf_header import read_header
+from messctl.gguf import read_header
 from messctl.records import Completion, Question
-from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 from messctl.zoo.memory import Bytes, needed
 

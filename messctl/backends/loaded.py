@@ -20,9 +20,9 @@ import numpy as np
 from messctl.backends import offload
 from messctl.backends.library import Library
 from messctl.backends.machine import free_memory, physical_cores
+from messctl.display.text import plain
 from messctl.errors import BackendError, CrashedError, ModelFileError, NoRoomError, PromptTooLongError
-from messctl.gguf_header import read_header
-from messctl.terminal import plain
+from messctl.gguf import read_header
 from messctl.zoo import ModelSpec
 from messctl.zoo.memory import amount
 

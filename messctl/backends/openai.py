@@ -22,9 +22,9 @@ from messctl.backends.answer import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.events import NotEventsError, documents
 from messctl.backends.http import CONNECT_S, Clients, Key, failed
+from messctl.display.text import plain
 from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.records import Completion, Question
-from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 

@@ -20,8 +20,8 @@ from messctl.backends.base import OnText
 from messctl.backends.library import interrupted
 from messctl.backends.loaded import crashed, failure
 from messctl.backends.wire import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
+from messctl.display.text import plain
 from messctl.records import Completion, Question
-from messctl.terminal import plain
 from messctl.zoo import ModelSpec
 
 _PATIENCE_S = 5.0

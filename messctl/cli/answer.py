@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from messctl.cli.arguments import heard_or_not, progress_console
-from messctl.terminal import plain
+from messctl.display.text import plain
 
 if TYPE_CHECKING:
-    from messctl.ledger import Standing
-    from messctl.live import Asked, Router
+    from messctl.live.router import Asked, Router
     from messctl.records import Decision, Weighed
+    from messctl.state.ledger import Standing
 
 
 class Shown:

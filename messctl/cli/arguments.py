@@ -20,6 +20,9 @@ from messctl.errors import UsageError
 if TYPE_CHECKING:
     from messctl.zoo import Settings
 
+PROMISE, POLICY, REQUESTS, OUTPUT = "Promise", "Policy", "Requests", "Output"
+"""The panels in which every command's help groups its options."""
+
 PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 columns
 
 

@@ -26,14 +26,14 @@ from messctl.cli.session import (
     warn,
     whole,
 )
+from messctl.display.text import plain
 from messctl.errors import UsageError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.graders import Grader
-    from messctl.live import Asked, Router
+    from messctl.live.router import Asked, Router
     from messctl.records import Decision, Weighed
 
 REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
@@ -131,7 +131,7 @@ def _prompt(argument: str | None) -> str:
 
 
 def _explain(decision: Decision) -> None:
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     weighed, screen = decision.weighed, progress_console()
     if weighed is None:

@@ -10,12 +10,12 @@ import typer
 
 from messctl.cli.arguments import console, finite, print_json, progress_console
 from messctl.cli.session import JsonOption, ZooOption, warn
+from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
-    from messctl.calibration import Calibration
-    from messctl.meters import Meter
+    from messctl.costs.base import Meter
+    from messctl.costs.calibration import Calibration
     from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl zoo calibrate --zoo zoo.yaml -o zoo.yaml"
@@ -42,8 +42,8 @@ def calibrate(
     from rich.progress import Progress
 
     from messctl.backends import LlamaCpp
-    from messctl.calibration import calibrate as measured
-    from messctl.calibration import origin
+    from messctl.costs.calibration import calibrate as measured
+    from messctl.costs.calibration import origin
     from messctl.outputs import check_writable
     from messctl.zoo import load_zoo
     from messctl.zoo.edit import write
@@ -114,7 +114,7 @@ def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
     """Return the meter asked for; without a word on it, the best this machine has: a counter, or else the clock."""
     from dataclasses import replace
 
-    from messctl.meters import meter_for
+    from messctl.costs.choice import meter_for
     from messctl.zoo.file import METERS
 
     name = name or zoo_file.meter
@@ -170,7 +170,7 @@ def _speed(seconds: float) -> float | None:
 def _print(found: list[Calibration], where: str) -> None:
     from rich.table import Table
 
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     unit = plain(found[0].unit)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

@@ -30,12 +30,12 @@ from messctl.cli.session import (
 )
 from messctl.cli.state import status_document, status_table
 from messctl.cli.turns import Lines, Turns, unquoted
+from messctl.display.text import plain
 from messctl.errors import MessctlError, UnknownNameError, UsageError, did_you_mean
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
-    from messctl.conversation import Conversation
-    from messctl.live import Router
+    from messctl.live.conversation import Conversation
+    from messctl.live.router import Router
 
 EPILOG = "Example: messctl chat --system 'Answer briefly.'"
 HELP = {
@@ -76,7 +76,7 @@ def chat(
     is a turn or a command; then the exit code is 2 where one of them failed.
     """
     from messctl.backends import LatestTurns
-    from messctl.conversation import Conversation
+    from messctl.live.conversation import Conversation
     from messctl.records import Question
 
     system = None if system is None else whole(system)

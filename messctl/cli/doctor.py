@@ -17,8 +17,8 @@ import typer
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption
 from messctl.cli.zoo import asking
+from messctl.display.text import plain
 from messctl.errors import MessctlError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.zoo import ZooFile
@@ -177,7 +177,7 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.backends import LlamaCpp
     from messctl.backends.library import library
     from messctl.backends.offload import lacking
-    from messctl.offloading import prove
+    from messctl.doctor.offload import prove
 
     local = [model for model in zoo_file.models if model.path is not None]
     if not local:
@@ -206,7 +206,8 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
 
 
 def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
-    from messctl.meters import energy_counters, meter_for
+    from messctl.costs.choice import meter_for
+    from messctl.costs.found import energy_counters
 
     try:
         meter = None if zoo_file is None else meter_for(zoo_file)
@@ -224,7 +225,7 @@ def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
 
 
 def _state(path: Path | None) -> Iterator[Finding]:
-    from messctl import store
+    from messctl.state import store
 
     try:
         path = path or store.default_path()

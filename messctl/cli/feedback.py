@@ -8,8 +8,8 @@ import typer
 
 from messctl.cli.arguments import print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption, place_of, router, whole
+from messctl.display.text import plain
 from messctl.errors import UsageError
-from messctl.terminal import plain
 
 EPILOG = "Example: messctl feedback good; messctl feedback 3f9a 0.5"
 WORDS = {"good": 1.0, "bad": 0.0}

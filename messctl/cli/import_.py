@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import console, print_json, progress_console
+from messctl.display.text import plain
 from messctl.errors import UsageError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.importers import ImportSummary

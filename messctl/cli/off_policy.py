@@ -37,7 +37,7 @@ def evaluate_log(
     """
     from messctl import off_policy
     from messctl.backends import encoder_of
-    from messctl.features import WordEncoder
+    from messctl.learning.features import WordEncoder
     from messctl.off_policy import report
     from messctl.policies import kind_of
 

@@ -13,14 +13,14 @@ import typer
 
 from messctl.cli.arguments import console, print_json, progress_console
 from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
+from messctl.display.text import counted, plain
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
-from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
     from messctl.backends import Backend
-    from messctl.judge import Judge
-    from messctl.prompts import Check, PromptFile
-    from messctl.record import Judged, Plan, Tally
+    from messctl.record.judge import Judge
+    from messctl.record.prompts import Check, PromptFile
+    from messctl.record.recorder import Judged, Plan, Tally
     from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl record prompts.jsonl -o recorded.parquet --grader exact"
@@ -60,11 +60,11 @@ def record(
     zoo: ZooOption = None,
 ) -> int:
     """Have every model of the zoo answer every prompt, grade the answers, and write them as a trace."""
-    from messctl import record as recording
-    from messctl.journal import Journal, journal_path, remove_journal
-    from messctl.meters import meter_for
+    from messctl.costs.choice import meter_for
     from messctl.outputs import check_distinct, check_writable
-    from messctl.prompts import read_prompts
+    from messctl.record import recorder as recording
+    from messctl.record.journal import Journal, journal_path, remove_journal
+    from messctl.record.prompts import read_prompts
     from messctl.zoo import load_zoo
 
     if resume and overwrite:
@@ -149,7 +149,7 @@ def _judging(
 ) -> tuple[str, Judged, Judge | None]:
     """Return what the grading is to be called, with all it goes by, what it does, and the judge that it asks."""
     from messctl.graders import expect_regex, reference_grader
-    from messctl.judge import Judge
+    from messctl.record.judge import Judge
 
     if grading == NONE:
         return grading, lambda _prompt, _answer: None, None
@@ -207,7 +207,7 @@ def _report(
     from rich.table import Table
     from rich.text import Text
 
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for heading in ("model", "answers", "failed", "satisfied", f"{unit}/request", "ms/request"):

@@ -12,12 +12,12 @@ import typer
 from messctl.cli.arguments import console, heard_or_not, print_json, progress_console, settings_of
 from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.session import warn
+from messctl.display.text import plain
 from messctl.errors import UsageError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
-    from messctl.recording import Source
-    from messctl.replay import Conditions, Replay
+    from messctl.replay.loading import Source
+    from messctl.replay.play import Conditions, Replay
     from messctl.zoo import Settings
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
@@ -115,12 +115,12 @@ def replay(
     ] = None,
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost, and attainment of the SLA."""
-    from messctl import plot as plots
-    from messctl import replay as replays
-    from messctl import steps as stepping
     from messctl.backends import encoder_of
     from messctl.policies import default_names
-    from messctl.recording import Holdout, load
+    from messctl.replay import play as replays
+    from messctl.replay import plot as plots
+    from messctl.replay import steps as stepping
+    from messctl.replay.loading import Holdout, load
     from messctl.zoo import DEFAULT_FILE
 
     conditioned = {
@@ -225,8 +225,8 @@ def _stream(
     progress: Callable[[str], None],
 ) -> Replay:
     """Play a trace batch by batch, and tell the `progress`."""
-    from messctl import streaming
     from messctl.backends import encoder_of
+    from messctl.replay import streaming
 
     source = streaming.survey(trace, settings.reference)
     _warn_where_scarce(source)
@@ -249,8 +249,8 @@ def _check_logged(given: Mapping[str, bool]) -> None:
 
 def _check_outputs(inputs: Sequence[Path | None], steps: Path | None, plot: Path | None) -> None:
     """Raise UsageError, before anything is played, where an output could not be written."""
-    from messctl import plot as plots
     from messctl.outputs import check_distinct, check_trace_writable, check_writable
+    from messctl.replay import plot as plots
 
     outputs = [output for output in (steps, plot) if output]
     check_distinct(outputs, [path for path in inputs if path and path.exists()])
@@ -273,7 +273,7 @@ def _warn_where_unused(played: Replay) -> None:
 
 def _warn_where_scarce(source: Source) -> None:
     """Say so where for want of one model most of the trace is not played."""
-    from messctl.recording import scarcest
+    from messctl.replay.loading import scarcest
 
     model = scarcest(source)
     if model is not None:
@@ -285,7 +285,7 @@ def _warn_where_scarce(source: Source) -> None:
 
 
 def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
-    from messctl import report
+    from messctl.replay import report
 
     if as_json:
         print_json(report.document(played))
@@ -310,7 +310,7 @@ def _whole(conditions: Conditions, wanted: dict[str, object]) -> str | None:
 
 def _large(trace: Path, policies: list[str] | None, conditions: Conditions) -> bool:
     """Tell whether a trace is so large that it is better streamed, and whether what is asked for allows it."""
-    from messctl.streaming import streamable
+    from messctl.replay.streaming import streamable
     from messctl.trace import TraceFile
 
     return TraceFile(trace).rows > STREAMED_ABOVE and streamable(policies or [], conditions) is None

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import finite
+from messctl.display.text import plain
 from messctl.errors import StoreError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
-    from messctl.live import Router
-    from messctl.loads import Loads
-    from messctl.meters import Meter
-    from messctl.store import Store
+    from messctl.costs.base import Meter
+    from messctl.costs.load_costs import Loads
+    from messctl.live.router import Router
+    from messctl.state.store import Store
     from messctl.zoo import ZooFile
 
 ZooOption = Annotated[
@@ -56,7 +56,7 @@ def place_of(state: Path | None, *, needed: bool = False) -> Path:
     Raises StoreError for that where it is `needed`, or none could be made there; elsewhere an empty one is as good, and
     it is a warning.
     """
-    from messctl.store import default_path
+    from messctl.state.store import default_path
 
     if state is None:
         return default_path()
@@ -70,7 +70,7 @@ def place_of(state: Path | None, *, needed: bool = False) -> Path:
 
 def look(state: Path | None, *, needed: bool = False) -> Store:
     """Open the state for reading only; see `place_of`."""
-    from messctl.store import Store
+    from messctl.state.store import Store
 
     return Store(place_of(state, needed=needed), looking=True)
 
@@ -99,9 +99,9 @@ def router(
     the backend stands between it and the router.
     """
     from messctl.backends import encoder_of
+    from messctl.costs.choice import meter_for
     from messctl.graders import expect_regex
-    from messctl.live import Router
-    from messctl.meters import meter_for
+    from messctl.live.router import Router
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
@@ -127,7 +127,7 @@ def router(
 
 def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
     """Return what knows what loads cost: `load_watts` are for where loads are neither measured nor stated."""
-    from messctl.loads import Loads
+    from messctl.costs.load_costs import Loads
 
     estimated = not meter.includes_loads and all(model.cost is None for model in zoo_file.models)
     return Loads(zoo_file.load_watts if estimated else None)
@@ -136,7 +136,7 @@ def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
 @contextmanager
 def _to_write(state: Path | None, *, log: bool) -> Iterator[Store]:
     """Open the state, or a copy of it in memory; where there is none to be copied, none is made."""
-    from messctl.store import Store, default_path
+    from messctl.state.store import Store, default_path
 
     with Store(state or default_path(), looking=not log) as kept:
         if log:

@@ -11,24 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import console, heard_or_not, print_json
-from messctl.cli.session import (
-    JsonOption,
-    StateOption,
-    ZooOption,
-    chat_history,
-    look,
-    place_of,
-    put_question,
-)
+from messctl.cli.session import JsonOption, StateOption, ZooOption, chat_history, look, place_of, put_question
+from messctl.display.text import counted, plain
 from messctl.errors import UsageError
-from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from messctl.ledger import Ledger
-    from messctl.outages import Lost, Refused
-    from messctl.request_log import LoggedRequest
+    from messctl.state.ledger import Ledger
+    from messctl.state.outages import Lost, Refused
+    from messctl.state.request_log import LoggedRequest
     from messctl.zoo import Settings
 
 LONGEST_TEXT = 60
@@ -53,7 +45,7 @@ def status(
     state: StateOption = None,
 ) -> int:
     """Where the promise stands: attainment, debt, certificate, spending, share per model, pending feedback."""
-    from messctl.ledger import Ledger
+    from messctl.state.ledger import Ledger
     from messctl.zoo import load_zoo
 
     settings = load_zoo(zoo).settings
@@ -151,7 +143,7 @@ def log(
     from rich.table import Table
     from rich.text import Text
 
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     with look(state) as store:
         logged = list(store.newest(count))
@@ -215,9 +207,9 @@ def export(
 
     A trace that is there already is replaced.
     """
-    from messctl.database import files
-    from messctl.export import export as write
     from messctl.outputs import check_distinct
+    from messctl.state.database import files
+    from messctl.state.export import export as write
 
     with look(state, needed=True) as store:
         check_distinct([output], [*files(store.path), chat_history(store.path)])
@@ -234,7 +226,7 @@ def reset(
     state: StateOption = None,
 ) -> None:
     """Forget all requests, feedback, and what was learned from them."""
-    from messctl.store import Store
+    from messctl.state.store import Store
 
     path = place_of(state)
     with Store(path, looking=not path.exists()) as store:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import console, print_json
+from messctl.display.text import plain
 from messctl.errors import TraceError
-from messctl.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def _info_document(trace: TraceFile, summary: TraceSummary) -> dict[str, Any]:
 def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
     from rich.table import Table
 
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     metadata = trace.metadata
     _say(f"{trace.path}: {summary.rows:,} rows, {summary.complete_rows:,} of them complete for all models")
@@ -165,7 +165,7 @@ def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
 
 
 def _print_row(document: dict[str, Any], cost_unit: str) -> None:
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
 
     _say(f"row {document['row']}: {document['request_id']}")
     words = " ".join((document["prompt"] or "").split())

@@ -87,8 +87,8 @@ def tune(
     """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
     from messctl import tune as tuning
     from messctl.backends import encoder_of
-    from messctl.recording import Holdout, load
-    from messctl.replay import Conditions
+    from messctl.replay.loading import Holdout, load
+    from messctl.replay.play import Conditions
     from messctl.trace import TraceFile
     from messctl.tune import report
     from messctl.tune.plot import write_plot
@@ -170,7 +170,7 @@ def _interrupted(output: Path | None) -> int:
 def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -> None:
     """Raise UsageError, before anything is played, where an output could not be written."""
     from messctl.outputs import check_distinct, check_writable
-    from messctl.plot import check_format
+    from messctl.replay.plot import check_format
 
     outputs = [path for path in (output, plot) if path]
     check_distinct(outputs, traces)

@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import print_json, progress_console
 from messctl.cli.session import JsonOption, StateOption, ZooOption, router
-from messctl.terminal import counted, plain
+from messctl.display.text import counted, plain
 
 EPILOG = "Example: messctl warm recorded.parquet"
 
@@ -29,8 +29,8 @@ def warm(
     state: StateOption = None,
 ) -> None:
     """Have the router's policy learn from a trace before it serves. Requests and debt stay as they are."""
+    from messctl.live.warm_start import learn_from
     from messctl.trace import TraceFile
-    from messctl.warm import learn_from
 
     with router(zoo, state) as routing, progress_console().status("reading") as status:
         if not overwrite:

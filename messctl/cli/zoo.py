@@ -11,11 +11,11 @@ import typer
 from messctl.cli import calibrate
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, ZooOption
+from messctl.display.text import counted, plain
 from messctl.errors import BackendError, ConfigError
-from messctl.terminal import counted, plain
 
 if TYPE_CHECKING:
-    from messctl.meters import Meter
+    from messctl.costs.base import Meter
     from messctl.zoo import ModelCheck, ModelSpec, ZooCheck, ZooFile
     from messctl.zoo.check import Listed
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     """Show every model's file, and what is wrong; exit code 2 where a model cannot be used."""
-    from messctl.meters import meter_for
+    from messctl.costs.choice import meter_for
     from messctl.zoo import available_memory, check_zoo, load_zoo
 
     zoo_file = load_zoo(zoo)
@@ -105,7 +105,7 @@ def _model_document(model: ModelCheck, meter: Meter) -> dict[str, Any]:
 def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     from rich.table import Table
 
-    from messctl.tables import fitting
+    from messctl.display.tables import fitting
     from messctl.zoo.memory import amount
 
     _say(f"{zoo_file.path}: {counted(len(zoo_file.models), 'model')}")

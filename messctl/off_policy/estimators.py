@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from messctl.ledger import CONFIDENCE_Z
 from messctl.policies.base import Floats
+from messctl.state.ledger import CONFIDENCE_Z
 
 Z2 = CONFIDENCE_Z**2
 SURE_Z = 3.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from messctl.features import Encoder
+from messctl.learning.features import Encoder
 from messctl.off_policy.estimators import Estimate, Overlap, direct, doubly_robust, ips, share_interval, snips
 from messctl.off_policy.log import Log
 from messctl.off_policy.reward import RewardModel
 from messctl.off_policy.target import Target, target_of
 from messctl.policies import kind_of
-from messctl.replay import MET, judged_of
+from messctl.replay.play import MET, judged_of
 from messctl.zoo import Settings
 
 JUDGE = "DR"
@@ -43,7 +43,7 @@ class Evaluated:
     policy: str
     learns: bool
     overlap: Overlap
-    heard: Overlap
+    judged: Overlap
     estimates: tuple[Estimated, ...]
 
     @property
@@ -107,10 +107,10 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
     What the log could not have taken may satisfy anybody or nobody, and the intervals of attainment allow for both;
     it may cost whatever it likes, and the cost has no interval.
     """
-    heard = log.heard
-    weight, served, odds = target.weight[heard], log.served[heard], target.odds[heard]
+    has_feedback = log.has_feedback
+    weight, served, odds = target.weight[has_feedback], log.served[has_feedback], target.odds[has_feedback]
     overlap, judged = Overlap.of(target.weight, log.served, target.odds), Overlap.of(weight, served, odds)
-    value, expected = log.satisfied[heard], reward.satisfied[heard]
+    value, expected = log.satisfied[has_feedback], reward.satisfied[has_feedback]
     unknown = judged.uncovered
 
     def share_estimate(estimate: Estimate, below: float) -> Estimate:

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from messctl.errors import StoreError, TraceError, UsageError
-from messctl.features import Encoder, Features
+from messctl.learning.features import Encoder, Features
 from messctl.policies.base import Floats
-from messctl.recording import sound_batches
-from messctl.store import Store
+from messctl.state.store import Store
 from messctl.trace import Batch, TraceFile, is_sqlite
+from messctl.trace.sound import sound_batches
 from messctl.zoo import Zoo
 
 LEAST_PROPENSITY = 1e-12
@@ -50,7 +50,7 @@ class Log:
         return len(self.served)
 
     @property
-    def heard(self) -> npt.NDArray[np.bool_]:
+    def has_feedback(self) -> npt.NDArray[np.bool_]:
         """Which answers got feedback, (n,)."""
         return ~np.isnan(self.satisfied)
 

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from messctl.display.tables import fitting
+from messctl.display.text import counted, plain
 from messctl.off_policy.estimators import Estimate
 from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluation
-from messctl.tables import fitting
-from messctl.terminal import counted, plain
 
 ESS = "ESS, judged"
 """The heading of the effective sample size, of the judged requests alone."""
@@ -24,7 +24,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "log": {
             "path": str(log.path),
             "requests": len(log),
-            "judged_requests": int(log.heard.sum()),
+            "judged_requests": int(log.has_feedback.sum()),
             "forced_left_out": log.forced,
             "models": list(log.zoo.models),
             "reference": log.zoo.reference,
@@ -109,7 +109,7 @@ def verdict(result: Evaluated, evaluation: Evaluation) -> str:
 def _heading(evaluation: Evaluation) -> Text:
     log = evaluation.log
     lines = [
-        f"{plain(str(log.path))}: {counted(len(log), 'decision')}, {int(log.heard.sum()):,} judged, "
+        f"{plain(str(log.path))}: {counted(len(log), 'decision')}, {int(log.has_feedback.sum()):,} judged, "
         f"{counted(len(log.zoo.models), 'model')}"
     ]
     if log.forced:
@@ -125,7 +125,7 @@ def _heading(evaluation: Evaluation) -> Text:
 
 
 def _attained(evaluation: Evaluation) -> float | None:
-    satisfied = evaluation.log.satisfied[evaluation.log.heard]
+    satisfied = evaluation.log.satisfied[evaluation.log.has_feedback]
     return float(satisfied.mean()) if len(satisfied) else None
 
 

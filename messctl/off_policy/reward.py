@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from messctl.cross_fit import cross_fitted
+from messctl.learning.cross_fit import cross_fitted
 from messctl.off_policy.log import Log
 from messctl.policies.base import Floats
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from messctl.coins import stream
 from messctl.errors import UsageError
-from messctl.features import Encoder
+from messctl.learning.features import Encoder
+from messctl.learning.random_streams import stream
+from messctl.learning.snapshot import Snapshot
 from messctl.off_policy.log import Log
 from messctl.off_policy.reward import RewardModel
 from messctl.policies import Rounds, build, kind_of, kinds
 from messctl.policies.base import Floats, LiveBuild
 from messctl.records import Feedback, Request
-from messctl.snapshot import Snapshot
 from messctl.zoo import Settings
 
 
@@ -54,8 +54,8 @@ def target_of(
 
 def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floats:
     """Return the odds of a policy that never learns, the same on every request."""
-    heard = log.heard
-    if name == "static-mix" and not heard.any():
+    has_feedback = log.has_feedback
+    if name == "static-mix" and not has_feedback.any():
         raise UsageError(f"{log.path}: no answer got feedback, so nobody knows what to mix; choose another --policy")
     satisfied, cost = reward.corrected(log)
     # All that such a policy may look at are the means, which a single round tells as well.
@@ -63,10 +63,12 @@ def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floa
         zoo=log.zoo,
         request_ids=log.request_ids[:1],
         features=log.features.rows(np.zeros(1, dtype=np.int64)),
-        satisfied=satisfied[heard].mean(axis=0, keepdims=True) if heard.any() else np.zeros_like(cost[:1]),
+        satisfied=satisfied[has_feedback].mean(axis=0, keepdims=True)
+        if has_feedback.any()
+        else np.zeros_like(cost[:1]),
         cost=cost.mean(axis=0, keepdims=True),
         order=np.zeros(1, dtype=np.int64),
-        heard=np.ones(1, dtype=np.bool_),
+        has_feedback=np.ones(1, dtype=np.bool_),
     )
     decision = build(name, rounds, settings).decide(Request(log.request_ids[0], log.prompts[0]))
     return np.tile([decision.odds.get(model, 0.0) for model in log.zoo.models], (len(log), 1))
@@ -108,15 +110,15 @@ def replayed(
         if served == log.served[row]:
             satisfied, cost = float(log.satisfied[row]), float(log.cost[row])
         elif imputing:
-            likely = imputing.satisfied[row, served] if log.heard[row] else np.nan
+            likely = imputing.satisfied[row, served] if log.has_feedback[row] else np.nan
             satisfied = np.nan if np.isnan(likely) else float(luck.random() < likely)
             cost = float(imputing.cost[row, served])
         else:
             # It goes back to where it stood, as if the request had never come, but with another coin.
             policy = live(log.zoo, replace(settings, seed=_further_seed(settings.seed, row)), known, encoder)
             continue
-        heard = {} if np.isnan(satisfied) else {decision.served: satisfied}
-        policy.learn(decision, Feedback(costs={decision.served: cost}, satisfied=heard))
+        has_feedback = {} if np.isnan(satisfied) else {decision.served: satisfied}
+        policy.learn(decision, Feedback(costs={decision.served: cost}, satisfied=has_feedback))
         known = policy.snapshot()
     return odds
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from messctl.coins import stream
-from messctl.features import Encoder, Features
-from messctl.predictor import Weights
+from messctl.learning.features import Encoder, Features
+from messctl.learning.predictor import Weights
+from messctl.learning.random_streams import stream
+from messctl.learning.snapshot import Snapshot
+from messctl.learning.virtual_queue import advance, certificate, path
 from messctl.records import Decision, Feedback, Request
-from messctl.snapshot import Snapshot
-from messctl.virtual_queue import advance, certificate, path
 from messctl.zoo import Settings, Zoo
 
 Floats = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ class Rounds:
     """Recorded requests in the order in which they arrive, with everything that can be observed of them.
 
     `request_ids`, `features`, `satisfied` and `cost` are in the trace's order, the last two (n, models) with the
-    models as in `zoo`; `order` (n,) holds the row that arrives t-th. `heard` (n,), by arrival, tells which
+    models as in `zoo`; `order` (n,) holds the row that arrives t-th. `has_feedback` (n,), by arrival, tells which
     requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
     `served` is the model's index, -1 where it is not known, `judged` the place of the feedback, NaN without any, and
     `alpha` what was promised, and whether it was `explored` (0 or 1), NaN where that is not known. `prompt_cost`, as
@@ -43,7 +43,7 @@ class Rounds:
     satisfied: Floats
     cost: Floats
     order: npt.NDArray[np.int64]
-    heard: npt.NDArray[np.bool_]
+    has_feedback: npt.NDArray[np.bool_]
     delay: int = 0
     served: npt.NDArray[np.int64] | None = None
     judged: Floats | None = None
@@ -66,7 +66,7 @@ class Rounds:
             request_ids=[self.request_ids[row] for row in rows],
             features=self.features.rows(rows),
             order=np.arange(len(rows)),
-            heard=np.ones(len(rows), dtype=np.bool_),
+            has_feedback=np.ones(len(rows), dtype=np.bool_),
             **part,
         )
 
@@ -74,9 +74,9 @@ class Rounds:
         """Return the same requests as one seed has them arrive and be judged."""
         n = len(self)
         order = stream(seed, "shuffle").permutation(n) if shuffle else np.arange(n)
-        heard = stream(seed, "feedback").random(n) < feedback_rate
+        has_feedback = stream(seed, "feedback").random(n) < feedback_rate
         # What would come after the last request comes when all is done, however late it is.
-        return replace(self, order=order, heard=heard, delay=min(feedback_delay, n))
+        return replace(self, order=order, has_feedback=has_feedback, delay=min(feedback_delay, n))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ class Played:
     @property
     def attained(self) -> float | None:
         """The mean satisfaction of the answers that got feedback; None where there was none."""
-        heard = ~np.isnan(self.satisfied)
-        return float(self.satisfied[heard].mean()) if heard.any() else None
+        has_feedback = ~np.isnan(self.satisfied)
+        return float(self.satisfied[has_feedback].mean()) if has_feedback.any() else None
 
     @property
     def queue_final(self) -> float:

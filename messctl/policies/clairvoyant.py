@@ -6,7 +6,7 @@ request may be served by a mixture of two models (the optimum of the linear prog
 
 from __future__ import annotations
 
-from messctl.frontier import cheapest_mixture
+from messctl.learning.frontier import cheapest_mixture
 from messctl.policies.base import Lottery, PolicyKind, Rounds
 from messctl.zoo import Settings
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from messctl.cross_fit import folds
-from messctl.frontier import chain
+from messctl.learning.cross_fit import folds
+from messctl.learning.frontier import chain
 from messctl.policies.base import Floats, Lottery, PolicyKind, Rounds
 from messctl.zoo import Settings
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from messctl.errors import UsageError
+from messctl.learning.virtual_queue import path
 from messctl.policies.base import Lottery, Played, PolicyKind, Rounds
-from messctl.virtual_queue import path
 from messctl.zoo import Settings
 
 
@@ -32,14 +32,14 @@ class Logged(Lottery):
         satisfied = rounds.satisfied[order, self._served[order]]
         promised = np.full(len(rounds), np.nan) if rounds.alpha is None else rounds.alpha[order]
         promised = np.where(np.isnan(promised), self._alpha, promised)
-        heard = ~np.isnan(satisfied)
+        has_feedback = ~np.isnan(satisfied)
         # What was judged comes first; afterwards the queue stays as it is.
-        queue = path(satisfied[heard], promised[heard])
-        queue = np.append(queue, np.full(len(order) - int(heard.sum()), queue[-1]))
+        queue = path(satisfied[has_feedback], promised[has_feedback])
+        queue = np.append(queue, np.full(len(order) - int(has_feedback.sum()), queue[-1]))
         observed = ~np.isnan(rounds.cost[order])
         return Played(
             zoo=rounds.zoo,
-            alpha=float(promised[heard].mean()) if heard.any() else self._alpha,
+            alpha=float(promised[has_feedback].mean()) if has_feedback.any() else self._alpha,
             order=order,
             share=np.bincount(self._served, minlength=len(rounds.zoo.models)) / len(rounds),
             cost=np.where(observed, rounds.cost[order], 0.0).sum(axis=1),

@@ -14,16 +14,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.coins import stream
-from messctl.compiled import compiled
-from messctl.costs import AUTO_SCALE, observe, scale_of
-from messctl.features import Encoder, WordEncoder
-from messctl.features import width as features_width
+from messctl.learning.compiled import compiled
+from messctl.learning.features import Encoder, WordEncoder
+from messctl.learning.features import width as features_width
+from messctl.learning.mean_costs import AUTO_SCALE, observe, scale_of
+from messctl.learning.predictor import Weights, predict, step
+from messctl.learning.random_streams import stream
+from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot, restore
+from messctl.learning.virtual_queue import advance
 from messctl.policies.base import Floats, Played, PolicyKind, Rounds, surcharges
-from messctl.predictor import Weights, predict, step
 from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
-from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
-from messctl.virtual_queue import advance
 from messctl.zoo import Settings, Zoo
 
 STATE_VERSION = 1
@@ -179,11 +179,11 @@ class MessPlus:
         settings, features, n = self._settings, rounds.features, len(rounds)
         shape = (n, len(self._zoo.models))
         served = np.empty(n, dtype=np.int64)
-        paid, heard, before, after = (np.empty(n) for _ in range(4))
+        paid, has_feedback, before, after = (np.empty(n) for _ in range(4))
         predicted, mean_cost = np.empty(shape), np.empty(shape)
         p_explore = explore_probabilities(settings.c, settings.exponent, self._decided + 1, n)
         explored = self._coin.random(n) < p_explore
-        arrivals = (rounds.order, rounds.heard, rounds.delay)
+        arrivals = (rounds.order, rounds.has_feedback, rounds.delay)
         learn_along(
             arrivals,
             explored,
@@ -199,17 +199,17 @@ class MessPlus:
             (rounds.satisfied, rounds.cost),
             (explored, predicted),
             (self._queue, self._mean_cost, self._cost_count),
-            (served, paid, heard, before, after, mean_cost),
+            (served, paid, has_feedback, before, after, mean_cost),
         )
         self._decided += n
-        self._balance += float(np.nansum(heard - settings.aim))
+        self._balance += float(np.nansum(has_feedback - settings.aim))
         return Played(
             zoo=self._zoo,
             alpha=settings.aim,
             order=rounds.order,
             share=np.bincount(served, minlength=shape[1]) / n,
             cost=paid,
-            satisfied=heard,
+            satisfied=has_feedback,
             satisfied_all=rounds.satisfied[rounds.order, served],
             queue_before=before,
             queue_after=after,
@@ -291,7 +291,7 @@ def learn_along(
 
     `learned` changes in place; `predicted` (n, models), by arrival, is filled in.
     """
-    order, heard, delay = arrivals
+    order, has_feedback, delay = arrivals
     starts, indices, values = rows
     weight, bias, taken = learned
     n, models = predicted.shape
@@ -300,7 +300,7 @@ def learn_along(
             part = slice(starts[order[t]], starts[order[t] + 1])
             predict(weight, bias, indices[part], values[part], predicted[t])
         due = t - delay
-        if due >= 0 and heard[due] and explored[due]:
+        if due >= 0 and has_feedback[due] and explored[due]:
             row = order[due]
             part = slice(starts[row], starts[row + 1])
             for model in range(models):
@@ -322,7 +322,7 @@ def _decide_along(
     Mean costs and their counts change in place; `steps` are filled in.
     """
     alpha, v, fixed_scale = settings
-    order, heard, delay = arrivals
+    order, has_feedback, delay = arrivals
     satisfied, cost = outcomes
     explored, predicted = foreseen
     queue, mean_cost, cost_count = books
@@ -345,9 +345,9 @@ def _decide_along(
                 served[t] = exploit(v, alpha, queue, scale, mean_cost, predicted[t])
                 paid[t] = cost[row, served[t]]
                 observe(mean_cost, cost_count, served[t], paid[t])
-            judged[t] = satisfied[row, served[t]] if heard[t] else np.nan
+            judged[t] = satisfied[row, served[t]] if has_feedback[t] else np.nan
         due = t - delay
-        if due >= 0 and heard[due]:
+        if due >= 0 and has_feedback[due]:
             queue = advance(queue, alpha, judged[due])
         after[min(t, n - 1)] = queue
     return queue

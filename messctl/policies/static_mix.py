@@ -6,7 +6,7 @@ Where α is above every model's mean, the best model serves everything and the p
 
 from __future__ import annotations
 
-from messctl.frontier import cheapest_mixture
+from messctl.learning.frontier import cheapest_mixture
 from messctl.policies.base import Lottery, PolicyKind, Rounds
 from messctl.zoo import Settings
 

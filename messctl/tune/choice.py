@@ -12,7 +12,7 @@ import numpy.typing as npt
 from messctl.errors import UsageError
 from messctl.policies import default_names, kind_of
 from messctl.policies.base import Floats
-from messctl.replay import MET, Result, replay
+from messctl.replay.play import MET, Result, replay
 from messctl.tune.search import Scores, Search
 from messctl.tune.windows import CHOSEN_ON, HELD_OUT, WHOLE, WINDOWS
 from messctl.zoo import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from messctl.recording import Recording
+from messctl.replay.loading import Recording
 from messctl.tune.choice import Choice, Trial
 from messctl.tune.search import Search
 from messctl.tune.space import played

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.base import Floats
 
 WIDTHS = (32, 128)
@@ -72,26 +72,26 @@ def _along(width: int) -> Callable[..., None]:
         totals: Floats,
         served: Served,
     ) -> None:
-        heard, part = arrivals
+        has_feedback, part = arrivals
         satisfied, cost = outcomes
         explored, predicted = foreseen
         sums = book[GOOD * width : (PAID + 1) * width]
         before = np.empty(width)
         seen, now = 0.0, 0
-        for t in range(len(heard)):
+        for t in range(len(has_feedback)):
             if part[t] != now:
                 _turn(sums, totals, width, now, part[t])
                 now = part[t]
             costs, values = (cost[t, 0], cost[t, 1]), (satisfied[t, 0], satisfied[t, 1])
             if explored[t]:
-                _explore(book, width, seen, costs, values[reference], heard[t])
+                _explore(book, width, seen, costs, values[reference], has_feedback[t])
                 seen += 2.0
                 if len(served):
                     served[t] = reference
                 continue
             if len(served):
                 before[:] = book[COUNT_0 * width : (COUNT_0 + 1) * width]
-            _exploit(book, width, seen, (predicted[t, 0], predicted[t, 1]), costs, values, heard[t])
+            _exploit(book, width, seen, (predicted[t, 0], predicted[t, 1]), costs, values, has_feedback[t])
             seen += 1.0
             if len(served):
                 for s in range(width):
@@ -120,7 +120,7 @@ def _exploit(
     predicted: tuple[float, float],
     cost: tuple[float, float],
     satisfied: tuple[float, float],
-    heard: bool,
+    has_feedback: bool,
 ) -> None:
     """Choose as `messplus.exploit`, pay as `costs.observe`, hear as `virtual_queue.advance`, under every setting."""
     for s in range(width):
@@ -145,12 +145,14 @@ def _exploit(
         book[PAID * width + s] += price
         debt = queue + alpha - judged
         debt = debt if debt > 0.0 else 0.0
-        book[QUEUE * width + s] = debt if heard else queue
-        book[GOOD * width + s] += judged if heard else 0.0
+        book[QUEUE * width + s] = debt if has_feedback else queue
+        book[GOOD * width + s] += judged if has_feedback else 0.0
 
 
 @compiled
-def _explore(book: Floats, width: int, seen: float, cost: tuple[float, float], judged: float, heard: bool) -> None:
+def _explore(
+    book: Floats, width: int, seen: float, cost: tuple[float, float], judged: float, has_feedback: bool
+) -> None:
     """Pay for both models and take both costs into their means; `judged` is the reference's satisfaction."""
     total = cost[0] + cost[1]
     for s in range(width):
@@ -163,5 +165,5 @@ def _explore(book: Floats, width: int, seen: float, cost: tuple[float, float], j
         queue = book[QUEUE * width + s]
         debt = queue + book[ALPHA * width + s] - judged
         debt = debt if debt > 0.0 else 0.0
-        book[QUEUE * width + s] = debt if heard else queue
-        book[GOOD * width + s] += judged if heard else 0.0
+        book[QUEUE * width + s] = debt if has_feedback else queue
+        book[GOOD * width + s] += judged if has_feedback else 0.0

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from messctl.display.text import plain
 from messctl.outputs import written_aside
-from messctl.plot import COLOURS, check_format
-from messctl.terminal import plain
+from messctl.replay.plot import COLOURS, check_format
 from messctl.tune.choice import Choice
 from messctl.tune.report import Yardsticks
 from messctl.tune.search import Search

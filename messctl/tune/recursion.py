@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.coins import stream
-from messctl.compiled import compiled
-from messctl.costs import AUTO_SCALE
+from messctl.learning.compiled import compiled
+from messctl.learning.mean_costs import AUTO_SCALE
+from messctl.learning.predictor import Weights
+from messctl.learning.random_streams import stream
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
 from messctl.policies.messplus import explore_probabilities, learn_along
-from messctl.predictor import Weights
 from messctl.tune.pair import BLOCK, recurse_pair
 from messctl.tune.windows import PARTS
 from messctl.zoo import Settings
@@ -40,7 +40,7 @@ def sweep(
     predicted = np.empty((n, models))
     weights, features = Weights.zero(models, rounds.features.width), rounds.features
     learn_along(
-        (rounds.order, rounds.heard, rounds.delay),
+        (rounds.order, rounds.has_feedback, rounds.delay),
         explored,
         (features.starts, features.indices, features.values),
         rounds.satisfied,
@@ -58,10 +58,10 @@ def sweep(
         sums = (good[:, block], paid[:, block], queue[block])
         if models == 2 and not rounds.delay and settings.cost_scale is None:
             grid = (alphas[block], vs[block])
-            recurse_pair(grid, reference, (rounds.heard, part), outcomes, foreseen, sums, served[:, block])
+            recurse_pair(grid, reference, (rounds.has_feedback, part), outcomes, foreseen, sums, served[:, block])
         else:
             scaled = (alphas[block], vs[block], settings.cost_scale or AUTO_SCALE)
-            arrivals = (rounds.heard, rounds.delay, part)
+            arrivals = (rounds.has_feedback, rounds.delay, part)
             recurse(scaled, reference, arrivals, outcomes, foreseen, sums, served[:, block])
     return good, paid, queue, served
 
@@ -78,7 +78,7 @@ def recurse(
 ) -> None:
     """Decide every request under every setting; all tables are by arrival. `sums` begin as zeros and are filled in."""
     alpha, v, fixed_scale = settings
-    heard, delay, part = arrivals
+    has_feedback, delay, part = arrivals
     satisfied, cost = outcomes
     explored, predicted = foreseen
     good, paid, queue = sums
@@ -102,7 +102,7 @@ def recurse(
                 for s in range(many):
                     served[t, s] = np.int16(best[s])
         due = t - delay
-        if due >= 0 and heard[due]:
+        if due >= 0 and has_feedback[due]:
             _hear(alpha, waiting[due % (delay + 1)], queue, good[part[due]])
 
 

@@ -14,10 +14,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from messctl.recording import Recording
-from messctl.replay import MET, Result
-from messctl.tables import fitting
-from messctl.terminal import counted, plain
+from messctl.display.tables import fitting
+from messctl.display.text import counted, plain
+from messctl.replay.loading import Recording
+from messctl.replay.play import MET, Result
 from messctl.tune.choice import Choice, Level, Trial
 from messctl.tune.command import exact, replay_command
 from messctl.tune.search import Search

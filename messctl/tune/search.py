@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from messctl.policies import Rounds, build, kind_of
 from messctl.policies.base import Floats
-from messctl.recording import Holdout, Recording, held_out
-from messctl.replay import Conditions
+from messctl.replay.loading import Holdout, Recording, held_out
+from messctl.replay.play import Conditions
 from messctl.tune import windows
 from messctl.tune.engine import running
 from messctl.tune.recursion import sweep
@@ -122,7 +122,7 @@ def play_cell(
     seed = settings[0].seed + k
     settings = [replace(each, seed=seed) for each in settings]
     arranged, part = _arrival(rounds, holdout, mask, seed, conditions)
-    requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.heard], minlength=PARTS)
+    requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.has_feedback], minlength=PARTS)
     if settings[0].policy == "messplus":
         alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("aim", "weight"))
         good, paid, queue, _ = sweep(arranged, part, settings[0], alphas, vs)

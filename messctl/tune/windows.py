@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
-from messctl.recording import Holdout
+from messctl.replay.loading import Holdout
 
 STRETCHES = 7
 PARTS = STRETCHES + 1
@@ -51,7 +51,9 @@ def means(sums: Floats, counts: npt.NDArray[np.int64], holdout: Holdout) -> Floa
 
 def alone(rounds: Rounds, part: Parts, holdout: Holdout) -> Floats:
     """Return what the best model alone attains on everything that is judged, (rows,), of what gets feedback."""
-    heard, satisfied = part[rounds.heard], rounds.satisfied[rounds.order[rounds.heard]]
-    sums = np.stack([np.bincount(heard, column, minlength=PARTS) for column in satisfied.T], axis=1).astype(np.float64)
-    best: Floats = means(sums, np.bincount(heard, minlength=PARTS), holdout).max(axis=1)
+    has_feedback, satisfied = part[rounds.has_feedback], rounds.satisfied[rounds.order[rounds.has_feedback]]
+    sums = np.stack([np.bincount(has_feedback, column, minlength=PARTS) for column in satisfied.T], axis=1).astype(
+        np.float64
+    )
+    best: Floats = means(sums, np.bincount(has_feedback, minlength=PARTS), holdout).max(axis=1)
     return best

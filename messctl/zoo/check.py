@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from messctl.errors import BackendError, MissingExtraError
-from messctl.gguf_header import Header, read_header
+from messctl.gguf import Header, read_header
 from messctl.zoo.file import ZooFile
 from messctl.zoo.memory import GPU, Bytes, amount, needed
 from messctl.zoo.models import ModelSpec

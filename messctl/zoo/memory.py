@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from messctl.gguf_header import Header
+from messctl.gguf import Header
 from messctl.zoo.models import ModelSpec
 
 CPU, GPU = "cpu", "gpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.bandit.debt import balance_of, heard_share
 from messctl.policies.bandit.state import DECIDED, LATE, LATEST, Promise, State, Tuning
 from messctl.policies.base import Floats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.bandit.awaited import awaited_balance, count_awaited, hold_back, note_served
 from messctl.policies.bandit.costs import expected_costs, paid_so_far
 from messctl.policies.bandit.debt import depth, guard

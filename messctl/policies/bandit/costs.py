@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.bandit.linear import dot, gain, shrink
 from messctl.policies.bandit.prompt import BUCKETS
 from messctl.policies.bandit.state import DECIDED, ERRORS, PAID, REST, State, Tuning

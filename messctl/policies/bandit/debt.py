@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
+from messctl.learning.virtual_queue import advance
 from messctl.policies.bandit.state import (
     BALANCE,
     DECIDED,
@@ -23,7 +24,6 @@ from messctl.policies.bandit.state import (
     Tuning,
 )
 from messctl.policies.base import Floats
-from messctl.virtual_queue import advance
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.base import Floats
 
 

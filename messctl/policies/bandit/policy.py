@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from messctl.coins import stream
-from messctl.features import Encoder, WordEncoder
+from messctl.learning.features import Encoder, WordEncoder
+from messctl.learning.predictor import Weights
+from messctl.learning.random_streams import stream
+from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.policies.bandit.choice import (
     WEIGHED_BALANCE,
     WEIGHED_BEST,
@@ -43,9 +45,7 @@ from messctl.policies.bandit.state import (
     fresh,
 )
 from messctl.policies.base import Played, PolicyKind, Rounds, known_costs, surcharges
-from messctl.predictor import Weights
 from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
-from messctl.snapshot import Arrays, ModelSnapshot, Snapshot, restore
 from messctl.zoo import Settings, Zoo
 
 STATE_VERSION = 2
@@ -255,7 +255,7 @@ class Bandit:
             self._state,
             self._promise,
             self._tuning,
-            (rounds.order, rounds.heard, rounds.delay, self._coin.random(n)),
+            (rounds.order, rounds.has_feedback, rounds.delay, self._coin.random(n)),
             (features.starts, features.indices, features.values),
             (rounds.satisfied, rounds.cost, np.empty((0, shape[1])) if known is None else known),
             (served, propensity, judged, before, after, predicted, mean_cost),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.compiled import compiled
-from messctl.features import WORDS, Features
+from messctl.learning.compiled import compiled
+from messctl.learning.features import WORDS, Features
 from messctl.policies.base import Floats
 
 BUCKETS = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
 from messctl.policies.bandit.choice import choose, weighing
 from messctl.policies.bandit.costs import pay
 from messctl.policies.bandit.debt import owe
@@ -30,7 +30,7 @@ def play(
     `outcomes` are satisfaction, cost, and what is known of it beforehand, each (n, M), the last (0, M) for nothing.
     `steps` are filled in: served, propensity, judged, queue before and after, predicted, mean costs.
     """
-    order, heard, delay, coins = arrivals
+    order, has_feedback, delay, coins = arrivals
     starts, indices, values = rows
     satisfied, cost, known = outcomes
     served, propensity, judged, before, after, predicted, mean_costs = steps
@@ -50,9 +50,9 @@ def play(
             served[t] = choose(state, promise, tuning, z, prices, coins[t], predicted[t], weighed)
             propensity[t] = odds[served[t]]
             pay(state, tuning, served[t], z, reading[served[t]], cost[row, served[t]])
-            judged[t] = satisfied[row, served[t]] if heard[t] else np.nan
+            judged[t] = satisfied[row, served[t]] if has_feedback[t] else np.nan
         due = t - delay
-        if due >= 0 and heard[due]:
+        if due >= 0 and has_feedback[due]:
             row = order[due]
             reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
             owe(state, tuning, promise.alpha, earlier + due + 1, judged[due])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.compiled import compiled
+from messctl.learning.compiled import compiled
+from messctl.learning.predictor import Weights
 from messctl.policies.bandit.debt import balance_of
 from messctl.policies.bandit.linear import dot, gain, shrink
 from messctl.policies.bandit.state import LABELS, RECENT, Promise, State, Tuning
 from messctl.policies.base import Floats
-from messctl.predictor import Weights
 
 
 @compiled

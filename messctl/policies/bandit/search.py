@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.compiled import compiled
-from messctl.costs import AUTO_SCALE, scale_of
+from messctl.learning.compiled import compiled
+from messctl.learning.mean_costs import AUTO_SCALE, scale_of
 from messctl.policies.bandit.debt import heard_share
 from messctl.policies.bandit.state import LABELS, Promise, State, Tuning
 from messctl.policies.base import Floats

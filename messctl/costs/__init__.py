@@ -1,0 +1,1 @@
+"""Costs: what an answer costs, measured, stated or estimated."""

@@ -1,0 +1,36 @@
+"""Which meter a zoo is measured by."""
+
+from __future__ import annotations
+
+from messctl.costs.base import JOULE, Meter, PerToken
+from messctl.costs.counters import Counter
+from messctl.costs.energy import EnergyMeter
+from messctl.costs.nvml import nvml_counters
+from messctl.costs.rapl import rapl_counters
+from messctl.costs.seconds import SecondsMeter
+from messctl.costs.tokens import FlopsMeter, StatedMeter
+from messctl.zoo import ZooFile
+
+
+def meter_for(zoo_file: ZooFile) -> Meter:
+    """Return the meter that a zoo asks for: by default stated costs where its models have them, else FLOPs.
+
+    Raises BackendError where the counters asked for are not there, MissingExtraError without nvidia-ml-py.
+    """
+    stated = next((model.cost for model in zoo_file.models if model.cost is not None), None)
+    flops = FlopsMeter(zoo_file.flop_per_j)
+    match zoo_file.meter:
+        case "auto":
+            return flops if stated is None else StatedMeter(stated.unit)
+        case "flops":
+            return flops
+        case "seconds":
+            return SecondsMeter()
+    expected: PerToken = StatedMeter(JOULE) if stated is not None and stated.unit == JOULE else flops
+    return EnergyMeter(counters_for(zoo_file.meter), expected, zoo_file.idle)
+
+
+def counters_for(meter: str) -> tuple[Counter, ...]:
+    """Return the counters of `nvml`, `rapl` or `nvml+rapl`. Raises as `meter_for` does."""
+    devices: tuple[Counter, ...] = nvml_counters() if "nvml" in meter else ()
+    return (*devices, *(rapl_counters() if "rapl" in meter else ()))

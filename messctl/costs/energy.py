@@ -1,0 +1,131 @@
+"""Measured energy: what a machine's counters count while a model answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from messctl.costs.base import JOULE, PerToken, Reading
+from messctl.costs.counters import Counter, Span, longest_unseen_s
+from messctl.errors import BackendError
+from messctl.records import Completion, Cost
+from messctl.zoo import SUBTRACTED, CostPerToken, ModelSpec
+
+IDLE_S = 1.0
+"""For how long the idle draw is measured."""
+
+
+class EnergyMeter:
+    """The energy of whole devices, in joules, by their `counters`, while a model answers; loading it included.
+
+    `idle_w` watts are taken off for the time it lasts: 0 leaves the idle draw in, and SUBTRACTED measures it for one
+    second before the first answer. `expected` estimates what a token costs before anything was measured, and what an
+    answer cost that was too short for the counters. Thread-safe; of answers given at the same time, each is
+    charged with all that was used meanwhile, and marked as shared.
+    """
+
+    unit = JOULE
+    includes_loads = True
+
+    def __init__(self, counters: Sequence[Counter], expected: PerToken, idle_w: float | str = 0.0) -> None:
+        self._counters = tuple(counters)
+        self._expected = expected
+        self._stated_idle = idle_w
+        self._idle_w: float | None = None if isinstance(idle_w, str) else idle_w
+        self._lock = threading.Lock()
+        self._running: set[_EnergyReading] = set()
+
+    @property
+    def source(self) -> str:
+        """See `Meter`."""
+        idle = self._stated_idle
+        how = "subtracted" if idle == SUBTRACTED else f"of {idle:g} W subtracted" if idle else "included"
+        return f"measured: {' + '.join(counter.name for counter in self._counters)}, idle draw {how}"
+
+    def per_token(self, model: ModelSpec) -> CostPerToken:
+        """See `Meter`; an expectation, not a measurement."""
+        return self._expected.per_token(model)
+
+    def idle_w(self) -> float:
+        """Return the watts that are taken off; they are measured now where they have to be and have not been."""
+        if self._idle_w is None:
+            spans = [Span(counter) for counter in self._counters]
+            time.sleep(IDLE_S)
+            for span in spans:
+                span.look()
+            self._idle_w = sum(span.joules()[0] / span.seconds for span in spans)
+        return self._idle_w
+
+    @contextmanager
+    def measuring(self) -> Iterator[Reading]:
+        """See `Meter`."""
+        with self._lock:
+            idle_w = self.idle_w()
+            reading = _EnergyReading(self._counters, self._expected, idle_w)
+            self._running.add(reading)
+            if len(self._running) > 1:
+                for each in self._running:
+                    each.shared = True
+        try:
+            with reading.watched():
+                yield reading
+        finally:
+            with self._lock:
+                self._running.discard(reading)
+
+
+class _EnergyReading:
+    """What the counters counted from the making of this to the end of `watched`."""
+
+    def __init__(self, counters: Sequence[Counter], expected: PerToken, idle_w: float) -> None:
+        self.shared = any(counter.others() for counter in counters)
+        self._counters, self._expected, self._idle_w = counters, expected, idle_w
+        self._spans = [Span(counter) for counter in counters]
+        self._failed: BackendError | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look at counters that wrap around often enough, and at all of them in the end."""
+        done = threading.Event()
+        longest_s = longest_unseen_s(self._counters)
+        watcher = threading.Thread(target=self._watch, args=(done, longest_s), daemon=True)
+        if longest_s is not None:
+            watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            if longest_s is not None:
+                watcher.join()
+            self._look()
+            self.shared = self.shared or any(counter.others() for counter in self._counters)
+
+    def _watch(self, done: threading.Event, longest_s: float) -> None:
+        while not done.wait(longest_s):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            for span in self._spans:
+                span.look()
+        except BackendError as error:
+            self._failed = self._failed or error
+
+    def cost(self, model: ModelSpec, completion: Completion) -> Cost:
+        """See `Reading`; of a model at a server, which no counter here sees, what its tokens are stated to cost."""
+        if model.url is not None:
+            return Cost(self._expected.cost(model, completion), self._expected.quality)
+        if self._failed:
+            raise self._failed
+        told = [span.joules() for span in self._spans]
+        used = [joules - self._share(span.seconds) for (joules, _), span in zip(told, self._spans, strict=True)]
+        if sum(used) <= 0.0 or any(joules <= 0.0 for joules, _ in told):
+            return Cost(self._expected.cost(model, completion), "estimated")
+        if not all(counted for _, counted in told):
+            return Cost(sum(used), "estimated")
+        return Cost(sum(used), "shared" if self.shared else "measured")
+
+    def _share(self, seconds: float) -> float:
+        return self._idle_w * seconds / len(self._spans)

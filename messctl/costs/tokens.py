@@ -1,0 +1,69 @@
+"""Costs that follow from the number of tokens: as zoo.yaml states them, or by an estimate from FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from messctl.costs.base import JOULE, PerToken
+from messctl.errors import BackendError
+from messctl.gguf import read_header
+from messctl.records import Quality
+from messctl.zoo import CostPerToken, ModelSpec
+
+FLOPS_PER_PARAMETER = 2  # a multiplication and an addition, for each token
+
+
+@dataclass(frozen=True)
+class StatedMeter(PerToken):
+    """The price or energy per token that zoo.yaml states for each model, all in one unit."""
+
+    unit: str
+    quality: Quality = field(default="stated", init=False)
+
+    @property
+    def source(self) -> str:
+        """See `Meter`."""
+        return f"stated: {self.unit} per prompt token and per generated token, from zoo.yaml"
+
+    def per_token(self, model: ModelSpec) -> CostPerToken:
+        """See `Meter`."""
+        if model.cost is None or model.cost.unit != self.unit:
+            raise BackendError(f"model {model.name!r}: has no cost in {self.unit}; state one in zoo.yaml")
+        return model.cost
+
+
+@dataclass(frozen=True)
+class FlopsMeter(PerToken):
+    """An estimate: 2 × active parameters × tokens, in and out, FLOPs, at `flop_per_j` FLOPs per joule.
+
+    Every model's header is read when its first cost is asked for, once.
+    """
+
+    flop_per_j: float
+    quality: Quality = field(default="estimated", init=False)
+    _parameters: dict[Path, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def unit(self) -> str:
+        """See `Meter`."""
+        return JOULE
+
+    @property
+    def source(self) -> str:
+        """See `Meter`."""
+        return f"estimated: {FLOPS_PER_PARAMETER} × active parameters × tokens at {self.flop_per_j:g} FLOP/J"
+
+    def per_token(self, model: ModelSpec) -> CostPerToken:
+        """See `Meter`."""
+        joules = FLOPS_PER_PARAMETER * self._active(model) / self.flop_per_j
+        return CostPerToken(JOULE, joules, joules)
+
+    def _active(self, model: ModelSpec) -> float:
+        if model.parameters is not None:
+            return model.parameters
+        if model.path is None:
+            raise BackendError(f"model {model.name!r}: has neither a cost nor parameters; state one in zoo.yaml")
+        if model.path not in self._parameters:
+            self._parameters[model.path] = read_header(model.path).active_parameters
+        return self._parameters[model.path]

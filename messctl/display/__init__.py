@@ -1,0 +1,1 @@
+"""Display: tables and text for a terminal."""

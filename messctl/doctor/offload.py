@@ -1,0 +1,68 @@
+"""Whether layers really go to a GPU: a model is loaded, and llama.cpp and the devices' memory are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from messctl.backends.offload import Offload
+from messctl.costs.nvml import NvmlCounter, nvml_counters
+from messctl.errors import MessctlError
+from messctl.zoo import ModelSpec, ZooFile
+from messctl.zoo.memory import amount
+
+
+class Placing(Protocol):
+    """A backend that says where it puts a model."""
+
+    def offload(self, model: ModelSpec) -> Offload:
+        """Load a model, and return where its parts are. Raises BackendError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What llama.cpp reported of one load, and by how many bytes the devices' memory grew; None where unknown."""
+
+    model: str
+    offload: Offload
+    grown_bytes: int | None
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether layers are on a GPU: by llama.cpp's report, and not against what the devices' memory says."""
+        return bool(self.offload.layers) and (self.grown_bytes is None or self.grown_bytes > 0)
+
+    def __str__(self) -> str:
+        layers, of = self.offload.layers, self.offload.all_layers
+        told = (
+            "llama.cpp does not say that it put layers on a GPU"
+            if layers is None
+            else (
+                f"llama.cpp put {layers} of {of} layers on a GPU, with {amount(self.offload.device_bytes)} of buffers"
+            )
+        )
+        grown = (
+            "unknown, without nvidia-ml-py and its driver"
+            if self.grown_bytes is None
+            else f"{'+' if self.grown_bytes >= 0 else ''}{amount(self.grown_bytes)} by the load"
+        )
+        return f"{self.model}: {told}; memory of the devices: {grown}"
+
+
+def prove(zoo_file: ZooFile, backend: Placing) -> Proof:
+    """Load the smallest model of a zoo that may go to a GPU, and return what became of it. Raises BackendError."""
+    files = [model for model in zoo_file.models if model.path is not None]
+    willing = [model for model in files if model.gpu_layers != 0 and model.file.is_file()]
+    smallest = min(willing or files, key=lambda model: model.file.stat().st_size)
+    devices = _devices()
+    before = [device.memory_used() for device in devices]
+    offload = backend.offload(smallest)
+    grown = sum(device.memory_used() for device in devices) - sum(before) if devices else None
+    return Proof(smallest.name, offload, grown)
+
+
+def _devices() -> tuple[NvmlCounter, ...]:
+    try:
+        return nvml_counters()
+    except MessctlError:
+        return ()

@@ -1,0 +1,130 @@
+"""What a GGUF file says about its model, put together from all its parts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from messctl.gguf import faults
+from messctl.gguf.file import Part, read_part
+from messctl.gguf.tables import FILE_TYPES, TENSOR_TYPES
+
+KV_BYTES = 2  # llama.cpp keeps keys and values as f16
+
+_WORD = re.compile(r"[\w.-]+")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GGUF file says about its model.
+
+    `kind` is "model" for what can be run by itself. `parameters` counts the elements of all tensors;
+    `active_parameters` those that one token passes through: all, or, in a mixture of experts, the shared ones and
+    the share of the experts that is used. `file_bytes` is the size of all parts. `quantisation` is the file's own
+    statement, else the type of most elements. `context_length` is in tokens. `kv_heads` is the largest number of
+    key-value heads in a layer, and `kv_bytes_per_token` what one token takes in the cache, in f16, over all layers.
+    `chat_template` tells whether there is one.
+    """
+
+    path: Path
+    kind: str
+    architecture: str
+    name: str
+    parameters: int
+    active_parameters: int
+    file_bytes: int
+    quantisation: str
+    context_length: int
+    embedding_length: int
+    block_count: int
+    kv_heads: int
+    kv_bytes_per_token: int
+    chat_template: bool
+    license: str | None
+    description: str | None
+
+    def memory_bytes(self, n_ctx: int) -> int:
+        """Return an estimate of the memory needed for `n_ctx` tokens (0: the model's own context).
+
+        The file and a full f16 cache; buffers for computing come on top, and a sliding window needs less.
+        """
+        return self.file_bytes + self.kv_bytes_per_token * (n_ctx or self.context_length)
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of the GGUF file `path`, and of its further parts where it is split.
+
+    Raises ModelFileError for a file that is absent, unreadable, no GGUF, cut short or damaged, and for one of which
+    llama.cpp would die.
+    """
+    first = read_part(path)
+    parts = [first, *(read_part(other) for other in _other_parts(first))]
+    elements: Counter[int] = Counter()
+    for part in parts:
+        elements += part.elements
+    total = elements.total()
+    if not total:
+        first.fail("holds no weights, only a vocabulary; name the model's own file")
+
+    architecture = first.text("general.architecture") or ""
+    if not _WORD.fullmatch(architecture):
+        first.fail("does not say which architecture it has (general.architecture); fetch it again, or convert it anew")
+    faults.check(parts, architecture)
+    blocks = first.count(f"{architecture}.block_count")
+    context = first.count(f"{architecture}.context_length")
+    embedding = first.count(f"{architecture}.embedding_length")
+    heads = first.counts(f"{architecture}.attention.head_count", (0,))
+    kv_heads = first.counts(f"{architecture}.attention.head_count_kv", heads)
+    head_size = embedding // max(*heads, 1)
+    key = first.count(f"{architecture}.attention.key_length", head_size)
+    value = first.count(f"{architecture}.attention.value_length", head_size)
+    all_kv_heads = kv_heads[0] * blocks if len(kv_heads) == 1 else sum(kv_heads[:blocks])
+    return Header(
+        path=path,
+        kind=first.text("general.type") or "model",
+        architecture=architecture,
+        name=first.text("general.name") or path.stem,
+        parameters=total,
+        active_parameters=total - _resting(first, architecture, sum(part.expert_elements for part in parts)),
+        file_bytes=sum(part.file_bytes for part in parts),
+        quantisation=_quantisation(first, elements),
+        context_length=context,
+        embedding_length=embedding,
+        block_count=blocks,
+        kv_heads=max(kv_heads),
+        kv_bytes_per_token=all_kv_heads * (key + value) * KV_BYTES,
+        chat_template=bool((first.text("tokenizer.chat_template") or "").strip()),
+        license=first.text("general.license"),
+        description=first.text("general.description"),
+    )
+
+
+def _other_parts(first: Part) -> list[Path]:
+    count = first.count("split.count", 1)
+    if count <= 1:
+        return []
+    name, number = first.path.name, first.count("split.no", 0) + 1
+    match = _SHARD.search(name)
+    if match is None or int(match[2]) != count or int(match[1]) != number:
+        first.fail(f"is part {number} of {count} and must end in -{number:05d}-of-{count:05d}.gguf; rename it back")
+    names = [f"{name[: match.start()]}-{i:05d}-of-{count:05d}.gguf" for i in range(1, count + 1)]
+    if number != 1:
+        first.fail(f"is part {number} of {count}; name the first part, {names[0]}")
+    return [first.path.with_name(other) for other in names[1:]]
+
+
+def _resting(first: Part, architecture: str, expert_elements: int) -> int:
+    """Return how many parameters of the experts a token does not pass through."""
+    experts = first.count(f"{architecture}.expert_count", 0)
+    used = first.count(f"{architecture}.expert_used_count", 0)
+    return expert_elements * (experts - used) // experts if 0 < used < experts else 0
+
+
+def _quantisation(first: Part, elements: Counter[int]) -> str:
+    stated = first.fields.get("general.file_type")
+    if isinstance(stated, int) and stated in FILE_TYPES:
+        return FILE_TYPES[stated]
+    return TENSOR_TYPES[elements.most_common(1)[0][0]].name

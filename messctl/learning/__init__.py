@@ -1,0 +1,1 @@
+"""Learning: features, predictor, virtual queue, mean costs, and the named random streams."""

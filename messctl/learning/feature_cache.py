@@ -1,0 +1,82 @@
+"""The features of a trace's prompts, kept so that they are hashed once.
+
+They lie beside the trace as `<trace>.features.npz`, or, where its folder is read-only, under the user's cache folder;
+both may be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder. It is
+written aside and renamed, so that two processes may do so at once. Small traces have none (`Encoder.kept_from`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from messctl.errors import OutputError
+from messctl.learning.features import Encoder, Features, width
+from messctl.outputs import written_aside
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """Where the features of one trace are kept: its file, and the `key` of its content and encoder."""
+
+    file: Path
+    key: str
+
+    @classmethod
+    def of(cls, trace: Path, encoder: Encoder) -> FeatureCache:
+        """Find the place, and read the whole trace once for its key, a gigabyte in about a second."""
+        with trace.open("rb") as content:
+            digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        key = f"{encoder.version}, {width()} features, {digest}"
+        beside = trace.with_name(f"{trace.name}.features.npz")
+        if os.access(trace.parent, os.W_OK | os.X_OK):
+            return cls(beside, key)
+        import platformdirs  # noqa: PLC0415  # where the trace's folder is read-only
+
+        return cls(Path(platformdirs.user_cache_dir("messctl")) / f"{digest}.features.npz", key)
+
+    def read(self, rows: int) -> Features | None:
+        """Return the features of all `rows` of the trace, or None where there are none, or others, or a broken file."""
+        try:
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                if str(kept["key"]) != self.key:
+                    return None
+                features = Features(kept["starts"], kept["indices"], kept["values"], width())
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
+            return None
+        return features if _whole(features, rows) else None
+
+    def write(self, features: Features) -> None:
+        """Keep the features of all rows of the trace; where the disk refuses, go without."""
+        with suppress(OutputError, OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(self.file) as aside, aside.open("wb") as file:
+                np.savez(
+                    file,
+                    key=np.array(self.key),
+                    starts=features.starts,
+                    indices=features.indices,
+                    values=features.values,
+                )
+
+
+def _whole(features: Features, rows: int) -> bool:
+    """Tell whether features are of so many rows, and may be read without a look at every place."""
+    starts, indices, values = features.starts, features.indices, features.values
+    return (
+        [part.dtype.name for part in (starts, indices, values)] == ["int64", "int32", "float32"]
+        and starts.ndim == indices.ndim == values.ndim == 1
+        and len(starts) == rows + 1
+        and starts[0] == 0
+        and starts[-1] == len(indices) == len(values)
+        and bool((np.diff(starts) >= 0).all())
+        and bool(((indices >= 0) & (indices < features.width)).all())
+        and bool(np.isfinite(values).all())
+    )

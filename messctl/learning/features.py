@@ -1,0 +1,259 @@
+"""Features of a prompt: hashed words and a few cheap properties, read straight from UTF-8 bytes.
+
+A word is a run of ASCII letters and digits and of bytes from 0x80 up (so that any script makes words without
+being decoded); A–Z count as a–z. Each word goes to one of `words` buckets with a sign, by a 32-bit FNV-1a hash
+with murmur3's finaliser; a bucket with signed count k gets sign(k)·√|k|, and the whole is scaled to length 1.
+Then follow the `PROPERTIES`, each about 0..1. The function is the same for one prompt and for a whole Arrow
+column, and gives the same numbers on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.learning.compiled import compiled
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WORDS = 256
+"""Buckets for hashed words."""
+
+PROPERTIES = (
+    "length",  # log(1 + bytes) / 10
+    "lines",  # log(lines) / 5
+    "digits",  # square roots of shares of the bytes, from here on
+    "capitals",
+    "punctuation",
+    "beyond_ascii",
+    "word_length",  # mean bytes per word / 16, at most 1
+    "question",  # 1 where there is a question mark
+)
+VERSION = "words-1"
+"""Changes whenever the same prompt would get other features."""
+
+KEPT_FROM = 100_000
+"""Fewer prompts are hashed in a fraction of a second, and need no file."""
+
+PROPERTY_COUNT = len(PROPERTIES)
+KEPT = np.array(
+    [byte | 32 * (65 <= byte <= 90) if byte >= 128 or chr(byte).isalnum() else 0 for byte in range(256)], np.uint8
+)
+"""What a byte adds to a word: itself, lower case for A–Z, and 0 for one that is not of a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Sparse rows (compressed sparse row): row r is `indices`, `values` in `starts[r]:starts[r + 1]`.
+
+    `starts` int64, `indices` int32 (ascending within a row), `values` float32; `width` columns.
+    """
+
+    starts: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Return these rows, in this order."""
+        sizes = np.diff(self.starts)[rows]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
+        return Features(starts, self.indices[places], self.values[places], self.width)
+
+    def csr(self) -> Any:
+        """Return the rows as a SciPy CSR array of float64."""
+        from scipy.sparse import csr_array  # noqa: PLC0415  # only the hindsight yardstick needs SciPy
+
+        parts = (self.values.astype(np.float64), self.indices, self.starts)
+        return csr_array(parts, shape=(len(self), self.width))
+
+
+def width(words: int = WORDS) -> int:
+    """Return the number of features for this many word buckets."""
+    return words + len(PROPERTIES)
+
+
+def encode(prompts: pa.LargeStringArray, words: int = WORDS) -> Features:
+    """Return the features of a column of prompts without nulls, one row each."""
+    _, offsets, data = prompts.buffers()
+    if not len(prompts):
+        return Features(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), width(words))
+    ends = np.frombuffer(offsets, dtype=np.int64)[prompts.offset : prompts.offset + len(prompts) + 1]
+    text = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, np.uint8)
+    return Features(*_encode(text, ends, words), width(words))
+
+
+def encode_one(prompt: str, words: int = WORDS) -> Features:
+    """Return the features of one prompt, a single row. Lone surrogates are hashed as they stand."""
+    text = np.frombuffer(prompt.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    return Features(*_encode(text, np.array([0, len(text)], dtype=np.int64), words), width(words))
+
+
+class Encoder(Protocol):
+    """Makes features of prompts, `width()` columns of them: of what is said, and then the `PROPERTIES`."""
+
+    @property
+    def version(self) -> str:
+        """What the features depend on: it changes whenever the same prompt would get other ones."""
+
+    @property
+    def kept_from(self) -> int:
+        """From how many prompts on their features are worth keeping in a file."""
+
+    def one(self, prompt: str) -> Features:
+        """Return the features of one prompt, a single row."""
+
+    def column(self, prompts: pa.LargeStringArray) -> Features:
+        """Return the features of a column of prompts without nulls, one row each: those of `one`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordEncoder:
+    """The encoder by hashed words: `encode` and `encode_one`."""
+
+    version: str = VERSION
+
+    @property
+    def kept_from(self) -> int:
+        """See `Encoder`."""
+        return KEPT_FROM
+
+    def one(self, prompt: str) -> Features:
+        """See `Encoder`."""
+        return encode_one(prompt)
+
+    def column(self, prompts: pa.LargeStringArray) -> Features:
+        """See `Encoder`."""
+        return encode(prompts)
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Return the rows of all parts, in order; there is at least one part."""
+    sizes = np.cumsum([0, *(part.starts[-1] for part in parts)])
+    starts = [part.starts[:-1] + shift for part, shift in zip(parts, sizes, strict=False)]
+    return Features(
+        np.concatenate([*starts, sizes[-1:]]),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        parts[0].width,
+    )
+
+
+@compiled
+def _encode(
+    text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], words: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    rows = len(ends) - 1
+    longest = 0
+    room = words + PROPERTY_COUNT
+    for row in range(rows):
+        length = ends[row + 1] - ends[row]
+        longest = max(longest, length)
+        room += min(words, length // 2 + 1) + PROPERTY_COUNT
+    starts = np.zeros(rows + 1, dtype=np.int64)
+    indices = np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=np.float32)
+    hashes = np.empty(longest // 2 + 2, dtype=np.uint32)
+    counts = np.zeros(words, dtype=np.int32)
+    found = np.zeros(PROPERTY_COUNT, dtype=np.float64)
+    at = 0
+    for row in range(rows):
+        prompt = text[ends[row] : ends[row + 1]]
+        number = _hash_words(prompt, hashes)
+        _tally(hashes, number, counts)
+        first = at
+        total = 0
+        for bucket in range(words):
+            indices[at] = bucket  # kept where the bucket holds something
+            at += counts[bucket] != 0
+            total += abs(counts[bucket])
+        for place in range(first, at):
+            count = counts[indices[place]]
+            root = np.sqrt(abs(count) / total)
+            values[place] = root if count > 0 else -root
+        counts[:] = 0
+        _measure(prompt, number, found)
+        for index in range(PROPERTY_COUNT):
+            if found[index] != 0.0:
+                indices[at] = words + index
+                values[at] = found[index]
+                at += 1
+        starts[row + 1] = at
+    return starts, indices[:at].copy(), values[:at].copy()
+
+
+# Words, and the bytes between them, are as long as they please: a processor that has to guess where each one ends
+# guesses wrong every time. So these loops store in any case, and move on only where what was stored is to be kept.
+
+
+@compiled
+def _hash_words(prompt: npt.NDArray[np.uint8], hashes: npt.NDArray[np.uint32]) -> int:
+    """Write the FNV-1a hash of every word into `hashes`, and return how many words there are."""
+    start = np.uint32(2166136261)
+    hashed = start
+    number = 0
+    before = np.uint8(0)
+    for byte in prompt:
+        kept = KEPT[byte]
+        hashes[number] = hashed
+        number += (before != 0) & (kept == 0)
+        hashed = np.uint32((hashed ^ np.uint32(kept)) * np.uint32(16777619)) if kept != 0 else start
+        before = kept
+    hashes[number] = hashed
+    return number + (before != 0)
+
+
+@compiled
+def _tally(hashes: npt.NDArray[np.uint32], number: int, counts: npt.NDArray[np.int32]) -> None:
+    """Count the first `number` hashes, with their signs, in their buckets."""
+    for word in range(number):
+        mixed = hashes[word]
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+        mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+        mixed = np.uint32(mixed ^ (mixed >> np.uint32(16)))
+        bucket = np.uint32(mixed >> np.uint32(1)) % np.uint32(len(counts))
+        counts[bucket] += np.int32(2) * np.int32(mixed & np.uint32(1)) - np.int32(1)
+
+
+@compiled
+def _measure(prompt: npt.NDArray[np.uint8], words: int, found: npt.NDArray[np.float64]) -> None:
+    """Write the `PROPERTIES` of a prompt that has so many words into `found`."""
+    lines = np.int64(1)
+    digits = capitals = letters = printable = beyond = questions = np.int64(0)
+    for at in range(0, len(prompt), 128):
+        # Counted in bytes, so that a vector register holds many.
+        breaks_8 = digits_8 = capitals_8 = letters_8 = printable_8 = beyond_8 = questions_8 = np.uint8(0)
+        for byte in prompt[at : at + 128]:
+            breaks_8 = np.uint8(breaks_8 + (byte == 10))
+            digits_8 = np.uint8(digits_8 + (np.uint8(byte - 48) < 10))
+            capitals_8 = np.uint8(capitals_8 + (np.uint8(byte - 65) < 26))
+            letters_8 = np.uint8(letters_8 + (np.uint8((byte | 32) - 97) < 26))
+            printable_8 = np.uint8(printable_8 + (byte > 32))
+            beyond_8 = np.uint8(beyond_8 + (byte >= 128))
+            questions_8 = np.uint8(questions_8 + (byte == 63))
+        lines += np.int64(breaks_8)
+        digits += np.int64(digits_8)
+        capitals += np.int64(capitals_8)
+        letters += np.int64(letters_8)
+        printable += np.int64(printable_8)
+        beyond += np.int64(beyond_8)
+        questions += np.int64(questions_8)
+    in_words = digits + letters + beyond
+    size = max(1, len(prompt))
+    found[0] = np.log(1.0 + len(prompt)) / 10.0
+    found[1] = np.log(float(lines)) / 5.0
+    found[2] = np.sqrt(digits / size)
+    found[3] = np.sqrt(capitals / size)
+    found[4] = np.sqrt((printable - in_words) / size)
+    found[5] = np.sqrt(beyond / size)
+    found[6] = min(1.0, in_words / (16.0 * words)) if words else 0.0
+    found[7] = 1.0 if questions else 0.0

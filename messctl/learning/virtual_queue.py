@@ -1,0 +1,37 @@
+"""The virtual queue: the debt that the service-level agreement has run up (MESS+, arXiv:2505.19947)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.learning.compiled import compiled
+
+
+@compiled
+def advance(queue: float, alpha: float, satisfied: float) -> float:
+    """Return the queue after one answer's feedback: Q ← max(0, Q + α − s).
+
+    `queue` ≥ 0 starts at 0; `alpha` is the promised share and `satisfied` the feedback, both in 0..1.
+    """
+    return max(0.0, queue + alpha - satisfied)
+
+
+@compiled
+def path(
+    satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64], start: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """Return the queue before each of n answers and after the last, (n + 1,); `alpha` is what each was promised."""
+    queue = np.full(len(satisfied) + 1, start)
+    for t in range(len(satisfied)):
+        queue[t + 1] = advance(queue[t], alpha[t], satisfied[t])
+    return queue
+
+
+def certificate(alpha: float, queue: float, answers: int) -> float | None:
+    """Return the level that is attained for certain, α − Q/n, over `answers` = n answers with feedback.
+
+    From the recursion, Q ≥ Σ(α − s), so the mean of s is at least α − Q/n: always, on any input.
+    None before the first feedback.
+    """
+    return alpha - queue / answers if answers else None

@@ -1,0 +1,1 @@
+"""Record: asks every model every prompt, grades the answers and writes a trace."""

@@ -1,0 +1,1 @@
+"""Replay: plays a recorded trace through policies and measures cost and attainment."""

@@ -1,0 +1,249 @@
+"""Reports of a replay: a table for people, JSON and CSV for machines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from messctl.display.text import counted, plain
+from messctl.replay.loading import Holdout
+from messctl.replay.play import MET, Conditions, Replay, Result
+from messctl.zoo import Settings
+
+BAR_CELLS = 12
+LONGEST_NAME = 40
+SHORTEST_NAME = 12
+LEAST_FIRST = ("certificate", "explored", "queue", "÷ costliest", "served by", "÷ static-mix")
+LETTERS = (
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθλμξπσφψωБДЖИЛЦЧШЩЭЮЯбджилцчшщэюя"  # those that no Latin letter looks like
+)
+OTHERS = "·"
+"""Stands for each model beyond the letters."""
+COLOURS = (
+    "cyan",
+    "magenta",
+    "green",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+)
+
+
+def document(replay: Replay) -> dict[str, Any]:
+    """Return the JSON document of a replay; its keys are stable."""
+    recording, settings, holdout = replay.recording, replay.settings, replay.holdout
+    return {
+        "trace": {
+            "path": str(recording.path),
+            "requests": recording.requests,
+            "models": list(recording.zoo.models),
+            "cost_unit": recording.cost_unit,
+            "reference": recording.zoo.reference,
+            "left_out": recording.left_out,
+        },
+        "alpha": settings.alpha,
+        "margin": settings.margin,
+        "v": settings.v,
+        "c": settings.c,
+        "exponent": settings.exponent,
+        "cost_scale": settings.cost_scale,
+        "trial_budget": settings.trial_budget,
+        "seed": settings.seed,
+        **asdict(replay.conditions),
+        "holdout": holdout and holdout.share,
+        "holdout_by": holdout and holdout.by,
+        "streamed": replay.streamed,
+        "prompt_costs": replay.prompt_costs,
+        "judged": replay.judged.policy,
+        "results": [asdict(result) for result in replay.results],
+    }
+
+
+def as_csv(replay: Replay) -> str:
+    """Return one line per policy, under a header; the share of each model is a column `model_share/<model>`."""
+    rows = []
+    for result in replay.results:
+        row = asdict(result)
+        shares = row.pop("model_share")
+        rows.append(row | {f"model_share/{model}": share for model, share in shares.items()})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table(replay: Replay, width: int) -> RenderableType:
+    """Return the table of a replay, with what was asked above it and a legend of the models below.
+
+    Where `width` (characters) does not hold all columns, those that matter least are left out.
+    """
+    columns = _columns(replay)
+    names = list(columns)
+    for least in LEAST_FIRST:
+        if _width(columns, names) > width:
+            names.remove(least)
+    grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    room = max(SHORTEST_NAME, width - _width(columns, names[1:]) - 2)
+    columns["policy"] = [_shortened(text.plain, room) for text in columns["policy"]]
+    for name in names:
+        grid.add_column(name, justify="left" if name in ("policy", "served by") else "right", no_wrap=True)
+    for index, result in enumerate(replay.results):
+        style = "bold" if result.policy == replay.judged.policy else ""
+        grid.add_row(*(columns[name][index] for name in names), style=style)
+    return Group(_heading(replay), Text(), grid, Text(), _legend(replay))
+
+
+def _columns(replay: Replay) -> dict[str, list[Text]]:
+    """Return the cells of all columns, by heading."""
+    unit = plain(replay.recording.cost_unit)
+    cells: dict[str, Callable[[Result], Text | str]] = {
+        "policy": lambda result: _shortened(plain(result.policy), LONGEST_NAME),
+        "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
+        "SLA": _verdict,
+        f"{unit}/request": lambda result: _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
+        "÷ costliest": lambda result: _number(result.cost_vs_costliest, ".3f"),
+        "÷ static-mix": lambda result: _number(result.cost_vs_static_mix, ".3f"),
+        "explored": lambda result: f"{result.explored:.1%}" if result.explored else "",
+        "served by": _bar,
+        "queue": lambda result: f"{result.queue_final:.1f}",
+        "certificate": lambda result: _number(result.certificate, ".4f"),
+    }
+    return {
+        heading: [text if isinstance(text, Text) else Text(text) for text in map(cell, replay.results)]
+        for heading, cell in cells.items()
+    }
+
+
+def _width(columns: dict[str, list[Text]], names: list[str]) -> int:
+    return sum(2 + max(len(name), *(text.cell_len for text in columns[name])) for name in names) - 2
+
+
+def _shortened(name: str, room: int) -> Text:
+    """Shorten in the middle: names differ at their ends as often as at their beginnings."""
+    if len(name) <= room:
+        return Text(name)
+    return Text(f"{name[: room // 2]}…{name[len(name) - (room - room // 2 - 1) :]}")
+
+
+def verdict(replay: Replay) -> str:
+    """Return one sentence on the judged policy."""
+    result = replay.judged
+    if result.sla_met is None:
+        return f"{plain(result.policy)}: nothing was judged, so nobody can tell whether the promise was kept"
+    kept = "keeps" if result.sla_met else "misses"
+    attained = _telling(result.attained or 0.0, replay.settings.alpha)
+    return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
+
+
+def _telling(attained: float, alpha: float) -> str:
+    """Return what was attained with as many digits, four at least, as show on which side of α it lies."""
+    met = attained >= alpha - MET
+    digits = next(digits for digits in range(4, 17) if (round(attained, digits) >= alpha - MET) is met)
+    return f"{attained:.{digits}f}"
+
+
+def _heading(replay: Replay) -> Text:
+    recording, conditions = replay.recording, replay.conditions
+    lines = [
+        f"{plain(str(recording.path))}: {counted(recording.requests, 'request')}, "
+        f"{counted(len(recording.zoo.models), 'model')}"
+    ]
+    if recording.left_out:
+        lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome or a cost is missing)"
+    if replay.holdout:
+        lines.append(_held_out(replay.holdout, conditions))
+    margin = f", margin {replay.settings.margin:g}" if replay.settings.margin else ""
+    asked = f"α = {replay.settings.alpha:g}{margin}, seed {replay.settings.seed}"
+    if conditions.seeds > 1:
+        asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
+    if conditions.shuffle:
+        asked += ", shuffled"
+    if conditions.replicas > 1:
+        asked += f", {conditions.replicas} replicas"
+    if conditions.feedback_rate < 1 or conditions.feedback_delay:
+        asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+    if replay.prompt_costs:
+        asked += ", told what reading a prompt costs"
+    lines.append(asked)
+    if replay.streamed:
+        lines.append(
+            "streamed: what needs the whole trace at once (hindsight, clairvoyant, "
+            "and whether a request id comes twice) is left out"
+        )
+    learner = next((result for result in replay.results if result.v_per_cost_unit), None)
+    if learner:
+        lines.append(_weights(replay.settings, learner, plain(recording.cost_unit)))
+    return Text("\n".join(lines))
+
+
+def _held_out(holdout: Holdout, conditions: Conditions) -> str:
+    how = "the last to arrive" if holdout.by == "time" else "by a hash of their ids"
+    if holdout.varies(conditions.shuffle):
+        how += " under each seed; of yardsticks all requests count"
+    return f"held out: {100 * holdout.share:g}%, {how}"
+
+
+def _weights(settings: Settings, learner: Result, unit: str) -> str:
+    divisor = "the costliest model's running mean" if settings.cost_scale is None else f"{settings.cost_scale:g} {unit}"
+    raw = f"{learner.v_per_cost_unit:.4g}"
+    return f"V = {settings.weight:g} on costs divided by {divisor}, or {raw} on raw {unit}; c = {settings.c:g}"
+
+
+def _verdict(result: Result) -> Text:
+    if result.sla_met is None:
+        return Text("–")
+    return Text("met", "green") if result.sla_met else Text("missed", "red")
+
+
+def _known(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _spread(value: str, spread: float | None, form: str) -> str:
+    return value if spread is None else f"{value} ± {spread:{form}}"
+
+
+def _bar(result: Result) -> Text:
+    """Draw the shares as a run of letters, one letter per model, largest remainders rounded up."""
+    shares = list(result.model_share.values())
+    cells = [int(share * BAR_CELLS) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda index: cells[index] - shares[index] * BAR_CELLS)
+    for index in by_remainder[: BAR_CELLS - sum(cells)]:
+        cells[index] += 1
+    bar = Text()
+    for index, count in enumerate(cells):
+        bar.append(_mark(index) * count, COLOURS[index % len(COLOURS)])
+    return bar
+
+
+def _mark(index: int) -> str:
+    return LETTERS[index] if index < len(LETTERS) else OTHERS
+
+
+def _legend(replay: Replay) -> Text:
+    zoo, unit = replay.recording.zoo, plain(replay.recording.cost_unit)
+    legend = Text()
+    for index, model in enumerate(zoo.models):
+        satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
+        mark = ", the reference" if model == zoo.reference else ""
+        legend.append(_mark(index), COLOURS[index % len(COLOURS)])
+        legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
+    legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")
+    return legend

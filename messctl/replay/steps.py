@@ -1,0 +1,79 @@
+"""Steps: every decision of a played policy, with all it was made of, for someone else to recompute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from messctl.errors import UsageError
+from messctl.outputs import written_aside
+from messctl.replay.loading import Recording
+from messctl.replay.play import Replay
+
+
+def check_played(policy: str, policies: Collection[str]) -> None:
+    """Raise UsageError where the steps of `policy` are wanted, and it is not among those to be played."""
+    if policy not in policies:
+        raise UsageError(f"--steps needs the policy {policy!r} among those played; add --policy {policy}")
+
+
+def write_steps(replay: Replay, policy: str, path: Path) -> None:
+    """Write one row per request of `policy`, in order of arrival.
+
+    Columns: `t` from 1, `request_id`, `explored`, `served`, `queue_before` and `queue_after` (what the next
+    decision sees; the last row: once all feedback is in), `cost` (of everything queried), `satisfied` (null
+    without feedback), `p_explore`, and per model `predicted/<model>` and `mean_cost/<model>` as they stood when
+    the decision was taken (null before the first observed cost). The queue is what decisions go by: the debt against
+    α + margin, at most 1. The schema metadata `messctl` holds the settings, with the `v` that was gone by. Raises
+    UsageError for a policy without steps, OutputError.
+    """
+    check_played(policy, replay.played)
+    played = replay.played[policy]
+    if (
+        not isinstance(replay.recording, Recording)
+        or played.predicted is None
+        or played.mean_cost is None
+        or played.served is None
+    ):
+        raise UsageError(f"the policy {policy!r} has no steps; leave out --steps")
+    rounds = replay.recording.rounds
+    models = pa.array(rounds.zoo.models, pa.string())
+    columns: dict[str, pa.Array] = {
+        "t": pa.array(np.arange(1, len(rounds) + 1)),
+        "request_id": pa.array(rounds.request_ids, pa.large_string()).take(pa.array(played.order)),
+        "explored": pa.array(played.explored),
+        "served": pa.DictionaryArray.from_arrays(pa.array(played.served, pa.int32()), models).cast(pa.string()),
+        "queue_before": pa.array(played.queue_before),
+        "queue_after": pa.array(played.queue_after),
+        "cost": pa.array(played.cost),
+        "satisfied": pa.array(played.satisfied, from_pandas=True),
+        "p_explore": pa.array(played.p_explore),
+    }
+    for index, model in enumerate(rounds.zoo.models):
+        columns[f"predicted/{model}"] = pa.array(played.predicted[:, index])
+        columns[f"mean_cost/{model}"] = pa.array(played.mean_cost[:, index], from_pandas=True)
+    settings = replay.settings
+    stated = {
+        "trace": str(replay.recording.path),
+        **asdict(replay.conditions),
+        "policy": policy,
+        "alpha": settings.alpha,
+        "margin": settings.margin,
+        "v": next(result.v for result in replay.results if result.policy == policy),
+        "c": settings.c,
+        "exponent": settings.exponent,
+        "cost_scale": settings.cost_scale,
+        "trial_budget": settings.trial_budget,
+        "seed": settings.seed,
+        "reference": rounds.zoo.reference,
+        "cost_unit": replay.recording.cost_unit,
+    }
+    table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(stated, sort_keys=True)})
+    with written_aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd")

@@ -1,0 +1,162 @@
+"""Streaming: a replay of a trace that is larger than memory, batch by batch, in memory that does not grow with it.
+
+The first pass reads what was satisfied and what it cost, for the models' means; the second reads the prompts, and every
+policy goes on from where the batch before left it. Whatever needs the whole trace at once is left out: shuffling,
+feedback that comes late, the yardsticks `hindsight` and `clairvoyant`, every request's steps, rows in another order
+than that of their arrival, and the check that no request id appears twice (`messctl trace validate` has it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from messctl.errors import TraceError, UsageError
+from messctl.learning.features import Encoder, Features, WordEncoder, width
+from messctl.learning.random_streams import stream
+from messctl.policies import Rounds, Streamed, build, default_names, kind_of
+from messctl.policies.base import Floats
+from messctl.replay.loading import check_outcomes, no_outcomes, rounds_by_batch
+from messctl.replay.play import Conditions, Replay, Sums, check_reachable, promised, result_of
+from messctl.trace import TraceFile
+from messctl.trace.sound import sound
+from messctl.zoo import Settings, Zoo
+
+Times = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the first pass tells of a trace; see `recording.Source`."""
+
+    path: Path
+    cost_unit: str
+    zoo: Zoo
+    requests: int
+    left_out: int
+    mean_cost: Floats
+    mean_satisfied: Floats
+    reach: float
+    lacking: tuple[int, ...]
+    partial: bool = False
+
+
+def survey(path: Path, reference: str | None = None) -> Survey:
+    """Read a trace's outcomes once; the `reference` is by default the model with the highest mean cost.
+
+    Raises TraceError where nothing can be played, a value is wrong, or the rows do not stand in the order in which they
+    say they arrived, which takes the whole trace to put right; UnknownNameError for the reference.
+    """
+    trace = TraceFile(path)
+    models = len(trace.models)
+    if models < 2:
+        raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
+    if not trace.rows:
+        raise TraceError(f"{path}: has no rows")
+    cost, satisfied, lacking = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.int64)
+    costs_seen, outcomes_seen = np.zeros(models, dtype=np.bool_), np.zeros(models, dtype=np.bool_)
+    best, requests = 0.0, 0
+    latest: Times = np.empty(0, "datetime64[us]")
+    for batch in sound(trace, ids=False, prompts=False):
+        usable = ~batch.lacking.any(axis=1)
+        lacking += batch.lacking.sum(axis=0)
+        outcomes_seen |= (~np.isnan(batch.satisfied)).any(axis=0)
+        costs_seen |= (~np.isnan(batch.cost)).any(axis=0)
+        cost += batch.cost[usable].sum(axis=0)
+        satisfied += batch.satisfied[usable].sum(axis=0)
+        best += float(batch.satisfied[usable].max(axis=1).sum())
+        requests += int(usable.sum())
+        if trace.timed and batch.arrived_at is not None:
+            latest = _checked_times(path, batch.first_row + np.flatnonzero(usable), batch.arrived_at[usable], latest)
+    check_outcomes(trace, outcomes_seen)
+    if not costs_seen.all():
+        model = trace.models[int(costs_seen.argmin())]
+        raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
+    if not requests:
+        raise no_outcomes(path)
+    zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
+    unit, left_out = trace.metadata.cost_unit, trace.rows - requests
+    means = (cost / requests, satisfied / requests, best / requests)
+    return Survey(path, unit, zoo, requests, left_out, *means, tuple(lacking.tolist()))
+
+
+def _checked_times(path: Path, rows: npt.NDArray[np.int64], arrived_at: Times, latest: Times) -> Times:
+    """Return the last of these times, (1,), given that of the rows before. Raises TraceError where one goes back."""
+    times = np.concatenate([latest, arrived_at])
+    early = np.flatnonzero(times[1:] < times[:-1])
+    if len(early):
+        row = rows[len(rows) - len(times) + 1 + early[0]]
+        raise TraceError(
+            f"{path}: row {row} arrived before one above it, and batch by batch rows are played as they stand; "
+            "add --no-stream, or sort the file by arrived_at"
+        )
+    return times[-1:]
+
+
+def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:
+    """Return what among these needs the whole trace at once; None where nothing does."""
+    if conditions.shuffle:
+        return "--shuffle"
+    if conditions.feedback_delay:
+        return "--feedback-delay"
+    if conditions.replicas > 1:
+        return "--replicas"
+    return next((f"--policy {name}" for name in policies if not kind_of(name).streams), None)
+
+
+def default_streamed(models: Sequence[str]) -> list[str]:
+    """Return the names of all policies that a streamed replay of these models shows, in order."""
+    return [name for name in default_names(models) if kind_of(name).streams]
+
+
+def replay_streamed(
+    source: Survey,
+    policies: Sequence[str],
+    settings: Settings,
+    conditions: Conditions,
+    progress: Callable[[int], None] = lambda _: None,
+    encoder: Encoder | None = None,
+) -> Replay:
+    """Play every policy under every seed, all in one pass. `progress` hears how many requests are done.
+
+    Raises UsageError for what needs the whole trace at once or where no policy could reach α, TraceError.
+    """
+    needed = streamable([*policies], conditions)
+    if needed:
+        raise UsageError(f"{needed} needs the whole trace at once; leave it out, or add --no-stream")
+    kind_of(settings.policy)
+    check_reachable(source, settings.alpha)
+    names = list(dict.fromkeys(policies))
+    means = _means(source)
+    seeds = {name: conditions.seeds if kind_of(name).learns else 1 for name in names}
+    playing = {
+        (name, k): cast(Streamed, build(name, means, replace(settings, seed=settings.seed + k)))
+        for name in names
+        for k in range(seeds[name])
+    }
+    coins = [stream(settings.seed + k, "feedback") for k in range(conditions.seeds)]
+    sums: dict[tuple[str, int], Sums] = {}
+    done = 0
+    for rounds in rounds_by_batch(TraceFile(source.path), source.zoo, encoder or WordEncoder()):
+        has_feedback = [coin.random(len(rounds)) < conditions.feedback_rate for coin in coins]
+        for (name, k), policy in playing.items():
+            before = sums.get((name, k))
+            played = policy.play_on(replace(rounds, has_feedback=has_feedback[k]))
+            part = Sums.of(promised(played, settings.alpha, start=before.queue if before else 0.0))
+            sums[name, k] = before.then(part) if before else part
+        done += len(rounds)
+        progress(done)
+    results = [result_of(name, source, [sums[name, k] for k in range(seeds[name])], settings) for name in names]
+    return Replay(source, settings, conditions, tuple(results), {})
+
+
+def _means(source: Survey) -> Rounds:
+    """Return one round that stands for all: every model's mean satisfaction and cost."""
+    nothing = Features(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), width())
+    satisfied, cost = source.mean_satisfied[None], source.mean_cost[None]
+    return Rounds(source.zoo, (), nothing, satisfied, cost, np.zeros(1, np.int64), np.ones(1, dtype=np.bool_))

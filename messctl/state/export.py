@@ -1,0 +1,74 @@
+"""Export: the live log as a trace, with outcomes of the models that were queried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from messctl.errors import UsageError
+from messctl.outputs import check_trace_writable
+from messctl.state.request_log import LoggedRequest
+from messctl.state.store import Store
+from messctl.trace import Row, TraceMetadata, TraceWriter
+
+FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality")
+REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
+
+
+def export(store: Store, output: Path) -> int:
+    """Write every answered request to the trace `output`, oldest first, and return how many there are.
+
+    Raises UsageError where nothing was answered yet or the costs are in several units, OutputError also
+    where `output` is there and is no Parquet file.
+    """
+    check_trace_writable(output)
+    with store.unchanging():
+        return _write(store, output)
+
+
+def _write(store: Store, output: Path) -> int:
+    models: set[str] = set()
+    units: set[str] = set()
+    meters: set[str] = set()
+    for logged in store.requests():
+        if logged.answers:
+            models.update(logged.answers)
+            units.add(logged.circumstances.cost_unit)
+            meters.add(logged.circumstances.meter)
+    if not models:
+        raise UsageError(f"{store.path}: no request has been answered yet; nothing to export")
+    if len(units) > 1:
+        raise UsageError(
+            f"{store.path}: costs are in {' and '.join(sorted(units))}; one trace holds one: give each zoo a --state"
+        )
+    metadata = TraceMetadata(
+        models=tuple(sorted(models)),
+        cost_unit=units.pop(),
+        meter=" and ".join(sorted(meters)),
+        source="messctl ask",
+    )
+    rows = 0
+    with TraceWriter(output, metadata, FIELDS, REQUEST) as writer:
+        for logged in store.requests():
+            if logged.answers:
+                writer.append(_row(logged))
+                rows += 1
+    return rows
+
+
+def _row(logged: LoggedRequest) -> Row:
+    outcomes = dict(logged.answers)
+    served = logged.decision.served
+    # The feedback on the served answer is what counts, also where it corrected a grader.
+    outcomes[served] = replace(outcomes[served], satisfied=logged.satisfied)
+    return Row(
+        request_id=logged.decision.request.request_id,
+        prompt=logged.decision.request.prompt,
+        outcomes=outcomes,
+        arrived_at=logged.asked_at,
+        propensity=logged.propensity,
+        served=served,
+        explored=logged.decision.explored,
+        judged=logged.judged,
+        alpha=logged.circumstances.alpha,
+    )

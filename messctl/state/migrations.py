@@ -1,0 +1,102 @@
+"""The store's tables, version by version, and how a file of an older messctl is brought up."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+
+MIGRATIONS = (
+    """
+    CREATE TABLE router (
+        id INTEGER PRIMARY KEY CHECK (id = 1), decided INTEGER NOT NULL, queue REAL NOT NULL, encoder TEXT NOT NULL);
+    CREATE TABLE models (
+        name TEXT PRIMARY KEY, mean_cost REAL NOT NULL, cost_count INTEGER NOT NULL,
+        bias REAL NOT NULL, steps INTEGER NOT NULL, weight BLOB NOT NULL);
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, asked_at REAL NOT NULL,
+        prompt TEXT NOT NULL, policy TEXT NOT NULL, request_number INTEGER NOT NULL, served TEXT NOT NULL,
+        explored INTEGER NOT NULL, forced INTEGER NOT NULL, gradable INTEGER NOT NULL, alpha REAL NOT NULL,
+        p_explore REAL NOT NULL, propensity REAL, queue REAL NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL);
+    CREATE TABLE answers (
+        request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE, model TEXT NOT NULL, answer TEXT,
+        cost REAL, latency_s REAL, tokens_in INTEGER, tokens_out INTEGER, satisfied REAL,
+        PRIMARY KEY (request, model)) WITHOUT ROWID;
+    CREATE TABLE feedback (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        request INTEGER NOT NULL UNIQUE REFERENCES requests (id) ON DELETE CASCADE,
+        satisfied REAL NOT NULL, given_at REAL NOT NULL, corrected_at REAL);
+    """,
+    "ALTER TABLE models ADD COLUMN cost_source TEXT NOT NULL DEFAULT ''",
+    """
+    CREATE TABLE policies (name TEXT PRIMARY KEY, version INTEGER NOT NULL, encoder TEXT NOT NULL);
+    INSERT INTO policies SELECT 'messplus', 1, encoder FROM router;
+    CREATE TABLE arrays (
+        policy TEXT NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL, cost_source TEXT, type TEXT NOT NULL,
+        shape TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (policy, model, name));
+    INSERT INTO arrays
+        SELECT 'messplus', name, 'weight', NULL, '<f8', length(weight) / 8, weight FROM models WHERE length(weight) > 0;
+    INSERT INTO arrays
+        SELECT 'messplus', name, 'bias', NULL, '<f8', '', packed(bias) FROM models WHERE length(weight) > 0;
+    INSERT INTO arrays
+        SELECT 'messplus', name, 'steps', NULL, '<i8', '', packed(steps) FROM models WHERE length(weight) > 0;
+    ALTER TABLE models RENAME TO old_models;
+    CREATE TABLE models (
+        name TEXT PRIMARY KEY, mean_cost REAL NOT NULL, cost_count INTEGER NOT NULL, cost_source TEXT NOT NULL);
+    INSERT INTO models SELECT name, mean_cost, cost_count, cost_source FROM old_models;
+    DROP TABLE old_models;
+    ALTER TABLE router RENAME TO old_router;
+    CREATE TABLE router (
+        id INTEGER PRIMARY KEY CHECK (id = 1), decided INTEGER NOT NULL, queue REAL NOT NULL, balance REAL NOT NULL);
+    INSERT INTO router SELECT id, decided, queue, (
+        SELECT total(feedback.satisfied) - total(alpha) FROM feedback JOIN requests ON requests.id = request)
+        FROM old_router;
+    DROP TABLE old_router;
+    """,
+    """
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        request INTEGER NOT NULL REFERENCES requests (id) ON DELETE CASCADE,
+        model TEXT NOT NULL, reason TEXT NOT NULL, failed_at REAL NOT NULL);
+    CREATE INDEX attempts_of_request ON attempts (request);
+    CREATE TABLE outages (
+        model TEXT PRIMARY KEY, place TEXT NOT NULL, failures INTEGER NOT NULL, until REAL NOT NULL);
+    """,
+    "ALTER TABLE answers ADD COLUMN cost_quality TEXT",
+    """
+    ALTER TABLE requests ADD COLUMN characters INTEGER;
+    CREATE INDEX answers_of_model ON answers (model, request);
+    """,
+    """
+    ALTER TABLE attempts ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+    UPDATE attempts SET refused = 1
+        WHERE reason LIKE '%: the prompt has % and the context holds %' OR reason LIKE '%: the conversation leaves %'
+        OR reason LIKE '%refuses the request with %';
+    """,
+    """
+    ALTER TABLE outages ADD COLUMN since REAL NOT NULL DEFAULT 0;
+    UPDATE outages SET since = max(0.0, until - 300.0);  -- no outage was longer than five minutes
+    """,
+)
+"""One script per version; the n-th brings a file from version n − 1 to n. Append only.
+
+`packed` turns a number into the BLOB of an array of no dimensions; `policy_arrays` says what is kept of
+arrays.
+"""
+
+
+def version(database: sqlite3.Connection) -> int:
+    """Return the version of a database's tables, 0 where there are none."""
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring the tables from whatever version they are to the latest, inside a transaction of the caller's."""
+    database.create_function("packed", 1, _packed, deterministic=True)
+    for script in MIGRATIONS[version(database) :]:
+        for statement in script.split(";"):
+            database.execute(statement)
+    database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _packed(number: float) -> bytes:
+    return struct.pack("<q" if isinstance(number, int) else "<d", number)

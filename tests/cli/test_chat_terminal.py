@@ -1,0 +1,261 @@
+"""`messctl chat` at a terminal: a real process, real keys, and Ctrl-C as a terminal sends it."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+from backends_files import ANSWER, says, write_gguf
+from live_making import Terminal, assert_sound, zoo_of
+
+from messctl.cli import run
+from messctl.state.store import Store
+
+pytestmark = pytest.mark.usefixtures("state")
+
+pytest.importorskip("llama_cpp")
+if not hasattr(os, "openpty"):
+    pytest.skip("no pseudo-terminals here", allow_module_level=True)
+
+SUM = b"What is 17 + 25?"
+PROMPT = rb"\x1b\[\?2004h.*?> ?\x08?.*?\x1b\[\?25h"
+"""Pasting is told apart from typing, and the prompt is shown: now somebody may type."""
+STYLE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r|\x08")
+HOME, UP, INTERRUPT, END_OF_FILE = b"\x01", b"\x1b[A", b"\x03", b"\x04"
+
+
+@pytest.fixture
+def chatting(tmp_path):
+    """Starts a chat at a terminal, and waits until somebody may type."""
+    started = []
+
+    def start(*arguments, **options):
+        terminal = Terminal("chat", *arguments, **options)
+        started.append(terminal)
+        terminal.until(PROMPT)
+        return terminal
+
+    yield start
+    for terminal in started:
+        terminal.__exit__()
+
+
+def answered(terminal, keys):
+    """Type keys and Enter; return what is shown until the next prompt, without what was typed."""
+    terminal.type(keys + b"\r")
+    terminal.until(rb"\x1b\[\?2004l")
+    shown = terminal.until(rb"(?=\x1b\[\?2004h)")
+    terminal.until(PROMPT)
+    return STYLE.sub(b"", shown).replace(b"\n", b"|")
+
+
+def leave(terminal):
+    terminal.type(END_OF_FILE)
+    code, _ = terminal.end()
+    return code
+
+
+def prompts_in(state):
+    with Store(state) as store:
+        return [each.decision.request.prompt for each in store.newest(99)]
+
+
+def test_a_chat(chatting, state):
+    terminal = chatting()
+    shown = answered(terminal, SUM)
+    assert re.fullmatch(rb"42\|[\w-]+ \xc2\xb7 .*no feedback yet, \xce\xb1 = 0.8\|", shown), shown
+    assert re.fullmatch(
+        rb"[\w-]+: good \xc2\xb7 attained 1.000 of \xce\xb1 = 0.8 over 1\|", answered(terminal, b"/good")
+    )
+    assert answered(terminal, b"/gud").startswith(b"messctl: unknown command '/gud' (did you mean '/good'?)")
+    assert b"1 answered, 0 awaiting feedback" in answered(terminal, b"/status")
+    answered(terminal, b"/model pico-34k")
+    assert b"as you chose" in answered(terminal, b"Is 12 odd or even?")
+    assert answered(terminal, b"/bad").startswith(b"pico-34k: bad")
+    terminal.type(b"/quit\r")
+    assert terminal.end()[0] == 0
+    with Store(state) as store:
+        assert [each.satisfied for each in store.newest(9)] == [1.0, 0.0]
+    assert_sound(state, requests=2)
+
+
+def test_the_line_is_edited_and_recalled(chatting, state):
+    terminal = chatting()
+    answered(terminal, b"is 17 + 25?" + HOME + b"What ")
+    answered(terminal, b"Is 3 odd or even?")
+    answered(terminal, UP + UP)
+    assert leave(terminal) == 0
+    answered(chatting(), UP + b"\x7f\x7f5?")
+    assert prompts_in(state) == ["What is 17 + 25?", "Is 3 odd or even?", "What is 17 + 25?", "What is 17 + 25?"]
+    kept = state.with_name("state-chat")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.read_text().count("+What is 17 + 25?") == 2  # the same again is kept once
+
+
+def test_reset_forgets_what_was_typed(chatting, state):
+    terminal = chatting()
+    answered(terminal, SUM)
+    leave(terminal)
+    assert run(["reset", "--yes"]) == 0
+    assert not state.with_name("state-chat").exists()
+    assert run(["reset", "--yes"]) == 0
+
+
+def test_what_is_typed_after_a_reset_elsewhere_is_for_its_owner_alone(chatting, state):
+    before = os.umask(0o022)
+    try:
+        terminal = chatting()
+    finally:
+        os.umask(before)
+    answered(terminal, SUM)
+    assert run(["reset", "--yes"]) == 0
+    assert not state.with_name("state-chat").exists()
+    answered(terminal, b"Is 3 odd or even?")
+    leave(terminal)
+    kept = state.with_name("state-chat")
+    assert (kept.stat().st_mode & 0o777, b"odd or even" in kept.read_bytes()) == (0o600, True)
+
+
+def test_commands_and_names_are_completed(chatting):
+    terminal = chatting()
+    assert answered(terminal, b"/mod\tmic\t") == b""
+    assert answered(terminal, b"/model").startswith(b"micro-400k; known: ")
+    terminal.type(b"/model m\t\t")
+    assert b"micro-400k" in terminal.until(rb"mini-1m")
+    terminal.until(PROMPT)
+    terminal.type(INTERRUPT)
+    terminal.until(PROMPT)
+    assert leave(terminal) == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "prompt"),
+    [
+        (b"one\x1b\rtwo", "one\ntwo"),
+        (b"\x1b[200~one\r\ntwo\nthree\x1b[201~", "one\ntwo\nthree"),
+        (b'"""one\r  two\r"""', "one\n  two"),
+        (b"\x1b[200~ /good\nand more\x1b[201~", "/good\nand more"),
+        (b"caf\xc3\xa9 \xf0\x9f\x99\x82", "café 🙂"),
+        (b"a\xff\xfeb", "a��b"),
+    ],
+)
+def test_a_turn_of_several_lines_and_of_any_characters(keys, prompt, chatting, state):
+    terminal = chatting()
+    answered(terminal, keys)
+    assert leave(terminal) == 0
+    assert prompts_in(state) == [prompt]
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A zoo of a model whose answer does not end, and of one that says a word."""
+    write_gguf(tmp_path / "endless.gguf", {ANSWER: "a", "a": "b", "b": "a"}, n_ctx=80_000)
+    write_gguf(tmp_path / "rote.gguf", says(b"hey"), n_ctx=80_000)
+    zoo_of(tmp_path, "endless", "rote", defaults="max_tokens: 80000, n_ctx: 0, temperature: 0")
+
+
+def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
+    terminal = chatting("--model", "endless")
+    terminal.type(b"go on\r")
+    said = terminal.until(rb"abab")
+    terminal.type(INTERRUPT)
+    shown = STYLE.sub(b"", said.rpartition(b"\x1b[?2004l")[2] + terminal.until(PROMPT))
+    assert re.fullmatch(rb"[ab]+\^C[ab]*\nended; what was said stays in the conversation\n> ?", shown), shown[-200:]
+    assert answered(terminal, b"/good").endswith(b"was never answered; nothing to judge|")
+    answered(terminal, b"/model rote")
+    tokens = int(re.search(rb"(\d+)\+4 tokens", answered(terminal, b"hm"))[1])
+    assert tokens > len("go onhm") + shown.count(b"ab")  # `ab` is one token; the other model has read them all
+    assert leave(terminal) == 0
+    with Store(state) as store:
+        assert [bool(each.answers) for each in store.newest(9)] == [False, True]
+    assert_sound(state, requests=2)
+
+
+def test_ctrl_c_again_and_again(chatting, endless, state):
+    """Nobody's hand is as fast; none of them ends the chat, or shows its insides."""
+    terminal = chatting("--model", "endless")
+    for _ in range(3):
+        terminal.type(b"go on\r")
+        terminal.until(rb"abab")
+        for _ in range(25):
+            terminal.type(INTERRUPT)
+            time.sleep(0.002)
+        assert b"Traceback" not in terminal.until(rb"ended; what was said")
+        terminal.type(b"/mo\t\r")
+        assert b"Traceback" not in terminal.until(rb"endless; known: ")
+    terminal.until(PROMPT)
+    assert leave(terminal) == 0
+    assert_sound(state, requests=3)
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line(chatting, state):
+    terminal = chatting()
+    terminal.type(b"no, not this" + INTERRUPT)
+    terminal.until(PROMPT)
+    terminal.type(b'"""nor\rthat' + INTERRUPT)
+    terminal.until(PROMPT)
+    answered(terminal, SUM)
+    assert leave(terminal) == 0
+    assert prompts_in(state) == ["What is 17 + 25?"]
+
+
+def test_a_signal_at_the_prompt_ends_nothing(chatting, state):
+    terminal = chatting()
+    terminal.type(b"What is ")
+    terminal.until(rb"What is")
+    terminal.running.send_signal(signal.SIGINT)
+    assert answered(terminal, b"17 + 25?").startswith(b"42|")
+    assert leave(terminal) == 0
+    assert prompts_in(state) == ["What is 17 + 25?"]
+
+
+def test_a_window_changes_its_size(chatting, state):
+    terminal = chatting(size=(24, 30))
+    terminal.type(b"What is the sum of " + b"1 " * 30)
+    terminal.resize(10, 200)
+    answered(terminal, b"!")
+    assert leave(terminal) == 0
+    assert prompts_in(state) == ["What is the sum of " + "1 " * 30 + "!"]
+
+
+def test_escapes_are_shown_and_not_obeyed(tmp_path, chatting):
+    write_gguf(tmp_path / "evil.gguf", says(b"\x1b]0;x\x07\r"))
+    zoo_of(tmp_path, "evil")
+    terminal = chatting()
+    terminal.type(b"hi\r")
+    assert rb"\x1b]0;x\x07\r" in terminal.until(rb"tokens")
+    terminal.until(PROMPT)
+    assert leave(terminal) == 0
+
+
+def test_no_log_keeps_nothing_that_was_typed(chatting, state, tmp_path):
+    terminal = chatting("--no-log")
+    assert answered(terminal, SUM).startswith(b"42|")
+    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may be asked, and be wrong
+    assert leave(terminal) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("breaks", ["a folder", "a loop"])
+def test_a_history_that_cannot_be_kept(breaks, chatting, state):
+    kept = state.with_name("state-chat")
+    kept.mkdir() if breaks == "a folder" else kept.symlink_to(kept)
+    terminal = chatting()
+    assert answered(terminal, SUM).startswith(b"42|")
+    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may be asked, and be wrong
+    assert leave(terminal) == 0
+
+
+@pytest.mark.parametrize(("env", "prompt"), [({"TERM": "dumb"}, rb"> "), ({"NO_COLOR": "1"}, PROMPT)])
+def test_a_terminal_that_can_do_little(env, prompt, state):
+    with Terminal("chat", env=env) as terminal:
+        terminal.until(prompt)
+        terminal.type(SUM + b"\r")
+        terminal.until(rb"42\r\n.*?\d J ")
+        terminal.until(prompt)
+        terminal.type(b"/quit\r")
+        code, shown = terminal.end()
+    assert code == 0
+    assert not re.search(rb"\x1b\[[0-9;]*3[0-9]", shown)
+    assert_sound(state, requests=1)

@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from messctl.learning.features import PROPERTIES, WORDS, concatenate, encode, encode_one, width
+
+MASK = 0xFFFFFFFF
+
+
+def plain_features(prompt: str, words: int = WORDS) -> dict[int, float]:
+    """The same features in plain Python, from the module's description alone."""
+    data = prompt.encode("utf-8", "surrogatepass")
+    counts: dict[int, int] = {}
+    word_bytes = [bytes([b]) if (chr(b).isascii() and chr(b).isalnum()) or b >= 128 else b" " for b in data]
+    found = b"".join(word_bytes).split(b" ")
+    found = [word for word in found if word]
+    for word in found:
+        h = 2166136261
+        for byte in word.lower():
+            h = (h ^ byte) * 16777619 & MASK
+        h = (h ^ (h >> 16)) * 0x85EBCA6B & MASK
+        h = (h ^ (h >> 13)) * 0xC2B2AE35 & MASK
+        h ^= h >> 16
+        bucket = (h >> 1) % words
+        counts[bucket] = counts.get(bucket, 0) + (1 if h & 1 else -1)
+    total = sum(abs(count) for count in counts.values())
+    features = {
+        bucket: math.copysign(math.sqrt(abs(count) / total), count) for bucket, count in counts.items() if count
+    }
+    size = max(1, len(data))
+    ascii_only = [chr(b) for b in data if b < 128]
+    properties = [
+        math.log(1 + len(data)) / 10,
+        math.log(1 + data.count(b"\n")) / 5,
+        math.sqrt(sum(c.isdigit() for c in ascii_only) / size),
+        math.sqrt(sum(c.isupper() for c in ascii_only) / size),
+        math.sqrt(sum(not c.isalnum() and ord(c) > 32 for c in ascii_only) / size),
+        math.sqrt(sum(b >= 128 for b in data) / size),
+        min(1.0, sum(map(len, found)) / (16 * len(found))) if found else 0.0,
+        float("?" in prompt),
+    ]
+    return features | {words + i: value for i, value in enumerate(properties) if value}
+
+
+def as_dict(features, row=0):
+    part = slice(features.starts[row], features.starts[row + 1])
+    return dict(zip(features.indices[part].tolist(), features.values[part].tolist(), strict=True))
+
+
+anything = st.text(max_size=200) | st.text(alphabet=st.characters(categories=["Cs", "L", "N", "P"]), max_size=30)
+
+
+@settings(max_examples=300)
+@given(anything, st.sampled_from([WORDS, 32, 7]))
+def test_one_prompt_is_what_the_description_says(prompt, words):
+    assert as_dict(encode_one(prompt, words)) == pytest.approx(plain_features(prompt, words), rel=1e-6)
+
+
+@given(st.lists(st.text(max_size=60), max_size=12), st.integers(0, 12))
+def test_a_column_is_its_prompts_one_by_one(prompts, skip):
+    column = pa.array(prompts, pa.large_string())[skip:]
+    features = encode(column)
+    assert len(features) == len(column)
+    for row, prompt in enumerate(prompts[skip:]):
+        assert as_dict(features, row) == as_dict(encode_one(prompt))
+
+
+@given(st.lists(st.lists(st.text(max_size=20), max_size=4), min_size=1, max_size=4))
+def test_concatenated_parts_are_the_whole(parts):
+    whole = encode(pa.array([prompt for part in parts for prompt in part], pa.large_string()))
+    joined = concatenate([encode(pa.array(part, pa.large_string())) for part in parts])
+    assert joined.starts.tolist() == whole.starts.tolist()
+    assert joined.indices.tolist() == whole.indices.tolist()
+    assert joined.values.tobytes() == whole.values.tobytes()
+
+
+@given(st.text(max_size=200))
+def test_rows_are_sorted_bounded_and_of_length_one(prompt):
+    features = encode_one(prompt)
+    assert (np.diff(features.indices) > 0).all()
+    words = features.values[features.indices < WORDS]
+    assert len(words) == 0 or float((words.astype(float) ** 2).sum()) == pytest.approx(1.0, rel=1e-6)
+    assert (np.abs(features.values[features.indices >= WORDS]) < 3).all()
+    assert features.width == width() == WORDS + len(PROPERTIES)
+
+
+def test_case_does_not_matter_to_words_and_csr_holds_the_same():
+    lower, upper = encode_one("prove it"), encode_one("PROVE it")
+    assert lower.indices[lower.indices < WORDS].tolist() == upper.indices[upper.indices < WORDS].tolist()
+    dense = lower.csr().toarray()
+    assert dense.shape == (1, width())
+    assert dict(enumerate(dense[0])) == pytest.approx({i: as_dict(lower).get(i, 0.0) for i in range(width())})

@@ -1,0 +1,51 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from making import prompts_for
+from sklearn.linear_model import SGDClassifier
+
+from messctl.learning.features import encode
+from messctl.learning.predictor import DECAY, SHRINKAGE, STEP, Weights
+
+
+def test_step_for_step_it_is_scikit_learns_sgd():
+    n = 300
+    features = encode(pa.array(prompts_for(n), pa.large_string()))
+    labels = (np.random.default_rng(1).random((n, 2)) < [0.3, 0.8]).astype(float)
+    mine = Weights.zero(2, features.width)
+    theirs = [
+        SGDClassifier(
+            loss="log_loss",
+            learning_rate="invscaling",
+            eta0=STEP,
+            power_t=DECAY,
+            alpha=SHRINKAGE,
+            shuffle=False,
+        )
+        for _ in range(2)
+    ]
+    dense = features.csr().toarray()
+    for row in range(n):
+        for model, sgd in enumerate(theirs):
+            mine.step(model, features, labels[row, model], row)
+            sgd.partial_fit(dense[row : row + 1], labels[row, model : model + 1], classes=[0.0, 1.0])
+            assert mine.weight[model] == pytest.approx(sgd.coef_[0], abs=1e-12)
+            assert mine.bias[model] == pytest.approx(sgd.intercept_[0], abs=1e-12)
+        expected = [sgd.predict_proba(dense[row : row + 1])[0, 1] for sgd in theirs]
+        assert mine.predict(features, row) == pytest.approx(expected, abs=1e-12)
+    assert mine.steps.tolist() == [n, n]
+
+
+def test_a_graded_label_pulls_between_no_and_yes():
+    features = encode(pa.array(["what is it"], pa.large_string()))
+    after = []
+    for label in (0.0, 0.4, 1.0):
+        weights = Weights.zero(1, features.width)
+        weights.step(0, features, label)
+        after.append(weights.predict(features)[0])
+    assert after[0] < after[1] < 0.5 < after[2]
+
+
+def test_before_any_step_every_prediction_is_a_half():
+    features = encode(pa.array(["anything"], pa.large_string()))
+    assert Weights.zero(3, features.width).predict(features).tolist() == [0.5] * 3

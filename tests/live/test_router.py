@@ -1,0 +1,738 @@
+"""The live router: decisions, learning, and what is kept of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from making import learnable, prompts_for
+
+from messctl.backends.base import Backend
+from messctl.costs.base import PerToken
+from messctl.costs.prompt_cost import characters
+from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
+from messctl.graders import expect_regex, expect_text
+from messctl.learning.features import encode
+from messctl.live.router import Router
+from messctl.policies import build, live_build, live_names
+from messctl.records import Completion, Question
+from messctl.replay.loading import load
+from messctl.replay.play import Conditions, drive, replay
+from messctl.state.export import export
+from messctl.state.ledger import Ledger
+from messctl.state.store import Store
+from messctl.zoo import CostPerToken, ModelSpec, Settings
+
+
+class Recorded(Backend):
+    """Answers as a trace has it: the answer tells the row and the model, the tokens what it cost."""
+
+    def __init__(self, rounds, prompts):
+        self.rounds, self.row_of, self.asked, self.fail = rounds, {}, [], ()
+        for row, prompt in enumerate(prompts):
+            self.row_of.setdefault(prompt, row)
+
+    def complete(self, model, question, on_text=None):
+        self.asked.append(model.name)
+        if model.name in self.fail:
+            raise BackendError(f"model {model.name!r} is out of order")
+        row = self.row_of[question.prompt]
+        answer = f"{row}/{model.name}"
+        if on_text:
+            on_text(answer)
+        return Completion(model.name, answer, 1, 1, 0.1, 0.0, "stop")
+
+    def close(self):
+        pass
+
+
+class RecordedMeter(PerToken):
+    """Of what a prompt will cost it knows nothing beforehand, unless it is told a price."""
+
+    unit, source, quality = "J", "recorded", "stated"
+
+    def __init__(self, rounds, prompt=0.0):
+        self.rounds, self.prompt = rounds, prompt
+
+    def per_token(self, model):
+        return CostPerToken("J", self.prompt, float(self.rounds.cost[:, self.rounds.zoo.index(model.name)].mean()))
+
+    def cost(self, model, completion):
+        row = int(completion.answer.split("/")[0])
+        return float(self.rounds.cost[row, self.rounds.zoo.index(model.name)])
+
+
+def judge(rounds):
+    def grade(answer):
+        row, model = answer.split("/")
+        return float(rounds.satisfied[int(row), rounds.zoo.index(model)])
+
+    return grade
+
+
+only_messplus = pytest.mark.parametrize("world", ["messplus"], indirect=True)
+only_bandit = pytest.mark.parametrize("world", ["bandit"], indirect=True)
+
+
+@pytest.fixture(params=live_names())
+def world(request, tmp_path):
+    """A router, by every policy that serves live, over three recorded models, whose prompts are all different."""
+    prompts = [f"{prompt} {row}" for row, prompt in enumerate(prompts_for(150))]
+    rounds = replace(learnable(150), features=encode(pa.array(prompts, pa.large_string())))
+    models = {name: ModelSpec(name, Path(f"{name}.gguf")) for name in rounds.zoo.models}
+    backend = Recorded(rounds, prompts)
+    store = Store(tmp_path / "state")
+
+    def router(models=models, meter=None, **settings):
+        promise = replace(Settings(policy=request.param, alpha=0.85, v=0.2, c=0.8, seed=3), **settings)
+        return Router(models, promise, backend, meter or RecordedMeter(rounds), store)
+
+    yield router, rounds, prompts, backend, store
+    store.close()
+
+
+def assert_as_played(decision, played, t):
+    models = played.zoo.models
+    assert decision.served == models[played.served[t]]
+    assert decision.explored == played.explored[t]
+    assert decision.queue == played.queue_before[t]
+    assert [decision.predicted[model] for model in models] == played.predicted[t].tolist()
+    means = [decision.mean_cost.get(model, np.nan) for model in models]
+    assert np.array(means).tobytes() == played.mean_cost[t].tobytes()
+
+
+def assert_state_as_played(store, played, settings):
+    snapshot = store.snapshot(settings.policy)
+    assert snapshot.queue == played.queue_final
+    heard = played.satisfied[~np.isnan(played.satisfied)]
+    assert snapshot.balance == pytest.approx((heard - settings.alpha).sum(), abs=1e-9)
+    weights = live_build(settings.policy)(played.zoo, settings, snapshot).weights
+    assert weights.weight.tobytes() == played.weights.weight.tobytes()
+    assert weights.bias.tobytes() == played.weights.bias.tobytes()
+
+
+def test_live_and_replay_take_identical_decisions(world):
+    """Through SQLite, a new policy object for every step, and back: the same to the last bit."""
+    router, rounds, prompts, _, store = world
+    settings = router().settings
+    played = build(settings.policy, rounds, settings).play(rounds)
+    for t, prompt in enumerate(prompts):
+        assert_as_played(router().ask(Question(prompt), grader=judge(rounds)).decision, played, t)
+    assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+def test_what_a_prompt_will_cost_is_known_live_as_in_replay(world):
+    """What live requests were told, told to a replay: the same decisions, to the last bit. No tokens counted."""
+    router, rounds, prompts, backend, store = world
+    complete = backend.complete
+    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=0)
+    meter, told, decisions = RecordedMeter(rounds, prompt=0.5), [], []
+    for row, prompt in enumerate(prompts):
+        turns = ((f"{prompt} " * (row % 7), "so"),) if row % 3 else ()
+        asked = router(meter=meter).ask(Question(prompt, history=turns), grader=judge(rounds))
+        decisions.append(asked.decision)
+        told.append([asked.decision.request.prompt_cost[model] for model in rounds.zoo.models])
+    assert len({value for row in told for value in row}) > 50
+    settings = router().settings
+    played = build(settings.policy, rounds, settings).play(replace(rounds, prompt_cost=np.array(told)))
+    for t, decision in enumerate(decisions):
+        assert_as_played(decision, played, t)
+    assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+def test_whoever_answers_instead_was_told_the_same(world):
+    router, rounds, prompts, backend, _ = world
+    backend.fail, told = ("small", "large"), []
+    router(meter=RecordedMeter(rounds, 0.5), c=0.0).ask(
+        Question(prompts[0]), on_decision=lambda decision: told.append(decision.request.prompt_cost)
+    )
+    assert len(told) > 1
+    assert told[0] == dict.fromkeys(rounds.zoo.models, 0.5 * 0.25 * len(prompts[0]))
+    assert all(each == told[0] for each in told)
+
+
+@only_bandit
+def test_what_is_expected_of_a_request_is_its_own_cost(world):
+    """Once a model's costs have followed from its prompts, what `ask --explain` shows does, too."""
+    router, rounds, prompts, backend, _ = world
+    complete = backend.complete
+    backend.complete = lambda model, question, on_text=None: replace(
+        complete(model, question, on_text), tokens_in=len(question.prompt) + 4
+    )
+
+    class ByToken(RecordedMeter):
+        cost = PerToken.cost
+
+        def per_token(self, model):
+            return CostPerToken("J", 2.0, 3.0)
+
+    for prompt in prompts[:60]:
+        router(meter=ByToken(rounds)).ask(Question(prompt), model="middle")
+    decision = router(meter=ByToken(rounds)).ask(Question(prompts[61])).decision
+    expected = decision.weighed.terms["expected cost"]["middle"]
+    assert expected == pytest.approx(2.0 * (len(prompts[61]) + 4) + 3.0, rel=0.1)
+
+
+def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(world):
+    """By each model's own tokens per character, of questions without turns; four characters make a token before any."""
+    router, rounds, prompts, backend, store = world
+    meter = RecordedMeter(rounds, prompt=2.0)
+    complete, seen = backend.complete, {}
+
+    def counted(model, question, on_text=None):
+        tokens = 7 + {"small": 2, "middle": 3, "large": 5}[model.name] * characters(question)
+        if not question.history:
+            seen.setdefault(model.name, []).append((tokens, characters(question)))
+        return replace(complete(model, question, on_text), tokens_in=tokens)
+
+    backend.complete = counted
+    for row, prompt in enumerate(prompts[:30]):
+        question = Question(prompt, system="Be brief." * (row % 2), history=(("a", "bc"),) * (row % 4 * (row % 2)))
+        ratios = {
+            name: sum(tokens for tokens, _ in read) / sum(size for _, size in read) for name, read in seen.items()
+        }
+        named = ("large", "middle", "small")[row % 3]
+        asked = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
+        for name in rounds.zoo.models:
+            known = asked.decision.request.prompt_cost[name]
+            tokens = min(4096, characters(question) * ratios.get(name, 0.25))
+            assert known == pytest.approx(2.0 * tokens), (row, name)
+        kept = store.find("last").circumstances.characters
+        assert kept == (None if question.history else characters(question))
+    assert set(seen) == set(rounds.zoo.models)
+
+
+@only_bandit
+def test_what_reading_did_cost_is_learned_once_its_tokens_are_counted(world):
+    """The rest of a cost is what was paid less the price of the tokens counted, whatever was estimated before."""
+    router, rounds, prompts, backend, store = world
+    complete = backend.complete
+    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=7)
+    asked = router(meter=RecordedMeter(rounds, prompt=2.0)).ask(Question(prompts[0]))
+    assert asked.decision.request.prompt_cost[asked.completion.model] == pytest.approx(0.5 * len(prompts[0]))
+    learned = store.snapshot("bandit").models[asked.completion.model].cost_arrays["costs"]
+    assert learned[:2].tolist() == [1.0, asked.cost - 14.0]
+
+
+def test_a_model_whose_costs_cannot_be_known_beforehand_is_asked_all_the_same(world):
+    router, rounds, prompts, _, store = world
+
+    class Unreadable(RecordedMeter):
+        def per_token(self, model):
+            if model.name == "middle":
+                raise BackendError("no such file")
+            return super().per_token(model)
+
+    for prompt in prompts[:30]:
+        asked = router(meter=Unreadable(rounds, 1.0), reference="large").ask(Question(prompt))
+        assert set(asked.decision.request.prompt_cost) == {"small", "large"}
+    assert store.check() == []
+
+
+def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
+    """What is logged, and what the certificate speaks of, is what was aimed at; late feedback counts under that too."""
+    router, rounds, prompts, _, store = world
+    settings = router(margin=0.05).settings
+    assert (settings.alpha, settings.aim) == (0.85, pytest.approx(0.9))
+    played = build(settings.policy, rounds, replace(settings, alpha=settings.aim, margin=0.0)).play(rounds)
+    for t, prompt in enumerate(prompts[:60]):
+        asked = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
+        assert_as_played(asked.decision, played, t)
+    assert store.queue() == played.queue_after[59]
+    unjudged = router(margin=0.05).ask(Question(prompts[60])).decision.request.request_id
+    router(margin=0.0).feedback(unjudged, 0.0)
+    assert store.queue() == played.queue_after[59] + settings.aim
+    assert store.check() == []
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 150), (0.1, 40)])
+@only_bandit
+def test_live_and_replay_agree_on_late_and_missing_judgements(world, rate, delay):
+    """Users who judge some of the answers, later."""
+    router, rounds, prompts, _, store = world
+    settings = router().settings
+    arranged = rounds.arranged(seed=5, shuffle=False, feedback_rate=rate, feedback_delay=delay)
+    played = build(settings.policy, rounds, settings).play(arranged)
+    decisions = []
+
+    def judge_request(t):
+        if arranged.has_feedback[t]:
+            served = rounds.zoo.index(decisions[t].served)
+            router().feedback(decisions[t].request.request_id, rounds.satisfied[t, served])
+
+    for t, prompt in enumerate(prompts):
+        decisions.append(router().ask(Question(prompt)).decision)
+        assert_as_played(decisions[t], played, t)
+        if t >= delay:
+            judge_request(t - delay)
+    for t in range(150 - arranged.delay, 150):
+        judge_request(t)
+    assert_state_as_played(store, played, settings)
+    assert store.check() == []
+
+
+class Stored:
+    """A policy of which nothing lives on between two calls but what a store holds."""
+
+    def __init__(self, zoo, settings, store):
+        self.zoo, self.settings, self.store = zoo, settings, store
+
+    def _policy(self):
+        snapshot = self.store.snapshot(self.settings.policy).costs_from("J: recorded")
+        return live_build(self.settings.policy)(self.zoo, self.settings, snapshot)
+
+    def _save(self, policy):
+        self.store.save(policy.snapshot().with_source("J: recorded"))
+
+    def decide(self, request):
+        policy = self._policy()
+        decision = policy.decide(request)
+        self._save(policy)
+        return decision
+
+    def learn(self, decision, feedback):
+        policy = self._policy()
+        policy.learn(decision, feedback)
+        self._save(policy)
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500), (0.1, 40)])
+@pytest.mark.parametrize("name", live_names())
+def test_a_stored_policy_and_replay_agree_on_late_and_missing_feedback(name, rate, delay):
+    """Grades of everything that was queried, explored or not, as no person gives them."""
+    rounds = learnable(150).arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
+    settings = Settings(policy=name, alpha=0.85, v=0.2, c=0.8, seed=3)
+    played = build(name, rounds, settings).play(rounds)
+    with Store(Path(":memory:")) as store:
+        steps = drive(Stored(rounds.zoo, settings, store), rounds, prompts_for(150))
+        for t, (decision, _) in enumerate(steps):
+            assert_as_played(decision, played, t)
+        assert_state_as_played(store, played, settings)
+
+
+def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
+    router, rounds, prompts, _, store = world
+    ids = []
+    for row, prompt in enumerate(prompts[:60]):
+        # The promise changes on the way: every answer counts under the one that it was given under.
+        promise = {"alpha": 0.6} if row > 40 else {}
+        asked = router(**promise).ask(Question(prompt), grader=judge(rounds) if row % 3 == 0 else None)
+        ids.append(asked.decision.request.request_id)
+    for row in range(59, 0, -2):  # late, out of order, not for all, some graded by a rule already
+        router().feedback(ids[row], 0.25 * (row % 5))
+    export(store, tmp_path / "log.parquet")
+    ledger = Ledger.of(store)
+    recording = load(tmp_path / "log.parquet", partial=True)
+    result = replay(recording, ["logged"], Settings(alpha=0.85), Conditions()).results[0]
+    assert result.requests == ledger.answered == 60
+    assert result.attained == pytest.approx(ledger.standing.attained, abs=1e-12)
+    assert result.queue_final == ledger.standing.queue == store.queue()
+    assert result.certificate == pytest.approx(ledger.standing.certificate, abs=1e-12)
+    assert result.total_cost == pytest.approx(ledger.cost_total)
+    assert result.cost_vs_costliest == pytest.approx(ledger.cost_vs_costliest)
+    assert result.explored == pytest.approx(ledger.explored / 60)
+    shares = {model: share for model, share in result.model_share.items() if share}
+    assert shares == pytest.approx(dict(ledger.model_share))
+
+
+def changed(before, after):
+    """The models of which something else is believed than before.
+
+    That what is known of it fades is no news, nor is what it was asked.
+    """
+    left_out = ("good", "answers", "served_at")
+
+    def part(model):
+        return {name: array.tobytes() for name, array in model.arrays.items() if name not in left_out}
+
+    return {name for name in after.models if part(after.models[name]) != part(before.models[name])}
+
+
+def test_without_a_grader_it_never_explores_and_learns_from_the_served_answer(world):
+    router, rounds, prompts, backend, store = world
+    policy = router().settings.policy
+    for row, prompt in enumerate(prompts[:40]):
+        asked = router(c=10.0).ask(Question(prompt))
+        assert (asked.decision.explored, asked.decision.p_explore, len(asked.decision.queried)) == (False, 0.0, 1)
+        before = store.snapshot(policy)
+        router(c=10.0).feedback("last", float(row % 2))
+        assert changed(before, store.snapshot(policy)) == {asked.decision.served}
+    assert len(backend.asked) == 40
+    assert set(backend.asked) == set(rounds.zoo.models)
+
+
+@only_messplus
+def test_exploring_queries_and_grades_all_and_serves_the_reference(world):
+    router, rounds, prompts, backend, store = world
+    heard = []
+    asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds), on_text=heard.append)
+    assert asked.decision.explored
+    assert asked.decision.served == "large"
+    assert backend.asked == ["large", "middle", "small"]
+    assert "".join(heard) == "0/large"
+    assert asked.cost == pytest.approx(rounds.cost[0].sum())
+    logged = store.find("last")
+    assert {model: outcome.satisfied for model, outcome in logged.answers.items()} == dict(
+        zip(rounds.zoo.models, rounds.satisfied[0], strict=True)
+    )
+
+
+def test_a_model_of_the_users_choice_is_logged_as_forced(world):
+    """It is no decision of the router's, but its costs and its grade are learned, and it was promised."""
+    router, rounds, prompts, _, store = world
+    router().ask(Question(prompts[1]))
+    before = store.snapshot(router().settings.policy)
+    asked = router().ask(Question(prompts[0]), model="middle", grader=judge(rounds))
+    assert (asked.forced, asked.decision.served, asked.decision.queried) == (True, "middle", ("middle",))
+    logged = store.find("last")
+    assert (logged.circumstances.forced, logged.propensity) == (True, None)
+    after = store.snapshot(router().settings.policy)
+    assert after.models["middle"].cost_count == before.models["middle"].cost_count + 1
+    assert (after.decided, after.balance) == (before.decided, rounds.satisfied[0, 1] - 0.85)
+    assert after.queue == store.queue()
+    assert changed(before, after) == {"middle"}
+    with pytest.raises(UnknownNameError, match="did you mean 'middle'"):
+        router().ask(Question(prompts[0]), model="midle")
+
+
+@only_messplus
+def test_a_model_that_fails(world):
+    router, rounds, prompts, backend, store = world
+    backend.fail = ("small",)
+    asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
+    assert list(asked.failures) == ["small"]
+    assert set(store.find("last").answers) == {"large", "middle"}
+    export(store, store.path.with_name("log.parquet"))
+    recording = load(store.path.with_name("log.parquet"), partial=True)
+    assert replay(recording, ["logged"], Settings(), Conditions()).results[0].explored == 1.0
+    assert Ledger.of(store).explored == 1
+    backend.fail = ("large", "middle", "small")
+    with pytest.raises(BackendError, match="out of order"):
+        router().ask(Question(prompts[1]))
+    ledger = Ledger.of(store)
+    assert (ledger.answered, ledger.unanswered) == (1, 1)
+    unanswered = store.newest(1)[0].decision.request.request_id
+    with pytest.raises(UsageError, match="was never answered"):
+        router().feedback(unanswered, 1.0)
+    assert store.check() == []
+
+
+def test_an_interrupted_answer_leaves_a_sound_state(world):
+    router, rounds, prompts, backend, store = world
+
+    def stop(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        router().ask(Question(prompts[0]), on_text=stop)
+    assert store.check() == []
+    assert Ledger.of(store).unanswered == 1
+    assert router().ask(Question(prompts[1])).decision.request_number == 2
+
+
+def test_a_state_that_is_reset_while_a_model_answers(world):
+    """The answer was told; it is not kept."""
+    router, _, prompts, _, store = world
+    heard = []
+
+    def listen(text):
+        heard.append(text)
+        store.reset()
+
+    with pytest.raises(StoreError, match="was reset meanwhile; the answer is not kept"):
+        router().ask(Question(prompts[0]), on_text=listen)
+    assert len(heard) == 1
+    assert (store.check(), store.newest(1), store.snapshot().decided) == ([], [], 0)
+
+
+def test_a_correction_recomputes_queue_and_balance(world):
+    router, _, prompts, _, store = world
+    policy = router().settings.policy
+    asked = [router().ask(Question(prompt)).decision.request.request_id for prompt in prompts[:3]]
+    for request_id in asked:
+        router().feedback(request_id, 0.0)
+    assert store.snapshot().queue == pytest.approx(3 * 0.85)
+    assert store.snapshot().balance == pytest.approx(-3 * 0.85)
+    served, before = store.find(asked[0]).decision.served, store.snapshot(policy)
+    _, corrected = router().feedback(asked[0], 1.0)
+    after = store.snapshot(policy)
+    assert corrected == 0.0
+    assert after.queue == store.queue() == pytest.approx(2 * 0.85)
+    assert after.balance == store.balance() == pytest.approx(1 - 3 * 0.85)
+    assert changed(before, after) == {served}
+    router().feedback(asked[0], 1.0)  # the same again is nothing new
+    assert changed(after, store.snapshot(policy)) == set()
+    assert store.snapshot().balance == after.balance
+
+
+def counted(store):
+    """What the bandit has counted of its own decisions: taken, judged, and the latest of these."""
+    shared = store.snapshot("bandit").shared
+    return (*shared["counts"].tolist()[:3], shared["lateness"].tolist()[0])
+
+
+@only_bandit
+def test_a_correction_is_no_further_judgement(world):
+    router, _, prompts, _, store = world
+    for prompt in prompts[:10]:
+        router().ask(Question(prompt))
+    first = store.newest(10)[0].decision.request.request_id
+    for value in (0.0, 0.5, 1.0, 0.5):
+        router().feedback(first, value)
+        assert counted(store) == (10, 1, 1, 9.0)
+    assert store.snapshot("bandit").balance == pytest.approx(0.5 - 0.85)
+
+
+@only_bandit
+def test_what_the_user_chose_tells_nothing_of_how_often_a_choice_is_judged(world):
+    router, _, prompts, _, store = world
+    for row, prompt in enumerate(prompts[:90]):
+        if router().ask(Question(prompt), model=None if row % 3 else "large").forced:
+            router().feedback("last", 1.0)
+    assert counted(store) == (60, 0, 0, -1.0)
+    assert store.snapshot("bandit").balance == pytest.approx(30 * 0.15)
+    routed = [each.decision.served for each in store.requests() if not each.circumstances.forced]
+    assert all(routed.count(model) <= 9 for model in router().zoo.models if model != router().zoo.reference)
+    assert [each.decision.request_number for each in store.requests()][:6] == [0, 1, 2, 0, 3, 4]
+
+
+@only_bandit
+def test_a_late_judgement_counts_for_the_decision_that_it_is_of(world):
+    """Whichever policy decided in between."""
+    router, _, prompts, _, store = world
+    ids = []
+    for policy, count in (("bandit", 10), ("messplus", 20), ("bandit", 5)):
+        ids += [
+            router(policy=policy).ask(Question(prompts[len(ids)])).decision.request.request_id for _ in range(count)
+        ]
+    assert counted(store)[0] == 15
+    router().feedback(ids[25], 1.0)  # messplus's
+    assert counted(store) == (15, 0, 0, -1.0)
+    router().feedback(ids[9], 1.0)  # its own tenth
+    assert counted(store) == (15, 1, 10, 5.0)
+    router().feedback(ids[31], 1.0)  # its own twelfth
+    assert counted(store)[:3] == (15, 2, 12)
+
+
+def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world):
+    router, rounds, prompts, backend, store = world
+    policy = router().settings.policy
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    before = store.snapshot(policy)
+
+    class Dollars(RecordedMeter):
+        unit = "USD"
+
+    dollars = Dollars(rounds)
+    asked = router(meter=dollars, c=0.0).ask(Question(prompts[30]))
+    assert asked.decision.mean_cost == {}
+    if policy == "bandit":
+        assert set(asked.decision.weighed.terms["expected cost"].values()) == {0.0}
+    after = store.snapshot(policy)
+    assert sum(model.cost_count for model in after.models.values()) == 1
+    assert changed(before, after) == set()
+    assert (after.queue, after.balance) == (before.queue, before.balance)
+    # What a fresh policy would know of the same costs is what this one knows.
+    with Store(Path(":memory:")) as other:
+        fresh = Router(router()._models, replace(router().settings, c=0.0), backend, dollars, other)
+        fresh.ask(Question(prompts[30]), model=asked.decision.served)
+        served = asked.decision.served
+        expected = other.snapshot(policy)
+    known = after.models[served].cost_arrays
+    for name in known:
+        assert known[name].tobytes() == expected.models[served].cost_arrays[name].tobytes(), name
+
+
+@only_messplus
+def test_what_was_seen_is_kept_while_the_others_are_asked(world):
+    """An interruption after the served answer loses none of it."""
+    router, rounds, prompts, backend, store = world
+
+    class Stop(KeyboardInterrupt):
+        pass
+
+    def complete(model, question, on_text=None):
+        if model.name == "small":
+            raise Stop
+        return Recorded.complete(backend, model, question, on_text)
+
+    backend.complete = complete
+    with pytest.raises(Stop):
+        router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
+    assert set(store.find("last").answers) == {"large"}
+    router().feedback("last", 1.0)
+    assert store.check() == []
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_feedback_out_of_range(world, value):
+    router, _, prompts, _, _ = world
+    router().ask(Question(prompts[0]))
+    with pytest.raises(UsageError, match="it must lie in 0..1"):
+        router().feedback("last", value)
+
+
+class WithNew(RecordedMeter):
+    """Knows one model more than was recorded, the dearest."""
+
+    def per_token(self, model):
+        return CostPerToken("J", 1.0, 100.0) if model.name == "new" else super().per_token(model)
+
+    def cost(self, model, completion):
+        return 50.0 if model.name == "new" else super().cost(model, completion)
+
+
+def part_of(snapshot, model):
+    known = snapshot.models[model]
+    arrays = {name: array.tobytes() for name, array in (*known.arrays.items(), *known.cost_arrays.items())}
+    return known.mean_cost, known.cost_count, arrays
+
+
+def test_models_come_and_go(world):
+    """Models that are gone are kept and come back as they were, models that are new start fresh, the rest goes on."""
+    router, rounds, prompts, _, store = world
+    settings = router().settings
+    for prompt in prompts[:30]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    before = store.snapshot(settings.policy)
+    gone = store.newest(1)[0]
+    others = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models if name != gone.decision.served}
+    others["new"] = ModelSpec("new", Path("new"))
+    changed_zoo = {"models": others, "meter": WithNew(rounds), "c": 0.0, "reference": "new"}
+    asked = router(**changed_zoo).ask(Question(prompts[40]))
+    assert set(asked.decision.predicted) == set(others)
+    # A newcomer is thought of as if all were new to it; by the bandit, as one of this zoo.
+    if settings.policy == "messplus":
+        assert asked.decision.predicted["new"] == 0.5
+    assert "new" not in asked.decision.mean_cost
+    router(**changed_zoo).feedback(asked.decision.request.request_id, 1.0)
+    # A judgement of an answer by a model that is gone counts, and teaches nothing.
+    router(**changed_zoo).feedback(gone.decision.request.request_id, 0.5)
+    after = store.snapshot(settings.policy)
+    assert set(after.models) == {*rounds.zoo.models, "new"}
+    assert part_of(after, gone.decision.served) == part_of(before, gone.decision.served)
+    assert (after.queue, after.decided) == (store.queue(), 31)
+    assert after.balance == pytest.approx(store.balance(), abs=1e-12)
+    assert store.check() == []
+    again = live_build(settings.policy)(rounds.zoo, settings, store.snapshot(settings.policy)).snapshot()
+    known = again.models[gone.decision.served], before.models[gone.decision.served]
+    assert len({(model.mean_cost, model.cost_count) for model in known}) == 1
+    assert all(known[0].arrays[name].tobytes() == array.tobytes() for name, array in known[1].arrays.items())
+    for prompt in prompts[50:60]:
+        decision = router().ask(Question(prompt), grader=judge(rounds)).decision
+        assert set(decision.predicted) == set(rounds.zoo.models)
+    assert store.check() == []
+
+
+@only_bandit
+def test_recent_prompts_are_kept_whoever_comes_and_goes(world):
+    """λ is solved on prompts alone, on which any model can be weighed anew."""
+    from messctl.policies.bandit.state import RECALLED
+
+    router, rounds, prompts, _, store = world
+
+    def recalled():
+        return int(store.snapshot("bandit").shared["counts"][RECALLED])
+
+    for prompt in prompts[:10]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    assert recalled() == 10
+    two = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models[:2]}
+    router(models=two).ask(Question(prompts[10]))
+    router().ask(Question(prompts[11]))
+    assert recalled() == 12
+
+
+def test_the_policy_may_be_changed_and_changed_back(world):
+    """Queue, balance, costs and log go on; what each policy has learned waits for its next turn."""
+    router, rounds, prompts, _, store = world
+    mine = router().settings.policy
+    (other,) = set(live_names()) - {mine}
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    before, others = store.snapshot(mine), store.snapshot(other)
+    assert (others.decided, others.queue, others.balance) == (20, before.queue, before.balance)
+    assert {name: model.mean_cost for name, model in others.models.items()} == {
+        name: model.mean_cost for name, model in before.models.items()
+    }
+    assert not any(model.arrays or model.cost_arrays for model in others.models.values())
+    for row, prompt in enumerate(prompts[20:40]):
+        decision = router(policy=other).ask(Question(prompt), grader=judge(rounds)).decision
+        assert decision.request_number == 21 + row
+        assert store.check() == []
+    assert set(decision.mean_cost) >= {name for name, model in before.models.items() if model.cost_count}
+    after = store.snapshot(mine)
+    assert (after.decided, after.queue, after.balance) == (40, store.queue(), pytest.approx(store.balance()))
+    assert changed(before, after) == set()
+    assert all(part_of(after, name)[2] == part_of(before, name)[2] for name in rounds.zoo.models)
+    assert router().ask(Question(prompts[40])).decision.request_number == 41
+    assert {each.circumstances.policy for each in store.requests()} == {mine, other}
+
+
+@only_bandit
+def test_costs_that_changed_while_another_policy_served_are_forgotten(world):
+    router, rounds, prompts, _, store = world
+
+    class Dollars(RecordedMeter):
+        unit = "USD"
+
+    for prompt in prompts[:20]:
+        router().ask(Question(prompt), grader=judge(rounds))
+    router(policy="messplus", meter=Dollars(rounds)).ask(Question(prompts[20]))
+    known = store.snapshot("bandit").costs_from("USD: recorded")
+    assert known.models["small"].arrays
+    assert not any(model.cost_arrays for model in known.models.values())
+    assert not known.cost_shared
+
+
+def test_a_policy_that_cannot_serve_live(world):
+    router = world[0]
+    with pytest.raises(UsageError, match="policy 'hindsight' cannot serve live; use 'messplus' or 'bandit'"):
+        router(policy="hindsight")
+    with pytest.raises(UnknownNameError, match="did you mean 'bandit'"):
+        router(policy="bandi")
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "satisfied"),
+    [
+        ("42", "42", 1),
+        ("42", " It is 42.\n", 1),
+        ("42", "142", 0),
+        ("42", "4.2", 0),
+        ("42", "42.5", 0),
+        ("42", "42, of course", 1),
+        ("42", "1,42", 0),
+        ("42", "-42", 0),
+        ("42", "it is −42", 0),
+        ("3", "1/3", 0),
+        ("-3", "-3", 1),
+        ("42", "", 0),
+        ("Paris", "It's paris!", 1),
+        ("Paris", "comparison", 0),
+        ("new  york", "New\nYork", 1),
+        ("-3", "x = -3", 1),
+        ("a.b", "axb", 0),
+        ("c++", "I like C++ best", 1),
+    ],
+)
+def test_expected_text(expected, answer, satisfied):
+    assert expect_text(expected)(answer) == satisfied
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer", "satisfied"), [(r"^\d+$", "42", 1), (r"^\d+$", "42 ", 0), ("(?i)YES|no", "yes", 1)]
+)
+def test_expected_pattern(expression, answer, satisfied):
+    assert expect_regex(expression)(answer) == satisfied
+
+
+def test_expectations_that_are_none():
+    with pytest.raises(UsageError, match="--expect is empty"):
+        expect_text("  ")
+    with pytest.raises(UsageError, match="not a regular expression"):
+        expect_regex("(")

@@ -1,0 +1,116 @@
+"""Processes that ask and judge without end, to be run many at once, and to be killed.
+
+    python tests/torture.py crowd STATE ACKNOWLEDGED POLICY PROCESSES SECONDS
+    python tests/torture.py kill STATE ACKNOWLEDGED POLICY TIMES SEED
+
+Each process is a real one, forked once everything is imported; it opens the state for itself, asks the models of
+the zoo in the box, gives feedback, and appends `id value` to its own file in the folder ACKNOWLEDGED once the
+feedback has been acknowledged. `kill` lets three of them run at a time and kills each at a random instant.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import llama_cpp  # noqa: F401  # imported before the forks, so that a process that is killed has done some work
+
+from messctl.backends import LlamaCpp, Scripted
+from messctl.backends.base import Backend
+from messctl.costs.choice import meter_for
+from messctl.live.router import Router
+from messctl.records import Question
+from messctl.state.store import Store
+from messctl.zoo import load_zoo
+
+PACKAGED = Path(sys.modules["messctl.zoo"].__file__ or "").parents[1] / "box" / "zoo.yaml"
+
+
+def routing(backend: Backend, store: Store, policy: str) -> Router:
+    """Route over the zoo in the box."""
+    zoo = load_zoo(PACKAGED)
+    settings = replace(zoo.settings, policy=policy)
+    return Router({model.name: model for model in zoo.models}, settings, backend, meter_for(zoo), store)
+
+
+def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
+    """Ask, judge, and correct, until the time is over."""
+    rng = random.Random(os.getpid())
+    ends = time.monotonic() + seconds
+    with Store(state) as store, LlamaCpp() as backend, acknowledged.open("a") as said:
+        router = routing(backend, store, policy)
+        mine: list[str] = []
+        while time.monotonic() < ends:
+            left, right = rng.randrange(100), rng.randrange(100)
+            grader = (lambda answer: float(rng.random() < 0.7)) if rng.random() < 0.3 else None
+            asked = router.ask(Question(f"What is {left} + {right}?", max_tokens=8), grader=grader)
+            request_id = asked.decision.request.request_id
+            if asked.satisfied is not None:
+                print(request_id, asked.satisfied, file=said, flush=True)
+            mine.append(request_id)
+            if rng.random() < 0.7:
+                judged = rng.choice(mine[-5:])
+                value = rng.choice([0.0, 0.25, 1.0])
+                # Said before as an intention: a kill may come between the commit and the line after it.
+                print(judged, value, "?", file=said, flush=True)
+                router.feedback(judged, value)
+                print(judged, value, file=said, flush=True)
+
+
+def warm(policy: str) -> None:
+    """Have everything imported and compiled that a process will use."""
+    backend = Scripted({model.name: "42" for model in load_zoo(PACKAGED).models})
+    with Store(Path(":memory:")) as store:
+        router = routing(backend, store, policy)
+        router.ask(Question("What is 17 + 25?"))
+        router.feedback("last", 1.0)
+
+
+def forked(state: Path, acknowledged: Path, policy: str, seconds: float) -> int:
+    """Start one such process and return its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work(state, acknowledged / str(os.getpid()), policy, seconds)
+    except BaseException as error:  # noqa: BLE001  # the parent reads it
+        (acknowledged / f"{os.getpid()}.error").write_text(repr(error))
+        os._exit(1)
+    os._exit(0)
+
+
+def crowd(state: Path, acknowledged: Path, policy: str, processes: int, seconds: float) -> None:
+    """Run many at once."""
+    children = [forked(state, acknowledged, policy, seconds) for _ in range(processes)]
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def kill(state: Path, acknowledged: Path, policy: str, times: int, seed: int) -> None:
+    """Kill one after the other, three at a time alive."""
+    rng = random.Random(seed)
+    alive: list[int] = []
+    for _ in range(times):
+        while len(alive) < 3:
+            alive.append(forked(state, acknowledged, policy, 600))
+        time.sleep(rng.uniform(0.0, 0.4))
+        victim = alive.pop(rng.randrange(len(alive)))
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+    for child in alive:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    mode, state_file, folder, chosen, number, last = sys.argv[1:]
+    warm(chosen)
+    if mode == "crowd":
+        crowd(Path(state_file), Path(folder), chosen, int(number), float(last))
+    else:
+        kill(Path(state_file), Path(folder), chosen, int(number), int(last))

@@ -1,0 +1,126 @@
+"""Every file in examples/: zoos load, commands exist, and the build fails when the promise breaks."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from live_making import MESSCTL
+
+from messctl.cli import app, run
+from messctl.zoo import load_zoo
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FOLDERS = sorted(path.name for path in EXAMPLES.iterdir())
+COMMANDS = typer.main.get_command(app).commands
+needs_record = pytest.mark.skipif("record" not in COMMANDS, reason="there is no `messctl record` yet")
+
+
+def test_what_there_is():
+    assert FOLDERS == ["ci", "one-gpu", "servers"]
+    for folder in FOLDERS:
+        text = (EXAMPLES / folder / "README.md").read_text()
+        assert len(text.splitlines()) <= 40, folder
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (EXAMPLES / folder / link).exists(), link
+
+
+def messctl_commands():
+    """The messctl commands in READMEs, scripts and workflows."""
+    for path in sorted(EXAMPLES.rglob("*")):
+        if path.suffix in (".md", ".sh", ".yml"):
+            for command in re.findall(r"(?:^|`)(messctl [^`#\n]+)", path.read_text(), re.MULTILINE):
+                yield pytest.param(command, id=f"{path.parent.name}/{path.name}: {command[:40]}")
+
+
+@pytest.mark.parametrize("command", list(messctl_commands()))
+def test_its_commands_and_options_exist(command):
+    _, name, *words = shlex.split(command)
+    if name == "record" and name not in COMMANDS:
+        pytest.skip("there is no `messctl record` yet")
+    found = COMMANDS[name]
+    if hasattr(found, "commands"):
+        found = found.commands[words.pop(0)]
+    known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_one_gpu_loads(tmp_path, monkeypatch, capsys):
+    """The files that are got by its README's commands, small ones in their place."""
+    pytest.importorskip("gguf")
+    from backends_files import says, write_gguf
+
+    zoo = load_zoo(EXAMPLES / "one-gpu" / "zoo.yaml")
+    assert len(zoo.models) == 3
+    assert all(model.gpu_layers == -1 for model in zoo.models)
+    shutil.copy(EXAMPLES / "one-gpu" / "zoo.yaml", tmp_path)
+    (tmp_path / "models").mkdir()
+    for model in zoo.models:
+        split = re.sub(r"-00001-of-0000\d", "", model.path.name)
+        assert re.fullmatch(r"qwen2\.5-[\d.]+b-instruct-q4_k_m\.gguf", split)
+        write_gguf(tmp_path / "models" / model.path.name, says(b"hey"))
+    monkeypatch.chdir(tmp_path)
+    assert run(["zoo", "check"]) == 0
+    assert "qwen-14b" in capsys.readouterr().out
+
+
+def test_servers_load(monkeypatch):
+    monkeypatch.setenv("LLAMA_API_KEY", "k")
+    monkeypatch.setenv("VLLM_API_KEY", "k")
+    zoo = load_zoo(EXAMPLES / "servers" / "zoo.yaml")
+    commands = (EXAMPLES / "servers" / "README.md").read_text()
+    for model in zoo.models:
+        assert model.cost is not None
+        assert re.search(
+            rf"(--alias|--served-model-name) {re.escape(model.model)} .*--port {model.url.split(':')[2][:4]}", commands
+        )
+        assert model.key_env in commands
+
+
+def test_the_workflow_is_sound():
+    workflow = yaml.safe_load((EXAMPLES / "ci" / "promise.yml").read_text())
+    assert workflow[True].keys() == {"push", "schedule"}  # YAML 1.1 takes `on` for a truth value, GitHub does not
+    (job,) = workflow["jobs"].values()
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    script = EXAMPLES / "ci" / runs[-1].split()[0].removeprefix("promise/")
+    assert os.access(script, os.X_OK)
+
+
+def test_the_prompts_have_references():
+    lines = (EXAMPLES / "ci" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 300
+    assert all(set(json.loads(line)) == {"prompt", "reference"} for line in lines)
+
+
+@needs_record
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({}, 0, "messplus keeps the promise"),
+        ({"alpha: 0.8": "alpha: 0.9"}, 1, "messplus misses the promise"),
+        ({"max_tokens: 64": "max_tokens: 4"}, 2, "is beyond every policy"),
+        ({"box:mini-1m": "absent"}, 2, "absent.gguf"),
+    ],
+)
+def test_the_build_fails_when_the_promise_breaks(changes, code, says, tmp_path):
+    pytest.importorskip("llama_cpp")
+    copied = tmp_path / "promise"
+    shutil.copytree(EXAMPLES / "ci", copied)
+    text = (copied / "zoo.yaml").read_text()
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
+    (copied / "zoo.yaml").write_text(text)
+    environment = os.environ | {"PATH": f"{Path(MESSCTL[0]).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [copied / "check.sh", "."], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
+    assert (tmp_path / "trace.parquet").exists() == ("absent" not in says)

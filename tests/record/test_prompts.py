@@ -1,0 +1,127 @@
+"""Prompt files in every format, and what bad ones get."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messctl.errors import SourceError
+from messctl.record.prompts import Prompt, read_prompts
+
+RECORDS = [
+    {"request_id": "a", "prompt": "What is 2 + 2?", "reference": "4", "source": "sums"},
+    {"request_id": "b", "prompt": 'Name a\nriver, "the" largest.', "reference": "Amazon", "source": "facts"},
+]
+WANTED = tuple(Prompt(each["request_id"], each["prompt"], each["reference"], each["source"]) for each in RECORDS)
+
+
+def write(path, records):
+    """Write records in the format that the suffix says."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(records), path)
+    else:
+        rows = [list(records[0]), *(list(record.values()) for record in records)]
+        quoted = (",".join('"' + str(cell).replace('"', '""') + '"' for cell in row) for row in rows)
+        path.write_text("\n".join(quoted) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+def test_every_format_reads_the_same(tmp_path, suffix):
+    read = read_prompts(write(tmp_path / f"p.{suffix}", RECORDS))
+    assert (read.prompts, read.skipped) == (WANTED, ())
+
+
+def test_text_is_a_prompt_per_line(tmp_path):
+    (tmp_path / "p.txt").write_bytes("\ufeffWhat is 2 + 2?\r\n\n  Name a river. \n".encode())
+    assert read_prompts(tmp_path / "p.txt").prompts == (Prompt("1", "What is 2 + 2?"), Prompt("3", "Name a river."))
+
+
+def test_numbers_are_text_as_written_and_blanks_are_nothing(tmp_path):
+    numbered = {"prompt": "x", "reference": 42, "request_id": 7, "source": " "}
+    path = write(tmp_path / "p.jsonl", [numbered, {"prompt": "y", "reference": True}])
+    assert read_prompts(path).prompts == (Prompt("7", "x", "42"), Prompt("2", "y", "true"))
+
+
+BAD = [
+    ('{"prompt": "x"', "line 2: is not JSON"),
+    ("[1]", "line 2: is a list, but an object"),
+    ('{"prompt": " "}', "line 2, column 'prompt': is empty"),
+    ('{"promt": "x"}', "line 2: 'prompt' is missing (did you mean 'promt'?)"),
+    ('{"prompt": {}}', "line 2, column 'prompt': is an object, but text is expected"),
+    ('{"prompt": "x", "refrence": "4"}', "line 2: 'reference' is missing (did you mean 'refrence'?)"),
+    ('{"prompt": "x", "request_id": "1"}', "line 2, column 'request_id': '1' stands twice"),
+    ('{"prompt": "x", "reference": "forty"}', "line 2, column 'reference': no number"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD)
+def test_a_bad_line_is_named_or_skipped_and_counted(tmp_path, line, says):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "first", "reference": "1"}\n' + line + '\n{"prompt": "last", "reference": "3"}\n')
+
+    def check(reference):
+        return None if (reference or "0").isdigit() else "no number"
+
+    with pytest.raises(SourceError) as raised:
+        read_prompts(path, check=check)
+    assert says in str(raised.value)
+    assert "--skip-bad" in str(raised.value)
+    read = read_prompts(path, skip_bad=True, check=check)
+    assert [prompt.prompt for prompt in read.prompts] == ["first", "last"]
+    assert len(read.skipped) == 1
+    assert says in read.skipped[0]
+
+
+def test_a_line_that_is_no_text_and_a_row_that_is_cut_short(tmp_path):
+    (tmp_path / "p.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "\xff"}\n')
+    with pytest.raises(SourceError, match="line 2: is not UTF-8"):
+        read_prompts(tmp_path / "p.jsonl")
+    assert len(read_prompts(tmp_path / "p.jsonl", skip_bad=True).prompts) == 1
+    (tmp_path / "p.csv").write_text("prompt,reference\na,1\nb\nc,3\n")
+    with pytest.raises(SourceError, match="row 2: has 1 cells"):
+        read_prompts(tmp_path / "p.csv")
+    assert [each.prompt for each in read_prompts(tmp_path / "p.csv", skip_bad=True).prompts] == ["a", "c"]
+    (tmp_path / "p.csv").write_text('prompt,reference\na,1\n"b"x,2\nc,3\n')
+    with pytest.raises(SourceError, match="row 2: is not CSV"):
+        read_prompts(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("p.jsonl", b"", "holds no prompts"),
+        ("p.jsonl", b"{}\n", "holds no prompts that can be used"),
+        ("p.parquet", b"PAR1", "not a Parquet file"),
+        ("p.json", b"{}", "a list"),
+        ("p.csv", b"", "is empty"),
+        ("gone.jsonl", None, "cannot be read"),
+    ],
+)
+def test_a_file_without_prompts(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=says):
+        read_prompts(tmp_path / name, skip_bad=True)
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5))
+def test_any_text_survives(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("p") / "p.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    read = read_prompts(path)
+    assert len(read.prompts) == len(texts)
+    for prompt, text in zip(read.prompts, texts, strict=True):
+        assert prompt.prompt == text.strip() or text[0] == "["
+
+
+def test_half_a_character_becomes_a_mark_that_utf_8_can_hold(tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a \\ud800 b"}\n')
+    assert read_prompts(tmp_path / "p.jsonl").prompts == (Prompt("1", "a \ufffd b"),)

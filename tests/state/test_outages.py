@@ -1,0 +1,565 @@
+"""A model that is down is left alone for a while, the request goes to the next best, and the books stay right."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from live_making import assert_one_line, assert_sound
+
+from messctl.backends import Scripted
+from messctl.backends.openai import patience_s
+from messctl.cli import run
+from messctl.costs.tokens import StatedMeter
+from messctl.errors import BackendError, CrashedError, PromptError, RefusedError
+from messctl.live.router import Router
+from messctl.policies import live_names
+from messctl.records import Completion, Question
+from messctl.replay.loading import load
+from messctl.replay.play import Conditions, replay
+from messctl.state.export import export
+from messctl.state.ledger import Ledger
+from messctl.state.outages import LONGEST_PAUSE_S, pause_s
+from messctl.state.store import Store
+from messctl.zoo import CostPerToken, ModelSpec, Settings
+from messctl.zoo.models import BOX
+
+PRICES = {"cheap": 1.0, "dear": 10.0, "middle": 3.0}
+
+
+class Flaky:
+    """Answers with the model's name, unless it is among those that fail, or fails in the middle of it."""
+
+    def __init__(self):
+        self.down, self.breaks, self.asked, self.error = set(), set(), [], BackendError
+        self.meanwhile = None
+
+    def complete(self, model, question, on_text=None):
+        self.asked.append(model.name)
+        if self.meanwhile:
+            other, self.meanwhile = self.meanwhile, None
+            other()
+        if model.name in self.breaks and on_text:
+            on_text("half")
+        if model.name in self.down | self.breaks:
+            raise self.error(f"model {model.name!r} is out of order")
+        if on_text:
+            on_text(model.name)
+        return Completion(model.name, model.name, 1, 1, 0.1, 0.0, "stop")
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(params=live_names())
+def world(request, tmp_path, clock):
+    """A router of three models, a backend some of whose models fail, and the store."""
+    models = {
+        name: ModelSpec(name, Path(f"{name}.gguf"), cost=CostPerToken("USD", price, price))
+        for name, price in PRICES.items()
+    }
+    backend, store = Flaky(), Store(tmp_path / "state")
+
+    def router(models=models, **settings):
+        promise = Settings(**{"policy": request.param, "alpha": 0.5, "v": 0.2, "c": 0.0, **settings})
+        return Router(models, promise, backend, StatedMeter("USD"), store)
+
+    yield router, backend, store
+    store.close()
+
+
+def snapshot_of(router, store):
+    return store.snapshot(router().settings.policy)
+
+
+def test_the_request_goes_to_the_next_best(world):
+    router, backend, store = world
+    backend.meanwhile = lambda: backend.down.add(backend.asked[0])
+    heard, decided = [], []
+    asked = router().ask(Question("hello"), on_text=heard.append, on_decision=decided.append)
+    lost, served = backend.asked
+    assert (asked.decision.served, asked.completion.answer, heard) == (served, served, [served])
+    assert asked.failures == {lost: f"model {lost!r} is out of order"}
+    assert asked.attempts == (lost, served)
+    assert asked.cost == 2 * PRICES[served]
+    logged = store.find("last")
+    assert (logged.decision.served, set(logged.answers), logged.propensity) == (
+        served, {served}, asked.decision.propensity,
+    )  # fmt: skip
+    assert (logged.rerouted, dict(logged.lost)) == (True, asked.failures)
+    assert logged.decision.request_number == 1
+    assert [each.request_number for each in decided] == [1, 1]
+    assert store.check() == []
+
+
+def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
+    """The same state, coin, number and odds as where it was known beforehand that the model is down."""
+    router, backend, store = world
+    for row in range(30):
+        router().ask(Question(f"prompt {row}"), grader=lambda answer: float(answer != "cheap"))
+    with store.in_memory() as knowing, store.in_memory() as learning:
+        chosen = router().ask(Question("next")).decision.served
+        settings, models = router().settings, router()._models
+        backend.down = {chosen}
+        taken = []
+        for copy, known in ((knowing, True), (learning, False)):
+            if known:
+                with copy.transaction():
+                    copy.add_lost(copy.newest(1)[0].decision.request.request_id, chosen, models[chosen].place,
+                                  BackendError("down"))  # fmt: skip
+            backend.asked.clear()
+            asked = Router(models, settings, backend, StatedMeter("USD"), copy).ask(Question("next"))
+            assert (chosen in backend.asked) == (not known)
+            taken.append((asked.decision, copy.snapshot(settings.policy)))
+        (one, before), (two, after) = taken
+    for name in ("served", "queried", "request_number", "propensity", "explored", "p_explore", "queue", "mean_cost"):
+        assert getattr(one, name) == getattr(two, name), name
+    assert (before.decided, before.queue, before.balance) == (after.decided, after.queue, after.balance)
+    assert before.decided == 31
+    for name in ("counts", "lateness"):
+        if name in before.shared:
+            ours, theirs = np.array(before.shared[name]), np.array(after.shared[name])
+            if name == "counts":
+                ours[3] = theirs[3] = 0  # the prompts recalled, among which a lost one stands twice
+            assert ours.tobytes() == theirs.tobytes()
+    for model in before.models:
+        served = [np.array(each.models[model].arrays.get("served_at", [])) for each in (before, after)]
+        assert served[0].tobytes() == served[1].tobytes(), model
+
+
+def test_a_decision_taken_in_between_keeps_its_number(world):
+    router, backend, store = world
+    backend.down = set(PRICES)
+    numbers = []
+
+    def other():
+        backend.down = {backend.asked[0]}
+        numbers.append(router().ask(Question("another")).decision.request_number)
+
+    backend.meanwhile = other
+    asked = router().ask(Question("one"))
+    assert (asked.decision.request_number, numbers) == (1, [2])
+    assert snapshot_of(router, store).decided == 2
+    assert store.check() == []
+
+
+def test_a_model_that_is_down_is_left_alone_then_tried_by_one(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError, match="out of order"):
+        router().ask(Question("x"), model="cheap")
+    for pause in (5, 10, 20, 40, 80, 160, 300, 300):
+        backend.asked.clear()
+        clock.now += pause - 0.01
+        for _ in range(3):
+            router().ask(Question("y"))
+        assert "cheap" not in backend.asked
+        assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+        clock.now += 0.02
+        assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+        with pytest.raises(BackendError):
+            router().ask(Question("x"), model="cheap")
+        assert backend.asked.count("cheap") == 1
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at - lost.at, lost.reason) == (9, 300, "model 'cheap' is out of order")
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")
+    assert store.lost()["cheap"].again_at is None
+    assert Ledger.of(store).lost["cheap"].attempts == 9
+
+
+def test_while_one_tries_it_the_others_do_not(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError):
+        router().ask(Question("x"), model="cheap")
+    clock.now += 6
+    seen = []
+    backend.meanwhile = lambda: seen.append(store.down({"cheap": "cheap.gguf"}))
+    with pytest.raises(BackendError):
+        router().ask(Question("x"), model="cheap")
+    assert seen == [{"cheap"}]
+
+
+def fail(router, error=BackendError):
+    with pytest.raises(error):
+        router().ask(Question("x"), model="cheap")
+
+
+def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
+    """Also where the one that tries it is killed; but not for ever."""
+    router, backend, store = world
+    patience = patience_s(router()._models["cheap"])
+    assert patience > 100
+    places = {"cheap": "cheap.gguf"}
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+
+    def meanwhile():
+        clock.now += patience - 1
+        backend.asked.clear()
+        for _ in range(3):
+            assert router().ask(Question("y")).decision.served != "cheap"
+        assert "cheap" not in backend.asked
+        raise SystemExit
+
+    backend.meanwhile = meanwhile
+    fail(router, SystemExit)
+    assert store.down(places) == {"cheap"}
+    clock.now += 2
+    assert store.down(places) == frozenset()
+    fail(router)
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at - clock.now) == (2, 10)
+
+
+@pytest.mark.parametrize(("error", "pause"), [(BackendError, 5), (RefusedError, 0), (CrashedError, 0)])
+def test_failures_that_overlap_count_once(error, pause, world, clock):
+    """As those of all the requests that were under way when a server went."""
+    router, backend, store = world
+    backend.down, backend.error = {"cheap"}, error
+    failed_at = []
+
+    def asks(others):
+        clock.now += 1
+        backend.meanwhile = (lambda: asks(others - 1)) if others else None
+        fail(router, error)
+        failed_at.append(clock.now)
+        clock.now += 1
+
+    asks(3)
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at - failed_at[0]) == (4, pause)
+
+
+def test_what_began_before_does_not_take_the_model_from_the_one_that_tries_it(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+
+    def tries():
+        clock.now += 1
+        fail(router)
+        clock.now += 6
+        with store.transaction():
+            store.try_again(("cheap",), 60.0)  # another process, which takes long
+        clock.now += 1
+
+    backend.meanwhile = tries
+    fail(router)
+    assert store.lost()["cheap"].again_at == clock.now + 59
+    assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+
+
+def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(world, clock):
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+    backend.error = lambda _: KeyboardInterrupt()
+    for breaks, down in ((False, {"cheap"}), (True, frozenset())):
+        backend.breaks = {"cheap"} if breaks else set()
+        with pytest.raises(KeyboardInterrupt):
+            router().ask(Question("x"), model="cheap", on_text=[].append)
+        assert store.down(places) == down
+        assert breaks or store.lost()["cheap"].again_at == clock.now + 5  # the next may try soon, whoever gave up
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
+def test_a_listener_that_has_heard_enough_ends_an_outage(error, world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    fail(router)
+    clock.now += 6
+    backend.down = set()
+
+    def enough(_):
+        raise error
+
+    with pytest.raises(error):
+        router().ask(Question("x"), model="cheap", on_text=enough)
+    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+
+
+def test_a_reset_while_a_model_fails(world):
+    """The request is gone; the failure is told as it is, and the model is left alone."""
+    router, backend, store = world
+
+    def error(_):
+        store.reset()
+        return BackendError("model 'cheap' is out of order")
+
+    backend.error = error
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError, match="model 'cheap' is out of order"):
+        router().ask(Question("x"), model="cheap")
+    assert (store.down({"cheap": "cheap.gguf"}), store.newest(1), store.check()) == ({"cheap"}, [], [])
+
+
+def test_where_all_are_out_all_are_tried(world):
+    router, backend, store = world
+    backend.down = set(PRICES)
+    with pytest.raises(BackendError) as raised:
+        router().ask(Question("x"))
+    assert str(raised.value).startswith("no model could answer: ")
+    assert all(f"model {name!r} is out of order" in str(raised.value) for name in PRICES)
+    assert sorted(backend.asked) == sorted(PRICES)
+    ledger = Ledger.of(store)
+    assert (ledger.answered, ledger.unanswered, {n: lost.attempts for n, lost in ledger.lost.items()}) == (
+        0, 1, dict.fromkeys(PRICES, 1),
+    )  # fmt: skip
+    backend.down, backend.asked = {"cheap", "dear"}, []
+    assert router().ask(Question("x")).decision.served == "middle"
+    assert len(set(backend.asked)) == len(backend.asked)
+    assert (snapshot_of(router, store).decided, store.check()) == (2, [])
+
+
+def test_a_wanted_model_is_not_replaced(world):
+    router, backend, store = world
+    backend.down = {"dear"}
+    with pytest.raises(BackendError) as raised:
+        router().ask(Question("x"), model="dear")
+    assert str(raised.value) == "model 'dear' is out of order"
+    assert backend.asked == ["dear"]
+    assert (snapshot_of(router, store).decided, store.lost()["dear"].attempts) == (0, 1)
+
+
+def test_what_was_told_is_not_told_again_by_another(world):
+    router, backend, store = world
+    backend.breaks = set(PRICES)
+    heard = []
+    with pytest.raises(BackendError, match="part of its answer was told, so no other model was asked"):
+        router().ask(Question("x"), on_text=heard.append)
+    assert (heard, len(backend.asked)) == (["half"], 1)
+    (lost,) = store.lost().values()
+    assert lost.attempts == 1
+    backend.breaks = {backend.asked[0]}
+    assert len(router().ask(Question("y")).attempts) <= 2  # nobody listens, so nothing was told
+
+
+def test_a_prompt_that_is_to_blame_is_no_outage(world):
+    router, backend, store = world
+    backend.down, backend.error = {"cheap", "middle"}, PromptError
+    assert router().ask(Question("long"), grader=None).decision.served == "dear"
+    assert store.down({name: f"{name}.gguf" for name in PRICES}) == frozenset()
+    logged = store.find("last")
+    assert logged.rerouted == bool(logged.lost)
+    with pytest.raises(PromptError):
+        router().ask(Question("long"), model="cheap")
+    ledger = Ledger.of(store)
+    assert ledger.lost == {}
+    assert ledger.refused["cheap"].prompts == 1 + ("cheap" in logged.lost)
+    assert ledger.refused["cheap"].reason == "model 'cheap' is out of order"
+
+
+def test_a_model_that_refuses_a_prompt_is_there_again(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError):
+        router().ask(Question("x"), model="cheap")
+    clock.now += 6
+    backend.error = PromptError
+    with pytest.raises(PromptError):
+        router().ask(Question("long"), model="cheap")
+    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+    lost = store.lost()["cheap"]
+    assert (lost.attempts, lost.again_at, lost.at) == (1, None, clock.now - 6)
+
+
+def test_a_first_crash_is_no_outage(world, clock):
+    """The next request starts the model anew; if that is lost as well, it is left alone as any other."""
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+    backend.down, backend.error = {"cheap"}, CrashedError
+    for pause in (0, 5, 10):
+        with pytest.raises(CrashedError):
+            router().ask(Question("x"), model="cheap")
+        lost = store.lost()["cheap"]
+        assert lost.again_at - lost.at == pause
+        assert store.down(places) == ({"cheap"} if pause else frozenset())
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")
+    backend.down, seen = {"cheap"}, []
+    for error, pause in ((CrashedError, 0), (BackendError, 5)):
+        backend.error = error
+        backend.meanwhile = lambda: seen.append(store.down(places))
+        with pytest.raises(error):
+            router().ask(Question("x"), model="cheap")
+        assert store.lost()["cheap"].again_at - clock.now == pause
+    assert seen == [frozenset(), frozenset()]  # while one has it start anew, the others need not do without
+
+
+def test_a_server_that_refuses_requests_is_left_alone_after_three_in_a_row(world, clock):
+    """It may be the prompts' fault, as with a filter of contents, or it may refuse them all."""
+    router, backend, store = world
+    places = {"cheap": "cheap.gguf"}
+
+    def refuse(times, error=RefusedError):
+        backend.down, backend.error = {"cheap"}, error
+        for _ in range(times):
+            with pytest.raises(error):
+                router().ask(Question("x"), model="cheap")
+        return store.lost()["cheap"].again_at - clock.now
+
+    assert [refuse(1) for _ in range(2)] == [0, 0]
+    assert store.down(places) == frozenset()
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")  # an answer in between: it does not refuse them all
+    assert [refuse(1) for _ in range(5)] == [0, 0, 5, 10, 20]
+    assert store.down(places) == {"cheap"}
+    backend.down = set()
+    router().ask(Question("x"), model="cheap")
+    assert [refuse(1), refuse(1, BackendError), refuse(1)] == [0, 5, 10]
+    assert store.refused() == {}
+
+
+def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
+    router, backend, store = world
+    backend.down = {"cheap"}
+    with pytest.raises(BackendError):
+        router().ask(Question("x"), model="cheap")
+    assert store.down({"cheap": "elsewhere.gguf"}) == frozenset()
+    assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+    clock.now -= 1e6
+    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+
+
+@pytest.mark.parametrize("world", ["messplus"], indirect=True)
+def test_exploring_without_the_reference(world):
+    router, backend, store = world
+    backend.down = {"dear"}
+    asked = router(c=9.0).ask(Question("x"), grader=lambda answer: 1.0)
+    assert (asked.decision.explored, sorted(asked.decision.queried)) == (True, ["cheap", "middle"])
+    assert set(store.find("last").answers) == {"cheap", "middle"}
+    assert asked.attempts == ("dear", asked.decision.served)
+    backend.down = {"dear", "middle"}
+    asked = router(c=9.0).ask(Question("y"), grader=lambda answer: 1.0)
+    assert "dear" not in asked.failures
+    assert sorted(store.lost()) == ["dear", "middle"]
+
+
+def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
+    """Every request is answered or not, every loss is there, and the log replays to what status says."""
+    router, backend, store = world
+    coin = random.Random(7)
+    failed = 0
+    for row in range(120):
+        clock.now += coin.choice((0.1, 3.0, 40.0))
+        backend.down = {name for name in PRICES if coin.random() < 0.3}
+        before = len(backend.asked)
+        try:
+            asked = router(c=0.5).ask(
+                Question(f"prompt {row % 40}"), grader=(lambda answer: float(answer != "cheap")) if row % 2 else None
+            )
+        except BackendError:
+            failed += 1
+            assert len(backend.asked) - before == 3
+        else:
+            assert set(asked.failures) <= backend.down
+            assert 0 < asked.decision.propensity <= 1
+            assert store.find("last").decision.served == asked.completion.model == asked.decision.served
+    ledger = Ledger.of(store)
+    assert (ledger.answered, ledger.unanswered) == (120 - failed, failed)
+    assert failed > 0
+    assert snapshot_of(router, store).decided == 120
+    numbers = [logged.decision.request_number for logged in store.requests()]
+    assert numbers == list(range(1, 121))
+    losses = sum(len(logged.lost) for logged in store.requests())
+    assert sum(lost.attempts for lost in ledger.lost.values()) == losses > 30
+    assert sum(logged.rerouted for logged in store.requests()) > 10
+    assert store.check() == []
+    export(store, tmp_path / "log.parquet")
+    result = replay(
+        load(tmp_path / "log.parquet", partial=True), ["logged"], Settings(alpha=0.5), Conditions()
+    ).results[0]
+    assert (result.requests, result.queue_final) == (ledger.answered, ledger.standing.queue)
+    assert result.attained == pytest.approx(ledger.standing.attained)
+    assert result.total_cost == pytest.approx(ledger.cost_total)
+
+
+@pytest.mark.parametrize(
+    ("failures", "asked_s", "pause"),
+    [(0, 60, 0), (1, 0, 5), (2, 0, 10), (7, 0, 300), (10**9, 0, 300), (1, 60, 60), (1, 1e9, 300), (4, 1, 40)],
+)
+def test_pauses(failures, asked_s, pause):
+    assert pause_s(failures, asked_s) == pause <= LONGEST_PAUSE_S
+
+
+# --- as it is typed ---------------------------------------------------------------------------------
+
+
+def test_a_broken_file_does_not_stop_the_zoo(state, tmp_path, capsys, policy):
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "broken.gguf").write_bytes((BOX / "pico-34k.gguf").read_bytes()[:5000])
+    (tmp_path / "zoo.yaml").write_text(
+        "defaults: {n_ctx: 0, temperature: 0, max_tokens: 8, cost: {unit: USD, prompt: 1, generated: 1}}\n"
+        "models:\n- {name: broken, path: broken.gguf}\n- {name: pico-34k, path: 'box:pico-34k.gguf'}\n"
+    )
+    for _ in range(3):
+        assert run(["ask", "What is 1 + 1?"]) == 0
+        out, err = capsys.readouterr()
+        assert out.strip()
+        assert err.count("\n") == err.count("messctl: warning: model 'broken' (")
+    assert run(["status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["answered"], status["unanswered"]) == (3, 0)
+    if status["lost"]:
+        assert status["lost"]["broken"]["attempts"] == 1
+    assert run(["ask", "hi", "--model", "broken"]) == 2
+    capsys.readouterr()
+    assert run(["status"]) == 0
+    assert "lost by broken" in capsys.readouterr().out
+    assert_sound(state, requests=4)
+
+
+def test_a_prompt_that_is_too_long_is_no_loss(state, tmp_path, capsys):
+    pytest.importorskip("llama_cpp")
+    (tmp_path / "zoo.yaml").write_text(
+        "defaults: {temperature: 0, max_tokens: 8}\n"
+        "models:\n- {name: small, path: 'box:pico-34k.gguf', n_ctx: 8}\n- {name: large, path: 'box:nano-109k.gguf'}\n"
+    )
+    assert run(["ask", "What is 1 + 1?", "--model", "small"]) == 2
+    capsys.readouterr()
+    assert run(["status"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search("refused by small 1 prompt; the last: .*the prompt has 1. tokens and the context holds 8", out)
+    assert "lost by" not in out
+    assert run(["status", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["lost"], document["refused"]["small"]["prompts"]) == ({}, 1)
+
+
+def test_what_a_person_sees(state, tmp_path, capsys, monkeypatch):
+    (tmp_path / "zoo.yaml").write_text(
+        "models:\n- {name: 'a[red]', path: a.gguf, cost: {unit: USD, prompt: 1, generated: 1}}\n"
+        "- {name: b, path: b.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"
+    )
+    backend = Scripted({"a[red]": "x", "b": "y"}, failures={"a[red]": "model 'a[red]' \x1b[31mfell over"})
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
+    for _ in range(2):
+        assert run(["ask", "hi", "--json"]) == 0
+    first, second = (json.loads(part) for part in capsys.readouterr().out.replace("}\n{", "}\0{").split("\0"))
+    assert (first["attempts"], list(first["failures"]), first["model"]) == (["a[red]", "b"], ["a[red]"], "b")
+    assert (second["attempts"], second["failures"]) == (["b"], {})
+    assert run(["log", "--json"]) == 0
+    assert [each["lost"] for each in json.loads(capsys.readouterr().out)] == [first["failures"], {}]
+    assert run(["log"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert ["rerouted" in row for row in rows[1:]] == [True, False]
+    assert run(["status"]) == 0
+    out = capsys.readouterr().out
+    assert "lost by a[red]" in out
+    assert "1 attempt, tried again in " in out
+    assert "\x1b" not in out
+    assert run(["status", "--json"]) == 0
+    lost = json.loads(capsys.readouterr().out)["lost"]["a[red]"]
+    assert (lost["attempts"], lost["again_at"] - lost["at"]) == (1, pytest.approx(5, abs=0.1))
+    assert "unknown model" in assert_one_line(run(["ask", "hi", "--model", "c"]), *capsys.readouterr())
+    assert run(["reset", "--yes"]) == 0
+    with Store(state) as store:
+        assert store.lost() == {}

@@ -1,0 +1,676 @@
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from live_making import LONGEST_WAIT_S
+
+from messctl.costs.prompt_cost import RECENT, TOKENS_PER_CHARACTER
+from messctl.errors import StoreError, UsageError
+from messctl.learning.snapshot import ModelSnapshot, Snapshot
+from messctl.policies.messplus import MessPlus
+from messctl.records import Decision, Request
+from messctl.state.database import STEP_S
+from messctl.state.ledger import Ledger, Standing, wilson
+from messctl.state.migrations import MIGRATIONS
+from messctl.state.request_log import Circumstances
+from messctl.state.store import Store, check
+from messctl.trace import Outcome
+from messctl.zoo import Settings, Zoo
+
+PROMISE = Circumstances("messplus", 0.8, "J", "a test")
+
+
+def add(store, request_id, served="a", satisfied=None, cost=1.0, alpha=0.8, answered=True):
+    decision = Decision(Request(request_id, f"prompt of {request_id}"), 1, served, (served,), propensity=0.5)
+    with store.transaction():
+        store.add_request(decision, Circumstances("messplus", alpha, "J", "a test"))
+        if answered:
+            store.add_answers(request_id, {served: Outcome(cost=cost, answer="yes", tokens_in=3, tokens_out=1)})
+        if satisfied is not None:
+            store.set_feedback(request_id, {served: satisfied}, served)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "folder" / "state.sqlite") as opened:
+        yield opened
+
+
+def test_a_snapshot_comes_back_to_the_last_bit(store):
+    weight = np.random.default_rng(0).normal(size=(3, 4))
+    counts = np.array([3, -1, 2**62])
+    snapshot = Snapshot(
+        decided=7,
+        queue=0.1 + 0.2,
+        balance=-0.7,
+        policy="p",
+        version=3,
+        encoder="words-1",
+        cost_source="J",
+        shared={"counts": counts},
+        cost_shared={"odd": np.array([np.nan, -0.0, np.inf])},
+        models={
+            "a": ModelSnapshot(1 / 3, 5, "J", {"weight": weight, "bias": np.array(-0.7)}, {"k": weight[:, 1]}),
+            "b": ModelSnapshot(cost_source="J"),
+        },
+    )
+    assert store.snapshot() == Snapshot()
+    store.save(snapshot)
+    again = store.snapshot("p")
+    assert same(again, snapshot)
+    assert again.shared["counts"].dtype == np.int64
+    store.save(replace(again, decided=8, models={"b": ModelSnapshot(2.0, 1, "J")}))
+    assert same(
+        store.snapshot("p"), replace(snapshot, decided=8, models={**snapshot.models, "b": ModelSnapshot(2.0, 1, "J")})
+    )
+
+
+def same(one, other):
+    """Tell whether two snapshots are the same to the last bit."""
+    return flat(one) == flat(other)
+
+
+def flat(snapshot):
+    def arrays(given):
+        return {name: (array.shape, array.dtype.str, array.tobytes()) for name, array in given.items()}
+
+    def fields(of):
+        return {
+            each.name: arrays(getattr(of, each.name))
+            if "shared" in each.name or "arrays" in each.name
+            else getattr(of, each.name)
+            for each in dataclasses.fields(of)
+            if each.name != "models"
+        }
+
+    return fields(snapshot), {name: fields(model) for name, model in snapshot.models.items()}
+
+
+def test_what_policies_learn_is_kept_apart(store):
+    """By policy, until its version or encoder changes; costs are everybody's."""
+    one = Snapshot(
+        1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "J", {"w": np.ones(2)}, {"k": np.ones(3)})}
+    )
+    store.save(one)
+    store.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "J")}))
+    again = store.snapshot("p").models["a"]
+    assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (3.0, ["w"], ["k"])
+    assert list(store.snapshot("q").shared) == ["s"]
+    assert store.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "J")}
+    # Costs from elsewhere, in another's turn.
+    store.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
+    again = store.snapshot("p").models["a"]
+    assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (9.0, ["w"], [])
+    # A model that is kept aside forgets too what means nothing any more.
+    store.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
+    assert not store.snapshot("p").models["a"].arrays
+    assert store.snapshot("p").models["b"].arrays
+
+
+def test_only_what_changed_is_written(store):
+    arrays = {f"w{index}": np.random.default_rng(index).normal(size=2000) for index in range(8)}
+    snapshot = Snapshot(1, policy="p", models={"a": ModelSnapshot(arrays=arrays)})
+    log = store.path.with_name(store.path.name + "-wal")
+
+    def written(saved):
+        store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with store.transaction():
+            store.save(saved)
+        return log.stat().st_size
+
+    whole = written(snapshot)
+    assert whole > 8 * 2000 * 8
+    assert written(replace(snapshot, decided=2)) < whole / 8
+    arrays["w3"] = arrays["w3"] + 1
+    changed = written(replace(snapshot, decided=3, models={"a": ModelSnapshot(arrays=arrays)}))
+    assert 2000 * 8 < changed < whole / 3
+    assert same(store.snapshot("p"), replace(snapshot, decided=3))
+
+
+OLD = """
+    INSERT INTO router VALUES (1, 7, 0.25, 'words-1');
+    INSERT INTO models VALUES ('a', 0.5, 3, -0.75, 4, :weight, 'J: a test');
+    INSERT INTO models VALUES ('b/é', 0.125, 1, 0.0, 0, :empty, '');
+    INSERT INTO requests VALUES
+        (3, 'r1', 1700000000.5, 'what?', 'messplus', 1, 'a', 1, 0, 1, 0.8, 0.5, 0.75, 0.0, 'J', 'a test'),
+        (4, 'r2', 1700000001.5, 'why?', 'messplus', 2, 'a', 0, 1, 0, 0.6, 0.0, NULL, 0.8, 'J', 'a test');
+    INSERT INTO answers VALUES (3, 'a', 'so', 0.5, 0.1, 2, 1, 0.0), (3, 'b/é', 'no', 0.125, 0.1, 2, 1, 1.0);
+    INSERT INTO feedback VALUES (1, 3, 0.0, 1700000002.5, NULL), (2, 4, 1.0, 1700000003.5, 1700000004.5);
+    """
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_an_older_messctl(tmp_path, version):
+    """Made by the scripts of its time; nothing of it is lost."""
+    weight = np.random.default_rng(1).normal(size=264)
+    old = sqlite3.connect(tmp_path / "s")
+    for script in MIGRATIONS[:version]:
+        old.executescript(script)
+    statements = OLD if version == 2 else OLD.replace(", 'J: a test');", ");").replace(":empty, ''", ":empty")
+    for statement in statements.split(";"):
+        old.execute(statement, {"weight": weight.tobytes(), "empty": b""} if ":" in statement else {})
+    old.execute(f"PRAGMA user_version = {version}")
+    old.commit()
+    old.close()
+    for _ in range(2):  # it is brought up once, and then is as it is
+        with Store(tmp_path / "s") as store:
+            snapshot = store.snapshot("messplus")
+            logged = list(store.requests())
+            assert store.judged() == (2, 1.0, pytest.approx(1.4))
+    source = "J: a test" if version == 2 else ""
+    arrays = {"weight": weight, "bias": np.array(-0.75), "steps": np.array(4)}
+    assert same(
+        snapshot,
+        Snapshot(
+            decided=7,
+            queue=0.25,
+            balance=1.0 - (0.8 + 0.6),
+            policy="messplus",
+            version=1,
+            encoder="words-1",
+            models={"a": ModelSnapshot(0.5, 3, source, arrays), "b/é": ModelSnapshot(0.125, 1)},
+        ),
+    )
+    assert [(each.decision.request.prompt, each.satisfied, each.judged, each.propensity) for each in logged] == [
+        ("what?", 0.0, 1, 0.75),
+        ("why?", 1.0, 2, None),
+    ]
+    assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
+    assert [each.circumstances.characters for each in logged] == [None, None]
+    with Store(tmp_path / "s") as store:  # how long those questions were was not kept
+        assert store.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
+    policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
+    assert policy.weights.weight[0].tobytes() == weight.tobytes()
+    assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
+
+
+def test_an_outage_in_an_older_state_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:7])
+        Store(tmp_path / "s").close()
+    old = sqlite3.connect(tmp_path / "s")
+    rows = [("out", time.time() + 200), ("in", time.time() - 1)]
+    old.executemany("INSERT INTO outages VALUES (?, 'here', 3, ?)", rows)
+    old.commit()
+    old.close()
+    with Store(tmp_path / "s") as store:
+        assert store.down({"out": "here", "in": "here"}) == {"out"}
+
+
+def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:6])
+        Store(tmp_path / "s").close()
+    old = sqlite3.connect(tmp_path / "s")
+    old.execute(
+        "INSERT INTO requests VALUES (1, 'r', 1.0, 'what?', 'bandit', 1, 'a', 0, 0, 0, 0.8, 0, 1, 0, 'J', 'a test', 5)"
+    )
+    reasons = {
+        "long": "model 'long' (/x.gguf): the prompt has 18 tokens and the context holds 8: shorten it, or raise n_ctx",
+        "server": "model 'server' (http://h/v1) refuses the request with 400 (too long): shorten it",
+        "gone": "model 'gone' (http://h/v1) cannot be reached (refused): start the server",
+    }
+    old.executemany("INSERT INTO attempts VALUES (NULL, 1, ?, ?, 2.0)", reasons.items())
+    old.commit()
+    old.close()
+    with Store(tmp_path / "s") as store:
+        assert (set(store.lost()), set(store.refused())) == ({"gone"}, {"long", "server"})
+        assert dict(store.find("r").lost) == reasons
+
+
+def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
+    """Those of each model, and not more than are looked at."""
+    for row in range(RECENT + 5):
+        decision = Decision(Request(f"r{row}", "x"), row + 1, "a", ("a",))
+        with store.transaction():
+            store.add_request(decision, replace(PROMISE, characters=10))
+            store.add_answers(f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)})
+    assert store.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
+
+
+def test_a_request_comes_back_as_it_was(store):
+    add(store, "abc", served="m/x", satisfied=0.25)
+    logged = store.find("abc")
+    assert logged.decision.request == Request("abc", "prompt of abc")
+    assert (logged.decision.served, logged.propensity, logged.satisfied, logged.judged) == ("m/x", 0.5, 0.25, 1)
+    assert logged.answers == {
+        "m/x": Outcome(satisfied=0.25, cost=1.0, latency_s=None, tokens_in=3, tokens_out=1, answer="yes")
+    }
+    assert logged.circumstances == PROMISE
+
+
+def test_finding(store):
+    for request_id in ("aa1", "aa2", "b1"):
+        add(store, request_id)
+    add(store, "c-unanswered", answered=False)
+    assert store.find("b").decision.request.request_id == "b1"
+    assert store.find("aa2").decision.request.request_id == "aa2"
+    assert store.find("last").decision.request.request_id == "b1"
+    for wrong, message in [("aa", "stands for 2 requests"), ("zz", "unknown request id 'zz'"), ("%", "unknown")]:
+        with pytest.raises(UsageError, match=message):
+            store.find(wrong)
+    assert [each.decision.request.request_id for each in store.newest(2)] == ["b1", "c-unanswered"]
+
+
+def test_last_of_nothing(store):
+    with pytest.raises(UsageError, match="no request has been answered yet"):
+        store.find("last")
+
+
+def test_a_second_feedback_corrects_the_first_and_keeps_its_place(store):
+    for request_id, satisfied in [("r1", 0.0), ("r2", 1.0), ("r3", 0.0)]:
+        add(store, request_id, satisfied=satisfied)
+    assert store.queue() == pytest.approx(0.8 - 0.2 + 0.8)
+    with store.transaction():
+        assert store.set_feedback("r1", {"a": 1.0}, "a") == 0.0
+    assert store.find("r1").judged == 1
+    assert store.queue() == pytest.approx(0.8)
+    assert store.judged() == (3, 2.0, pytest.approx(2.4))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=20))
+def test_the_queue_is_the_recursion_over_the_stored_order(tmp_path_factory, feedback):
+    queue = 0.0
+    with Store(tmp_path_factory.mktemp("q") / "s") as store:
+        for index, (alpha, satisfied) in enumerate(feedback):
+            add(store, f"r{index}", satisfied=satisfied, alpha=alpha)
+            queue = max(0.0, queue + alpha - satisfied)
+        assert store.queue() == queue
+        total = Standing.of(store)
+        assert total.judged == len(feedback)
+        if feedback:
+            promised, got = (sum(column) for column in zip(*feedback, strict=True))
+            assert got >= promised - queue - 1e-9
+
+
+def test_a_transaction_is_all_or_nothing(store):
+    with pytest.raises(KeyboardInterrupt), store.transaction():
+        store.save(Snapshot(5, 1.0))
+        raise KeyboardInterrupt
+    assert store.snapshot() == Snapshot()
+    with store.transaction(synced=True):
+        store.save(Snapshot(5, 1.0))
+    assert store.snapshot().decided == 5
+
+
+def test_the_ledger_counts_everything(store):
+    add(store, "r1", served="big", satisfied=1.0, cost=10.0)
+    add(store, "r2", served="small", satisfied=0.0, cost=1.0)
+    add(store, "r3", served="small", cost=3.0)
+    add(store, "r4", answered=False)
+    store.save(Snapshot(4, 0.6))
+    ledger = Ledger.of(store)
+    assert (ledger.answered, ledger.pending, ledger.unanswered) == (3, 1, 1)
+    assert ledger.standing == Standing(2, 0.5, 0.6, pytest.approx(0.8 - 0.3))
+    assert ledger.cost_total == 14.0
+    assert ledger.cost_vs_costliest == pytest.approx(14 / 30)
+    assert ledger.model_share == {"big": pytest.approx(1 / 3), "small": pytest.approx(2 / 3)}
+    assert ledger.interval == pytest.approx(wilson(0.5, 2))
+
+
+def test_costs_of_several_units_are_not_added_up(store):
+    add(store, "r1", cost=1.0)
+    with store.transaction():
+        store.add_request(Decision(Request("r2", "x"), 2, "b", ("b",)), Circumstances("messplus", 0.8, "USD", "t"))
+        store.add_answers("r2", {"b": Outcome(cost=5.0)})
+    ledger = Ledger.of(store)
+    assert (ledger.cost_total, ledger.cost_vs_costliest, ledger.cost_unit) == (None, None, "J and USD")
+
+
+@pytest.mark.parametrize(
+    ("mean", "count", "low", "high"),
+    # Newcombe 1998, table I, and the ends.
+    [(81 / 263, 263, 0.2553, 0.3662), (15 / 148, 148, 0.0624, 0.1605), (0.0, 20, 0.0, 0.1611), (1.0, 29, 0.8830, 1.0)],
+)
+def test_wilsons_interval(mean, count, low, high):
+    assert wilson(mean, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_no_interval_without_feedback():
+    assert wilson(None, 0) is None
+
+
+def test_a_copy_in_memory_leaves_the_file_alone(store):
+    add(store, "r1", satisfied=1.0)
+    copy = store.in_memory()
+    add(copy, "r2", satisfied=0.0)
+    assert copy.judged()[0] == 2
+    assert store.judged()[0] == 1
+
+
+def test_reset_forgets(store):
+    add(store, "r1", satisfied=1.0)
+    store.save(Snapshot(1, 0.2, models={"a": ModelSnapshot()}))
+    store.reset()
+    assert store.snapshot() == Snapshot()
+    assert list(store.requests()) == []
+    assert store.check() == []
+
+
+@pytest.mark.parametrize("others", ["idle", "reading"])
+def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path):
+    """Also where SQLite did not overwrite what it let go; where somebody reads at that moment, at the last closing."""
+
+    def left():
+        return [path.name for path in tmp_path.iterdir() if b"the combination" in path.read_bytes()]
+
+    with Store(tmp_path / "s") as other, Store(tmp_path / "s") as store:
+        store._database.execute("PRAGMA secure_delete = OFF")
+        for index in range(100):
+            request_id = f"r{index}" + "the combination is 17-25-42" * 40
+            add(store, request_id, satisfied=1.0)
+            for answer in ("the combination " * 1000, "short"):
+                store.add_answers(request_id, {"a": Outcome(cost=1.0, answer=answer)})
+        assert left()
+        with other.unchanging() if others == "reading" else contextlib.nullcontext():
+            assert other.judged()[0] == 100
+            store.reset()
+            assert other.judged()[0] == (100 if others == "reading" else 0)
+            assert left() == (["s", "s-wal"] if others == "reading" else [])
+        assert other.judged()[0] == 0
+    assert left() == []
+
+
+def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
+    add(store, "r1", satisfied=0.0)
+    assert "the queue is 0.0, but its recursion" in store.check()[0]
+    store.save(Snapshot(1, 0.8))
+    assert check(store.path) == []
+    assert check(store.path.with_name("absent")) == []
+
+
+def test_many_open_a_new_file_at_once(tmp_path):
+    for round_ in range(20):
+        together = threading.Barrier(8)
+
+        def opens(path=tmp_path / f"new{round_}", together=together):
+            together.wait()
+            Store(path).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            for opened in [pool.submit(opens) for _ in range(8)]:
+                opened.result()
+
+
+def test_a_look_sees_one_state(tmp_path):
+    """While another connection writes, what is read belongs together."""
+    with Store(tmp_path / "s") as store, Store(tmp_path / "s") as other:
+        add(store, "r0", satisfied=0.0)
+        store.save(Snapshot(1, 0.8))
+        with other.unchanging():
+            assert other.judged()[0] == 1
+            add(store, "r1", satisfied=0.0)
+            assert other.judged()[0] == 1
+        assert other.judged()[0] == 2
+
+
+@pytest.fixture
+def _usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
+@pytest.mark.usefixtures("_usual_umask")
+def test_what_is_made_is_for_its_owner_alone_to_read(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "link").symlink_to("folder/linked")
+    with Store(tmp_path / "folder" / "s") as store, Store(tmp_path / "link"):
+        add(store, "r1")
+        made = {path.name: mode(path) for path in (tmp_path / "folder").iterdir()}
+    assert made == {f"{name}{end}": 0o600 for name in ("s", "linked") for end in ("", "-wal", "-shm")}
+    assert mode(tmp_path / "folder") == 0o700
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
+@pytest.mark.usefixtures("_usual_umask")
+def test_a_state_keeps_the_mode_that_its_owner_gave_it(tmp_path):
+    for file in ("empty", "state"):
+        (tmp_path / file).touch() if file == "empty" else Store(tmp_path / file).close()
+        (tmp_path / file).chmod(0o640)
+        with Store(tmp_path / file):
+            assert {mode(path) for path in tmp_path.glob(f"{file}*")} == {0o640}
+
+
+INTERRUPTED = """
+import functools, signal, sqlite3, sys
+from messctl import database
+from messctl.__main__ import main
+database.WAIT_S = 10**6
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
+class Telling(sqlite3.Connection):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.set_trace_callback(lambda statement: print(statement, file=sys.stderr, flush=True))
+sqlite3.connect = functools.partial(sqlite3.connect, factory=Telling)
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there no process can send another Ctrl-C alone")
+def test_ctrl_c_while_another_process_holds_the_state(tmp_path):
+    with Store(tmp_path / "s") as store:
+        add(store, "r1")
+        with (
+            store.transaction(),
+            subprocess.Popen(
+                [sys.executable, "-c", INTERRUPTED, "reset", "--yes", "--state", str(tmp_path / "s")],
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process,
+        ):
+            assert process.stderr is not None
+            assert "BEGIN IMMEDIATE\n" in iter(process.stderr.readline, "")
+            time.sleep(0.2)  # now it waits within SQLite, most likely
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(LONGEST_WAIT_S)
+            finally:
+                process.kill()
+            assert process.stderr.read().splitlines()[-1] == "messctl: interrupted; nothing was left half-written"
+        assert process.returncode == 130
+        assert len(list(store.requests())) == 1
+
+
+def test_a_lock_that_is_never_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("messctl.state.database.WAIT_S", 0.0)
+    with (
+        Store(tmp_path / "s") as store,
+        Store(tmp_path / "s") as other,
+        store.transaction(),
+        pytest.raises(StoreError, match="database is locked; another process holds it; try again"),
+        other.transaction(),
+    ):
+        pass
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    """For longer than SQLite itself waits at a time."""
+    held, order = threading.Event(), []
+
+    def holds():
+        with Store(tmp_path / "s") as store, store.transaction():
+            held.set()
+            time.sleep(2 * STEP_S)
+            order.append("held")
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    held.wait()
+    with Store(tmp_path / "s") as store, store.transaction():
+        order.append("waited")
+    holder.join()
+    assert order == ["held", "waited"]
+
+
+def test_files_that_are_no_state(tmp_path):
+    (tmp_path / "text").write_text("hello, this is no database at all" * 100)
+    with pytest.raises(StoreError, match="not a database; it is no messctl state"):
+        Store(tmp_path / "text")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="unable to open"):
+        Store(tmp_path / "folder")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="choose another place with --state"):
+        Store(tmp_path / "file" / "state")
+    newer = sqlite3.connect(tmp_path / "newer")
+    newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    newer.close()
+    with pytest.raises(StoreError, match="upgrade messctl"):
+        Store(tmp_path / "newer")
+
+
+def test_a_damaged_state_is_told(tmp_path):
+    path = tmp_path / "s"
+    with Store(path) as store:
+        for index in range(200):
+            add(store, f"r{index}" + "x" * 500)
+    data = bytearray(path.read_bytes())
+    data[8192:20000] = bytes(20000 - 8192)
+    path.write_bytes(data)
+    assert check(path) != []
+
+
+UNPRIVILEGED = """
+import contextlib, io, os, sys, tempfile
+from messctl import database
+from messctl.cli import run
+# Once as the present user, so that everything is imported: the libraries may be out of the other user's reach.
+with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    database.connect(database.Path(folder + "/s")).close()
+    for command in ("log", "status"):
+        run([command, "--json", "--state", folder + "/s"])
+with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+    run(["log", "--state", "/dev/null/s"])
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+"""
+STRAIGHT = UNPRIVILEGED + "sys.exit(run(sys.argv[1:]))"
+DISTURBED = (
+    UNPRIVILEGED
+    + """
+in_memory = database.in_memory
+def disturbed(whole):
+    database.in_memory = in_memory
+    copy = in_memory(whole)
+    print("copied", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    return copy
+database.in_memory = disturbed
+sys.exit(run(sys.argv[1:]))
+"""
+)
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A state of one request in a folder that others may read and not write, and the owner neither, unless root."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Store(folder / "s") as store:
+        add(store, "r1", satisfied=1.0)
+    (folder / "s").chmod(0o444)
+    folder.chmod(0o555)
+    for parent in tmp_path.parents:
+        if parent.is_relative_to(tempfile.gettempdir()) and parent.owner() == Path.home().owner():
+            parent.chmod(0o755)
+    tmp_path.chmod(0o755)
+    yield folder / "s"
+    folder.chmod(0o755)
+
+
+def looked(*arguments, code=STRAIGHT):
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_state_that_may_only_be_read(guarded, tmp_path):
+    before = guarded.read_bytes()
+    done = looked("log", "--json", "--state", str(guarded))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each["request_id"] for each in json.loads(done.stdout)] == ["r1"]
+    done = looked("status", "--json", "--state", str(guarded))
+    assert (done.returncode, json.loads(done.stdout)["answered"]) == (0, 1), done.stderr
+    done = looked("reset", "--yes", "--state", str(guarded))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "choose another place with --state" in done.stderr
+    done = looked("log", "--state", str(guarded.with_name("new")))
+    assert (done.returncode, done.stdout.count("\n"), done.stderr.count("\n")) == (0, 1, 1), done.stderr
+    assert "there is no state" in done.stderr
+    assert (os.listdir(guarded.parent), guarded.read_bytes()) == (["s"], before)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_somebody_writes_where_another_may_only_read(guarded, stays):
+    """Who looks sees all of it, whether the writer is still there or was there while it was being read."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DISTURBED, "log", "--json", "--state", str(guarded)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as looking:
+        assert looking.stderr.readline() == "copied\n"
+        guarded.parent.chmod(0o755)
+        guarded.chmod(0o644)
+        writer = Store(guarded)
+        add(writer, "r2", satisfied=0.0)
+        if not stays:
+            writer.close()
+        guarded.chmod(0o444)
+        guarded.parent.chmod(0o555)
+        out, err = looking.communicate("\n", LONGEST_WAIT_S)
+    writer.close()
+    assert (looking.returncode, err) == (0, "")
+    assert [each["request_id"] for each in json.loads(out)] == ["r1", "r2"]
+
+
+def test_looking_while_others_write(tmp_path):
+    """What is committed is seen, and nothing else; nothing can be written."""
+    with Store(tmp_path / "s") as store:
+        add(store, "r1")
+        with Store(tmp_path / "s", looking=True) as looking:
+            with store.transaction():
+                store.set_feedback("r1", {"a": 1.0}, "a")
+                assert looking.judged()[0] == 0
+            assert looking.judged()[0] == 1
+            with pytest.raises(StoreError, match="readonly"):
+                looking.save(Snapshot(3))
+
+
+def test_looking_at_nothing_makes_nothing(tmp_path):
+    with Store(tmp_path / "folder" / "s", looking=True) as store:
+        assert (store.snapshot(), list(store.requests()), store.path) == (Snapshot(), [], tmp_path / "folder" / "s")
+    assert os.listdir(tmp_path) == []
+
+
+def test_looking_at_an_older_state_leaves_it_as_it_is(tmp_path, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:6])
+        Store(tmp_path / "s").close()
+    before = (tmp_path / "s").read_bytes()
+    with Store(tmp_path / "s", looking=True) as store:
+        assert store.refused() == {}  # what version 7 brought
+    assert (tmp_path / "s").read_bytes() == before

@@ -1,0 +1,77 @@
+"""Many processes at once, and processes killed at any instant: what was acknowledged is there, all is sound."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from messctl.learning.virtual_queue import advance
+from messctl.policies import live_names
+from messctl.state.store import Store
+
+pytest.importorskip("llama_cpp")
+SCRIPT = Path(__file__).parents[1] / "makers" / "torture.py"
+
+
+def torture(tmp_path, *arguments):
+    state, acknowledged = tmp_path / "state", tmp_path / "acknowledged"
+    acknowledged.mkdir()
+    mode, *rest = map(str, arguments)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), mode, str(state), str(acknowledged), *rest],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [path.read_text() for path in acknowledged.glob("*.error")] == []
+    return state, acknowledged
+
+
+def assert_sound(state, acknowledged):
+    """Every acknowledged judgement stands, and the queue is the recursion over the stored order."""
+    said = 0
+    with Store(state) as store:
+        assert store.check() == []
+        logged = list(store.requests())
+        stored = {each.decision.request.request_id: each.satisfied for each in logged}
+        for path in acknowledged.iterdir():
+            last, intended = {}, {}
+            for line in path.read_text().splitlines():
+                request_id, value, *intention = line.split(" ")
+                if intention:
+                    intended[request_id] = float(value)
+                else:
+                    last[request_id] = float(value)
+                    intended.pop(request_id, None)
+            said += len(last)
+            for request_id, value in last.items():
+                assert stored[request_id] in (value, intended.get(request_id, value))
+        queue = 0.0
+        for each in sorted((each for each in logged if each.judged), key=lambda each: each.judged):
+            queue = advance(queue, each.circumstances.alpha, each.satisfied)
+        assert store.snapshot().queue == queue
+        assert store.snapshot().balance == pytest.approx(store.balance(), abs=1e-9)
+        routed = [each.decision.request_number for each in logged]
+        assert sorted(routed) == list(range(1, len(routed) + 1))
+        assert store.snapshot().decided == len(routed)
+    return said, len(logged)
+
+
+every_policy = pytest.mark.parametrize("policy", live_names())
+
+
+@every_policy
+@pytest.mark.parametrize(("processes", "seconds"), [(8, 4), pytest.param(8, 60, marks=pytest.mark.slow)])
+def test_processes_at_once(tmp_path, policy, processes, seconds):
+    said, logged = assert_sound(*torture(tmp_path, "crowd", policy, processes, seconds))
+    assert said > 5 * seconds
+    assert logged > 5 * seconds
+
+
+@every_policy
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_processes_killed(tmp_path, policy, times):
+    said, _ = assert_sound(*torture(tmp_path, "kill", policy, times, 1))
+    assert said > times
