@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from messctl.backends import LlamaCpp
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.graders import reference_grader
 from messctl.record.journal import Journal
 from messctl.record.prompts import Prompt

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from messctl.backends import LlamaCpp
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.live.router import Router
 from messctl.records import Question
 from messctl.state.store import Store

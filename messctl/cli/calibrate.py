@@ -14,8 +14,8 @@ from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from messctl.costs.base import Meter
     from messctl.costs.calibration import Calibration
+    from messctl.costs.meter import Meter
     from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl zoo calibrate --zoo zoo.yaml -o zoo.yaml"
@@ -71,7 +71,7 @@ def calibrate(
                         repeats=repeats,
                         least_s=seconds,
                         longest_prompt=prompt_tokens,
-                        heard=lambda task=task: progress.advance(task),  # type: ignore[misc]
+                        on_measured=lambda task=task: progress.advance(task),  # type: ignore[misc]
                     )
                 )
     where = origin(measuring)
@@ -114,7 +114,7 @@ def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
     """Return the meter asked for; without a word on it, the best this machine has: a counter, or else the clock."""
     from dataclasses import replace
 
-    from messctl.costs.choice import meter_for
+    from messctl.costs.meter_choice import meter_for
     from messctl.zoo.file import METERS
 
     name = name or zoo_file.meter

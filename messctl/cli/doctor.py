@@ -206,8 +206,8 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
 
 
 def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
-    from messctl.costs.choice import meter_for
-    from messctl.costs.found import energy_counters
+    from messctl.costs.machine_counters import energy_counters
+    from messctl.costs.meter_choice import meter_for
 
     try:
         meter = None if zoo_file is None else meter_for(zoo_file)

@@ -60,7 +60,7 @@ def record(
     zoo: ZooOption = None,
 ) -> int:
     """Have every model of the zoo answer every prompt, grade the answers, and write them as a trace."""
-    from messctl.costs.choice import meter_for
+    from messctl.costs.meter_choice import meter_for
     from messctl.outputs import check_distinct, check_writable
     from messctl.record import recorder as recording
     from messctl.record.journal import Journal, journal_path, remove_journal

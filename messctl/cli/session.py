@@ -17,8 +17,8 @@ from messctl.errors import StoreError
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
-    from messctl.costs.base import Meter
     from messctl.costs.load_costs import Loads
+    from messctl.costs.meter import Meter
     from messctl.live.router import Router
     from messctl.state.store import Store
     from messctl.zoo import ZooFile
@@ -99,7 +99,7 @@ def router(
     the backend stands between it and the router.
     """
     from messctl.backends import encoder_of
-    from messctl.costs.choice import meter_for
+    from messctl.costs.meter_choice import meter_for
     from messctl.graders import expect_regex
     from messctl.live.router import Router
     from messctl.zoo import load_zoo

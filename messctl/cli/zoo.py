@@ -15,7 +15,7 @@ from messctl.display.text import counted, plain
 from messctl.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
-    from messctl.costs.base import Meter
+    from messctl.costs.meter import Meter
     from messctl.zoo import ModelCheck, ModelSpec, ZooCheck, ZooFile
     from messctl.zoo.check import Listed
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     """Show every model's file, and what is wrong; exit code 2 where a model cannot be used."""
-    from messctl.costs.choice import meter_for
+    from messctl.costs.meter_choice import meter_for
     from messctl.zoo import available_memory, check_zoo, load_zoo
 
     zoo_file = load_zoo(zoo)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from messctl.backends.base import Backend
-from messctl.costs.base import Meter
 from messctl.costs.cost_line import Line
+from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
 from messctl.records import Completion, Cost, Question
@@ -76,12 +76,12 @@ def calibrate(
     least_s: float = 0.25,
     longest_prompt: int = LONGEST_PROMPT,
     seed: int = 0,
-    heard: Callable[[], None] = lambda: None,
+    on_measured: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Measure a model: nine lengths, each `repeats` ≥ 1 times in an order drawn by `seed`, for at least `least_s` each.
 
     Prompts have up to `longest_prompt` tokens, answers up to the model's limit, half a context and LONGEST_ANSWER.
-    `heard` is called after each measurement. Raises BackendError, UsageError.
+    `on_measured` is called after each measurement. Raises BackendError, UsageError.
     """
     with meter.measuring() as reading:
         first = backend.complete(model, _question(FIRST_WORDS, 1))
@@ -95,7 +95,7 @@ def calibrate(
     trials = []
     for count, limit in lengths:
         trials.append(_trial(model, backend, meter, _question(count, limit), least_s))
-        heard()
+        on_measured()
     tokens = [(trial.tokens_in, trial.tokens_out) for trial in trials]
     cost = Line.fitted(tokens, [trial.cost.amount for trial in trials])
     load = None

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from messctl.costs.base import JOULE, PerToken, Reading
 from messctl.costs.counters import Counter, Span, longest_unseen_s
+from messctl.costs.meter import JOULE, Reading, TokenMeter
 from messctl.errors import BackendError
 from messctl.records import Completion, Cost
 from messctl.zoo import SUBTRACTED, CostPerToken, ModelSpec
@@ -29,7 +29,7 @@ class EnergyMeter:
     unit = JOULE
     includes_loads = True
 
-    def __init__(self, counters: Sequence[Counter], expected: PerToken, idle_w: float | str = 0.0) -> None:
+    def __init__(self, counters: Sequence[Counter], expected: TokenMeter, idle_w: float | str = 0.0) -> None:
         self._counters = tuple(counters)
         self._expected = expected
         self._stated_idle = idle_w
@@ -79,7 +79,7 @@ class EnergyMeter:
 class _EnergyReading:
     """What the counters counted from the making of this to the end of `watched`."""
 
-    def __init__(self, counters: Sequence[Counter], expected: PerToken, idle_w: float) -> None:
+    def __init__(self, counters: Sequence[Counter], expected: TokenMeter, idle_w: float) -> None:
         self.shared = any(counter.others() for counter in counters)
         self._counters, self._expected, self._idle_w = counters, expected, idle_w
         self._spans = [Span(counter) for counter in counters]

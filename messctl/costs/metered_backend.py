@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from messctl.backends.base import Backend, OnText, resident
-from messctl.costs.base import Meter
 from messctl.costs.load_costs import Loads
+from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.records import Completion, Cost, Question
 from messctl.zoo import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
+class MeteredBackend:
     """`backend`, with `meter` running whenever a model answers; what loading it took is part of the cost.
 
     A meter that measures has the load in what it measured, of which it is taken to have its share of the time. Where
@@ -51,8 +51,8 @@ class Metered:
         self.backend.close()
 
 
-def paid(completion: Completion) -> Cost:
-    """Return what a completion of a `Metered` backend cost. Raises BackendError for another's."""
+def cost_of(completion: Completion) -> Cost:
+    """Return what a completion of a `MeteredBackend` backend cost. Raises BackendError for another's."""
     if completion.cost is None:
         raise BackendError(f"model {completion.model!r}: no meter was running, so the cost of its answer is unknown")
     return completion.cost

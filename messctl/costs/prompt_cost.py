@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from messctl.costs.base import Meter
+from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
 from messctl.records import Question

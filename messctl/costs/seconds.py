@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from messctl.costs.base import Reading
+from messctl.costs.meter import Reading
 from messctl.errors import BackendError
 from messctl.records import Completion, Cost
 from messctl.zoo import CostPerToken, ModelSpec

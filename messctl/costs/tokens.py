@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from messctl.costs.base import JOULE, PerToken
+from messctl.costs.meter import JOULE, TokenMeter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
 from messctl.records import Quality
@@ -15,7 +15,7 @@ FLOPS_PER_PARAMETER = 2  # a multiplication and an addition, for each token
 
 
 @dataclass(frozen=True)
-class StatedMeter(PerToken):
+class StatedMeter(TokenMeter):
     """The price or energy per token that zoo.yaml states for each model, all in one unit."""
 
     unit: str
@@ -34,7 +34,7 @@ class StatedMeter(PerToken):
 
 
 @dataclass(frozen=True)
-class FlopsMeter(PerToken):
+class FlopsMeter(TokenMeter):
     """An estimate: 2 × active parameters × tokens, in and out, FLOPs, at `flop_per_j` FLOPs per joule.
 
     Every model's header is read when its first cost is asked for, once.

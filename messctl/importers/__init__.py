@@ -10,7 +10,7 @@ import pkgutil
 
 from messctl.errors import UnknownNameError
 from messctl.importers.base import Format, ImportOptions
-from messctl.importers.convert import CostStatement, ImportSummary, convert
+from messctl.importers.conversion import CostStatement, ImportSummary, convert
 
 __all__ = ["CostStatement", "Format", "ImportOptions", "ImportSummary", "convert", "formats", "get_format"]
 

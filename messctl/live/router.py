@@ -15,9 +15,9 @@ from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.backends.openai import patience_s
-from messctl.costs.base import Meter
 from messctl.costs.load_costs import Loads
-from messctl.costs.metered_backend import Metered, paid
+from messctl.costs.meter import Meter
+from messctl.costs.metered_backend import MeteredBackend, cost_of
 from messctl.costs.prompt_cost import Forecast, characters
 from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
 from messctl.graders import Grader
@@ -92,7 +92,7 @@ class Router:
         self._encoder = encoder
         self._models = models
         self._settings = settings
-        self._backend = Metered(backend, meter, self._loads)
+        self._backend = MeteredBackend(backend, meter, self._loads)
         self._meter = meter
         self._forecast = Forecast(models.values(), meter)
         self._store = store
@@ -164,14 +164,14 @@ class Router:
         )
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
-            costs[decision.served] = paid(served).amount
+            costs[decision.served] = cost_of(served).amount
         return Asked(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
             cost_unit=self._meter.unit,
             meter=self._loads.with_meter(self._meter.source),
-            cost_quality=paid(served).quality,
+            cost_quality=cost_of(served).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
@@ -332,7 +332,7 @@ class Router:
 
         What a load cost is paid, and not learned as the cost of an answer: a model is not dear for having been cold.
         """
-        spent = {name: paid(got) for name, got in completions.items()}
+        spent = {name: cost_of(got) for name, got in completions.items()}
         costs = {name: cost.answer for name, cost in spent.items()}
         counted = {name: got.tokens_in for name, got in completions.items() if got.tokens_in > 0}
         read = self._forecast.of_tokens(counted)

@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from messctl.backends.base import Backend
-from messctl.costs.base import Meter
-from messctl.costs.metered_backend import Metered, paid
+from messctl.costs.meter import Meter
+from messctl.costs.metered_backend import MeteredBackend, cost_of
 from messctl.errors import BackendError, PromptError
 from messctl.record.journal import Journal, Terms
 from messctl.record.prompts import Prompt
@@ -132,7 +132,7 @@ def record(
     An answer that fails is kept as such. Raises BackendError for a model that does not answer, or does not any more,
     and for a judge; of the failures that told so, none is kept, so that who goes on asks again.
     """
-    kept, trusted, metered = journal.count(), False, Metered(backend, meter)
+    kept, trusted, metered = journal.count(), False, MeteredBackend(backend, meter)
 
     def keep(number: int, model: ModelSpec, outcome: Outcome | None, failure: str | None) -> None:
         nonlocal kept, trusted
@@ -210,13 +210,13 @@ def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, di
         yield at, outcomes
 
 
-def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: Metered) -> Completion:
+def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: MeteredBackend) -> Completion:
     seed = seed_of(plan.seed, prompt.request_id, model.name)
     return backend.complete(model, Question(prompt.prompt, seed=seed, logprob=True))
 
 
 def _outcome(plan: Plan, prompt: Prompt, got: Completion) -> Outcome:
-    cost = paid(got)
+    cost = cost_of(got)
     return Outcome(
         satisfied=plan.judged(prompt, got.answer),
         cost=cost.answer,

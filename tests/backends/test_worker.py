@@ -20,7 +20,7 @@ import pytest
 from live_making import Terminal
 
 from messctl.backends import LlamaCpp, wire
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.errors import (
     BackendError,
     CrashedError,

@@ -13,7 +13,7 @@ from live_making import assert_sound, puzzle
 
 from messctl.backends import LlamaCpp
 from messctl.cli import run
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.graders import expect_text
 from messctl.live.router import Router
 from messctl.policies import live_names

@@ -14,7 +14,7 @@ from servers import misbehaving
 from messctl import cli
 from messctl.backends.library import library
 from messctl.cli import doctor, zoo
-from messctl.costs.found import EnergyCounter
+from messctl.costs.machine_counters import EnergyCounter
 
 TEXT = """
 defaults: {max_tokens: 8, n_ctx: 0}
@@ -31,7 +31,7 @@ def commands(monkeypatch, tmp_path):
     zoo.register(app)
     doctor.register(app)
     monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr("messctl.costs.found.energy_counters", tuple)
+    monkeypatch.setattr("messctl.costs.machine_counters.energy_counters", tuple)
     monkeypatch.setattr(doctor, "NVIDIA_DRIVER", tmp_path / "no driver")
     monkeypatch.delenv("MESSCTL_STATE", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -191,7 +191,7 @@ def test_no_zoo(capsys, tmp_path):
 
 def test_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
     counters = (EnergyCounter("RAPL a", None), EnergyCounter("RAPL b", "sudo this"))
-    monkeypatch.setattr("messctl.costs.found.energy_counters", lambda: counters)
+    monkeypatch.setattr("messctl.costs.machine_counters.energy_counters", lambda: counters)
     _, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
     assert "! energy: RAPL b is there, but cannot be read; sudo this" in out
     assert "✓ energy: RAPL a can be read (energy.meter); costs are estimated" in out

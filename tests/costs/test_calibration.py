@@ -69,10 +69,10 @@ class Machine:
 
 
 def test_a_model_is_measured_over_a_spread_of_lengths():
-    model, machine, heard = ModelSpec("m", Path("m"), n_ctx=4096, max_tokens=200), Machine(), []
-    found = calibrate(model, machine, SecondsMeter(), repeats=2, least_s=1.2, heard=lambda: heard.append(1))
+    model, machine, done = ModelSpec("m", Path("m"), n_ctx=4096, max_tokens=200), Machine(), []
+    found = calibrate(model, machine, SecondsMeter(), repeats=2, least_s=1.2, on_measured=lambda: done.append(1))
     assert (found.model, found.unit, found.load_s, found.quality) == ("m", "s", 3.0, "measured")
-    assert len(found.trials) == len(heard) == 18
+    assert len(found.trials) == len(done) == 18
     lengths = {(trial.tokens_in, trial.tokens_out) for trial in found.trials}
     assert len(lengths) == 9
     assert max(a for a, _ in lengths) == 7 + 1024
@@ -245,10 +245,10 @@ def test_what_is_measured_by_flops_is_what_is_estimated(zoo, capsys):
     ],
 )
 def test_calibrate_refuses(zoo, capsys, monkeypatch, tmp_path, options, message):
-    from messctl.costs import choice, rapl
+    from messctl.costs import meter_choice, rapl
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(choice, "rapl_counters", lambda: rapl.rapl_counters(tmp_path))
+    monkeypatch.setattr(meter_choice, "rapl_counters", lambda: rapl.rapl_counters(tmp_path))
     assert run(["zoo", "calibrate", "--zoo", str(zoo), *QUICK, *options]) == 2
     assert message in capsys.readouterr().err
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from messctl.backends import Scripted
 from messctl.costs import counters, energy, nvml, rapl
-from messctl.costs.choice import meter_for
 from messctl.costs.counters import Sample, Span, counts_between, longest_unseen_s
 from messctl.costs.energy import EnergyMeter
-from messctl.costs.metered_backend import Metered, paid
+from messctl.costs.meter_choice import meter_for
+from messctl.costs.metered_backend import MeteredBackend, cost_of
 from messctl.costs.nvml import NvmlCounter, nvml_counters, visible
 from messctl.costs.rapl import rapl_counters
 from messctl.costs.seconds import SecondsMeter
@@ -206,10 +206,10 @@ def test_seconds():
 
 def test_a_metered_backend_says_what_its_answers_cost():
     spec = ModelSpec("m", Path("m"), cost=CostPerToken("J", 1.0, 2.0, fixed=0.5))
-    got = Metered(Scripted({"m": "one two"}), STATED).complete(spec, Question("a b c"))
-    assert paid(got) == Cost(3 * 1.0 + 2 * 2.0 + 0.5, "stated")
+    got = MeteredBackend(Scripted({"m": "one two"}), STATED).complete(spec, Question("a b c"))
+    assert cost_of(got) == Cost(3 * 1.0 + 2 * 2.0 + 0.5, "stated")
     with pytest.raises(BackendError, match="no meter was running"):
-        paid(Scripted({"m": "one"}).complete(spec, Question("a")))
+        cost_of(Scripted({"m": "one"}).complete(spec, Question("a")))
 
 
 # --- RAPL --------------------------------------------------------------------------------------------------------
@@ -527,11 +527,11 @@ def test_the_real_nvml():
 
 
 def test_the_meter_that_a_zoo_asks_for(monkeypatch):
-    from messctl.costs import choice
+    from messctl.costs import meter_choice
     from messctl.costs.tokens import FlopsMeter
 
-    monkeypatch.setattr(choice, "nvml_counters", lambda: (Recorded([], name="N"),))
-    monkeypatch.setattr(choice, "rapl_counters", lambda: (Recorded([], name="R"),))
+    monkeypatch.setattr(meter_choice, "nvml_counters", lambda: (Recorded([], name="N"),))
+    monkeypatch.setattr(meter_choice, "rapl_counters", lambda: (Recorded([], name="R"),))
     dollars = ModelSpec("a", Path("a"), cost=CostPerToken("USD", 1.0, 1.0))
 
     def chosen(model, meter, **more):

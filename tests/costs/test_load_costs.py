@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from messctl.backends import Backend, Dispatch, LatestTurns, LlamaCpp, Scripted
 from messctl.backends.base import OnText, resident
 from messctl.backends.residency import Memory
-from messctl.costs.base import Meter
 from messctl.costs.load_costs import Loads
-from messctl.costs.metered_backend import Metered, paid
+from messctl.costs.meter import Meter
+from messctl.costs.metered_backend import MeteredBackend, cost_of
 from messctl.costs.seconds import SecondsMeter
 from messctl.costs.tokens import FlopsMeter, StatedMeter
 from messctl.errors import BackendError
@@ -132,8 +132,8 @@ class Loading:
 def test_a_load_is_a_part_of_the_cost_that_is_told_apart(
     meter: Meter, loads: Loads, cost: CostPerToken | None, load: float
 ) -> None:
-    model, backend = ModelSpec("m", Path("m"), cost=cost, parameters=1.0), Metered(Loading(), meter, loads)
-    warm, cold = (paid(backend.complete(model, Question("a b"))) for _ in range(2))
+    model, backend = ModelSpec("m", Path("m"), cost=cost, parameters=1.0), MeteredBackend(Loading(), meter, loads)
+    warm, cold = (cost_of(backend.complete(model, Question("a b"))) for _ in range(2))
     assert (warm.load, cold.load) == (0.0, pytest.approx(load))
     assert warm.amount > 0
     assert cold.amount == pytest.approx(warm.amount + load)
@@ -263,7 +263,7 @@ def test_where_a_model_fails_what_resident_now_counts(policy: str, tmp_path: Pat
 def test_whoever_stands_before_a_backend_tells_what_resident() -> None:
     backend, model = OneAtATime(), ModelSpec("left", Path("left"))
     before = LatestTurns(Dispatch(backend, Scripted({})), lambda _: None)
-    metered = Metered(before, FlopsMeter(1.0))
+    metered = MeteredBackend(before, FlopsMeter(1.0))
     assert not resident(metered, model)
     backend.complete(model, Question("left"))
     assert resident(metered, model)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gguf_making import write_gguf
 
-from messctl.costs import found, tokens
-from messctl.costs.choice import meter_for
-from messctl.costs.found import EnergyCounter, energy_counters
+from messctl.costs import machine_counters, tokens
+from messctl.costs.machine_counters import EnergyCounter, energy_counters
+from messctl.costs.meter_choice import meter_for
 from messctl.costs.tokens import FlopsMeter, StatedMeter
 from messctl.errors import BackendError
 from messctl.records import Completion
@@ -119,11 +119,11 @@ def nvml(started, shut):
 
 def test_the_counters_of_nvidia_devices(tmp_path, monkeypatch):
     shut = []
-    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(0, shut))
+    monkeypatch.setattr(machine_counters.ctypes, "CDLL", lambda name: nvml(0, shut))
     assert energy_counters(tmp_path) == (
         EnergyCounter("NVML device 0", None),
         EnergyCounter("NVML device 1", "this device has no energy counter"),
     )
     assert shut == [True]
-    monkeypatch.setattr(found.ctypes, "CDLL", lambda name: nvml(9, shut))
+    monkeypatch.setattr(machine_counters.ctypes, "CDLL", lambda name: nvml(9, shut))
     assert energy_counters(tmp_path) == (EnergyCounter("NVML", "the NVIDIA driver does not answer: try nvidia-smi"),)

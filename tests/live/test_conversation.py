@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from live_making import STATED
 
 from messctl.backends import LatestTurns, LlamaCpp, Scripted
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.errors import BackendError, PromptTooLongError, UnknownNameError, UsageError
 from messctl.live.conversation import Conversation
 from messctl.live.router import Router

@@ -9,7 +9,7 @@ import pytest
 from making import learnable, prompts_for
 
 from messctl.backends.base import Backend
-from messctl.costs.base import PerToken
+from messctl.costs.meter import TokenMeter
 from messctl.costs.prompt_cost import characters
 from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
 from messctl.graders import expect_regex, expect_text
@@ -47,7 +47,7 @@ class Recorded(Backend):
         pass
 
 
-class RecordedMeter(PerToken):
+class RecordedMeter(TokenMeter):
     """Of what a prompt will cost it knows nothing beforehand, unless it is told a price."""
 
     unit, source, quality = "J", "recorded", "stated"
@@ -164,7 +164,7 @@ def test_what_is_expected_of_a_request_is_its_own_cost(world):
     )
 
     class ByToken(RecordedMeter):
-        cost = PerToken.cost
+        cost = TokenMeter.cost
 
         def per_token(self, model):
             return CostPerToken("J", 2.0, 3.0)

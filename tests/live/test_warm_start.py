@@ -10,7 +10,7 @@ from making import write_trace
 
 from messctl.backends import Scripted
 from messctl.cli import run
-from messctl.costs.base import PerToken
+from messctl.costs.meter import TokenMeter
 from messctl.errors import TraceError, UsageError
 from messctl.learning.snapshot import Snapshot
 from messctl.live.router import Router
@@ -116,7 +116,7 @@ def test_models_are_matched_by_name(name, tmp_path):
         learn_from(trace, Zoo.of(["x", "y"], "x"), settings)
 
 
-class Told(PerToken):
+class Told(TokenMeter):
     """Answers with the prompt's row; a meter too, at the cost of the learnable world."""
 
     unit, source, quality = "J", "recorded", "stated"

@@ -22,7 +22,7 @@ import llama_cpp  # noqa: F401  # imported before the forks, so that a process t
 
 from messctl.backends import LlamaCpp, Scripted
 from messctl.backends.base import Backend
-from messctl.costs.choice import meter_for
+from messctl.costs.meter_choice import meter_for
 from messctl.live.router import Router
 from messctl.records import Question
 from messctl.state.store import Store

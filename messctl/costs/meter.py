@@ -47,7 +47,7 @@ class Meter(Protocol):
         """Return the context in which one model answers, loading included. Raises BackendError."""
 
 
-class PerToken(ABC):
+class TokenMeter(ABC):
     """A meter whose costs follow from the tokens alone: nothing has to be read while a model answers.
 
     `quality` is that of all its costs.
@@ -74,7 +74,7 @@ class PerToken(ABC):
 
 @dataclass(frozen=True, slots=True)
 class _Counting:
-    meter: PerToken
+    meter: TokenMeter
 
     def cost(self, model: ModelSpec, completion: Completion) -> Cost:
         return Cost(self.meter.cost(model, completion), self.meter.quality)

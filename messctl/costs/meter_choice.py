@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from messctl.costs.base import JOULE, Meter, PerToken
 from messctl.costs.counters import Counter
 from messctl.costs.energy import EnergyMeter
+from messctl.costs.meter import JOULE, Meter, TokenMeter
 from messctl.costs.nvml import nvml_counters
 from messctl.costs.rapl import rapl_counters
 from messctl.costs.seconds import SecondsMeter
@@ -26,7 +26,7 @@ def meter_for(zoo_file: ZooFile) -> Meter:
             return flops
         case "seconds":
             return SecondsMeter()
-    expected: PerToken = StatedMeter(JOULE) if stated is not None and stated.unit == JOULE else flops
+    expected: TokenMeter = StatedMeter(JOULE) if stated is not None and stated.unit == JOULE else flops
     return EnergyMeter(counters_for(zoo_file.meter), expected, zoo_file.idle)
 
 
