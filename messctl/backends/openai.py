@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from messctl.backends.answer import AnswerText
+from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
 from messctl.backends.events import NotEventsError, documents
 from messctl.backends.http import CONNECT_S, Clients, Key, failed
@@ -82,22 +83,15 @@ class OpenAICompatible:
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
         """Return the model's answer. Raises BackendError."""
         started = time.perf_counter()
-        told = False
-
-        def tell(text: str) -> None:
-            nonlocal told
-            told = True
-            if on_text is not None:
-                on_text(text)
-
+        stream = AnswerStream(on_text)
         body = _body(model, question)
         for attempt in range(model.retries + 1):
-            heard = _Heard(AnswerText((), tell if on_text is not None else None))
+            heard = _Heard(AnswerText((), stream.listener))
             try:
                 self._ask(model, body, heard)
                 break
             except _LostError as lost:
-                if told or not lost.again or attempt == model.retries:
+                if stream.started or not lost.again or attempt == model.retries:
                     raise _final(lost.error, attempt) from None
                 pause = self._next_pause(attempt, lost.error)
                 if pause > LONGEST_PAUSE_S:

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from messctl.cli.arguments import heard_or_not, progress_console
 from messctl.display.text import plain
 
 if TYPE_CHECKING:
-    from messctl.live.router import Asked, Router
+    from messctl.live.router import Answered, Router
     from messctl.records import Decision, Weighed
     from messctl.state.ledger import Standing
-
-
-class Shown:
-    """An answer that is written as it comes. One that is `graded` is not given up where nobody reads it any more."""
-
-    def __init__(self, *, graded: bool) -> None:
-        self._last = "\n"
-        self._going_on = heard_or_not if graded else nullcontext
-
-    def write(self, text: str) -> None:
-        """Write a piece of it."""
-        self._last = text[-1:] or self._last
-        with self._going_on():
-            write(text)
-
-    def break_off(self) -> None:
-        """End the line, if one was begun, since no more will come."""
-        with heard_or_not():
-            end_line(self._last)
 
 
 def write(text: str) -> None:
@@ -40,18 +20,24 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_if_read(text: str) -> None:
+    """Write a piece of an answer that is graded: it goes on if nobody reads stdout any more, as behind `head`."""
+    with heard_or_not():
+        write(text)
+
+
 def _shown(text: str) -> str:
     return "".join(character if character in "\n\t" else plain(character) for character in text)
 
 
 def end_line(answer: str) -> None:
-    """End the line on which an answer ended."""
+    """End the line on which an answer ended, or broke off."""
     if not answer.endswith("\n"):
         sys.stdout.write("\n")
     sys.stdout.flush()
 
 
-def document(routing: Router, asked: Asked) -> dict[str, Any]:
+def document(routing: Router, asked: Answered) -> dict[str, Any]:
     """Return what happened, for a machine."""
     decision, completion, standing = asked.decision, asked.completion, asked.standing
     return {
@@ -82,7 +68,7 @@ def document(routing: Router, asked: Asked) -> dict[str, Any]:
     }
 
 
-def footer(routing: Router, asked: Asked) -> None:
+def footer(routing: Router, asked: Answered) -> None:
     """Print one line on what happened, for a person at a terminal."""
     completion = asked.completion
     parts = [
@@ -101,13 +87,13 @@ def note(text: str) -> None:
         progress_console().print(plain(text), style="dim", soft_wrap=True)
 
 
-def _why(asked: Asked) -> str:
+def _why(asked: Answered) -> str:
     if len(asked.attempts) > 1:
         return f"in place of {', '.join(asked.attempts[:-1])}; {_reason(asked)}"
     return _reason(asked)
 
 
-def _reason(asked: Asked) -> str:
+def _reason(asked: Answered) -> str:
     decision = asked.decision
     if asked.forced:
         return "as you chose"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import Shown, document, end_line, footer, number, terms_of
+from messctl.cli.answer import document, end_line, footer, number, terms_of, write, write_if_read
 from messctl.cli.arguments import heard_or_not, print_json, progress_console
 from messctl.cli.session import (
     MOST_BYTES,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.graders import Grader
-    from messctl.live.router import Asked, Router
+    from messctl.live.router import Answered, Router
     from messctl.records import Decision, Weighed
 
 REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
@@ -70,6 +70,7 @@ def ask(
     state: StateOption = None,
 ) -> int:
     """Route a prompt to the cheapest model that keeps the promise, and stream its answer."""
+    from messctl.backends.answer_stream import AnswerStream
     from messctl.records import Question
 
     grader = _grader(expect, expect_regex)
@@ -78,17 +79,19 @@ def ask(
         graded = grader is not None or routing.grades
         if require_satisfied and not graded:
             raise UsageError("--require-satisfied needs --expect, --expect-regex, or a grader in zoo.yaml to grade by")
-        shown = Shown(graded=graded)
+        stream = AnswerStream(None if as_json else write_if_read if graded else write)
         try:
             asked = routing.ask(
                 question,
                 model=model,
                 grader=grader,
-                on_text=None if as_json else shown.write,
+                on_text=stream.listener,
                 on_decision=_explain if explain else None,
             )
         except BaseException:
-            shown.break_off()
+            if stream.started:
+                with heard_or_not():
+                    end_line(stream.text)
             raise
         if as_json:
             with heard_or_not():
@@ -172,7 +175,7 @@ def _role(model: str, decision: Decision) -> str:
     return "left out" if model in decision.request.excluded else ""
 
 
-def _question(routing: Router, asked: Asked) -> None:
+def _question(routing: Router, asked: Answered) -> None:
     """Ask whether the answer was good; Enter or the end of input leaves it open."""
     reply = put_question("good? [y/n, Enter to leave it open] ")
     if reply in REPLIES:

@@ -155,21 +155,18 @@ class _Chat:
             self._answer(prompt)
 
     def _answer(self, prompt: str) -> None:
-        shown: list[str] = []
+        from messctl.backends.answer_stream import AnswerStream
 
-        def show(text: str) -> None:
-            shown.append(text)
-            write(text)
-
+        stream = AnswerStream(None if self._as_json else write)
         try:
-            asked = self._conversation.ask(prompt, None if self._as_json else show)
+            asked = self._conversation.ask(prompt, stream.listener)
         except MessctlError:
-            if shown:
-                end_line(shown[-1])
+            if stream.started:
+                end_line(stream.text)
             raise
         except KeyboardInterrupt:
             end_line("")  # behind the ^C that the terminal shows
-            note("ended; what was said stays in the conversation" if shown else "ended")
+            note("ended; what was said stays in the conversation" if stream.started else "ended")
             raise
         if self._as_json:
             print_json(document(self._routing, asked), indent=None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
+from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
 from messctl.errors import UsageError
-from messctl.live.router import Asked, Router
+from messctl.live.router import Answered, Router
 from messctl.records import Question
 from messctl.state.request_log import LoggedRequest
 
@@ -30,22 +31,21 @@ class Conversation:
         """The turns so far, oldest first, as (what was asked, what was answered)."""
         return self._like.history
 
-    def ask(self, prompt: str, on_text: OnText | None = None) -> Asked:
+    def ask(self, prompt: str, on_text: OnText | None = None) -> Answered:
         """Have one turn answered. Raises BackendError, StoreError, UsageError; then the turn has not been.
 
         An answer that Ctrl-C ends stays in the history as far as `on_text` heard it, since whoever ended it has read
         that; it cannot be judged, and nothing is learned from it. Where nobody listens, nothing was read, and another
         model may answer in place of one that breaks off.
         """
-        said: list[str] = []
-        listener = None if on_text is None else _keeping(said, on_text)
+        stream = AnswerStream(on_text)
         self._latest = secrets.token_hex(6)
         question = replace(self._like, prompt=prompt)
         try:
-            asked = self._router.ask(question, model=self.model, on_text=listener, request_id=self._latest)
+            asked = self._router.ask(question, model=self.model, on_text=stream.listener, request_id=self._latest)
         except KeyboardInterrupt:
-            if said:
-                self._remember(prompt, "".join(said))
+            if stream.started:
+                self._remember(prompt, stream.text)
             raise
         self._remember(prompt, asked.completion.answer)
         return asked
@@ -61,13 +61,3 @@ class Conversation:
 
     def _remember(self, prompt: str, answer: str) -> None:
         self._like = replace(self._like, history=(*self.history, (prompt, answer)))
-
-
-def _keeping(said: list[str], on_text: OnText) -> OnText:
-    """Return what passes an answer's pieces on to `on_text`, and keeps them in `said`."""
-
-    def hear(text: str) -> None:
-        said.append(text)
-        on_text(text)
-
-    return hear

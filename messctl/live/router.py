@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import Backend, OnText
 from messctl.backends.openai import patience_s
 from messctl.costs.load_costs import Loads
@@ -23,7 +24,7 @@ from messctl.errors import BackendError, StoreError, UnknownNameError, UsageErro
 from messctl.graders import Grader
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot, cost_source
-from messctl.live.stored_policy import KeptPolicy
+from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Outcome, Quality, Question, Request
 from messctl.state.ledger import Ledger, Standing
 from messctl.state.request_log import Circumstances, LoggedRequest
@@ -34,7 +35,7 @@ OnDecision = Callable[[Decision], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Answered:
     """What came of one request: its decision, the served `completion`, its cost, and its grade, if there is one.
 
     `cost` is everything that was paid for the request, loading models included. `failures` are the models that were
@@ -54,20 +55,6 @@ class Asked:
     standing: Standing
     failures: Mapping[str, str]
     attempts: tuple[str, ...]
-
-
-class Telling:
-    """Passes an answer on to whoever listens, and knows whether anything was told."""
-
-    def __init__(self, on_text: OnText | None) -> None:
-        self.told = False
-        self._on_text = on_text
-        self.listener = None if on_text is None else self._tell
-
-    def _tell(self, text: str) -> None:
-        self.told = True
-        if self._on_text is not None:
-            self._on_text(text)
 
 
 class Router:
@@ -99,7 +86,7 @@ class Router:
         self._places = {name: model.place for name, model in models.items()}
         self._grader = grader
         self._zoo = Zoo.of(models, settings.reference or _costliest(models, meter))
-        self._policy = KeptPolicy(self._zoo, settings, store, self.cost_source, encoder)
+        self._policy = StoredPolicy(self._zoo, settings, store, self.cost_source, encoder)
 
     @property
     def settings(self) -> Settings:
@@ -140,7 +127,7 @@ class Router:
         on_text: OnText | None = None,
         on_decision: OnDecision | None = None,
         request_id: str | None = None,
-    ) -> Asked:
+    ) -> Answered:
         """Route one question, have it answered, and learn what it cost, and how good it was where `grader` tells.
 
         `model` overrides the policy. `on_decision` hears the decision before any model runs, `on_text` the served
@@ -165,7 +152,7 @@ class Router:
         costs = self._settle(decision, answered, grades)
         if len(decision.queried) > 1:
             costs[decision.served] = cost_of(served).amount
-        return Asked(
+        return Answered(
             decision=decision,
             completion=served,
             cost=sum(costs[name] for name in sorted(costs)),
@@ -230,7 +217,7 @@ class Router:
         on_decision: OnDecision | None,
     ) -> tuple[Decision, Completion, dict[str, str]]:
         """Have the model answer that is decided on, or else the next; return those that could not, and why, too."""
-        telling = Telling(on_text)
+        stream = AnswerStream(on_text)
         lost: dict[str, str] = {}
         before: Decision | None = None
         while True:
@@ -242,10 +229,10 @@ class Router:
                 on_decision(decision)
             began = time.time()
             try:
-                completion = self._backend.complete(self._models[decision.served], question, telling.listener)
+                completion = self._backend.complete(self._models[decision.served], question, stream.listener)
             except BackendError as error:
                 self._lose(decision, decision.served, error, began)
-                if telling.told:
+                if stream.started:
                     raise BackendError(f"{error}; part of its answer was told, so no other model was asked") from error
                 lost[decision.served] = str(error)
                 if model is not None or len(lost) == len(self._models):
@@ -254,7 +241,7 @@ class Router:
                     raise BackendError(f"no model could answer: {'; '.join(lost.values())}") from error
                 before = decision
             except BaseException:  # Ctrl-C, or a listener that has heard enough
-                self._give_up(decision.queried, answering=decision.served if telling.told else None)
+                self._give_up(decision.queried, answering=decision.served if stream.started else None)
                 raise
             else:
                 return decision, completion, lost

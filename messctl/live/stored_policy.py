@@ -13,7 +13,7 @@ from messctl.state.store import Store
 from messctl.zoo import Settings, Zoo
 
 
-class KeptPolicy:
+class StoredPolicy:
     """The policy of the `settings` over a `zoo`, taken from the `store` whenever it decides or learns, and saved.
 
     Every method is called within a transaction of the store. The policy sees prompts as the `encoder` does, by default

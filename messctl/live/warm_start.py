@@ -23,7 +23,7 @@ from messctl.zoo import Settings, Zoo
 
 
 @dataclass(frozen=True, slots=True)
-class Warmth:
+class WarmStart:
     """What was learned from `requests` rows of a trace about the `models` that it shares with the zoo.
 
     `left_out` rows had no outcome that could teach anything.
@@ -41,7 +41,7 @@ def learn_from(
     settings: Settings,
     progress: Callable[[int], None] = lambda _: None,
     encoder: Encoder | None = None,
-) -> Warmth:
+) -> WarmStart:
     """Play a trace through the policy of the settings, and return what it knows then; nothing is owed for it.
 
     Models are matched by name. `progress` hears how many rows were read. Raises TraceError, UsageError.
@@ -65,7 +65,7 @@ def learn_from(
     # A trace does not tell what reading cost, which `ask` knows: beyond the means, costs are learned anew.
     learned = replace(learned, models={name: replace(each, cost_arrays={}) for name, each in learned.models.items()})
     source = cost_source(trace.metadata.cost_unit, trace.metadata.meter)
-    return Warmth(learned.with_source(source), requests, trace.rows - requests, models)
+    return WarmStart(learned.with_source(source), requests, trace.rows - requests, models)
 
 
 def _teach(policy: LivePolicy, batch: Batch, columns: Sequence[str], models: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ from messctl.costs.seconds import SecondsMeter
 from messctl.costs.tokens import FlopsMeter, StatedMeter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
-from messctl.live.router import Asked, Router
+from messctl.live.router import Answered, Router
 from messctl.policies import live_names
 from messctl.records import SURCHARGE, Completion, Decision, Question, Request, Weighed
 from messctl.state.store import Store
@@ -203,7 +203,7 @@ def routing(folder: Path, backend: Backend, load: float, **settings: Any) -> Ite
         yield Router(models, promise, backend, StatedMeter("J"), store, lambda answer: float(answer == "good"))
 
 
-def alternating(router: Router, requests: int) -> list[Asked]:
+def alternating(router: Router, requests: int) -> list[Answered]:
     return [router.ask(Question(f"{('left', 'right')[t % 2]} question {t % 7}")) for t in range(requests)]
 
 
