@@ -1,20 +1,20 @@
-# What a developer types; .ci/run does the same in a fresh environment.
-.PHONY: dev check test bench clean
+# What a developer types. `.ci/run` does the same in a fresh environment.
+.PHONY: dev check test test-all bench clean
 
-dev:            ## an editable installation with everything, and nothing left of what was compiled before
+dev:            ## install for editing, with everything, and delete what numba compiled before
 	python -m pip install -e '.[dev]'
 	find messctl -name '*.nb[ic]' -delete
 
 check:          ## lint, format, types, layers
-	ruff check .
-	ruff format --check .
-	mypy
-	lint-imports
+	pre-commit run --all-files
 
-test:           ## all tests
+test:           ## the tests, without the slow ones
 	python -m pytest
 
-bench:          ## speed, as ratios against a rival in the same run
+test-all:       ## all tests, as CI runs them
+	CI=1 python -m pytest
+
+bench:          ## speed, as a ratio to a rival in the same run
 	python benchmarks/replay_speed.py
 	python benchmarks/tune_speed.py
 	python benchmarks/generation_speed.py messctl/box/mini-1m.gguf
