@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from messctl.records import Completion, Decision, Feedback, Outcome, Quality, Qu
 from messctl.state.ledger import Ledger, Standing
 from messctl.state.request_log import Circumstances, LoggedRequest
 from messctl.state.store import Store
-from messctl.zoo import ModelSpec, Settings, Zoo
+from messctl.zoo import ModelSpec, Settings, Zoo, costliest
 
 OnDecision = Callable[[Decision], None]
 
@@ -357,14 +358,15 @@ class Router:
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
-    """Return the model with the dearest tokens, or else the largest file; a tie goes to the last by name."""
+    """Return the model with the dearest tokens; if the price of none is known, the one with the largest file."""
+    prices: dict[str, float] = {}
+    for name, model in models.items():
+        with suppress(BackendError):  # its file cannot be read; the error comes if the model is to answer
+            per_token = meter.per_token(model)
+            prices[name] = per_token.prompt + per_token.generated
+    return costliest(prices or {name: _file_size(model) for name, model in models.items()})
 
-    def price(name: str) -> tuple[float, int]:
-        try:
-            per_token = meter.per_token(models[name])
-        except BackendError:  # a model that cannot be read is no reference; it is told when it is to answer
-            path = models[name].path
-            return -1.0, path.stat().st_size if path is not None and path.is_file() else 0
-        return per_token.prompt + per_token.generated, 0
 
-    return max(sorted(models), key=price)
+def _file_size(model: ModelSpec) -> float:
+    """Return the size of a model's file in bytes, 0 if it has none."""
+    return model.path.stat().st_size if model.path is not None and model.path.is_file() else 0

@@ -19,7 +19,7 @@ from messctl.policies.base import Floats
 from messctl.records import Feedback, Request
 from messctl.trace import Batch, TraceFile
 from messctl.trace.sound import sound_batches
-from messctl.zoo import Settings, Zoo
+from messctl.zoo import Settings, Zoo, costliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ def _observed(values: Floats, models: Sequence[str], at: Mapping[str, int]) -> d
 
 
 def _costliest(trace: TraceFile, models: Sequence[str]) -> str:
-    """Return the model with the highest mean cost; a tie goes to the last by name."""
+    """Return the model with the highest mean cost."""
     columns = [trace.models.index(model) for model in models]
     total, count = np.zeros(len(models)), np.zeros(len(models))
     for batch in sound_batches(trace):
         cost = batch.cost[:, columns]
         total += np.nansum(cost, axis=0)
         count += (~np.isnan(cost)).sum(axis=0)
-    means = dict(zip(models, total / np.maximum(count, 1), strict=True))
-    return max(sorted(models), key=lambda model: (means[model], model))
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return costliest(dict(zip(models, means.tolist(), strict=True)))

@@ -19,7 +19,7 @@ from messctl.policies.base import Floats
 from messctl.state.store import Store
 from messctl.trace import Batch, TraceFile, is_sqlite
 from messctl.trace.sound import sound_batches
-from messctl.zoo import Zoo
+from messctl.zoo import Zoo, costliest
 
 LEAST_PROPENSITY = 1e-12
 """Nobody flips such coins, and the squares of weights and costs stay numbers."""
@@ -117,9 +117,11 @@ def _check(path: Path, row: _Logged) -> None:
 
 
 def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Floats) -> str:
+    """Return the model with the highest mean cost of an answer; one that served nothing has none."""
     answers = np.bincount(served, minlength=len(models))
     total = np.bincount(served, cost, minlength=len(models))
-    return models[int(np.where(answers > 0, total / np.maximum(answers, 1), -1.0).argmax())]
+    means = np.where(answers > 0, total / np.maximum(answers, 1), np.nan)
+    return costliest(dict(zip(models, means.tolist(), strict=True)))
 
 
 def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:

@@ -21,7 +21,7 @@ from messctl.learning.features import Encoder, Features, WordEncoder, concatenat
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile
 from messctl.trace.sound import sound, sound_batches
-from messctl.zoo import Zoo
+from messctl.zoo import Zoo, costliest
 
 AHEAD = 2
 """So many batches are worked on at once."""
@@ -184,7 +184,7 @@ def load(
         raise no_outcomes(path)
     cost = np.concatenate([part.cost for part in kept])
     rounds = Rounds(
-        zoo=Zoo.of(trace.models, reference or trace.models[int(np.nanargmax(_mean(cost)))]),
+        zoo=Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, _mean(cost), strict=True)))),
         request_ids=pa.concat_arrays([part.ids for part in kept]).to_pylist(),
         features=features if usable.all() else features.rows(np.flatnonzero(usable)),
         satisfied=np.concatenate([part.satisfied for part in kept]),

@@ -25,7 +25,7 @@ from messctl.replay.loading import check_outcomes, no_outcomes, rounds_by_batch
 from messctl.replay.play import Conditions, Replay, Sums, check_reachable, promised, result_of
 from messctl.trace import TraceFile
 from messctl.trace.sound import sound
-from messctl.zoo import Settings, Zoo
+from messctl.zoo import Settings, Zoo, costliest
 
 Times = npt.NDArray[np.datetime64]
 
@@ -79,7 +79,7 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
     if not requests:
         raise no_outcomes(path)
-    zoo = Zoo.of(trace.models, reference or trace.models[int(cost.argmax())])
+    zoo = Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, cost, strict=True))))
     unit, left_out = trace.metadata.cost_unit, trace.rows - requests
     means = (cost / requests, satisfied / requests, best / requests)
     return Survey(path, unit, zoo, requests, left_out, *means, tuple(lacking.tolist()))

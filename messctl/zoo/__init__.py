@@ -2,7 +2,7 @@
 
 from messctl.zoo.check import ModelCheck, Problem, ZooCheck, available_memory, check_zoo
 from messctl.zoo.file import DEFAULT_FILE, PACKAGED_FILE, SUBTRACTED, ZooFile, load_settings, load_zoo
-from messctl.zoo.models import CostPerToken, ModelSpec, Zoo
+from messctl.zoo.models import CostPerToken, ModelSpec, Zoo, costliest
 from messctl.zoo.settings import Settings
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ZooFile",
     "available_memory",
     "check_zoo",
+    "costliest",
     "load_settings",
     "load_zoo",
 ]

@@ -6,8 +6,9 @@ function, always in the order of `Zoo.models`.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,6 +48,15 @@ class Zoo:
     def index(self, model: str) -> int:
         """Return the model's place in every array over models."""
         return self.models.index(model)
+
+
+def costliest(costs: Mapping[str, float]) -> str:
+    """Return the model with the highest of the `costs`, by name: the usual reference of a zoo.
+
+    On a tie it is the first by name. A cost that is not known, NaN, is below every known one. Costs may be in any
+    unit, all in the same. Raises ValueError if there is no model.
+    """
+    return max(sorted(costs), key=lambda model: -math.inf if math.isnan(costs[model]) else costs[model])
 
 
 @dataclass(frozen=True, slots=True)
