@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli import ask, chat, doctor, feedback, import_, record, replay, state, trace, tune, warm, zoo
+from messctl.cli import ask, chat, doctor, evaluate, feedback, import_, record, replay, state, trace, tune, warm, zoo
 from messctl.cli.arguments import discard_output
 from messctl.cli.session import complain
 from messctl.errors import MessctlError
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, chat, feedback, state, warm, record, replay, tune, import_, trace, zoo, doctor):
+for command in (ask, chat, feedback, state, warm, record, replay, tune, evaluate, import_, trace, zoo, doctor):
     command.register(app)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from messctl.cli.arguments import console, heard_or_not, print_json, progress_console
+from messctl.cli.arguments import heard_or_not
+from messctl.cli.evaluate import estimated, print_evaluation
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,31 +36,9 @@ def evaluate_log(
 
     Returns the exit code: 1 where the promise is required and surely missed.
     """
-    from messctl import off_policy
-    from messctl.backends import encoder_of
-    from messctl.learning.features import WordEncoder
-    from messctl.off_policy import report
-    from messctl.policies import kind_of
-
-    policies = policies or [settings.policy]
-    for name in policies:
-        kind_of(name)  # a name that is wrong is told before the log is read
-    with progress_console().status("reading") as status:
-        encoder = encoder_of(settings) or WordEncoder()
-        evaluation = off_policy.evaluate(
-            off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
-            policies,
-            settings,
-            encoder,
-            impute=impute,
-            progress=lambda name: status.update(f"replaying {name}"),
-        )
+    evaluation = estimated(log, policies, settings, skip_forced=skip_forced, impute=impute)
     with heard_or_not():
-        if as_json:
-            print_json(report.document(evaluation))
-        else:
-            screen = console()
-            screen.print(report.table(evaluation, screen.width))
+        print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 
 

@@ -203,7 +203,7 @@ def export(
     as_json: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Write the live log as a trace; `messctl replay TRACE --policy logged` reads it back, as does `--off-policy`.
+    """Write the live log as a trace; `messctl replay TRACE --policy logged` and `messctl evaluate` read it.
 
     A trace that is there already is replaced.
     """

@@ -187,7 +187,9 @@ def _of_trace(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
     trace = TraceFile(path)
     for name in ("served", "propensity"):
         if name not in trace.schema.names:
-            raise TraceError(f"{path}: no column {name!r}; --off-policy needs a live log: `messctl export` writes one")
+            raise TraceError(
+                f"{path}: no column {name!r}; `messctl evaluate` needs a live log: `messctl export` writes one"
+            )
     rows = [row for batch in sound_batches(trace) for row in _rows(batch, trace.models)]
     return trace.models, trace.metadata.cost_unit, rows
 

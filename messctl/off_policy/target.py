@@ -48,7 +48,9 @@ def target_of(
         odds = _fixed(name, log, settings, reward)
     else:
         able = ", ".join(each.name for each in kinds().values() if each.live or each.streams)
-        raise UsageError(f"policy {name!r} knows outcomes that no log holds; --off-policy takes {able} and logged")
+        raise UsageError(
+            f"policy {name!r} knows outcomes that no log holds; `messctl evaluate` takes {able} and logged"
+        )
     return Target(name, odds, odds[np.arange(len(log)), log.served] / log.propensity)
 
 

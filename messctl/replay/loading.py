@@ -214,7 +214,7 @@ def no_outcomes(path: Path, model: str | None = None) -> TraceError:
     why = "" if model is None else f", and in none at all one of {model!r}; make the trace without that model"
     return TraceError(
         f"{path}: in no row is there an outcome of every model{why}; nothing to replay; "
-        "of a live log: add --policy logged, or --off-policy"
+        "for a live log: add --policy logged, or use `messctl evaluate`"
     )
 
 

@@ -168,7 +168,7 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError):
         if is_sqlite(path):
-            raise TraceError(f"{path}: a state, and no trace; add --off-policy, or `messctl export` it") from None
+            raise TraceError(f"{path}: a state, not a trace; use `messctl evaluate`, or `messctl export` it") from None
         raise TraceError(
             f"{path}: not a Parquet file, or one that was cut short; `messctl import` makes traces, "
             "and `messctl export` live logs"

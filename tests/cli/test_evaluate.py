@@ -1,4 +1,4 @@
-"""`messctl replay LOG --off-policy` as it is typed, on exported logs and on states that messctl itself has written."""
+"""`messctl evaluate` on exported logs, and on states that messctl itself wrote."""
 
 import shutil
 import sqlite3
@@ -45,7 +45,7 @@ def test_a_table_for_people(log, capsys, monkeypatch):
     policies = ["--policy", "always:b", "--policy", "always:a", "--policy", "bandit"]
     for width in ("160", "80", "40"):
         monkeypatch.setenv("COLUMNS", width)
-        assert run(["replay", log, "--off-policy", "--alpha", "0.7", *policies]) == 0
+        assert run(["evaluate", log, "--alpha", "0.7", *policies]) == 0
         out, err = capsys.readouterr()
         assert err == ""
         for words in ("IPS", "SNIPS", "DM", "DR", "attained", "J/request", "95 %"):
@@ -56,12 +56,12 @@ def test_a_table_for_people(log, capsys, monkeypatch):
         assert "always:b would keep the promise: attains 0." in text
         assert "always:a would miss the promise: attains 0." in text
         assert "bandit: where it chose otherwise than the log did, it learned from imputed feedback" in text
-    assert run(["replay", log, "--off-policy", "--policy", "bandit", "--no-impute"]) == 0
+    assert run(["evaluate", log, "--policy", "bandit", "--no-impute"]) == 0
     assert "bandit: learned only where it chose as the log did" in " ".join(capsys.readouterr().out.split())
 
 
 def test_json_and_the_log_s_own_figures(log, document):
-    got = document("replay", log, "--off-policy", "--policy", "always:b", "--policy", "logged", "--alpha", "0.7")
+    got = document("evaluate", log, "--policy", "always:b", "--policy", "logged", "--alpha", "0.7")
     table = pq.read_table(log)
     has_feedback = [
         value for name in ("satisfied/a", "satisfied/b") for value in table[name].to_pylist() if value is not None
@@ -103,23 +103,23 @@ def test_json_and_the_log_s_own_figures(log, document):
     ],
 )
 def test_require_sla_is_an_exit_code(log, policy, alpha, code, met, document):
-    arguments = ["replay", log, "--off-policy", "--policy", policy, "--alpha", alpha]
+    arguments = ["evaluate", log, "--policy", policy, "--alpha", alpha]
     assert document(*arguments, "--require-sla", code=code)["results"][0]["sla_met"] is met
     assert run(arguments) == 0
 
 
 def test_the_settings_policy_is_the_default_and_is_judged(log, document, tmp_path):
-    assert [each["policy"] for each in document("replay", log, "--off-policy")["results"]] == ["bandit"]
+    assert [each["policy"] for each in document("evaluate", log)["results"]] == ["bandit"]
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {policy: messplus, margin: 0.05, v: 3}\n")
-    got = document("replay", log, "--off-policy")
+    got = document("evaluate", log)
     assert (got["alpha"], got["judged"]) == (0.6, "messplus")
-    got = document("replay", log, "--off-policy", "--policy", "random", "--policy", "messplus")
+    got = document("evaluate", log, "--policy", "random", "--policy", "messplus")
     assert got["judged"] == "messplus"
 
 
 def test_the_router_s_settings_arrive(log, document):
     """Every one of them changes what the learner does along the log."""
-    common = ["replay", log, "--off-policy", "--policy", "messplus", "--alpha", "0.6"]
+    common = ["evaluate", log, "--policy", "messplus", "--alpha", "0.6"]
 
     def estimates(*options):
         return document(*common, *options)["results"][0]["estimates"]
@@ -138,40 +138,41 @@ def test_the_router_s_settings_arrive(log, document):
 def test_a_router_is_judged_before_a_yardstick(log, document, tmp_path, policies, judged):
     (tmp_path / "zoo.yaml").write_text("router: {policy: messplus}\n")
     words = [word for name in policies for word in ("--policy", name)]
-    assert document("replay", log, "--off-policy", "--alpha", "0.5", *words)["judged"] == judged
+    assert document("evaluate", log, "--alpha", "0.5", *words)["judged"] == judged
 
 
-WITHOUT = "--off-policy takes the log as it is, and no {}; leave out one of them"
 BAD = [
-    *((option.split(), WITHOUT.format(option.split()[0])) for option in (
-        "--stream", "--no-stream", "--plot p.png", "--steps s.parquet", "--replicas 2", "--seeds 3",
-        "--shuffle", "--feedback-rate 0.5", "--feedback-delay 2",
-        "--holdout 0.3", "--holdout-by hash", "--holdout-by time", "--prompt-costs",
-        "--no-cache",
-    )),
-    (["--policy", "hindsight"], "'hindsight' knows outcomes that no log holds; --off-policy takes always, random"),
+    (
+        ["--policy", "hindsight"],
+        "'hindsight' knows outcomes that no log holds; `messctl evaluate` takes always, random",
+    ),
     (["--policy", "clairvoyant"], "messplus, bandit and logged"),
     (["--policy", "mess"], "did you mean 'messplus'"),
     (["--policy", "always:c"], "unknown model in policy 'always:c'"),
-    (["--csv"], "--off-policy has no --csv; use --json"),
-    (["--c", "0.5"], "plays MESS+ without exploring, so that --c changes nothing; leave it out"),
-    (["--exponent", "0.5"], "plays MESS+ without exploring, so that --exponent changes nothing; leave it out"),
     (["--policy", "always"], "policy 'always' needs a model: always:a"),
     (["--reference", "c"], "unknown reference model 'c'"),
     (["--alpha", "2"], "alpha is 2"),
-]  # fmt: skip
+    *(
+        ([option], f"No such option: {option}")
+        for option in (
+            "--c",
+            "--csv",
+            "--exponent",
+            "--holdout",
+            "--plot",
+            "--replicas",
+            "--seeds",
+            "--shuffle",
+            "--steps",
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD)
 def test_bad_usage_is_one_line_and_exit_code_2(log, arguments, message, capsys, tmp_path):
-    assert message in assert_one_line(run(["replay", log, "--off-policy", *arguments]), *capsys.readouterr())
+    assert message in assert_one_line(run(["evaluate", log, *arguments]), *capsys.readouterr())
     assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
-
-
-@pytest.mark.parametrize("option", ["--skip-forced", "--impute", "--no-impute"])
-def test_options_for_logs_alone(log, option, capsys):
-    message = assert_one_line(run(["replay", log, option]), *capsys.readouterr())
-    assert f"{option} is for logs; add --off-policy" in message
 
 
 def edited(log, **columns):
@@ -202,8 +203,8 @@ BAD_ROWS = [
     ({"served": (4, "c")}, "row 5 (r4): 'served' names no model of the log"),
     ({"cost__a": (0, None), "cost__b": (0, None)}, "row 1 (r0): the cost of the answer served is missing; take"),
     ({"satisfied__a": (1, 1.5)}, "row 2, column 'satisfied/a': is 1.5, but satisfaction lies in 0..1"),
-    ({"propensity": None}, "no column 'propensity'; --off-policy needs a live log: `messctl export` writes one"),
-    ({"served": None}, "no column 'served'; --off-policy needs a live log"),
+    ({"propensity": None}, "no column 'propensity'; `messctl evaluate` needs a live log: `messctl export` writes one"),
+    ({"served": None}, "no column 'served'; `messctl evaluate` needs a live log"),
     ({"request_id": (1, "r0")}, "row 2, column 'request_id': 'r0' is already the id of row 1"),
 ]  # fmt: skip
 
@@ -211,14 +212,14 @@ BAD_ROWS = [
 @pytest.mark.parametrize(("columns", "message"), BAD_ROWS)
 def test_a_log_that_cannot_be_used(log, columns, message, capsys):
     edited(log, **columns)
-    assert f"{log}: {message}" in assert_one_line(run(["replay", log, "--off-policy"]), *capsys.readouterr())
+    assert f"{log}: {message}" in assert_one_line(run(["evaluate", log]), *capsys.readouterr())
 
 
 def test_requests_whose_model_the_user_chose_can_be_left_out(log, document, capsys):
     edited(log, propensity=(2, None))
-    got = document("replay", log, "--off-policy", "--policy", "random", "--skip-forced")
+    got = document("evaluate", log, "--policy", "random", "--skip-forced")
     assert (got["log"]["requests"], got["log"]["forced_left_out"]) == (399, 1)
-    assert run(["replay", log, "--off-policy", "--policy", "random", "--skip-forced"]) == 0
+    assert run(["evaluate", log, "--policy", "random", "--skip-forced"]) == 0
     assert "(1 row left out: the user chose the model)" in capsys.readouterr().out
 
 
@@ -236,7 +237,7 @@ def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
     (tmp_path / "cut.sqlite").write_bytes(b"SQLite format 3\0 and no more")
     shutil.copy(root / "traces" / "box.parquet", "box")
     before = (tmp_path / "other.sqlite").read_bytes()
-    told = assert_one_line(run(["replay", name, "--off-policy"]), *capsys.readouterr())
+    told = assert_one_line(run(["evaluate", name]), *capsys.readouterr())
     assert message in told
     assert "--state" not in told
     assert not (tmp_path / "absent.parquet").exists()
@@ -261,8 +262,8 @@ def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsy
         graded = ["--expect", "yes"] if row % 3 else []
         document("ask", f"is it {row}", *graded)
     assert document("export", "-o", "log.parquet")["rows"] == 60
-    of_state = document("replay", str(state), "--off-policy", "--policy", "logged", "--policy", "always:dear")
-    of_export = document("replay", "log.parquet", "--off-policy", "--policy", "logged", "--policy", "always:dear")
+    of_state = document("evaluate", str(state), "--policy", "logged", "--policy", "always:dear")
+    of_export = document("evaluate", "log.parquet", "--policy", "logged", "--policy", "always:dear")
     assert of_state["log"].pop("path") == str(state)
     assert of_export["log"].pop("path") == "log.parquet"
     assert of_state == of_export
@@ -279,10 +280,10 @@ def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsy
     assert (one.prompts, one.request_ids, one.zoo) == (other.prompts, other.request_ids, other.zoo)
     # Now one whose model the user chose, and one that nobody answered.
     document("ask", "is it 60", "--model", DEAR)
-    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert "row 61 (" in message
     assert "--skip-forced" in message
-    got = document("replay", str(state), "--off-policy", "--policy", "logged", "--skip-forced")
+    got = document("evaluate", str(state), "--policy", "logged", "--skip-forced")
     assert (got["log"]["requests"], got["log"]["forced_left_out"]) == (60, 1)
 
 
@@ -294,7 +295,7 @@ def test_a_live_policy_along_its_own_state_is_itself(state, document, tmp_path):
         served.append(document("ask", f"is it {row}")["model"])
         document("feedback", "good" if served[-1] == DEAR else "bad")
     assert {CHEAP, DEAR} == set(served)
-    got = document("replay", str(state), "--off-policy")
+    got = document("evaluate", str(state))
     (result,) = got["results"]
     assert (result["policy"], result["matched"], result["mean_weight"]) == ("messplus", 1.0, 1.0)
     for name, mean in (("attained", served.count(DEAR) / 40), ("mean_cost", got["log"]["mean_cost"])):
@@ -303,7 +304,7 @@ def test_a_live_policy_along_its_own_state_is_itself(state, document, tmp_path):
 
 def test_a_state_without_an_answer(state, capsys):
     Store(state).close()
-    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert "holds no request that a policy decided on; nothing to estimate from; ask without" in message
 
 
@@ -323,7 +324,7 @@ def test_a_state_is_read_without_a_change_to_it(state, document):
         database.execute("PRAGMA journal_mode = DELETE")
     before = files(alone)
     for name in sorted(before):
-        got = document("replay", str(alone / name), "--off-policy", "--policy", "logged")
+        got = document("evaluate", str(alone / name), "--policy", "logged")
         assert got["log"]["requests"] == 4
     assert files(alone) == before
     # One that another process has just written to: what is not yet in the file itself is read too.
@@ -338,7 +339,7 @@ def test_a_state_of_a_newer_messctl_is_named_as_it_was_given(state, document, ca
     document("ask", "is it", "--expect", "yes")
     with closing(sqlite3.connect(state)) as database:
         database.execute("PRAGMA user_version = 999")
-    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert f"{state}: made by a newer messctl" in message
 
 
@@ -347,16 +348,15 @@ def test_costs_in_two_units_are_not_added_up(state, document, capsys):
         document("ask", f"is it {row}", "--expect", "yes")
     with closing(sqlite3.connect(state)) as database, database:
         database.execute("UPDATE requests SET cost_unit = 'J' WHERE id = 1")
-    message = assert_one_line(run(["replay", str(state), "--off-policy"]), *capsys.readouterr())
+    message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert "are not added up; give each zoo a --state of its own" in message
 
 
-def test_logs_and_states_without_off_policy(log, state, document, capsys):
-    """Both are told what they are, and what to do with them."""
+def test_replay_of_a_log_or_a_state_names_evaluate(log, state, document, capsys):
     message = assert_one_line(run(["replay", log]), *capsys.readouterr())
-    assert "nothing to replay; of a live log: add --policy logged, or --off-policy" in message
+    assert "nothing to replay; for a live log: add --policy logged, or use `messctl evaluate`" in message
     message = assert_one_line(run(["replay", log, "--stream"]), *capsys.readouterr())
-    assert "of a live log: add" in message
+    assert "for a live log: add" in message
     document("ask", "is it", "--expect", "yes")
     message = assert_one_line(run(["replay", str(state)]), *capsys.readouterr())
-    assert f"{state}: a state, and no trace; add --off-policy, or `messctl export` it" in message
+    assert f"{state}: a state, not a trace; use `messctl evaluate`, or `messctl export` it" in message

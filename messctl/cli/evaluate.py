@@ -1,0 +1,191 @@
+"""`messctl evaluate`: estimate from a live log what another policy would have attained and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messctl.cli.arguments import (
+    OUTPUT,
+    POLICY,
+    PROMISE,
+    REQUESTS,
+    console,
+    heard_or_not,
+    print_json,
+    progress_console,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from messctl.off_policy import Evaluation
+    from messctl.zoo import Settings
+
+EPILOG = "Example: messctl evaluate traces/live.parquet --policy always:nano-109k --policy bandit"
+MOST = 2**62  # fits into an int64 with room to spare
+
+
+LogArgument = Annotated[
+    Path, typer.Argument(metavar="LOG", help="A live log from `messctl export`, or the state file itself.")
+]
+AlphaOption = Annotated[
+    float | None,
+    typer.Option("--alpha", metavar="0..1", help="The promised share of satisfying answers.", rich_help_panel=PROMISE),
+]
+MarginOption = Annotated[
+    float | None,
+    typer.Option("--margin", metavar="0..1", help="How far above α the routers aim.", rich_help_panel=PROMISE),
+]
+RequireOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-sla",
+        help="Exit 1 if the judged policy is surely below α. Judged is zoo.yaml's policy, else the first router, "
+        "else the first policy.",
+        rich_help_panel=PROMISE,
+    ),
+]
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME",
+        help="A policy to evaluate, such as bandit or always:<model>; repeatable. Default: zoo.yaml's.",
+        rich_help_panel=POLICY,
+    ),
+]
+VOption = Annotated[
+    str | None,
+    typer.Option(
+        "--v",
+        metavar="N",
+        help="Weight of cost against debt, or auto. A small V stays close to α.",
+        rich_help_panel=POLICY,
+    ),
+]
+TrialBudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trial-budget",
+        metavar="0..1",
+        help="Share of all costs for the bandit's trials, or none.",
+        rich_help_panel=POLICY,
+    ),
+]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="NAME",
+        help="The most capable model. Default: the costliest.",
+        rich_help_panel=POLICY,
+    ),
+]
+CostScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cost-scale",
+        metavar="N",
+        help="Costs are divided by this before V applies, or auto. 1 is the paper's.",
+        rich_help_panel=POLICY,
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", max=MOST, metavar="N", help="The seed of all randomness.", rich_help_panel=POLICY),
+]
+ZooOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--zoo", metavar="FILE", help="The settings. Default: ./zoo.yaml, if it exists.", rich_help_panel=POLICY
+    ),
+]
+SkipForcedOption = Annotated[
+    bool,
+    typer.Option("--skip-forced", help="Leave out the requests whose model the user chose.", rich_help_panel=REQUESTS),
+]
+ImputeOption = Annotated[
+    bool,
+    typer.Option(
+        "--impute/--no-impute",
+        help="A router learns from predicted feedback when it chooses otherwise than the log did.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("evaluate", epilog=EPILOG)(evaluate)
+
+
+def evaluate(
+    log: LogArgument,
+    alpha: AlphaOption = None,
+    margin: MarginOption = None,
+    require_sla: RequireOption = False,
+    policy: PolicyOption = None,
+    v: VOption = None,
+    trial_budget: TrialBudgetOption = None,
+    reference: ReferenceOption = None,
+    cost_scale: CostScaleOption = None,
+    seed: SeedOption = None,
+    zoo: ZooOption = None,
+    skip_forced: SkipForcedOption = False,
+    impute: ImputeOption = True,
+    as_json: JsonOption = False,
+) -> int:
+    """Estimate from a live log what another policy would have attained and cost."""
+    settings = settings_of(
+        zoo,
+        alpha=alpha,
+        margin=margin,
+        v=v,
+        trial_budget=trial_budget,
+        seed=seed,
+        reference=reference,
+        cost_scale=cost_scale,
+    )
+    evaluation = estimated(log, policy, settings, skip_forced=skip_forced, impute=impute)
+    with heard_or_not():
+        print_evaluation(evaluation, as_json=as_json)
+    return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
+
+
+def estimated(
+    log: Path, policies: Sequence[str] | None, settings: Settings, *, skip_forced: bool, impute: bool
+) -> Evaluation:
+    """Evaluate the policies on the log; without any, the policy of the settings."""
+    from messctl import off_policy
+    from messctl.backends import encoder_of
+    from messctl.learning.features import WordEncoder
+    from messctl.policies import kind_of
+
+    policies = policies or [settings.policy]
+    for name in policies:
+        kind_of(name)  # an unknown name is an error before the log is read
+    with progress_console().status("reading") as status:
+        encoder = encoder_of(settings) or WordEncoder()
+        return off_policy.evaluate(
+            off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
+            policies,
+            settings,
+            encoder,
+            impute=impute,
+            progress=lambda name: status.update(f"replaying {name}"),
+        )
+
+
+def print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
+    """Print the evaluation as a table, or as one JSON document."""
+    from messctl.off_policy import report
+
+    if as_json:
+        print_json(report.document(evaluation))
+    else:
+        screen = console()
+        screen.print(report.table(evaluation, screen.width))
