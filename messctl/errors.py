@@ -1,22 +1,22 @@
 """Every error that messctl raises on purpose, as one tree.
 
-    MessctlError                 exit code 2 unless it says otherwise
-    ├── UsageError               options that are wrong or that contradict each other
-    │   └── UnknownNameError     a policy, model, format … that does not exist; names the nearest
-    ├── InputError               something read is not as it should be
-    │   ├── TraceError           a trace: which file, column and row
-    │   ├── SourceError          another project's benchmark results
-    │   └── ConfigError          zoo.yaml: which line
+    MessctlError                 exit code 2, except for StoppedError
+    ├── UsageError               an option is wrong, or two options contradict each other
+    │   └── UnknownNameError     a policy, model, format … that does not exist; names the nearest one
+    ├── InputError               a file has invalid contents
+    │   ├── TraceError           a trace: file, row and column
+    │   ├── SourceError          benchmark results of another project
+    │   └── ConfigError          zoo.yaml: file and line
     ├── BackendError             a model cannot be loaded, or cannot answer
     │   ├── ModelFileError       its GGUF file cannot be used
-    │   ├── NoRoomError          the memory does not hold it, or not now
-    │   ├── CrashedError         the process that it ran in has died, and the next request starts another
-    │   ├── RefusedError         its server refuses the request, this one or all: which, is not known
-    │   └── PromptError          it cannot answer this prompt, and is as good as before
-    │       └── PromptTooLongError   its context does not hold what it is to read
+    │   ├── NoRoomError          it does not fit into the memory, or not now
+    │   ├── CrashedError         its process died; the next request starts a new one
+    │   ├── RefusedError         its server refuses the request: only this one, or all
+    │   └── PromptError          it cannot answer this prompt, but can answer others
+    │       └── PromptTooLongError   the prompt does not fit into its context
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
-    ├── StoppedError             Ctrl-C ended work of which something is kept; exit code 130
+    ├── StoppedError             Ctrl-C ended the work, and a part of it is stored; exit code 130
     └── MissingExtraError        an optional library is not installed
 
 A message is one line: what is wrong, where, and what to do about it. The command line prints that line
@@ -33,12 +33,12 @@ from typing import Any, ClassVar
 
 
 class MessctlError(Exception):
-    """The root. `exit_code` is what the command line ends with."""
+    """The root of all errors. `exit_code` is the exit code of the command line."""
 
     exit_code = 2
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it as it is, whatever its class takes to be made."""
+        """Pickle the error with its attributes. Its constructor is not called again."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -47,7 +47,7 @@ class UsageError(MessctlError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not among those known; the message names the nearest."""
+    """A name that does not exist. The message lists the known names and suggests the nearest."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
@@ -55,15 +55,15 @@ class UnknownNameError(UsageError):
 
 
 class InputError(MessctlError):
-    """A file that was read does not hold what it should."""
+    """A file has invalid contents."""
 
 
 class TraceError(InputError):
-    """A trace is not as `messctl.trace` describes it."""
+    """A trace does not follow the format of `messctl.trace.format`."""
 
 
 class SourceError(InputError):
-    """A file of another project's benchmark results cannot be understood."""
+    """A file with benchmark results of another project, or with prompts, cannot be understood."""
 
 
 class ConfigError(InputError):
@@ -71,10 +71,10 @@ class ConfigError(InputError):
 
 
 class BackendError(MessctlError):
-    """A model cannot be loaded, or cannot answer: which one, why, and what to do.
+    """A model cannot be loaded, or cannot answer. The message says which model, why, and what to do.
 
-    `again_after_s` > 0 is how long its server asks to be left alone, in seconds. `forgiven` such failures in a row are
-    no reason to leave the model alone.
+    again_after_s: for how many seconds its server asks for no requests; 0 if it asks for nothing.
+    forgiven: after this many failures in a row the model is still tried.
     """
 
     forgiven: ClassVar[int] = 0
@@ -85,7 +85,7 @@ class BackendError(MessctlError):
 
 
 class ModelFileError(BackendError):
-    """A GGUF file cannot be used: `path`, and `what`: why, and what to do."""
+    """A GGUF file cannot be used. `path` is the file; `what` says why, and what to do."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path}: {what}")
@@ -94,29 +94,29 @@ class ModelFileError(BackendError):
 
 
 class NoRoomError(BackendError):
-    """A model does not fit into the memory, or into the budget for it, beside what is there."""
+    """A model does not fit into the free memory, or into the memory budget."""
 
 
 class CrashedError(BackendError):
-    """The process that a model ran in has died within an answer, which is lost; the next request starts another."""
+    """A model's process died during an answer. The answer is lost; the next request starts a new process."""
 
     forgiven = 1
 
 
 class RefusedError(BackendError):
-    """A server refuses a request: this one, as a filter of contents does, or all, as where a parameter is not known."""
+    """A server refuses a request: only this one (a content filter), or every one (an unknown parameter)."""
 
     forgiven = 2
 
 
 class PromptError(BackendError):
-    """A model cannot answer this prompt, as one longer than its context; it can answer others."""
+    """A model cannot answer this prompt, for example because it is too long. It can answer others."""
 
 
 class PromptTooLongError(PromptError):
-    """A prompt, or a conversation, is longer than the model's context; one with fewer turns may fit.
+    """A prompt or conversation is longer than the model's context. One with fewer turns may fit.
 
-    `excess` is the share of it, 0..1, that has to go, as far as that is known.
+    excess: the share of it that has to go, 0..1; 0 if that is unknown.
     """
 
     def __init__(self, message: str, excess: float = 0.0) -> None:
@@ -125,15 +125,15 @@ class PromptTooLongError(PromptError):
 
 
 class StoreError(MessctlError):
-    """The live state cannot be read or written: which file, and why."""
+    """The live state cannot be read or written. The message says which file, and why."""
 
 
 class OutputError(MessctlError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the given path."""
 
 
 class StoppedError(MessctlError):
-    """Ctrl-C ended work of which something is kept: what, and how to go on."""
+    """Ctrl-C ended the work. The message says which part is stored, and how to continue."""
 
     exit_code = 130
 
@@ -146,6 +146,6 @@ class MissingExtraError(MessctlError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of `known`, or nothing where none is near."""
+    """Return ` (did you mean 'x'?)` for the nearest of `known`, or an empty text if none is near."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""

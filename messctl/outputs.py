@@ -1,4 +1,4 @@
-"""Outputs: written aside, then renamed, so that a reader never sees half a file."""
+"""Output files: written under a temporary name, then renamed, so that a reader never sees half a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from pathlib import Path
 from messctl.errors import OutputError
 
 PARQUET = b"PAR1"
-"""With these bytes every Parquet file begins."""
+"""The first bytes of every Parquet file."""
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the work is done whether `path` could be written.
+    """Check, before the work starts, that `path` can be written. A link is followed to its target.
 
-    Raises OutputError where `path` is a directory or a device, or its folder is missing or not writable. Of a link,
-    that is asked of what it leads to.
+    Raises OutputError if `path` is a directory or a device, or if its folder is missing or not writable.
     """
     try:
         _check_writable(path, _target(path).parent)
@@ -33,7 +32,7 @@ def _check_writable(path: Path, folder: Path) -> None:
     if _target(path).is_symlink():
         raise OutputError(f"{path}: is a link that leads back to itself; choose another place")
     if path.exists() and not path.is_file():
-        # The result is renamed over `path`: that would replace /dev/null itself.
+        # Renaming the result to `path` would replace /dev/null itself.
         raise OutputError(f"{path}: is not a regular file; give a file name")
     if not folder.is_dir():
         raise OutputError(f"{path}: the folder {folder} does not exist; create it or choose another")
@@ -42,9 +41,9 @@ def _check_writable(path: Path, folder: Path) -> None:
 
 
 def check_trace_writable(path: Path) -> None:
-    """Find out before the work is done whether a trace, or another Parquet file, could be written to `path`.
+    """Check, before the work starts, that a trace, or another Parquet file, can be written to `path`.
 
-    Raises OutputError as `check_writable`, and where it would replace a file that is no Parquet file, nor empty.
+    Raises OutputError as `check_writable` does, and if it would replace a file that is neither Parquet nor empty.
     """
     check_writable(path)
     if not path.exists():
@@ -55,11 +54,11 @@ def check_trace_writable(path: Path) -> None:
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({_reason(error)}); choose another place") from None
     if not replaceable:
-        raise OutputError(f"{path}: is there, and is no Parquet file that could be replaced; give another name")
+        raise OutputError(f"{path}: exists and is not a Parquet file; give another name")
 
 
 def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raise OutputError where an output is also an input, or two outputs are one file."""
+    """Raise OutputError if an output is also an input, or if two outputs are the same file."""
     seen = {os.path.realpath(path): "is read by the same command" for path in inputs}
     for path in outputs:
         place = os.path.realpath(path)
@@ -70,11 +69,11 @@ def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced to disk and replaces `path`.
+    """Yield a temporary path beside `path`. On success it is synced to disk and replaces `path`.
 
-    Where `path` is a link, all this happens to the file that it leads to; a file that was there hands on its mode. On
-    any exception, Ctrl-C included, the temporary file is removed and `path` stays as it was. Raises OutputError where
-    the disk or the folder refuses.
+    If `path` is a link, its target is replaced. The new file gets the mode of the one that it replaces. On any
+    exception, including Ctrl-C, the temporary file is removed and `path` stays unchanged. Raises OutputError if the
+    file cannot be written.
     """
     check_writable(path)
     target = _target(path)
@@ -82,7 +81,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
         if mode is not None:
-            aside.touch(mode=stat.S_IRUSR | stat.S_IWUSR)  # what nobody else may read is not shown while it is written
+            aside.touch(mode=stat.S_IRUSR | stat.S_IWUSR)  # a private file stays private while it is written
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
@@ -97,7 +96,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def _target(path: Path) -> Path:
-    """Return the file that a link leads to, through all links, whether it is there or not; else the path itself."""
+    """Return the final target of a link, whether it exists or not; or `path` itself if it is no link."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 

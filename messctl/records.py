@@ -1,4 +1,4 @@
-"""The frozen nouns that travel through the house: Request, Weighed, Decision, Question, Completion, Outcome …"""
+"""The frozen records that the rooms hand to each other: Request, Decision, Feedback, Question, Completion, Outcome."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def _nothing() -> Mapping[str, float]:
 class Request:
     """What a policy may see of a request. It carries no labels, so no policy can peek.
 
-    `gradable` tells whether somebody will grade every answer to it, so that exploring it can teach anything. The
-    models `excluded` cannot be asked now, and are neither served nor queried, unless that leaves none. `surcharge`
-    is what a model would cost now beyond its answer, as to load it: ≥ 0, in the unit of the costs; 0 where it is
-    not named. `prompt_cost` is what reading the prompt will cost a model, known before it runs: ≥ 0, in the same unit,
-    a part of the answer's cost; 0, for not known, where it is not named.
+    gradable: whether every answer to it will be graded. Only then can exploring it teach anything.
+    excluded: the models that cannot answer now. They are neither served nor queried, unless no other model is left.
+    surcharge: per model, what it would cost now beyond its answer, for example to load it. ≥ 0, in the unit of the
+        costs; a model that is missing has none.
+    prompt_cost: per model, what reading the prompt will cost, a part of the answer's cost. ≥ 0, in the same unit;
+        unknown for a model that is missing.
     """
 
     request_id: str
@@ -32,15 +33,17 @@ class Request:
 
 
 SURCHARGE = "surcharge"
+"""The name of the term by which a surcharge enters `Weighed.terms`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What a decision weighed: of the models that can be asked, the one with the least sum of the `terms` serves.
+    """What a decision weighed: of the models that can answer, the one with the least sum of its terms serves.
 
-    `terms` holds a value per model by the term's name, the first of which is the cost, `figures` what holds for all
-    models by its symbol. `note` says what else decided, if anything did. The names are for people to read; what the
-    request's surcharge adds is the term SURCHARGE, where there is one.
+    terms: per term and model, a value. The first term is the cost; SURCHARGE is there if the request has one.
+    figures: values that hold for all models, by symbol.
+    note: what else decided; empty if nothing did.
+    The names are for people to read.
     """
 
     terms: Mapping[str, Mapping[str, float]]
@@ -50,14 +53,18 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy decided on one request, and all that the decision was made of.
+    """What a policy decided on one request, and what it decided by.
 
-    `queried` holds every model that is to be run and paid for; `served` is the one whose answer the user
-    gets. `propensity` is the probability, in 0..1, with which `served` was to be served, and `odds` those of the models
-    that might have been, by name; empty where nothing was left to chance. `predicted` and
-    `mean_cost` (in the trace's unit) are what the policy believed at that moment; a model of which no cost
-    has been observed yet is absent from `mean_cost`. `weighed` is None where nothing was. `request_number` counts
-    from 1; it is 0 where somebody else decided than the policy that is asked to learn.
+    request_number: counts from 1; 0 if another than the learning policy decided.
+    served: the model whose answer the user gets.
+    queried: every model that runs, and whose cost counts.
+    propensity: the probability with which `served` was chosen, in 0..1.
+    odds: the same for every model that could have been chosen; empty if chance had no part.
+    explored, p_explore: whether the policy explored, and with which probability it did, in 0..1.
+    queue: the virtual queue (debt) at that moment, ≥ 0.
+    predicted: the predicted satisfaction per model, 0..1.
+    mean_cost: the mean cost per model, in the trace's unit; a model without an observed cost is missing.
+    weighed: None if nothing was weighed.
     """
 
     request: Request
@@ -76,11 +83,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What became known about a decision, by model; any part may be missing or come later.
+    """What became known about a decision, per model. Any part may be missing or come later.
 
-    `costs` (≥ 0, the trace's unit) are known when the answers are there, `satisfied` (0..1) when someone
-    has judged them. Both go to `Policy.learn`, together or one after the other. Where `satisfied` only `corrects` what
-    was told before, it is one more label to learn from, and nothing more that is owed.
+    costs: ≥ 0, in the trace's unit; known as soon as the answers are there.
+    satisfied: 0..1, known once somebody has judged the answers.
+    corrects: `satisfied` replaces earlier feedback. It is one more label to learn from, but the virtual queue does not
+        count it again.
+    Both go to `Policy.learn`, together or one after the other.
     """
 
     costs: Mapping[str, float] = field(default_factory=_nothing)
@@ -90,11 +99,12 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a backend is asked: a prompt, and what the asker wants other than the model's own settings.
+    """A prompt for a backend, with the settings that differ from the model's own.
 
-    `history` holds earlier turns, oldest first, as (what was asked, what was answered). `max_tokens` ≥ 1;
-    `temperature` ≥ 0; `seed` ≥ 0 makes sampling repeatable. `logprob` asks how sure the model was of its answer. With
-    `to_the_limit` an answer does not end before its limit, whatever it says: for measuring.
+    history: earlier turns as (prompt, answer), oldest first.
+    max_tokens: ≥ 1. temperature: ≥ 0. seed: ≥ 0; makes sampling repeatable. None: the model's own setting.
+    logprob: whether the answer comes with its mean log-probability.
+    to_the_limit: the answer ends at its limit only. For measurements.
     """
 
     prompt: str
@@ -108,12 +118,12 @@ class Question:
 
 
 Quality = Literal["measured", "stated", "estimated", "shared"]
-"""How a cost is known; `shared` was measured while something else used the same device, and holds its cost too."""
+"""How a cost is known. A `shared` one was measured while others used the same device, and includes their part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one answer cost, ≥ 0, in its meter's unit, and how that is known. `load` of it was for loading the model."""
+    """The cost of one answer, ≥ 0, in its meter's unit, and how it is known. `load` is the part for loading."""
 
     amount: float
     quality: Quality
@@ -121,20 +131,22 @@ class Cost:
 
     @property
     def answer(self) -> float:
-        """What the answer alone cost, ≥ 0."""
+        """The cost of the answer without the load, ≥ 0."""
         return max(0.0, self.amount - self.load)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model answered, and what that took.
+    """A model's answer, with its tokens, times and cost.
 
-    `tokens_in` counts the prompt as the model saw it, `tokens_out` all that was generated, the end mark
-    included. `latency_s` runs from the call to the last token, loading aside; `load_s` is what loading took,
-    0 where the model was there already. `finish` tells why the answer ends: the model was done ("stop"), or a
-    limit was reached ("length"). `logprob` is the mean log-probability (natural, at temperature 1) of the tokens
-    generated, the end mark included; None where it was not asked for, or the backend does not tell. `cost` is None
-    where no meter was running.
+    tokens_in: the tokens of the prompt as the model saw it.
+    tokens_out: the generated tokens, including the end mark.
+    latency_s: seconds from the call to the last token, without loading.
+    load_s: seconds to load the model; 0 if it was loaded already.
+    finish: why the answer ended: the model was done ("stop"), or a limit was reached ("length").
+    logprob: mean natural log-probability, at temperature 1, of the generated tokens, including the end mark. None if
+        it was not requested or the backend does not report it.
+    cost: None if no meter was running.
     """
 
     model: str
@@ -150,10 +162,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one model did with one request; None where it was not observed.
+    """What one model did with one request. None means: not observed.
 
-    `satisfied` in 0..1; `cost` ≥ 0 in the trace's unit; `logprob` is the mean log-probability per token;
-    `cost_quality` says how the cost is known: "measured", "stated", "estimated" or "shared" (`Quality`).
+    satisfied: 0..1. cost: ≥ 0, in the trace's unit. logprob: mean log-probability per token, ≤ 0.
+    cost_quality: how the cost is known, one of `Quality`.
     """
 
     satisfied: float | None = None

@@ -9,7 +9,7 @@ from messctl.errors import OutputError
 from messctl.outputs import check_distinct, check_trace_writable, check_writable, written_aside
 
 
-def test_the_new_replaces_the_old_only_when_whole(tmp_path):
+def test_a_new_file_replaces_the_old_one_only_when_complete(tmp_path):
     path = tmp_path / "out"
     path.write_text("old")
     with written_aside(path) as aside:
@@ -20,7 +20,7 @@ def test_the_new_replaces_the_old_only_when_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_what_fails_leaves_nothing(tmp_path, error):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "out"
     path.write_text("old")
     with pytest.raises(error), written_aside(path) as aside:
@@ -30,13 +30,13 @@ def test_what_fails_leaves_nothing(tmp_path, error):
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_disk_that_refuses_is_an_output_error(tmp_path):
+def test_an_error_of_the_disk_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match="No space left"), written_aside(tmp_path / "out") as aside:
         aside.write_text("x")
         raise OSError(28, "No space left on device")
 
 
-def test_places_that_cannot_be_written(tmp_path):
+def test_paths_that_cannot_be_written_are_refused(tmp_path):
     with pytest.raises(OutputError, match="is a directory"):
         check_writable(tmp_path)
     with pytest.raises(OutputError, match="does not exist"):
@@ -46,9 +46,9 @@ def test_places_that_cannot_be_written(tmp_path):
         check_writable(tmp_path / "file" / "out")
 
 
-def test_a_link_is_written_through(tmp_path):
-    """The file that it leads to is replaced, in its own folder; a link to nothing yet makes one."""
-    folder = tmp_path / "kept"
+def test_writing_to_a_link_replaces_its_target(tmp_path):
+    """The target is replaced in its own folder. A target that does not exist is created."""
+    folder = tmp_path / "targets"
     folder.mkdir()
     (folder / "old").write_text("old")
     for name in ("old", "new"):
@@ -74,27 +74,27 @@ def test_a_file_keeps_its_mode(tmp_path, mode):
     path.write_text("old")
     path.chmod(mode)
     with written_aside(path) as aside:
-        assert aside.stat().st_mode & 0o077 == 0  # nobody else reads what is not yet there
+        assert aside.stat().st_mode & 0o077 == 0  # the unfinished file is private
         aside.write_text("new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
 
 
 @pytest.mark.parametrize(
-    ("there", "replaceable"),
+    ("content", "replaceable"),
     [(None, True), (b"", True), (b"PAR1...", True), (b"PAR", False), (b"SQLite format 3\0", False), (b"sla:", False)],
 )
-def test_a_trace_replaces_no_other_file(there, replaceable, tmp_path):
+def test_a_trace_replaces_only_empty_and_parquet_files(content, replaceable, tmp_path):
     path = tmp_path / "t.parquet"
-    if there is not None:
-        path.write_bytes(there)
+    if content is not None:
+        path.write_bytes(content)
     if replaceable:
         check_trace_writable(path)
     else:
-        with pytest.raises(OutputError, match=r"t\.parquet: is there, and is no Parquet file"):
+        with pytest.raises(OutputError, match=r"t\.parquet: exists and is not a Parquet file"):
             check_trace_writable(path)
 
 
-def test_outputs_that_are_inputs_by_whatever_name(tmp_path):
+def test_outputs_that_are_inputs_are_refused_under_any_name(tmp_path):
     (tmp_path / "in").touch()
     (tmp_path / "link").symlink_to("in")
     (tmp_path / "loop").symlink_to("loop")
@@ -112,7 +112,7 @@ def test_a_killed_process_leaves_the_old_file(tmp_path, number):
     path.write_text("old")
     code = (
         "import signal, sys, time; from pathlib import Path; from messctl.outputs import written_aside\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in case SIGINT was ignored
         "with written_aside(Path(sys.argv[1])) as aside:\n"
         "    aside.write_text('half'); print('writing', flush=True); time.sleep(60)"
     )

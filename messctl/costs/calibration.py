@@ -1,6 +1,6 @@
-"""Calibration: what a model's answers cost and how fast they come, measured over a spread of lengths and fitted.
+"""Calibration: the cost and the speed of a model's answers, measured over a range of lengths, and fitted.
 
-Each measurement is of one request, repeated until counters can see it; see `messctl.costs.cost_line` for the fit.
+Each measurement repeats one request until it is long enough for the counters. `messctl.costs.cost_line` has the fit.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from messctl.zoo import CostPerToken, ModelSpec
 WORDS = ("lamp", "river", "stone", "garden", "cloud", "window", "pencil", "seven")
 FIRST_WORDS = 16
 SHARES = (0.05, 0.3, 1.0)  # of the longest prompt and answer
-LONGEST_PROMPT, LONGEST_ANSWER = 1024, 256  # tokens; what lies beyond is taken to go on in a straight line
+LONGEST_PROMPT, LONGEST_ANSWER = 1024, 256  # tokens; the fitted line extends beyond them
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One measurement: the mean cost and seconds of a request of so many tokens."""
+    """One measurement: the mean cost and seconds of a request with these token counts."""
 
     tokens_in: int
     tokens_out: int
@@ -37,9 +37,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was measured of a model: `load_s` of loading it, its `cost` and its `seconds` as fitted, and each trial.
+    """The measurements of one model.
 
-    `load` is what loading it cost; None where the meter does not see that, or it was loaded already.
+    load_s: the seconds to load it. load: the cost of loading it; None if the meter does not measure that, or if the
+    model was loaded already. cost, seconds: the fitted lines. trials: the measurements, in order.
     """
 
     model: str
@@ -52,18 +53,18 @@ class Calibration:
 
     @property
     def quality(self) -> str:
-        """How the trials' costs are known: the qualities there are, of which there should be one."""
+        """How the trials' costs are known: normally one quality, otherwise all, with commas."""
         return ", ".join(sorted({trial.cost.quality for trial in self.trials}))
 
     def stated(self, where: str) -> CostPerToken:
-        """Return the cost as zoo.yaml states it, in four digits; `where` tells how it came about."""
+        """Return the cost as zoo.yaml states it, in four digits. `where` says how it was measured."""
         fixed, prompt, generated = (_rounded(part) for part in (self.cost.fixed, self.cost.prompt, self.cost.generated))
         load = None if self.load is None else _rounded(self.load)
         return CostPerToken(self.unit, prompt, generated, fixed, load, measured=where)
 
 
 def origin(meter: Meter, today: date | None = None) -> str:
-    """Return what is written beside measured costs: the machine, the day, and the meter."""
+    """Return the origin to write beside measured costs: the machine, the day, and the meter."""
     return f"{platform.node() or 'unknown machine'}, {(today or date.today()).isoformat()}, {meter.source}"
 
 
@@ -78,16 +79,17 @@ def calibrate(
     seed: int = 0,
     on_measured: Callable[[], None] = lambda: None,
 ) -> Calibration:
-    """Measure a model: nine lengths, each `repeats` ≥ 1 times in an order drawn by `seed`, for at least `least_s` each.
+    """Measure a model with nine lengths of prompt and answer, each `repeats` ≥ 1 times, in an order drawn by `seed`.
 
-    Prompts have up to `longest_prompt` tokens, answers up to the model's limit, half a context and LONGEST_ANSWER.
-    `on_measured` is called after each measurement. Raises BackendError, UsageError.
+    Each measurement lasts at least `least_s` seconds. Prompts have at most `longest_prompt` tokens. Answers have at
+    most LONGEST_ANSWER tokens, the model's own limit, or half of its context. `on_measured` is called after each
+    measurement. Raises BackendError if the model fails, UsageError if the costs cannot be fitted.
     """
     with meter.measuring() as reading:
         first = backend.complete(model, _question(FIRST_WORDS, 1))
     more = backend.complete(model, _question(2 * FIRST_WORDS, 1))
     per_word = max((more.tokens_in - first.tokens_in) / FIRST_WORDS, 0.1)
-    around = max(0.0, first.tokens_in - per_word * FIRST_WORDS)  # what the chat template puts around it
+    around = max(0.0, first.tokens_in - per_word * FIRST_WORDS)  # the tokens of the chat template
     room = ((model.n_ctx or model.context(read_header(model.file).context_length)) - around) / 2
     prompt, answer = min(room, longest_prompt), min(room, model.answer_limit(), LONGEST_ANSWER)
     lengths = [(max(1, int(a * prompt / per_word)), max(1, int(b * answer))) for a in SHARES for b in SHARES] * repeats

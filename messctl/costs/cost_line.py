@@ -1,8 +1,8 @@
-"""A straight line from tokens to a cost, or a time.
+"""A linear model of the cost, or the time, of a request by its tokens.
 
     cost = fixed + prompt × tokens in + generated × tokens out        (all ≥ 0, by least squares)
 
-Errors weigh relative to the cost, so that short requests count as much as long ones.
+Residuals are relative to the cost, so that short requests count as much as long ones.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from messctl.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A fitted cost (or time): `fixed`, per `prompt` token, per `generated` token, ≥ 0.
+    """A fitted cost, or time, in parts ≥ 0: `fixed` per request, per `prompt` token, per `generated` token.
 
-    `error` is the root mean square of the relative residuals.
+    error: the root mean square of the relative residuals, in 0..1.
     """
 
     fixed: float
@@ -29,15 +29,16 @@ class Line:
 
     @classmethod
     def fitted(cls, tokens: npt.ArrayLike, values: npt.ArrayLike) -> Line:
-        """Fit to `values` (n,) of so many `tokens` (n, 2), in and out, by non-negative least squares.
+        """Fit a line by non-negative least squares on relative residuals.
 
-        Residuals weigh relative to the value. Raises UsageError unless all values are > 0.
+        tokens: (n, 2), tokens in and tokens out of each request. values: (n,), > 0.
+        Raises UsageError if a value is not > 0, or if there is none.
         """
-        from scipy.optimize import nnls  # noqa: PLC0415  # for this alone
+        from scipy.optimize import nnls  # noqa: PLC0415  # needed here only
 
         values = np.asarray(values, dtype=np.float64)
         if not len(values) or values.min() <= 0:
-            raise UsageError("nothing can be fitted to costs of 0; choose another --meter")
+            raise UsageError("cannot fit a line to costs of 0; choose another --meter")
         design = np.column_stack([np.ones(len(values)), np.asarray(tokens, dtype=np.float64)]) / values[:, None]
         size = np.linalg.norm(design, axis=0)
         size[size == 0.0] = 1.0
@@ -47,5 +48,5 @@ class Line:
         return cls(float(parts[0]), float(parts[1]), float(parts[2]), error)
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
-        """Return the value of so many tokens."""
+        """Return the fitted value of a request with these token counts."""
         return self.fixed + self.prompt * tokens_in + self.generated * tokens_out

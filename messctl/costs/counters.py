@@ -1,4 +1,4 @@
-"""Energy counters: what one is, and the energy between two looks at it."""
+"""Energy counters, and the energy between two samples of one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 from messctl.errors import BackendError
 
 MOST_WATTS = 2000.0
-"""No single device that is counted draws more; so often must a counter be looked at that wraps around."""
+"""No measured device draws more. This sets how often a counter that wraps around must be sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a counter: when (`at_s`, a monotonic clock), what it showed, and the power drawn, if known."""
+    """One sample of a counter: the time (`at_s`, by a monotonic clock), the count, and the power draw if known."""
 
     at_s: float
     count: int
@@ -22,35 +22,35 @@ class Sample:
 
 
 class Counter(Protocol):
-    """An energy counter of one device. It only grows, but for the wrap-around where there is one."""
+    """The energy counter of one device. It only grows, except when it wraps around."""
 
     @property
     def name(self) -> str:
-        """What is counted, for people."""
+        """The name of the counter, for people."""
 
     @property
     def joules_per_count(self) -> float:
-        """The unit of what the counter shows."""
+        """The energy of one count, in joules."""
 
     @property
     def range(self) -> int | None:
-        """How many values it has: the one after the last is 0 again. None where it never wraps around."""
+        """The number of its values; the last one is followed by 0. None if it never wraps around."""
 
     @property
     def step_s(self) -> float:
-        """How long it may show the same, while energy is used."""
+        """The time between two updates of the counter, in seconds."""
 
     def sample(self) -> Sample:
-        """Look at it. Raises BackendError where it cannot be read, with what would help."""
+        """Read the counter. Raises BackendError, which names a remedy, if it cannot be read."""
 
     def others(self) -> bool:
-        """Return whether another process uses the device, as far as that can be known."""
+        """Return whether another process uses the device, as far as that is known."""
 
 
 def counts_between(counter: Counter, before: Sample, after: Sample) -> int:
-    """Return how far a counter went from one look to the next, ≥ 0; at most once around.
+    """Return the counts between two samples, ≥ 0. The counter must have wrapped around at most once.
 
-    Raises BackendError where one that does not wrap around went back, as when its driver was started anew.
+    Raises BackendError if a counter that never wraps around went back, for example after a restart of its driver.
     """
     difference = after.count - before.count
     if counter.range is not None:
@@ -61,13 +61,13 @@ def counts_between(counter: Counter, before: Sample, after: Sample) -> int:
 
 
 def longest_unseen_s(counters: Iterable[Counter]) -> float | None:
-    """Return how long none of the counters can go once around; None where none ever does."""
+    """Return the seconds in which no counter can wrap around twice; None if none ever wraps around."""
     ranges = [counter.range * counter.joules_per_count for counter in counters if counter.range is not None]
     return min(ranges) / MOST_WATTS if ranges else None
 
 
 class Span:
-    """What one counter counts from the making of this to its `stop`; `look` in between never changes the sum."""
+    """What one counter counts from the creation of the span to the last `look`. More looks do not change the sum."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
@@ -75,21 +75,21 @@ class Span:
         self._counts = 0
 
     def look(self) -> None:
-        """Take what was counted since the last look."""
+        """Sample the counter, and add what it counted since the last sample."""
         latest = self._counter.sample()
         self._counts += counts_between(self._counter, self._last, latest)
         self._last = latest
 
     @property
     def seconds(self) -> float:
-        """From the first look to the last."""
+        """The time from the first sample to the last."""
         return self._last.at_s - self._first.at_s
 
     def joules(self) -> tuple[float, bool]:
-        """Return the energy, and whether it was counted.
+        """Return the energy in joules, and whether the counter measured it.
 
-        A time shorter than the counter's step is not: what is told then is the power drawn, the mean of the first
-        look and the last, times the time; nothing where the device does not tell its power.
+        In a time shorter than the counter's step, the energy is an estimate: the mean power of the first and the last
+        sample × the time. It is 0 if the device does not report its power.
         """
         if self._counts and self.seconds >= self._counter.step_s:
             return self._counts * self._counter.joules_per_count, True

@@ -1,4 +1,4 @@
-"""Measured energy: what a machine's counters count while a model answers."""
+"""Measured energy: what the machine's energy counters count while a model answers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from messctl.records import Completion, Cost
 from messctl.zoo import SUBTRACTED, CostPerToken, ModelSpec
 
 IDLE_S = 1.0
-"""For how long the idle draw is measured."""
+"""For how many seconds the idle draw is measured."""
 
 
 class EnergyMeter:
-    """The energy of whole devices, in joules, by their `counters`, while a model answers; loading it included.
+    """The energy of whole devices, in joules, while a model is loaded and answers.
 
-    `idle_w` watts are taken off for the time it lasts: 0 leaves the idle draw in, and SUBTRACTED measures it for one
-    second before the first answer. `expected` estimates what a token costs before anything was measured, and what an
-    answer cost that was too short for the counters. Thread-safe; of answers given at the same time, each is
-    charged with all that was used meanwhile, and marked as shared.
+    counters: the energy counters of the devices.
+    expected: estimates the costs per token in advance, and the cost of an answer that is too short for the counters.
+    idle_w: watts to subtract. 0 leaves the idle draw in; SUBTRACTED measures it for IDLE_S before the first answer.
+    Thread-safe. Each of several simultaneous answers costs all the energy of its time, and its quality is "shared".
     """
 
     unit = JOULE
@@ -45,11 +45,11 @@ class EnergyMeter:
         return f"measured: {' + '.join(counter.name for counter in self._counters)}, idle draw {how}"
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
-        """See `Meter`; an expectation, not a measurement."""
+        """See `Meter`. This is an estimate, not a measurement."""
         return self._expected.per_token(model)
 
     def idle_w(self) -> float:
-        """Return the watts that are taken off; they are measured now where they have to be and have not been."""
+        """Return the watts to subtract. They are measured by the first call, if they have to be."""
         if self._idle_w is None:
             spans = [Span(counter) for counter in self._counters]
             time.sleep(IDLE_S)
@@ -77,7 +77,7 @@ class EnergyMeter:
 
 
 class _EnergyReading:
-    """What the counters counted from the making of this to the end of `watched`."""
+    """What the counters count from the creation of the reading to the end of `watched`."""
 
     def __init__(self, counters: Sequence[Counter], expected: TokenMeter, idle_w: float) -> None:
         self.shared = any(counter.others() for counter in counters)
@@ -87,7 +87,7 @@ class _EnergyReading:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look at counters that wrap around often enough, and at all of them in the end."""
+        """Sample all counters at the end, and before that as often as one could wrap around."""
         done = threading.Event()
         longest_s = longest_unseen_s(self._counters)
         watcher = threading.Thread(target=self._watch, args=(done, longest_s), daemon=True)
@@ -114,16 +114,16 @@ class _EnergyReading:
             self._failed = self._failed or error
 
     def cost(self, model: ModelSpec, completion: Completion) -> Cost:
-        """See `Reading`; of a model at a server, which no counter here sees, what its tokens are stated to cost."""
+        """See `Reading`. A model at a server costs what its tokens cost, since no counter here sees that server."""
         if model.url is not None:
             return Cost(self._expected.cost(model, completion), self._expected.quality)
         if self._failed:
             raise self._failed
-        told = [span.joules() for span in self._spans]
-        used = [joules - self._share(span.seconds) for (joules, _), span in zip(told, self._spans, strict=True)]
-        if sum(used) <= 0.0 or any(joules <= 0.0 for joules, _ in told):
+        measured = [span.joules() for span in self._spans]
+        used = [joules - self._share(span.seconds) for (joules, _), span in zip(measured, self._spans, strict=True)]
+        if sum(used) <= 0.0 or any(joules <= 0.0 for joules, _ in measured):
             return Cost(self._expected.cost(model, completion), "estimated")
-        if not all(counted for _, counted in told):
+        if not all(counted for _, counted in measured):
             return Cost(sum(used), "estimated")
         return Cost(sum(used), "shared" if self.shared else "measured")
 

@@ -1,4 +1,4 @@
-"""Loads: what it costs to load a model, and when a model that is not loaded is worth it."""
+"""The cost of loading a model, and when a model that is not loaded is worth it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from messctl.zoo import ModelSpec
 
 @dataclass(slots=True)
 class _Load:
-    """What is known of one model's loads: their mean cost, and the regret for having gone without it."""
+    """One model's loads: their mean cost, and the regret for not having loaded it."""
 
     mean_cost: float = 0.0
     count: int = 0
@@ -19,21 +19,22 @@ class _Load:
 
 
 class Loads:
-    """What loading costs, in the unit of the costs: as stated per load (`cost.load`), measured, or seconds × `watts`.
+    """The costs of loads, in the unit of all costs: stated per load (`cost.load`), measured, or seconds × `watts`.
 
-    Without any of these, loads are not counted, and weigh nothing. What is not stated is the mean of this process's
-    loads; before the first it is 0, as the mean cost of a model that was never asked: it looks free, and so gets tried.
+    If none of these is known, a load costs nothing. A cost that is not stated is the mean over this process's loads.
+    Before the first load it is 0: the model looks free, and so it is tried.
 
-    When to load is the question of rent or buy (ski rental; Karlin, Manasse, Rudolph and Sleator 1988). Nobody knows
-    how many of the next requests a cold model would serve best, so its surcharge is what a load costs, L, less the
-    regret R: what was lost since it last answered, by the policy's own weighing, on requests that it would have served
-    had it been loaded. R never exceeds L, since a request is served without it only where that loses less than L − R;
-    and once R has come to L, the next request that is best served by it loads it. Who knows the future pays, for what
-    happens up to that load, either R or L, and this at most twice as much. Prompts that alternate do not thrash: before
-    every load, as much was lost without it.
+    When to load a model is the rent-or-buy problem (ski rental; Karlin, Manasse, Rudolph and Sleator 1988). Nobody
+    knows how many of the next requests a cold model would serve best. Its surcharge is therefore L − R. L is the cost
+    of a load. R is the regret: what was lost since the model last answered, on requests that it would have served if
+    it had been loaded, by the policy's own weights. R never exceeds L: a request is served without the model only if
+    that loses less than L − R. Once R reaches L, the next request that the model serves best loads it.
 
-    A promise is safe from all this: no surcharge exceeds L, while debt raises the price of satisfaction without bound
-    (λ of the bandit, Q of MESS+), and with it what is lost by a model that satisfies less.
+    Up to that load, a router that knows the future pays R or L; this one pays at most twice as much. Alternating
+    prompts do not thrash, because as much as a load costs was lost before every load.
+
+    The promise is not in danger. No surcharge exceeds L, but debt raises the price of satisfaction without bound (λ of
+    the bandit, Q of MESS+), and so raises the loss by a model that satisfies less.
     """
 
     def __init__(self, watts: float | None = None) -> None:
@@ -41,11 +42,11 @@ class Loads:
         self._known: dict[str, _Load] = {}
 
     def with_meter(self, source: str) -> str:
-        """Return a meter's source, and that of the loads where they are counted by the seconds they take."""
+        """Return a meter's source, with the source of load costs added if these are seconds × watts."""
         return source if self._watts is None else f"{source}; loads: seconds × {self._watts:g} W"
 
     def cost(self, model: ModelSpec, load_s: float) -> float:
-        """Return what a load of `load_s` ≥ 0 seconds cost; 0 s: there was none."""
+        """Return the cost of a load that took `load_s` ≥ 0 seconds; 0 s means that there was none."""
         if load_s <= 0.0:
             return 0.0
         if model.cost is not None:
@@ -53,7 +54,7 @@ class Loads:
         return (self._watts or 0.0) * load_s
 
     def observe(self, model: ModelSpec, cost: float, load_s: float) -> None:
-        """Take in that a model answered, after a load of `load_s` seconds that cost so much; 0 s: it was loaded."""
+        """Learn that a model answered, after a load of this cost and `load_s` seconds; 0 s means that it was loaded."""
         known = self._known.setdefault(model.name, _Load())
         known.regret = 0.0
         if load_s > 0.0:
@@ -61,7 +62,7 @@ class Loads:
             known.mean_cost += (cost - known.mean_cost) / known.count
 
     def surcharge(self, cold: Iterable[ModelSpec]) -> Mapping[str, float]:
-        """Return what serving by each of these models, none of them loaded, costs beyond its answer, where > 0."""
+        """Return the surcharge of each of these models, which are not loaded. Surcharges of 0 are left out."""
         extra = {}
         for model in cold:
             known = self._known.get(model.name, _Load())
@@ -72,16 +73,16 @@ class Loads:
         return extra
 
     def regret(self, decision: Decision) -> None:
-        """Take in a decision: what was lost by it, since the model was not loaded that would have been served."""
+        """Learn what a decision lost, because the model that would have served was not loaded."""
         wanted, lost = _lost(decision)
         if lost > 0.0:
             self._known.setdefault(wanted, _Load()).regret += lost
 
 
 def _lost(decision: Decision) -> tuple[str, float]:
-    """Return which model would have been served, were all loaded, and what was lost by serving another.
+    """Return which model would have served if all were loaded, and the loss of serving another one.
 
-    Nothing is where the choice was not by weighing, as when exploring.
+    The loss is 0 if the choice was not made by weighing, for example when exploring.
     """
     surcharge, weighed, served = decision.request.surcharge, decision.weighed, decision.served
     extra = {} if weighed is None else weighed.terms.get(SURCHARGE, {})
@@ -93,6 +94,6 @@ def _lost(decision: Decision) -> tuple[str, float]:
     by_weighing = total.get(served) == min(total.values())
     if wanted == served or not by_weighing or not extra[wanted]:
         return served, 0.0
-    # The policy weighs costs in a unit of its own, in which the surcharge is known, too.
+    # The policy weighs costs in a unit of its own. The surcharge is known in both units.
     unit = surcharge[wanted] / extra[wanted]
     return wanted, max(0.0, (total[served] - (total[wanted] - extra[wanted])) * unit)

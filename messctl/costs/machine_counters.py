@@ -1,4 +1,4 @@
-"""Which energy counters this machine has, readable or not; NVML is asked without nvidia-ml-py."""
+"""The energy counters of this machine, readable or not. NVML is queried without nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ NVML = "libnvidia-ml.so.1"
 
 @dataclass(frozen=True, slots=True)
 class EnergyCounter:
-    """An energy counter of this machine: what it is called, and, where it cannot be read, what would help."""
+    """An energy counter of this machine. `remedy` says how to make it readable; None if it is readable already."""
 
     name: str
     remedy: str | None
 
 
 def energy_counters(powercap: Path = POWERCAP, nvml: str = NVML) -> tuple[EnergyCounter, ...]:
-    """Return the energy counters of this machine's processor (RAPL) and of NVIDIA devices (NVML)."""
+    """Return the energy counters of the processor (RAPL) and of the NVIDIA devices (NVML)."""
     found = []
     for zone in zones(powercap):
         try:

@@ -1,4 +1,4 @@
-"""What a meter is: something that is running while a model answers, and says afterwards what the answer cost."""
+"""Meters: a meter runs while a model answers, and then returns the cost of the answer."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ JOULE = "J"
 
 
 class Reading(Protocol):
-    """What a meter read while one model answered; to be asked when `Meter.measuring` has ended."""
+    """The measurement of one answer. It is complete when the context `Meter.measuring` has ended."""
 
     def cost(self, model: ModelSpec, completion: Completion) -> Cost:
-        """Return what `completion`, by `model`, cost. Raises BackendError where it cannot be known."""
+        """Return the cost of `completion`, the answer of `model`. Raises BackendError if it is unknown."""
 
 
 class Meter(Protocol):
-    """Tells what completions cost, in `unit`; `source` says how that is known, and is recorded with every row.
+    """Returns the costs of completions, in one unit.
 
-    One `source` may give costs of several qualities: a row holds its own, and what is learned is of the source.
+    One source may give costs of several qualities. Each row stores its own quality; learned costs belong to the source.
     """
 
     @property
     def unit(self) -> str:
-        """The unit of all costs."""
+        """The unit of all costs, for example "J" or "USD"."""
 
     @property
     def source(self) -> str:
-        """How the costs are known."""
+        """How the costs are known. It is stored with every row."""
 
     @property
     def includes_loads(self) -> bool:
-        """Whether what it tells of an answer holds what loading the model took."""
+        """Whether the cost of an answer includes the cost of loading the model."""
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
-        """Return what a token is expected to cost. Raises BackendError where it cannot be known beforehand."""
+        """Return the expected costs per token. Raises BackendError if they are not known in advance."""
 
     def measuring(self) -> AbstractContextManager[Reading]:
-        """Return the context in which one model answers, loading included. Raises BackendError."""
+        """Return the context in which one model is loaded and answers. Raises BackendError."""
 
 
 class TokenMeter(ABC):
-    """A meter whose costs follow from the tokens alone: nothing has to be read while a model answers.
+    """A meter that computes costs from token counts alone. Nothing is measured while a model answers.
 
-    `quality` is that of all its costs.
+    quality: the quality of all its costs.
     """
 
     quality: Quality
@@ -61,7 +61,7 @@ class TokenMeter(ABC):
         """See `Meter`."""
 
     def cost(self, model: ModelSpec, completion: Completion) -> float:
-        """Return what `completion`, by `model`, cost. Raises BackendError where no tokens were counted."""
+        """Return the cost of `completion`, the answer of `model`. Raises BackendError if no tokens were counted."""
         if completion.tokens_in + completion.tokens_out <= 0:
             raise BackendError(f"model {model.name!r}: no tokens were counted for an answer, so its cost is unknown")
         return self.per_token(model).of(completion.tokens_in, completion.tokens_out)

@@ -1,4 +1,4 @@
-"""Which meter a zoo is measured by."""
+"""The choice of the meter that measures a zoo."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from messctl.zoo import ZooFile
 
 
 def meter_for(zoo_file: ZooFile) -> Meter:
-    """Return the meter that a zoo asks for: by default stated costs where its models have them, else FLOPs.
+    """Return the meter that zoo.yaml names. `auto` means stated costs if a model has them, otherwise FLOPs.
 
-    Raises BackendError where the counters asked for are not there, MissingExtraError without nvidia-ml-py.
+    Raises BackendError if the machine lacks the counters, MissingExtraError if nvidia-ml-py is not installed.
     """
     stated = next((model.cost for model in zoo_file.models if model.cost is not None), None)
     flops = FlopsMeter(zoo_file.flop_per_j)
@@ -31,6 +31,6 @@ def meter_for(zoo_file: ZooFile) -> Meter:
 
 
 def counters_for(meter: str) -> tuple[Counter, ...]:
-    """Return the counters of `nvml`, `rapl` or `nvml+rapl`. Raises as `meter_for` does."""
+    """Return the counters of `nvml`, `rapl` or `nvml+rapl`. Raises the same errors as `meter_for`."""
     devices: tuple[Counter, ...] = nvml_counters() if "nvml" in meter else ()
     return (*devices, *(rapl_counters() if "rapl" in meter else ()))

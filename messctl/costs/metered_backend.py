@@ -1,4 +1,4 @@
-"""A backend whose completions say what they cost: a meter runs while a model answers."""
+"""A backend whose completions carry their cost: a meter runs while a model answers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from messctl.zoo import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class MeteredBackend:
-    """`backend`, with `meter` running whenever a model answers; what loading it took is part of the cost.
+    """`backend`, with `meter` running whenever a model answers. Loading the model is part of the cost.
 
-    A meter that measures has the load in what it measured, of which it is taken to have its share of the time. Where
-    costs follow from tokens, `loads` knows what a load costs; without it, loads are not counted there.
+    A meter that measures (`includes_loads`) has measured the load too: its part of the cost is its part of the time.
+    For a meter that counts tokens, `loads` returns the cost of a load; without `loads`, a load costs nothing.
     """
 
     backend: Backend
@@ -25,7 +25,7 @@ class MeteredBackend:
     loads: Loads | None = None
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer with its cost. Raises BackendError, also where the cost cannot be known."""
+        """Return the model's answer with its cost. Raises BackendError, also if the cost is unknown."""
         with self.meter.measuring() as reading:
             completion = self.backend.complete(model, question, on_text)
         return replace(completion, cost=self._with_load(model, completion, reading.cost(model, completion)))
@@ -43,16 +43,16 @@ class MeteredBackend:
         return cost
 
     def resident(self, model: ModelSpec) -> bool:
-        """Whether a model would answer without being loaded."""
+        """Return whether a model is loaded already."""
         return resident(self.backend, model)
 
     def close(self) -> None:
-        """Let go of all models."""
+        """Unload all models."""
         self.backend.close()
 
 
 def cost_of(completion: Completion) -> Cost:
-    """Return what a completion of a `MeteredBackend` backend cost. Raises BackendError for another's."""
+    """Return the cost of a completion. Raises BackendError if it does not come from a `MeteredBackend`."""
     if completion.cost is None:
         raise BackendError(f"model {completion.model!r}: no meter was running, so the cost of its answer is unknown")
     return completion.cost

@@ -1,7 +1,7 @@
 """NVML: the energy counters of NVIDIA devices, through nvidia-ml-py.
 
-A counter is of the whole device, whoever uses it, in millijoules since its driver was started. It is brought up to
-date in steps, every 100 ms on an H200.
+A counter measures the whole device, for all its users, in millijoules since the driver started. It is updated in
+steps, every 100 ms on an H200.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from messctl.errors import BackendError, MissingExtraError
 
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 PROC = Path("/proc")
-OUTERMOST_PIDS = "pid:[4026531836]"  # Linux names the namespace of all processes so
+OUTERMOST_PIDS = "pid:[4026531836]"  # the namespace of all processes on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,7 @@ class NvmlCounter:
     def others(self) -> bool:
         """See `Counter`.
 
-        Inside a container NVML's process numbers are not those of this process and its workers, and one process is
-        taken to be ours.
+        Inside a container, NVML's process ids differ from the ids seen there. One process is then taken to be ours.
         """
         try:
             running = {int(each.pid) for each in self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle)}
@@ -64,17 +63,17 @@ class NvmlCounter:
         return len(running) > 1
 
     def memory_used(self) -> int:
-        """Return the bytes of the device's memory that are taken, by anybody. Raises BackendError."""
+        """Return the bytes of the device's memory in use, by all processes. Raises BackendError."""
         try:
             return int(self.nvml.nvmlDeviceGetMemoryInfo(self.handle).used)
         except self.nvml.NVMLError as error:
-            raise BackendError(f"{self.name}: does not tell its memory ({error})") from None
+            raise BackendError(f"{self.name}: does not report its memory ({error}); try nvidia-smi") from None
 
 
 def nvml_counters(nvml: Any = None, environment: Mapping[str, str] = os.environ) -> tuple[NvmlCounter, ...]:
-    """Return the counters of the devices that CUDA programs of this process see, in their order there.
+    """Return the counters of the devices that this process sees through CUDA, in CUDA's order.
 
-    Raises BackendError where there is none, MissingExtraError where nvidia-ml-py is not installed.
+    Raises BackendError if there is no device, MissingExtraError if nvidia-ml-py is not installed.
     """
     if nvml is None:
         try:
@@ -94,25 +93,31 @@ def nvml_counters(nvml: Any = None, environment: Mapping[str, str] = os.environ)
         environment.get(VISIBLE), uuids, by_bus=environment.get(ORDER) == "PCI_BUS_ID" or len(set(names)) < 2
     )
     if not seen:
-        raise BackendError(f"there is no NVIDIA device to measure ({VISIBLE}={environment.get(VISIBLE, '')!r})")
+        raise BackendError(
+            f"there is no NVIDIA device to measure ({VISIBLE}={environment.get(VISIBLE, '')!r}); choose another meter"
+        )
     return tuple(NvmlCounter(nvml, handles[index], f"NVML GPU {index} ({names[index]})") for index in seen)
 
 
 def visible(stated: str | None, uuids: list[str], *, by_bus: bool) -> list[int]:
-    """Return the devices, as NVML numbers them, that CUDA_VISIBLE_DEVICES = `stated` leaves to CUDA, in its order.
+    """Return NVML's indices of the devices that CUDA_VISIBLE_DEVICES = `stated` leaves visible, in CUDA's order.
 
-    As CUDA does, it stops at the first that is not there, and takes the beginning of a UUID. NVML numbers devices by
-    their place on the bus; CUDA does so where all are alike or it is told to (`by_bus`). Raises BackendError where a
-    number could mean another device, and for a part of a device (MIG), which has no counter of its own.
+    Like CUDA, it stops at the first missing device, and accepts the beginning of a UUID. NVML numbers devices by their
+    place on the bus. CUDA does so too if all devices are alike, or if it is configured to (`by_bus`). Raises
+    BackendError if a number is ambiguous, and for a part of a device (MIG), which has no counter of its own.
     """
     if stated is None:
         return list(range(len(uuids)))
     found: list[int] = []
     for name in (part.strip() for part in stated.split(",")):
         if name.startswith("MIG-"):
-            raise BackendError(f"{VISIBLE} names a part of a device (MIG), and energy is counted for whole ones only")
+            raise BackendError(
+                f"{VISIBLE} names a part of a device (MIG); name a whole device, as only these count energy"
+            )
         if name.isdecimal() and not by_bus:
-            raise BackendError(f"{VISIBLE} numbers devices that differ; set {ORDER}=PCI_BUS_ID, or name their UUIDs")
+            raise BackendError(
+                f"{VISIBLE} uses numbers, but the devices differ in kind; set {ORDER}=PCI_BUS_ID, or use their UUIDs"
+            )
         fitting = [
             index
             for index, uuid in enumerate(uuids)
@@ -130,13 +135,13 @@ def _text(name: str | bytes) -> str:
 
 def _sees_all_pids() -> bool:
     try:
-        return os.readlink(PROC / "self" / "ns" / "pid") == OUTERMOST_PIDS  # noqa: PTH115  # no file that is linked to
+        return os.readlink(PROC / "self" / "ns" / "pid") == OUTERMOST_PIDS  # noqa: PTH115  # a link without a target
     except OSError:
         return True
 
 
 def _ours(pid: int) -> bool:
-    """Return whether a process is this one, or was started by it."""
+    """Return whether a process is this one or one of its descendants."""
     for _ in range(32):
         if pid == os.getpid():
             return True

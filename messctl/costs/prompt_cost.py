@@ -1,8 +1,8 @@
-"""Forecasts: what reading a question will cost each model, before any of them runs.
+"""The predicted cost of reading a question, per model, before a model runs.
 
-Its tokens are estimated from its characters, by what each model made of its recent questions that had no turns before
-them (of those, a model may not read all), and priced by the meter, as calibrated: fixed + prompt price × tokens. Once
-they are counted, the policy learns by what reading did cost.
+The tokens are estimated from the characters, with each model's ratio on its recent questions without earlier turns. (A
+model may not read all earlier turns.) The meter then prices them: fixed + prompt price × tokens. Once the tokens are
+counted, the policy learns from the real cost of reading.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 LEAST_CONTEXT = 256
-"""Tokens. Contexts are hardly shorter, and it takes 0.1 s to read that from the file of a large vocabulary."""
+"""In tokens. Few contexts are shorter, and reading the context from a file with a large vocabulary takes 0.1 s."""
 
 
 def characters(question: Question) -> int:
-    """Return how long a question is, the system message and the turns before it included."""
+    """Return the length of a question, including the system message and the earlier turns."""
     turns = sum(len(asked) + len(answered) for asked, answered in question.history)
     return len(question.system or "") + turns + len(question.prompt)
 
 
 class Forecast:
-    """What reading a question will cost each of `models`, by the prices of `meter`.
+    """The predicted cost of reading a question, for each of `models`, at the prices of `meter`.
 
-    No question is more tokens than the context holds that the model will run with. Where that depends on the model's
-    file, its header is read, once, when a question of more than LEAST_CONTEXT tokens comes.
+    No question has more tokens than the model's context. If the context depends on the model's file, its header is
+    read once, for the first question of more than LEAST_CONTEXT tokens.
     """
 
     def __init__(self, models: Iterable[ModelSpec], meter: Meter) -> None:
@@ -39,29 +39,29 @@ class Forecast:
         self._own: dict[str, int] = {}
 
     def of_characters(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
-        """Return what reading so many characters will cost, by model; `ratios` are tokens per character."""
+        """Return the cost of reading `length` characters, per model. `ratios` are tokens per character."""
         return self.of_tokens(self.tokens(length, ratios))
 
     def of_tokens(self, tokens: Mapping[str, float]) -> dict[str, float]:
-        """Return what reading so many `tokens` costs, by model, those left out whose costs cannot be known."""
+        """Return the cost of reading `tokens`, per model. Models without a known cost are left out."""
         costs = {}
         for name, count in tokens.items():
             try:
                 price = self._meter.per_token(self._models[name])
-            except BackendError:  # whether it can answer shows when it is asked
+            except BackendError:  # if it cannot answer either, the request will show that
                 continue
             costs[name] = price.of(count, 0)
         return costs
 
     def tokens(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
-        """Return how many tokens so many characters are, by model, at most what its context holds."""
-        return {name: self._held(model, length * ratios[name]) for name, model in self._models.items()}
+        """Return the tokens of `length` characters, per model, limited to the model's context."""
+        return {name: self._limited(model, length * ratios[name]) for name, model in self._models.items()}
 
-    def _held(self, model: ModelSpec, tokens: float) -> float:
+    def _limited(self, model: ModelSpec, tokens: float) -> float:
         return min(tokens, model.context(self._own_context(model) if tokens > LEAST_CONTEXT else MOST_TOKENS))
 
     def _own_context(self, model: ModelSpec) -> int:
-        """Return how many tokens the model's own context has, MOST_TOKENS where that is not known, or no matter."""
+        """Return the context that the model's file states, in tokens; MOST_TOKENS if it is unknown or not needed."""
         if model.path is None or model.n_ctx:
             return MOST_TOKENS
         if model.name not in self._own:

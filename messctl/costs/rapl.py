@@ -1,4 +1,4 @@
-"""RAPL: the energy counters of Intel's and AMD's processors, as Linux shows them under /sys/class/powercap."""
+"""RAPL: the energy counters of Intel's and AMD's processors, under /sys/class/powercap on Linux."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WHOLE_PLATFORM = "psys"
 
 @dataclass(frozen=True, slots=True)
 class RaplCounter:
-    """The counter of one processor package, in microjoules. `range` values, and then it begins again at 0.
+    """The counter of one processor package, in microjoules. After `range` values it starts again at 0.
 
-    A package holds its cores and its graphics; memory has a counter of its own on some machines, which is not read.
+    A package includes its cores and its graphics. Some machines have a separate counter for memory; it is not read.
     """
 
     folder: Path
@@ -26,7 +26,7 @@ class RaplCounter:
     range: int | None
     clock: Callable[[], float] = time.perf_counter
     joules_per_count: float = 1e-6
-    step_s: float = 0.005  # it is brought up to date about every millisecond
+    step_s: float = 0.005  # the counter is updated about every millisecond
 
     def sample(self) -> Sample:
         """See `Counter`."""
@@ -35,39 +35,39 @@ class RaplCounter:
         try:
             return Sample(at_s, int(file.read_text(encoding="ascii")))
         except PermissionError:
-            raise BackendError(f"{self.name}: {file} may not be read: {remedy(self.folder)}") from None
+            raise BackendError(f"{self.name}: no permission to read {file}; run: {remedy(self.folder)}") from None
         except (OSError, ValueError) as error:
-            raise BackendError(f"{self.name}: {file} cannot be read ({error}): choose another energy.meter") from None
+            raise BackendError(f"{self.name}: {file} cannot be read ({error}); choose another energy.meter") from None
 
     def others(self) -> bool:
-        """See `Counter`; every processor has other processes, and nobody can tell what they used."""
+        """See `Counter`. Other processes always use the processor; their part is unknown and ignored."""
         return False
 
 
 def rapl_counters(powercap: Path = POWERCAP) -> tuple[RaplCounter, ...]:
-    """Return the counters of this machine's processor packages. Raises BackendError where there is none."""
+    """Return the counters of this machine's processor packages. Raises BackendError if there is none."""
     found = tuple(
         RaplCounter(zone, f"RAPL {_text(zone / 'name') or zone.name}", _range(zone)) for zone in zones(powercap)
     )
     if not found:
-        raise BackendError(f"energy.meter is rapl, and {powercap} has no counter: choose flops, seconds or auto")
+        raise BackendError(f"energy.meter is rapl, but {powercap} has no counter; choose flops, seconds or auto")
     return found
 
 
 def zones(powercap: Path = POWERCAP) -> list[Path]:
-    """Return the folders of the packages, each once.
+    """Return the folders of the processor packages.
 
-    Left out: a part of a package, which the package counts too, and the whole platform, which counts the packages.
+    Parts of a package and the whole platform are left out, because they would count the same energy twice.
     """
     top = [
         zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1
-    ]  # AMD's are called so, too
+    ]  # AMD's have this name too
     packages = [zone for zone in top if _text(zone / "name") != WHOLE_PLATFORM]
     return packages or top
 
 
 def remedy(zone: Path) -> str:
-    """Return the command by which a counter becomes readable, until the next start of the machine."""
+    """Return the command that makes a counter readable until the next boot."""
     return f"sudo chmod a+r {zone / 'energy_uj'}"
 
 

@@ -16,16 +16,16 @@ SECOND = "s"
 
 @dataclass(frozen=True, slots=True)
 class SecondsMeter:
-    """Wall-clock seconds from the call to the last token, and what loading the model took before."""
+    """Wall-clock seconds from the call to the last token, plus those for loading the model."""
 
     unit: str = SECOND
     includes_loads: bool = True
     source: str = "measured: seconds from the call to the last token"
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
-        """See `Meter`; known beforehand where the model's cost was calibrated in seconds."""
+        """See `Meter`. The costs are known in advance if the model was calibrated in seconds."""
         if model.cost is None or model.cost.unit != SECOND:
-            raise BackendError(f"model {model.name!r}: its seconds per token are not known; try messctl zoo calibrate")
+            raise BackendError(f"model {model.name!r}: its seconds per token are unknown; run messctl zoo calibrate")
         return model.cost
 
     @contextmanager
@@ -37,5 +37,7 @@ class SecondsMeter:
         """See `Reading`."""
         seconds = completion.latency_s + completion.load_s
         if seconds <= 0:
-            raise BackendError(f"model {model.name!r}: no time was taken for an answer, so its cost is unknown")
+            raise BackendError(
+                f"model {model.name!r}: an answer took 0 seconds, so its cost is unknown; choose another meter"
+            )
         return Cost(seconds, "measured")

@@ -1,4 +1,4 @@
-"""Costs that follow from the number of tokens: as zoo.yaml states them, or by an estimate from FLOPs."""
+"""Costs computed from token counts: stated in zoo.yaml, or estimated from FLOPs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOPS_PER_PARAMETER = 2  # a multiplication and an addition, for each token
 
 @dataclass(frozen=True)
 class StatedMeter(TokenMeter):
-    """The price or energy per token that zoo.yaml states for each model, all in one unit."""
+    """The price or energy per token that zoo.yaml states for each model. All have the same unit."""
 
     unit: str
     quality: Quality = field(default="stated", init=False)
@@ -35,9 +35,9 @@ class StatedMeter(TokenMeter):
 
 @dataclass(frozen=True)
 class FlopsMeter(TokenMeter):
-    """An estimate: 2 × active parameters × tokens, in and out, FLOPs, at `flop_per_j` FLOPs per joule.
+    """An estimate in joules: 2 × active parameters × tokens (in and out) / `flop_per_j`.
 
-    Every model's header is read when its first cost is asked for, once.
+    Each model's GGUF header is read once, when its first cost is needed.
     """
 
     flop_per_j: float

@@ -53,7 +53,7 @@ def failed(capsys, *arguments):
 def test_a_file_that_is_no_trace_is_not_replaced(capsys, source, tmp_path):
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\n")
     error = failed(capsys, "import", "routerdc", source, "-o", tmp_path / "zoo.yaml")
-    assert "zoo.yaml: is there, and is no Parquet file" in error
+    assert "zoo.yaml: exists and is not a Parquet file" in error
     assert (tmp_path / "zoo.yaml").read_text() == "sla: {alpha: 0.6}\n"
 
 

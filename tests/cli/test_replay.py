@@ -113,7 +113,7 @@ def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
 def test_steps_replace_no_file_of_another_kind(trace, tmp_path, capsys):
     (tmp_path / "precious").write_text("sla: {alpha: 0.8}\n")
     assert run(["replay", trace, "--steps", "precious"]) == 2
-    assert "precious: is there, and is no Parquet file" in capsys.readouterr().err
+    assert "precious: exists and is not a Parquet file" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "sla: {alpha: 0.8}\n"
 
 

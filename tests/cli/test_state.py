@@ -310,7 +310,7 @@ def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
     ("output", "message"),
     [("state", "is read by the same command"), ("./state-wal", "is read by the same command"),
      ("state-shm", "is read by the same command"), ("NAMED-chat", "is read by the same command"),
-     ("link", "is read by the same command"), ("zoo.yaml", "is there, and is no Parquet file")],
+     ("link", "is read by the same command"), ("zoo.yaml", "exists and is not a Parquet file")],
 )  # fmt: skip
 @pytest.mark.parametrize("named", ["state", "link"])
 def test_an_export_replaces_nothing_but_a_trace(named, output, message, ask, capsys, state, tmp_path):

@@ -1,4 +1,4 @@
-"""Calibration: the fit, what is measured, and what becomes of zoo.yaml."""
+"""Calibration: the fit, the measurements, and the changes to zoo.yaml."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ LENGTHS = [(a, b) for a in (10, 100, 1000) for b in (1, 30, 250)]
 
 
 @given(fixed=parts, prompt=parts, generated=st.floats(1e-6, 1e3))
-def test_a_straight_line_is_found_again(fixed, prompt, generated):
+def test_an_exact_line_is_recovered(fixed, prompt, generated):
     values = [fixed + prompt * a + generated * b for a, b in LENGTHS]
     line = Line.fitted(LENGTHS, values)
-    told = [line.fixed + line.prompt * a + line.generated * b for a, b in LENGTHS]
-    assert np.allclose(told, values, rtol=1e-6)
+    fitted = [line.fixed + line.prompt * a + line.generated * b for a, b in LENGTHS]
+    assert np.allclose(fitted, values, rtol=1e-6)
     assert line.error < 1e-6
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=9, max_size=9))
-def test_no_part_of_a_cost_is_negative_and_the_error_is_said(values):
+def test_fitted_parts_are_not_negative_and_the_error_is_the_relative_rms(values):
     line = Line.fitted(LENGTHS, values)
     assert min(line.fixed, line.prompt, line.generated) >= 0
-    told = np.array([line.fixed + line.prompt * a + line.generated * b for a, b in LENGTHS])
-    assert line.error == pytest.approx(np.sqrt(np.mean((told / values - 1) ** 2)))
-    assert line.error <= 1.0  # nothing at all would be that wrong
+    fitted = np.array([line.fixed + line.prompt * a + line.generated * b for a, b in LENGTHS])
+    assert line.error == pytest.approx(np.sqrt(np.mean((fitted / values - 1) ** 2)))
+    assert line.error <= 1.0  # an all-zero line has an error of 1
 
 
-def test_what_costs_nothing_is_not_fitted():
-    with pytest.raises(UsageError, match="costs of 0"):
+def test_costs_of_zero_are_refused():
+    with pytest.raises(UsageError, match="cannot fit a line to costs of 0; choose another --meter"):
         Line.fitted(LENGTHS, [0.0] * 9)
 
 
 class Machine:
-    """Takes 0.5 s, and 1 ms for a prompt token and 10 ms for a generated one; a template adds 7 tokens."""
+    """Takes 0.5 s, plus 1 ms per prompt token and 10 ms per generated token. The template adds 7 tokens."""
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
 
     def complete(self, model, question, on_text=None):
         assert question.to_the_limit
-        fresh = not self.asked
+        fresh = not self.requests
         tokens = 7 + 2 * len(question.prompt.split())
-        self.asked.append((tokens, question.max_tokens))
+        self.requests.append((tokens, question.max_tokens))
         seconds = 0.5 + 0.001 * tokens + 0.01 * question.max_tokens
         return Completion(model.name, "x", tokens, question.max_tokens, seconds, 3.0 if fresh else 0.0, "length")
 
@@ -68,7 +68,7 @@ class Machine:
         pass
 
 
-def test_a_model_is_measured_over_a_spread_of_lengths():
+def test_a_model_is_measured_over_a_range_of_lengths():
     model, machine, done = ModelSpec("m", Path("m"), n_ctx=4096, max_tokens=200), Machine(), []
     found = calibrate(model, machine, SecondsMeter(), repeats=2, least_s=1.2, on_measured=lambda: done.append(1))
     assert (found.model, found.unit, found.load_s, found.quality) == ("m", "s", 3.0, "measured")
@@ -77,18 +77,18 @@ def test_a_model_is_measured_over_a_spread_of_lengths():
     assert len(lengths) == 9
     assert max(a for a, _ in lengths) == 7 + 1024
     assert max(b for _, b in lengths) == 200
-    assert len(machine.asked) > 20  # the short ones were repeated
+    assert len(machine.requests) > 20  # short requests are repeated
     assert (found.cost.fixed, found.cost.prompt, found.cost.generated) == pytest.approx((0.5, 0.001, 0.01))
-    assert found.load == pytest.approx(3.0)  # the clock counts it; what follows from tokens does not
+    assert found.load == pytest.approx(3.0)  # part of the measured time, but not of the fitted cost
     assert found.stated("here") == CostPerToken("s", 0.001, 0.01, 0.5, 3.0, measured="here")
     assert found.cost.error < 1e-9
     small = calibrate(ModelSpec("m", Path("m"), n_ctx=128), Machine(), SecondsMeter(), repeats=1, least_s=0)
     assert max(a + b for a, b in ((t.tokens_in, t.tokens_out) for t in small.trials)) <= 128
 
 
-def test_where_and_when_and_how_is_told():
-    told = origin(StatedMeter("J"), date(2026, 1, 2))
-    assert told.endswith(", 2026-01-02, stated: J per prompt token and per generated token, from zoo.yaml")
+def test_origin_names_the_machine_the_day_and_the_meter():
+    text = origin(StatedMeter("J"), date(2026, 1, 2))
+    assert text.endswith(", 2026-01-02, stated: J per prompt token and per generated token, from zoo.yaml")
 
 
 ZOO = """\
@@ -104,7 +104,7 @@ sla: {alpha: 0.7}
 """
 
 
-def test_costs_are_written_and_all_else_stays(tmp_path):
+def test_costs_are_written_and_the_rest_of_zoo_yaml_stays(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text(ZOO)
     before, after = with_costs(path, {"b": CostPerToken("J", 0.5, 2.0, 0.25, measured="here, today")})
@@ -117,8 +117,8 @@ def test_costs_are_written_and_all_else_stays(tmp_path):
     assert load_zoo(path).settings.alpha == 0.7
 
 
-def test_a_cost_is_not_written_behind_examples_that_follow(tmp_path):
-    """Whoever takes the comment marks off an example does not give it another model's cost."""
+def test_a_cost_is_not_written_after_commented_examples(tmp_path):
+    """An example that is uncommented later must not get another model's cost."""
     path, examples = tmp_path / "zoo.yaml", "# models:\n#   - name: c\n#     path: c.gguf\n"
     path.write_text(f"models:\n  - name: a\n    path: a.gguf\n{examples}")
     _, after = with_costs(path, {"a": CostPerToken("J", 2.0, 3.0)})
@@ -127,7 +127,7 @@ def test_a_cost_is_not_written_behind_examples_that_follow(tmp_path):
     assert load_zoo(path).models[0].cost == CostPerToken("J", 2.0, 3.0)
 
 
-def test_a_load_stated_in_another_unit_is_forgotten(tmp_path):
+def test_a_stated_load_cost_in_another_unit_is_removed(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("models:\n- {name: a, path: a, cost: {unit: USD, prompt: 1, generated: 1, load: 7}}\n")
     for unit, load in (("USD", 7.0), ("s", None)):
@@ -149,7 +149,7 @@ def zoo(tmp_path):
 QUICK = ["--repeats", "1", "--seconds", "0", "--prompt-tokens", "64"]
 
 
-def test_calibrate_at_the_command_line(zoo, capsys):
+def test_calibrate_command_writes_measured_costs(zoo, capsys):
     pytest.importorskip("llama_cpp")
     text = zoo.read_text()
     command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK]
@@ -169,7 +169,7 @@ def test_calibrate_at_the_command_line(zoo, capsys):
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_a_load_is_shown_in_seconds_and_in_what_it_cost(capsys, monkeypatch, width):
+def test_a_load_is_shown_in_seconds_and_in_the_unit_of_costs(capsys, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     lines = {"cost": Line(0.123456, 1.23456e-6, 2.5e-6, 0.12), "seconds": Line(0.0, 1e-6, 0.001, 0.0)}
     trials = [(Trial(1, 1, Cost(1.0, quality), 1.0),) for quality in ("measured", "shared")]
@@ -193,22 +193,22 @@ def test_a_load_is_shown_in_seconds_and_in_what_it_cost(capsys, monkeypatch, wid
 
 
 @pytest.mark.parametrize(
-    ("other", "says"),
+    ("other", "message"),
     [
         ("sla: {alpha: 0.7}\n", "names no models"),
         ("models: [{name: pico, path: x}]\n", "unknown model 'nano'"),
         ("models: [{name: pico, path: x}, {name: nano, path: x}, {name: more, path: x}]\n", "'more' is not measured"),
     ],
 )
-def test_another_zoo_file_is_written_only_where_it_has_these_models(zoo, tmp_path, capsys, other, says):
+def test_another_zoo_file_must_have_the_same_models(zoo, tmp_path, capsys, other, message):
     (tmp_path / "other.yaml").write_text(other)
     command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK, "-o"]
     assert run([*command, str(tmp_path / "other.yaml")]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert (tmp_path / "other.yaml").read_text() == other
 
 
-def test_what_is_written_into_another_folder_finds_the_models(zoo, tmp_path, capsys):
+def test_a_zoo_file_written_to_another_folder_finds_its_models(zoo, tmp_path, capsys):
     pytest.importorskip("llama_cpp")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "p.gguf").symlink_to(BOX / "pico-34k.gguf")
@@ -222,7 +222,7 @@ def test_what_is_written_into_another_folder_finds_the_models(zoo, tmp_path, cap
     assert run(["zoo", "check", "--zoo", new]) == 0
 
 
-def test_what_is_measured_by_flops_is_what_is_estimated(zoo, capsys):
+def test_calibration_by_flops_returns_the_estimate(zoo, capsys):
     pytest.importorskip("llama_cpp")
     assert run(["zoo", "calibrate", "--zoo", str(zoo), "--meter", "flops", "--json", *QUICK]) == 0
     for each in json.loads(capsys.readouterr().out)["models"]:
@@ -244,7 +244,7 @@ def test_what_is_measured_by_flops_is_what_is_estimated(zoo, capsys):
         (["--meter", "rapl"], "has no counter"),
     ],
 )
-def test_calibrate_refuses(zoo, capsys, monkeypatch, tmp_path, options, message):
+def test_calibrate_refuses_bad_options(zoo, capsys, monkeypatch, tmp_path, options, message):
     from messctl.costs import meter_choice, rapl
 
     monkeypatch.chdir(tmp_path)
@@ -253,7 +253,7 @@ def test_calibrate_refuses(zoo, capsys, monkeypatch, tmp_path, options, message)
     assert message in capsys.readouterr().err
 
 
-def test_an_absent_model_file(tmp_path, capsys):
+def test_a_missing_model_file_is_reported(tmp_path, capsys):
     pytest.importorskip("llama_cpp")
     (tmp_path / "zoo.yaml").write_text("models: [{name: a, path: a.gguf}]\n")
     assert run(["zoo", "calibrate", "--zoo", str(tmp_path / "zoo.yaml"), "--meter", "seconds", *QUICK]) == 2
@@ -261,5 +261,5 @@ def test_an_absent_model_file(tmp_path, capsys):
 
 
 def test_the_packaged_zoo_has_no_measured_costs():
-    """They would be of the machine on which they were measured, and of no other."""
+    """Measured costs are valid for one machine only."""
     assert {model.cost for model in load_zoo(PACKAGED_FILE).models} == {None}

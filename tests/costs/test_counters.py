@@ -1,4 +1,4 @@
-"""Energy counters: recorded sequences, fake trees of /sys, fake drivers; and the real ones where there are any."""
+"""Energy counters: recorded samples, fake /sys trees and fake drivers, and the real counters if there are any."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def completion(tokens_in=10, tokens_out=5, **more):
 
 @dataclass
 class Recorded:
-    """A counter that shows what was recorded: (seconds, count, watts), and whether others were there."""
+    """A counter that replays recorded samples (seconds, count, watts), and whether others used the device."""
 
     samples: list[tuple[float, int, float | None]]
     range: int | None = None
@@ -48,7 +48,7 @@ class Recorded:
 
     def sample(self):
         if not self.samples:
-            raise BackendError("recorded: is gone: look for it")
+            raise BackendError("recorded: the device is gone")
         at_s, count, watts = self.samples.pop(0)
         return Sample(at_s, count, watts)
 
@@ -71,8 +71,8 @@ def measured(*recorded, expected=STATED, idle_w=0.0):
     st.integers(0, 2**40),
     st.lists(st.integers(0, 2**40), min_size=1, max_size=20),
 )
-def test_the_whole_is_the_sum_of_any_split_and_wrap_arounds_are_none_of_its_business(size, start, steps):
-    """A counter that goes less than once around between two looks loses nothing, however often it goes around."""
+def test_energy_does_not_depend_on_the_split_even_if_the_counter_wraps_around(size, start, steps):
+    """Nothing is lost if a counter wraps around less than once between two samples."""
     steps = [step % size for step in steps]
     totals = [start + sum(steps[:i]) for i in range(len(steps) + 1)]
     recorded = Recorded([(float(i), total % size, None) for i, total in enumerate(totals)], range=size, step_s=0.0)
@@ -86,7 +86,7 @@ def test_the_whole_is_the_sum_of_any_split_and_wrap_arounds_are_none_of_its_busi
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=2, max_size=10).map(sorted))
-def test_without_a_range_the_split_does_not_matter_either(shown):
+def test_energy_does_not_depend_on_the_split_of_a_counter_without_a_range(shown):
     recorded = Recorded([])
     looks = [Sample(float(i), count) for i, count in enumerate(shown)]
     whole = counts_between(recorded, looks[0], looks[-1])
@@ -99,19 +99,19 @@ RECORDED = [
     ("less an idle draw of 60 W", [(0.0, 5_000, 30.0), (1.0, 205_000, 300.0)], 60.0, Cost(140.0, "measured")),
     ("shorter than a step: power × time", [(0.0, 5_000, 100.0), (0.05, 5_000, 300.0)], 0.0, Cost(10.0, "estimated")),
     ("shorter than a step, and one step", [(0.0, 5_000, 100.0), (0.05, 9_000, 300.0)], 0.0, Cost(10.0, "estimated")),
-    ("the counter stood still", [(0.0, 5_000, 100.0), (0.5, 5_000, 100.0)], 0.0, Cost(50.0, "estimated")),
-    ("no power told: by the tokens", [(0.0, 5_000, None), (0.05, 5_000, None)], 0.0, Cost(20.0, "estimated")),
+    ("the counter did not move", [(0.0, 5_000, 100.0), (0.5, 5_000, 100.0)], 0.0, Cost(50.0, "estimated")),
+    ("no power reported: by the tokens", [(0.0, 5_000, None), (0.05, 5_000, None)], 0.0, Cost(20.0, "estimated")),
     ("no more than the idle draw", [(0.0, 5_000, 60.0), (1.0, 65_000, 60.0)], 60.0, Cost(20.0, "estimated")),
 ]
 
 
 @pytest.mark.parametrize(("samples", "idle_w", "cost"), [each[1:] for each in RECORDED], ids=[r[0] for r in RECORDED])
-def test_recorded_sequences(samples, idle_w, cost):
+def test_recorded_samples_give_the_expected_cost(samples, idle_w, cost):
     got = measured(Recorded(list(samples)), idle_w=idle_w)
     assert (got.amount, got.quality) == (pytest.approx(cost.amount), cost.quality)
 
 
-def test_devices_are_added_and_the_idle_draw_is_of_all_of_them():
+def test_energies_of_devices_are_added_and_the_idle_draw_is_subtracted_once():
     first, second = Recorded([(0.0, 0, None), (2.0, 100_000, None)]), Recorded([(0.0, 7, None), (2.0, 50_007, None)])
     meter = EnergyMeter((first, second), STATED, 20.0)
     with meter.measuring() as reading:
@@ -120,18 +120,18 @@ def test_devices_are_added_and_the_idle_draw_is_of_all_of_them():
     assert meter.source == "measured: recorded + recorded, idle draw of 20 W subtracted"
 
 
-def test_where_one_device_tells_nothing_the_others_do_not_stand_for_it():
+def test_if_one_device_reports_nothing_the_cost_is_estimated_from_tokens():
     first, second = Recorded([(0.0, 0, None), (1.0, 100_000, None)]), Recorded([(0.0, 7, None), (1.0, 7, None)])
     assert measured(first, second) == Cost(20.0, "estimated")
 
 
 @pytest.mark.parametrize("there", [[True, False], [False, True], [True, True]])
-def test_two_processes_on_one_device_are_told(there):
+def test_a_second_process_on_the_device_makes_the_cost_shared(there):
     recorded = Recorded([(0.0, 0, None), (1.0, 100_000, None)], others_there=there)
     assert measured(recorded) == Cost(pytest.approx(100.0), "shared")
 
 
-def test_answers_at_the_same_time_are_each_charged_with_everything_and_say_so():
+def test_simultaneous_answers_each_cost_all_the_energy_and_are_marked_shared():
     looks = [(0.0, 0, None), (1.0, 100_000, None), (2.0, 200_000, None), (3.0, 300_000, None)]
     meter = EnergyMeter((Recorded(looks),), STATED)
     with meter.measuring() as outer, meter.measuring() as inner:
@@ -143,7 +143,7 @@ def test_answers_at_the_same_time_are_each_charged_with_everything_and_say_so():
     assert alone.cost(MODEL, completion()).quality == "measured"
 
 
-def test_idle_draw_is_measured_before_the_first_answer_and_once(monkeypatch):
+def test_idle_draw_is_measured_once_before_the_first_answer(monkeypatch):
     slept = []
     monkeypatch.setattr(energy.time, "sleep", slept.append)
     looks = [(0.0, 0, None), (1.0, 40_000, None), (1.0, 40_000, None), (3.0, 240_000, None)]
@@ -158,8 +158,8 @@ def test_idle_draw_is_measured_before_the_first_answer_and_once(monkeypatch):
     assert meter.source == "measured: recorded, idle draw subtracted"
 
 
-def test_a_counter_that_is_gone_or_was_reset_is_an_error_and_no_zero():
-    with pytest.raises(BackendError, match="is gone: look for it"):
+def test_a_missing_or_reset_counter_is_an_error_not_a_cost_of_zero():
+    with pytest.raises(BackendError, match="the device is gone"):
         measured(Recorded([(0.0, 0, None)]))
     with pytest.raises(BackendError, match="recorded: the energy counter was reset while a model answered"):
         measured(Recorded([(0.0, 10, None), (1.0, 5, None)]))
@@ -170,8 +170,8 @@ def test_a_counter_that_is_gone_or_was_reset_is_an_error_and_no_zero():
         reading.cost(MODEL, completion(0, 0))
 
 
-def test_a_counter_that_wraps_around_is_looked_at_in_between(monkeypatch):
-    """An answer that lasts for several times around: the thread that looks is what makes the sum right."""
+def test_a_counter_that_wraps_around_is_sampled_during_the_answer(monkeypatch):
+    """The counter wraps around several times during one answer. Only the sampling thread makes the sum right."""
     assert longest_unseen_s([Recorded([])]) is None
     assert longest_unseen_s([Recorded([], range=10**6)]) == pytest.approx(1000 / counters.MOST_WATTS)
     monkeypatch.setattr(energy, "longest_unseen_s", lambda counters: 0.001)
@@ -191,20 +191,20 @@ def test_a_counter_that_wraps_around_is_looked_at_in_between(monkeypatch):
     assert reading.cost(MODEL, completion()) == Cost(pytest.approx((len(seen) - 1) * 0.7), "measured")
 
 
-def test_seconds():
+def test_seconds_meter_counts_loading_and_answering():
     meter = SecondsMeter()
     with meter.measuring() as reading:
         pass
     assert reading.cost(MODEL, completion(latency_s=2.0, load_s=0.5)) == Cost(2.5, "measured")
-    with pytest.raises(BackendError, match="no time was taken"):
+    with pytest.raises(BackendError, match="an answer took 0 seconds, so its cost is unknown; choose another meter"):
         reading.cost(MODEL, completion(latency_s=0.0))
-    with pytest.raises(BackendError, match="seconds per token are not known; try messctl zoo calibrate"):
+    with pytest.raises(BackendError, match="seconds per token are unknown; run messctl zoo calibrate"):
         meter.per_token(MODEL)
     timed = ModelSpec("m", Path("m"), cost=CostPerToken("s", 1.0, 2.0))
     assert meter.per_token(timed) == timed.cost
 
 
-def test_a_metered_backend_says_what_its_answers_cost():
+def test_a_metered_backend_returns_the_cost_of_each_answer():
     spec = ModelSpec("m", Path("m"), cost=CostPerToken("J", 1.0, 2.0, fixed=0.5))
     got = MeteredBackend(Scripted({"m": "one two"}), STATED).complete(spec, Question("a b c"))
     assert cost_of(got) == Cost(3 * 1.0 + 2 * 2.0 + 0.5, "stated")
@@ -222,7 +222,7 @@ def zone(tree, folder, name, energy="123\n", largest="999\n"):
     (tree / folder / "max_energy_range_uj").write_text(largest)
 
 
-def test_packages_are_counted_once(tmp_path):
+def test_rapl_counts_each_package_once(tmp_path):
     for folder, name in (
         ("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "dram"),
         ("intel-rapl:1", "package-1"), ("intel-rapl:2", "psys"), ("intel-rapl-mmio:0", "package-0"),
@@ -233,7 +233,7 @@ def test_packages_are_counted_once(tmp_path):
     ]  # fmt: skip
 
 
-def test_rapl_wraps_around(tmp_path):
+def test_rapl_counter_wraps_around(tmp_path):
     zone(tmp_path, "intel-rapl:0", "package-0", energy="900")
     (counter,) = rapl_counters(tmp_path)
     span = Span(counter)
@@ -243,7 +243,7 @@ def test_rapl_wraps_around(tmp_path):
     assert span._counts == 99 + 1 + 950 + 90
 
 
-def test_rapl_that_may_not_be_read_names_the_remedy(tmp_path, monkeypatch):
+def test_unreadable_rapl_counter_names_the_remedy(tmp_path, monkeypatch):
     zone(tmp_path, "intel-rapl:0", "package-0")
     (counter,) = rapl_counters(tmp_path)
     file = tmp_path / "intel-rapl:0" / "energy_uj"
@@ -255,26 +255,28 @@ def test_rapl_that_may_not_be_read_names_the_remedy(tmp_path, monkeypatch):
         return read(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(BackendError, match=f"RAPL package-0: {file} may not be read: sudo chmod a\\+r {file}"):
+    with pytest.raises(
+        BackendError, match=f"RAPL package-0: no permission to read {file}; run: sudo chmod a\\+r {file}"
+    ):
         counter.sample()
 
 
 @pytest.mark.parametrize("content", ["?", None])
-def test_rapl_that_shows_no_number(tmp_path, content):
+def test_rapl_counter_without_a_number_is_refused(tmp_path, content):
     zone(tmp_path, "intel-rapl:0", "package-0")
     (counter,) = rapl_counters(tmp_path)
     file = tmp_path / "intel-rapl:0" / "energy_uj"
     file.write_text(content) if content else file.unlink()
-    with pytest.raises(BackendError, match="cannot be read .*: choose another energy.meter"):
+    with pytest.raises(BackendError, match="cannot be read .*; choose another energy.meter"):
         counter.sample()
 
 
-def test_without_rapl(tmp_path):
-    with pytest.raises(BackendError, match="has no counter: choose flops, seconds or auto"):
+def test_a_machine_without_rapl_is_refused(tmp_path):
+    with pytest.raises(BackendError, match="has no counter; choose flops, seconds or auto"):
         rapl_counters(tmp_path)
 
 
-def test_the_real_rapl():
+def test_the_real_rapl_counter_shows_a_plausible_power():
     found = rapl.zones(rapl.POWERCAP)
     if not found:
         pytest.skip("this machine shows no RAPL counter")
@@ -296,7 +298,7 @@ class NVMLError(Exception):
 
 
 class Driver:
-    """An NVML of recorded devices: each a list of (seconds, millijoules, milliwatts), None where it does not tell."""
+    """A fake NVML driver. A device is a list of (seconds, millijoules, milliwatts); None is "not supported"."""
 
     NVMLError = NVMLError
 
@@ -324,18 +326,18 @@ class Driver:
         return f"GPU-{handle}{handle}aa"
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
-        return self._told(self.devices[handle][0][1])
+        return self._supported(self.devices[handle][0][1])
 
     def nvmlDeviceGetPowerUsage(self, handle):  # noqa: N802
-        return self._told(self.devices[handle].pop(0)[2])
+        return self._supported(self.devices[handle].pop(0)[2])
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
-        return [SimpleNamespace(pid=pid) for pid in self._told(self.pids.pop(0) if self.pids else [])]
+        return [SimpleNamespace(pid=pid) for pid in self._supported(self.pids.pop(0) if self.pids else [])]
 
     def clock(self):
         return self.devices[0][0][0]
 
-    def _told(self, value):
+    def _supported(self, value):
         if value is None:
             raise NVMLError("Not Supported")
         return value
@@ -359,7 +361,7 @@ def test_nvml_counts_millijoules_of_the_whole_device():
     assert reading.cost(MODEL, completion()) == Cost(pytest.approx(225.0 - 0.95 * 25), "measured")
 
 
-def test_nvml_between_two_updates_takes_power_times_time():
+def test_nvml_estimates_power_times_time_between_two_updates():
     with recorded_meter(Driver([(0.0, 1_000, 200_000), (0.04, 1_000, 100_000)])).measuring() as reading:
         pass
     assert reading.cost(MODEL, completion()) == Cost(pytest.approx(0.04 * 150.0), "estimated")
@@ -367,20 +369,20 @@ def test_nvml_between_two_updates_takes_power_times_time():
 
 def test_an_nvml_device_without_power_is_still_counted():
     with recorded_meter(Driver([(0.0, 1_000, None), (1.0, 51_000, None)])).measuring() as reading:
-        # the fake moves on with the power that is asked for; here it is asked for, and refused
+        # The fake moves on when the power is read. Here it refuses the power, and moves on.
         pass
     assert reading.cost(MODEL, completion()) == Cost(pytest.approx(50.0), "measured")
 
 
 def test_an_nvml_device_without_a_counter_is_an_error():
     meter = recorded_meter(Driver([(0.0, None, 1)]))
-    told = "NVML GPU 0: has no energy counter that can be read .Not Supported."
-    with pytest.raises(BackendError, match=told), meter.measuring():
+    message = "NVML GPU 0: has no energy counter that can be read .Not Supported."
+    with pytest.raises(BackendError, match=message), meter.measuring():
         pass
 
 
-# Three seconds of an NVIDIA H200 (driver 580.159.04, CUDA 13.0) by NVML, looked at every 6 ms: the first look, the
-# last, and each that showed something new. Soon after 0.86 s the device falls back from 131 W to 83 W.
+# Three seconds of an NVIDIA H200 (driver 580.159.04, CUDA 13.0), sampled through NVML every 6 ms: the first sample, the
+# last, and each that differs from the one before. Soon after 0.86 s the device falls from 131 W to 83 W.
 H200 = [
     (0.0000, 22075632, 130090), (0.0265, 22075632, 130104), (0.0611, 22088737, 130104), (0.1265, 22088737, 130147),
     (0.1609, 22101831, 130147), (0.2264, 22101831, 130086), (0.2609, 22114917, 130086), (0.3265, 22114917, 130071),
@@ -402,7 +404,7 @@ H200 = [
 
 
 def h200(start_s, end_s):
-    """Return what a meter makes of that part of the recording, and power × time of it."""
+    """Return the metered cost of a part of the recording, and its power × time."""
     first = max(look for look in H200 if look[0] <= start_s)
     last = max(look for look in H200 if look[0] <= end_s)
     looks = [(start_s, *first[1:]), (end_s, *last[1:])]
@@ -411,33 +413,35 @@ def h200(start_s, end_s):
     return reading.cost(MODEL, completion()), (end_s - start_s) * (first[2] + last[2]) / 2000
 
 
-def test_a_real_counter_is_brought_up_to_date_as_often_as_we_take_it_to_be():
+def test_a_real_counter_is_updated_as_often_as_assumed():
     updates = [look[0] for before, look in pairwise(H200) if look[1] > before[1]]
     steps = [late - early for early, late in pairwise(updates)]
     step_s = NvmlCounter(None, 0, "NVML GPU 0").step_s
     assert len(steps) == 29
     assert sum(steps) / len(steps) == pytest.approx(step_s, rel=0.001)
-    assert max(abs(step - step_s) for step in steps) < 0.006  # as often as was looked
+    assert max(abs(step - step_s) for step in steps) < 0.006  # the sampling interval
 
 
 @pytest.mark.parametrize(("start_s", "end_s", "joules"), [(0.0612, 0.8611, 104.757), (2.0589, 2.9621, 73.729)])
-def test_real_energy_is_power_times_time_where_power_is_steady(start_s, end_s, joules):
+def test_real_energy_is_power_times_time_while_power_is_steady(start_s, end_s, joules):
     cost, by_power = h200(start_s, end_s)
     assert cost == Cost(pytest.approx(joules), "measured")
     assert cost.amount == pytest.approx(by_power, rel=0.02)
 
 
 def test_real_energy_is_less_than_power_times_time_for_a_second_after_power_fell():
-    """The power that this device tells is the mean of its last second; the energy is not."""
+    """The power that this device reports is the mean of the last second; the energy is not."""
     cost, by_power = h200(0.8611, 1.8586)
     assert cost == Cost(pytest.approx(83.969), "measured")
     assert by_power == pytest.approx(108.6, rel=0.01)
     assert h200(2.0, 2.05)[0] == Cost(pytest.approx(0.05 * 82.99, rel=0.001), "estimated")
-    assert h200(1.06, 1.11)[0] == Cost(pytest.approx(0.05 * 124.263), "estimated")  # 83 W is right: half as much again
+    assert h200(1.06, 1.11)[0] == Cost(
+        pytest.approx(0.05 * 124.263), "estimated"
+    )  # 83 W would be right: this is 1.5 times as much
 
 
 PIDS = [
-    # seen from outside of containers, what runs before and after, shared
+    # all processes are visible, process ids before and after, shared
     (True, [[], []], False),
     (True, [["own"], ["own"]], False),
     (True, [["own"], ["own", "worker"]], False),
@@ -450,7 +454,7 @@ PIDS = [
 
 
 @pytest.mark.parametrize(("outside", "pids", "shared"), PIDS)
-def test_nvml_tells_other_processes(monkeypatch, outside, pids, shared):
+def test_nvml_notices_other_processes(monkeypatch, outside, pids, shared):
     import os
     import subprocess
     import sys
@@ -459,8 +463,8 @@ def test_nvml_tells_other_processes(monkeypatch, outside, pids, shared):
     numbers = {"own": os.getpid(), "worker": worker.pid}
     try:
         monkeypatch.setattr(nvml, "_sees_all_pids", lambda: outside)
-        told = [None if look is None else [numbers.get(pid, pid) for pid in look] for look in pids]
-        with recorded_meter(Driver(DEVICE, pids=told)).measuring() as reading:
+        seen = [None if sample is None else [numbers.get(pid, pid) for pid in sample] for sample in pids]
+        with recorded_meter(Driver(DEVICE, pids=seen)).measuring() as reading:
             pass
     finally:
         worker.communicate(b"\n")
@@ -475,32 +479,32 @@ VISIBLE = [
     ("2,0", [2, 0]),
     ("GPU-11bb", [2]),
     ("GPU-00", [0]),
-    ("GPU-11", []),  # the beginning of two
+    ("GPU-11", []),  # ambiguous: the beginning of two
     ("1, GPU-00aa", [1, 0]),
-    ("0,7,1", [0]),  # CUDA stops at the first that is not there
+    ("0,7,1", [0]),  # CUDA stops at the first missing device
     ("0,0", [0]),
 ]
 
 
 @pytest.mark.parametrize(("stated", "devices"), VISIBLE)
-def test_which_devices_cuda_sees(stated, devices):
+def test_visible_devices_follow_cuda_s_rules(stated, devices):
     assert visible(stated, UUIDS, by_bus=True) == devices
 
 
-def test_devices_that_cannot_be_told():
-    with pytest.raises(BackendError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name their UUIDs"):
+def test_ambiguous_device_numbers_and_parts_of_devices_are_refused():
+    with pytest.raises(BackendError, match="set CUDA_DEVICE_ORDER=PCI_BUS_ID, or use their UUIDs"):
         visible("1", UUIDS, by_bus=False)
     assert visible("GPU-11bb", UUIDS, by_bus=False) == [2]
-    with pytest.raises(BackendError, match="a part of a device .MIG., and energy is counted for whole ones"):
+    with pytest.raises(BackendError, match="a part of a device .MIG.; name a whole device"):
         visible("MIG-1", UUIDS, by_bus=True)
 
 
-def test_nvml_counters(monkeypatch):
+def test_nvml_counters_are_those_of_the_visible_devices(monkeypatch):
     two = Driver(DEVICE, DEVICE, names=["NVIDIA A", "NVIDIA B"])
     assert [counter.name for counter in nvml_counters(two, {})] == ["NVML GPU 0 (NVIDIA A)", "NVML GPU 1 (NVIDIA B)"]
     ordered = {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     assert [counter.handle for counter in nvml_counters(two, ordered)] == [1]
-    with pytest.raises(BackendError, match="numbers devices that differ"):
+    with pytest.raises(BackendError, match="uses numbers, but the devices differ in kind"):
         nvml_counters(two, {"CUDA_VISIBLE_DEVICES": "1"})
     with pytest.raises(BackendError, match="there is no NVIDIA device to measure .CUDA_VISIBLE_DEVICES=''"):
         nvml_counters(two, {"CUDA_VISIBLE_DEVICES": ""})
@@ -511,7 +515,7 @@ def test_nvml_counters(monkeypatch):
         nvml_counters()
 
 
-def test_the_real_nvml():
+def test_the_real_nvml_counter_shows_a_plausible_power():
     pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     try:
         found = nvml_counters()
@@ -526,7 +530,7 @@ def test_the_real_nvml():
 # --- which meter -------------------------------------------------------------------------------------------------
 
 
-def test_the_meter_that_a_zoo_asks_for(monkeypatch):
+def test_the_meter_follows_from_zoo_yaml(monkeypatch):
     from messctl.costs import meter_choice
     from messctl.costs.tokens import FlopsMeter
 

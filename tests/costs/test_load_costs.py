@@ -1,4 +1,4 @@
-"""Loads: what they cost, who pays for them, and when a model that is not loaded is worth one."""
+"""The costs of loads, which request bears them, and when a load is worth its cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALPHA = 0.8
 
 
 def decided(served: str, surcharge: dict[str, float], unit: float = 1.0, **free: float) -> Decision:
-    """Return a decision that weighed `free`, and the surcharge in another unit than that of costs."""
+    """Return a decision that weighed `free` and the surcharge, in another unit than that of costs."""
     terms = {"free": free, SURCHARGE: {model: surcharge.get(model, 0.0) / unit for model in free}}
     return Decision(Request("r", "p", surcharge=surcharge), 1, served, (served,), weighed=Weighed(terms, {}))
 
@@ -43,7 +43,7 @@ def spec(name: str, load: float | None = None) -> ModelSpec:
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.01, 50.0])
-def test_a_model_is_loaded_once_doing_without_has_cost_as_much(unit: float) -> None:
+def test_a_model_is_loaded_once_the_regret_reaches_the_cost_of_a_load(unit: float) -> None:
     loads, surcharges, cold = Loads(), [], spec("cold", 10.0)
     while extra := dict(loads.surcharge([cold])):
         surcharges.append(extra["cold"])
@@ -54,7 +54,7 @@ def test_a_model_is_loaded_once_doing_without_has_cost_as_much(unit: float) -> N
     assert loads.surcharge([cold]) == {"cold": 10.0}
 
 
-def test_what_is_not_stated_is_the_mean_of_what_was_paid() -> None:
+def test_an_unstated_load_cost_is_the_mean_of_measured_loads() -> None:
     loads, plain = Loads(), spec("a")
     assert loads.surcharge([plain, spec("b", 3.0)]) == {"b": 3.0}
     for cost, load_s in ((4.0, 0.5), (0.0, 0.0), (6.0, 0.5)):
@@ -76,17 +76,17 @@ def test_what_is_not_stated_is_the_mean_of_what_was_paid() -> None:
     ],
     ids=["explored", "of the user's choice", "a trial", "not wanted", "out of order"],
 )
-def test_what_is_not_lost_for_want_of_a_load_is_no_regret(decision: Decision) -> None:
+def test_no_regret_if_the_loss_has_another_cause(decision: Decision) -> None:
     loads = Loads()
     loads.regret(decision)
     assert loads.surcharge([spec("cold", 9.0)]) == {"cold": 9.0}
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), max_size=60), st.floats(0.1, 20))
-def test_no_more_than_twice_of_what_is_best_in_hindsight(costs: list[tuple[float, float]], load: float) -> None:
-    """Of two models, one warm; the other is loaded at most once, and who knows all requests loads it at once or never.
+def test_cost_is_at_most_twice_the_best_in_hindsight(costs: list[tuple[float, float]], load: float) -> None:
+    """Of two models, one is loaded; the other is loaded at most once. The best in hindsight loads it at once or never.
 
-    Where the warm one is the better, both serve by it, so that the difference is that of renting and buying alone.
+    If the loaded model is better for a request, both strategies use it. The difference is that of rent and buy alone.
     """
     loads, spent, cold = Loads(), 0.0, True
     for warm_cost, cold_cost in costs:
@@ -106,7 +106,7 @@ def test_no_more_than_twice_of_what_is_best_in_hindsight(costs: list[tuple[float
 
 
 class Loading:
-    """A backend that takes two seconds to load its model, every other time."""
+    """A backend that loads its model for two seconds on every other request."""
 
     def __init__(self) -> None:
         self.load_s = 2.0
@@ -129,7 +129,7 @@ class Loading:
         (SecondsMeter(), Loads(), None, 2.0),
     ],
 )
-def test_a_load_is_a_part_of_the_cost_that_is_told_apart(
+def test_the_cost_of_a_load_is_a_separate_part_of_the_cost(
     meter: Meter, loads: Loads, cost: CostPerToken | None, load: float
 ) -> None:
     model, backend = ModelSpec("m", Path("m"), cost=cost, parameters=1.0), MeteredBackend(Loading(), meter, loads)
@@ -140,7 +140,7 @@ def test_a_load_is_a_part_of_the_cost_that_is_told_apart(
     assert cold.answer == pytest.approx(warm.amount)
 
 
-def test_a_zoo_states_what_loads_cost(tmp_path: Path) -> None:
+def test_zoo_yaml_states_load_costs(tmp_path: Path) -> None:
     path = tmp_path / "zoo.yaml"
     path.write_text(
         "energy: {load_watts: 12}\nmodels:\n"
@@ -156,7 +156,7 @@ def test_a_zoo_states_what_loads_cost(tmp_path: Path) -> None:
 
 
 class OneAtATime:
-    """Models of which one at a time is loaded: `left` and `right` know prompts of their own kind, `both` all."""
+    """One model at a time is loaded. `left` and `right` answer prompts of their own kind, `both` every prompt."""
 
     def __init__(self) -> None:
         self.memory: Memory[str] = Memory({"cpu": 1})
@@ -180,8 +180,8 @@ class OneAtATime:
 
 
 @dataclass(frozen=True)
-class Unheard:
-    """A backend that does not tell which models are loaded."""
+class HidesLoaded:
+    """A backend that hides which models are loaded."""
 
     backend: OneAtATime
 
@@ -208,59 +208,59 @@ def alternating(router: Router, requests: int) -> list[Answered]:
 
 
 @pytest.mark.parametrize("policy", live_names())
-def test_alternating_prompts_do_not_thrash_and_the_promise_is_kept(policy: str, tmp_path: Path) -> None:
+def test_alternating_prompts_do_not_thrash_and_the_promise_holds(policy: str, tmp_path: Path) -> None:
     loads, cost = {}, {}
-    for kind in (OneAtATime, lambda: Unheard(OneAtATime())):
+    for kind in (OneAtATime, lambda: HidesLoaded(OneAtATime())):
         with routing(tmp_path, backend := kind(), LOAD, policy=policy) as router:
-            asked = alternating(router, 1000)
+            answered = alternating(router, 1000)
             assert router.standing().attained >= ALPHA - 0.01
-        # Exploring, MESS+ asks every model, loaded or not.
-        loads[type(backend)] = sum(each.completion.load_s > 0 for each in asked if not each.decision.explored)
-        cost[type(backend)] = sum(each.cost for each in asked)
-    assert loads[OneAtATime] < loads[Unheard] / 5
-    assert cost[OneAtATime] < cost[Unheard] / 2
+        # MESS+ queries every model when it explores, loaded or not.
+        loads[type(backend)] = sum(each.completion.load_s > 0 for each in answered if not each.decision.explored)
+        cost[type(backend)] = sum(each.cost for each in answered)
+    assert loads[OneAtATime] < loads[HidesLoaded] / 5
+    assert cost[OneAtATime] < cost[HidesLoaded] / 2
 
 
 @pytest.mark.parametrize("policy", live_names())
-def test_no_load_is_so_dear_that_the_promise_breaks(policy: str, tmp_path: Path) -> None:
-    """Only cold models satisfy, and before one is loaded by regret its load is as dear as 500 answers."""
+def test_the_promise_holds_however_expensive_a_load_is(policy: str, tmp_path: Path) -> None:
+    """Only cold models satisfy, and a load costs as much as 500 answers."""
     with routing(tmp_path, OneAtATime(), 500.0, policy=policy, c=0.0) as router:
         router.ask(Question("right"), model="left")
-        asked = [router.ask(Question(f"right question {t % 7}")) for t in range(600)]
+        answered = [router.ask(Question(f"right question {t % 7}")) for t in range(600)]
         standing = router.standing()
     assert standing.attained >= ALPHA - 0.01
-    assert 1 <= sum(each.completion.load_s > 0 for each in asked) <= 10
+    assert 1 <= sum(each.completion.load_s > 0 for each in answered) <= 10
 
 
 @pytest.mark.parametrize("policy", live_names())
-def test_a_load_is_paid_by_its_request_and_not_learned(policy: str, tmp_path: Path) -> None:
+def test_a_load_counts_for_its_request_but_not_for_the_learned_costs(policy: str, tmp_path: Path) -> None:
     with routing(tmp_path, OneAtATime(), LOAD, policy=policy) as router:
-        paid = [router.ask(Question("left"), model=name).cost for name in ("left", "left", "right", "both", "left")]
-        assert paid == [LOAD + 1, 1, LOAD + 1, LOAD + 3, LOAD + 1]
-        asked = router.ask(Question("left question"))
-        assert asked.decision.mean_cost == {"left": 1.0, "right": 1.0, "both": 3.0}
-        assert asked.decision.request.surcharge == {"right": LOAD, "both": LOAD}
-        assert asked.decision.weighed is not None
-        assert asked.decision.weighed.terms[SURCHARGE]["left"] == 0.0
-        assert asked.decision.weighed.terms[SURCHARGE]["both"] > 0.0
+        costs = [router.ask(Question("left"), model=name).cost for name in ("left", "left", "right", "both", "left")]
+        assert costs == [LOAD + 1, 1, LOAD + 1, LOAD + 3, LOAD + 1]
+        answered = router.ask(Question("left question"))
+        assert answered.decision.mean_cost == {"left": 1.0, "right": 1.0, "both": 3.0}
+        assert answered.decision.request.surcharge == {"right": LOAD, "both": LOAD}
+        assert answered.decision.weighed is not None
+        assert answered.decision.weighed.terms[SURCHARGE]["left"] == 0.0
+        assert answered.decision.weighed.terms[SURCHARGE]["both"] > 0.0
         with Store(router.state_path) as store:
-            kept = [each.answers[each.decision.served].cost for each in store.requests()]
-        assert kept == [*paid, asked.cost]
+            stored = [each.answers[each.decision.served].cost for each in store.requests()]
+        assert stored == [*costs, answered.cost]
 
 
 @pytest.mark.parametrize("policy", live_names())
-def test_where_a_model_fails_what_resident_now_counts(policy: str, tmp_path: Path) -> None:
+def test_a_failed_model_is_excluded_and_the_request_is_decided_again(policy: str, tmp_path: Path) -> None:
     backend = OneAtATime()
     with routing(tmp_path, backend, LOAD, policy=policy) as router:
         router.ask(Question("left"), model="left")
         backend.broken = frozenset({"left"})
         tried = (router.ask(Question("left")) for _ in range(50))
-        asked = next(asked for asked in tried if "left" in asked.attempts)
-        assert asked.completion.model != "left"
-        assert "left" in asked.decision.request.excluded
+        answered = next(answered for answered in tried if "left" in answered.attempts)
+        assert answered.completion.model != "left"
+        assert "left" in answered.decision.request.excluded
 
 
-def test_whoever_stands_before_a_backend_tells_what_resident() -> None:
+def test_wrappers_report_which_models_their_backend_has_loaded() -> None:
     backend, model = OneAtATime(), ModelSpec("left", Path("left"))
     before = LatestTurns(Dispatch(backend, Scripted({})), lambda _: None)
     metered = MeteredBackend(before, FlopsMeter(1.0))
@@ -271,7 +271,7 @@ def test_whoever_stands_before_a_backend_tells_what_resident() -> None:
     assert resident(Scripted({}), ModelSpec("right", Path("right")))
 
 
-def test_real_models_in_the_room_of_two(tmp_path: Path) -> None:
+def test_real_models_in_a_budget_for_two_are_loaded_and_unloaded(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
     described = load_zoo(PACKAGED_FILE)
     models, meter = {model.name: model for model in described.models}, FlopsMeter(1e10)
@@ -280,9 +280,9 @@ def test_real_models_in_the_room_of_two(tmp_path: Path) -> None:
         router = Router(models, Settings(), backend, meter, store, loads=Loads(20.0))
         for name in [*models, *models]:
             cold = not backend.resident(models[name])
-            asked = router.ask(Question("What is 3 + 4?"), model=name)
-            assert (asked.completion.load_s > 0) == cold
-            answering = meter.cost(models[name], asked.completion)
-            assert asked.cost == pytest.approx(answering + 20.0 * asked.completion.load_s)
-        asked = router.ask(Question("What is 5 + 4?"))
-        assert {name for name in models if name not in asked.decision.request.surcharge} == {"micro-400k", "mini-1m"}
+            answered = router.ask(Question("What is 3 + 4?"), model=name)
+            assert (answered.completion.load_s > 0) == cold
+            answering = meter.cost(models[name], answered.completion)
+            assert answered.cost == pytest.approx(answering + 20.0 * answered.completion.load_s)
+        answered = router.ask(Question("What is 5 + 4?"))
+        assert {name for name in models if name not in answered.decision.request.surcharge} == {"micro-400k", "mini-1m"}

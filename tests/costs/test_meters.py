@@ -1,4 +1,4 @@
-"""What completions cost: as stated, as estimated, and never a silent zero; and which energy counters there are."""
+"""Stated and estimated costs of completions, never a silent zero; and the energy counters of a machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def zoo_of(*models, **more):
     return ZooFile(Path("zoo.yaml"), Settings(), models, **more)
 
 
-def test_stated_costs():
+def test_stated_costs_are_price_times_tokens():
     a = ModelSpec("a", Path("absent"), cost=CostPerToken("USD", 2.0, 3.0))
     free = ModelSpec("b", Path("absent"), cost=CostPerToken("USD", 0.0, 0.0))
     meter = meter_for(zoo_of(a, free))
@@ -42,7 +42,7 @@ def test_stated_costs():
             meter.cost(other, completion(1, 1))
 
 
-def test_estimated_costs(tmp_path):
+def test_estimated_costs_follow_from_parameters_and_tokens(tmp_path):
     model = ModelSpec("a", write_gguf(tmp_path / "a.gguf"))
     meter = meter_for(zoo_of(model, flop_per_j=1e10))
     assert meter == FlopsMeter(1e10)
@@ -50,21 +50,21 @@ def test_estimated_costs(tmp_path):
     assert meter.cost(model, completion(10, 5)) == pytest.approx(2 * 320 * 15 / 1e10, rel=1e-12)
 
 
-def test_a_server_costs_by_its_stated_parameters():
+def test_the_cost_of_a_server_follows_from_its_stated_parameters():
     model = ModelSpec("a", url="http://localhost/v1", parameters=8e9)
     assert FlopsMeter(1e10).cost(model, completion(10, 5)) == pytest.approx(2 * 8e9 * 15 / 1e10)
     with pytest.raises(BackendError, match="model 'a': has neither a cost nor parameters; state one in zoo.yaml"):
         FlopsMeter(1e10).per_token(ModelSpec("a", url="http://localhost/v1"))
 
 
-def test_of_a_mixture_of_experts_the_active_parameters_are_paid(tmp_path):
+def test_only_the_active_parameters_of_a_mixture_of_experts_count(tmp_path):
     tensors = {"blk.0.ffn_up_exps.weight": np.zeros((8, 4, 32), np.float16)}
     counts = {"llama.expert_count": 8, "llama.expert_used_count": 2}
     model = ModelSpec("moe", write_gguf(tmp_path / "a.gguf", tensors=tensors, counts=counts))
     assert FlopsMeter(1.0).cost(model, completion(0, 1)) == 2 * 256
 
 
-def test_a_header_is_read_once_and_late(tmp_path, monkeypatch):
+def test_a_header_is_read_once_and_only_when_needed(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(tokens, "read_header", lambda path, true=tokens.read_header: read.append(path) or true(path))
     models = [ModelSpec(name, write_gguf(tmp_path / f"{name}.gguf")) for name in "ab"]
@@ -75,7 +75,7 @@ def test_a_header_is_read_once_and_late(tmp_path, monkeypatch):
     assert read == [models[1].path]
 
 
-def test_there_is_no_silent_zero(tmp_path):
+def test_an_unknown_cost_is_an_error_not_zero(tmp_path):
     model = ModelSpec("a", write_gguf(tmp_path / "a.gguf"), cost=CostPerToken("J", 1, 1))
     for meter in (FlopsMeter(1e10), StatedMeter("J")):
         with pytest.raises(BackendError, match="model 'a': no tokens were counted"):
@@ -84,7 +84,7 @@ def test_there_is_no_silent_zero(tmp_path):
         FlopsMeter(1e10).cost(ModelSpec("b", tmp_path / "absent"), completion(1, 1))
 
 
-def test_the_processor_s_counters(tmp_path):
+def test_the_processor_counters_are_listed_with_their_remedies(tmp_path):
     assert energy_counters(tmp_path / "absent", NO_NVML) == ()
     for zone, content in (("intel-rapl:0", "123\n"), ("intel-rapl:1", "?"), ("intel-rapl:0:0", "1"), ("other:0", "1")):
         (tmp_path / zone).mkdir()
@@ -117,7 +117,7 @@ def nvml(started, shut):
     )
 
 
-def test_the_counters_of_nvidia_devices(tmp_path, monkeypatch):
+def test_the_counters_of_nvidia_devices_are_listed(tmp_path, monkeypatch):
     shut = []
     monkeypatch.setattr(machine_counters.ctypes, "CDLL", lambda name: nvml(0, shut))
     assert energy_counters(tmp_path) == (

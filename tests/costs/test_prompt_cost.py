@@ -1,4 +1,4 @@
-"""Forecasts of what reading a question will cost, by the context that a model will run with."""
+"""The predicted cost of reading a question, limited by the model's context."""
 
 from pathlib import Path
 
@@ -32,18 +32,18 @@ def forecast(**keys):
         ({"path": None, "url": "http://h"}, 300, 10_000),
     ],
 )
-def test_no_more_tokens_are_expected_than_the_context_holds(tmp_path, keys, own, tokens):
+def test_predicted_tokens_are_limited_by_the_context(tmp_path, keys, own, tokens):
     found = forecast(**{"path": write_gguf(tmp_path / "m.gguf", context=own), **keys})
     assert found.tokens(20_000, {"m": 0.5}) == {"m": tokens}
     assert found.of_characters(20_000, {"m": 0.5}) == {"m": 1.0 + 2.0 * tokens}
 
 
-def test_a_file_that_cannot_be_read_bounds_nothing_but_the_usual():
+def test_an_unreadable_file_leaves_the_default_limit():
     assert forecast(path=Path("absent.gguf")).tokens(20_000, {"m": 0.5}) == {"m": 4096}
     assert forecast(path=Path("absent.gguf"), n_ctx=0).tokens(20_000, {"m": 0.5}) == {"m": 10_000}
 
 
-def test_a_header_is_read_once_and_not_for_a_short_question(tmp_path, monkeypatch):
+def test_a_header_is_read_once_and_only_for_long_questions(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr("messctl.costs.prompt_cost.read_header", lambda path: read.append(path) or read_header(path))
     found = forecast(path=write_gguf(tmp_path / "m.gguf", context=300))
