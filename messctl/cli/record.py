@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from messctl.backends import Backend
     from messctl.record.judge import Judge
     from messctl.record.prompts import Check, PromptFile
-    from messctl.record.recorder import Judged, Plan, Tally
+    from messctl.record.recorder import Grade, Plan, Tally
     from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl record prompts.jsonl -o recorded.parquet --grader exact"
@@ -88,7 +88,7 @@ def record(
             begun = kept.count()
             with _progress(plan, begun) as advance:
                 recording.record(plan, answering, meter, kept, advance, warn)
-            tallies = recording.write(plan, meter, kept, output, f"messctl record {prompts.name}")
+            tallies = recording.write_trace(plan, meter, kept, output, f"messctl record {prompts.name}")
             kept.remove()
     finally:
         answering.close()
@@ -146,7 +146,7 @@ def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple
 
 def _judging(
     described: ZooFile, grading: str, judge: ModelSpec | None, backend: Backend
-) -> tuple[str, Judged, Judge | None]:
+) -> tuple[str, Grade, Judge | None]:
     """Return what the grading is to be called, with all it goes by, what it does, and the judge that it asks."""
     from messctl.graders import expect_regex, reference_grader
     from messctl.record.judge import Judge

@@ -1,1 +1,1 @@
-"""Record: asks every model every prompt, grades the answers and writes a trace."""
+"""Record: every model answers every prompt, the answers are graded, and a trace is written."""

@@ -1,4 +1,4 @@
-"""A judge: a model of the zoo that grades answers against references."""
+"""The judge: a model of the zoo that grades answers by references."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
 class Judge:
-    """Asks a model whether an answer says what the reference does; `undecided` counts replies that say neither.
+    """Asks a model whether an answer says the same as the reference.
 
-    The model always takes its likeliest token. What it costs to judge is nobody's cost. A reply that says neither yes
-    nor no, or no answer to judge, counts as not satisfied. `unread` counts what was too long for it to judge, or
-    what its server refused.
+    The judge samples at temperature 0. Its own cost is not counted. An empty answer, and a reply without yes or no,
+    count as not satisfied.
+    undecided: the number of replies without yes or no.
+    unread: the number of answers that are too long for the judge, or that its server refused.
     """
 
     def __init__(self, model: ModelSpec, backend: Backend) -> None:
@@ -41,13 +42,13 @@ class Judge:
         self.unread = 0
 
     def grade(self, prompt: str, reference: str, answer: str) -> float | None:
-        """Return the satisfaction, 0 or 1, None for what it cannot read. Raises BackendError for a judge that fails."""
+        """Return the satisfaction, 0 or 1; None if the judge cannot read it. Raises BackendError if the judge fails."""
         if not answer.strip():
             return 0.0
-        asked = PROMPT.format(prompt=prompt, reference=reference, answer=answer)
+        question = PROMPT.format(prompt=prompt, reference=reference, answer=answer)
         try:
             reply = self._backend.complete(
-                self._model, Question(asked, max_tokens=_MOST_TOKENS, temperature=0.0)
+                self._model, Question(question, max_tokens=_MOST_TOKENS, temperature=0.0)
             ).answer
         except (PromptError, RefusedError):
             self.unread += 1

@@ -1,4 +1,4 @@
-"""Prompt files: what is to be asked, from JSON lines, JSON, CSV, Parquet or plain text."""
+"""Prompt files: the prompts to record, in JSON Lines, JSON, CSV, Parquet or plain text."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from messctl.importers.text import encodable
 
 FIELDS = ("prompt", "reference", "request_id", "source")
 Check = Callable[[str | None], str | None]
-"""Takes a prompt's reference, and says what is wrong with it, if anything is."""
+"""Takes a prompt's reference, and returns what is wrong with it, or None."""
 Parts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt of a file, with the `reference` that its answers are judged by, where there is one."""
+    """One prompt of a file. Its answers are graded by the `reference`, if there is one."""
 
     request_id: str
     prompt: str
@@ -40,7 +40,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """The prompts of a file, in its order, and what was wrong with those that were skipped, one line each."""
+    """The prompts of a file, in order, and one error message for each skipped prompt."""
 
     path: Path
     prompts: tuple[Prompt, ...]
@@ -48,11 +48,11 @@ class PromptFile:
 
 
 def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _: None) -> PromptFile:
-    """Read a prompt file; its suffix tells the format, and what has another one is text with a prompt per line.
+    """Read a prompt file. The suffix says the format; a file with an unknown suffix is text, with a prompt per line.
 
-    A prompt without a `request_id` gets the number of its row, line or record. `check` hears each reference. A prompt
-    with which anything is wrong is an error that names its place, or, with `skip_bad`, left out. Raises SourceError,
-    also where no prompt is left.
+    A prompt without a `request_id` gets the number of its row, line or record. `check` is called with each reference.
+    A bad prompt is an error that names its place; with `skip_bad` it is left out. Raises SourceError, also if no
+    prompt is left.
     """
     prompts: dict[str, Prompt] = {}
     skipped: list[str] = []
@@ -60,15 +60,15 @@ def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _:
         try:
             prompt = _prompt(at, read(), check)
             if prompt.request_id in prompts:
-                raise at.error(f"{prompt.request_id!r} stands twice; request ids must be unique", "request_id")
+                raise at.error(f"{prompt.request_id!r} appears twice; request ids must be unique", "request_id")
         except SourceError as error:
             if not skip_bad:
-                raise SourceError(f"{error}; mend it, or add --skip-bad") from None
+                raise SourceError(f"{error}; correct it, or add --skip-bad") from None
             skipped.append(str(error))
         else:
             prompts[prompt.request_id] = prompt
     if not prompts:
-        raise SourceError(f"{path}: holds no prompts{' that can be used' if skipped else ''}")
+        raise SourceError(f"{path}: has no {'usable prompts; correct them' if skipped else 'prompts; add some'}")
     return PromptFile(path, tuple(prompts.values()), tuple(skipped))
 
 
@@ -84,14 +84,14 @@ def _prompt(at: At, record: Parts, check: Check) -> Prompt:
 
 
 def _text(at: At, name: str, value: object) -> str | None:
-    """Return a field's text, a number's as it is written; None for nothing, and for what is blank."""
-    if isinstance(value, (int, float)):  # a truth too
+    """Return a field as text, a number as it is written; None if it is missing or blank."""
+    if isinstance(value, (int, float)):  # also True and False
         value = json.dumps(value)
     return encodable(at.text(name, value)).strip() or None
 
 
 def _records(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
-    """Yield every record's place, and what reads it; what is wrong with one record is told by reading it."""
+    """Yield the place of every record, and a function that reads it and raises SourceError for a bad one."""
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
         for at, line in _lines(path):
@@ -110,7 +110,7 @@ def _records(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[At, Callable[[], str]]]:
-    """Yield the places of the lines that are not blank, and what decodes them."""
+    """Yield the place of every line that is not blank, and a function that decodes it."""
     with reading(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -136,7 +136,7 @@ def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
                 at = At(path, row)
                 yield at, lambda at=at, cells=cells: _cells(at, header, cells)  # type: ignore[misc]
     except csv.Error as error:
-        # A quote is amiss, so what comes after cannot be told apart: --skip-bad does not help.
+        # After a bad quote the following rows cannot be separated, so --skip-bad does not help.
         raise At(path, row + 1).error(f"is not CSV ({error})") from None
     finally:
         csv.field_size_limit(limit)
@@ -144,5 +144,5 @@ def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
 
 def _cells(at: At, header: list[str], cells: list[str]) -> Parts:
     if len(cells) != len(header):
-        raise at.error(f"has {len(cells)} cells, but the header names {len(header)} columns")
+        raise at.error(f"has {len(cells)} cells, but the header has {len(header)} columns")
     return dict(zip(header, cells, strict=True))

@@ -1,8 +1,8 @@
-"""Recording: the whole zoo answers every prompt of a file, and the answers become a trace.
+"""Recording: every model of the zoo answers every prompt of a file, and the answers become a trace.
 
-    prompts → each model answers → its cost is metered → a grader judges → journal → trace
+    prompts → each model answers → a meter measures the cost → a grader judges → journal → trace
 
-Every answer is kept in the journal as soon as it is there; the trace appears when all are.
+Each answer is stored in the journal at once. The trace is written when all answers are there.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from messctl.records import Completion, Question
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import ModelSpec
 
-Judged = Callable[[Prompt, str], float | None]
-"""Takes a prompt and an answer, and returns the answer's satisfaction, 0..1, or None where nobody judges."""
+Grade = Callable[[Prompt, str], float | None]
+"""Takes a prompt and an answer, and returns the answer's satisfaction, 0..1, or None if it is not judged."""
 OnWarning = Callable[[str], None]
 
 _NO_TERMS = frozenset({"name", "timeout_s", "retries", "key_env", "isolate"})
-"""Fields of a model on which no answer depends."""
+"""Fields of a model that do not change its answers."""
 CHUNK = 256
-"""So many prompts are asked of one model before the next one's turn: models are loaded seldom, rows fill up soon."""
+"""Prompts that one model answers before the next one's turn. Models are loaded rarely, yet rows fill up early."""
 HOPELESS = 3
-"""A model that never answered and fails this often in a row, whatever the prompt, is not there."""
+"""A model that has never answered is given up after this number of failures in a row."""
 LOST = 20
-"""Nor is one any more that has answered."""
+"""The same for a model that has answered before."""
 DOUBTFUL = 100
-"""After so many answers without a single satisfying one, the grader is doubted."""
+"""A warning about the grader is due if none of this number of answers satisfied."""
 _SAMPLES = 16
 _SAMPLE_BYTES = 2**16
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality")
@@ -45,25 +45,28 @@ FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer",
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be recorded: the prompts, the models that answer, how answers are graded, and the seed of sampling.
+    """What to record.
 
-    `grading` names the grader, and what it goes by; `judged` is what it does, and `judge` the model that it asks.
+    prompts, models: every model answers every prompt.
+    grading: the grader's name and settings, as stored in the trace. grade: the grader itself.
+    seed: the seed of sampling.
+    judge: the model that grades, if one does.
     """
 
     prompts: Sequence[Prompt]
     models: Sequence[ModelSpec]
     grading: str
-    judged: Judged
+    grade: Grade
     seed: int = 0
     judge: ModelSpec | None = None
 
     @property
     def answers(self) -> int:
-        """How many answers there will be."""
+        """The number of answers of a complete recording."""
         return len(self.prompts) * len(self.models)
 
     def terms(self, meter: Meter) -> Terms:
-        """Return all that the answers, costs and grades depend on."""
+        """Return the terms of the recording: all that its answers, costs and grades depend on."""
         digest = hashlib.blake2b(digest_size=16)
         for prompt in self.prompts:
             digest.update(repr((prompt.request_id, prompt.prompt, prompt.reference, prompt.source)).encode())
@@ -79,7 +82,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a model came to: its answers and failures, and means over the answers; None where there is nothing."""
+    """One model's results: the number of answers and failures, and means per answer.
+
+    failure: the most frequent error message. `satisfied` is the mean over graded answers. A mean over nothing is None.
+    """
 
     answered: int
     failed: int
@@ -127,58 +133,72 @@ def record(
     progress: Callable[[int], None] = lambda _: None,
     on_warning: OnWarning = lambda _: None,
 ) -> None:
-    """Have every model answer every prompt that the journal lacks. `progress` hears how many answers are kept.
+    """Ask every model every prompt that the journal lacks. `progress` receives the number of stored answers.
 
-    An answer that fails is kept as such. Raises BackendError for a model that does not answer, or does not any more,
-    and for a judge; of the failures that told so, none is kept, so that who goes on asks again.
+    A failed answer is stored with its error. Raises BackendError for a model that never answers or stops answering,
+    and for a judge that fails. The last failures in a row are then not stored, so that a resumed recording retries.
     """
-    kept, trusted, metered = journal.count(), False, MeteredBackend(backend, meter)
-
-    def keep(number: int, model: ModelSpec, outcome: Outcome | None, failure: str | None) -> None:
-        nonlocal kept, trusted
-        journal.add(number, model.name, outcome, failure)
-        kept += 1
-        progress(kept)
-        if not trusted and kept >= DOUBTFUL:
-            trusted = True
-            if not journal.satisfied():
-                on_warning(
-                    f"the grader {plan.grading!r} has not been satisfied by any of {kept:,} answers so far; "
-                    "does it judge what was meant?"
-                )
-
+    store, metered = _AnswerStore(plan, journal, progress, on_warning), MeteredBackend(backend, meter)
     for first in range(0, len(plan.prompts), CHUNK):
         numbers = range(first, min(first + CHUNK, len(plan.prompts)))
         for model in plan.models:
-            done = journal.done(model.name, numbers)
-            patience = LOST if journal.answered(model.name) else HOPELESS
-            failed: list[tuple[int, BackendError]] = []  # since the last answer, by no fault of the prompts
-            for number in numbers:
-                if number in done:
-                    continue
-                prompt = plan.prompts[number]
-                try:
-                    got = _ask(plan, prompt, model, metered)
-                except PromptError as error:
-                    keep(number, model, None, str(error))
-                except BackendError as error:
-                    failed.append((number, error))
-                    if len(failed) == patience:
-                        raise
-                else:
-                    patience = LOST
-                    for one, failure in failed:
-                        keep(one, model, None, str(failure))
-                    failed.clear()
-                    keep(number, model, _outcome(plan, prompt, got), None)
-            if failed and patience == HOPELESS:
-                raise failed[-1][1]  # of so few prompts it has answered none
-            for one, failure in failed:
-                keep(one, model, None, str(failure))
+            _record_model(plan, model, numbers, metered, journal, store)
 
 
-def write(plan: Plan, meter: Meter, journal: Journal, output: Path, source: str) -> dict[str, Tally]:
-    """Write the trace of a complete journal, and return what each model came to."""
+class _AnswerStore:
+    """Adds answers to the journal, reports progress, and warns once of a grader that no answer satisfies."""
+
+    def __init__(self, plan: Plan, journal: Journal, progress: Callable[[int], None], on_warning: OnWarning) -> None:
+        self._plan, self._journal, self._progress, self._on_warning = plan, journal, progress, on_warning
+        self._count = journal.count()
+        self._grader_checked = False
+
+    def add(self, number: int, model: ModelSpec, outcome: Outcome | None, failure: str | None) -> None:
+        self._journal.add(number, model.name, outcome, failure)
+        self._count += 1
+        self._progress(self._count)
+        if not self._grader_checked and self._count >= DOUBTFUL:
+            self._grader_checked = True
+            if not self._journal.any_satisfied():
+                self._on_warning(
+                    f"the grader {self._plan.grading!r} accepted none of {self._count:,} answers so far; "
+                    "check that it is the right one"
+                )
+
+
+def _record_model(
+    plan: Plan, model: ModelSpec, numbers: range, backend: MeteredBackend, journal: Journal, store: _AnswerStore
+) -> None:
+    """Ask one model those prompts of `numbers` that it has not answered. Raises BackendError as `record` does."""
+    done = journal.done(model.name, numbers)
+    most_failures = LOST if journal.has_answers(model.name) else HOPELESS
+    failed: list[tuple[int, BackendError]] = []  # in a row, and not the prompts' fault
+    for number in numbers:
+        if number in done:
+            continue
+        prompt = plan.prompts[number]
+        try:
+            completion = _complete(plan, prompt, model, backend)
+        except PromptError as error:
+            store.add(number, model, None, str(error))
+        except BackendError as error:
+            failed.append((number, error))
+            if len(failed) == most_failures:
+                raise
+        else:
+            most_failures = LOST
+            for earlier, failure in failed:
+                store.add(earlier, model, None, str(failure))
+            failed.clear()
+            store.add(number, model, _outcome(plan, prompt, completion), None)
+    if failed and most_failures == HOPELESS:
+        raise failed[-1][1]  # it answered none of these few prompts
+    for earlier, failure in failed:
+        store.add(earlier, model, None, str(failure))
+
+
+def write_trace(plan: Plan, meter: Meter, journal: Journal, output: Path, source: str) -> dict[str, Tally]:
+    """Write the trace of a complete journal, and return each model's results. Raises OutputError."""
     names = tuple(model.name for model in plan.models)
     metadata = TraceMetadata(
         models=names,
@@ -196,7 +216,7 @@ def write(plan: Plan, meter: Meter, journal: Journal, output: Path, source: str)
 
 
 def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, dict[str, Outcome]]]:
-    """Yield every prompt's number with the outcomes that there are."""
+    """Yield the number of every prompt with its outcomes, and add these to `sums`."""
     at, outcomes = -1, dict[str, Outcome]()
     for number, model, outcome, failure in journal.outcomes():
         if number != at and at >= 0:
@@ -210,33 +230,33 @@ def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, di
         yield at, outcomes
 
 
-def _ask(plan: Plan, prompt: Prompt, model: ModelSpec, backend: MeteredBackend) -> Completion:
+def _complete(plan: Plan, prompt: Prompt, model: ModelSpec, backend: MeteredBackend) -> Completion:
     seed = seed_of(plan.seed, prompt.request_id, model.name)
     return backend.complete(model, Question(prompt.prompt, seed=seed, logprob=True))
 
 
-def _outcome(plan: Plan, prompt: Prompt, got: Completion) -> Outcome:
-    cost = cost_of(got)
+def _outcome(plan: Plan, prompt: Prompt, completion: Completion) -> Outcome:
+    cost = cost_of(completion)
     return Outcome(
-        satisfied=plan.judged(prompt, got.answer),
+        satisfied=plan.grade(prompt, completion.answer),
         cost=cost.answer,
-        latency_s=got.latency_s,
-        tokens_in=got.tokens_in,
-        tokens_out=got.tokens_out,
-        answer=got.answer,
-        logprob=got.logprob,
+        latency_s=completion.latency_s,
+        tokens_in=completion.tokens_in,
+        tokens_out=completion.tokens_out,
+        answer=completion.answer,
+        logprob=completion.logprob,
         cost_quality=cost.quality,
     )
 
 
 def seed_of(seed: int, request_id: str, model: str) -> int:
-    """Return the seed by which a model draws its answer to a request: always the same, whatever came before."""
+    """Return the seed of a model's answer to a request. It does not depend on earlier requests."""
     digest = hashlib.blake2b(repr((seed, request_id, model)).encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def _terms_of(model: ModelSpec) -> dict[str, object]:
-    """Return what a model's answers depend on: its settings, and its file by name, size and samples of its bytes."""
+    """Return all that a model's answers depend on: its settings, and its file's name, size and sampled bytes."""
     stated: dict[str, object] = {}
     for name, value in asdict(model).items():
         if isinstance(value, Path):
@@ -249,7 +269,7 @@ def _terms_of(model: ModelSpec) -> dict[str, object]:
 
 
 def _sampled(path: Path) -> str:
-    """Return a digest of bytes spread over a file: a model that was trained further has others, and the same size."""
+    """Return a digest of bytes spread over a file. It differs after more training, although the size does not."""
     digest, size = hashlib.blake2b(digest_size=8), path.stat().st_size
     with path.open("rb") as file:
         for place in range(_SAMPLES):

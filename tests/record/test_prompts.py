@@ -1,4 +1,4 @@
-"""Prompt files in every format, and what bad ones get."""
+"""Prompt files in every format, and the errors of bad ones."""
 
 import json
 
@@ -15,7 +15,7 @@ RECORDS = [
     {"request_id": "a", "prompt": "What is 2 + 2?", "reference": "4", "source": "sums"},
     {"request_id": "b", "prompt": 'Name a\nriver, "the" largest.', "reference": "Amazon", "source": "facts"},
 ]
-WANTED = tuple(Prompt(each["request_id"], each["prompt"], each["reference"], each["source"]) for each in RECORDS)
+EXPECTED = tuple(Prompt(each["request_id"], each["prompt"], each["reference"], each["source"]) for each in RECORDS)
 
 
 def write(path, records):
@@ -36,15 +36,15 @@ def write(path, records):
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
 def test_every_format_reads_the_same(tmp_path, suffix):
     read = read_prompts(write(tmp_path / f"p.{suffix}", RECORDS))
-    assert (read.prompts, read.skipped) == (WANTED, ())
+    assert (read.prompts, read.skipped) == (EXPECTED, ())
 
 
-def test_text_is_a_prompt_per_line(tmp_path):
+def test_a_text_file_has_a_prompt_per_line(tmp_path):
     (tmp_path / "p.txt").write_bytes("\ufeffWhat is 2 + 2?\r\n\n  Name a river. \n".encode())
     assert read_prompts(tmp_path / "p.txt").prompts == (Prompt("1", "What is 2 + 2?"), Prompt("3", "Name a river."))
 
 
-def test_numbers_are_text_as_written_and_blanks_are_nothing(tmp_path):
+def test_numbers_become_text_and_blank_fields_are_missing(tmp_path):
     numbered = {"prompt": "x", "reference": 42, "request_id": 7, "source": " "}
     path = write(tmp_path / "p.jsonl", [numbered, {"prompt": "y", "reference": True}])
     assert read_prompts(path).prompts == (Prompt("7", "x", "42"), Prompt("2", "y", "true"))
@@ -57,13 +57,13 @@ BAD = [
     ('{"promt": "x"}', "line 2: 'prompt' is missing (did you mean 'promt'?)"),
     ('{"prompt": {}}', "line 2, column 'prompt': is an object, but text is expected"),
     ('{"prompt": "x", "refrence": "4"}', "line 2: 'reference' is missing (did you mean 'refrence'?)"),
-    ('{"prompt": "x", "request_id": "1"}', "line 2, column 'request_id': '1' stands twice"),
+    ('{"prompt": "x", "request_id": "1"}', "line 2, column 'request_id': '1' appears twice"),
     ('{"prompt": "x", "reference": "forty"}', "line 2, column 'reference': no number"),
 ]
 
 
-@pytest.mark.parametrize(("line", "says"), BAD)
-def test_a_bad_line_is_named_or_skipped_and_counted(tmp_path, line, says):
+@pytest.mark.parametrize(("line", "message"), BAD)
+def test_a_bad_line_is_reported_or_skipped_and_counted(tmp_path, line, message):
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "first", "reference": "1"}\n' + line + '\n{"prompt": "last", "reference": "3"}\n')
 
@@ -72,15 +72,15 @@ def test_a_bad_line_is_named_or_skipped_and_counted(tmp_path, line, says):
 
     with pytest.raises(SourceError) as raised:
         read_prompts(path, check=check)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
     assert "--skip-bad" in str(raised.value)
     read = read_prompts(path, skip_bad=True, check=check)
     assert [prompt.prompt for prompt in read.prompts] == ["first", "last"]
     assert len(read.skipped) == 1
-    assert says in read.skipped[0]
+    assert message in read.skipped[0]
 
 
-def test_a_line_that_is_no_text_and_a_row_that_is_cut_short(tmp_path):
+def test_bytes_that_are_not_text_and_incomplete_rows_are_reported(tmp_path):
     (tmp_path / "p.jsonl").write_bytes(b'{"prompt": "a"}\n{"prompt": "\xff"}\n')
     with pytest.raises(SourceError, match="line 2: is not UTF-8"):
         read_prompts(tmp_path / "p.jsonl")
@@ -95,20 +95,20 @@ def test_a_line_that_is_no_text_and_a_row_that_is_cut_short(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
-        ("p.jsonl", b"", "holds no prompts"),
-        ("p.jsonl", b"{}\n", "holds no prompts that can be used"),
+        ("p.jsonl", b"", "has no prompts; add some"),
+        ("p.jsonl", b"{}\n", "has no usable prompts; correct them"),
         ("p.parquet", b"PAR1", "not a Parquet file"),
         ("p.json", b"{}", "a list"),
         ("p.csv", b"", "is empty"),
         ("gone.jsonl", None, "cannot be read"),
     ],
 )
-def test_a_file_without_prompts(tmp_path, name, content, says):
+def test_a_file_without_prompts_is_refused(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(SourceError, match=says):
+    with pytest.raises(SourceError, match=message):
         read_prompts(tmp_path / name, skip_bad=True)
 
 
@@ -122,6 +122,6 @@ def test_any_text_survives(tmp_path_factory, texts):
         assert prompt.prompt == text.strip() or text[0] == "["
 
 
-def test_half_a_character_becomes_a_mark_that_utf_8_can_hold(tmp_path):
+def test_a_lone_surrogate_becomes_the_replacement_character(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "a \\ud800 b"}\n')
     assert read_prompts(tmp_path / "p.jsonl").prompts == (Prompt("1", "a \ufffd b"),)

@@ -1,4 +1,4 @@
-"""Recording: the whole zoo over a prompt file, by scripted backends and by real models in real llama.cpp."""
+"""Recording a whole zoo over a prompt file, with scripted backends and with real models in llama.cpp."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from messctl.backends import LlamaCpp, Scripted
 from messctl.cli import run
 from messctl.costs.tokens import StatedMeter
 from messctl.errors import BackendError, OutputError, PromptError, RefusedError, UsageError
-from messctl.record.journal import Journal, differing, journal_path
+from messctl.record.journal import Journal, difference, journal_path
 from messctl.record.judge import Judge
 from messctl.record.prompts import Prompt
-from messctl.record.recorder import CHUNK, DOUBTFUL, LOST, Plan, record, seed_of, write
+from messctl.record.recorder import CHUNK, DOUBTFUL, LOST, Plan, record, seed_of, write_trace
 from messctl.records import Question
 from messctl.trace import Outcome, TraceFile
 from messctl.zoo import CostPerToken, ModelSpec, load_zoo
@@ -37,10 +37,10 @@ def spec(name):
     return ModelSpec(name, BOX / f"{name}.gguf", cost=COST)
 
 
-def plan_of(n, models=("a", "b"), judged=None, **more):
+def plan_of(n, models=("a", "b"), grade=None, **more):
     prompts = [Prompt(f"r{number}", f"question {number}", str(number % 3)) for number in range(n)]
     by_reference = lambda prompt, answer: float(answer == prompt.reference)  # noqa: E731
-    return Plan(prompts, [spec(name) for name in models], "exact", judged or by_reference, **more)
+    return Plan(prompts, [spec(name) for name in models], "exact", grade or by_reference, **more)
 
 
 def answers(model, question):
@@ -51,7 +51,7 @@ def answers(model, question):
 def recorded(plan, path, backend=None):
     with Journal(journal_path(path), plan.terms(METER)) as journal:
         record(plan, backend or Scripted(answers, logprob=-0.5), METER, journal)
-        tallies = write(plan, METER, journal, path, "a test")
+        tallies = write_trace(plan, METER, journal, path, "a test")
         journal.remove()
     return tallies
 
@@ -76,14 +76,14 @@ def test_every_answer_becomes_an_outcome(tmp_path):
 
 
 @pytest.mark.parametrize("stops", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_cut_off_anywhere_it_goes_on_without_repeating_or_losing_a_row(tmp_path, stops):
+def test_an_interrupted_recording_resumes_without_losing_or_repeating_a_row(tmp_path, stops):
     plan, whole, parts = plan_of(CHUNK + 20), tmp_path / "whole.parquet", tmp_path / "parts.parquet"
     recorded(plan, whole)
-    asked = []
+    requests = []
 
     def counted(model, question):
-        asked.append((model.name, question.prompt))
-        if len(asked) == stops:
+        requests.append((model.name, question.prompt))
+        if len(requests) == stops:
             raise KeyboardInterrupt
         return answers(model, question)
 
@@ -91,10 +91,10 @@ def test_cut_off_anywhere_it_goes_on_without_repeating_or_losing_a_row(tmp_path,
         record(plan, Scripted(counted, logprob=-0.5), METER, journal)
     recorded(plan, parts, Scripted(counted, logprob=-0.5))
     assert rows(parts) == rows(whole)
-    assert len(asked) == plan.answers + 1  # the one that was cut off is asked again
+    assert len(requests) == plan.answers + 1  # the interrupted answer is requested again
 
 
-def test_a_failed_answer_is_null_and_told(tmp_path):
+def test_a_failed_answer_is_null_and_counted(tmp_path):
     def answering(model, question):
         if model.name == "b" and question.prompt.endswith("4"):
             raise BackendError("too long")
@@ -105,11 +105,11 @@ def test_a_failed_answer_is_null_and_told(tmp_path):
     assert [row["request_id"] for row in rows(tmp_path / "t.parquet") if row["cost/b"] is None] == ["r4", "r14"]
 
 
-def test_a_model_that_never_answers_is_an_error_at_once(tmp_path):
+def test_a_model_that_never_answers_ends_the_recording(tmp_path):
     plan = plan_of(20)
     with pytest.raises(BackendError, match="gone"), Journal(tmp_path / "j", plan.terms(METER)) as journal:
         record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
-    for _ in range(2):  # whoever goes on hears it again
+    for _ in range(2):  # a resumed recording fails again
         with Journal(tmp_path / "j", plan.terms(METER)) as journal:
             assert journal.count() == 20
             with pytest.raises(BackendError, match="gone"):
@@ -117,7 +117,7 @@ def test_a_model_that_never_answers_is_an_error_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("prompts", [1, 2])
-def test_so_is_one_that_answers_none_of_a_few(tmp_path, prompts):
+def test_a_model_that_answers_none_of_few_prompts_ends_the_recording(tmp_path, prompts):
     plan = plan_of(prompts)
     with pytest.raises(BackendError, match="gone"), Journal(tmp_path / "j", plan.terms(METER)) as journal:
         record(plan, Scripted(answers, failures={"b": "gone"}), METER, journal)
@@ -125,7 +125,7 @@ def test_so_is_one_that_answers_none_of_a_few(tmp_path, prompts):
         assert journal.count() == prompts
 
 
-def test_how_long_a_server_may_be_silent_is_no_term(tmp_path):
+def test_timeouts_and_isolation_are_no_terms_of_a_recording(tmp_path):
     plan = plan_of(2)
     slower = replace(plan, models=[replace(model, isolate=True, timeout_s=600.0) for model in plan.models])
     assert slower.terms(METER) == plan.terms(METER)
@@ -133,7 +133,7 @@ def test_how_long_a_server_may_be_silent_is_no_term(tmp_path):
     assert warmer.terms(METER) != plan.terms(METER)
 
 
-def test_a_model_may_find_its_first_prompts_too_long(tmp_path):
+def test_prompts_that_are_too_long_do_not_end_the_recording(tmp_path):
     def answering(model, question):
         if int(question.prompt.split()[1]) < 9:
             raise PromptError("too long")
@@ -144,12 +144,12 @@ def test_a_model_may_find_its_first_prompts_too_long(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [LOST - 1, LOST])
-def test_a_model_that_is_lost_on_the_way_is_asked_again_when_it_is_back(tmp_path, lost):
-    plan, asked = plan_of(60), []
+def test_a_model_that_stops_answering_is_retried_when_it_is_back(tmp_path, lost):
+    plan, requests = plan_of(60), []
 
     def answering(model, question):
-        asked.append(question.prompt)
-        if 70 <= len(asked) < 70 + lost:
+        requests.append(question.prompt)
+        if 70 <= len(requests) < 70 + lost:
             raise BackendError("is down")
         return answers(model, question)
 
@@ -159,15 +159,15 @@ def test_a_model_that_is_lost_on_the_way_is_asked_again_when_it_is_back(tmp_path
                 record(plan, Scripted(answering), METER, journal)
             assert journal.count() == 69
         record(plan, Scripted(answering), METER, journal)
-        tallies = write(plan, METER, journal, tmp_path / "t", "a test")
+        tallies = write_trace(plan, METER, journal, tmp_path / "t", "a test")
     assert tallies["b"].failed == (0 if lost == LOST else lost)
 
 
-def test_a_judge_that_fails_ends_it_and_one_that_cannot_read_leaves_it_open(tmp_path):
+def test_a_failing_judge_ends_the_recording_but_an_unreadable_answer_stays_ungraded(tmp_path):
     def failing(_prompt, _answer):
         raise BackendError("the judge is down")
 
-    plan = plan_of(5, judged=failing)
+    plan = plan_of(5, grade=failing)
     with Journal(tmp_path / "j", plan.terms(METER)) as journal:
         with pytest.raises(BackendError, match="the judge is down"):
             record(plan, Scripted(answers), METER, journal)
@@ -185,23 +185,23 @@ def test_a_judge_that_fails_ends_it_and_one_that_cannot_read_leaves_it_open(tmp_
         assert (judge.unread, judge.undecided) == (1, 0)
 
 
-def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):
+def test_a_grader_that_accepts_nothing_causes_one_warning(tmp_path):
     warnings = []
     for n, times in ((DOUBTFUL - 1, 0), (DOUBTFUL, 1), (3 * CHUNK, 1)):
-        plan = plan_of(n, ["a"], judged=lambda _prompt, _answer: 0.0)
+        plan = plan_of(n, ["a"], grade=lambda _prompt, _answer: 0.0)
         with Journal(tmp_path / f"j{n}", plan.terms(METER)) as journal:
             record(plan, Scripted(answers), METER, journal, on_warning=warnings.append)
         assert len(warnings) == times
-        assert all(f"any of {DOUBTFUL} answers" in warning for warning in warnings)
+        assert all(f"accepted none of {DOUBTFUL} answers" in warning for warning in warnings)
         warnings.clear()
-    plan = plan_of(DOUBTFUL, judged=lambda _prompt, _answer: None)
+    plan = plan_of(DOUBTFUL, grade=lambda _prompt, _answer: None)
     with Journal(tmp_path / "none", plan.terms(METER)) as journal:
         record(plan, Scripted(answers), METER, journal, on_warning=warnings.append)
     assert warnings == []
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"seed": 1}, "seed (0, not 1)"),
         ({"grading": "contains"}, 'grader ("exact", not "contains")'),
@@ -210,18 +210,18 @@ def test_a_grader_that_never_says_yes_is_doubted_once(tmp_path):
         ({"judge": spec("a")}, "judge (null, not"),
     ],
 )
-def test_it_does_not_go_on_under_other_terms(tmp_path, change, says):
+def test_a_recording_does_not_resume_under_other_terms(tmp_path, change, message):
     plan = plan_of(6)
     with Journal(tmp_path / "j", plan.terms(METER)):
         pass
     with pytest.raises(UsageError) as raised, Journal(tmp_path / "j", replace(plan, **change).terms(METER)):
         pass
-    assert says in str(raised.value)
-    assert differing(plan.terms(METER), plan.terms(METER)) == "nothing"
+    assert message in str(raised.value)
+    assert difference(plan.terms(METER), plan.terms(METER)) == "nothing"
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (2_000_000, 2_000_001), (900_000, 1_100_000)])
-def test_a_model_of_the_same_size_is_another(tmp_path, first, last):
+def test_a_changed_model_file_of_the_same_size_is_noticed(tmp_path, first, last):
     file = tmp_path / "m.gguf"
     data = bytearray(2_000_001)
     file.write_bytes(data)
@@ -229,21 +229,21 @@ def test_a_model_of_the_same_size_is_another(tmp_path, first, last):
     before = plan.terms(METER)
     data[first:last] = b"x" * (last - first)
     file.write_bytes(data)
-    assert "models.m.sampled" in differing(before, plan.terms(METER))
+    assert "models.m.sampled" in difference(before, plan.terms(METER))
 
 
-def test_one_process_records_at_a_time(tmp_path):
-    with Journal(tmp_path / "j", {}), pytest.raises(OutputError, match="another process records"):
+def test_a_journal_can_be_used_by_one_process_only(tmp_path):
+    with Journal(tmp_path / "j", {}), pytest.raises(OutputError, match="another recording uses this journal"):
         Journal(tmp_path / "j", {})
 
 
-def test_a_journal_that_is_none(tmp_path):
+def test_a_file_that_is_no_journal_is_refused(tmp_path):
     (tmp_path / "j").write_bytes(b"not a database, but something else" * 100)
     with pytest.raises(OutputError, match="not a database"):
         Journal(tmp_path / "j", {})
 
 
-def test_outcomes_come_back_as_they_were(tmp_path):
+def test_outcomes_are_read_as_they_were_stored(tmp_path):
     outcome = Outcome(0.1, 1 / 3, 0.2, 3, 4, "ä\n\u2028'\x00", -1e-17)
     with Journal(tmp_path / "j", {}) as journal:
         journal.add(1, "b", outcome, None)
@@ -252,7 +252,7 @@ def test_outcomes_come_back_as_they_were(tmp_path):
         assert (journal.done("b", range(2)), journal.done("b", range(1)), journal.count()) == ({1}, set(), 2)
 
 
-def test_the_seed_of_an_answer_depends_on_what_it_should():
+def test_the_seed_of_an_answer_depends_on_seed_request_and_model():
     seeds = {seed_of(seed, request, model) for seed in range(3) for request in "abc" for model in "xyz"}
     assert len(seeds) == 27
     assert seed_of(0, "a", "x") == seed_of(0, "a", "x")
@@ -263,25 +263,25 @@ def test_the_seed_of_an_answer_depends_on_what_it_should():
     ("reply", "verdict", "undecided"),
     [("Yes", 1.0, 0), ("no.", 0.0, 0), ("**YES**", 1.0, 0), ("No, yes", 0.0, 0), ("Yesterday", 0.0, 1), ("", 0.0, 1)],
 )
-def test_a_judge_says_yes_or_no(reply, verdict, undecided):
-    asked = []
+def test_the_judge_s_reply_is_read_as_yes_or_no(reply, verdict, undecided):
+    requests = []
 
     def replying(_model, question):
-        asked.append(question)
+        requests.append(question)
         return reply
 
     judge = Judge(spec("a"), Scripted(replying))
     assert judge.grade("What is {2}?", "4", "four {answer}") == verdict
     assert judge.undecided == undecided
     for text in ("What is {2}?", "4", "four {answer}"):
-        assert text in asked[0].prompt
-    assert asked[0].temperature == 0.0
+        assert text in requests[0].prompt
+    assert requests[0].temperature == 0.0
     assert judge.grade("q", "r", " ") == 0.0
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_the_log_probability_is_the_models_own():
-    """Beside llama-cpp-python's own class, which keeps the logits of every position."""
+def test_the_log_probability_equals_that_of_llama_cpp_python():
+    """The reference is llama-cpp-python's own class, which stores the logits of every position."""
     import llama_cpp
 
     model = spec("nano-109k")
@@ -315,7 +315,7 @@ def puzzles(tmp_path):
     return path
 
 
-def test_record_then_replay(puzzles, tmp_path, capsys, monkeypatch):
+def test_a_recorded_trace_can_be_validated_and_replayed(puzzles, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["record", str(puzzles), "-o", "t.parquet", "--grader", "exact"]
     assert run([*command, "--json"]) == 0
@@ -334,7 +334,7 @@ def test_record_then_replay(puzzles, tmp_path, capsys, monkeypatch):
     assert rows("t.parquet") == first
 
 
-def test_the_same_seed_draws_the_same_answers(puzzles, tmp_path, capsys):
+def test_the_same_seed_gives_the_same_answers(puzzles, tmp_path, capsys):
     zoo = tmp_path / "zoo.yaml"
     zoo.write_text(
         "defaults: {temperature: 5, max_tokens: 8, n_ctx: 0}\nmodels:\n"
@@ -347,7 +347,7 @@ def test_the_same_seed_draws_the_same_answers(puzzles, tmp_path, capsys):
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     assert rows(tmp_path / "a") != rows(tmp_path / "c")
     drawn = [[row["answer/nano-109k"] for row in rows(tmp_path / name)] for name in "ad"]
-    assert drawn[0] == drawn[1]  # whoever else is recorded
+    assert drawn[0] == drawn[1]  # with or without other models
 
 
 BAD = [
@@ -364,33 +364,33 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "says"), BAD)
-def test_bad_usage_is_one_line_and_leaves_nothing(puzzles, tmp_path, monkeypatch, capsys, arguments, says):
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_usage_prints_one_line_and_writes_nothing(puzzles, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     arguments = [str(puzzles) if argument == "PUZZLES" else argument for argument in arguments]
     code = run(["record", str(puzzles), "-o", "t.parquet", *arguments])
-    assert says in assert_one_line(code, *capsys.readouterr())
+    assert message in assert_one_line(code, *capsys.readouterr())
     assert os.listdir(tmp_path) == ["puzzles.jsonl"]
 
 
-def test_what_is_there_is_left_alone_unless_told_otherwise(puzzles, tmp_path, monkeypatch, capsys):
+def test_an_existing_trace_or_journal_is_replaced_only_with_overwrite(puzzles, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["record", str(puzzles), "-o", "t.parquet", "--grader", "exact", "--model", "pico-34k"]
     (tmp_path / "t.parquet").write_text("precious")
-    for more, says in (([], "is there already"), (["--resume"], "nothing to resume")):
-        assert says in assert_one_line(run([*command, *more]), *capsys.readouterr())
+    for more, message in (([], "is there already"), (["--resume"], "nothing to resume")):
+        assert message in assert_one_line(run([*command, *more]), *capsys.readouterr())
     assert (tmp_path / "t.parquet").read_text() == "precious"
     assert run([*command, "--overwrite"]) == 0
     with Journal(journal_path(tmp_path / "t.parquet"), {}):
         pass
     capsys.readouterr()
     assert "was cut off; add --resume" in assert_one_line(run(command), *capsys.readouterr())
-    assert "begun with another" in assert_one_line(run([*command, "--resume"]), *capsys.readouterr())
+    assert "started with another" in assert_one_line(run([*command, "--resume"]), *capsys.readouterr())
     assert run([*command, "--overwrite"]) == 0
     assert sorted(os.listdir(tmp_path)) == ["puzzles.jsonl", "t.parquet"]
 
 
-def test_the_zoos_own_grader_and_none_and_bad_lines(puzzles, tmp_path, capsys):
+def test_recording_with_the_grader_of_the_zoo_or_none_and_with_bad_lines_skipped(puzzles, tmp_path, capsys):
     zoo = zoo_of(tmp_path, "says")
     backends_files.write_gguf(tmp_path / "says.gguf", backends_files.says(b"ok"))
     zoo.write_text(zoo.read_text() + "grader: '^ok$'\n")
@@ -407,7 +407,7 @@ def test_the_zoos_own_grader_and_none_and_bad_lines(puzzles, tmp_path, capsys):
     assert {row["satisfied/says"] for row in rows(tmp_path / "b")} == {None}
 
 
-def test_a_judge_of_the_zoo(puzzles, tmp_path, capsys):
+def test_a_model_of_the_zoo_can_be_the_judge(puzzles, tmp_path, capsys):
     zoo = zoo_of(tmp_path, "player", "judge", defaults="max_tokens: 8, n_ctx: 512, temperature: 0")
     backends_files.write_gguf(tmp_path / "player.gguf", backends_files.says(b"42"))
     backends_files.write_gguf(tmp_path / "judge.gguf", backends_files.says(b"yes"), n_ctx=512)
@@ -418,7 +418,7 @@ def test_a_judge_of_the_zoo(puzzles, tmp_path, capsys):
     assert document["grader"] == "judge judge"
 
 
-def test_a_model_that_cannot_be_loaded_is_one_line(puzzles, tmp_path, capsys):
+def test_a_model_that_cannot_be_loaded_prints_one_line(puzzles, tmp_path, capsys):
     zoo = zoo_of(tmp_path, "gone")
     line = assert_one_line(
         run(["record", str(puzzles), "--zoo", str(zoo), "--grader", "exact", "-o", str(tmp_path / "t")]),
@@ -428,7 +428,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(puzzles, tmp_path, capsys):
     assert "0 of 20 answers are kept" in line
 
 
-def test_a_zoo_that_was_mended_for_a_model_that_never_answered_goes_on(puzzles, tmp_path, capsys):
+def test_a_recording_resumes_after_the_zoo_entry_of_a_silent_model_was_corrected(puzzles, tmp_path, capsys):
     zoo = zoo_of(tmp_path, "first", "gone")
     backends_files.write_gguf(tmp_path / "first.gguf", backends_files.says(b"1"))
     command = ["record", str(puzzles), "--zoo", str(zoo), "--grader", "exact", "-o", str(tmp_path / "t"), "--json"]
@@ -453,8 +453,8 @@ def many(tmp_path, count):
     return ["record", "many.jsonl", "--grader", "exact", "--model", "pico-34k", "--model", "nano-109k", "-o"]
 
 
-def kept_answers(journal):
-    """Count what a journal holds while nobody writes into it."""
+def stored_answers(journal):
+    """Return the number of answers in a journal while no process writes to it."""
     if not journal.exists():
         return 0
     with closing(sqlite3.connect(journal)) as database:
@@ -463,35 +463,37 @@ def kept_answers(journal):
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_instants_and_resumed_it_is_as_if_never_killed(tmp_path):
-    """At any instant from its start on, while it sets out, writes the trace or is at work."""
+def test_a_recording_killed_twenty_times_and_resumed_equals_an_uninterrupted_one(tmp_path):
+    """It is killed at random instants: while it starts, while it works and while it writes the trace."""
     command, started = many(tmp_path, 4000), time.monotonic()
     assert process(*command, "whole.parquet", cwd=tmp_path).returncode == 0
-    longest = 0.22 * (time.monotonic() - started)  # whatever the machine is busy with, twenty such pieces are not all
+    longest = 0.22 * (time.monotonic() - started)  # twenty such pieces are too few, even on a busy machine
     coin, parts, cut = np.random.default_rng(), tmp_path / "parts.parquet", []
     journal = journal_path(parts)
     while len(cut) < 20:
-        before = kept_answers(journal)
+        before = stored_answers(journal)
         running = start([*command, "parts.parquet", *(["--resume"] if journal.exists() else [])], tmp_path)
         time.sleep(coin.uniform(0, longest))
         running.send_signal(signal.SIGKILL)
-        said = running.communicate()[1]
-        if parts.exists() and not journal.exists():  # it was done before, if not gone: the next one begins anew
-            assert running.returncode in (0, -signal.SIGKILL), said
+        stderr = running.communicate()[1]
+        if parts.exists() and not journal.exists():  # it finished before it was killed: start again
+            assert running.returncode in (0, -signal.SIGKILL), stderr
             assert rows(parts) == rows(tmp_path / "whole.parquet")
             parts.unlink()
             continue
-        assert running.returncode == -signal.SIGKILL, said
-        cut.append(kept_answers(journal))
+        assert running.returncode == -signal.SIGKILL, stderr
+        cut.append(stored_answers(journal))
         assert cut[-1] >= before
     assert 0 < max(cut) <= 8000
     assert process(*command, "parts.parquet", "--resume", cwd=tmp_path).returncode == 0
     assert rows(parts) == rows(tmp_path / "whole.parquet")
-    there = {name for name in os.listdir(tmp_path) if not name.endswith(".part")}  # of one killed while it wrote
+    there = {
+        name for name in os.listdir(tmp_path) if not name.endswith(".part")
+    }  # left by a process killed while writing
     assert there == {"many.jsonl", "parts.parquet", "whole.parquet"}
 
 
-def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_stores_the_answers_so_far_and_says_how_to_resume(tmp_path):
     command, journal = many(tmp_path, 3000), journal_path(tmp_path / "t.parquet")
     code = (
         "import signal; from messctl.__main__ import main\n"
@@ -506,24 +508,24 @@ def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path):
         running.send_signal(signal.SIGINT)
         out, err = running.communicate()
     assert "go on with --resume" in assert_one_line(running.returncode, out, err, 130)
-    assert 0 < kept_answers(journal) < 6000
+    assert 0 < stored_answers(journal) < 6000
     assert not (tmp_path / "t.parquet").exists()
 
 
-def test_the_trace_in_the_box_is_what_its_models_say(root, tmp_path, capsys):
-    """Recorded again from its own prompts. Another processor may round a few of the answers another way."""
-    told = pq.read_table(root / "traces" / "box.parquet").slice(0, 150).to_pylist()
-    lines = [{name: row[name] for name in ("request_id", "prompt", "source")} for row in told]
+def test_the_packaged_trace_can_be_recorded_again(root, tmp_path, capsys):
+    """The trace is recorded again from its own prompts. Another processor may round a few answers differently."""
+    stored = pq.read_table(root / "traces" / "box.parquet").slice(0, 150).to_pylist()
+    lines = [{name: row[name] for name in ("request_id", "prompt", "source")} for row in stored]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     zoo, again = root / "zoo.yaml", tmp_path / "again.parquet"
     assert run(["record", str(tmp_path / "p.jsonl"), "-o", str(again), "--grader", "none", "--zoo", str(zoo)]) == 0
     capsys.readouterr()
     for model in load_zoo(zoo).names:
-        pairs = list(zip(told, pq.read_table(again).to_pylist(), strict=True))
+        pairs = list(zip(stored, pq.read_table(again).to_pylist(), strict=True))
         same = [(one[f"answer/{model}"], one[f"cost/{model}"]) for one, other in pairs if one == one | _but_time(other)]
         assert len(same) >= 0.95 * len(pairs)
 
 
 def _but_time(row):
-    kept = ("answer/", "cost/", "tokens_", "request_id", "prompt")
+    compared = ("answer/", "cost/", "tokens_", "request_id", "prompt")
     return {name: value for name, value in row.items() if name.startswith(kept)}
