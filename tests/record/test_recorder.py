@@ -528,4 +528,4 @@ def test_the_packaged_trace_can_be_recorded_again(root, tmp_path, capsys):
 
 def _but_time(row):
     compared = ("answer/", "cost/", "tokens_", "request_id", "prompt")
-    return {name: value for name, value in row.items() if name.startswith(kept)}
+    return {name: value for name, value in row.items() if name.startswith(compared)}
