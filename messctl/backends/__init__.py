@@ -1,4 +1,4 @@
-"""What runs models: llama.cpp in this process, servers elsewhere, and a scripted stand-in. Importing loads none."""
+"""Backends, which run models: llama.cpp, OpenAI-compatible servers, and scripted answers. Importing loads no model."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 def encoder_of(settings: Settings) -> Encoder:
-    """Return what makes features of prompts: the settings' embedding model, or else their words.
+    """Return the encoder that makes features of prompts: the settings' embedding model, or words without one.
 
-    Raises BackendError for a file that cannot be used.
+    Raises BackendError if the model's file cannot be used.
     """
-    from messctl.learning.features import WordEncoder  # noqa: PLC0415  # it brings the compiler with it
+    from messctl.learning.features import WordEncoder  # noqa: PLC0415  # it imports the compiler
 
     if settings.features is None:
         return WordEncoder()

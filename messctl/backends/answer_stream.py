@@ -1,4 +1,4 @@
-"""The stream of one answer, between the backend that writes it and whoever listens."""
+"""The stream of one answer, from the backend that generates it to the function that receives it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from messctl.backends.base import OnText
 
 
 class AnswerStream:
-    """Passes the text of an answer on to `on_text`, piece by piece, and keeps what it has passed on.
+    """Passes the text of an answer on to `on_text`, piece by piece, and stores what it has passed on.
 
-    Hand `listener` to a backend. It is None if `on_text` is None: then nobody listens, and the stream stays empty.
+    Give `listener` to a backend. It is None if `on_text` is None, and then the stream stays empty.
     """
 
     def __init__(self, on_text: OnText | None) -> None:
@@ -27,7 +27,7 @@ class AnswerStream:
         return "".join(self._pieces)
 
     def _pass_on(self, text: str) -> None:
-        # Kept first: a listener that raises has received this piece.
+        # Stored first: an `on_text` that raises has received this piece.
         self._pieces.append(text)
         if self._on_text is not None:
             self._on_text(text)

@@ -1,4 +1,4 @@
-"""What a backend is: a transport that has one model answer one question."""
+"""The interface of a backend, which makes one model answer one question."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
 OnText = Callable[[str], None]
-"""Hears an answer piece by piece, as it comes; whole characters only."""
+"""Receives an answer piece by piece as it is generated; a piece holds whole characters only."""
 
 
 class Backend(Protocol):
-    """Runs models. Whatever it is built on, its exceptions are mapped to `messctl.errors.BackendError`."""
+    """Runs models. It maps every exception of the library beneath it to `messctl.errors.BackendError`."""
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer; loads the model where it is not loaded yet.
+        """Return the model's answer; load the model first if it is not loaded.
 
-        Raises BackendError, and PromptTooLongError where a question with less history might fit.
+        Raises BackendError, and PromptTooLongError if a question with a shorter history may fit.
         """
 
     def close(self) -> None:
-        """Let go of all models."""
+        """Free all models."""
 
 
 @runtime_checkable
 class KeepsModels(Protocol):
-    """A backend that loads models, and knows which are loaded now."""
+    """A backend that loads models and knows which are in memory now."""
 
     def resident(self, model: ModelSpec) -> bool:
-        """Whether a model is in memory, so that it would answer without being loaded."""
+        """Return whether a model is in memory, so that it can answer without being loaded."""
 
 
 def resident(backend: Backend, model: ModelSpec) -> bool:
-    """Whether a model would answer without being loaded; of a backend that does not tell, all models would."""
+    """Return whether a model can answer without being loaded; always true for a backend that loads none."""
     return not isinstance(backend, KeepsModels) or backend.resident(model)

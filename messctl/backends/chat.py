@@ -1,60 +1,73 @@
-"""How a question becomes the text that a model reads: through its chat template, or as it is."""
+"""How a question becomes the messages of a chat, and these become the text that a local model reads."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from messctl.display.text import plain
 from messctl.records import Question
+from messctl.zoo import ModelSpec
+
+Message = dict[str, str]
+"""A chat message as OpenAI's API writes it: its `role` (system, user or assistant) and its `content`."""
 
 
 class TemplateError(Exception):
-    """A chat template cannot be read, or refuses a question; the message says why, in one line."""
+    """A chat template is invalid, or fails on a question; the message says why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text that a model reads, and the strings that end its answer where it spells them out."""
+    """The text that a model reads, and the strings that end its answer when the answer contains one of them."""
 
     text: str
     stops: tuple[str, ...] = ()
 
 
 class ChatTemplate:
-    """A compiled Jinja template, run in the sandbox that llama-cpp-python sets up for templates from files."""
+    """A compiled Jinja template, run in the sandbox that llama-cpp-python sets up for templates from files.
+
+    `bos` and `eos` are the texts of the vocabulary's begin and end marks. Raises TemplateError for invalid source.
+    """
 
     def __init__(self, source: str, bos: str, eos: str) -> None:
         formats = importlib.import_module("llama_cpp.llama_chat_format")
         try:
             self._render: Any = formats.Jinja2ChatFormatter(template=source, eos_token=eos, bos_token=bos)
         except Exception as error:
-            raise TemplateError(_why(error)) from error
+            raise TemplateError(_reason(error)) from error
 
-    def prompt(self, question: Question, system: str | None) -> Prompt:
-        """Return the prompt for a question. Raises TemplateError, whatever it is that the template does wrong."""
+    def prompt(self, messages: Sequence[Message]) -> Prompt:
+        """Return the prompt for a chat. Raises TemplateError for any exception of the template."""
         try:
-            made = self._render(messages=_messages(question, system))
+            made = self._render(messages=messages)
         except Exception as error:
-            raise TemplateError(_why(error)) from error
+            raise TemplateError(_reason(error)) from error
         stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
         return Prompt(made.prompt, tuple(stops))
 
 
-def as_it_is(question: Question, system: str | None) -> Prompt:
-    """Return the prompt for a model without a chat template: every turn's text, a blank line between two."""
-    return Prompt("\n\n".join(message["content"] for message in _messages(question, system)))
+def chat_messages(model: ModelSpec, question: Question) -> list[Message]:
+    """Return a question as chat messages: the system message if there is one, the earlier turns, the prompt.
 
-
-def _messages(question: Question, system: str | None) -> list[dict[str, str]]:
+    The question's system message replaces the model's own.
+    """
+    system = model.system if question.system is None else question.system
     turns = [] if system is None else [("system", system)]
-    for asked, answered in question.history:
-        turns += [("user", asked), ("assistant", answered)]
+    for prompt, answer in question.history:
+        turns += [("user", prompt), ("assistant", answer)]
     turns.append(("user", question.prompt))
     return [{"role": role, "content": content} for role, content in turns]
 
 
-def _why(error: Exception) -> str:
-    """Return what an exception says, in one line; a template writes its own messages."""
+def without_template(messages: Sequence[Message]) -> Prompt:
+    """Return the prompt for a model that has no chat template: the messages' texts with a blank line between two."""
+    return Prompt("\n\n".join(message["content"] for message in messages))
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception's text on one line; a template can raise exceptions with texts of its own."""
     return plain(" ".join(str(error).split()))[:300] or type(error).__name__

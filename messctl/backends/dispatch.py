@@ -1,4 +1,4 @@
-"""A zoo's models, wherever they are: files run in this process, urls asked over HTTP."""
+"""All models of a zoo behind one backend: files run in this process, urls are requested over HTTP."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from messctl.zoo import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Has `files` run the models that have a path, and `servers` ask for those that have a url."""
+    """Sends a question to `files` if its model has a path, and to `servers` if it has a url."""
 
     files: Backend
     servers: Backend
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer, from wherever it is. Raises BackendError."""
+        """Return the model's answer. Raises BackendError."""
         backend = self.files if model.url is None else self.servers
         return backend.complete(model, question, on_text)
 
     def resident(self, model: ModelSpec) -> bool:
-        """Whether a model would answer without being loaded."""
+        """Return whether a model can answer without being loaded; true for every model at a server."""
         return model.url is not None or resident(self.files, model)
 
     def close(self) -> None:
-        """Close both."""
+        """Close both backends."""
         self.files.close()
         self.servers.close()

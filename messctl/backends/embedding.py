@@ -1,8 +1,8 @@
-"""An encoder by a GGUF embedding model: what a prompt means, in the place of which words it has.
+"""Features of prompts from a GGUF embedding model: they describe a prompt's meaning instead of its words.
 
-The model's embedding of the prompt (pooled as its file says, else the mean over its tokens), scaled to length 2, fills
-the columns that words have otherwise; one with more numbers than these is folded into them with fixed signs. The cheap
-properties stay as they are.
+The model's embedding of the prompt, scaled to length 2, fills the columns that otherwise hold words. It is pooled as
+the file says, or else is the mean over the tokens. A larger embedding is folded into the columns with fixed signs. The
+columns of the prompt's properties stay the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from messctl.backends.library import library
+from messctl.backends.llama_library import load_library
 from messctl.backends.machine import physical_cores
 from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
@@ -26,15 +26,16 @@ from messctl.gguf import read_header
 from messctl.learning.features import PROPERTY_COUNT, WORDS, Features, WordEncoder, width
 
 _LENGTH = 2.0
-"""Half of it, about, is what all prompts have in common: what tells them apart is then as long as words are."""
-_LONGEST = 2048
-"""A longer prompt is cut after so many tokens: what it is about is known by then."""
+"""About half of it is common to all prompts, so the part that differs is as long as the features of words."""
+_LONGEST_PROMPT = 2048
+"""A longer prompt is cut after this number of tokens, which is enough to know its subject."""
 
 
 class GgufEncoder:
-    """An `Encoder` by the GGUF model at `path`, which is loaded for the first prompt; thread-safe.
+    """An `Encoder` that uses the GGUF embedding model at `path`; thread-safe.
 
-    Raises BackendError where the file cannot be used, MissingExtraError where llama-cpp-python is not installed.
+    The model is loaded at the first prompt. Raises BackendError if the file cannot be used, MissingExtraError if
+    llama-cpp-python is not installed.
     """
 
     kept_from = 100
@@ -52,14 +53,14 @@ class GgufEncoder:
 
     @cached_property
     def version(self) -> str:
-        """What the features depend on: this code, and the file's bytes."""
+        """Identifies the features: it changes with this code and with the file's bytes."""
         with self._path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
         return f"gguf-1 {digest} {self._words.version}"
 
     def one(self, prompt: str) -> Features:
         """Return the features of one prompt, a single row."""
-        # Deciding on a prompt and learning of it ask for the same ones.
+        # A decision on a prompt and learning from it need the same features.
         latest = self._latest
         if latest is None or latest[0] != prompt:
             self._latest = latest = (prompt, self._rows([prompt], self._words.one(prompt)))
@@ -70,49 +71,50 @@ class GgufEncoder:
         return self._rows(prompts.to_pylist(), self._words.column(prompts))
 
     def _rows(self, prompts: list[str], words: Features) -> Features:
-        """Return the rows with the embeddings in the place of the words."""
+        """Return the features with embeddings in the columns of words."""
         properties = np.zeros((len(prompts), PROPERTY_COUNT), np.float32)
         row = np.repeat(np.arange(len(prompts)), np.diff(words.starts))
         kept = words.indices >= WORDS
         properties[row[kept], words.indices[kept] - WORDS] = words.values[kept]
         with self._lock:
-            meanings = [self._model.embed(prompt) for prompt in prompts]
-        dense = np.concatenate([np.array(meanings, np.float32).reshape(len(prompts), WORDS), properties], axis=1)
+            embeddings = [self._model.embed(prompt) for prompt in prompts]
+        dense = np.concatenate([np.array(embeddings, np.float32).reshape(len(prompts), WORDS), properties], axis=1)
         starts = np.arange(len(prompts) + 1, dtype=np.int64) * width()
         indices = np.tile(np.arange(width(), dtype=np.int32), len(prompts))
         return Features(starts, indices, dense.reshape(-1), width())
 
     @cached_property
-    def _model(self) -> _Embedding:
-        return _Embedding(self._path)
+    def _model(self) -> _EmbeddingModel:
+        return _EmbeddingModel(self._path)
 
 
-class _Embedding:
-    """The loaded model and its one context."""
+class _EmbeddingModel:
+    """The loaded model and its context."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._library = library()
+        self._library = load_library()
         self._api = api = self._library.api
-        self._library.listen()
+        self._library.clear_log()
         self._model: Any = api.llama_model_load_from_file(os.fsencode(path), api.llama_model_default_params())
         if self._model is None:
-            raise self._failure(f"cannot be loaded: {self._library.complaint()}: get the file again, or another")
+            errors = self._library.last_errors()
+            raise self._failure(f"cannot be loaded: {errors}: download the file again, or use another one")
         self._vocabulary = api.llama_model_get_vocab(self._model)
         self._reads = api.llama_encode if api.llama_model_has_encoder(self._model) else api.llama_decode
-        self.n_ctx = min(_LONGEST, max(1, api.llama_model_n_ctx_train(self._model)))
+        self.n_ctx = min(_LONGEST_PROMPT, max(1, api.llama_model_n_ctx_train(self._model)))
         self._context = self._new_context(api.LLAMA_POOLING_TYPE_UNSPECIFIED)
         if self._context is not None and api.llama_pooling_type(self._context) == api.LLAMA_POOLING_TYPE_NONE:
             api.llama_free(self._context)
             self._context = self._new_context(api.LLAMA_POOLING_TYPE_MEAN)
         if self._context is None:
-            raise self._failure(f"cannot embed: {self._library.complaint()}: use an embedding model")
+            raise self._failure(f"cannot embed: {self._library.last_errors()}: use an embedding model")
         self._size = api.llama_model_n_embd_out(self._model)
         self._memory = api.llama_get_memory(self._context)
 
     def _new_context(self, pooling: int) -> Any:
         params = self._api.llama_context_default_params()
-        # A prompt is read as one piece: what looks both ways must see the whole of it.
+        # A prompt is read in one batch, because attention in both directions needs all of it.
         params.n_ctx = params.n_batch = params.n_ubatch = self.n_ctx
         params.n_threads = params.n_threads_batch = physical_cores()
         params.embeddings = True
@@ -120,7 +122,7 @@ class _Embedding:
         return self._api.llama_init_from_model(self._model, params)
 
     def embed(self, text: str) -> npt.NDArray[np.float32]:
-        """Return the embedding of a text, `folded`, (WORDS,); all 0 where it has no tokens."""
+        """Return the folded embedding of a text, shape (WORDS,); all 0 if the text has no tokens."""
         api, data = self._api, text.encode("utf-8", "replace")[: 64 * self.n_ctx]
         room = len(data) + 8
         space = (api.llama_token * room)()
@@ -130,14 +132,14 @@ class _Embedding:
             return np.zeros(WORDS, np.float32)
         if self._memory is not None:
             api.llama_memory_clear(self._memory, True)
-        self._library.listen()
+        self._library.clear_log()
         read = (api.llama_token * len(tokens))(*tokens)  # the batch points to it
         batch = api.llama_batch_get_one(read, len(tokens))
         pooled = None
         if self._reads(self._context, batch) == 0:
             pooled = api.llama_get_embeddings_seq(self._context, 0)
         if not pooled:
-            raise self._failure(f"cannot embed a prompt: {self._library.complaint()}: use an embedding model")
+            raise self._failure(f"cannot embed a prompt: {self._library.last_errors()}: use an embedding model")
         return folded(np.ctypeslib.as_array(pooled, shape=(self._size,)).astype(np.float64))
 
     def _failure(self, what: str) -> BackendError:
@@ -145,13 +147,15 @@ class _Embedding:
 
 
 def folded(embedding: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return an embedding in WORDS columns, of length 2: each of its numbers goes to one, with a fixed sign.
+    """Return an embedding (any length) as a vector of shape (WORDS,) and length 2; 0 stays 0.
 
-    The first WORDS keep their signs. Raises BackendError where it holds what is no number.
+    Number i is added to column i mod WORDS with a fixed sign; the first WORDS numbers keep their signs. Raises
+    BackendError for numbers that are not finite.
     """
     if not np.isfinite(embedding).all():
         raise BackendError(
-            "features: the model computes what is no number, its weights are damaged: get the file again"
+            "features: the model computes values that are not numbers, so its weights are damaged: "
+            "download the file again"
         )
     places = np.arange(len(embedding))
     signs = np.where((places // WORDS) * (places % WORDS + 1) % 2 == 1, -1.0, 1.0)

@@ -1,36 +1,88 @@
-"""HTTP as servers of models are asked: one client per server, its key, and what is told when it fails."""
+"""HTTP requests to servers of models: one client per server, the server's key, one response at a time."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from messctl.display.text import plain
-from messctl.errors import BackendError
+from messctl.backends.openai_errors import (
+    NOT_OPENAI,
+    SEE_LOG,
+    message_in,
+    one_line,
+    permanent,
+    refused,
+    server_error,
+    silent,
+    temporary,
+    unreachable,
+)
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
     import httpx
 
 CONNECT_S = 5.0
-"""How long a machine may take to accept a connection, at most."""
+"""The longest time in seconds that a machine may take to accept a connection."""
+_MOST_BYTES = 2**26
+_OK = 200
 
 
 class Clients:
-    """The clients by server, made when they are first needed."""
+    """One HTTP client per server, made at its first request. Thread-safe."""
 
     def __init__(self) -> None:
         self._clients: dict[str, httpx.Client] = {}
         self._lock = threading.Lock()
 
-    def of(self, model: ModelSpec) -> httpx.Client:
-        """Return the client for a model's server. Raises BackendError."""
-        import httpx  # noqa: PLC0415  # for zoos with servers alone
+    @contextmanager
+    def send(
+        self, model: ModelSpec, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> Iterator[httpx.Response]:
+        """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
+
+        `body` is sent as JSON. Raises BackendError for a key or a proxy that cannot be used, and AttemptFailedError for
+        a status other than 200 and for what goes wrong while the response is read.
+        """
+        import httpx  # noqa: PLC0415  # only a zoo with servers needs it
+
+        key = Key.of(model)
+        client, timeout = self._client(model), httpx.Timeout(model.timeout_s, connect=min(CONNECT_S, model.timeout_s))
+        try:
+            with client.stream(method, f"{model.url}/{path}", json=body, auth=key.auth(), timeout=timeout) as response:
+                if response.status_code != _OK:
+                    message = key.hide(message_in(read_body(model, response)))
+                    raise refused(model, response.status_code, message, response.headers.get("retry-after", ""))
+                yield response
+        except httpx.ConnectTimeout:
+            what = "accepts no connection: check that the machine is up and the url is right"
+            raise temporary(model, what) from None
+        except httpx.TimeoutException:
+            raise silent(model) from None
+        except httpx.ConnectError as error:
+            raise unreachable(model, key.hide(one_line(error))) from None
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            raise temporary(model, f"closes the connection too early: {SEE_LOG}") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            why = key.hide(one_line(error))
+            raise permanent(
+                model, f"cannot get a request ({why}): check the url and the proxies in the environment"
+            ) from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            while self._clients:
+                self._clients.popitem()[1].close()
+
+    def _client(self, model: ModelSpec) -> httpx.Client:
+        import httpx  # noqa: PLC0415
 
         url = model.url or ""
         with self._lock:
@@ -38,48 +90,48 @@ class Clients:
                 try:
                     self._clients[url] = httpx.Client(trust_env=not _is_loopback(url), follow_redirects=False)
                 except (ImportError, ValueError, httpx.InvalidURL):
-                    raise failed(
-                        model, "cannot be asked through the proxy that the environment names: see HTTPS_PROXY, NO_PROXY"
-                    ) from None
+                    what = "cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"
+                    raise server_error(model, what) from None
             return self._clients[url]
-
-    def timeout(self, model: ModelSpec) -> Any:
-        """Return how long to wait for a connection, and for every piece of the response."""
-        import httpx  # noqa: PLC0415
-
-        return httpx.Timeout(model.timeout_s, connect=min(CONNECT_S, model.timeout_s))
-
-    def close(self) -> None:
-        """Close all of them."""
-        with self._lock:
-            while self._clients:
-                self._clients.popitem()[1].close()
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A server's key: which environment variable holds it. The key itself is read where it is needed, and not kept."""
+    """The name of the environment variable with a server's key. The key is read when it is used, and not stored."""
 
     variable: str | None
 
     @classmethod
     def of(cls, model: ModelSpec) -> Key:
-        """Return a model's key. Raises BackendError where the variable is not set, or holds what is no key."""
+        """Return a model's key. Raises BackendError if the variable is not set, or cannot be a key."""
         name = model.key_env
-        if name is not None and not os.environ.get(name, "").strip():
-            raise failed(model, f"needs a key, and {name} is not set: export {name}=… first")
-        if name is not None and not (os.environ[name].strip().isascii() and os.environ[name].strip().isprintable()):
-            raise failed(model, f"needs a key, and {name} holds characters that no key has: export it again")
+        if name is None:
+            return cls(None)
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise server_error(model, f"needs a key, and {name} is not set: export {name}=… first")
+        if not (value.isascii() and value.isprintable()):
+            raise server_error(model, f"needs a key, and {name} holds characters that no key has: export it again")
         return cls(name)
 
     def auth(self) -> Any:
-        """Return what puts the key into a request's header; None without one."""
+        """Return what puts the key into a request's header; None without a key."""
         return None if self.variable is None else _bearer()(self.variable)
 
-    def hidden(self, text: str) -> str:
-        """Return `text` without the key, should a server repeat it."""
+    def hide(self, text: str) -> str:
+        """Return `text` without the key, in case a server repeats it."""
         key = os.environ.get(self.variable, "").strip() if self.variable else ""
         return text.replace(key, "(the key)") if key else text
+
+
+def read_body(model: ModelSpec, response: httpx.Response) -> bytes:
+    """Return the whole body of a response. Raises AttemptFailedError if it is larger than any answer, 64 MiB."""
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise temporary(model, f"sends more than {_MOST_BYTES >> 20} MiB for one answer: {NOT_OPENAI}")
+    return bytes(content)
 
 
 def _bearer() -> Any:
@@ -94,11 +146,6 @@ def _bearer() -> Any:
             yield request
 
     return Bearer
-
-
-def failed(model: ModelSpec, what: str, kind: type[BackendError] = BackendError) -> BackendError:
-    """Return the error that says what is wrong with a model at a server, which one, and where."""
-    return kind(f"model {plain(repr(model.name))} ({plain(model.place)}): {what}")
 
 
 def _is_loopback(url: str) -> bool:

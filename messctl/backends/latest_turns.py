@@ -1,4 +1,4 @@
-"""A conversation that has outgrown a model's context: it goes on, without its oldest turns."""
+"""A conversation that is longer than a model's context goes on without its oldest turns."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from messctl.errors import PromptTooLongError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
-_CAUTION = 0.5  # of the excess is dropped at once, since a token here has more characters than one there
+_SHARE_DROPPED = 0.5  # of the excess at once: characters per token differ, and all of it may be too much
 
 
 @dataclass(frozen=True, slots=True)
 class LatestTurns:
-    """Has `backend` answer with as many of the latest turns as the model's context holds, each model by its own.
+    """Makes `backend` answer with the latest turns that fit into the model's context; each model by its own context.
 
-    `on_warning` hears once per model that it no longer sees the whole conversation. Serves one conversation, whose
-    history grows at its end: what a model could not hold once, it is not given again.
+    `on_warning` gets one line per model when that no longer sees the whole conversation. An instance serves one
+    conversation, which only grows: turns that did not fit once are not tried again.
     """
 
     backend: Backend
@@ -27,7 +27,7 @@ class LatestTurns:
     _dropped: dict[str, int] = field(default_factory=dict)
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer. Raises BackendError, PromptTooLongError where the question itself is too long."""
+        """Return the model's answer. Raises BackendError, PromptTooLongError if the question alone is too long."""
         while True:
             dropped = min(self._dropped.get(model.name, 0), len(question.history))
             latest = replace(question, history=question.history[dropped:])
@@ -41,10 +41,10 @@ class LatestTurns:
                         f"the conversation is longer than the context of model {model.name!r}: it no longer sees "
                         "the oldest turns"
                     )
-                self._dropped[model.name] = dropped + _fewer(latest, error.excess)
+                self._dropped[model.name] = dropped + _turns_to_drop(latest, error.excess)
 
     def resident(self, model: ModelSpec) -> bool:
-        """Whether a model would answer without being loaded."""
+        """Return whether a model can answer without being loaded."""
         return resident(self.backend, model)
 
     def close(self) -> None:
@@ -52,8 +52,8 @@ class LatestTurns:
         self.backend.close()
 
 
-def _fewer(question: Question, excess: float) -> int:
-    """Return how many turns to drop, ≥ 1: not more than have to go, and so that few attempts are needed."""
-    sizes = [len(asked) + len(answered) for asked, answered in question.history]
-    most = _CAUTION * excess * (sum(sizes) + len(question.prompt) + len(question.system or ""))
+def _turns_to_drop(question: Question, excess: float) -> int:
+    """Return how many turns to drop, ≥ 1: few enough to keep what fits, and enough to need few attempts."""
+    sizes = [len(prompt) + len(answer) for prompt, answer in question.history]
+    most = _SHARE_DROPPED * excess * (sum(sizes) + len(question.prompt) + len(question.system or ""))
     return max(1, sum(size <= most for size in accumulate(sizes)))

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from messctl.backends.answer import AnswerText
+from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
-from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, as_it_is
-from messctl.backends.library import library
-from messctl.backends.loaded import Loaded, Sampling, failure, no_room, too_long
-from messctl.backends.offload import Offload, lacking
+from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, chat_messages, without_template
+from messctl.backends.llama_errors import failure, no_room, too_long
+from messctl.backends.llama_library import load_library
+from messctl.backends.llama_model import LlamaModel, Sampling
+from messctl.backends.offload import Offload, missing_gpu
 from messctl.backends.residency import OverBudgetError, Residency
 from messctl.backends.worker import Worker
 from messctl.display.text import plain
@@ -27,16 +28,16 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.memory import Bytes, needed
 
 OnWarning = Callable[[str], None]
-"""Hears one line on what may not be as its owner meant it."""
+"""Receives a warning of one line."""
 
 _BYTES_PER_TOKEN = 256
-_ROOM = 4  # a conversation leaves a quarter of the context to the answer, unless its limit asks for less
+_ANSWER_SHARE = 4  # a conversation leaves a quarter of the context for the answer, or less if its limit is lower
 _compiled = lru_cache(maxsize=64)(ChatTemplate)
 
 
 @dataclass(frozen=True, slots=True)
-class _Instance:
-    """What makes two specs the same model in memory."""
+class _ModelKey:
+    """The settings that decide whether two specs can share one model in memory."""
 
     path: Path
     n_ctx: int | None
@@ -45,7 +46,7 @@ class _Instance:
     isolate: bool
 
     @classmethod
-    def of(cls, spec: ModelSpec) -> _Instance:
+    def of(cls, spec: ModelSpec) -> _ModelKey:
         placed = (spec.gpu, spec.gpu_layers, spec.main_gpu, spec.split_mode, spec.tensor_split)
         return cls(
             spec.file,
@@ -57,25 +58,26 @@ class _Instance:
 
 
 class LlamaCpp:
-    """Runs GGUF models through llama.cpp; loads each when it is first asked, and keeps it until `close`,
-    or until another needs its place within the memory `budget` (see `Residency`).
+    """Runs GGUF models through llama.cpp.
 
-    May be used from several threads: different models answer at once, one model answers one question after the
-    other, and one model is loaded at a time. `on_text` may not ask the same model in turn. llama.cpp's log is heard,
-    not shown; the process's stdout and stderr are left alone. Ctrl-C ends an answer between two tokens, or two
-    batches of the prompt, and leaves the model usable. A model with `isolate` runs in a process of its own: when that
-    dies, its answer is lost, and the next request starts another.
+    A model is loaded at its first question. It stays in memory until `close`, or until another model needs its place
+    within the memory `budget`, in bytes by device (see `Residency`). A model with `isolate` runs in a process of its
+    own: if that dies, its answer is lost, and the next question starts a new process.
+
+    Thread-safe: different models answer at the same time, one model answers one question after the other, and one model
+    is loaded at a time. `on_text` must not ask the same model. Ctrl-C ends an answer between two tokens, or between two
+    batches of the prompt, and leaves the model usable. llama.cpp prints nothing to the process's stdout and stderr.
     """
 
     def __init__(self, on_warning: OnWarning | None = None, budget: Bytes | None = None) -> None:
         self._on_warning = on_warning
-        self._residency: Residency[_Instance, Loaded | Worker] = Residency(budget or {})
+        self._residency: Residency[_ModelKey, LlamaModel | Worker] = Residency(budget or {})
         self._warned_of_cpu = False
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer; loads the model where it is not loaded yet.
+        """Return the model's answer; load the model first if it is not loaded.
 
-        Raises BackendError, and MissingExtraError where llama-cpp-python is not installed.
+        Raises BackendError, and MissingExtraError if llama-cpp-python is not installed.
         """
         started, load_s = time.perf_counter(), 0.0
         while True:
@@ -84,37 +86,37 @@ class LlamaCpp:
             if fresh:
                 took_s = time.perf_counter() - before
                 started, load_s = started + took_s, load_s + took_s
-            with self._residency.using(loaded) as there:
-                if not there:
-                    continue  # another thread has evicted it since
+            with self._residency.using(loaded) as in_memory:
+                if not in_memory:
+                    continue  # another thread has evicted it
                 if isinstance(loaded, Worker):
-                    if loaded.died:  # between two answers, of which none is lost
+                    if loaded.died:  # between two answers, so none is lost
                         loaded.close()
-                        self._residency.drop(_Instance.of(model), loaded)
+                        self._residency.drop(_ModelKey.of(model), loaded)
                         continue
-                    return self._answer_apart(loaded, model, question, on_text, load_s)
+                    return self._answer_in_worker(loaded, model, question, on_text, load_s)
                 return self._answer(loaded, model, question, on_text, started, load_s)
 
     def offload(self, model: ModelSpec) -> Offload:
-        """Return where a model's parts are, by llama.cpp's own report; loads it where it is not loaded yet.
+        """Return llama.cpp's report of where a model is; load the model first if it is not loaded.
 
         Raises as `complete` does.
         """
         loaded, _ = self._loaded(replace(model, isolate=False))
-        assert isinstance(loaded, Loaded)
+        assert isinstance(loaded, LlamaModel)
         return loaded.offload
 
     def close(self) -> None:
-        """Free all models, each when it has given the answer it is at. A model asked later is loaded again."""
+        """Free all models; one that is answering is freed after its answer. A later question loads its model again."""
         self._residency.close()
 
     def load(self, model: ModelSpec) -> None:
-        """Load a model where it is not loaded yet. Raises as `complete`."""
+        """Load a model if it is not loaded. Raises as `complete` does."""
         self._loaded(model)
 
     def resident(self, model: ModelSpec) -> bool:
-        """Whether a model is in memory."""
-        return self._residency.holds(_Instance.of(model))
+        """Return whether a model is in memory."""
+        return self._residency.holds(_ModelKey.of(model))
 
     def __enter__(self) -> Self:
         return self
@@ -124,9 +126,9 @@ class LlamaCpp:
     ) -> None:
         self.close()
 
-    def _loaded(self, model: ModelSpec) -> tuple[Loaded | Worker, bool]:
-        """Return the model in memory, and whether it had to be waited for."""
-        key = _Instance.of(model)
+    def _loaded(self, model: ModelSpec) -> tuple[LlamaModel | Worker, bool]:
+        """Return the loaded model, and whether this call waited for it to load."""
+        key = _ModelKey.of(model)
         loaded = self._residency.get(key)
         if loaded is not None:
             return loaded, False
@@ -134,28 +136,28 @@ class LlamaCpp:
             loaded = self._residency.load(key, self._need(model), lambda: _load(model))
         except OverBudgetError as error:
             raise no_room(model, str(error)) from None
-        if not model.isolate:  # else llama.cpp is there, and not here
+        if not model.isolate:  # its worker warns by itself
             self._warn_of_cpu(model)
         return loaded, True
 
     def _need(self, model: ModelSpec) -> Bytes:
-        """Return what the model will take, where that matters."""
+        """Return the bytes that the model will take, by device; nothing without a budget."""
         if not self._residency.budget:
             return {}
         try:
             header = read_header(model.file)
         except ModelFileError as error:
             raise failure(model, plain(error.what), error.path) from error
-        return needed(model, header, offload=library().api.llama_supports_gpu_offload())
+        return needed(model, header, offload=load_library().api.llama_supports_gpu_offload())
 
-    def _answer_apart(
+    def _answer_in_worker(
         self, worker: Worker, model: ModelSpec, question: Question, on_text: OnText | None, load_s: float
     ) -> Completion:
         try:
             completion = worker.complete(model, question, on_text)
         finally:
             if worker.closed:
-                self._residency.drop(_Instance.of(model), worker)
+                self._residency.drop(_ModelKey.of(model), worker)
             warnings, worker.warnings = worker.warnings, []
             if self._on_warning is not None:
                 for warning in warnings:
@@ -164,7 +166,7 @@ class LlamaCpp:
 
     def _answer(
         self,
-        loaded: Loaded,
+        loaded: LlamaModel,
         model: ModelSpec,
         question: Question,
         on_text: OnText | None,
@@ -175,40 +177,39 @@ class LlamaCpp:
         tokens = loaded.tokens(prompt.text)
         limit = model.answer_limit(question.max_tokens)
         room = loaded.n_ctx - len(tokens) + 1
-        wanted = min(limit, loaded.n_ctx // _ROOM)
+        wanted = min(limit, loaded.n_ctx // _ANSWER_SHARE)
         if question.history and room < wanted:
             raise too_long(
                 model,
-                f"the conversation leaves {room:,} tokens of {loaded.n_ctx:,} for the answer: shorten it",
+                f"the conversation leaves {room:,} of {loaded.n_ctx:,} tokens for the answer: shorten it",
                 (wanted - room) / len(tokens),
             )
         limit = max(1, min(limit, room))
-        answer, drawn, finish, sure = AnswerText(prompt.stops, on_text), 0, "length", 0.0
+        answer, generated, finish, logprobs = AnswerText(prompt.stops, on_text), 0, "length", 0.0
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
-                drawn += 1
+                generated += 1
                 if question.logprob:
-                    sure += loaded.logprob(token)
+                    logprobs += loaded.logprob(token)
                 done = loaded.ends(token) or answer.add(loaded.piece(token))
                 if done and not question.to_the_limit:
                     finish = "stop"
                     break
         text = answer.finish()
         latency_s = time.perf_counter() - started
-        logprob = sure / drawn if question.logprob else None
-        return Completion(model.name, text, len(tokens), drawn, latency_s, load_s, finish, logprob)
+        logprob = logprobs / generated if question.logprob else None
+        return Completion(model.name, text, len(tokens), generated, latency_s, load_s, finish, logprob)
 
-    def _prompt(self, loaded: Loaded, model: ModelSpec, question: Question) -> Prompt:
-        """Return what the model reads. Nothing is done with a text that cannot possibly fit."""
-        system = model.system if question.system is None else question.system
-        texts = [question.prompt, system or "", *(text for turn in question.history for text in turn)]
-        _check_length(loaded, model, texts)
-        source = loaded.template() if model.chat_template is None else model.chat_template
+    def _prompt(self, loaded: LlamaModel, model: ModelSpec, question: Question) -> Prompt:
+        """Return the text that the model reads. Raises PromptTooLongError at once for text that can never fit."""
+        messages = chat_messages(model, question)
+        _check_length(loaded, model, [message["content"] for message in messages])
+        source = loaded.chat_template() if model.chat_template is None else model.chat_template
         if source is None:
-            self._warn_once(loaded, model)
-            return as_it_is(question, system)
+            self._warn_of_template(loaded, model)
+            return without_template(messages)
         try:
-            prompt = _compiled(source, *loaded.marks()).prompt(question, system)
+            prompt = _compiled(source, *loaded.begin_and_end()).prompt(messages)
         except TemplateError as error:
             whose = "the file's" if model.chat_template is None else "zoo.yaml's"
             raise failure(
@@ -218,23 +219,23 @@ class LlamaCpp:
         return prompt
 
     def _warn_of_cpu(self, model: ModelSpec) -> None:
-        """Warn, once for all models, where layers were to go to a GPU and cannot."""
-        wanted = None if self._warned_of_cpu else lacking(library().api, model)
-        if wanted and self._on_warning is not None:
-            self._on_warning(f"model {model.name!r} {wanted}; `gpu: off` in zoo.yaml says that this is meant")
+        """Warn, once for all models, if a model needs a GPU and there is none."""
+        problem = None if self._warned_of_cpu else missing_gpu(load_library().api, model)
+        if problem and self._on_warning is not None:
+            self._on_warning(f"model {model.name!r} {problem}; set `gpu: off` in zoo.yaml to run it on the CPU")
             self._warned_of_cpu = True
 
-    def _warn_once(self, loaded: Loaded, model: ModelSpec) -> None:
+    def _warn_of_template(self, loaded: LlamaModel, model: ModelSpec) -> None:
         if self._on_warning is not None and not loaded.warned:
             self._on_warning(
-                f"model {model.name!r} has no chat template: prompts are passed to it as they are, to be continued; "
+                f"model {model.name!r} has no chat template, so it continues each prompt as plain text; "
                 "set chat_template in zoo.yaml if it is a chat model"
             )
         loaded.warned = True
 
 
-def _load(model: ModelSpec) -> Loaded | Worker:
-    return Worker(model) if model.isolate else Loaded(library(), model)
+def _load(model: ModelSpec) -> LlamaModel | Worker:
+    return Worker(model) if model.isolate else LlamaModel(load_library(), model)
 
 
 def _sampling(model: ModelSpec, question: Question) -> Sampling:
@@ -242,12 +243,12 @@ def _sampling(model: ModelSpec, question: Question) -> Sampling:
     return Sampling(temperature, model.top_k, model.top_p, model.min_p, question.seed)
 
 
-def _check_length(loaded: Loaded, model: ModelSpec, texts: list[str]) -> None:
-    """Raise PromptTooLongError for a prompt that no tokenizer makes fit: to find out by tokenising it takes minutes."""
+def _check_length(loaded: LlamaModel, model: ModelSpec, texts: list[str]) -> None:
+    """Raise PromptTooLongError for text that is too long with any tokenizer; to tokenize it could take minutes."""
     length, most = sum(map(len, texts)), _BYTES_PER_TOKEN * loaded.n_ctx
     if length > most:
         raise too_long(
             model,
-            f"the prompt has {length:,} characters and the context holds {loaded.n_ctx:,} tokens: shorten it",
+            f"the prompt has {length:,} characters, but the context holds {loaded.n_ctx:,} tokens: shorten it",
             1 - most / length,
         )

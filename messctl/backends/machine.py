@@ -1,4 +1,4 @@
-"""What the machine offers to this process: physical cores and free memory. Nothing is assumed that cannot be read."""
+"""The physical cores and the free memory that this process may use, within the limits of its container."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def physical_cores() -> int:
-    """Return how many physical cores this process may use, ≥ 1.
+    """Return the number of physical cores that this process may use, ≥ 1.
 
-    Two hardware threads of one core share its arithmetic units, and a container's quota throttles whoever runs
-    more threads than it pays for: both make a model slower, not faster.
+    More threads than that make a model slower: two hardware threads of one core share its arithmetic units, and a
+    container's quota stops a process that uses more time than it allows.
     """
     usable = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
     cores = len({_core(cpu) for cpu in usable})
@@ -23,20 +24,23 @@ def physical_cores() -> int:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that this process may still take before the system would have to kill; None where unknown."""
-    known = [bytes_ for bytes_ in (_available_memory(), _container_memory()) if bytes_ is not None]
-    return min(known, default=None)
+    """Return the memory in bytes, ≥ 0, that this process may still take; None if it cannot be read.
+
+    It is the least of what the machine has available and what the container's limit leaves (cgroup v2 or v1).
+    """
+    known = [free for free in (_available_memory(), _container_memory()) if free is not None]
+    return max(0, min(known)) if known else None
 
 
 def _core(cpu: int) -> tuple[str, ...]:
-    """Return what names the core that a logical CPU is part of."""
+    """Return what identifies the core that a logical CPU is part of."""
     topology = _CPUS / f"cpu{cpu}" / "topology"
     names = (_text(topology / "physical_package_id"), _text(topology / "core_id"))
     return (str(cpu),) if None in names else tuple(str(name) for name in names)
 
 
 def _quota() -> float | None:
-    """Return the cores' worth of time that the container may use."""
+    """Return the number of cores whose time the container may use; None without a limit."""
     words = (_text(_CGROUP / "cpu.max") or "").split()
     if len(words) != 2:
         words = [_text(_CGROUP / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
@@ -45,19 +49,25 @@ def _quota() -> float | None:
 
 
 def _available_memory() -> int | None:
-    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
+    for line in (_text(_MEMINFO) or "").splitlines():
         name, _, rest = line.partition(":")
-        if name == "MemAvailable":
-            return int(rest.split()[0]) * 1024
+        size = rest.split()
+        if name == "MemAvailable" and size and size[0].isdecimal():
+            return int(size[0]) * 1024
     return None
 
 
 def _container_memory() -> int | None:
-    limit, used = _text(_CGROUP / "memory.max"), _text(_CGROUP / "memory.current")
-    if limit is None or used is None or not (limit.isdecimal() and used.isdecimal()):
-        return None
-    statistics = dict(line.split() for line in (_text(_CGROUP / "memory.stat") or "").splitlines())
-    return int(limit) - int(used) + int(statistics.get("inactive_file", 0))
+    """Return the container's limit less what it uses. Its file cache counts as free: the system can drop it."""
+    for folder, limit_name, used_name, cache_name in (
+        (_CGROUP, "memory.max", "memory.current", "inactive_file"),
+        (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit, used = _text(folder / limit_name) or "", _text(folder / used_name) or ""
+        if limit.isdecimal() and used.isdecimal():
+            statistics = dict(line.split(maxsplit=1) for line in (_text(folder / "memory.stat") or "").splitlines())
+            return int(limit) - int(used) + int(statistics.get(cache_name, 0))
+    return None
 
 
 def _text(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Putting layers on a GPU: what a model's settings are to llama.cpp, and what llama.cpp says it has done."""
+"""Layers on a GPU: a model's settings as llama.cpp takes them, and llama.cpp's report of where it put the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HOST = re.compile(r"CPU.*|.*_Host")
 
 @dataclass(frozen=True, slots=True)
 class Offload:
-    """What llama.cpp reported of a load: `layers` of `all_layers` are on GPUs, None where it did not say.
+    """llama.cpp's report of a load: `layers` of `all_layers` are on GPUs, both None without a report.
 
-    `buffers_mib` are the buffers' sizes in MiB by device and by what is in them, as in ("CUDA0", "KV").
+    `buffers_mib` holds the sizes of the buffers in MiB, by device and content, for instance ("CUDA0", "KV").
     """
 
     layers: int | None
@@ -31,8 +31,8 @@ class Offload:
     buffers_mib: dict[tuple[str, str], float]
 
     @classmethod
-    def heard(cls, lines: Iterable[str]) -> Offload:
-        """Read the lines of llama.cpp's log."""
+    def from_log(cls, lines: Iterable[str]) -> Offload:
+        """Return the report in these lines of llama.cpp's log."""
         layers: tuple[int, int] | None = None
         buffers: dict[tuple[str, str], float] = {}
         for line in lines:
@@ -45,30 +45,30 @@ class Offload:
 
     @property
     def device_bytes(self) -> float:
-        """How much of it is in the memory of devices."""
+        """The bytes of all buffers in the memory of devices other than the CPU."""
         return 2**20 * sum(size for (device, _), size in self.buffers_mib.items() if not _HOST.fullmatch(device))
 
 
-def lacking(api: Any, spec: ModelSpec) -> str | None:
-    """Return what a model asks for that this build of llama.cpp cannot do, None where all is well.
+def missing_gpu(api: Any, spec: ModelSpec) -> str | None:
+    """Return the problem if a model needs a GPU and this build of llama.cpp supports none; None otherwise.
 
-    Layers are asked for where zoo.yaml states their number, or that there must be a GPU.
+    A model needs a GPU if zoo.yaml says `gpu: require`, or `gpu: auto` with a number of layers other than 0.
     """
-    asked = spec.gpu == "require" or (spec.gpu == "auto" and (spec.n_gpu_layers or 0) != 0)
-    if not asked or api.llama_supports_gpu_offload():
+    needs_gpu = spec.gpu == "require" or (spec.gpu == "auto" and (spec.n_gpu_layers or 0) != 0)
+    if not needs_gpu or api.llama_supports_gpu_offload():
         return None
-    return f"is to run on a GPU, and llama.cpp is built for the CPU alone: {REBUILD}"
+    return f"needs a GPU, but llama.cpp is built for the CPU only: {REBUILD}"
 
 
-def cure(complaint: str) -> str:
-    """Return what to do where llama.cpp complains so of a model that it does not load."""
-    if "split buffers" in complaint:
+def load_remedy(errors: str) -> str:
+    """Return what to do when llama.cpp cannot load a model and its log has these errors."""
+    if "split buffers" in errors:
         return "set `split_mode: layer` in zoo.yaml"
-    return "get the file again, or another"
+    return "download the file again, or use another one"
 
 
-def put_model(api: Any, params: Any, spec: ModelSpec) -> None:
-    """State in llama.cpp's model parameters where the weights go."""
+def set_model_params(api: Any, params: Any, spec: ModelSpec) -> None:
+    """Set in llama.cpp's model parameters which device holds which weights."""
     params.n_gpu_layers = _ALL_LAYERS if spec.gpu_layers < 0 else min(spec.gpu_layers, _ALL_LAYERS)
     params.split_mode = getattr(api, f"LLAMA_SPLIT_MODE_{spec.split_mode.upper()}")
     params.main_gpu = spec.main_gpu
@@ -77,8 +77,8 @@ def put_model(api: Any, params: Any, spec: ModelSpec) -> None:
         params.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))  # ctypes keeps it with the parameters
 
 
-def put_context(api: Any, params: Any, spec: ModelSpec) -> None:
-    """State in llama.cpp's context parameters how attention is computed, and where its cache lies."""
+def set_context_params(api: Any, params: Any, spec: ModelSpec) -> None:
+    """Set in llama.cpp's context parameters how attention is computed, and where and how its cache is stored."""
     word = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}[spec.flash_attn]
     params.flash_attn_type = getattr(api, f"LLAMA_FLASH_ATTN_TYPE_{word}")
     params.type_k = getattr(api, f"GGML_TYPE_{spec.cache_type_k.upper()}")

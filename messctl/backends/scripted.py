@@ -1,4 +1,4 @@
-"""A backend without models: its answers are written down beforehand."""
+"""A backend without models, whose answers are given in advance; for tests and examples."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from types import TracebackType
 from typing import Self
 
 from messctl.backends.base import OnText
+from messctl.backends.chat import chat_messages
 from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
 Answers = Mapping[str, str] | Callable[[ModelSpec, Question], str]
-"""What is answered: a model's name → its one answer, or a function of both."""
+"""The answers: one by the model's name, or a function of the model and the question."""
 
 
-def _nothing() -> Mapping[str, str]:
+def _no_failures() -> Mapping[str, str]:
     return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """Gives the answers it was told to give; the same question has the same completion, latency included.
+    """Gives scripted answers; the same question has the same completion, latency included.
 
-    Tokens are words: what white space separates, of the prompt (system message and history too) and of the answer.
-    Every answer takes `delay_s` ≥ 0 seconds, and that is its latency. `failures` holds, by model, the message of
-    the BackendError that it raises; `logprob` is that of every answer. Thread-safe where `answers` is.
+    A token is a word: text between white space, in the prompt (with system message and history) and in the answer.
+    Every answer takes `delay_s` ≥ 0 seconds, which is its latency. `failures` holds, by model name, the message of
+    the BackendError to raise; `logprob` is that of every answer. Thread-safe if `answers` is.
     """
 
     answers: Answers
     delay_s: float = 0.0
-    failures: Mapping[str, str] = field(default_factory=_nothing)
+    failures: Mapping[str, str] = field(default_factory=_no_failures)
     logprob: float | None = None
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the scripted answer, cut at the token limit. Raises BackendError as told, or without an answer."""
+        """Return the scripted answer, cut at the token limit.
+
+        Raises BackendError for a model in `failures`, and for one without an answer.
+        """
         if model.name in self.failures:
             raise BackendError(self.failures[model.name])
         answer = self._answer(model, question)
@@ -45,18 +49,18 @@ class Scripted:
             time.sleep(self.delay_s)
         limit = model.answer_limit(question.max_tokens)
         pieces = re.findall(r"\s*\S+(?:\s+$)?", answer) or [answer]
-        said = pieces[:limit]
+        generated = pieces[:limit]
         if on_text is not None:
-            for piece in filter(None, said):
+            for piece in filter(None, generated):
                 on_text(piece)
-        text = "".join(said)
-        finish = "stop" if len(said) == len(pieces) else "length"
-        tokens_in, tokens_out = _words_asked(model, question), len(text.split())
+        text = "".join(generated)
+        finish = "stop" if len(generated) == len(pieces) else "length"
+        tokens_in = sum(len(message["content"].split()) for message in chat_messages(model, question))
         logprob = self.logprob if question.logprob else None
-        return Completion(model.name, text, tokens_in, tokens_out, self.delay_s, 0.0, finish, logprob)
+        return Completion(model.name, text, tokens_in, len(text.split()), self.delay_s, 0.0, finish, logprob)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing: there are no models to free."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,9 +76,3 @@ class Scripted:
         if model.name not in self.answers:
             raise BackendError(f"model {model.name!r} has no scripted answer: give it one")
         return self.answers[model.name]
-
-
-def _words_asked(model: ModelSpec, question: Question) -> int:
-    system = model.system if question.system is None else question.system
-    texts = [system or "", question.prompt, *(text for turn in question.history for text in turn)]
-    return sum(len(text.split()) for text in texts)

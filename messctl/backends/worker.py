@@ -1,6 +1,6 @@
-"""A model in a process of its own: when llama.cpp dies, one answer is lost, and not the session.
+"""A model in a process of its own: if llama.cpp crashes, one answer is lost, and the session goes on.
 
-What a worker does is in `worker_main`, and what the two processes tell each other in `wire`.
+`worker_main` is what that process runs; `worker_messages` are the messages between the two.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from messctl.backends.base import OnText
-from messctl.backends.library import interrupted
-from messctl.backends.loaded import crashed, failure
-from messctl.backends.wire import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Said, Stop, hear, tell
+from messctl.backends.llama_errors import crashed, failure
+from messctl.backends.llama_library import interrupted
+from messctl.backends.worker_messages import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Reply, Stop, receive, send
 from messctl.display.text import plain
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
 _PATIENCE_S = 5.0
-_GLANCE_S = 0.05
-_LAST_WORDS = 4096  # bytes
+_POLL_S = 0.05
+_STDERR_BYTES = 4096
 _LONGEST_REASON = 300  # characters
 
 
 class Worker:
-    """A loaded model in a process of its own. Raises BackendError where it cannot be loaded.
+    """A loaded model in a process of its own. Raises BackendError if it cannot be loaded.
 
-    Not thread-safe, as `Loaded`: whoever uses it holds `lock` and looks at `closed`. Ctrl-C ends an answer, and leaves
-    the worker usable; a model that is being loaded is given up.
+    Not thread-safe, like `LlamaModel`: hold `lock` to use it, and check `closed` first. Ctrl-C ends an answer and
+    leaves the worker usable; it also ends the loading of a model.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -46,7 +46,8 @@ class Worker:
         try:
             self._process = _Process()
         except OSError as error:
-            raise failure(spec, f"its process cannot be started: {error.strerror or error}") from error
+            why = error.strerror or error
+            raise failure(spec, f"its worker process cannot start: {why}: set isolate: false in zoo.yaml") from error
         try:
             self._load()
         except BaseException:
@@ -60,28 +61,28 @@ class Worker:
 
     @property
     def died(self) -> bool:
-        """Whether the process is gone without having been told to, as between two answers."""
+        """Whether the process ended without `close`, for instance between two answers."""
         return not self.closed and not self._process.alive
 
     def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        """Return the model's answer. Raises BackendError; CrashedError where the worker died, and is `closed`."""
+        """Return the model's answer. Raises BackendError; CrashedError if the process died, which closes the worker."""
         self._number += 1
         try:
-            self._process.tell(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
-            said = self._listen(on_text)
+            self._process.send(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
+            reply = self._await_reply(on_text)
         except _DiedError:
             self.close()
-            ended = self._process.end()
-            what = f"its worker process {ended}: this answer is lost; it starts again when it is next asked"
-            raise crashed(self._spec, f"{what}; if that ends so too, {ended.cure}") from None
+            ending = self._process.end()
+            what = f"its worker process {ending.text}: this answer is lost; the next request starts a new one"
+            raise crashed(self._spec, f"{what}; if it dies again, {ending.remedy}") from None
         except BaseException:
             with suppress(_DiedError):
-                self._process.tell(Stop(self._number))
+                self._process.send(Stop(self._number))
             raise
-        if said.kind == ERROR:
-            raise said.value
-        assert isinstance(said.value, Completion)
-        return said.value
+        if reply.kind == ERROR:
+            raise reply.value
+        assert isinstance(reply.value, Completion)
+        return reply.value
 
     def close(self) -> None:
         """End the process; may be called twice."""
@@ -90,49 +91,47 @@ class Worker:
 
     def _load(self) -> None:
         try:
-            self._process.tell(Load(self._spec))
-            while (said := self._process.hear(_GLANCE_S)) is None or said.kind == WARNING:
-                if said is not None:
-                    self.warnings.append(said.value)
+            self._process.send(Load(self._spec))
+            while (reply := self._process.receive(_POLL_S)) is None or reply.kind == WARNING:
+                if reply is not None:
+                    self.warnings.append(reply.value)
                 if interrupted():
-                    raise failure(self._spec, "was being loaded when it was interrupted")
+                    raise failure(self._spec, "was interrupted while it was loaded")
         except _DiedError:
-            ended = self._process.end()
-            raise failure(self._spec, f"its worker process, while it loaded, {ended}: {ended.cure}") from None
-        if said.kind == ERROR:
-            raise said.value
+            ending = self._process.end()
+            what = f"its worker process {ending.text} while it loaded the model: {ending.remedy}"
+            raise failure(self._spec, what) from None
+        if reply.kind == ERROR:
+            raise reply.value
 
-    def _listen(self, on_text: OnText | None) -> Said:
-        """Pass on what comes, and return what ends the answer. What is left of earlier answers is passed over."""
+    def _await_reply(self, on_text: OnText | None) -> Reply:
+        """Pass on each piece of text, and return the reply that ends the answer. Skip what is left of older answers."""
         while True:
-            said = self._process.hear()
-            assert said is not None
-            if said.kind == WARNING:
-                self.warnings.append(said.value)
-            elif said.number == self._number:
-                if said.kind not in (TEXT, STOPPED):
-                    return said
-                if on_text is not None and said.kind == TEXT:
-                    on_text(said.value)
+            reply = self._process.receive()
+            assert reply is not None
+            if reply.kind == WARNING:
+                self.warnings.append(reply.value)
+            elif reply.number == self._number:
+                if reply.kind not in (TEXT, STOPPED):
+                    return reply
+                if on_text is not None and reply.kind == TEXT:
+                    on_text(reply.value)
 
 
 class _DiedError(Exception):
-    """A worker's process is not there any more."""
+    """A worker's process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How a process ended and why, as text; `cure` is what helps if it ends so again."""
+    """How a process ended and why, as text; `remedy` is what to do if it happens again."""
 
     text: str
-    cure: str
-
-    def __str__(self) -> str:
-        return self.text
+    remedy: str
 
     @classmethod
     def of(cls, code: int, reason: str) -> _Ending:
-        """Return what an exit code means; `reason` is what the process last said, if anything."""
+        """Return what an exit code means; `reason` is the last line of the process's stderr, or ""."""
         try:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         except ValueError:
@@ -141,37 +140,37 @@ class _Ending:
         if code == -signal.SIGKILL:
             why = f"{why}, as the system does when memory runs out"
             return cls(f"{how}{why}", "lower n_ctx or n_gpu_layers in zoo.yaml")
-        return cls(f"{how}{why}", "get the file again, or another")
+        return cls(f"{how}{why}", "download the file again, or use another one")
 
 
 class _Process:
-    """A worker's process. Its output is heard in a thread, so that Ctrl-C never cuts a message in two.
+    """A worker's process. A thread reads its output, so that Ctrl-C never cuts a message in two.
 
-    It is in a process group of its own, where Ctrl-C at a terminal does not reach it. Raises OSError where it
-    cannot be started.
+    The process has a process group of its own, so Ctrl-C at the terminal does not reach it. Raises OSError if it
+    cannot start.
     """
 
     def __init__(self) -> None:
-        self._last_words = tempfile.TemporaryFile()  # noqa: SIM115  # `end` closes it
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # `end` closes it
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "messctl.backends.worker_main"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._last_words,
+                stderr=self._stderr,
                 env=_environment(),
                 process_group=0,
             )
         except BaseException:
-            self._last_words.close()
+            self._stderr.close()
             raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._input: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._output: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        self._heard: queue.SimpleQueue[Said | None] = queue.SimpleQueue()
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
+        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read_replies, daemon=True)
+        self._reader.start()
         self._reason = ""
 
     @property
@@ -182,29 +181,29 @@ class _Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def tell(self, message: Load | Ask | Stop) -> None:
+    def send(self, message: Load | Ask | Stop) -> None:
         """Send a message. Raises _DiedError."""
         try:
-            tell(self._input, message)
+            send(self._input, message)
         except OSError:
             raise _DiedError from None
-        except BaseException:  # Ctrl-C cut the message in two, and nothing after it would be understood
+        except BaseException:  # Ctrl-C cut the message in two, so the worker cannot read any message after it
             self._process.kill()
             self._process.wait()
             raise
 
-    def hear(self, within_s: float | None = None) -> Said | None:
-        """Wait for a message, and return None where none comes within that time. Raises _DiedError."""
+    def receive(self, within_s: float | None = None) -> Reply | None:
+        """Wait for a reply; return None if none comes within that time. Raises _DiedError."""
         try:
-            said = self._heard.get(timeout=within_s)
+            reply = self._replies.get(timeout=within_s)
         except queue.Empty:
             return None
-        if said is None:
+        if reply is None:
             raise _DiedError
-        return said
+        return reply
 
     def end(self) -> _Ending:
-        """Have it end, and return how it did; may be called twice."""
+        """End the process, and return how it ended; may be called twice."""
         with suppress(OSError):
             self._input.close()
         try:
@@ -212,30 +211,30 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        self._hearing.join()
+        self._reader.join()
         self._output.close()
-        if not self._last_words.closed:
-            with self._last_words as words:
-                self._reason = _last_line(words)
+        if not self._stderr.closed:
+            with self._stderr as stderr:
+                self._reason = _last_line(stderr)
         return _Ending.of(code, self._reason)
 
-    def _hear(self) -> None:
+    def _read_replies(self) -> None:
         try:
-            with suppress(Exception):  # it died, perhaps within a message
+            with suppress(Exception):  # the process died, perhaps within a message
                 while True:
-                    self._heard.put(hear(self._output))
+                    self._replies.put(receive(self._output))
         finally:
-            self._heard.put(None)
+            self._replies.put(None)
 
 
 def _environment() -> dict[str, str]:
-    """Return what lets a worker find the same modules as this process, and die without a debugger starting."""
+    """Return an environment in which a worker finds the same modules, and starts no debugger when it crashes."""
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
     return os.environ | {"PYTHONPATH": paths, "GGML_NO_BACKTRACE": "1"}
 
 
-def _last_line(words: BinaryIO) -> str:
-    """Return the last line that a process wrote on its stderr."""
-    words.seek(max(0, words.seek(0, os.SEEK_END) - _LAST_WORDS))
-    lines = [" ".join(line.split()) for line in words.read().decode("utf-8", "replace").splitlines()]
+def _last_line(stderr: BinaryIO) -> str:
+    """Return the last line in a file that is not blank."""
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _STDERR_BYTES))
+    lines = [" ".join(line.split()) for line in stderr.read().decode("utf-8", "replace").splitlines()]
     return plain(next((line for line in reversed(lines) if line), ""))[:_LONGEST_REASON]

@@ -16,7 +16,6 @@ import typer
 
 from messctl.cli.arguments import console, print_json
 from messctl.cli.session import JsonOption, StateOption, ZooOption
-from messctl.cli.zoo import asking
 from messctl.display.text import plain
 from messctl.errors import MessctlError
 
@@ -103,10 +102,10 @@ def _llama_cpp() -> Finding:
     except (OSError, RuntimeError) as error:
         again = "pip install --force-reinstall llama-cpp-python"
         return Finding(subject, "broken", f"cannot be loaded ({' '.join(str(error).split())})", again)
-    from messctl.backends.library import library
+    from messctl.backends.llama_library import load_library
     from messctl.backends.offload import REBUILD
 
-    library()  # from here on llama.cpp's log is heard, and does not go to stderr
+    load_library()  # from here on llama.cpp's log does not go to stderr
     built = _built_for(llama_cpp.llama_print_system_info().decode("ascii", "replace"))
     if not built and llama_cpp.llama_supports_gpu_offload():
         built = ["a GPU"]
@@ -151,12 +150,14 @@ def _built_for(system_info: str) -> list[str]:
 
 
 def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
-    from messctl.zoo import available_memory, check_zoo
+    from messctl.backends import OpenAICompatible
+    from messctl.backends.machine import free_memory
+    from messctl.zoo import check_zoo
     from messctl.zoo.memory import amount
 
     try:
-        with asking() as listed:
-            result = check_zoo(zoo_file, available_memory(), listed)
+        with OpenAICompatible() as servers:
+            result = check_zoo(zoo_file, free_memory(), servers.list_models)
     except MessctlError as error:
         yield Finding("zoo", "broken", str(error))
         return
@@ -175,16 +176,16 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
 def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
     """Load the smallest model, and say where it went; nothing where there is no llama.cpp, or no model to load."""
     from messctl.backends import LlamaCpp
-    from messctl.backends.library import library
-    from messctl.backends.offload import lacking
+    from messctl.backends.llama_library import load_library
+    from messctl.backends.offload import missing_gpu
     from messctl.doctor.offload import prove
 
     local = [model for model in zoo_file.models if model.path is not None]
     if not local:
         return
     try:
-        api = library().api
-        wanting = [(model, wanted) for model in local if (wanted := lacking(api, model))]
+        api = load_library().api
+        wanting = [(model, wanted) for model in local if (wanted := missing_gpu(api, model))]
         for model, wanted in wanting[:1]:
             status: Status = "broken" if model.gpu == "require" else "warning"
             yield Finding("offload", status, f"model {model.name!r} {wanted}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,7 +15,6 @@ from messctl.errors import BackendError, ConfigError
 if TYPE_CHECKING:
     from messctl.costs.meter import Meter
     from messctl.zoo import ModelCheck, ModelSpec, ZooCheck, ZooFile
-    from messctl.zoo.check import Listed
 
 UNKNOWN = "–"
 LEAST_FIRST = ("file", "architecture", "chat template", "parameters", "quantisation", "size")
@@ -34,12 +31,14 @@ def register(app: typer.Typer) -> None:
 
 def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     """Show every model's file, and what is wrong; exit code 2 where a model cannot be used."""
+    from messctl.backends import OpenAICompatible
+    from messctl.backends.machine import free_memory
     from messctl.costs.meter_choice import meter_for
-    from messctl.zoo import available_memory, check_zoo, load_zoo
+    from messctl.zoo import check_zoo, load_zoo
 
     zoo_file = load_zoo(zoo)
-    with asking() as listed:
-        result = check_zoo(zoo_file, available_memory(), listed)
+    with OpenAICompatible() as servers:
+        result = check_zoo(zoo_file, free_memory(), servers.list_models)
     meter = meter_for(zoo_file)
     if as_json:
         print_json(_document(zoo_file, result, meter))
@@ -49,15 +48,6 @@ def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     if broken:
         first = next(iter(broken.values()))
         raise ConfigError(f"{zoo_file.path}: {len(broken)} of {len(zoo_file.models)} models cannot be used; {first}")
-
-
-@contextmanager
-def asking() -> Iterator[Listed]:
-    """Yield what asks a model's server which models it has."""
-    from messctl.backends import OpenAICompatible
-
-    with closing(OpenAICompatible()) as servers:
-        yield servers.listed
 
 
 def _document(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> dict[str, Any]:

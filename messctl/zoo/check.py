@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 from messctl.errors import BackendError, MissingExtraError
 from messctl.gguf import Header, read_header
@@ -13,9 +12,8 @@ from messctl.zoo.file import ZooFile
 from messctl.zoo.memory import GPU, Bytes, amount, needed
 from messctl.zoo.models import ModelSpec
 
-Listed = Callable[[ModelSpec], tuple[str, ...]]
-"""Returns the names of the models that a model's server has. Raises BackendError."""
-MEMINFO = Path("/proc/meminfo")
+ListModels = Callable[[ModelSpec], tuple[str, ...]]
+"""Returns the names of all models at a model's server. Raises BackendError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +76,15 @@ class ZooCheck:
         return not any(problem.fatal for problem in self.problems)
 
 
-def check_zoo(zoo_file: ZooFile, available_bytes: int | None, listed: Listed | None = None) -> ZooCheck:
+def check_zoo(zoo_file: ZooFile, available_bytes: int | None, list_models: ListModels | None = None) -> ZooCheck:
     """Read every model's header and judge it; `available_bytes` of memory are free, None where that is unknown.
 
-    `listed` asks servers for their models; without it, models at urls are taken for granted.
+    `list_models` gets the models of servers; without it, models at urls are taken for granted.
     """
     models, problems = [], []
     for spec in zoo_file.models:
         if spec.path is None:
-            model, found = _at_server(spec, listed)
+            model, found = _at_server(spec, list_models)
             models.append(model)
             problems += found
             continue
@@ -143,11 +141,11 @@ def _at_once(device: str, most: float, needs: Mapping[str, Bytes]) -> Room:
     return Room(device, most, sum(total <= most for total in accumulate(parts)), len(parts))
 
 
-def _at_server(spec: ModelSpec, listed: Listed | None) -> tuple[ModelCheck, list[Problem]]:
-    if listed is None:
+def _at_server(spec: ModelSpec, list_models: ListModels | None) -> tuple[ModelCheck, list[Problem]]:
+    if list_models is None:
         return ModelCheck(spec, None, None, None), []
     try:
-        names = listed(spec)
+        names = list_models(spec)
     except BackendError as error:
         return ModelCheck(spec, None, None, None), [Problem(str(error), fatal=True, model=spec.name)]
     wanted, problems = spec.model or spec.name, []
@@ -177,17 +175,3 @@ def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
         room = f"leaves no room for a prompt in a context of {context:,}"
         problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which {room}; lower it, or leave it out"))
     return [Problem(problem.text, problem.fatal, spec.name) for problem in problems]
-
-
-def available_memory(meminfo: Path = MEMINFO) -> int | None:
-    """Return how many bytes of memory are free for new programs, None where this system does not tell."""
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    for line in lines:
-        name, _, rest = line.partition(":")
-        amount = rest.split()
-        if name == "MemAvailable" and amount and amount[0].isdigit():
-            return int(amount[0]) * 1024
-    return None

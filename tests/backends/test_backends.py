@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messctl.backends import Backend, LlamaCpp, Scripted, machine
-from messctl.backends.answer import AnswerText
+from messctl.backends import Backend, LlamaCpp, Scripted
+from messctl.backends.answer_text import AnswerText
 from messctl.errors import BackendError, MissingExtraError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -246,9 +246,9 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(llama: Lla
     model = spec(files.endless, n_ctx=16)
     fits = llama.complete(model, Question("x" * 13))
     assert (fits.tokens_in, fits.tokens_out, fits.finish) == (16, 1, "length")
-    with pytest.raises(BackendError, match=r"has 17 tokens and the context holds 16: shorten it, or raise n_ctx"):
+    with pytest.raises(BackendError, match=r"has 17 tokens, but the context holds 16: shorten it, or raise n_ctx"):
         llama.complete(model, Question("x" * 14))
-    with pytest.raises(BackendError, match=r"has 1,234 tokens and"):
+    with pytest.raises(BackendError, match=r"has 1,234 tokens, but"):
         llama.complete(model, Question("x" * 1231))
 
 
@@ -256,7 +256,7 @@ def test_an_absurd_prompt_is_refused_at_once(llama: LlamaCpp, files: Files) -> N
     prompt = "x" * 50_000_000
     started = time.perf_counter()
     for question in (Question(prompt), Question("x", system=prompt), Question("x", history=((prompt, ""),))):
-        with pytest.raises(BackendError, match=r"has 50,000,\d+ characters and the context holds 64 tokens"):
+        with pytest.raises(BackendError, match=r"has 50,000,\d+ characters, but the context holds 64 tokens"):
             llama.complete(spec(files.rote), question)
     with pytest.raises(BackendError, match="characters"):
         llama.complete(spec(files.rote, chat_template="{{ 'x' * 50000000 }}"), Question("x"))
@@ -397,7 +397,7 @@ def test_a_file_that_may_not_be_read_is_told(llama: LlamaCpp, tmp_path: Path) ->
 def test_a_context_that_is_not_stated_is_not_beyond_what_the_model_was_trained_for(
     llama: LlamaCpp, files: Files
 ) -> None:
-    with pytest.raises(BackendError, match=r"the prompt has 303 tokens and the context holds 256"):
+    with pytest.raises(BackendError, match=r"the prompt has 303 tokens, but the context holds 256"):
         llama.complete(spec(files.rote, n_ctx=None), Question("x" * 300))
     assert llama.complete(spec(files.rote, n_ctx=512), Question("x" * 300)).answer == SAYS
 
@@ -405,8 +405,8 @@ def test_a_context_that_is_not_stated_is_not_beyond_what_the_model_was_trained_f
 def test_a_context_that_does_not_fit_is_refused(llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BackendError, match=r"cannot have a context of 2,147,483,647 tokens: set n_ctx"):
         llama.complete(spec(files.rote, n_ctx=2**31 - 1), Question("yo"))
-    monkeypatch.setattr("messctl.backends.loaded.free_memory", lambda: 10**6)
-    with pytest.raises(BackendError, match=r"needs 1\.14 GB for a context of 1,048,576 tokens and 1 MB are free"):
+    monkeypatch.setattr("messctl.backends.llama_model.free_memory", lambda: 10**6)
+    with pytest.raises(BackendError, match=r"needs 1\.14 GB for a context of 1,048,576 tokens, but 1 MB are free"):
         llama.complete(spec(files.rote, n_ctx=2**20, gpu="off"), Question("yo"))  # a GPU's memory is not looked at
     assert llama.complete(spec(files.rote), Question("yo")).answer == SAYS
 
@@ -417,13 +417,13 @@ def test_settings_that_do_not_matter_do_no_harm(llama: LlamaCpp, files: Files, s
 
 
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from messctl.backends.library import Library
+    from messctl.backends.llama_library import LlamaLibrary
 
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(
         MissingExtraError, match=r"answering with a GGUF model needs llama-cpp-python: .*messctl\[llama\]"
     ):
-        Library()
+        LlamaLibrary()
 
 
 # --- threads, signals, output ----------------------------------------------------------------------------------
@@ -432,16 +432,16 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_model_is_loaded_once_and_its_loading_is_told_apart(
     llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from messctl.backends.loaded import Loaded
+    from messctl.backends.llama_model import LlamaModel
 
     loads: list[ModelSpec] = []
 
-    def load(library: Any, model: ModelSpec) -> Loaded:
+    def load(library: Any, model: ModelSpec) -> LlamaModel:
         loads.append(model)
         time.sleep(0.2)
-        return Loaded(library, model)
+        return LlamaModel(library, model)
 
-    monkeypatch.setattr("messctl.backends.llama_cpp.Loaded", load)
+    monkeypatch.setattr("messctl.backends.llama_cpp.LlamaModel", load)
     model = spec(files.rote)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(llama.complete, model, Question("yo")) for _ in range(4)]
@@ -538,31 +538,3 @@ def test_nothing_is_printed_and_nobody_elses_output_is_lost(files: Files, tmp_pa
     assert count >= 100
     assert ticks == ["tick"] * count
     assert ran.stderr.splitlines() == ["tock"] * count
-
-
-# --- the machine -----------------------------------------------------------------------------------------------
-
-
-def test_hardware_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cpus = range(8)
-    monkeypatch.setattr(machine.sys, "platform", "linux")
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(cpus), raising=False)
-    monkeypatch.setattr(machine, "_CPUS", tmp_path)
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
-    assert machine.physical_cores() == 8
-    for cpu in cpus:
-        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
-        (tmp_path / f"cpu{cpu}" / "topology" / "physical_package_id").write_text(f"{cpu // 4}\n")
-        (tmp_path / f"cpu{cpu}" / "topology" / "core_id").write_text(f"{cpu % 2}\n")
-    assert machine.physical_cores() == 4
-    for quota, cores in (("max 100000", 4), ("350000 100000", 3), ("50000 100000", 1)):
-        (tmp_path / "cpu.max").write_text(f"{quota}\n")
-        assert machine.physical_cores() == cores
-
-
-def test_a_containers_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
-    assert (machine.free_memory() or 1) > 0
-    for name, text in (("max", "3000"), ("current", "2500"), ("stat", "anon 2000\ninactive_file 400\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    assert machine.free_memory() == 900

@@ -136,7 +136,7 @@ def test_what_goes_wrong_at_a_real_server(servers, zoo, monkeypatch, capsys):
     monkeypatch.setenv("FIRST_KEY", "sk-wrong")
     with pytest.raises(BackendError, match=r"refuses the key with 401 \(Invalid API key\): set FIRST_KEY"):
         backend.complete(closed, Question("hi"))
-    with pytest.raises(BackendError, match="name its variable with key_env"):
+    with pytest.raises(BackendError, match="set key_env in zoo.yaml to the variable that holds the key"):
         backend.complete(ModelSpec("m", url=first.url), Question("hi"))
     with pytest.raises(BackendError, match="is not found, 404"):
         backend.complete(ModelSpec("m", url=second.url.removesuffix("/v1")), Question("hi"))

@@ -91,7 +91,7 @@ def test_room_is_made_as_by_a_plain_list(cpu: int, gpu: int, uses: list[tuple[st
             plain = [each for each in plain if each[0] != key] + known
             memory.use(key)
         else:
-            going = memory.room_for(need)
+            going = memory.to_evict(need)
             assert going is not None
             gone = []
             while full := [device for device in budget if over(device, need)]:
@@ -110,10 +110,10 @@ def test_what_is_held_stays_and_where_only_that_is_left_there_is_no_room() -> No
     memory: Memory[str] = Memory({CPU: 3})
     for key in "abc":
         memory.take(key, {CPU: 1})
-    assert memory.room_for({CPU: 1}, "a") == ("b",)
-    assert memory.room_for({CPU: 2}, "b") == ("a", "c")
-    assert memory.room_for({CPU: 3}, "b") is None
-    assert memory.room_for({GPU: 9}) == ()
+    assert memory.to_evict({CPU: 1}, "a") == ("b",)
+    assert memory.to_evict({CPU: 2}, "b") == ("a", "c")
+    assert memory.to_evict({CPU: 3}, "b") is None
+    assert memory.to_evict({GPU: 9}) == ()
     assert (memory.too_large({CPU: 4}), memory.too_large({CPU: 3, GPU: 9})) == (CPU, None)
 
 
@@ -233,7 +233,7 @@ def test_four_models_in_the_room_of_two(two: LlamaCpp, expected: dict[str, Compl
 def test_a_model_larger_than_the_budget_is_told(expected: dict[str, Completion]) -> None:
     with LlamaCpp(budget={CPU: size("nano-109k")}) as backend:
         backend.complete(box("nano-109k"), ASK)
-        with pytest.raises(NoRoomError, match="model 'mini-1m' .* 4.77 MB, and memory.cpu_gb .* 1.01 MB"):
+        with pytest.raises(NoRoomError, match="model 'mini-1m' .* 4.77 MB, but memory.cpu_gb .* 1.01 MB"):
             backend.complete(box("mini-1m"), ASK)
         assert backend.complete(box("nano-109k"), ASK).load_s == 0.0
 
@@ -274,10 +274,10 @@ def test_a_context_for_which_there_is_no_memory_leaves_the_others_working(
     with LlamaCpp() as backend:
         backend.complete(box("nano-109k"), ASK)
         with monkeypatch.context() as patched:
-            patched.setattr("messctl.backends.loaded.free_memory", lambda: free.pop(0))
+            patched.setattr("messctl.backends.llama_model.free_memory", lambda: free.pop(0))
             assert backend.complete(box("mini-1m"), ASK).answer == expected["mini-1m"].answer
         assert loaded(backend) == {"mini-1m"}
-        monkeypatch.setattr("messctl.backends.loaded.free_memory", lambda: 0)
+        monkeypatch.setattr("messctl.backends.llama_model.free_memory", lambda: 0)
         with pytest.raises(NoRoomError, match="lower n_ctx"):
             backend.complete(box("micro-400k"), ASK)
         monkeypatch.undo()

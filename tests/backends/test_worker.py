@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from live_making import Terminal
 
-from messctl.backends import LlamaCpp, wire
+from messctl.backends import LlamaCpp
+from messctl.backends.worker_messages import ANSWER, STOPPED, TEXT, Ask, Reply, Stop, receive, send
 from messctl.costs.meter_choice import meter_for
 from messctl.errors import (
     BackendError,
@@ -282,12 +283,12 @@ def test_an_abort_of_llama_cpp_is_told_with_its_own_words(workers, spec, tmp_pat
     """The real thing: the library's own abort, which prints why and ends the process."""
     (tmp_path / "sitecustomize.py").write_text(
         "import ctypes, pathlib, sys\n"
-        "from messctl.backends.loaded import Loaded\n"
+        "from messctl.backends.llama_model import LlamaModel\n"
         "def generate(self, prompt, sampling, limit):\n"
         "    folder = pathlib.Path(sys.modules['llama_cpp'].__file__).parent / 'lib'\n"
         "    library = ctypes.CDLL(str(next(folder.glob('*ggml-base*'))))\n"
         "    library.ggml_abort(b'ggml.c', 7, b'GGML_ASSERT(%s) failed', b'n > 0')\n"
-        "Loaded.generate = generate\n"
+        "LlamaModel.generate = generate\n"
     )
     with monkeypatch.context() as patched:
         patched.syspath_prepend(str(tmp_path))
@@ -299,12 +300,14 @@ def test_an_abort_of_llama_cpp_is_told_with_its_own_words(workers, spec, tmp_pat
 def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", str(tmp_path / "python"))
-        with pytest.raises(BackendError, match=r"model 'rote' .*: its process cannot be started: No such file"):
+        with pytest.raises(BackendError, match=r"model 'rote' .*: its worker process cannot start: No such file"):
             workers.complete(spec("rote"), Question("yo"))
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'no\\x1b[2J\\n\\n'); os._exit(3)")
     with monkeypatch.context() as patched:
         patched.syspath_prepend(str(tmp_path))
-        with pytest.raises(BackendError, match=r"process, while it loaded, ended with exit code 3 \(no\\x1b\[2J\): "):
+        with pytest.raises(
+            BackendError, match=r"process ended with exit code 3 \(no\\x1b\[2J\) while it loaded the model: "
+        ):
             workers.complete(spec("rote"), Question("yo"))
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
@@ -463,14 +466,14 @@ def wired(spec) -> Iterator[Callable[..., Any]]:
     command = [sys.executable, "-m", "messctl.backends.worker_main"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
 
-        def talk(*messages: wire.Ask | wire.Stop, after: int = 0, then: Callable[..., None] = print) -> list[wire.Said]:
+        def talk(*messages: Ask | Stop, after: int = 0, then: Callable[..., None] = print) -> list[Reply]:
             for message in messages:
-                wire.tell(worker.stdin, message)
-            said: list[wire.Said] = []
-            while not said or said[-1].kind == wire.TEXT:
+                send(worker.stdin, message)
+            said: list[Reply] = []
+            while not said or said[-1].kind == TEXT:
                 if after and len(said) == after:
                     then(worker)
-                said.append(wire.hear(worker.stdout))
+                said.append(receive(worker.stdout))
             return said
 
         yield talk
@@ -480,14 +483,18 @@ def wired(spec) -> Iterator[Callable[..., Any]]:
 
 def test_a_worker_stops_when_it_is_told_to_and_only_then(wired, spec) -> None:
     model, question, long = spec("endless", **LONG), Question("yo"), Question("yo", max_tokens=2000)
-    assert wired(wire.Ask(1, model, question, True), wire.Stop(1)) == [wire.Said(1, wire.STOPPED, None)]
-    short = wire.Ask(2, model, Question("yo", max_tokens=3), False)
-    assert wired(short, wire.Stop(1))[-1].value.answer == "aaa"  # that one is over
-    said = wired(wire.Ask(3, model, long, True), after=2, then=lambda worker: worker.send_signal(signal.SIGINT))
-    assert (len(said), said[-1].kind) == (2001, wire.ANSWER)  # Ctrl-C is not for it
-    stop = wire.Stop(4)
-    said = wired(wire.Ask(4, model, question, True), after=2, then=lambda worker: wire.tell(worker.stdin, stop))
-    assert said[-1] == wire.Said(4, wire.STOPPED, None)
+    assert wired(Ask(1, model, question, True), Stop(1)) == [Reply(1, STOPPED, None)]
+    short = Ask(2, model, Question("yo", max_tokens=3), False)
+    assert wired(short, Stop(1))[-1].value.answer == "aaa"  # that one is over
+    said = wired(Ask(3, model, long, True), after=2, then=lambda worker: worker.send_signal(signal.SIGINT))
+    assert (len(said), said[-1].kind) == (2001, ANSWER)  # Ctrl-C is not for it
+    stop = Stop(4)
+    said = wired(
+        Ask(4, model, question, True),
+        after=2,
+        then=lambda worker: send(worker.stdin, stop),
+    )
+    assert said[-1] == Reply(4, STOPPED, None)
     assert len(said) < 30_000
 
 

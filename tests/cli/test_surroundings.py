@@ -124,7 +124,7 @@ def test_a_broken_model_file(breaks, message, capsys, tmp_path, state):
 @pytest.mark.parametrize(
     ("defaults", "message"),
     [
-        ("n_ctx: 8", "the prompt has 18 tokens and the context holds 8: shorten it, or raise n_ctx"),
+        ("n_ctx: 8", "the prompt has 18 tokens, but the context holds 8: shorten it, or raise n_ctx"),
         ("n_ctx: 16777216", "n_ctx in zoo.yaml"),
         ("n_ctx: 999999999999", "n_ctx"),
         ("n_ctx: -1", "n_ctx is -1"),
@@ -137,7 +137,7 @@ def test_a_broken_model_file(breaks, message, capsys, tmp_path, state):
 def test_a_wrong_setting(defaults, message, capsys, tmp_path, monkeypatch, state):
     zoo_of(tmp_path, "one", defaults=defaults)
     shutil.copy(BOX / "pico-34k.gguf", tmp_path / "one.gguf")
-    monkeypatch.setattr("messctl.backends.loaded.free_memory", lambda: 2**30)
+    monkeypatch.setattr("messctl.backends.llama_model.free_memory", lambda: 2**30)
     assert message in assert_one_line(run(["ask", SUM]), *capsys.readouterr())
     assert_sound(state)
 
@@ -309,11 +309,12 @@ def test_ctrl_c_in_mid_answer(endless, state, capsys):
 def test_ctrl_c_while_a_model_is_loaded(state):
     """It comes while llama.cpp calls back into Python, and is not lost there."""
     interrupting = (
-        "import signal; from messctl.backends.library import Library; hear, heard = Library._hear, []\n"
+        "import signal; from messctl.backends.llama_library import LlamaLibrary\n"
+        "on_log, lines = LlamaLibrary._on_log, []\n"
         "def interrupted(*arguments):\n"
-        "    heard.append(signal.raise_signal(signal.SIGINT) if not heard else None)\n"
-        "    hear(*arguments)\n"
-        "Library._hear = interrupted\n"
+        "    lines.append(signal.raise_signal(signal.SIGINT) if not lines else None)\n"
+        "    on_log(*arguments)\n"
+        "LlamaLibrary._on_log = interrupted\n"
     )
     command = [sys.executable, "-c", interrupting + HEEDING, "ask", SUM]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -12,7 +12,7 @@ from gguf_making import write_gguf
 from servers import misbehaving
 
 from messctl import cli
-from messctl.backends.library import library
+from messctl.backends.llama_library import load_library
 from messctl.cli import doctor, zoo
 from messctl.costs.machine_counters import EnergyCounter
 
@@ -224,7 +224,7 @@ def llama(info, *, offload):
     ],
 )
 def test_how_llama_cpp_is_built(capsys, zoo_file, tmp_path, monkeypatch, module, driver, line):
-    library()  # what answers is the real one, as it was loaded before
+    load_library()  # what answers is the real one, as it was loaded before
     monkeypatch.setitem(sys.modules, "llama_cpp", module)
     if driver:
         (tmp_path / "no driver").touch()

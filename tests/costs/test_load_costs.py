@@ -166,7 +166,7 @@ class OneAtATime:
         if model.name in self.broken:
             raise BackendError(f"{model.name} is out of order")
         load_s = 0.0 if self.resident(model) else 1.0
-        for other in () if not load_s else self.memory.room_for({"cpu": 1}) or ():
+        for other in () if not load_s else self.memory.to_evict({"cpu": 1}) or ():
             self.memory.free(other)
         self.memory.take(model.name, {"cpu": 1})
         answer = "good" if model.name in ("both", question.prompt.split()[0]) else "bad"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from messctl.backends import LlamaCpp
-from messctl.backends.offload import REBUILD, Offload, cure, lacking, put_context, put_model
+from messctl.backends.offload import REBUILD, Offload, load_remedy, missing_gpu, set_context_params, set_model_params
 from messctl.cli import run
 from messctl.doctor.offload import Proof, prove
 from messctl.errors import BackendError
@@ -57,7 +57,7 @@ def box(name="pico-34k", **settings):
 
 
 def test_what_llama_cpp_reports():
-    offload = Offload.heard(CUDA_LOG)
+    offload = Offload.from_log(CUDA_LOG)
     assert (offload.layers, offload.all_layers) == (17, 17)
     assert offload.buffers_mib == {
         ("CPU_Mapped", "model"): 266.16,
@@ -68,18 +68,18 @@ def test_what_llama_cpp_reports():
         ("CUDA_Host", "compute"): 14.01,
     }
     assert offload.device_bytes == pytest.approx(2**20 * (1252.41 + 64.00 + 254.50))
-    assert Offload.heard(["", "something else"]) == Offload(None, None, {})
+    assert Offload.from_log(["", "something else"]) == Offload(None, None, {})
 
 
 @pytest.mark.parametrize(
     ("complaint", "advice"),
     [
         ("device CUDA0 does not support split buffers", "set `split_mode: layer` in zoo.yaml"),
-        ("missing tensor 'output_norm.weight'", "get the file again, or another"),
+        ("missing tensor 'output_norm.weight'", "download the file again, or use another one"),
     ],
 )
 def test_what_helps_where_a_model_is_not_loaded(complaint, advice):
-    assert cure(complaint) == advice
+    assert load_remedy(complaint) == advice
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,23 @@ def test_what_helps_where_a_model_is_not_loaded(complaint, advice):
 def test_what_a_build_for_the_cpu_lacks(settings, told):
     built_for = {True: SimpleNamespace(llama_supports_gpu_offload=lambda: True)}
     built_for[False] = SimpleNamespace(llama_supports_gpu_offload=lambda: False)
-    assert lacking(built_for[True], model(**settings)) is None
-    assert (lacking(built_for[False], model(**settings)) is not None) == told
+    assert missing_gpu(built_for[True], model(**settings)) is None
+    assert (missing_gpu(built_for[False], model(**settings)) is not None) == told
 
 
 def test_what_llama_cpp_is_told():
     params = API.llama_model_default_params()
-    put_model(API, params, model(main_gpu=1, split_mode="row", tensor_split=(3.0, 1.0)))
+    set_model_params(API, params, model(main_gpu=1, split_mode="row", tensor_split=(3.0, 1.0)))
     shares = ctypes.cast(params.tensor_split, ctypes.POINTER(ctypes.c_float))
     assert (params.n_gpu_layers, params.main_gpu, params.split_mode) == (2**31 - 1, 1, API.LLAMA_SPLIT_MODE_ROW)
     assert shares[: API.llama_max_devices()] == [3.0, 1.0] + [0.0] * (API.llama_max_devices() - 2)
-    put_model(API, params, model(n_gpu_layers=7, gpu="off"))
+    set_model_params(API, params, model(n_gpu_layers=7, gpu="off"))
     assert (params.n_gpu_layers, params.split_mode) == (0, API.LLAMA_SPLIT_MODE_LAYER)
     context = API.llama_context_default_params()
-    put_context(API, context, model(flash_attn="on", cache_type_k="q8_0", cache_type_v="q4_0"))
+    set_context_params(API, context, model(flash_attn="on", cache_type_k="q8_0", cache_type_v="q4_0"))
     assert (context.flash_attn_type, context.type_k, context.type_v) == (1, API.GGML_TYPE_Q8_0, API.GGML_TYPE_Q4_0)
     assert context.offload_kqv
-    put_context(API, context, model(gpu="off"))
+    set_context_params(API, context, model(gpu="off"))
     assert (context.flash_attn_type, context.type_k, context.offload_kqv) == (-1, API.GGML_TYPE_F16, False)
 
 
@@ -201,7 +201,7 @@ class Device:
 def test_offload_is_proved_by_the_report_and_by_memory(monkeypatch, devices, log, offloaded, text):
     monkeypatch.setattr("messctl.doctor.offload.nvml_counters", lambda: devices)
     loaded = []
-    backend = SimpleNamespace(offload=lambda spec: loaded.append(spec.name) or Offload.heard(log))
+    backend = SimpleNamespace(offload=lambda spec: loaded.append(spec.name) or Offload.from_log(log))
     proof = prove(load_zoo(PACKAGED_FILE), backend)
     assert loaded == ["pico-34k"]
     assert isinstance(proof, Proof)

@@ -220,7 +220,7 @@ def test_a_real_context_fills_up(template, max_tokens, tmp_path):
         assert max(read) <= 64 + 1 - room < max(read) + turn
         assert read[-3:] == [max(read)] * 3
         left = 65 - max(read) - turn
-        says_so = f"the conversation leaves {left} tokens of 64" if left > 0 else "the prompt has"
+        says_so = f"the conversation leaves {left} of 64 tokens" if left > 0 else "the prompt has"
         with pytest.raises(PromptTooLongError, match=says_so):
             llama.complete(model, Question("x" * 11, history=history[: read.index(max(read)) + 1]))
         assert llama.complete(model, Question("x" * 40)).tokens_in > 64 - 24  # a question alone may fill it

@@ -527,7 +527,7 @@ def test_a_prompt_that_is_too_long_is_no_loss(state, tmp_path, capsys):
     capsys.readouterr()
     assert run(["status"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert re.search("refused by small 1 prompt; the last: .*the prompt has 1. tokens and the context holds 8", out)
+    assert re.search("refused by small 1 prompt; the last: .*the prompt has 1. tokens, but the context holds 8", out)
     assert "lost by" not in out
     assert run(["status", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -15,7 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, UsageError
-from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, available_memory, check_zoo, load_settings, load_zoo
+from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
 from messctl.zoo.memory import amount as shown
 from messctl.zoo.memory import needed
@@ -492,18 +492,6 @@ def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
 )
 def test_an_amount_of_memory_is_decimal(size, text):
     assert shown(size) == text
-
-
-def test_the_memory_that_is_free(tmp_path):
-    assert available_memory(tmp_path / "absent") is None
-    for text, expected in (
-        ("MemTotal:  9 kB\nMemAvailable:   7 kB\n", 7 * 1024),
-        ("MemTotal: 9 kB\n", None),
-        ("MemAvailable: many\n", None),
-        ("", None),
-    ):
-        (tmp_path / "meminfo").write_text(text)
-        assert available_memory(tmp_path / "meminfo") == expected
 
 
 # --- models at servers ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""An answer's text as it grows: whole characters, cut where a stop string begins."""
+"""An answer's text while it is generated: made of whole characters, and cut at the first stop string."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from messctl.backends.base import OnText
 
 
 class AnswerText:
-    """Puts the text of an answer together from the bytes of its tokens, and tells `on_text` of every new piece.
+    """Builds the text of an answer from the bytes of its tokens, and gives each new piece to `on_text`.
 
-    A character that spans tokens is held until it is whole, bytes that are no character become U+FFFD, and what
-    may be the beginning of a stop string is held until it is known whether it is.
+    A character that spans tokens waits until it is complete; invalid bytes become U+FFFD. Text that may be the
+    beginning of a string in `stops` waits until that is decided. A stop string is not part of the answer.
     """
 
     def __init__(self, stops: Iterable[str] = (), on_text: OnText | None = None) -> None:
@@ -20,36 +20,36 @@ class AnswerText:
         self._on_text = on_text
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pieces: list[str] = []
-        self._held = ""
+        self._waiting = ""
         self._stopped = False
 
     def add(self, piece: bytes) -> bool:
-        """Take a token's bytes; return whether a stop string was met, with which the answer ends."""
-        return self._take(self._decoder.decode(piece))
+        """Add a token's bytes; return whether the text now contains a stop string, which ends the answer."""
+        return self._add_text(self._decoder.decode(piece))
 
     def finish(self) -> str:
-        """Let go of all that was held, and return the whole answer."""
-        if not self._stopped and not self._take(self._decoder.decode(b"", final=True)):
-            self._say(self._held)
-        self._held = ""
+        """Add what still waits, and return the whole answer."""
+        if not self._stopped and not self._add_text(self._decoder.decode(b"", final=True)):
+            self._emit(self._waiting)
+        self._waiting = ""
         return "".join(self._pieces)
 
-    def _take(self, text: str) -> bool:
+    def _add_text(self, text: str) -> bool:
         if not self._stops:
-            self._say(text)
+            self._emit(text)
             return False
-        text = self._held + text
+        text = self._waiting + text
         found = [place for place in map(text.find, self._stops) if place >= 0]
         if found:
-            self._stopped, self._held = True, ""
-            self._say(text[: min(found)])
+            self._stopped, self._waiting = True, ""
+            self._emit(text[: min(found)])
             return True
         keep = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - keep :]
-        self._say(text[: len(text) - keep])
+        self._waiting = text[len(text) - keep :]
+        self._emit(text[: len(text) - keep])
         return False
 
-    def _say(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         if text:
             self._pieces.append(text)
             if self._on_text is not None:

@@ -1,0 +1,118 @@
+"""llama.cpp as a shared library: loaded at first use, with its log kept for error messages.
+
+llama.cpp has one log per process and writes it to stderr by default. Here nothing is printed: the last errors and the
+lines about memory are kept, per thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from messctl.display.text import plain
+from messctl.errors import BackendError, MissingExtraError
+
+_INFO, _ERROR = 2, 4
+_PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")
+_GENERIC = ("failed to load model", "failed to initialize the context", "failed to read")
+
+
+class _LogLines(threading.local):
+    """The last lines of llama.cpp's log from this thread: errors, and where it put layers and buffers."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=8)
+        self.placement: deque[str] = deque(maxlen=256)
+
+
+class LlamaLibrary:
+    """llama.cpp's C interface (`api`) and its log.
+
+    `keep_loading` is the callback that ends the loading of a model after Ctrl-C. Raises MissingExtraError if
+    llama-cpp-python is not installed, BackendError if it cannot be loaded.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self.api: Any = importlib.import_module("llama_cpp").llama_cpp
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("llama-cpp-python", "llama", "answering with a GGUF model") from error
+        except (OSError, RuntimeError) as error:
+            why = plain(" ".join(str(error).split()))
+            raise BackendError(f"llama-cpp-python is installed but does not load: {why}: reinstall it") from error
+        self._lines = _LogLines()
+        self._callback = self.api.llama_log_callback(self._on_log)  # llama.cpp keeps a bare pointer to it
+        self.api.llama_log_set(self._callback, None)
+        self.keep_loading = self.api.llama_progress_callback(self._on_progress)
+        self.api.llama_backend_init()
+
+    def _on_log(self, level: int, text: bytes, _user_data: object) -> None:
+        if level == _ERROR:
+            self._lines.errors.append(text.decode("utf-8", "replace"))
+        elif level == _INFO and (b"buffer size" in text or b"offloaded" in text):
+            self._lines.placement.append(text.decode("utf-8", "replace"))
+
+    def _on_progress(self, _progress: float, _user_data: object) -> bool:
+        return not _interrupts
+
+    def clear_log(self) -> None:
+        """Forget the log lines of this thread."""
+        self._lines.errors.clear()
+        self._lines.placement.clear()
+
+    def placement_lines(self) -> list[str]:
+        """Return this thread's log lines, since `clear_log`, about offloaded layers and buffers."""
+        return list(self._lines.placement)
+
+    def last_errors(self) -> str:
+        """Return the errors in this thread's log since `clear_log`, on one line of at most 300 characters."""
+        lines = [_PREFIXES.sub("", " ".join(line.split())) for line in self._lines.errors]
+        specific = [line for line in lines if line and not line.startswith(_GENERIC)]
+        return plain("; ".join(dict.fromkeys(specific)))[:300] or "llama.cpp gives no reason"
+
+
+_interrupts: list[int] = []
+
+
+def interrupted() -> bool:
+    """Return whether a Ctrl-C came inside `interrupts_delayed` and still waits."""
+    return bool(_interrupts)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C to the end of the block: an exception inside a callback from llama.cpp would be lost.
+
+    A model that loads with `LlamaLibrary.keep_loading` stops loading at once. Outside the main thread nothing is
+    delayed, as Python raises KeyboardInterrupt in the main thread only.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    _interrupts.clear()
+    signal.signal(signal.SIGINT, lambda number, _frame: _interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if _interrupts:
+            _interrupts.clear()
+            signal.raise_signal(signal.SIGINT)
+
+
+_load_once = cache(LlamaLibrary)
+_loading = threading.Lock()
+
+
+def load_library() -> LlamaLibrary:
+    """Return llama.cpp, loaded at the first call; there is one per process. Raises as `LlamaLibrary`."""
+    with _loading:
+        return _load_once()
