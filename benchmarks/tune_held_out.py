@@ -11,7 +11,7 @@ from pathlib import Path
 
 from messctl.replay.loading import Holdout, Recording, load
 from messctl.replay.play import Conditions
-from messctl.tune import TUNED, choose, search, space_of, yardsticks
+from messctl.tune import TUNABLE, choose, parse_space, play_yardsticks, search
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
@@ -19,14 +19,14 @@ SHARES = (0.90, 0.95, 0.98)
 
 def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout) -> str:
     alpha = round(share * float(recording.mean_satisfied.max()), 3)
-    space = space_of(TUNED, (alpha,), None, None, (0.25,))
+    space = parse_space(TUNABLE, (alpha,), None, None, (0.25,))
     found = search([recording], space.settings(Settings()), conditions, holdout)
     (choice,) = choose(found)
-    marks = {result.policy: result for result in yardsticks(found, alpha)[0]}
+    marks = {result.policy: result for result in play_yardsticks(found, alpha)[0]}
     best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)
     name = f"{recording.path.stem}{', shuffled' if conditions.shuffle else ''}"
     if choice.chosen is None:
-        return f"| {name} | {alpha} | none; {choice.closest.promised:.4f} can be promised | – | – | – | {best:.4f} |"
+        return f"| {name} | {alpha} | none; at most α = {choice.closest.attainable:.4f} | – | – | – | {best:.4f} |"
     settings, level = choice.chosen.settings, choice.chosen.held_out[0]
     mix = f"{level.cost / marks['static-mix'].mean_cost:.2f}" if "static-mix" in marks else "–"
     attained = f"{level.attained:.4f} ± {level.attained_spread:.4f}"

@@ -51,9 +51,9 @@ from messctl.replay.loading import Holdout, load
 from messctl.replay.play import Conditions
 from messctl.replay.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
-from messctl.tune import Space, search, values
-from messctl.tune.pair import recurse_pair
+from messctl.tune import Space, parse_values, search
 from messctl.tune.recursion import recurse
+from messctl.tune.two_model_recursion import recurse_two_models
 from messctl.zoo import Settings, Zoo
 
 SETTINGS = Settings(alpha=0.8)
@@ -89,7 +89,7 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
         if any_zoo:
             recurse((alpha, vs, 0.0), 0, (rounds.has_feedback[:first], 0, part[:first]), *rest)
         else:
-            recurse_pair((alpha, vs), 0, (rounds.has_feedback[:first], part[:first]), *rest)
+            recurse_two_models((alpha, vs), 0, (rounds.has_feedback[:first], part[:first]), *rest)
         return queue
 
     blocks = np.geomspace(1e-3, 10, per_core * CORES).reshape(-1, 128)
@@ -180,7 +180,7 @@ def cache(folder: Path) -> tuple[str, Mapping[str, Way]]:
 
 def engines(folder: Path) -> tuple[str, Mapping[str, Way]]:
     recording = load(trace(folder, 20_000, 16))
-    settings = Space((0.8,), values("", ["0.001:10:25"]), (0.1, 0.5), (0.25,)).settings(SETTINGS)
+    settings = Space((0.8,), parse_values("", ["0.001:10:25"]), (0.1, 0.5), (0.25,)).settings(SETTINGS)
     names = ["threads", "loky", *(["ray"] if find_spec("ray") else [])]
     return "decisions/s of a whole search, four models", {
         name: (

@@ -99,12 +99,12 @@ def tune(
     if dry_run and not output:
         raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
     base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
-    space = tuning.space_of(
-        policy or tuning.TUNED,
-        tuning.values("--alpha", alpha) if alpha else (base.alpha,),
+    space = tuning.parse_space(
+        policy or tuning.TUNABLE,
+        tuning.parse_values("--alpha", alpha) if alpha else (base.alpha,),
         v,
         c,
-        tuning.values("--exponent", exponent) if exponent else (base.exponent,),
+        tuning.parse_values("--exponent", exponent) if exponent else (base.exponent,),
         margin,
     )
     if output and len(space.alpha) > 1:
@@ -113,7 +113,7 @@ def tune(
         shuffle = not all(TraceFile(trace).timed for trace in traces)
     settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
-    tuning.check(slack)
+    tuning.check_slack(slack)
     tuning.check_engine(engine, address)
     _check_outputs(traces, None if dry_run else output, plot)
     if output:
@@ -128,7 +128,7 @@ def tune(
         )
         choices = tuning.choose(found, slack)
         status("yardsticks")
-        marks = [tuning.yardsticks(found, choice.alpha) for choice in choices]
+        marks = [tuning.play_yardsticks(found, choice.alpha) for choice in choices]
         if plot and choices:
             write_plot(found, choices, marks, plot)
     chosen = choices[0].chosen if choices and not found.interrupted else None
@@ -157,13 +157,13 @@ def _print(shown: str | RenderableType, diff: str) -> None:
 
 def _warn_of_luck(choices: Sequence[Choice]) -> None:
     if any(choice.chosen and choice.seeds == 1 for choice in choices):
-        warn("one seed tells nothing for sure; play more (--seeds 10)")
+        warn("one seed gives no confidence; play more seeds, as with --seeds 10")
 
 
 def _interrupted(output: Path | None) -> int:
     """Say what became of -o, and return the exit code."""
     if output:
-        warn(f"interrupted, so nothing is written into {output}")
+        warn(f"interrupted; nothing is written to {output}")
     return INTERRUPTED
 
 
@@ -194,15 +194,15 @@ def _change(output: Path, zoo: Path | None, settings: Settings) -> tuple[Path, s
     """
     from dataclasses import replace
 
-    from messctl.tune import SEARCHED, played
+    from messctl.tune import SEARCHED, zoo_values
     from messctl.zoo import DEFAULT_FILE, load_settings
     from messctl.zoo import Settings as Defaults
     from messctl.zoo.edit import edited
 
     source = output if output.exists() else zoo or DEFAULT_FILE
     there = load_settings(source)[0] if source.exists() else Defaults()
-    stated = played(replace(there, policy=settings.policy))
-    values = {key: value for key, value in played(settings).items() if key in SEARCHED or value != stated[key]}
+    stated = zoo_values(replace(there, policy=settings.policy))
+    values = {key: value for key, value in zoo_values(settings).items() if key in SEARCHED or value != stated[key]}
     return source, *edited(source, values, output)
 
 

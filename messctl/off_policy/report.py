@@ -1,4 +1,4 @@
-"""Reports of an evaluation: a table for people, JSON for machines."""
+"""How an evaluation is shown: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from messctl.display.text import counted, plain
 from messctl.off_policy.estimators import Estimate
 from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluation
 
-ESS = "ESS, judged"
-"""The heading of the effective sample size, of the judged requests alone."""
+ESS = "ESS (feedback)"
+"""The heading of the effective sample size of the requests with feedback."""
 
 
 def document(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the JSON document of an evaluation; its keys are stable."""
+    """Return the JSON document of an evaluation. Its keys are stable."""
     log, alpha = evaluation.log, evaluation.settings.alpha
     return {
         "log": {
@@ -64,7 +64,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def table(evaluation: Evaluation, width: int) -> RenderableType:
-    """Return the table of an evaluation, `width` characters wide at most, with the verdict below it."""
+    """Return the table of an evaluation, at most `width` characters wide, with the verdicts below it."""
     unit = plain(evaluation.log.cost_unit)
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     grid.add_column("policy")
@@ -92,35 +92,33 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
 
 
 def verdict(result: Evaluated, evaluation: Evaluation) -> str:
-    """Return one sentence on whether a policy would keep the promise."""
+    """Return one sentence: would the policy keep the promise?"""
     policy, alpha = plain(result.policy), evaluation.settings.alpha
     attained, met = result.attained, result.sla_met(alpha)
     if attained.mean is None or attained.interval is None:
-        return f"whether {policy} would keep the promise cannot be told: no answer got feedback"
+        return f"{policy} may keep or miss the promise: no answer has feedback"
     low, high = attained.interval
     if met is None:
-        return (
-            f"whether {policy} would keep the promise cannot be told: α = {alpha:g} lies within {low:.4f} to {high:.4f}"
-        )
+        return f"{policy} may keep or miss the promise: α = {alpha:g} lies within {low:.4f} to {high:.4f}"
     would = "would keep the promise" if met else "would miss the promise"
-    return f"{policy} {would}: attains {attained.mean:.4f} ({low:.4f} to {high:.4f}) of α = {alpha:g}"
+    return f"{policy} {would}: attains {attained.mean:.4f} ({low:.4f} to {high:.4f}), α = {alpha:g}"
 
 
 def _heading(evaluation: Evaluation) -> Text:
     log = evaluation.log
     lines = [
-        f"{plain(str(log.path))}: {counted(len(log), 'decision')}, {int(log.has_feedback.sum()):,} judged, "
+        f"{plain(str(log.path))}: {counted(len(log), 'decision')}, {int(log.has_feedback.sum()):,} with feedback, "
         f"{counted(len(log.zoo.models), 'model')}"
     ]
     if log.forced:
         lines[0] += f" ({counted(log.forced, 'row')} left out: the user chose the model)"
     attained = _attained(evaluation)
-    told = "judged nothing" if attained is None else f"attained {attained:.4f}"
+    outcome = "no feedback" if attained is None else f"attained {attained:.4f}"
     lines.append(
-        f"the log itself: {told}, {log.cost.mean():.4g} {plain(log.cost_unit)}/request, "
+        f"as logged: {outcome}, {log.cost.mean():.4g} {plain(log.cost_unit)}/request, "
         f"propensities from {log.propensity.min():.2g}"
     )
-    lines.append(f"α = {evaluation.settings.alpha:g}, judged by {JUDGE}")
+    lines.append(f"α = {evaluation.settings.alpha:g}; {JUDGE} decides")
     return Text("\n".join(lines))
 
 
@@ -132,13 +130,15 @@ def _attained(evaluation: Evaluation) -> float | None:
 def _notes(result: Evaluated, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
     covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
-    notes = [f"{policy}: makes {overlap.matched:.1%} of the log's choices; the log covers {covered} of its own"]
+    notes = [
+        f"{policy}: agrees with {overlap.matched:.1%} of the log's choices; the log covers {covered} of its choices"
+    ]
     if overlap.uncovered >= UNCOVERED:
-        notes.append(f"{policy}: the rest may satisfy all or nobody, as the intervals say, and its cost is a guess")
+        notes.append(f"{policy}: nothing is known of the rest; its intervals allow for anything, its cost is a guess")
     if result.learns:
-        learned = "where it chose otherwise than the log did, it learned from imputed feedback"
+        learned = "learned from imputed feedback when it chose another model than the log"
         if not imputed:
-            learned = "learned only where it chose as the log did (--impute: elsewhere too)"
+            learned = "learned only when it chose the log's model; --impute lets it learn from the others too"
         notes.append(f"{policy}: {learned}")
     return notes
 

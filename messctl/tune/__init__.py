@@ -1,6 +1,6 @@
-"""Tuning: the setting that keeps the promise for the least cost, found by replaying a grid of them."""
+"""Tuning: a search over settings by replay, for the cheapest one that keeps the promise."""
 
-from messctl.tune.choice import Choice, Level, Trial, check, choose, yardsticks
+from messctl.tune.choice import Choice, Figures, Trial, check_slack, choose, play_yardsticks
 from messctl.tune.engine import ENGINES, check_engine
 from messctl.tune.search import Search, search
 from messctl.tune.space import (
@@ -9,11 +9,11 @@ from messctl.tune.space import (
     DEFAULT_MARGIN,
     DEFAULT_V,
     SEARCHED,
-    TUNED,
+    TUNABLE,
     Space,
-    played,
-    space_of,
-    values,
+    parse_space,
+    parse_values,
+    zoo_values,
 )
 
 __all__ = [
@@ -23,18 +23,18 @@ __all__ = [
     "DEFAULT_V",
     "ENGINES",
     "SEARCHED",
-    "TUNED",
+    "TUNABLE",
     "Choice",
-    "Level",
+    "Figures",
     "Search",
     "Space",
     "Trial",
-    "check",
     "check_engine",
+    "check_slack",
     "choose",
-    "played",
+    "parse_space",
+    "parse_values",
+    "play_yardsticks",
     "search",
-    "space_of",
-    "values",
-    "yardsticks",
+    "zoo_values",
 ]

@@ -1,4 +1,8 @@
-"""The choice: the cheapest setting that keeps the promise for sure, and the front of cost against attainment."""
+"""The choice: the cheapest setting that keeps the promise, and the front of cost against attainment.
+
+A setting keeps the promise if α is met, with 95 % confidence over the seeds, on the selection requests, and in every
+window of them within a quarter of a point. The requests held out take no part in the choice.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,22 @@ from messctl.policies import default_names, kind_of
 from messctl.policies.base import Floats
 from messctl.replay.play import MET, Result, replay
 from messctl.tune.search import Scores, Search
-from messctl.tune.windows import CHOSEN_ON, HELD_OUT, WHOLE, WINDOWS
+from messctl.tune.windows import HELD_OUT, SELECTION, WHOLE, WINDOWS
 from messctl.zoo import Settings
 
 CONFIDENCE = 0.95
+"""Of the one-sided lower bound of an attainment, over seeds."""
 
 DRIFT = 0.0025
-"""In a window a setting may stay so far below α, and below the best model there: a quarter of a point."""
+"""In a window, a setting may attain this much less than α, or than the best single model: a quarter of a point."""
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """What one setting came to on one part of one trace: means over seeds, and their standard deviations.
+class Figures:
+    """The attainment (0..1) and cost of one setting on one part of one trace: means and deviations over seeds.
 
-    `attained_bound` is what the mean over all possible seeds is not below, with 95 % confidence. Spreads are None,
-    and the bound is the mean itself, for a single seed. Costs are per request, in the trace's unit.
+    `attained_bound` is the lower bound of the mean over all possible seeds, with 95 % confidence. For a single seed
+    the spreads are None, and the bound is the mean itself. Costs are per request, in the trace's unit.
     """
 
     attained: float
@@ -40,58 +45,61 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one setting attained in one window, for sure, and what the best model alone attains there."""
+    """The attainment (0..1) of one setting in one window: its mean and lower bound, and that of the best single model.
+
+    `alone` is the attainment of the best single model.
+    """
 
     attained: float
     attained_bound: float
     alone: float
 
     @property
-    def promised(self) -> float:
-        """The highest α that is kept here; any, where it is as good as the best model: nobody can ask for more."""
+    def attainable(self) -> float:
+        """The highest α that is kept here; infinite if the setting is as good as the best single model."""
         most = self.attained_bound + DRIFT
         return math.inf if self.alone <= most + MET else most
 
     def below(self, alpha: float) -> float:
-        """Return how far it stays below α, or below the best model where that is less."""
+        """Return how far the bound is below α, or below the best single model if that attains less."""
         return min(alpha, self.alone) - self.attained_bound
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One setting, with its levels by trace: on the requests to choose on, those held out, and all.
+    """One setting and its figures by trace: on the selection requests, on those held out, and on all.
 
-    `worst` is the window, by trace, in which it stays the furthest below. `debt` is Q/n at the end, by trace, and
-    `promised` the highest α that it attains for sure on the requests to choose on, and in every window, on every
-    trace. `relative_cost` is the mean over traces of what was paid on the requests to choose on, divided by the
-    costliest model's mean cost.
+    `worst` is, by trace, the window in which it is furthest below. `debt` is Q/n at the end, by trace. `attainable` is
+    the highest α that it keeps on the selection requests and in every window of every trace. `relative_cost` is the
+    cost on the selection requests, divided by the mean cost of the costliest model; the mean over traces.
     """
 
     settings: Settings
-    chosen_on: tuple[Level, ...]
+    selection: tuple[Figures, ...]
     worst: tuple[Window, ...]
-    held_out: tuple[Level, ...]
-    whole: tuple[Level, ...]
+    held_out: tuple[Figures, ...]
+    whole: tuple[Figures, ...]
     debt: tuple[float, ...]
-    promised: float
+    attainable: float
     relative_cost: float
 
-    def keeps(self, slack: float = 0.0) -> bool:
-        """Whether what it attains for sure is at most `slack` below α."""
-        return self.promised >= self.settings.alpha - slack - MET
+    def meets(self, slack: float = 0.0) -> bool:
+        """Return whether it keeps at least α − `slack`."""
+        return self.attainable >= self.settings.alpha - slack - MET
 
     @property
-    def kept_held_out(self) -> bool:
-        """Whether the mean over seeds kept the promise on the requests held out, on every trace."""
-        return min(level.attained for level in self.held_out) >= self.settings.alpha - MET
+    def met_held_out(self) -> bool:
+        """Whether the mean over seeds is at least α on the requests held out, on every trace."""
+        return min(figures.attained for figures in self.held_out) >= self.settings.alpha - MET
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """For one α: all `trials`, the one `chosen`, None where none keeps the promise, and the one that comes `closest`.
+    """The outcome for one α: all `trials`, the one `chosen`, and the `closest` to keeping the promise.
 
-    `front` holds, by rising cost on the requests to choose on, every trial that no other beats in both cost and
-    attainment there, and the chosen one. `seeds` is how many are counted.
+    `chosen` is None if no setting keeps the promise. `front` is sorted by the cost on the selection requests. It holds
+    every trial that no cheaper one equals in attainment there, and the chosen one. `seeds` is the number of seeds that
+    were played in full.
     """
 
     alpha: float
@@ -103,12 +111,11 @@ class Choice:
 
 
 def choose(found: Search, slack: float = 0.0) -> tuple[Choice, ...]:
-    """Return the choice for every α of the settings, in their order; empty where no seed was completed.
+    """Return the choice for every α of the settings, in their order; empty if no seed was completed.
 
-    A setting keeps its promise where what it attains for sure is at most `slack` below α. Raises UsageError for a
-    slack that is none.
+    A setting may keep up to `slack` (0..1) less than α. Raises UsageError for a slack out of range.
     """
-    check(slack)
+    check_slack(slack)
     seeds = found.complete_seeds()
     if not len(seeds):
         return ()
@@ -116,22 +123,22 @@ def choose(found: Search, slack: float = 0.0) -> tuple[Choice, ...]:
     choices = []
     for alpha in dict.fromkeys(settings.alpha for settings in found.settings):
         mine = [trial for trial in trials if trial.settings.alpha == alpha]
-        keeping = [trial for trial in mine if trial.keeps(slack)]
-        # Equal costs: the smaller V, which keeps closer to α.
-        chosen = min(keeping, key=lambda trial: (trial.relative_cost, trial.settings.weight), default=None)
-        closest = max(mine, key=lambda trial: (trial.promised, -trial.relative_cost))
+        meeting = [trial for trial in mine if trial.meets(slack)]
+        # If costs are equal, the smaller V wins: it stays closer to α.
+        chosen = min(meeting, key=lambda trial: (trial.relative_cost, trial.settings.weight), default=None)
+        closest = max(mine, key=lambda trial: (trial.attainable, -trial.relative_cost))
         choices.append(Choice(alpha, tuple(mine), chosen, closest, _front(mine, chosen or closest), len(seeds)))
     return tuple(choices)
 
 
-def check(slack: float) -> None:
-    """Raise UsageError for a slack that is none."""
+def check_slack(slack: float) -> None:
+    """Raise UsageError if `slack` is not in 0..1."""
     if not 0.0 <= slack <= 1.0:
         raise UsageError(f"slack is {slack:g}; it must lie in 0..1")
 
 
-def yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ...]:
-    """Return, by trace, what the yardsticks come to on the requests held out; none where α is beyond all of them."""
+def play_yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ...]:
+    """Return, by trace, the yardsticks' results on the requests held out; empty if none of them can attain α."""
     settings = replace(found.settings[0], alpha=alpha)
     conditions = replace(found.conditions, seeds=1)
     results = []
@@ -146,40 +153,42 @@ def yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ...]:
 
 def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
     settings = found.settings[at]
-    chosen_on, held_out, whole = (
-        tuple(_level(scores.attained[row, at, seeds], scores.cost[row, at, seeds]) for scores in found.scores)
-        for row in (CHOSEN_ON, HELD_OUT, WHOLE)
+    selection, held_out, whole = (
+        tuple(_figures(scores.attained[row, at, seeds], scores.cost[row, at, seeds]) for scores in found.scores)
+        for row in (SELECTION, HELD_OUT, WHOLE)
     )
     windows = [_windows(scores, at, seeds) for scores in found.scores]
     ratios = [
-        level.cost / costliest if costliest > 0 else 1.0
-        for level, trace in zip(chosen_on, found.traces, strict=True)
+        figures.cost / costliest if costliest > 0 else 1.0
+        for figures, trace in zip(selection, found.traces, strict=True)
         for costliest in (float(trace.mean_cost.max()),)
     ]
     return Trial(
         settings=settings,
-        chosen_on=chosen_on,
+        selection=selection,
         worst=tuple(max(each, key=lambda window: window.below(settings.alpha)) for each in windows),
         held_out=held_out,
         whole=whole,
         debt=tuple(float(scores.debt[at, seeds].mean()) for scores in found.scores),
-        promised=min(
-            *(level.attained_bound for level in chosen_on), *(window.promised for each in windows for window in each)
+        attainable=min(
+            *(figures.attained_bound for figures in selection),
+            *(window.attainable for each in windows for window in each),
         ),
         relative_cost=float(np.mean(ratios)),
     )
 
 
 def _windows(scores: Scores, at: int, seeds: npt.NDArray[np.intp]) -> list[Window]:
-    attained, alone = scores.attained[WINDOWS:, at][:, seeds], scores.alone[WINDOWS:, seeds]
+    attained, single = scores.attained[WINDOWS:, at][:, seeds], scores.best_single[WINDOWS:, seeds]
     return [
-        Window(float(mine.mean()), _bound(mine), float(best.mean())) for mine, best in zip(attained, alone, strict=True)
+        Window(float(mine.mean()), _bound(mine), float(best.mean()))
+        for mine, best in zip(attained, single, strict=True)
     ]
 
 
-def _level(attained: Floats, cost: Floats) -> Level:
+def _figures(attained: Floats, cost: Floats) -> Figures:
     several = len(attained) > 1
-    return Level(
+    return Figures(
         attained=float(attained.mean()),
         attained_spread=float(attained.std(ddof=1)) if several else None,
         attained_bound=_bound(attained),
@@ -189,11 +198,11 @@ def _level(attained: Floats, cost: Floats) -> Level:
 
 
 def _bound(values: Floats) -> float:
-    """Return what the mean over all possible seeds is not below, with 95 % confidence; the mean, for a single one."""
-    many = len(values)
-    if many == 1:
+    """Return the 95 % lower bound of the mean over all possible seeds, by Student's t; the mean for a single seed."""
+    n = len(values)
+    if n == 1:
         return float(values[0])
-    return float(values.mean() - _quantile(many - 1) * values.std(ddof=1) / many**0.5)
+    return float(values.mean() - _quantile(n - 1) * values.std(ddof=1) / n**0.5)
 
 
 @cache
@@ -206,14 +215,14 @@ def _quantile(degrees: int) -> float:
 def _front(trials: list[Trial], chosen: Trial) -> tuple[Trial, ...]:
     front: list[Trial] = []
     highest = -np.inf
-    for trial in sorted(trials, key=lambda trial: (trial.relative_cost, _margin(trial))):
-        if -_margin(trial) > highest:
-            highest = -_margin(trial)
+    for trial in sorted(trials, key=lambda trial: (trial.relative_cost, _shortfall(trial))):
+        if -_shortfall(trial) > highest:
+            highest = -_shortfall(trial)
             front.append(trial)
         elif trial is chosen:
             front.append(trial)
     return tuple(front)
 
 
-def _margin(trial: Trial) -> float:
-    return trial.settings.alpha - min(level.attained for level in trial.chosen_on)
+def _shortfall(trial: Trial) -> float:
+    return trial.settings.alpha - min(figures.attained for figures in trial.selection)

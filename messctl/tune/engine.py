@@ -1,4 +1,4 @@
-"""Engines: what runs independent pieces of work at once. Results do not depend on which one does."""
+"""Engines: they run independent pieces of work in parallel. Results do not depend on the engine."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ENGINES = ("threads", "loky", "ray")
 
 
 def check_engine(engine: str, address: str | None) -> None:
-    """Raise UnknownNameError for an engine that is none, and UsageError for an address that it does not take."""
+    """Raise UnknownNameError for an unknown engine, UsageError for an address without the engine `ray`."""
     if engine not in ENGINES:
         raise UnknownNameError("engine", engine, ENGINES)
     if address and engine != "ray":
-        raise UsageError(f"--address says where a Ray cluster is, but the engine is {engine!r}; add --engine ray")
+        raise UsageError(f"--address names a Ray cluster, but the engine is {engine!r}; add --engine ray")
 
 
 @contextmanager
 def running(
     work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], engine: str = "threads", address: str | None = None
 ) -> Iterator[Iterator[T]]:
-    """Yield an iterator over `work(*piece)` of every piece, in their order, on all cores.
+    """Yield an iterator over `work(*piece)` for every piece, in their order, on all cores.
 
-    The engines are joblib's: `threads` share memory, and compiled code runs in all of them at once; `loky` has
-    processes; `ray` has the cluster at `address`, or a small one of its own on this machine, which ends with the work.
-    Raises UnknownNameError for an engine, MissingExtraError where Ray is not installed, UsageError for an address
-    that no engine takes or where there is no cluster.
+    The engines are joblib's. `threads` share memory, and compiled code runs in all of them at once. `loky` uses
+    processes. `ray` uses the cluster at `address`, or starts a small one on this machine and ends it after the work.
+    Raises UnknownNameError for an unknown engine, MissingExtraError if Ray is not installed, UsageError for an address
+    without the engine `ray` or without a cluster behind it.
     """
     check_engine(engine, address)
     from joblib import Parallel, delayed  # noqa: PLC0415  # a quarter of a second, for this alone
@@ -39,7 +39,7 @@ def running(
     calls = [delayed(work)(*piece) for piece in pieces]
     if engine == "ray":
         with _ray(address) as cores, Parallel(n_jobs=-1, backend="ray") as parallel:
-            # Ray's backend hands over only what is complete: so many pieces at a time.
+            # Ray's backend returns only complete batches, so the pieces go in batches of two per core.
             slices = (calls[first : first + 2 * cores] for first in range(0, len(calls), 2 * cores))
             yield (result for part in slices for result in parallel(part))
         return
@@ -49,14 +49,14 @@ def running(
         yield results
     finally:
         with warnings.catch_warnings():
-            # Whoever stops early knows that some of the work was for nothing.
+            # After an early stop, joblib warns of tasks whose results were not read.
             warnings.filterwarnings("ignore", message=".*tasks", category=UserWarning)
             results.close()
 
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[int]:
-    """Connect joblib to Ray, and yield the number of cores that it has."""
+    """Connect joblib to Ray, and yield the number of its cores."""
     try:
         ray = import_module("ray")
     except ImportError:

@@ -1,9 +1,8 @@
-"""The recursion of MESS+ over a whole grid of V and α at once: requests outside, settings inside.
+"""The recursion of MESS+ over a whole grid of V and α at once: requests in the outer loop, settings in the inner.
 
-Which requests explore, and all that is predicted, depends on neither V nor α. What is left to each setting is its
-queue and its mean costs, and a decision is a few additions and divisions that run in vector registers, many settings
-at a time. The arithmetic is that of `messplus`, operation for operation, in float64: every decision is the same to
-the last bit.
+Exploration and predictions depend on neither V nor α. Each setting only has its own queue and mean costs. A decision
+is a few additions and divisions, done in vector registers for many settings at a time. The arithmetic is that of
+`messplus`, operation for operation, in float64: every decision is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from messctl.learning.random_streams import stream
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
 from messctl.policies.messplus import explore_probabilities, learn_along
-from messctl.tune.pair import BLOCK, recurse_pair
+from messctl.tune.two_model_recursion import BLOCK, recurse_two_models
 from messctl.tune.windows import PARTS
 from messctl.zoo import Settings
 
@@ -26,13 +25,19 @@ Served = npt.NDArray[np.int16]
 
 
 def sweep(
-    rounds: Rounds, part: npt.NDArray[np.int64], settings: Settings, alphas: Floats, vs: Floats, *, keep: bool = False
+    rounds: Rounds,
+    part: npt.NDArray[np.int64],
+    settings: Settings,
+    alphas: Floats,
+    vs: Floats,
+    *,
+    with_served: bool = False,
 ) -> tuple[Floats, Floats, Floats, Served]:
-    """Play MESS+ under `settings`, but for its α and V, which are `alphas` and `vs` (settings,) in turn.
+    """Play MESS+ under `settings` with each pair of `alphas` and `vs`, both (settings,), in place of its α and V.
 
-    `part` (n,), by arrival, says to which part of the trace a request counts, from 0. Returns the sum of satisfaction
-    over the requests that got feedback, and of all that was paid, (parts, settings), and the queue at the end
-    (settings,). Where `keep`, the fourth is what was served, (n, settings); otherwise it is empty.
+    `part` (n,) is the part of the trace of each request, by arrival, from 0. Returns four arrays: the satisfaction
+    summed over the requests with feedback, (parts, settings); the cost summed over all requests, (parts, settings);
+    the final queue, (settings,); and the models served, (n, settings), empty unless `with_served`.
     """
     n, models = len(rounds), len(rounds.zoo.models)
     chances = explore_probabilities(settings.c, settings.exponent, 1, n)
@@ -48,22 +53,22 @@ def sweep(
         predicted,
     )
     satisfied, cost = rounds.satisfied[rounds.order], rounds.cost[rounds.order]
-    good, paid, queue = np.zeros((PARTS, len(vs))), np.zeros((PARTS, len(vs))), np.zeros(len(vs))
-    served = np.empty((n if keep else 0, len(vs)), dtype=np.int16)
+    satisfied_sum, cost_sum, queue = np.zeros((PARTS, len(vs))), np.zeros((PARTS, len(vs))), np.zeros(len(vs))
+    served = np.empty((n if with_served else 0, len(vs)), dtype=np.int16)
     reference = rounds.zoo.index(rounds.zoo.reference)
-    outcomes, foreseen = (satisfied, cost), (explored, predicted)
-    # So many settings at a time: what is kept of them stays in the processor's nearest cache.
+    outcomes, forecast = (satisfied, cost), (explored, predicted)
+    # In blocks of settings, so that their state stays in the processor's nearest cache.
     for first in range(0, len(vs), BLOCK):
         block = slice(first, first + BLOCK)
-        sums = (good[:, block], paid[:, block], queue[block])
+        sums = (satisfied_sum[:, block], cost_sum[:, block], queue[block])
         if models == 2 and not rounds.delay and settings.cost_scale is None:
             grid = (alphas[block], vs[block])
-            recurse_pair(grid, reference, (rounds.has_feedback, part), outcomes, foreseen, sums, served[:, block])
+            recurse_two_models(grid, reference, (rounds.has_feedback, part), outcomes, forecast, sums, served[:, block])
         else:
             scaled = (alphas[block], vs[block], settings.cost_scale or AUTO_SCALE)
             arrivals = (rounds.has_feedback, rounds.delay, part)
-            recurse(scaled, reference, arrivals, outcomes, foreseen, sums, served[:, block])
-    return good, paid, queue, served
+            recurse(scaled, reference, arrivals, outcomes, forecast, sums, served[:, block])
+    return satisfied_sum, cost_sum, queue, served
 
 
 @compiled
@@ -72,46 +77,52 @@ def recurse(
     reference: int,
     arrivals: tuple[npt.NDArray[np.bool_], int, npt.NDArray[np.int64]],
     outcomes: tuple[Floats, Floats],
-    foreseen: tuple[npt.NDArray[np.bool_], Floats],
+    forecast: tuple[npt.NDArray[np.bool_], Floats],
     sums: tuple[Floats, Floats, Floats],
     served: Served,
 ) -> None:
-    """Decide every request under every setting; all tables are by arrival. `sums` begin as zeros and are filled in."""
+    """Decide every request under every setting. All tables are by arrival; `sums` are zeros, and are added to.
+
+    `settings` are α and V, (settings,), and the fixed scale of costs, if it is above 0. `arrivals` are the flags of
+    feedback (n,), its delay in requests, and the part of each request (n,). `outcomes` are the satisfaction and cost,
+    (n, models). `forecast` is the flags of exploration (n,) and the predicted satisfaction (n, models). `sums` and
+    `served` are as `sweep` returns them.
+    """
     alpha, v, fixed_scale = settings
     has_feedback, delay, part = arrivals
     satisfied, cost = outcomes
-    explored, predicted = foreseen
-    good, paid, queue = sums
+    explored, predicted = forecast
+    satisfied_sum, cost_sum, queue = sums
     n, models = predicted.shape
-    many = len(alpha)
-    mean_cost, count = np.zeros((models, many)), np.zeros((models, many))
-    scale, least, cheapest, best = np.empty(many), np.empty(many), np.empty(many), np.empty(many)
-    waiting = np.empty((delay + 1, many))
+    size = len(alpha)
+    mean_cost, count = np.zeros((models, size)), np.zeros((models, size))
+    scale, least, cheapest, best = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    pending = np.empty((delay + 1, size))
     for t in range(n + delay):
         if t < n:
-            judged = waiting[t % (delay + 1)]
+            feedback = pending[t % (delay + 1)]
             if explored[t]:
                 best[:] = reference
-                judged[:] = satisfied[t, reference]
-                _pay_all(cost[t], mean_cost, count, paid[part[t]])
+                feedback[:] = satisfied[t, reference]
+                _add_all_costs(cost[t], mean_cost, count, cost_sum[part[t]])
             else:
-                _scales(mean_cost, fixed_scale, scale)
+                _set_scales(mean_cost, fixed_scale, scale)
                 _choose(alpha, v, queue, scale, predicted[t], mean_cost, (least, cheapest, best))
-                _pay(best, cost[t], satisfied[t], (mean_cost, count), paid[part[t]], judged)
+                _add_cost(best, cost[t], satisfied[t], (mean_cost, count), cost_sum[part[t]], feedback)
             if len(served):
-                for s in range(many):
+                for s in range(size):
                     served[t, s] = np.int16(best[s])
         due = t - delay
         if due >= 0 and has_feedback[due]:
-            _hear(alpha, waiting[due % (delay + 1)], queue, good[part[due]])
+            _apply_feedback(alpha, pending[due % (delay + 1)], queue, satisfied_sum[part[due]])
 
 
-# Each inner loop touches few arrays: a compiler that would have to prove of many that they are apart gives up.
+# Each inner loop touches few arrays, so that the compiler can check that they do not overlap, and vectorise it.
 
 
 @compiled
-def _scales(mean_cost: Floats, fixed_scale: float, scale: Floats) -> None:
-    """Write what each setting divides costs by, as `costs.scale_of` has it."""
+def _set_scales(mean_cost: Floats, fixed_scale: float, scale: Floats) -> None:
+    """Write the divisor of the costs of each setting, as `mean_costs.scale_of` computes it."""
     if fixed_scale > 0.0:
         scale[:] = fixed_scale
         return
@@ -134,16 +145,16 @@ def _choose(
     mean_cost: Floats,
     found: tuple[Floats, Floats, Floats],
 ) -> None:
-    """Write the best model's number under each setting, as `messplus.exploit` has it."""
+    """Write the index of the best model under each setting, as `messplus.exploit` chooses it."""
     least, cheapest, best = found
     least[:] = np.inf
     cheapest[:] = mean_cost[0]
     best[:] = 0.0
     for model in range(len(predicted)):
-        chance, number = predicted[model], float(model)
+        expected, number = predicted[model], float(model)
         for s in range(len(v)):
             mean = mean_cost[model, s]
-            score = v[s] * (mean / scale[s]) + queue[s] * (alpha[s] - chance)
+            score = v[s] * (mean / scale[s]) + queue[s] * (alpha[s] - expected)
             better = (score < least[s]) | ((score == least[s]) & (mean < cheapest[s]))
             least[s] = score if better else least[s]
             cheapest[s] = mean if better else cheapest[s]
@@ -151,11 +162,11 @@ def _choose(
 
 
 @compiled
-def _pay(
-    best: Floats, cost: Floats, satisfied: Floats, books: tuple[Floats, Floats], paid: Floats, judged: Floats
+def _add_cost(
+    best: Floats, cost: Floats, satisfied: Floats, costs: tuple[Floats, Floats], cost_sum: Floats, feedback: Floats
 ) -> None:
-    """Pay for the served model, and take its cost into its mean, as `costs.observe` has it."""
-    mean_cost, count = books
+    """Add the cost of the served model to the sum and to its mean, as `mean_costs.observe` does."""
+    mean_cost, count = costs
     for model in range(len(cost)):
         price, value, number = cost[model], satisfied[model], float(model)
         for s in range(len(best)):
@@ -165,27 +176,27 @@ def _pay(
             moved = mean + (price - mean) / more
             count[model, s] = more if hit else count[model, s]
             mean_cost[model, s] = moved if hit else mean
-            paid[s] += price if hit else 0.0
-            judged[s] = value if hit else judged[s]
+            cost_sum[s] += price if hit else 0.0
+            feedback[s] = value if hit else feedback[s]
 
 
 @compiled
-def _pay_all(cost: Floats, mean_cost: Floats, count: Floats, paid: Floats) -> None:
-    """Pay for every model, and take all costs into their means."""
+def _add_all_costs(cost: Floats, mean_cost: Floats, count: Floats, cost_sum: Floats) -> None:
+    """Add the costs of all models to the sum and to their means."""
     total = 0.0
     for model in range(len(cost)):
         total += cost[model]
-        for s in range(len(paid)):
+        for s in range(len(cost_sum)):
             count[model, s] += 1.0
             mean_cost[model, s] += (cost[model] - mean_cost[model, s]) / count[model, s]
-    for s in range(len(paid)):
-        paid[s] += total
+    for s in range(len(cost_sum)):
+        cost_sum[s] += total
 
 
 @compiled
-def _hear(alpha: Floats, judged: Floats, queue: Floats, good: Floats) -> None:
-    """Take feedback into queue, as `virtual_queue.advance` has it, and sum."""
+def _apply_feedback(alpha: Floats, feedback: Floats, queue: Floats, satisfied_sum: Floats) -> None:
+    """Advance the queue by the feedback, as `virtual_queue.advance` does, and add it to the sum."""
     for s in range(len(queue)):
-        debt = queue[s] + alpha[s] - judged[s]
+        debt = queue[s] + alpha[s] - feedback[s]
         queue[s] = debt if debt > 0.0 else 0.0
-        good[s] += judged[s]
+        satisfied_sum[s] += feedback[s]

@@ -1,4 +1,4 @@
-"""Reports of a tuning: a table for people, JSON and CSV for machines."""
+"""How a search is shown: a table for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
 from messctl.replay.loading import Recording
 from messctl.replay.play import MET, Result
-from messctl.tune.choice import Choice, Level, Trial
-from messctl.tune.command import exact, replay_command
+from messctl.tune.choice import Choice, Figures, Trial
+from messctl.tune.replay_command import exact, replay_command
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO
 from messctl.zoo import Settings
 
 MOST_ROWS = 12
-LEAST_FIRST = ("Q/n", "≥ (95 %)", "÷ static-mix", "to choose on")
-SMALL = 0.01  # a shortfall for which somebody might want to allow slack
+SELECTION, BOUND, HELD_OUT, RATIO, DEBT = "selection", "≥ (95 %)", "held out", "÷ static-mix", "Q/n"
+LEAST_FIRST = (DEBT, BOUND, RATIO, SELECTION)
+"""The columns that a narrow terminal drops, in this order."""
+SMALL = 0.01
+"""Up to this shortfall, as a share of requests, the verdict names the `--slack` that accepts it."""
 DEFAULT_EXPONENT = Settings().exponent
 Yardsticks = Sequence[Sequence[Result]]
-"""By trace."""
+"""The yardsticks' results, by trace."""
 
 
 def document(
     found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], zoo: Path | None = None
 ) -> dict[str, Any]:
-    """Return the JSON document of a tuning; its keys are stable. `yardsticks` are by choice, `zoo` the file named."""
+    """Return the JSON document of a search. Its keys are stable.
+
+    `yardsticks` are by choice; `zoo` is the zoo file given, if any.
+    """
     return {
         "traces": [
             {
@@ -77,19 +83,21 @@ def document(
 
 
 def as_csv(found: Search, choices: Sequence[Choice]) -> str:
-    """Return one line per setting and trace, under a header."""
+    """Return the search as CSV: a header, then one line per setting and trace."""
     rows = [
         {
             **_setting(trial),
             "trace": str(trace.path),
             "chosen": trial is choice.chosen,
             "front": trial in choice.front,
-            "promised": trial.promised,
+            "promised": trial.attainable,
             "seeds": choice.seeds,
             "debt": trial.debt[at],
             **{f"worst/{name}": value for name, value in asdict(trial.worst[at]).items()},
             **{
-                f"{part}/{name}": value for part, levels in _levels(trial) for name, value in asdict(levels[at]).items()
+                f"{part}/{name}": value
+                for part, figures in _parts(trial)
+                for name, value in asdict(figures[at]).items()
             },
         }
         for choice in choices
@@ -110,15 +118,15 @@ def table(
     width: int,
     zoo: Path | None = None,
 ) -> RenderableType:
-    """Return, for every trace and α, the front with the chosen row marked, the yardsticks, and what follows.
+    """Return a table for every trace and α: the front with the chosen row marked, the yardsticks, and the verdict.
 
-    Where `width` (characters) does not hold all columns, those that matter least are left out. The commands are lines
-    that may be wider: they are to be printed uncropped. `zoo` is the file named.
+    If the columns need more than `width` characters, those of `LEAST_FIRST` are dropped. The replay commands may be
+    wider still: print them without cropping. `yardsticks` are by choice; `zoo` is the zoo file given, if any.
     """
     parts: list[RenderableType] = []
     if found.interrupted:
         seeds = f"{len(found.complete_seeds())} of {counted(found.conditions.seeds, 'seed')}"
-        parts.append(Text(f"interrupted; what {seeds} tell:", "bold"))
+        parts.append(Text(f"interrupted: the results of {seeds}", "bold"))
     for at, trace in enumerate(found.traces):
         parts.append(_heading(found, trace))
         for choice, marks in zip(choices, yardsticks, strict=True):
@@ -132,65 +140,68 @@ def table(
 
 
 def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None = None) -> list[Text]:
-    """Return the lines on what was chosen for one α and what it came to, or what can be had instead."""
+    """Return the lines on the chosen setting of one α and its figures, or on the closest one if none is chosen."""
     trial = choice.chosen
     if trial is None:
         return [Text(_beyond(found, choice), "bold red")]
-    style = "bold green" if trial.kept_held_out and choice.seeds > 1 else "bold yellow"
-    lines = [Text(f"α = {exact(choice.alpha)}: {_name(trial)}", style)]
+    style = "bold green" if trial.met_held_out and choice.seeds > 1 else "bold yellow"
+    lines = [Text(f"chosen for α = {exact(choice.alpha)}: {_name(trial)}", style)]
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
         below = choice.alpha - held_out.attained
         command = plain(replay_command(found, choice, trial, trace, zoo))
         short = _short(choice.alpha, below, marks[at]) if below > MET else ""
         lines += [
-            Text(f"  held out: {_promised(held_out, unit)}{short}", style),
-            Text(f"  all requests: {_promised(whole, unit)}, which is what this prints:", style),
-            Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # it is to be pasted
+            Text(f"  held out: {_attains(held_out, unit)}{short}", style),
+            Text(f"  all requests: {_attains(whole, unit)}; to replay it:", style),
+            Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # one line, so that it can be pasted
         ]
     return lines
 
 
-def _promised(level: Level, unit: str) -> str:
-    attained = _spread(level.attained, level.attained_spread, ".4f")
-    return f"attains {attained} for {_spread(level.cost, level.cost_spread, '.4g')} {unit}/request"
+def _attains(figures: Figures, unit: str) -> str:
+    attained = _spread(figures.attained, figures.attained_spread, ".4f")
+    return f"attains {attained} for {_spread(figures.cost, figures.cost_spread, '.4g')} {unit}/request"
 
 
 def _short(alpha: float, below: float, results: Sequence[Result]) -> str:
-    """Say how far below α, and where not even the best model alone keeps the promise on what is held out."""
+    """Say how far below α it is, and if even the best single model misses α on the held-out requests."""
     best = max((result.attained or 0.0 for result in results if result.policy.startswith("always:")), default=1.0)
-    alone = f"; the best model alone attains {best:.4f} there" if results and best < alpha else ""
-    return f", {100 * below:.2f} points below α{alone}"
+    single = f"; the best single model attains {best:.4f} there" if results and best < alpha else ""
+    return f", {100 * below:.2f} points below α{single}"
 
 
 def _beyond(found: Search, choice: Choice) -> str:
     closest = choice.closest
     at = max(range(len(found.traces)), key=lambda at: closest.worst[at].below(choice.alpha))
-    trace, level, worst = found.traces[at], closest.chosen_on[at], closest.worst[at]
+    trace, figures, worst = found.traces[at], closest.selection[at], closest.worst[at]
     best, models = int(trace.mean_satisfied.argmax()), trace.rounds.zoo.models
-    short = choice.alpha - closest.promised
-    slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would let it pass" if short <= SMALL else ""
+    short = choice.alpha - closest.attainable
+    slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would accept it" if short <= SMALL else ""
+    confidence = " with 95 % confidence" if choice.seeds > 1 else ""
     return (
-        f"α = {exact(choice.alpha)}: no setting keeps it for sure; {closest.promised:.4f} can be promised{slack}.\n"
-        f"  The closest, {_name(closest)}, attains {level.attained:.4f} on the requests to choose on,\n"
-        f"  and in its worst window {worst.attained:.4f}, where the best model alone attains {worst.alone:.4f}.\n"
-        f"  On all, the best model alone, {plain(models[best])}, attains {trace.mean_satisfied[best]:.4f}."
+        f"α = {exact(choice.alpha)}: no setting keeps it{confidence}; the highest α kept is {closest.attainable:.4f}"
+        f"{slack}.\n"
+        f"  The closest setting, {_name(closest)}, attains {figures.attained:.4f} on the selection requests.\n"
+        f"  In its worst window it attains {worst.attained:.4f}, and the best single model {worst.alone:.4f}.\n"
+        f"  On all requests the best single model, {plain(models[best])}, attains {trace.mean_satisfied[best]:.4f}."
     )
 
 
 def _heading(found: Search, trace: Recording) -> Text:
-    n = len(trace.rounds)
-    how = "the last to arrive" if found.holdout.by == "time" else "by a hash of their ids"
-    conditions = found.conditions
-    asked = f"{counted(len(found.settings), 'setting')} of {' and '.join(_policies(found))}"
-    asked += f", {counted(conditions.seeds, 'seed')}"
+    conditions, holdout = found.conditions, found.holdout
+    held = f"the last {holdout.share:.0%}" if holdout.by == "time" else f"{holdout.share:.0%}, by a hash of the id"
+    searched = f"{counted(len(found.settings), 'setting')} ({', '.join(_policies(found))})"
+    searched += f" under {counted(conditions.seeds, 'seed')}"
     if conditions.shuffle:
-        asked += ", shuffled"
+        searched += ", requests shuffled"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
-        asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+        searched += (
+            f", feedback on {conditions.feedback_rate:.0%} after {counted(conditions.feedback_delay, 'request')}"
+        )
     return Text(
-        f"{plain(str(trace.path))}: {counted(n, 'request')}, {counted(len(trace.rounds.zoo.models), 'model')}; "
-        f"held out: {found.holdout.share:.0%}, {how}\n{asked}"
+        f"{plain(str(trace.path))}: {counted(len(trace.rounds), 'request')}, "
+        f"{counted(len(trace.rounds.zoo.models), 'model')}; held out: {held}\n{searched}"
     )
 
 
@@ -200,22 +211,22 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     headings = (
         f"α = {exact(choice.alpha)}",
-        "to choose on",
-        "≥ (95 %)",
-        "held out",
+        SELECTION,
+        BOUND,
+        HELD_OUT,
         f"{unit}/request",
-        "÷ static-mix",
-        "Q/n",
+        RATIO,
+        DEBT,
     )
     for heading in headings:
         grid.add_column(heading, justify="left" if heading == headings[0] else "right")
     for trial in _shown(choice):
-        level, held_out = trial.chosen_on[at], trial.held_out[at]
+        figures, held_out = trial.selection[at], trial.held_out[at]
         chosen = trial is choice.chosen
         grid.add_row(
             f"{'→' if chosen else ' '} {_name(trial)}",
-            _spread(level.attained, level.attained_spread, ".4f"),
-            f"{level.attained_bound:.4f}",
+            _spread(figures.attained, figures.attained_spread, ".4f"),
+            f"{figures.attained_bound:.4f}",
             _spread(held_out.attained, held_out.attained_spread, ".4f"),
             _spread(held_out.cost, held_out.cost_spread, ".4g"),
             f"{held_out.cost / mix:.3f}" if mix else "–",
@@ -237,15 +248,15 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
 
 
 def _shown(choice: Choice) -> list[Trial]:
-    """Return at most so many trials of the front, evenly, the chosen one among them."""
+    """Return at most MOST_ROWS trials, spread evenly over the front and with the chosen one among them."""
     front = list(choice.front)
     if len(front) <= MOST_ROWS:
         return front
-    kept = {round(k * (len(front) - 1) / (MOST_ROWS - 1)) for k in range(MOST_ROWS)}
+    places = {round(k * (len(front) - 1) / (MOST_ROWS - 1)) for k in range(MOST_ROWS)}
     if choice.chosen:
         at = front.index(choice.chosen)
-        kept = (kept - {min(kept, key=lambda k: (abs(k - at), k))}) | {at}
-    return [front[k] for k in sorted(kept)]
+        places = (places - {min(places, key=lambda k: (abs(k - at), k))}) | {at}
+    return [front[k] for k in sorted(places)]
 
 
 def _name(trial: Trial) -> str:
@@ -265,31 +276,31 @@ def _policies(found: Search) -> tuple[str, ...]:
 
 def _setting(trial: Trial) -> dict[str, Any]:
     settings = trial.settings
-    known = settings.policy == "messplus"
+    explores = settings.policy == "messplus"
     return {
         "policy": settings.policy,
         "alpha": settings.alpha,
         "margin": settings.margin,
-        "v": settings.weight if known else settings.v,
-        "c": settings.c if known else None,
-        "exponent": settings.exponent if known else None,
+        "v": settings.weight if explores else settings.v,
+        "c": settings.c if explores else None,
+        "exponent": settings.exponent if explores else None,
     }
 
 
-def _levels(trial: Trial) -> tuple[tuple[str, tuple[Level, ...]], ...]:
-    return (("chosen_on", trial.chosen_on), ("held_out", trial.held_out), ("whole", trial.whole))
+def _parts(trial: Trial) -> tuple[tuple[str, tuple[Figures, ...]], ...]:
+    return (("chosen_on", trial.selection), ("held_out", trial.held_out), ("whole", trial.whole))
 
 
 def _trial(found: Search, choice: Choice, trial: Trial, zoo: Path | None) -> dict[str, Any]:
     return {
         **_setting(trial),
-        "promised": trial.promised,
+        "promised": trial.attainable,
         "traces": [
             {
                 "path": str(trace.path),
                 "debt": trial.debt[at],
                 "worst": asdict(trial.worst[at]),
-                **{part: asdict(levels[at]) for part, levels in _levels(trial)},
+                **{part: asdict(figures[at]) for part, figures in _parts(trial)},
                 "replay": replay_command(found, choice, trial, trace, zoo),
             }
             for at, trace in enumerate(found.traces)

@@ -1,10 +1,10 @@
-"""The search: every setting is played under every seed, over the whole trace, as `replay` plays it.
+"""The search: it plays every setting under every seed over the whole trace, as `replay` does.
 
-What it came to is summed apart over the requests to choose on and over those held out. By time, the router arrives at
-the latter with what it learned and owes from the former, as it would live.
+The results are summed separately over the selection requests and those held out. If the last requests are held out,
+the router reaches them with the learning and the debt of the earlier ones, as it would live.
 
-In MESS+ which requests explore, and so all that is learned, depends on c, the exponent and the seed alone. So the
-piece of work is a *cell*, one c and one exponent under one seed: one pass of the predictor, shared by all V and α.
+The exploration of MESS+, and so all its learning, depends only on c, the exponent and the seed. So the unit of work is
+a *cell*: one c and one exponent under one seed. All V and α of a cell share one pass of the predictor.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from messctl.zoo import Settings
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What every setting came to on one trace; NaN where it was not played. Rows are as in `windows`.
+    """The results of every setting on one trace; NaN if a setting was not played. Rows are those of `windows`.
 
-    `attained`, the mean satisfaction of the answers that got feedback, and `cost`, the mean per request in the trace's
-    unit, are (rows, settings, seeds). `debt` is the queue at the end per answer with feedback, Q/n, (settings, seeds).
-    `alone` is what the best model alone attains, (rows, seeds).
+    `attained` (0..1), the mean satisfaction of the answers with feedback, and `cost`, the mean per request in the
+    trace's unit, are (rows, settings, seeds). `debt` is the final queue per answer with feedback, Q/n, (settings,
+    seeds). `best_single` is the attainment of the best single model, (rows, seeds).
     """
 
     attained: Floats
     cost: Floats
     debt: Floats
-    alone: Floats
+    best_single: Floats
 
     @classmethod
     def unknown(cls, rows: int, settings: int, seeds: int) -> Scores:
-        """Return tables before anything is played."""
+        """Return tables of NaN, for before anything is played."""
         table = (rows, settings, seeds)
         return cls(*(np.full(form, np.nan) for form in (table, table, table[1:], (rows, seeds))))
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """All that was played: the settings on the traces, and each trace's scores.
+    """A finished search: the settings, the traces, and the scores of each trace.
 
-    `interrupted` where it was stopped before all was played; seeds that lack a setting then count for none.
+    `interrupted` tells that it stopped early. Then a seed counts only if every setting was played under it.
     """
 
     traces: tuple[Recording, ...]
@@ -62,7 +62,7 @@ class Search:
     interrupted: bool = False
 
     def complete_seeds(self) -> npt.NDArray[np.intp]:
-        """Return which seeds were played under every setting on every trace, (seeds,)."""
+        """Return the indices of the seeds under which every setting was played on every trace."""
         done = np.all([~np.isnan(scores.cost).any(axis=(0, 1)) for scores in self.scores], axis=0)
         return np.flatnonzero(done)
 
@@ -77,10 +77,10 @@ def search(
     address: str | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Search:
-    """Play every setting, alike but for the policy, α, its margin, V, c and the exponent.
+    """Play every setting under every seed. Settings may differ in policy, α, margin, V, c and exponent only.
 
-    `progress` hears how many cells of how many are done. Ctrl-C ends it early, with what is known by then. Raises
-    UsageError for a hold-out that leaves nothing, and as `running` does.
+    `progress` gets the numbers of cells done and in total. Ctrl-C ends the search early, with the results so far.
+    Raises UsageError for a holdout that leaves no requests, and the errors of `running`.
     """
     for name in dict.fromkeys(each.policy for each in settings):
         kind_of(name)
@@ -88,14 +88,14 @@ def search(
     rows = windows.rows(holdout)
     scores = tuple(Scores.unknown(rows, len(settings), conditions.seeds) for _ in traces)
     groups = _groups(settings)
-    # Seeds outermost: whoever stops early knows whole seeds.
+    # Seeds are outermost, so that a search that stops early has whole seeds.
     cells = [(k, trace, group) for k in range(conditions.seeds) for trace in range(len(traces)) for group in groups]
     pieces = [(*work[trace], [settings[at] for at in group], k, conditions) for k, trace, group in cells]
     interrupted = False
     for (rounds, _, mask), known in zip(work, scores, strict=True):
         for k in range(conditions.seeds):
             arranged, part = _arrival(rounds, holdout, mask, settings[0].seed + k, conditions)
-            known.alone[:, k] = windows.alone(arranged, part, holdout)
+            known.best_single[:, k] = windows.best_single(arranged, part, holdout)
     with running(play_cell, pieces, engine, address) as results:
         try:
             for done, ((k, trace, group), found) in enumerate(zip(cells, results, strict=True), start=1):
@@ -115,9 +115,9 @@ def play_cell(
     k: int,
     conditions: Conditions,
 ) -> Floats:
-    """Return what settings of one cell came to under the k-th seed: rows of attainments, costs, debt, as in `Scores`.
+    """Return the results of one cell under the k-th seed: rows of attainments, then of costs, then the debt.
 
-    `mask` is what `held_out` returned.
+    The rows are those of `Scores`, the columns the settings. `mask` comes from `held_out`.
     """
     seed = settings[0].seed + k
     settings = [replace(each, seed=seed) for each in settings]
@@ -125,13 +125,13 @@ def play_cell(
     requests, answers = np.bincount(part, minlength=PARTS), np.bincount(part[arranged.has_feedback], minlength=PARTS)
     if settings[0].policy == "messplus":
         alphas, vs = (np.array([getattr(each, name) for each in settings]) for name in ("aim", "weight"))
-        good, paid, queue, _ = sweep(arranged, part, settings[0], alphas, vs)
+        satisfied, cost, queue, _ = sweep(arranged, part, settings[0], alphas, vs)
     else:
-        good, paid, queue = _sums(arranged, part, settings)
+        satisfied, cost, queue = _sums(arranged, part, settings)
     return np.concatenate(
         [
-            windows.means(good, answers, holdout),
-            windows.means(paid, requests, holdout),
+            windows.means(satisfied, answers, holdout),
+            windows.means(cost, requests, holdout),
             queue[None] / max(1, answers.sum()),
         ]
     )
@@ -140,7 +140,7 @@ def play_cell(
 def _arrival(
     rounds: Rounds, holdout: Holdout, mask: npt.NDArray[np.bool_], seed: int, conditions: Conditions
 ) -> tuple[Rounds, windows.Parts]:
-    """Return the rounds as one seed has them arrive, and the part of each request."""
+    """Return the rounds in the order of arrival of one seed, and the part of each request."""
     arranged = rounds.arranged(
         seed=seed,
         shuffle=conditions.shuffle,
@@ -151,18 +151,18 @@ def _arrival(
 
 
 def _sums(rounds: Rounds, part: npt.NDArray[np.int64], settings: Sequence[Settings]) -> tuple[Floats, Floats, Floats]:
-    """Return what `sweep` returns, for a policy that has no recursion over many settings at once."""
-    good, paid, queue = np.zeros((PARTS, len(settings))), np.zeros((PARTS, len(settings))), np.zeros(len(settings))
+    """Return the sums that `sweep` returns, for a policy that plays one setting at a time."""
+    satisfied, cost, queue = np.zeros((PARTS, len(settings))), np.zeros((PARTS, len(settings))), np.zeros(len(settings))
     for at, each in enumerate(settings):
         played = build(each.policy, rounds, each).play(rounds)
-        good[:, at] = np.bincount(part, np.nan_to_num(played.satisfied), minlength=PARTS)
-        paid[:, at] = np.bincount(part, played.cost, minlength=PARTS)
+        satisfied[:, at] = np.bincount(part, np.nan_to_num(played.satisfied), minlength=PARTS)
+        cost[:, at] = np.bincount(part, played.cost, minlength=PARTS)
         queue[at] = played.queue_final
-    return good, paid, queue
+    return satisfied, cost, queue
 
 
 def _groups(settings: Sequence[Settings]) -> list[list[int]]:
-    """Return the places of settings that share a predictor pass; a policy without one has a group for each."""
+    """Return the indices of the settings by cell; a policy other than messplus has a cell for each setting."""
     groups: dict[object, list[int]] = {}
     for at, each in enumerate(settings):
         key = (each.c, each.exponent) if each.policy == "messplus" else at
@@ -171,5 +171,5 @@ def _groups(settings: Sequence[Settings]) -> list[list[int]]:
 
 
 def _bare(rounds: Rounds) -> Rounds:
-    """Return rounds without their ids, which nothing here looks at, to travel light."""
+    """Return the rounds without their ids, which the search does not use, so that less is sent to a worker."""
     return replace(rounds, request_ids=())

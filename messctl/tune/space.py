@@ -1,4 +1,4 @@
-"""The space that is searched: policies, lists of α, margins, V, c and the exponent, and every combination of them."""
+"""The search space: policies, lists of α, margin, V, c and exponent, and all their combinations."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ DEFAULT_V = "0.001:10:25"
 DEFAULT_BANDIT_V = "auto,0.1,0.3,1,3"
 DEFAULT_MARGIN = "0,0.005,0.01,0.02,0.05"
 AUTO = "auto"
-TUNED = ("messplus", "bandit")
-"""The policies that have anything to tune."""
+TUNABLE = ("messplus", "bandit")
+"""The policies with settings to tune."""
 EXPLORATION = ("c", "exponent")
-"""What messplus alone has."""
+"""The settings that only messplus has."""
 SEARCHED = ("policy", "alpha", "margin", "v", *EXPLORATION)
-"""The settings that a search is over."""
-ABSENT = {"v": AUTO, "cost_scale": AUTO, "trial_budget": "none", "features": "words", "reference": None}
-"""The words for None."""
+"""The settings that the search varies."""
+WORD_FOR_NONE = {"v": AUTO, "cost_scale": AUTO, "trial_budget": "none", "features": "words", "reference": None}
+"""How zoo.yaml writes None, by key; a key with None is left out."""
 DEFAULT_C = "0.02,0.05,0.1,0.2,0.5,1"
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Values to try, each at least one: MESS+ has V, c and the exponent, the bandit a V of its own, None for `auto`."""
+    """The values to try, at least one of each.
+
+    MESS+ has `v`, `c` and `exponent`; the bandit has `bandit_v`, with None for `auto`. Both have `alpha` and `margin`.
+    """
 
     alpha: tuple[float, ...]
     v: tuple[float, ...]
@@ -40,7 +43,7 @@ class Space:
     bandit_v: tuple[float | None, ...] = (None,)
 
     def settings(self, base: Settings) -> tuple[Settings, ...]:
-        """Return every combination as settings, alike but for these values. Raises UsageError for an impossible one."""
+        """Return `base` with every combination of the values. Raises UsageError for an impossible value."""
         settings: list[Settings] = []
         if "messplus" in self.policies:
             settings += (
@@ -62,7 +65,7 @@ class Space:
         return tuple(settings)
 
 
-def space_of(
+def parse_space(
     policies: Sequence[str],
     alpha: Sequence[float],
     v: Sequence[str] | None,
@@ -70,41 +73,41 @@ def space_of(
     exponent: Sequence[float],
     margin: Sequence[str] | None = None,
 ) -> Space:
-    """Return the space of what was asked for, as text, and of the defaults for the rest.
+    """Return the search space of the options given as text, with the defaults for the others.
 
-    Raises UsageError for a policy that has nothing to tune, and for what are no values of V, c or a margin.
+    Raises UsageError for a policy without settings to tune, and for an invalid list of V, c or margin.
     """
     for policy in policies:
-        if policy not in TUNED:
-            raise UsageError(f"policy {policy!r} has nothing to tune; add --policy {' or '.join(TUNED)}")
-    asked = [item for text in v or () for item in text.split(",")]
-    numbers = values("--v", [item for item in asked if item != AUTO] if asked else [DEFAULT_V])
+        if policy not in TUNABLE:
+            raise UsageError(f"policy {policy!r} has nothing to tune; choose --policy {' or '.join(TUNABLE)}")
+    items = [item for text in v or () for item in text.split(",")]
+    numbers = parse_values("--v", [item for item in items if item != AUTO] if items else [DEFAULT_V])
     if not numbers and "messplus" in policies:
-        raise UsageError("--v holds 'auto' alone, and messplus finds no V by itself; give numbers, or --policy bandit")
-    bandit = asked or DEFAULT_BANDIT_V.split(",")
+        raise UsageError("--v holds only 'auto', but messplus needs a number; add numbers, or --policy bandit")
+    bandit = items or DEFAULT_BANDIT_V.split(",")
     return Space(
         alpha=tuple(alpha),
         v=numbers,
-        c=values("--c", c or [DEFAULT_C]),
+        c=parse_values("--c", c or [DEFAULT_C]),
         exponent=tuple(exponent),
         policies=tuple(dict.fromkeys(policies)),
-        margin=values("--margin", margin or [DEFAULT_MARGIN]),
+        margin=parse_values("--margin", margin or [DEFAULT_MARGIN]),
         bandit_v=(
             *((None,) if AUTO in bandit else ()),
-            *values("--v", [item for item in bandit if item != AUTO]),
+            *parse_values("--v", [item for item in bandit if item != AUTO]),
         ),
     )
 
 
-def played(settings: Settings) -> dict[str, float | str | Path | None]:
-    """Return all that a setting is played under, by the names of zoo.yaml and in its words; c is of messplus alone."""
+def zoo_values(settings: Settings) -> dict[str, float | str | Path | None]:
+    """Return the settings by the keys and in the words of zoo.yaml; `c` and `exponent` for messplus only."""
     names = (field.name for field in fields(settings) if settings.policy == "messplus" or field.name not in EXPLORATION)
     known = ((name, getattr(settings, name)) for name in names)
-    return {name: ABSENT[name] if value is None else value for name, value in known}
+    return {name: WORD_FOR_NONE[name] if value is None else value for name, value in known}
 
 
-def values(option: str, texts: Sequence[str]) -> tuple[float, ...]:
-    """Return the numbers of `0.1,0.2`, or `LOW:HIGH:COUNT` on a logarithmic grid; each once, in order.
+def parse_values(option: str, texts: Sequence[str]) -> tuple[float, ...]:
+    """Return the numbers of lists such as `0.1,0.2` and of logarithmic grids `LOW:HIGH:COUNT`, each once, in order.
 
     Raises UsageError, naming `option`, for anything else.
     """
@@ -116,7 +119,7 @@ def values(option: str, texts: Sequence[str]) -> tuple[float, ...]:
                 found += [float(item)] if len(parts) == 1 else _logarithmic(*parts)
             except (ValueError, TypeError):
                 raise UsageError(
-                    f"{option} holds {item!r}; it takes numbers, as in 0.1,0.2, or LOW:HIGH:COUNT with 0 < LOW < HIGH"
+                    f"{option} holds {item!r}; give numbers such as 0.1,0.2, or LOW:HIGH:COUNT with 0 < LOW < HIGH"
                 ) from None
     return tuple(dict.fromkeys(found))
 
@@ -124,5 +127,5 @@ def values(option: str, texts: Sequence[str]) -> tuple[float, ...]:
 def _logarithmic(low: str, high: str, count: str) -> list[float]:
     if not (0 < float(low) < float(high) < math.inf and 2 <= int(count) <= 10_000):
         raise ValueError
-    # Three digits: what is written into zoo.yaml is to be read by people.
+    # Three digits, because people read the value in zoo.yaml.
     return [float(f"{value:.3g}") for value in np.geomspace(float(low), float(high), int(count))]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable
 
 from messctl.policies import build
-from messctl.tune.pair import BLOCK
 from messctl.tune.recursion import sweep
+from messctl.tune.two_model_recursion import BLOCK
 from messctl.zoo import Settings, Zoo
 
 VS = (0.0, 0.01, 0.3, 1.0, 50.0)
@@ -19,7 +19,7 @@ ALPHAS = (0.0, 0.5, 0.8, 1.0)
 
 def check(rounds, settings, alphas, vs):
     part = np.arange(len(rounds)) % 3
-    good, paid, queue, served = sweep(rounds, part, settings, np.array(alphas), np.array(vs), keep=True)
+    good, paid, queue, served = sweep(rounds, part, settings, np.array(alphas), np.array(vs), with_served=True)
     for s, (alpha, v) in enumerate(zip(alphas, vs, strict=True)):
         played = build("messplus", rounds, replace(settings, alpha=alpha, v=v)).play(rounds)
         assert served[:, s].tolist() == played.served.tolist()

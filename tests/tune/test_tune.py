@@ -13,10 +13,10 @@ from making import learnable, make_recording, make_rounds
 from messctl.errors import MessctlError, MissingExtraError, UsageError
 from messctl.replay.loading import Holdout, held_out, load
 from messctl.replay.play import Conditions, replay
-from messctl.tune import Space, choose, search, values, yardsticks
+from messctl.tune import Space, choose, parse_values, play_yardsticks, search
 from messctl.tune import engine as engines
 from messctl.tune.choice import DRIFT, Window
-from messctl.tune.windows import CHOSEN_ON, HELD_OUT, STRETCHES, WHOLE, WINDOWS, parts, rows, windows
+from messctl.tune.windows import HELD_OUT, SELECTION, STRETCHES, WHOLE, WINDOWS, parts, rows, windows
 from messctl.zoo import Settings
 
 SPACE = Space(alpha=(0.8, 0.9), v=(0.01, 0.3, 3.0), c=(0.1, 0.5), exponent=(0.25,))
@@ -64,20 +64,22 @@ def test_every_number_is_that_of_a_replay(conditions, holdout, policy):
 
 def test_the_parts_make_up_the_whole():
     scores = found_on(make_recording(learnable(400))).scores[0]
-    whole = 0.7 * scores.cost[CHOSEN_ON] + 0.3 * scores.cost[HELD_OUT]
+    whole = 0.7 * scores.cost[SELECTION] + 0.3 * scores.cost[HELD_OUT]
     assert whole == pytest.approx(scores.cost[WHOLE])
 
 
 def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
     """On the trace in the box, whole: what `tune` says, `replay` prints."""
     recording = load(root / "traces" / "box.parquet")
-    space = Space((0.8,), values("--v", ["0.001:10:25"]), values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,))
+    space = Space(
+        (0.8,), parse_values("--v", ["0.001:10:25"]), parse_values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,)
+    )
     for conditions in (Conditions(seeds=20), Conditions(seeds=20, shuffle=True)):
         found = search([recording], space.settings(Settings(policy="messplus")), conditions, Holdout())
         (choice,) = choose(found)
         trial = choice.chosen
         assert trial.held_out[0].attained >= 0.8 - 0.005
-        assert trial.chosen_on[0].attained_bound >= 0.8
+        assert trial.selection[0].attained_bound >= 0.8
         for level, how in ((trial.whole[0], None), (trial.held_out[0], Holdout())):
             result = replay(recording, ["messplus"], trial.settings, conditions, holdout=how).results[0]
             assert result.attained == pytest.approx(level.attained, rel=1e-12)
@@ -85,7 +87,7 @@ def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
             assert result.mean_cost_spread == pytest.approx(level.cost_spread, rel=1e-9)
         cheaper = [each for each in choice.trials if each.relative_cost < trial.relative_cost]
         assert cheaper
-        assert all(each.promised < 0.8 for each in cheaper)
+        assert all(each.attainable < 0.8 for each in cheaper)
 
 
 @pytest.mark.parametrize("engine", ["loky", "ray"])
@@ -140,7 +142,7 @@ def window(sure, alone=1.0):
     ],
 )
 def test_a_window_asks_for_what_was_promised_or_for_what_the_best_model_can(window, promised, below):
-    assert window.promised == pytest.approx(promised)
+    assert window.attainable == pytest.approx(promised)
     assert window.below(0.8) == pytest.approx(below)
 
 
@@ -174,7 +176,7 @@ def test_what_the_best_model_alone_attains_is_what_a_replay_of_it_does(condition
         first, second = slice(0, 90), slice(30, 120)  # the windows of 3 × 30 requests
         for row, part in ((WHOLE, slice(None)), (HELD_OUT, slice(210, None)), (WINDOWS, first), (WINDOWS + 1, second)):
             best = satisfied[part][has_feedback[part]].mean(axis=0).max()
-            assert scores.alone[row, k] == pytest.approx(best, rel=1e-12)
+            assert scores.best_single[row, k] == pytest.approx(best, rel=1e-12)
         played = replay(
             recording, ["messplus"], Settings(alpha=0.8, v=0.01, c=0.1, seed=3 + k), replace(conditions, seeds=1)
         )
@@ -188,16 +190,16 @@ def test_what_stays_behind_the_best_model_in_one_window_is_not_chosen():
         make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
     )
     scores = found.scores[0]
-    scores.attained[:], scores.alone[:] = 0.82, 0.9
+    scores.attained[:], scores.best_single[:] = 0.82, 0.9
     scores.cost[:, 0], scores.cost[:, 1] = 2.0, 1.0
     assert choose(found)[0].chosen.settings.v == 0.2
     scores.attained[WINDOWS + 2, 1] = 0.75
     (choice,) = choose(found)
     assert choice.chosen.settings.v == 0.1
     assert choice.trials[1].worst[0].attained == 0.75
-    assert choice.trials[1].promised == pytest.approx(0.75 + DRIFT)
+    assert choice.trials[1].attainable == pytest.approx(0.75 + DRIFT)
     assert choose(found, slack=0.05)[0].chosen.settings.v == 0.2
-    scores.alone[WINDOWS + 2] = 0.75  # no model does better there
+    scores.best_single[WINDOWS + 2] = 0.75  # no model does better there
     assert choose(found)[0].chosen.settings.v == 0.2
 
 
@@ -220,7 +222,7 @@ def test_one_lucky_seed_is_not_enough():
         make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
     )
     scores = found.scores[0]
-    scores.alone[:] = 1.0
+    scores.best_single[:] = 1.0
     scores.attained[:, 0] = [0.82, 0.82, 0.82, 0.82]
     scores.attained[:, 1] = [1.0, 0.76, 0.76, 0.76]
     scores.cost[:, 0], scores.cost[:, 1] = 2.0, 1.0
@@ -234,10 +236,10 @@ def test_one_lucky_seed_is_not_enough():
 
 def test_the_front_has_no_row_that_another_beats():
     (choice, _) = choose(found_on(make_recording(learnable(500))))
-    pairs = [(trial.relative_cost, trial.chosen_on[0].attained) for trial in choice.front if trial is not choice.chosen]
+    pairs = [(trial.relative_cost, trial.selection[0].attained) for trial in choice.front if trial is not choice.chosen]
     assert pairs == sorted(pairs)
     for trial in choice.trials:
-        beaten = [pair for pair in pairs if trial.relative_cost < pair[0] and trial.chosen_on[0].attained >= pair[1]]
+        beaten = [pair for pair in pairs if trial.relative_cost < pair[0] and trial.selection[0].attained >= pair[1]]
         assert not beaten
 
 
@@ -246,8 +248,8 @@ def test_an_alpha_beyond_reach_has_no_choice_and_no_yardsticks():
     found = found_on(make_recording(rounds), space=Space((1.0,), (0.1,), (0.5,), (0.25,)))
     (choice,) = choose(found)
     assert choice.chosen is None
-    assert choice.closest.promised < 1.0
-    assert yardsticks(found, 1.0) == ((),)
+    assert choice.closest.attainable < 1.0
+    assert play_yardsticks(found, 1.0) == ((),)
 
 
 def test_several_traces_must_all_be_kept():
@@ -301,10 +303,10 @@ def test_impossible_holdouts(arguments, message):
     ],
 )
 def test_lists_of_values(texts, expected):
-    assert values("--v", texts) == expected
+    assert parse_values("--v", texts) == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "1,", "1:2", "2:1:3", "0:1:3", "1:2:1", "1:2:3:4", "1:inf:3", "1:2:x"])
 def test_lists_that_are_none(text):
     with pytest.raises(UsageError, match="--v holds"):
-        values("--v", [text])
+        parse_values("--v", [text])

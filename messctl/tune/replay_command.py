@@ -1,4 +1,4 @@
-"""The command that plays a trial again: all that it was played under stands in it, so that no zoo.yaml changes it."""
+"""The replay command of a trial. It states every setting of the trial, so that no zoo.yaml changes its result."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from messctl.replay.loading import Recording
 from messctl.tune.choice import Choice, Trial
 from messctl.tune.search import Search
-from messctl.tune.space import played
+from messctl.tune.space import zoo_values
 
 
 def replay_command(found: Search, choice: Choice, trial: Trial, trace: Recording, zoo: Path | None = None) -> str:
-    """Return the command that plays a trial of a choice again over the whole trace, under the seeds that are counted.
+    """Return the command that replays a trial of a choice over the whole trace, under the same seeds.
 
-    `zoo` is the file that was named, if one was: there is no option for the encoder of the prompts.
+    `zoo` is the zoo file given, if any. The command names it because no option sets the encoder of the prompts.
     """
-    conditions, settings = found.conditions, played(trial.settings)
+    conditions, settings = found.conditions, zoo_values(trial.settings)
     words = ["messctl", "replay", str(trace.path)]
     words += ["--zoo", str(zoo)] if zoo else []
     for name in ("policy", *(name for name in settings if name not in ("policy", "features"))):
@@ -31,6 +31,6 @@ def replay_command(found: Search, choice: Choice, trial: Trial, trace: Recording
 
 
 def exact(value: float) -> str:
-    """Return a number as shortly as it can be written and still be the same."""
+    """Return the shortest text that reads back as the same number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
