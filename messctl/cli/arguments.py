@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PROMISE, POLICY, REQUESTS, OUTPUT = "Promise", "Policy", "Requests", "Output"
 """The panels in which every command's help groups its options."""
 
+VERSION = {"version": 1}
+"""What every JSON document begins with; docs/json.md describes the keys of this version."""
+
 PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 columns
 
 
@@ -61,12 +64,14 @@ def discard_output() -> None:
     os.close(nowhere)
 
 
-def print_json(document: Any, indent: int | None = 2) -> None:
-    """Print one JSON document, and nothing else, on stdout; ASCII only, so that any terminal and pipe takes it.
+def print_json(document: dict[str, Any] | list[dict[str, Any]], indent: int | None = 2) -> None:
+    """Print one JSON document on stdout, and nothing else; it is ASCII only, so that any terminal and pipe takes it.
 
-    With `indent` None it stands on one line, and is out at once.
+    Its first key is the version of its keys. If the document is a list, each of its entries has that key. With `indent`
+    None the document is one line, and is flushed at once.
     """
-    print(json.dumps(document, allow_nan=False, indent=indent), flush=indent is None)
+    versioned = [VERSION | each for each in document] if isinstance(document, list) else VERSION | document
+    print(json.dumps(versioned, allow_nan=False, indent=indent), flush=indent is None)
 
 
 def settings_of(

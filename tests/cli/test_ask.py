@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("state")
 pytest.importorskip("llama_cpp")
 SUM = "What is 17 + 25?"
 KEYS = [
-    "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
+    "version", "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
     "tokens_out", "latency_s", "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha",
     "queried", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip

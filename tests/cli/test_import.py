@@ -12,6 +12,7 @@ from messctl.cli import run
 from messctl.errors import UsageError
 
 JSON_KEYS = {
+    "version",
     "output",
     "format",
     "rows",

@@ -202,7 +202,7 @@ def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tm
     for arguments in (["feedback", "good"], ["export", "-o", "x.parquet"]):
         assert "no request has been answered yet" in assert_one_line(run(arguments), *capsys.readouterr())
     path = state if made else tmp_path / "own" / "state"
-    assert document("reset", "--yes") == {"state": str(path), "forgotten": 0}
+    assert document("reset", "--yes") == {"version": 1, "state": str(path), "forgotten": 0}
     assert not (tmp_path / "own").exists()
 
 
@@ -230,6 +230,7 @@ def test_log(ask, document, capsys):
     got = document("log", "-n", "2")
     assert [each["request_id"] for each in got] == ids[1:]
     assert got[0] | {"asked_at": None} == {
+        "version": 1,
         "request_id": ids[1],
         "asked_at": None,
         "prompt": "is it",
@@ -267,7 +268,7 @@ def test_the_export_replayed_agrees_with_status(judged, document, tmp_path, poli
         ids.append(document("ask", f"is it {row}", *extra)["request_id"])
     for request_id in rng.sample(ids, judged):
         document("feedback", request_id, str(rng.choice((0, 0.3, 1))))
-    assert document("export", "-o", "log.parquet") == {"output": "log.parquet", "rows": 24}
+    assert document("export", "-o", "log.parquet") == {"version": 1, "output": "log.parquet", "rows": 24}
     status = document("status")
     (replayed,) = document("replay", "log.parquet", "--policy", "logged")["results"]
     standing = status["standing"]
@@ -362,7 +363,7 @@ def test_reset(ask, capsys, document, state, policy):
     error = assert_one_line(run(["reset"]), *capsys.readouterr())
     assert "standard input is no terminal; give --yes" in error
     assert_sound(state, requests=1)
-    assert document("reset", "--yes") == {"state": str(state), "forgotten": 1}
+    assert document("reset", "--yes") == {"version": 1, "state": str(state), "forgotten": 1}
     with Store(state) as store:
         assert (store.snapshot().decided, dict(store.snapshot().models)) == (0, {})
     assert_sound(state, requests=0)

@@ -59,6 +59,7 @@ def test_info_json(capsys, trace):
     document = json.loads(out)
     assert (code, err) == (0, "")
     assert list(document) == [
+        "version",
         "file",
         "rows",
         "complete_rows",
@@ -83,7 +84,7 @@ def test_validate(capsys, trace):
     assert (code, err) == (0, "")
     assert "sound (8 rows, 2 models)" in out
     code, out, _ = outcome(capsys, "validate", trace, "--json")
-    assert json.loads(out) == {"file": str(trace), "sound": True, "rows": 8, "problems": []}
+    assert json.loads(out) == {"version": 1, "file": str(trace), "sound": True, "rows": 8, "problems": []}
 
 
 def test_validate_lists_every_problem(capsys, tmp_path):
@@ -119,7 +120,7 @@ def test_head(capsys, trace):
 def test_head_json(capsys, trace):
     code, out, _ = outcome(capsys, "head", trace, "-n", "100", "--json")
     document = json.loads(out)
-    assert (code, list(document), len(document["rows"])) == (0, ["file", "cost_unit", "rows"], 8)
+    assert (code, list(document), len(document["rows"])) == (0, ["version", "file", "cost_unit", "rows"], 8)
     first = document["rows"][0]
     assert (first["row"], first["request_id"]) == (1, "r0")
     assert first["models"]["c\x1b[31m"] == {"satisfied": None, "cost": 1.0}

@@ -67,6 +67,7 @@ def test_a_sound_zoo_for_machines(capsys, zoo_file):
     document = json.loads(out)
     assert (code, err) == (0, "")
     assert list(document) == [
+        "version",
         "zoo",
         "usable",
         "needed_bytes",
