@@ -7,9 +7,25 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli import ask, chat, doctor, evaluate, feedback, import_, record, replay, state, trace, tune, warm, zoo
-from messctl.cli.arguments import discard_output
-from messctl.cli.session import complain
+from messctl.cli import (
+    ask,
+    chat,
+    doctor,
+    evaluate,
+    export,
+    feedback,
+    import_,
+    log,
+    record,
+    replay,
+    reset,
+    status,
+    trace,
+    tune,
+    warm,
+    zoo,
+)
+from messctl.cli.output import complain, discard_output
 from messctl.errors import MessctlError
 
 INTERRUPTED = 130
@@ -22,7 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ask, chat, feedback, state, warm, record, replay, tune, evaluate, import_, trace, zoo, doctor):
+for command in (
+    ask, chat, feedback, status, log, export, reset, replay, evaluate, tune, record, import_, trace, warm, zoo, doctor
+):  # fmt: skip
     command.register(app)
 
 

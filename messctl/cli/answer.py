@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from messctl.cli.arguments import heard_or_not, progress_console
+from messctl.cli.output import ignore_closed_output, progress_console
 from messctl.display.text import plain
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def write(text: str) -> None:
 
 def write_if_read(text: str) -> None:
     """Write a piece of an answer that is graded: it goes on if nobody reads stdout any more, as behind `head`."""
-    with heard_or_not():
+    with ignore_closed_output():
         write(text)
 
 

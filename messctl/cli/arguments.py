@@ -1,19 +1,14 @@
-"""Pieces that several commands share: consoles and machine-readable output."""
+"""What the commands' options share: the panels of the help, options of several commands, and checks of values."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from messctl.errors import UsageError
 
@@ -22,56 +17,83 @@ if TYPE_CHECKING:
 
 PROMISE, POLICY, REQUESTS, OUTPUT = "Promise", "Policy", "Requests", "Output"
 """The panels in which every command's help groups its options."""
-
-VERSION = {"version": 1}
-"""What every JSON document begins with; docs/json.md describes the keys of this version."""
-
-PIPED_WIDTH = 160  # a table that is piped into a file is not squeezed into 80 columns
+MOST_BYTES = 8 * 10**6
+"""The longest prompt, in bytes. A longer one is refused before all of it is read."""
 
 
-def finite(value: float | None) -> float | None:
-    """Let an option's number pass; no lower or upper bound of Typer's keeps `inf` or `nan` out."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value:g} is not a finite number")
-    return value
+def in_range(low: float, high: float = math.inf) -> Callable[[float | None], float | None]:
+    """Return the callback of an option whose number is finite, and from `low` to `high`; None passes.
 
-
-def console() -> Console:
-    """Return the console for people, on stdout; it honours NO_COLOR and the terminal's width."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False, emoji=False)
-
-
-def progress_console() -> Console:
-    """Return the console for progress bars, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-@contextmanager
-def heard_or_not() -> Iterator[None]:
-    """Write to stdout; where nobody reads it any more, as behind `head`, it is dropped, and the command goes on."""
-    try:
-        yield
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # Rich turns the one into the other
-        discard_output()
-
-
-def discard_output() -> None:
-    """Have all that is still to be written to stdout go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-def print_json(document: dict[str, Any] | list[dict[str, Any]], indent: int | None = 2) -> None:
-    """Print one JSON document on stdout, and nothing else; it is ASCII only, so that any terminal and pipe takes it.
-
-    Its first key is the version of its keys. If the document is a list, each of its entries has that key. With `indent`
-    None the document is one line, and is flushed at once.
+    Typer's own `min` and `max` let `nan` and `inf` pass, and print the range into the help.
     """
-    versioned = [VERSION | each for each in document] if isinstance(document, list) else VERSION | document
-    print(json.dumps(versioned, allow_nan=False, indent=indent), flush=indent is None)
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not math.isfinite(value):
+            raise typer.BadParameter(f"{value:g} is not a finite number")
+        if value is not None and value < low:
+            raise typer.BadParameter(f"{value} is too small; the least is {low:g}")
+        if value is not None and value > high:
+            raise typer.BadParameter(f"{value} is too large; the most is {high:g}")
+        return value
+
+    return check
+
+
+ZooOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--zoo",
+        metavar="FILE",
+        help="The zoo file. Default: ./zoo.yaml if it exists, else the zoo in the box.",
+        rich_help_panel=POLICY,
+    ),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="MESSCTL_STATE",
+        metavar="FILE",
+        help="The state file. Default: in the user's state folder.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=OUTPUT)
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="The model that answers; the router does not choose.",
+                 rich_help_panel=POLICY),
+]  # fmt: skip
+SystemOption = Annotated[
+    str | None,
+    typer.Option("--system", metavar="TEXT", help="The system message.", rich_help_panel=REQUESTS),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-tokens", metavar="N", callback=in_range(1), help="The longest answer, in tokens.",
+                 rich_help_panel=REQUESTS),
+]  # fmt: skip
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", metavar="N", callback=in_range(0), help="0 always takes the likeliest token.",
+                 rich_help_panel=REQUESTS),
+]  # fmt: skip
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", callback=in_range(0), help="The seed of the sampling.",
+                 rich_help_panel=REQUESTS),
+]  # fmt: skip
+AlphaOption = Annotated[
+    float | None,
+    typer.Option("--alpha", metavar="0..1", help="The promise α: the least share of satisfying answers.",
+                 rich_help_panel=PROMISE),
+]  # fmt: skip
+LogOption = Annotated[
+    bool,
+    typer.Option("--log/--no-log", help="Store the request and learn from it.", rich_help_panel=REQUESTS),
+]
 
 
 def settings_of(
@@ -82,22 +104,33 @@ def settings_of(
     trial_budget: str | None = None,
     **options: float | str | None,
 ) -> Settings:
-    """Return the zoo file's settings, with the options that were given in their place."""
+    """Return the zoo file's settings; each option that is not None replaces its setting.
+
+    Raises ConfigError for a wrong zoo file, and UsageError for an option that is neither its word nor a number.
+    """
     from messctl.zoo import load_settings
 
     settings, _ = load_settings(zoo)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    worded = (("v", v, "auto"), ("cost_scale", cost_scale, "auto"), ("trial_budget", trial_budget, "none"))
-    for name, text, absent in worded:
+    for name, text, word in (
+        ("v", v, "auto"),
+        ("cost_scale", cost_scale, "auto"),
+        ("trial_budget", trial_budget, "none"),
+    ):
         if text is not None:
-            given[name] = _number_or(absent, name, text)
+            given[name] = _number_or(word, name, text)
     return replace(settings, **given)
 
 
-def _number_or(absent: str, name: str, text: str) -> float | None:
-    if text == absent:
+def _number_or(word: str, name: str, text: str) -> float | None:
+    if text == word:
         return None
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be {absent!r} or a number") from None
+        raise UsageError(f"--{name.replace('_', '-')} is {text!r}; it must be {word!r} or a number") from None
+
+
+def valid_utf8(argument: str) -> str:
+    """Return an argument of the command line, with U+FFFD for every byte that is not UTF-8."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

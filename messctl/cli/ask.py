@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.answer import document, end_line, footer, number, terms_of, write, write_if_read
-from messctl.cli.arguments import heard_or_not, print_json, progress_console
-from messctl.cli.session import (
+from messctl.cli.arguments import (
     MOST_BYTES,
     AlphaOption,
     JsonOption,
@@ -21,11 +20,10 @@ from messctl.cli.session import (
     SystemOption,
     TemperatureOption,
     ZooOption,
-    put_question,
-    router,
-    warn,
-    whole,
+    valid_utf8,
 )
+from messctl.cli.opening import open_router
+from messctl.cli.output import ignore_closed_output, print_json, progress_console, prompt_user, warn
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
@@ -75,7 +73,7 @@ def ask(
 
     grader = _grader(expect, expect_regex)
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with router(zoo, state, log=log, alpha=alpha) as routing:
+    with open_router(zoo, state, log=log, alpha=alpha) as routing:
         graded = grader is not None or routing.grades
         if require_satisfied and not graded:
             raise UsageError("--require-satisfied needs --expect, --expect-regex, or a grader in zoo.yaml to grade by")
@@ -90,14 +88,14 @@ def ask(
             )
         except BaseException:
             if stream.started:
-                with heard_or_not():
+                with ignore_closed_output():
                     end_line(stream.text)
             raise
         if as_json:
-            with heard_or_not():
+            with ignore_closed_output():
                 print_json(document(routing, asked))
         else:
-            with heard_or_not():
+            with ignore_closed_output():
                 end_line(asked.completion.answer)
             for failure in asked.failures.values():
                 warn(failure)
@@ -126,7 +124,7 @@ def _prompt(argument: str | None) -> str:
         if len(data) > MOST_BYTES:
             raise UsageError(f"standard input is larger than {MOST_BYTES // 10**6} MB; no model's context holds that")
         text = data.decode("utf-8", "replace").strip()
-    asked = whole(argument or "").strip()
+    asked = valid_utf8(argument or "").strip()
     prompt = "\n\n".join(part for part in (asked, text) if part)
     if not prompt:
         raise UsageError('no prompt; give one as an argument or on standard input: messctl ask "What is 17 + 25?"')
@@ -177,7 +175,7 @@ def _role(model: str, decision: Decision) -> str:
 
 def _question(routing: Router, asked: Answered) -> None:
     """Ask whether the answer was good; Enter or the end of input leaves it open."""
-    reply = put_question("good? [y/n, Enter to leave it open] ")
+    reply = prompt_user("good? [y/n, Enter to leave it open] ")
     if reply in REPLIES:
         routing.feedback(asked.decision.request.request_id, REPLIES[reply])
     elif reply:

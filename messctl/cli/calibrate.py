@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import console, finite, print_json, progress_console
-from messctl.cli.session import JsonOption, ZooOption, warn
+from messctl.cli.arguments import JsonOption, ZooOption, in_range
+from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
@@ -30,7 +30,7 @@ def calibrate(
         typer.Option(help="nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else what is there."),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often each length is measured.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0.0, callback=finite, help="The least time of a measurement.")] = 0.25,
+    seconds: Annotated[float, typer.Option(callback=in_range(0), help="The least time of a measurement.")] = 0.25,
     prompt_tokens: Annotated[int, typer.Option(min=32, help="The longest prompt that is measured.")] = 1024,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the costs into this zoo.yaml; the rest of it stays.")

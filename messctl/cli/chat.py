@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.answer import attained, document, end_line, footer, note, write
-from messctl.cli.arguments import console, print_json
-from messctl.cli.interrupts import interrupts_ignored, one_interrupt
-from messctl.cli.session import (
+from messctl.cli.arguments import (
     AlphaOption,
     LogOption,
     MaxTokensOption,
@@ -22,14 +20,13 @@ from messctl.cli.session import (
     SystemOption,
     TemperatureOption,
     ZooOption,
-    chat_history,
-    complain,
-    router,
-    warn,
-    whole,
+    valid_utf8,
 )
-from messctl.cli.state import status_document, status_table
-from messctl.cli.turns import Lines, Turns, unquoted
+from messctl.cli.chat_interrupts import interrupts_ignored, one_interrupt
+from messctl.cli.chat_turns import Lines, Turns, unquoted
+from messctl.cli.opening import history_path, open_router
+from messctl.cli.output import complain, console, print_json, warn
+from messctl.cli.status import status_document, status_table
 from messctl.display.text import plain
 from messctl.errors import MessctlError, UnknownNameError, UsageError, did_you_mean
 
@@ -79,9 +76,9 @@ def chat(
     from messctl.live.conversation import Conversation
     from messctl.records import Question
 
-    system = None if system is None else whole(system)
+    system = None if system is None else valid_utf8(system)
     like = Question("", system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with router(zoo, state, log=log, alpha=alpha, through=lambda backend: LatestTurns(backend, warn)) as routing:
+    with open_router(zoo, state, log=log, alpha=alpha, through=lambda backend: LatestTurns(backend, warn)) as routing:
         talk = _Chat(routing, Conversation(routing, like), as_json=as_json)
         if model is not None:
             talk.choose(model)
@@ -92,10 +89,10 @@ def _turns(routing: Router, *, log: bool) -> Turns:
     """Return where turns come from: whoever sits at the terminal, or the lines of standard input."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return Lines()
-    from messctl.cli.line_editor import LineEditor
+    from messctl.cli.chat_editor import LineEditor
 
     note("/help lists the commands, Ctrl-C ends an answer, Ctrl-D the chat")
-    return LineEditor(chat_history(routing.state_path) if log else None, lambda typed: _completions(routing, typed))
+    return LineEditor(history_path(routing.state_path) if log else None, lambda typed: _completions(routing, typed))
 
 
 def _completions(routing: Router, typed: str) -> Iterator[str]:

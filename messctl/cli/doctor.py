@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from messctl.cli.arguments import console, print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import JsonOption, StateOption, ZooOption
+from messctl.cli.output import console, print_json
 from messctl.display.text import plain
 from messctl.errors import MessctlError
 

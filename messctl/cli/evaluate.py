@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import (
-    OUTPUT,
-    POLICY,
-    PROMISE,
-    REQUESTS,
-    console,
-    heard_or_not,
-    print_json,
-    progress_console,
-    settings_of,
-)
+from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, settings_of
+from messctl.cli.output import console, ignore_closed_output, print_json, progress_console
 
 if TYPE_CHECKING:
     from messctl.off_policy import Evaluation
@@ -151,7 +142,7 @@ def evaluate(
         cost_scale=cost_scale,
     )
     evaluation = estimated(log, policy, settings, skip_forced=skip_forced, impute=impute)
-    with heard_or_not():
+    with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 

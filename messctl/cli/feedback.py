@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import print_json
-from messctl.cli.session import JsonOption, StateOption, ZooOption, place_of, router, whole
+from messctl.cli.arguments import JsonOption, StateOption, ZooOption, valid_utf8
+from messctl.cli.opening import open_router, state_path
+from messctl.cli.output import print_json
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
@@ -36,9 +37,9 @@ def feedback(
     satisfied = _satisfied(judgement)
     if not request_id:
         raise UsageError("the request's id is empty; `messctl log` lists them")
-    path = place_of(state, needed=True)
-    with router(zoo, path, log=path.exists()) as routing:
-        logged, corrected = routing.feedback(whole(request_id), satisfied)
+    path = state_path(state, required=True)
+    with open_router(zoo, path, log=path.exists()) as routing:
+        logged, corrected = routing.feedback(valid_utf8(request_id), satisfied)
         standing = routing.standing()
     decision = logged.decision
     if as_json:

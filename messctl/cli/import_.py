@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console
+from messctl.cli.output import console, print_json, progress_console
 from messctl.display.text import plain
 from messctl.errors import UsageError
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from messctl.cli.arguments import heard_or_not
 from messctl.cli.evaluate import estimated, print_evaluation
+from messctl.cli.output import ignore_closed_output
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def evaluate_log(
     Returns the exit code: 1 where the promise is required and surely missed.
     """
     evaluation = estimated(log, policies, settings, skip_forced=skip_forced, impute=impute)
-    with heard_or_not():
+    with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console
-from messctl.cli.session import JsonOption, ZooOption, every_backend, warn
+from messctl.cli.arguments import JsonOption, ZooOption
+from messctl.cli.opening import open_backends
+from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
 
@@ -79,7 +80,7 @@ def record(
     _check_state(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = every_backend(described)
+    answering = open_backends(described)
     try:
         judging = described.model(judge) if judge else None
         named, judged, asked = _judging(described, grading, judging, answering)

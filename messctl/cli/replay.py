@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, heard_or_not, print_json, progress_console, settings_of
+from messctl.cli.arguments import settings_of
 from messctl.cli.off_policy import check_options, evaluate_log
-from messctl.cli.session import warn
+from messctl.cli.output import console, ignore_closed_output, print_json, progress_console, warn
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
@@ -212,7 +212,7 @@ def replay(
             plots.write_plot(played, plot, warn)
     if prompt_costs:
         _warn_where_unused(played)
-    with heard_or_not():
+    with ignore_closed_output():
         _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
 

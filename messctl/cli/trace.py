@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import console, print_json
+from messctl.cli.output import console, print_json
 from messctl.display.text import plain
 from messctl.errors import TraceError
 

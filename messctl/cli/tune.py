@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import console, print_json, progress_console, settings_of
-from messctl.cli.session import warn
+from messctl.cli.arguments import settings_of
+from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import print_json, progress_console
-from messctl.cli.session import JsonOption, StateOption, ZooOption, router
+from messctl.cli.arguments import JsonOption, StateOption, ZooOption
+from messctl.cli.opening import open_router
+from messctl.cli.output import print_json, progress_console
 from messctl.display.text import counted, plain
 
 EPILOG = "Example: messctl warm recorded.parquet"
@@ -32,7 +33,7 @@ def warm(
     from messctl.live.warm_start import learn_from
     from messctl.trace import TraceFile
 
-    with router(zoo, state) as routing, progress_console().status("reading") as status:
+    with open_router(zoo, state) as routing, progress_console().status("reading") as status:
         if not overwrite:
             routing.check_unused()  # learning takes its time
         opened = TraceFile(trace)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from messctl.cli import calibrate
-from messctl.cli.arguments import console, print_json
-from messctl.cli.session import JsonOption, ZooOption
+from messctl.cli.arguments import JsonOption, ZooOption
+from messctl.cli.output import console, print_json
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, ConfigError
 

@@ -131,7 +131,7 @@ def test_model_fixes_a_model_and_lets_it_go(chat, questions, state):
 def test_status_and_help(chat, questions, state):
     code, out, err = chat("hi\n/good\n/status\n/help\n")
     assert (code, err) == (0, "")
-    assert "1 answered, 0 awaiting feedback" in out
+    assert "1 answered, 0 with pending feedback" in out
     assert str(state) in out.replace("\n", "")
     for name in ("/good", "/bad", "/model NAME", "/status", "/help", "/quit"):
         assert f"\n{name} " in out
@@ -164,7 +164,7 @@ def test_a_grader_of_the_zoo_judges_every_turn(chat, questions, tmp_path, state)
 
 
 def test_a_turn_that_no_context_holds(chat, questions, monkeypatch):
-    monkeypatch.setattr("messctl.cli.turns.MOST_BYTES", 100)
+    monkeypatch.setattr("messctl.cli.chat_turns.MOST_BYTES", 100)
     assert chat(f"{'x' * 99}\n") == (0, "cheap[red] 1\n", "")
     for lines in (f"{'x' * 250}\nhi\n", f'"""{"x" * 90}\n{"x" * 90}"""\nhi\n'):
         code, out, err = chat(lines)

@@ -69,7 +69,7 @@ def test_a_chat(chatting, state):
         rb"[\w-]+: good \xc2\xb7 attained 1.000 of \xce\xb1 = 0.8 over 1\|", answered(terminal, b"/good")
     )
     assert answered(terminal, b"/gud").startswith(b"messctl: unknown command '/gud' (did you mean '/good'?)")
-    assert b"1 answered, 0 awaiting feedback" in answered(terminal, b"/status")
+    assert b"1 answered, 0 with pending feedback" in answered(terminal, b"/status")
     answered(terminal, b"/model pico-34k")
     assert b"as you chose" in answered(terminal, b"Is 12 odd or even?")
     assert answered(terminal, b"/bad").startswith(b"pico-34k: bad")

@@ -142,6 +142,7 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
     assert all(0 < each["again_at"] - each["at"] <= 5.01 for each in lost.values())
     assert 0.07 < low < 0.5 < high < 0.93
     assert status == {
+        "version": 1,
         "state": str(state),
         "alpha": 0.75,
         "sla_met": False,
@@ -163,10 +164,13 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
     out, err = capsys.readouterr()
     assert err == ""
     for words in (
-        str(state), f"α = 0.75, kept by {policy}",
-        "4, by the user's choice of a model", f"0.5000 over 3 judged (95 %: {low:.4f} to {high:.4f})", "0.750",
-        "at least 0.5000 for certain", "4 answered, 1 awaiting feedback, 1 unanswered", "86 USD, 0.537 of always",
-        "served by cheap[red]", "50.0%",
+        str(state), f"α = 0.75: the least share of satisfying answers; policy {policy}",
+        "4 requests: the user chose the model",
+        f"0.5000 over 3 with feedback (95 %: {low:.4f} to {high:.4f})",
+        "0.750: at most this many satisfying answers are missing from α",
+        "0.5000: at least this share was attained, for certain",
+        "4 answered, 1 with pending feedback, 1 unanswered",
+        "86 USD, 0.537 of the cost of the costliest model alone", "served by cheap[red]", "50.0%",
     ):  # fmt: skip
         assert words in out
 
@@ -192,7 +196,7 @@ def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tm
         monkeypatch.delenv("MESSCTL_STATE")
         monkeypatch.setattr("messctl.state.store.default_path", lambda: tmp_path / "own" / "state")
     assert run(["status"]) == 0
-    assert "nothing judged yet" in capsys.readouterr().out
+    assert "no feedback yet" in capsys.readouterr().out
     assert run(["log"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert document("log") == []
@@ -217,7 +221,7 @@ def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, mon
         monkeypatch.setenv("MESSCTL_STATE", place)
     code = run([*command, *(["--state", place] if by == "option" else [])])
     out, err = capsys.readouterr()
-    told = f"{place}: there is no state; correct --state or MESSCTL_STATE, or have `messctl ask` make it\n"
+    told = f"{place}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`\n"
     if command[0] in ("export", "feedback"):
         assert (code, out, err) == (2, "", f"messctl: {told}")
     else:  # nothing is as good as an empty one
@@ -361,7 +365,7 @@ def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, sta
 def test_reset(ask, capsys, document, state, policy):
     ask(CHEAP, "--expect", "maybe")
     error = assert_one_line(run(["reset"]), *capsys.readouterr())
-    assert "standard input is no terminal; give --yes" in error
+    assert "standard input is not a terminal; give --yes" in error
     assert_sound(state, requests=1)
     assert document("reset", "--yes") == {"version": 1, "state": str(state), "forgotten": 1}
     with Store(state) as store:

@@ -20,8 +20,9 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import is_dumb_terminal
 
-from messctl.cli.session import warn, whole
-from messctl.cli.turns import is_open
+from messctl.cli.arguments import valid_utf8
+from messctl.cli.chat_turns import is_open
+from messctl.cli.output import warn
 
 Completions = Callable[[str], Iterable[str]]
 """Returns the lines that the beginning of a line may become."""
@@ -48,11 +49,11 @@ class LineEditor:
         )
 
     def read(self, prompt: str = "> ") -> str:
-        """See `messctl.cli.turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped.
+        """See `messctl.cli.chat_turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped.
 
         At the prompt Ctrl-C is a key like others. prompt_toolkit would also take the signal, and trips where both come.
         """
-        return whole(self._session.prompt(prompt, handle_sigint=False))
+        return valid_utf8(self._session.prompt(prompt, handle_sigint=False))
 
 
 def _keys() -> KeyBindings:
@@ -96,7 +97,7 @@ class _History(FileHistory):
         if not self._broken:
             try:
                 self._make()  # `messctl reset` may have removed it meanwhile
-                super().store_string(whole(string))
+                super().store_string(valid_utf8(string))
             except OSError as error:
                 self._give_up(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
-from messctl.cli.session import MOST_BYTES
+from messctl.cli.arguments import MOST_BYTES
 from messctl.errors import UsageError
 
 QUOTE = '"""'

@@ -1,0 +1,44 @@
+"""`messctl export`: the live log as a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption
+from messctl.cli.opening import history_path, open_state
+from messctl.cli.output import print_json
+from messctl.display.text import counted, plain
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("export", epilog="Example: messctl export -o live.parquet")(export)
+
+
+def export(
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.",
+                     rich_help_panel=OUTPUT),
+    ],
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:  # fmt: skip
+    """Write the live log as a trace, for `messctl evaluate` and `messctl replay --policy logged`.
+
+    An existing trace is replaced.
+    """
+    from messctl.outputs import check_distinct
+    from messctl.state.database import files
+    from messctl.state.export import export as write_trace
+
+    with open_state(state, required=True) as store:
+        check_distinct([output], [*files(store.path), history_path(store.path)])
+        rows = write_trace(store, output)
+    if as_json:
+        print_json({"output": str(output), "rows": rows})
+    else:
+        typer.echo(plain(f"{output}: {counted(rows, 'request')}"))

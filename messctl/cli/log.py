@@ -1,0 +1,99 @@
+"""`messctl log`: the newest requests."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, in_range
+from messctl.cli.opening import open_state
+from messctl.cli.output import console, print_json
+from messctl.display.text import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from messctl.state.request_log import LoggedRequest
+
+LONGEST_TEXT = 60
+"""The longest prompt or answer in the table, in characters; `--json` has all of it."""
+MOST_ROWS = 2**31
+"""The largest --count; SQLite takes no larger numbers than its own."""
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("log", epilog="Example: messctl log -n 20")(log)
+
+
+def log(
+    count: Annotated[
+        int,
+        typer.Option("-n", "--count", metavar="N", callback=in_range(1, MOST_ROWS),
+                     help="The number of requests to list.", rich_help_panel=OUTPUT),
+    ] = 10,
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:  # fmt: skip
+    """List the newest requests, the newest last."""
+    from messctl.display.tables import fitting
+
+    with open_state(state) as store:
+        logged = list(store.newest(count))
+    if as_json:
+        print_json([_document(each) for each in logged])
+        return
+    screen = console()
+    screen.print(fitting(_table(logged), screen.width, folding=("prompt", "answer"), least_first=("asked",)))
+
+
+def _document(logged: LoggedRequest) -> dict[str, Any]:
+    return {
+        "request_id": logged.decision.request.request_id,
+        "asked_at": logged.asked_at.isoformat(),
+        "prompt": logged.decision.request.prompt,
+        "model": logged.decision.served,
+        "explored": logged.decision.explored,
+        "forced": logged.circumstances.forced,
+        "lost": dict(logged.lost),
+        "satisfied": logged.satisfied,
+        "cost_unit": logged.circumstances.cost_unit,
+        "answers": {model: asdict(outcome) for model, outcome in logged.answers.items()},
+    }
+
+
+def _table(logged: list[LoggedRequest]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for heading in ("id", "asked", "model", "", "satisfied", "prompt", "answer"):
+        table.add_column(heading)
+    for each in logged:
+        answer = each.answers.get(each.decision.served)
+        table.add_row(
+            each.decision.request.request_id,
+            f"{each.asked_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            Text(plain(each.decision.served)),
+            _marks(each),
+            "" if each.satisfied is None else f"{each.satisfied:g}",
+            Text(_shortened(each.decision.request.prompt)),
+            Text(_shortened(answer.answer or "") if answer else "(none)"),
+        )
+    return table
+
+
+def _marks(each: LoggedRequest) -> str:
+    marks = {
+        "forced": each.circumstances.forced,
+        "explored": each.decision.explored,
+        "rerouted": each.rerouted,
+    }
+    return ", ".join(mark for mark, applies in marks.items() if applies)
+
+
+def _shortened(text: str) -> str:
+    shown = plain(" ".join(text[: 4 * LONGEST_TEXT].split()))
+    return shown if len(shown) <= LONGEST_TEXT else shown[: LONGEST_TEXT - 1] + "…"

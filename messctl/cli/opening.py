@@ -1,0 +1,119 @@
+"""Open what the live commands work on: the state, and the router with its zoo and backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from messctl.cli.output import warn
+from messctl.errors import StoreError
+
+if TYPE_CHECKING:
+    from messctl.backends.base import Backend
+    from messctl.costs.load_costs import Loads
+    from messctl.costs.meter import Meter
+    from messctl.live.router import Router
+    from messctl.state.store import Store
+    from messctl.zoo import ZooFile
+
+
+def state_path(state: Path | None, *, required: bool = False) -> Path:
+    """Return the path of the state: the one given, or the default. If the one given does not exist, warn.
+
+    Raises StoreError instead of the warning if the state is `required`, or could not be created at that path.
+    """
+    from messctl.state.store import default_path
+
+    if state is None:
+        return default_path()
+    if not state.exists():
+        missing = f"{state}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`"
+        if required or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
+            raise StoreError(missing)
+        warn(missing)
+    return state
+
+
+def open_state(state: Path | None, *, required: bool = False) -> Store:
+    """Open the state for reading only; see `state_path`."""
+    from messctl.state.store import Store
+
+    return Store(state_path(state, required=required), looking=True)
+
+
+def open_backends(zoo_file: ZooFile) -> Backend:
+    """Return one backend for all models of a zoo: llama.cpp for files, and a client for servers."""
+    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
+
+    files = LlamaCpp(on_warning=warn, budget=zoo_file.budget)
+    return Dispatch(files, OpenAICompatible())
+
+
+@contextmanager
+def open_router(
+    zoo: Path | None,
+    state: Path | None,
+    *,
+    log: bool = True,
+    backend: Backend | None = None,
+    through: Callable[[Backend], Backend] | None = None,
+    **settings: Any,
+) -> Iterator[Router]:
+    """Yield the router of a zoo file and a state. Each of `settings` that is not None replaces the zoo file's.
+
+    If `log` is off, the state is copied into memory, and changes to the copy are lost. `through` wraps the backend.
+    """
+    from messctl.backends import encoder_of
+    from messctl.costs.meter_choice import meter_for
+    from messctl.graders import expect_regex
+    from messctl.live.router import Router
+    from messctl.zoo import load_zoo
+
+    described = load_zoo(zoo)
+    given = {name: value for name, value in settings.items() if value is not None}
+    meter = meter_for(described)
+    with _writable_store(state, log=log) as store:
+        answering = backend or open_backends(described)
+        answering = through(answering) if through else answering
+        try:
+            yield Router(
+                {model.name: model for model in described.models},
+                replace(described.settings, **given),
+                answering,
+                meter,
+                store,
+                expect_regex(described.grader) if described.grader else None,
+                encoder_of(described.settings),
+                _loads(described, meter),
+            )
+        finally:
+            answering.close()
+
+
+def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
+    """Return the costs of loading models. `load_watts` counts only if loads are neither measured nor stated."""
+    from messctl.costs.load_costs import Loads
+
+    estimated = not meter.includes_loads and all(model.cost is None for model in zoo_file.models)
+    return Loads(zoo_file.load_watts if estimated else None)
+
+
+@contextmanager
+def _writable_store(state: Path | None, *, log: bool) -> Iterator[Store]:
+    """Open the state; without `log`, a copy of it in memory, which is empty if there is no state."""
+    from messctl.state.store import Store, default_path
+
+    with Store(state or default_path(), looking=not log) as stored:
+        if log:
+            yield stored
+        else:
+            with stored.in_memory() as copy:
+                yield copy
+
+
+def history_path(state: Path) -> Path:
+    """Return the file, beside the state, that holds what was typed in chats."""
+    return state.with_name(f"{state.name}-chat")

@@ -1,0 +1,51 @@
+"""`messctl reset`: forget all requests, and what was learned from them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from messctl.cli.arguments import REQUESTS, JsonOption, StateOption
+from messctl.cli.opening import history_path, state_path
+from messctl.cli.output import print_json, prompt_user
+from messctl.display.text import counted, plain
+from messctl.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("reset", epilog="Example: messctl reset --yes")(reset)
+
+
+def reset(
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", rich_help_panel=REQUESTS)
+    ] = False,
+    as_json: JsonOption = False,
+    state: StateOption = None,
+) -> None:
+    """Forget all requests and feedback, and what was learned from them."""
+    from messctl.state.store import Store
+
+    path = state_path(state)
+    with Store(path, looking=not path.exists()) as store:
+        requests = sum(1 for _ in store.requests())
+        if not yes and not _confirmed(
+            f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "
+        ):
+            requests = 0
+        else:
+            store.reset()
+            history_path(path).unlink(missing_ok=True)
+    if as_json:
+        print_json({"state": str(path), "forgotten": requests})
+    else:
+        typer.echo(plain(f"{path}: forgot {counted(requests, 'request')}"))
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("reset asks for confirmation, but standard input is not a terminal; give --yes")
+    return prompt_user(question) in ("y", "yes")

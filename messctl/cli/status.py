@@ -1,0 +1,140 @@
+"""`messctl status`: whether the promise is kept, what it cost, and which models answered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import PROMISE, JsonOption, StateOption, ZooOption
+from messctl.cli.opening import open_state
+from messctl.cli.output import console, ignore_closed_output, print_json
+from messctl.display.text import counted, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from messctl.state.ledger import Ledger
+    from messctl.state.outages import Lost, Refused
+    from messctl.zoo import Settings
+
+ROUNDING = 1e-9
+"""An attainment that is below α by less than this is not below it: floats do not add up exactly."""
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("status", epilog="Example: messctl status --require-sla")(status)
+
+
+def status(
+    require_sla: Annotated[
+        bool,
+        typer.Option("--require-sla", help="Exit 1 unless the attainment has reached α.", rich_help_panel=PROMISE),
+    ] = False,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> int:
+    """Show whether the promise is kept, what it cost, and which models answered."""
+    from messctl.state.ledger import Ledger
+    from messctl.zoo import load_zoo
+
+    settings = load_zoo(zoo).settings
+    with open_state(state) as store:
+        ledger = Ledger.of(store)
+        path = store.path
+    document = status_document(ledger, settings, path)
+    with ignore_closed_output():
+        if as_json:
+            print_json(document)
+        else:
+            console().print(status_table(ledger, settings, path))
+    return 1 if require_sla and not document["sla_met"] else 0
+
+
+def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
+    """Return the status as a JSON document."""
+    attained = ledger.standing.attained
+    met = None if attained is None else attained >= settings.alpha - ROUNDING
+    return {"state": str(path), "alpha": settings.alpha, "sla_met": met, **asdict(ledger)}
+
+
+def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
+    """Return the status as a table of names and values."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    for name, value in [("state", str(path)), *_promise(ledger, settings), *_requests(ledger), *_failures(ledger)]:
+        table.add_row(Text(plain(name), "bold"), Text(plain(value)))
+    return table
+
+
+def _promise(ledger: Ledger, settings: Settings) -> list[tuple[str, str]]:
+    """Return the lines on the promise; each figure comes with what it means."""
+    standing = ledger.standing
+    promise = ("promise", f"α = {settings.alpha:g}: the least share of satisfying answers; policy {settings.policy}")
+    if standing.attained is None or not ledger.interval or standing.certificate is None:
+        return [promise, ("attained", "no feedback yet")]
+    low, high = ledger.interval
+    return [
+        promise,
+        ("attained", f"{standing.attained:.4f} over {standing.judged:,} with feedback (95 %: {low:.4f} to {high:.4f})"),
+        ("virtual queue (debt)", f"{standing.queue:.3f}: at most this many satisfying answers are missing from α"),
+        ("certificate", f"{standing.certificate:.4f}: at least this share was attained, for certain"),
+    ]
+
+
+def _requests(ledger: Ledger) -> list[tuple[str, str]]:
+    """Return the lines on the requests, their costs, and the models that served them."""
+    lines = [
+        (
+            "requests",
+            f"{ledger.answered:,} answered, {ledger.pending:,} with pending feedback, {ledger.unanswered:,} unanswered",
+        )
+    ]
+    if not ledger.answered:
+        return lines
+    if ledger.explored:
+        lines.append(("explored", f"{counted(ledger.explored, 'request')}: every model answered, to learn"))
+    if ledger.forced:
+        lines.append(("forced", f"{counted(ledger.forced, 'request')}: the user chose the model"))
+    lines += [("spent", _spent(ledger)), ("costs from", "; ".join(ledger.meters))]
+    return lines + [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
+
+
+def _spent(ledger: Ledger) -> str:
+    if ledger.cost_total is None:
+        return f"costs are in {ledger.cost_unit}, and are not added up; give each zoo its own --state"
+    spent = f"{ledger.cost_total:.4g} {ledger.cost_unit}"
+    if ledger.cost_vs_costliest is None:
+        return spent
+    return f"{spent}, {ledger.cost_vs_costliest:.3f} of the cost of the costliest model alone"
+
+
+def _failures(ledger: Ledger) -> list[tuple[str, str]]:
+    """Return the lines on what models lost or refused."""
+    return [
+        *((f"lost by {model}", _lost(lost)) for model, lost in ledger.lost.items()),
+        *((f"refused by {model}", _refused(refused)) for model, refused in ledger.refused.items()),
+    ]
+
+
+def _lost(lost: Lost) -> str:
+    attempts = counted(lost.attempts, "attempt")
+    if lost.again_at is None:
+        return f"{attempts}; the model is in use again; the last error: {lost.reason}"
+    return f"{attempts}; the model is tried again {_when(lost.again_at)}; the last error: {lost.reason}"
+
+
+def _refused(refused: Refused) -> str:
+    return f"{counted(refused.prompts, 'prompt')}; the last reason: {refused.reason}"
+
+
+def _when(at: float) -> str:
+    left = at - time.time()
+    return "by the next request" if left <= 0 else f"in {left:.0f} s"
