@@ -104,7 +104,7 @@ class At:
         """Return a satisfaction in 0..1, or None for an empty cell; True is 1. Raises SourceError."""
         observed = self.number(column, value)
         if observed is not None and not 0 <= observed <= 1:
-            raise self.error(f"is {observed:g}, but satisfaction lies in 0..1", column)
+            raise self.error(f"is {observed:g}, but satisfaction must be in 0..1", column)
         return observed
 
     def cost(self, column: str, value: object) -> float | None:

@@ -20,7 +20,7 @@ from messctl.learning.feature_cache import FeatureCache
 from messctl.learning.features import Encoder, Features, WordEncoder, concatenate
 from messctl.policies import Rounds
 from messctl.trace import Batch, TraceFile
-from messctl.trace.sound import sound, sound_batches
+from messctl.trace.sound import sound_batches
 from messctl.zoo import Zoo, costliest
 
 AHEAD = 2
@@ -297,7 +297,7 @@ def _prompt_costs(trace: TraceFile, parts: Sequence[_Part]) -> npt.NDArray[np.fl
 
 def rounds_by_batch(trace: TraceFile, zoo: Zoo, encoder: Encoder) -> Iterator[Rounds]:
     """Yield the usable rows of a trace as rounds, batch by batch, without their ids. Raises TraceError."""
-    for part in _ahead(lambda batch: _part(batch, False, encoder), sound(trace)):
+    for part in _ahead(lambda batch: _part(batch, False, encoder), sound_batches(trace, unique_ids=False)):
         rows = len(part.cost)
         if rows:
             has_feedback = np.ones(rows, dtype=np.bool_)

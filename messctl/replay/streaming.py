@@ -24,7 +24,7 @@ from messctl.policies.base import Floats
 from messctl.replay.loading import check_outcomes, no_outcomes, rounds_by_batch
 from messctl.replay.play import Conditions, Replay, Sums, check_reachable, promised, result_of
 from messctl.trace import TraceFile
-from messctl.trace.sound import sound
+from messctl.trace.sound import sound_batches
 from messctl.zoo import Settings, Zoo, costliest
 
 Times = npt.NDArray[np.datetime64]
@@ -62,7 +62,7 @@ def survey(path: Path, reference: str | None = None) -> Survey:
     costs_seen, outcomes_seen = np.zeros(models, dtype=np.bool_), np.zeros(models, dtype=np.bool_)
     best, requests = 0.0, 0
     latest: Times = np.empty(0, "datetime64[us]")
-    for batch in sound(trace, ids=False, prompts=False):
+    for batch in sound_batches(trace, ids=False, prompts=False, unique_ids=False):
         usable = ~batch.lacking.any(axis=1)
         lacking += batch.lacking.sum(axis=0)
         outcomes_seen |= (~np.isnan(batch.satisfied)).any(axis=0)

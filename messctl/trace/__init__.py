@@ -1,4 +1,4 @@
-"""Traces: one Parquet row per request, with what each model answered, cost, and whether it satisfied."""
+"""Traces: one Parquet row per request, with each model's answer, cost and satisfaction."""
 
 from messctl.records import Outcome
 from messctl.trace.check import Problem, check

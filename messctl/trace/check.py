@@ -1,4 +1,4 @@
-"""What can be wrong with the values of a trace, and in which row and column."""
+"""The check of a trace's values: each problem names its row and column."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from messctl.trace.format import COST, SATISFIED, column
 from messctl.trace.reader import Batch, TraceFile
 
 LEAST_COST, MOST_COST = 1e-100, 1e100
-"""Beyond these, sums and ratios of costs would no longer be numbers."""
-COST_RULE = f"a cost is 0, or between {LEAST_COST:g} and {MOST_COST:g}"
+"""Sums and ratios of costs beyond these limits could overflow."""
+COST_RULE = f"a cost must be 0, or between {LEAST_COST:g} and {MOST_COST:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `row` counts from 1; `count` is how many rows of the column are like it."""
+    """One problem. `row` counts from 1; `count` is the number of rows in this column with the same problem."""
 
     column: str
     row: int
@@ -33,7 +33,7 @@ class Problem:
 
 
 def check(trace: TraceFile, batch: Batch) -> Iterator[Problem]:
-    """Yield what is wrong with the values of `batch`: at most one problem per column, its first row."""
+    """Yield the problems of a batch: at most one per column, at its first bad row."""
     for name, array in (("request_id", batch.request_ids), ("prompt", batch.prompts)):
         if array.null_count:
             missing = np.flatnonzero(pc.is_null(array).to_numpy(zero_copy_only=False))
@@ -41,18 +41,18 @@ def check(trace: TraceFile, batch: Batch) -> Iterator[Problem]:
     for index, model in enumerate(trace.models):
         satisfied, cost = batch.satisfied[:, index], batch.cost[:, index]
         bad = ~np.isnan(satisfied) & ~((satisfied >= 0) & (satisfied <= 1))
-        yield from _first(batch, column(SATISFIED, model), bad, satisfied, "satisfaction lies in 0..1")
+        yield from _first(batch, column(SATISFIED, model), bad, satisfied, "satisfaction must be in 0..1")
         bad = ~np.isnan(cost) & ~((cost == 0) | ((cost >= LEAST_COST) & (cost <= MOST_COST)))
         yield from _first(batch, column(COST, model), bad, cost, COST_RULE)
 
 
 def possible_cost(cost: float) -> bool:
-    """Tell whether a trace may hold this cost: `COST_RULE`."""
+    """Return whether a trace may contain this cost, by `COST_RULE`."""
     return cost == 0 or LEAST_COST <= cost <= MOST_COST
 
 
 def repeated_ids(request_ids: pa.ChunkedArray) -> Iterator[Problem]:
-    """Yield one problem for the first request id that appears a second time, if any does."""
+    """Yield one problem, for the first request id that appears again, if there is one."""
     if pc.count_distinct(request_ids, mode="all").as_py() == len(request_ids):
         return
     seen: dict[str, int] = {}

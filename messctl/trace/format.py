@@ -1,13 +1,17 @@
 """The trace format: the names and types of its columns, its metadata, and one row of it.
 
-Columns of the request: `request_id` (string, unique), `prompt` (string), optionally `source` (string) and
-`arrived_at` (timestamp; where every row has one, the requests arrive in that order, else as the rows stand).
-An exported live log, which has outcomes only of the models that were queried, has five
-more: `served` (the model whose answer the user got), `explored` (whether all models were to be queried), `propensity`
-(of what was served: double, 0..1], null where the user chose the model), `judged` (int64: the place of its feedback
-in the order in which feedback came, null without any), and `alpha` (double: the share that was aimed at then).
-Columns of each model, `<field>/<model>`, where the model's name may itself hold slashes: `FIELDS` below.
-A null means: not observed. The schema metadata holds, under the key `messctl`, the JSON of `TraceMetadata`.
+Columns of the request: `request_id` (string, unique), `prompt` (string), optional `source` (string) and `arrived_at`
+(timestamp). If every row has a timestamp, the requests arrive in that order, otherwise in the order of the rows.
+
+An exported live log has outcomes only for the models that were queried, and five more columns:
+    served      string: the model whose answer the user got
+    explored    boolean: whether all models were queried, to explore
+    propensity  double in (0, 1]: the probability of serving `served`; null if the user chose the model
+    judged      int64: the place of the request's feedback in the order in which feedback came; null without feedback
+    alpha       double: the target α at that time
+
+Columns of each model: `<field>/<model>`, with the fields of `FIELDS`. A model's name may contain slashes. A null means:
+not observed. The schema metadata has, under the key `messctl`, the JSON of `TraceMetadata`.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request of a trace, with the outcome of every model that was observed on it."""
+    """One row of a trace: a request, with the outcomes of the models that were observed on it."""
 
     request_id: str
     prompt: str
@@ -69,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class CostBasis:
-    """A cost stated by the user: `value` per request, or per thousand tokens in and out."""
+    """A cost stated by the user: `value` ≥ 0 per request, or per 1,000 tokens (in and out)."""
 
     value: float
     per_1k_tokens: bool = False
@@ -77,7 +81,7 @@ class CostBasis:
 
 @dataclass(frozen=True, slots=True)
 class TraceMetadata:
-    """What a trace says of itself. `meter` tells where the costs come from, `source` where the rows do."""
+    """The description of a trace. `meter` says where the costs come from, `source` where the rows come from."""
 
     models: tuple[str, ...] = ()
     cost_unit: str = "unit"
@@ -93,9 +97,9 @@ class TraceMetadata:
 
     @classmethod
     def decode(cls, where: object, metadata: Mapping[bytes, bytes] | None) -> TraceMetadata:
-        """Read the Parquet schema metadata; absent metadata gives the defaults.
+        """Read the Parquet schema metadata. Missing metadata gives the defaults.
 
-        Raises TraceError, naming `where`, for metadata that is not understood.
+        Raises TraceError, which names `where`, for metadata that cannot be understood.
         """
         text = (metadata or {}).get(METADATA_KEY)
         if text is None:
@@ -106,21 +110,23 @@ class TraceMetadata:
             models = tuple(str(name) for name in stated.pop("models", ()))
             known = {name: str(stated.pop(name)) for name in ("cost_unit", "meter", "source") if name in stated}
         except (ValueError, TypeError, AttributeError) as error:
-            raise TraceError(f"{where}: the schema metadata 'messctl' is not the JSON it should be ({error})") from None
+            raise TraceError(
+                f"{where}: the schema metadata 'messctl' is not valid ({error}); make the trace again"
+            ) from None
         if version > VERSION:
-            raise TraceError(f"{where}: trace version {version} is newer than {VERSION}; upgrade messctl")
+            raise TraceError(f"{where}: has trace version {version}, newer than {VERSION}; upgrade messctl")
         return cls(models=models, version=version, extra=stated, **known)
 
 
 def column(name: str, model: str) -> str:
-    """Return the column of field `name` for `model`."""
+    """Return the name of the column with field `name` of `model`."""
     return f"{name}/{model}"
 
 
 def schema(
     metadata: TraceMetadata, fields: Iterable[str] = (SATISFIED, COST), request: Iterable[str] = ("source",)
 ) -> pa.Schema:
-    """Return the Arrow schema for `metadata.models`, with these per-model fields and request columns."""
+    """Return the Arrow schema of a trace with these models, per-model fields and request columns."""
     wanted = {"request_id", "prompt", *request}
     columns = [pa.field(name, kind) for name, kind in REQUEST_COLUMNS.items() if name in wanted]
     wanted = set(fields)

@@ -1,4 +1,4 @@
-"""Reading a trace by record batch, so that it may be larger than memory."""
+"""Reading a trace batch by batch, so that it can be larger than memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ NO_TEXT = pa.array([], pa.large_string())
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive rows of a trace.
+    """Consecutive rows of a trace. Models are in the order of `TraceFile.models`.
 
-    `first_row` counts from 1. `request_ids` and `prompts` are Arrow large strings; `satisfied` and `cost`
-    are float64 arrays of shape (rows, models), the models in the order of `TraceFile.models`, with
-    NaN where nothing was observed; a NaN that the file itself holds reads as infinity, which no check lets
-    by. `tokens_in` and `tokens_out` are like them, NaN where a count is missing, and are read only when wanted.
-    `arrived_at` (rows,) is NaT where that is not said, None where the trace has no such column.
+    first_row: the number of the first row, from 1.
+    request_ids, prompts: (rows,), Arrow large strings.
+    satisfied, cost: (rows, models), float64. NaN means not observed. A NaN in the file itself becomes infinity, which
+        every check refuses.
+    served: (rows,), the index of the served model; -1 if unknown.
+    judged, alpha, explored, propensity: (rows,), NaN if null.
+    tokens_in, tokens_out: (rows, models), NaN if missing; None unless requested.
+    arrived_at: (rows,), NaT if missing.
+    An optional column that the trace lacks is None.
     """
 
     first_row: int
@@ -50,15 +54,15 @@ class Batch:
 
     @property
     def lacking(self) -> npt.NDArray[np.bool_]:
-        """Where a model's satisfaction or cost was not observed, (rows, models); a replay leaves such rows out."""
+        """Whether a model's satisfaction or cost was not observed, (rows, models). A replay leaves such rows out."""
         return np.isnan(self.satisfied) | np.isnan(self.cost)
 
 
 class TraceFile:
-    """An opened trace: its models (sorted by name), metadata, and rows by batch.
+    """An open trace: its models, sorted by name, its metadata, and its rows in batches.
 
-    Opening reads the schema only. Raises TraceError for a file that is missing, a directory, not Parquet,
-    cut short, or that lacks columns.
+    Opening reads the schema only. Raises TraceError if the file is missing, a directory, not Parquet or incomplete, or
+    if it lacks columns.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -71,15 +75,15 @@ class TraceFile:
 
     @property
     def ignored_columns(self) -> list[str]:
-        """Columns that no part of messctl reads."""
+        """The columns that messctl does not read."""
         known = {column(name, model) for name in FIELDS for model in self.models} | set(REQUEST_COLUMNS)
         return [name for name in self.schema.names if name not in known]
 
     @cached_property
     def timed(self) -> bool:
-        """Whether every row says when it arrived; without that, the order of the rows need not mean anything.
+        """Whether every row has an arrival time. If not, the order of the rows may be arbitrary.
 
-        Reads that column, where there is one. Raises TraceError where it holds something else.
+        Reads the column `arrived_at`, if there is one. Raises TraceError if it has another type.
         """
         if "arrived_at" not in self.schema.names:
             return False
@@ -87,15 +91,15 @@ class TraceFile:
         return not any(np.isnat(part).any() for part in parts)
 
     def has(self, name: str, model: str) -> bool:
-        """Tell whether the trace has a column of field `name` for `model`."""
+        """Return whether the trace has a column with field `name` of `model`."""
         return column(name, model) in self.schema.names
 
     def batches(
         self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True, tokens: bool = False
     ) -> Iterator[Batch]:
-        """Yield all rows in file order, unchecked but for their types. Raises TraceError.
+        """Yield all rows in file order. Only types are checked, not values. Raises TraceError.
 
-        Without `ids` or `prompts`, these are not read and come as empty columns; `tokens` are read only if wanted.
+        Without `ids` or `prompts`, these columns are not read, and are empty. Token counts are read only with `tokens`.
         """
         text = [name for name, wanted in (("request_id", ids), ("prompt", prompts)) if wanted]
         wanted_fields = (SATISFIED, COST, *(TOKENS if tokens else ()))
@@ -106,6 +110,11 @@ class TraceFile:
             rows_per_batch,
         ):
             names = batch.schema.names
+            numbers = {
+                name: _as_float(batch[name], self.path, name)
+                for name in ("judged", "alpha", "explored", "propensity")
+                if name in names
+            }
             yield Batch(
                 first_row=first_row,
                 request_ids=_text(batch["request_id"], self.path, "request_id") if ids else NO_TEXT,
@@ -113,10 +122,7 @@ class TraceFile:
                 satisfied=_numbers(batch, SATISFIED, self.models, self.path),
                 cost=_numbers(batch, COST, self.models, self.path),
                 served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
-                judged=_as_float(batch["judged"], self.path, "judged") if "judged" in names else None,
-                alpha=_as_float(batch["alpha"], self.path, "alpha") if "alpha" in names else None,
-                explored=_as_float(batch["explored"], self.path, "explored") if "explored" in names else None,
-                propensity=_as_float(batch["propensity"], self.path, "propensity") if "propensity" in names else None,
+                **numbers,
                 tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
                 tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
                 arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
@@ -124,14 +130,14 @@ class TraceFile:
             first_row += batch.num_rows
 
     def raw_batches(self, columns: Sequence[str], rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
-        """Yield those of `columns` that the trace has, as Arrow record batches. Raises TraceError."""
+        """Yield Arrow record batches with those of `columns` that the trace has. Raises TraceError."""
         present = [name for name in columns if name in self.schema.names]
         with _mapped(self.path):
             for groups in self._row_groups(rows_per_batch):
                 yield from self._file.iter_batches(batch_size=rows_per_batch, columns=present, row_groups=groups)
 
     def _row_groups(self, rows: int) -> Iterator[list[int]]:
-        """Yield consecutive row groups, as few as hold `rows`: one reading keeps all that it has read in memory."""
+        """Yield lists of consecutive row groups, each just large enough for `rows`, as each list is held in memory."""
         groups: list[int] = []
         held = 0
         for group in range(self._file.metadata.num_row_groups):
@@ -150,7 +156,7 @@ def _mapped(path: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise TraceError(f"{path}: damaged or cut short ({reason}); make it again from its source") from None
+        raise TraceError(f"{path}: damaged or incomplete ({reason}); make it again from its source") from None
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -159,24 +165,24 @@ def _open(path: Path) -> pq.ParquetFile:
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
     if not exists:
-        raise TraceError(f"{path}: no such file")
+        raise TraceError(f"{path}: no such file; check the path")
     if not is_file:
-        raise TraceError(f"{path}: not a file; give one Parquet trace")
+        raise TraceError(f"{path}: not a file; give a Parquet trace")
     if not os.access(path, os.R_OK):
-        raise TraceError(f"{path}: no permission to read it")
+        raise TraceError(f"{path}: no permission to read it; change its mode, or use a copy")
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError):
         if is_sqlite(path):
             raise TraceError(f"{path}: a state, not a trace; use `messctl evaluate`, or `messctl export` it") from None
         raise TraceError(
-            f"{path}: not a Parquet file, or one that was cut short; `messctl import` makes traces, "
+            f"{path}: not a Parquet file, or an incomplete one; `messctl import` makes traces, "
             "and `messctl export` live logs"
         ) from None
 
 
 def is_sqlite(path: Path) -> bool:
-    """Tell whether a file is an SQLite database, as states are; False where it cannot be read."""
+    """Return whether a file is an SQLite database, as a state is; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(SQLITE)) == SQLITE
@@ -188,7 +194,7 @@ def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str
     names: list[str] = schema.names
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise TraceError(f"{path}: column {min(twice)!r} appears twice")
+        raise TraceError(f"{path}: column {min(twice)!r} appears twice; rename or remove one")
     for name in ("request_id", "prompt"):
         if name not in names:
             raise TraceError(f"{path}: column {name!r} is missing{did_you_mean(name, names)}")
@@ -199,19 +205,19 @@ def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str
             meant = did_you_mean(f"{prefix}/{model}", (column(name, model) for name in FIELDS))
             raise TraceError(f"{path}: unknown column '{prefix}/{model}'{meant}")
         if prefix in FIELDS and not model:
-            raise TraceError(f"{path}: column '{prefix}/' names no model")
+            raise TraceError(f"{path}: column '{prefix}/' has no model's name after the slash; add it")
     if not models:
-        raise TraceError(f"{path}: no column 'satisfied/<model>'; not a messctl trace")
+        raise TraceError(f"{path}: no column 'satisfied/<model>', so not a trace; `messctl import` makes traces")
     for model in sorted(models):
         if column(SATISFIED, model) not in names:
-            raise TraceError(f"{path}: column {column(SATISFIED, model)!r} is missing")
+            raise TraceError(f"{path}: column {column(SATISFIED, model)!r} is missing; add it")
     return tuple(sorted(models))
 
 
 def _text(array: pa.Array, path: Path, name: str) -> pa.LargeStringArray:
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise TraceError(f"{path}: column {name!r} holds {array.type}; it must hold text")
+        raise TraceError(f"{path}: column {name!r} has type {array.type}; it must be text")
     return pc.cast(array, pa.large_string())
 
 
@@ -219,7 +225,7 @@ def _times(array: pa.Array, path: Path) -> npt.NDArray[np.datetime64]:
     if pa.types.is_null(array.type):
         return np.full(len(array), np.datetime64("NaT", "us"))
     if not pa.types.is_timestamp(array.type):
-        raise TraceError(f"{path}: column 'arrived_at' holds {array.type}; it must hold timestamps")
+        raise TraceError(f"{path}: column 'arrived_at' has type {array.type}; it must be a timestamp")
     times: npt.NDArray[np.datetime64] = array.to_numpy(zero_copy_only=False)
     return times
 
@@ -242,14 +248,14 @@ def _as_float(array: pa.Array, path: Path, name: str) -> npt.NDArray[np.float64]
     kind = array.type
     numeric = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
     if not (numeric or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
-        raise TraceError(f"{path}: column {name!r} holds {kind}; it must hold numbers")
+        raise TraceError(f"{path}: column {name!r} has type {kind}; it must be a number")
     if pa.types.is_boolean(kind):
         array = pc.cast(array, pa.int8())
     values = pc.cast(array, pa.float64(), safe=False)
     observed: npt.NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
     not_a_number = np.isnan(observed)
     if not_a_number.any():
-        # A null means "not observed", a NaN that was written is an error; infinity is one too.
+        # A null means "not observed". A NaN in the file is an error; infinity stands for it.
         written = not_a_number & pc.is_valid(values).to_numpy(zero_copy_only=False)
         observed = np.where(written, np.inf, observed)
     return observed

@@ -1,4 +1,4 @@
-"""What a trace holds, in one pass over it: means per model, what is missing, and everything that is wrong."""
+"""The summary of a trace, in one pass: means per model, missing cells, and all problems."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from messctl.trace.reader import TraceFile
 class ModelSummary:
     """One model of a trace.
 
-    `observed` counts the rows with a satisfaction, `costed` those with a cost. The means are over these, the
-    cost in the trace's unit; None where there is nothing to average, or a value that is no finite number.
+    observed: the number of rows with a satisfaction. costed: the number of rows with a cost.
+    mean_satisfaction: over `observed`. mean_cost: over `costed`, in the trace's unit. None if there is no such row, or
+    if a value is not finite.
     """
 
     model: str
@@ -32,9 +33,11 @@ class ModelSummary:
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """A whole trace. `complete_rows` counts those that a replay plays: with every model's satisfaction and cost.
+    """The summary of a whole trace.
 
-    Where no cost at all is known, as of a source without any, it counts those with every model's satisfaction.
+    complete_rows: the number of rows that a replay plays, with every model's satisfaction and cost. If the trace has
+    no cost at all, the number of rows with every model's satisfaction.
+    problems: the first problem of each column, in the order of their rows.
     """
 
     rows: int
@@ -44,7 +47,7 @@ class TraceSummary:
 
 
 def summarise(trace: TraceFile) -> TraceSummary:
-    """Read the whole of `trace`. Raises TraceError for one that has no rows or that cannot be read."""
+    """Read the whole trace. Raises TraceError if it has no rows or cannot be read."""
     if trace.rows == 0:
         raise TraceError(f"{trace.path}: has no rows; import it again from its source")
     count = len(trace.models)
@@ -76,7 +79,7 @@ class _Mean:
 
     def add(self, values: npt.NDArray[np.float64]) -> None:
         self.counts += (~np.isnan(values)).sum(axis=0)
-        # Infinities of both signs in one column make a NaN, which `mean` reports as no mean.
+        # Infinities of both signs in one column sum to NaN, for which `mean` returns None.
         with np.errstate(invalid="ignore"):
             self._sums += np.nansum(values, axis=0)
 
@@ -88,7 +91,7 @@ class _Mean:
 
 
 def _merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the first problem of every column, with the count of all, in the order of their rows."""
+    """Return the first problem of every column, with the number of all, in the order of their rows."""
     first: dict[str, Problem] = {}
     for problem in problems:
         known = first.get(problem.column)

@@ -1,4 +1,4 @@
-"""Writing a trace, row by row, with memory for one record batch."""
+"""Writing a trace row by row, with the memory of one row group."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ROWS_PER_GROUP = 4096
 
 
 class TraceWriter:
-    """A context manager that appends rows to a new trace.
+    """A context manager that writes rows to a new trace.
 
-    The file appears at `path` when the block ends well; on any exception nothing is left there.
-    `fields` are the per-model fields to keep, `request` the optional columns of the request.
-    Raises OutputError where the disk or the folder refuses.
+    The file appears at `path` when the block ends; after an exception, `path` is unchanged.
+    fields: the per-model fields to write. request: the optional columns of the request to write.
+    Raises OutputError if the file cannot be written.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class TraceWriter:
         try:
             self._writer = pq.ParquetWriter(aside, self._schema, compression="zstd")
         except BaseException as error:
-            # No __exit__ follows a failed __enter__: this one cleans up, and names the output in the error.
+            # No __exit__ follows a failed __enter__, so clean up here. The error names the output.
             self._aside.__exit__(type(error), error, error.__traceback__)
             raise
         return self
 
     def append(self, row: Row) -> None:
-        """Add one row; models that the trace does not name are not kept."""
+        """Add one row. Models that are not in the metadata are left out."""
         self._rows.append(row)
         if len(self._rows) == ROWS_PER_GROUP:
             self._flush()

@@ -202,7 +202,7 @@ BAD_ROWS = [
     ({"served": (4, None)}, "row 5 (r4): 'served' names no model of the log; export the log again"),
     ({"served": (4, "c")}, "row 5 (r4): 'served' names no model of the log"),
     ({"cost__a": (0, None), "cost__b": (0, None)}, "row 1 (r0): the cost of the answer served is missing; take"),
-    ({"satisfied__a": (1, 1.5)}, "row 2, column 'satisfied/a': is 1.5, but satisfaction lies in 0..1"),
+    ({"satisfied__a": (1, 1.5)}, "row 2, column 'satisfied/a': is 1.5, but satisfaction must be in 0..1"),
     ({"propensity": None}, "no column 'propensity'; `messctl evaluate` needs a live log: `messctl export` writes one"),
     ({"served": None}, "no column 'served'; `messctl evaluate` needs a live log"),
     ({"request_id": (1, "r0")}, "row 2, column 'request_id': 'r0' is already the id of row 1"),

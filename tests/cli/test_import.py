@@ -96,8 +96,8 @@ def test_costs(capsys, source, output):
         (["--cost", "b=1:per-token"], "write MODEL=VALUE"),
         (["--cost", "b=cheap"], "'cheap' is not a number"),
         (["--cost", "b=nan"], "finite and not negative"),
-        (["--cost", "b=1e-200"], "--cost b=1e-200: a cost is 0, or between 1e-100 and 1e+100"),
-        (["--cost", "b=1e101"], "--cost b=1e+101: a cost is 0, or between"),
+        (["--cost", "b=1e-200"], "--cost b=1e-200: a cost must be 0, or between 1e-100 and 1e+100"),
+        (["--cost", "b=1e101"], "--cost b=1e+101: a cost must be 0, or between"),
         (["--cost", "b=1", "--cost", "b=2"], "state each model's cost once"),
         (["--cost", "c=1"], "unknown model 'c'"),
         (["--cost", "b=1:per-1k-tokens"], "no token counts"),
@@ -150,14 +150,14 @@ def test_a_cost_that_no_trace_may_hold(capsys, tmp_path, output, measured):
     sound = {"prompt": "p", "arms": {"a": {"reward": 1, "cost": 0.5}, "b": {"reward": 0, "cost": 0}}}
     bad = write_jsonl(tmp_path / "s.jsonl", [sound, {"prompt": "q", "arms": measured}])
     line = failed(capsys, "import", "paretobandit", bad, "-o", output)
-    assert f"request 's/2': the cost of '{list(measured)[-1]}' is 1e-200, but a cost is 0, or between" in line
+    assert f"request 's/2': the cost of '{list(measured)[-1]}' is 1e-200, but a cost must be 0, or between" in line
     assert os.listdir(tmp_path) == ["s.jsonl"]
 
 
 def test_a_stated_cost_is_checked_with_the_tokens_it_is_for(capsys, tmp_path, output):
     sources = list(map(str, CASES["llmrouterbench"].write(tmp_path, ["m"])))
     command = ["import", "llmrouterbench", *sources, "-o", str(output), "--cost-unit", "J", "--cost"]
-    assert "but a cost is 0, or between 1e-100" in failed(capsys, *command, "m=1e-102:per-1k-tokens")
+    assert "but a cost must be 0, or between 1e-100" in failed(capsys, *command, "m=1e-102:per-1k-tokens")
     assert not output.exists()
     assert run([*command, "m=1e-95:per-1k-tokens"]) == 0
     assert run(["trace", "validate", str(output)]) == 0

@@ -101,7 +101,7 @@ def test_validate_lists_every_problem(capsys, tmp_path):
     assert document["problems"][0] == {
         "column": "cost/a",
         "row": 2,
-        "what": "is -1, but a cost is 0, or between 1e-100 and 1e+100",
+        "what": "is -1, but a cost must be 0, or between 1e-100 and 1e+100",
         "count": 2,
     }
 
@@ -149,9 +149,9 @@ def no_rows(path):
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "not a file"),
         (lambda path: path.write_text("text"), "not a Parquet file"),
-        (lambda path: path.write_bytes(unsound(path).read_bytes()[:-9]), "cut short"),
+        (lambda path: path.write_bytes(unsound(path).read_bytes()[:-9]), "incomplete"),
         (lambda path: unsound(path, **{"costs/a": [1.0] * 3}), "did you mean 'cost/a'"),
-        (lambda path: unsound(path, prompt=[1, 2, 3]), "column 'prompt' holds int64; it must hold text"),
+        (lambda path: unsound(path, prompt=[1, 2, 3]), "column 'prompt' has type int64; it must be text"),
         (no_rows, "has no rows"),
     ],
 )

@@ -256,7 +256,7 @@ CASES: dict[str, Case] = {
         wrong=(
             ("prompt", "Prompt", "'prompt' is missing (did you mean 'Prompt'?)"),
             ("True", "maybe", "row 1, column 'gpt-4': is the text 'maybe'"),
-            ("True", "7", "but satisfaction lies in 0..1"),
+            ("True", "7", "but satisfaction must be in 0..1"),
         ),
     ),
     "paretobandit": Case(

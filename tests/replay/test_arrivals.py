@@ -104,7 +104,7 @@ def test_times_that_are_none_are_an_error(untimed, tmp_path, capsys, arrived_at,
     for command in (["trace", "validate"], ["trace", "info"], ["replay"], ["replay", "--stream"], ["tune"]):
         assert run([*command, str(path)]) == 2
         out, err = capsys.readouterr()
-        assert (out, err) == ("", f"messctl: {path}: column 'arrived_at' holds {kind}; it must hold timestamps\n")
+        assert (out, err) == ("", f"messctl: {path}: column 'arrived_at' has type {kind}; it must be a timestamp\n")
 
 
 def test_streamed_it_refuses_what_it_cannot_put_right(untimed, tmp_path, capsys, monkeypatch):

@@ -163,11 +163,11 @@ BAD_SHAPES = [
     (lambda t: t.slice(0, 0), "has no rows"),
     (
         lambda t: t.set_column(1, "prompt", pa.array([1, 2, 3])),
-        "column 'prompt' holds int64; it must hold text",
+        "column 'prompt' has type int64; it must be text",
     ),
     (
         lambda t: t.set_column(t.schema.get_field_index("cost/a"), "cost/a", pa.array(["1", "2", "3"])),
-        "column 'cost/a' holds string; it must hold numbers",
+        "column 'cost/a' has type string; it must be a number",
     ),
     (lambda t: t.replace_schema_metadata({"messctl": "{"}), "the schema metadata 'messctl' is not the JSON"),
     (lambda t: t.replace_schema_metadata({"messctl": '{"version": 99}'}), "upgrade messctl"),
@@ -225,8 +225,8 @@ def test_what_is_no_trace_at_all(tmp_path):
         (".", "not a file"),
         ("text.parquet", "not a Parquet file"),
         ("empty.parquet", "not a Parquet file"),
-        ("cut.parquet", "cut short"),
-        ("damaged.parquet", "damaged or cut short"),
+        ("cut.parquet", "incomplete"),
+        ("damaged.parquet", "damaged or incomplete"),
     ]:
         with pytest.raises(TraceError, match=message):
             load(tmp_path / name)

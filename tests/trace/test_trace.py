@@ -1,4 +1,4 @@
-"""Traces: what is written is what is read, and whatever is wrong with a file is said in one line."""
+"""Traces: written rows are read back, and each problem of a file is reported in one line."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from messctl.errors import OutputError, TraceError
 from messctl.replay.loading import load
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter, column, schema, summarise
 from messctl.trace.format import FIELDS, REQUEST_COLUMNS
+from messctl.trace.sound import sound_batches
 
 MODELS = ("lab/big", "small")
 
@@ -38,7 +39,7 @@ def parquet(path, columns, metadata=None):
     return path
 
 
-def sound(count=3):
+def valid_columns(count=3):
     return {
         "request_id": [f"r{i}" for i in range(count)],
         "prompt": ["p"] * count,
@@ -91,7 +92,7 @@ def test_written_rows_are_read_back(tmp_path_factory, given_rows):
                 assert batch.satisfied[i, j] == satisfied or (satisfied is None and np.isnan(batch.satisfied[i, j]))
 
 
-def test_batches_number_their_rows_across_row_groups(tmp_path):
+def test_row_numbers_continue_across_batches_and_row_groups(tmp_path):
     trace = written(tmp_path / "t.parquet", plain_rows(10_000))
     batches = list(trace.batches(3000))
     rows = [len(batch.cost) for batch in batches]
@@ -101,14 +102,14 @@ def test_batches_number_their_rows_across_row_groups(tmp_path):
     assert batches[-1].request_ids[-1].as_py() == "r9999"
 
 
-def test_metadata_round_trip(tmp_path):
+def test_metadata_is_read_back(tmp_path):
     metadata = TraceMetadata(models=MODELS, cost_unit="USD", meter="m", source="s", extra={"seed": 7})
     with TraceWriter(tmp_path / "t.parquet", metadata) as writer:
         writer.append(plain_rows(1)[0])
     assert TraceFile(tmp_path / "t.parquet").metadata == metadata
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_file(tmp_path):
     def write_half():
         with TraceWriter(tmp_path / "t.parquet", TraceMetadata(models=MODELS)) as writer:
             writer.append(plain_rows(1)[0])
@@ -120,14 +121,14 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("place", [".", "missing/t.parquet", "n" * 300, "pipe"])
-def test_unwritable_output(tmp_path, place):
+def test_unwritable_output_is_refused_with_advice(tmp_path, place):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match=r".*; (give|choose|create) "):
         TraceWriter(tmp_path / place, TraceMetadata(models=MODELS)).__enter__()
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, in which nobody can create files")
-def test_output_that_the_system_refuses():
+def test_an_output_that_the_system_refuses_is_reported():
     with pytest.raises(OutputError, match=r"t\.parquet: cannot be written"):
         TraceWriter(Path("/proc/t.parquet"), TraceMetadata(models=MODELS)).__enter__()
 
@@ -144,16 +145,16 @@ def truncated(path):
         (lambda path: path.mkdir(), "not a file"),
         (lambda path: path.write_text("request_id,prompt\n1,hello"), "not a Parquet file"),
         (lambda path: path.write_bytes(b""), "not a Parquet file"),
-        (truncated, "cut short"),
+        (truncated, "incomplete"),
         (lambda path: parquet(path, {"request_id": ["1"], "promt": ["p"]}), "did you mean 'promt'"),
         (lambda path: parquet(path, {"request_id": ["1"], "prompt": ["p"]}), "no column 'satisfied/<model>'"),
-        (lambda path: parquet(path, sound() | {"satisfed/c": [1.0] * 3}), "did you mean 'satisfied/c'"),
-        (lambda path: parquet(path, sound() | {"cost/c": [1.0] * 3}), "column 'satisfied/c' is missing"),
-        (lambda path: parquet(path, sound(), {"messctl": "no JSON"}), "is not the JSON it should be"),
-        (lambda path: parquet(path, sound(), {"messctl": '{"version": 99}'}), "upgrade messctl"),
+        (lambda path: parquet(path, valid_columns() | {"satisfed/c": [1.0] * 3}), "did you mean 'satisfied/c'"),
+        (lambda path: parquet(path, valid_columns() | {"cost/c": [1.0] * 3}), "column 'satisfied/c' is missing"),
+        (lambda path: parquet(path, valid_columns(), {"messctl": "no JSON"}), "is not valid"),
+        (lambda path: parquet(path, valid_columns(), {"messctl": '{"version": 99}'}), "upgrade messctl"),
     ],
 )
-def test_files_that_are_no_trace(tmp_path, make, part):
+def test_a_file_that_is_no_trace_is_refused(tmp_path, make, part):
     path = tmp_path / "t.parquet"
     make(path)
     with pytest.raises(TraceError) as caught:
@@ -162,7 +163,7 @@ def test_files_that_are_no_trace(tmp_path, make, part):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_name_too_long(tmp_path):
+def test_a_path_that_is_too_long_is_refused(tmp_path):
     with pytest.raises(TraceError, match="cannot be read"):
         TraceFile(tmp_path / ("n" * 300))
 
@@ -170,31 +171,31 @@ def test_name_too_long(tmp_path):
 @pytest.mark.parametrize(
     ("name", "values", "row", "part"),
     [
-        ("cost/a", [1.0, -1.0, 1.0], 2, "is -1, but a cost is 0, or between"),
+        ("cost/a", [1.0, -1.0, 1.0], 2, "is -1, but a cost must be 0, or between"),
         ("cost/a", [1.0, 1.0, math.inf], 3, "NaN or infinite"),
         ("cost/b", [math.nan, 1.0, 1.0], 1, "NaN or infinite"),
-        ("satisfied/b", [0.0, 1.5, 2.0], 2, "is 1.5, but satisfaction lies in 0..1 (and 1 more like it)"),
+        ("satisfied/b", [0.0, 1.5, 2.0], 2, "is 1.5, but satisfaction must be in 0..1 (and 1 more like it)"),
         ("satisfied/a", [0.0, math.nan, None], 2, "NaN or infinite"),
         ("request_id", ["x", "y", "x"], 3, "'x' is already the id of row 1"),
         ("request_id", ["x", None, "y"], 2, "is empty"),
         ("prompt", ["x", "y", None], 3, "is empty"),
     ],
 )
-def test_problems_name_row_and_column(tmp_path, name, values, row, part):
-    trace = TraceFile(parquet(tmp_path / "t.parquet", sound() | {name: values}))
+def test_each_problem_names_its_row_and_column(tmp_path, name, values, row, part):
+    trace = TraceFile(parquet(tmp_path / "t.parquet", valid_columns() | {name: values}))
     (problem,) = summarise(trace).problems
     assert (problem.column, problem.row) == (name, row)
     assert part in str(problem)
 
 
-def test_a_column_of_another_type(tmp_path):
-    trace = TraceFile(parquet(tmp_path / "t.parquet", sound() | {"cost/a": ["1", "2", "3"]}))
-    with pytest.raises(TraceError, match="column 'cost/a' holds string; it must hold numbers"):
+def test_a_column_of_the_wrong_type_is_refused(tmp_path):
+    trace = TraceFile(parquet(tmp_path / "t.parquet", valid_columns() | {"cost/a": ["1", "2", "3"]}))
+    with pytest.raises(TraceError, match="column 'cost/a' has type string; it must be a number"):
         summarise(trace)
 
 
-def test_summary(tmp_path):
-    columns = sound(4) | {
+def test_the_summary_counts_and_averages_observed_cells(tmp_path):
+    columns = valid_columns(4) | {
         "satisfied/a": [1.0, None, 0.0, 0.5],
         "cost/b": [None, 3.0, None, 1.0],
         "note": ["n"] * 4,
@@ -202,23 +203,39 @@ def test_summary(tmp_path):
     trace = TraceFile(parquet(tmp_path / "t.parquet", columns))
     summary = summarise(trace)
     a, b = summary.models
-    assert (summary.rows, summary.complete_rows, summary.problems) == (4, 1, ())  # what a replay plays
+    assert (summary.rows, summary.complete_rows, summary.problems) == (
+        4,
+        1,
+        (),
+    )  # complete rows are those that a replay plays
     assert (a.observed, a.costed, a.mean_satisfaction, a.mean_cost) == (3, 4, 0.5, 2.0)
     assert (b.observed, b.costed, b.mean_satisfaction, b.mean_cost) == (4, 2, 0.0, 2.0)
     assert trace.ignored_columns == ["note"]
     assert summary.complete_rows == len(load(trace.path).rounds)
     free = parquet(tmp_path / "free.parquet", columns | {"cost/a": [None] * 4, "cost/b": [None] * 4})
-    assert summarise(TraceFile(free)).complete_rows == 3  # of a source without any cost, the outcomes
+    assert summarise(TraceFile(free)).complete_rows == 3  # without any cost, outcomes alone count
 
 
-def test_problems_of_many_batches_are_one_per_column(tmp_path):
-    columns = sound(40_000)
+def test_problems_of_many_batches_are_merged_to_one_per_column(tmp_path):
+    columns = valid_columns(40_000)
     columns["cost/a"] = [-1.0] * 40_000
     (problem,) = summarise(TraceFile(parquet(tmp_path / "t.parquet", columns))).problems
     assert (problem.row, problem.count) == (1, 40_000)
 
 
-def test_no_rows(tmp_path):
+def test_a_trace_without_rows_is_refused(tmp_path):
     pq.write_table(schema(TraceMetadata(models=MODELS)).empty_table(), tmp_path / "t.parquet")
     with pytest.raises(TraceError, match="has no rows"):
         summarise(TraceFile(tmp_path / "t.parquet"))
+
+
+def test_sound_batches_refuse_bad_values_at_once_and_repeated_ids_at_the_end(tmp_path):
+    bad = TraceFile(parquet(tmp_path / "bad.parquet", valid_columns() | {"cost/a": [1.0, -1.0, 1.0]}))
+    with pytest.raises(TraceError, match=r"row 2, column 'cost/a': is -1.*`messctl trace validate` lists all problems"):
+        next(sound_batches(bad))
+    repeated = TraceFile(parquet(tmp_path / "ids.parquet", valid_columns() | {"request_id": ["x", "y", "x"]}))
+    batches = sound_batches(repeated)
+    assert len(next(batches).cost) == 3
+    with pytest.raises(TraceError, match=r"row 3, column 'request_id'.*request ids must be unique"):
+        next(batches)
+    assert len(list(sound_batches(repeated, unique_ids=False))) == 1
