@@ -1,6 +1,6 @@
-"""Importers: other projects' benchmark results, each format in one small module that yields trace rows.
+"""Importers: benchmark results of other projects become traces. Each format is one small module that yields trace rows.
 
-A format is a module of this package with a constant `FORMAT`; adding one touches no other file.
+A format is a module of this package with a constant `FORMAT`. Adding one changes no other file.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["CostStatement", "Format", "ImportOptions", "ImportSummary", "convert
 
 
 def formats() -> dict[str, Format]:
-    """Return every format of this package by its name, sorted."""
+    """Return all formats by name, sorted."""
     modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
     found = (getattr(module, "FORMAT", None) for module in modules)
     return {known.name: known for known in sorted(filter(None, found), key=lambda known: known.name)}
 
 
 def get_format(name: str) -> Format:
-    """Return the format called `name`. Raises UnknownNameError, which names the nearest."""
+    """Return the format with this name. Raises UnknownNameError, which names the nearest."""
     known = formats()
     if name not in known:
         raise UnknownNameError("format", name, known)

@@ -1,4 +1,4 @@
-"""The nouns that every importer shares: a format, its options, and a place in a source."""
+"""What all importers share: a format, its options, and a place in a source file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from messctl.errors import SourceError, did_you_mean
 from messctl.importers.text import readable_prompt
 from messctl.trace import Row
 
-LARGEST_COUNT = 2**63 - 1  # what an int64 column holds
+LARGEST_COUNT = 2**63 - 1  # the largest value of an int64 column
 TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What the user may choose about reading a source; a format names in `takes` what it understands."""
+    """The user's choices for reading a source. Each format lists in `takes` those that it supports."""
 
     allow_pickle: bool = False
     metric: str | None = None
@@ -36,8 +36,10 @@ class ImportOptions:
 class Format:
     """One kind of benchmark results.
 
-    `rows` yields trace rows from existing files and folders, twice with the same result if called twice; it
-    raises SourceError. `cost_unit` and `meter` say what the costs in the source are, where it has any.
+    rows: yields trace rows from existing files and folders. It is called twice, and must give the same result both
+        times. Raises SourceError.
+    cost_unit, meter: the unit and the origin of the costs in the source; None and "none" if it has no costs.
+    takes: the names of the options that the format supports.
     """
 
     name: str
@@ -49,59 +51,60 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class At:
-    """A place in a source, and how its values are read there; every error names the file, row and column.
+class Place:
+    """A place in a source file, and the reading of values there. Every error names the file, row and column.
 
-    `row` counts from 1 and is absent where the whole file is meant; `unit` is what the file counts by.
+    row: counts from 1; None means the whole file. unit: what `row` counts: "row", "line" or "record".
     """
 
     path: Path
     row: int | None = None
     unit: str = "row"
 
-    def error(self, what: str, column: str | None = None) -> SourceError:
-        """Return the error to raise for something wrong here."""
+    def error(self, what: str, column: str | None = None, advice: str = "correct it") -> SourceError:
+        """Return an error about this place: where, what is wrong, and, in the imperative, what to do."""
         place = [str(self.path)] if self.row is None else [f"{self.path}: {self.unit} {self.row}"]
-        return SourceError(", ".join([*place, *([f"column {column!r}"] if column else [])]) + f": {what}")
+        return SourceError(f"{', '.join([*place, *([f'column {column!r}'] if column else [])])}: {what}; {advice}")
 
     def missing(self, name: str, known: Iterable[object]) -> SourceError:
-        """Return the error for a column or key that is not there; it names the nearest that is."""
-        return self.error(f"{name!r} is missing{did_you_mean(name, [str(other) for other in known])}")
+        """Return the error for a missing column or key. It names the nearest known one."""
+        nearest = did_you_mean(name, [str(other) for other in known])
+        return self.error(f"{name!r} is missing{nearest}", advice=f"rename it to {name!r}" if nearest else "add it")
 
     def mapping(self, value: object, column: str | None = None) -> Mapping[str, Any]:
-        """Return `value`, which must be a JSON object. Raises SourceError."""
+        """Return `value` if it is a JSON object. Raises SourceError otherwise."""
         if not isinstance(value, dict):
-            raise self.error(f"is {_kind(value)}, but an object {{…}} is expected", column)
+            raise self.error(f"is {_kind(value)}, but must be an object {{…}}", column)
         return value
 
     def key(self, mapping: Mapping[str, Any], name: str) -> Any:
-        """Return `mapping[name]`. Raises SourceError, naming the nearest key, where it is missing."""
+        """Return `mapping[name]`. Raises SourceError, which names the nearest key, if it is missing."""
         if name not in mapping:
             raise self.missing(name, mapping)
         return mapping[name]
 
     def optional(self, mapping: Mapping[str, Any], name: str) -> Any:
-        """Return `mapping[name]` or None. Raises SourceError where a key looks like `name` misspelt."""
-        # Stricter than a hint: 'prompt' is not 'prompt_tokens' misspelt, and may stand alone.
+        """Return `mapping[name]` or None. Raises SourceError if a key looks like a misspelt `name`."""
+        # A higher cutoff than for hints: 'prompt' is no misspelt 'prompt_tokens', and may appear without it.
         if name not in mapping and difflib.get_close_matches(name, mapping, n=1, cutoff=0.75):
             raise self.missing(name, mapping)
         return mapping.get(name)
 
     def text(self, column: str, value: object) -> str:
-        """Return text: a list of strings, or the repr of one, joined by newlines; "" for nothing.
+        """Return a text. A list of strings, or its repr, is joined by newlines. None becomes "".
 
-        Raises SourceError for a value of another kind.
+        Raises SourceError for any other value.
         """
         if value is None:
             return ""
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             return "\n".join(value)
         if not isinstance(value, str):
-            raise self.error(f"is {_kind(value)}, but text is expected", column)
+            raise self.error(f"is {_kind(value)}, but must be text", column)
         return readable_prompt(value)
 
     def satisfaction(self, column: str, value: object) -> float | None:
-        """Return a satisfaction in 0..1, or None for an empty cell; True is 1. Raises SourceError."""
+        """Return a satisfaction in 0..1, or None for an empty cell. True is 1. Raises SourceError."""
         observed = self.number(column, value)
         if observed is not None and not 0 <= observed <= 1:
             raise self.error(f"is {observed:g}, but satisfaction must be in 0..1", column)
@@ -111,7 +114,7 @@ class At:
         """Return a cost or a duration, finite and ≥ 0, or None for an empty cell. Raises SourceError."""
         observed = self.number(column, value)
         if observed is not None and not (math.isfinite(observed) and observed >= 0):
-            raise self.error(f"is {observed:g}, but it must be finite and not negative", column)
+            raise self.error(f"is {observed:g}, but must be finite and not negative", column)
         return observed
 
     def count(self, column: str, value: object) -> int | None:
@@ -120,7 +123,7 @@ class At:
         if observed is None:
             return None
         if not (observed.is_integer() and observed <= LARGEST_COUNT):
-            raise self.error(f"is {observed:g}, but a whole number is expected", column)
+            raise self.error(f"is {observed:g}, but must be a whole number", column)
         return int(observed)
 
     def number(self, column: str, value: object) -> float | None:
@@ -134,11 +137,11 @@ class At:
                 return float(value)
         except (ValueError, OverflowError):
             pass
-        raise self.error(f"is {_kind(value)}, but a number is expected", column)
+        raise self.error(f"is {_kind(value)}, but must be a number", column)
 
 
 def _kind(value: object) -> str:
     if isinstance(value, str):
         return f"the text {value[:40]!r}{'…' if len(value) > 40 else ''}"
-    names = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    names = {dict: "an object", list: "a list", bool: "true or false", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), f"of type {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Turning a source into a trace: a first pass over its rows learns what there is, a second one writes."""
+"""Conversion of a source to a trace: a first pass finds the models and columns, a second one writes the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTCOME_FIELDS = tuple(outcome_field.name for outcome_field in fields(Outcome))
 
 @dataclass(frozen=True, slots=True)
 class CostStatement:
-    """The costs that the user states: per model, in `unit` (by default the source's own, or "unit")."""
+    """The costs per model that the user states, in `unit` (default: the source's unit, or "unit")."""
 
     by_model: Mapping[str, CostBasis] = field(default_factory=dict)
     unit: str | None = None
@@ -30,7 +30,7 @@ class CostStatement:
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did. `cost_unit` is None where the trace has no costs."""
+    """The result of an import. `cost_unit` is None if the trace has no costs."""
 
     rows: int
     models: tuple[str, ...]
@@ -45,7 +45,7 @@ class ImportSummary:
 
 @dataclass
 class _Survey:
-    """What the first pass learns. The counters hold, per model, in how many rows something was observed."""
+    """The result of the first pass. The counters have, per model, the number of rows with an observation."""
 
     rows: int = 0
     dropped: int = 0
@@ -87,11 +87,11 @@ def convert(
     costs: CostStatement | None = None,
     progress: Progress | None = None,
 ) -> ImportSummary:
-    """Write the trace of `sources`, read as `kind`, to `output`, which appears only when it is whole.
+    """Write `sources`, which have the format `kind`, as a trace to `output`. The file appears only when complete.
 
-    `progress` is called with the rows done and, once it is known, their total. Raises SourceError for what
-    cannot be understood, UsageError for options that do not fit the source, OutputError where `output` cannot
-    be written.
+    `progress` is called with the number of rows done and, once it is known, their total. Raises SourceError for a
+    source that cannot be understood, UsageError for options that do not fit it, and OutputError if `output` cannot be
+    written.
     """
     options, costs = options or ImportOptions(), costs or CostStatement()
     _check_options(kind, options)
@@ -101,9 +101,11 @@ def convert(
         survey.add(row)
     where = ", ".join(map(str, sources))
     if survey.rows == 0:
-        raise SourceError(f"{where}: holds no row")
+        raise SourceError(f"{where}: has no rows; check the source")
     if survey.rows == survey.dropped:
-        raise SourceError(f"{where}: in none of its {survey.rows:,} rows was any model observed")
+        raise SourceError(
+            f"{where}: none of its {survey.rows:,} rows has a satisfaction of any model; check the source"
+        )
     _check_names(where, survey.models)
     _check_costs(survey, costs)
     metadata = _metadata(kind, sources, survey, costs)
@@ -125,7 +127,7 @@ def convert(
 def _write(
     rows: Iterator[Row], output: Path, metadata: TraceMetadata, survey: _Survey, costs: CostStatement
 ) -> Counter[str]:
-    """Write the rows in which a model was observed; count those with empty cells and the renamed ids."""
+    """Write the rows with an observed model. Count the rows with empty cells, and the renamed ids."""
     tally: Counter[str] = Counter()
     used: dict[str, int] = {}
     wanted = survey.fields | ({"cost"} if costs.by_model else set())
@@ -146,7 +148,7 @@ def _write(
 
 
 def _finished(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
-    """Return `row` as it is written: with stated costs, an id of its own, and text that UTF-8 can hold."""
+    """Return the row to write: with stated costs, a unique id, and text that is valid UTF-8."""
     return replace(
         row,
         request_id=_unused(encodable(row.request_id), used),
@@ -163,18 +165,18 @@ def _finished(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
 
 
 def _check_written(row: Row, models: Sequence[str]) -> None:
-    """Raise SourceError for a cost that no trace may hold."""
+    """Raise SourceError for a cost that a trace must not contain."""
     for model in models:
         cost = row.outcomes[model].cost if model in row.outcomes else None
         if cost is not None and not possible_cost(cost):
             raise SourceError(
                 f"request {row.request_id!r}: the cost of {model!r} is {cost:g}, but {COST_RULE}; "
-                "state it in a unit that fits, by --cost and --cost-unit"
+                "state it in another unit, with --cost and --cost-unit"
             )
 
 
 def _unused(request_id: str, used: dict[str, int]) -> str:
-    """Return `request_id`, or with `#2`, `#3` … what is not in `used`: every id, and how often it came up."""
+    """Return `request_id`, with `#2`, `#3` … added if it is in `used`, which maps each id to its occurrences."""
     name, repetition = request_id, used.get(request_id, 0)
     while name in used:
         repetition += 1
@@ -188,7 +190,7 @@ def _with_cost(outcome: Outcome, basis: CostBasis | None) -> Outcome:
     if basis is None:
         return outcome
     if outcome.satisfied is None:
-        return replace(outcome, cost=None)  # the model was not observed, so nothing was spent on it
+        return replace(outcome, cost=None)  # the model did not answer, so it cost nothing
     if not basis.per_1k_tokens:
         return replace(outcome, cost=basis.value)
     tokens = _tokens(outcome)
@@ -216,26 +218,26 @@ def _counted(rows: Iterator[Row], progress: Progress | None, total: int | None) 
 
 def _check_options(kind: Format, options: ImportOptions) -> None:
     for name in sorted(options.given() - kind.takes):
-        raise UsageError(f"format {kind.name!r} has no use for --{name.replace('_', '-')}; leave it out")
+        raise UsageError(f"format {kind.name!r} does not support --{name.replace('_', '-')}; leave it out")
 
 
 def _check_output(sources: Sequence[Path], output: Path) -> None:
     check_writable(output)
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
-            raise UsageError(f"{output}: is a source of this import too; give the trace another name")
+            raise UsageError(f"{output}: is also a source of this import; give the trace another name")
         if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-            raise UsageError(f"{output}: lies in {source}, which is a source of this import; write it elsewhere")
+            raise UsageError(f"{output}: is inside {source}, a source of this import; choose another place")
     check_trace_writable(output)
 
 
 def _check_names(where: str, models: Sequence[str]) -> None:
-    """Raise SourceError for a name that no column can have."""
+    """Raise SourceError for a model's name that a column cannot have."""
     for model in models:
         if not model:
-            raise SourceError(f"{where}: names a model '', but a model needs a name; give it one in the source")
+            raise SourceError(f"{where}: has a model without a name; give it one in the source")
         if encodable(model) != model:
-            raise SourceError(f"{where}: the model's name {model!r} holds a lone surrogate; mend it in the source")
+            raise SourceError(f"{where}: the model's name {model!r} has a lone surrogate; correct it in the source")
 
 
 def _check_costs(survey: _Survey, costs: CostStatement) -> None:
@@ -243,7 +245,7 @@ def _check_costs(survey: _Survey, costs: CostStatement) -> None:
         if model not in survey.models:
             raise UnknownNameError("model", model, survey.models)
         if not (math.isfinite(basis.value) and basis.value >= 0):
-            raise UsageError(f"--cost {model}={basis.value:g}: a cost must be finite and not negative")
+            raise UsageError(f"--cost {model}={basis.value:g}: a cost must be finite and not negative; correct it")
         if not basis.per_1k_tokens and not possible_cost(basis.value):
             raise UsageError(f"--cost {model}={basis.value:g}: {COST_RULE}; state it in another unit")
         if basis.per_1k_tokens and not survey.tokens[model]:
@@ -255,20 +257,20 @@ def _has_costs(survey: _Survey, costs: CostStatement) -> bool:
 
 
 def _metadata(kind: Format, sources: Sequence[Path], survey: _Survey, costs: CostStatement) -> TraceMetadata:
-    """Say where rows and costs come from. Raises UsageError where costs of two units would be mixed."""
-    theirs = [m for m in survey.models if survey.costs[m] and m not in costs.by_model]
+    """Return the trace's metadata. Raises UsageError if costs in two units would be mixed."""
+    of_source = [m for m in survey.models if survey.costs[m] and m not in costs.by_model]
     if costs.unit and not costs.by_model:
-        raise UsageError("--cost-unit names the unit of --cost; give --cost MODEL=VALUE too")
-    if theirs and costs.unit not in (None, kind.cost_unit):
+        raise UsageError("--cost-unit is the unit of --cost; add --cost MODEL=VALUE")
+    if of_source and costs.unit not in (None, kind.cost_unit):
         raise UsageError(
-            f"--cost-unit {costs.unit}: the costs of {', '.join(theirs)} are in {kind.cost_unit}; "
-            "give --cost for every model, or state costs in the source's unit"
+            f"--cost-unit {costs.unit}: the costs of {', '.join(of_source)} are in {kind.cost_unit}; "
+            "give --cost for every model, or state costs in that unit"
         )
     stated = "stated by the user" if costs.by_model else ""
     names = ", ".join(source.resolve().name for source in sources)
     return TraceMetadata(
         models=survey.models,
         cost_unit=costs.unit or kind.cost_unit or "unit",
-        meter=" and ".join(filter(None, [kind.meter if theirs else "", stated])) or "none",
+        meter=" and ".join(filter(None, [kind.meter if of_source else "", stated])) or "none",
         source=f"{kind.name}: {encodable(names)}",
     )

@@ -1,9 +1,8 @@
 """LLMRouterBench: one JSON file per dataset, split, model and time, joined on dataset, split and index.
 
-`results/bench/<dataset>/<split>/<model>/<dataset>-<split>-<model>-<stamp>.json` holds `model_name`,
-`dataset_name`, `split`, `demo` and `records` of {`index`, `prompt`, `origin_query`, `score` (or null),
-`cost` (USD), `prompt_tokens`, `completion_tokens`, `prediction`}. The latest full run of a model counts,
-and a demo run only where there is no full one.
+`results/bench/<dataset>/<split>/<model>/<dataset>-<split>-<model>-<stamp>.json` has `model_name`, `dataset_name`,
+`split`, `demo` and `records` of {`index`, `prompt`, `origin_query`, `score` (or null), `cost` (USD), `prompt_tokens`,
+`completion_tokens`, `prediction`}. The latest full run of a model counts; a demo run counts only without a full one.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import expand, json_document, json_records
 from messctl.trace import Outcome, Row
 
@@ -21,7 +20,7 @@ Runs = dict[tuple[str, str], dict[str, Path]]
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield one row per record of a dataset's split, with the memory of one split at a time."""
+    """Yield one row per record. Only one split of a dataset is in memory at a time."""
     del options
     for (dataset, split), files in sorted(_latest_runs(expand(sources, ["*.json"], recursive=True)).items()):
         name = f"{dataset}/{split}"
@@ -31,7 +30,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
             for at, record in _records(path):
                 index = str(at.key(record, "index"))
                 if model in outcomes[index]:
-                    raise at.error(f"index {index} appears twice in this file", column="index")
+                    raise at.error(f"index {index} appears twice in this file", "index", "make it unique")
                 if not prompts.get(index):
                     prompts[index] = _prompt(at, record)
                 outcomes[index][model] = _outcome(at, record)
@@ -42,7 +41,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
 def _latest_runs(files: Sequence[Path]) -> Runs:
     latest: dict[tuple[str, str, str], tuple[tuple[bool, str], Path]] = {}
     for path in files:
-        at = At(path)
+        at = Place(path)
         document = at.mapping(json_document(path))
         key = (
             _name(at, document, "dataset_name"),
@@ -50,7 +49,7 @@ def _latest_runs(files: Sequence[Path]) -> Runs:
             _name(at, document, "model_name"),
         )
         at.key(document, "records")
-        # Files of one model differ in their stamp only, whose text sorts as its time.
+        # The files of a model differ in the time stamp, which sorts as text.
         rank = (not document.get("demo"), path.stem)
         if key not in latest or rank > latest[key][0]:
             latest[key] = (rank, path)
@@ -60,24 +59,24 @@ def _latest_runs(files: Sequence[Path]) -> Runs:
     return runs
 
 
-def _name(at: At, document: Mapping[str, Any], key: str) -> str:
+def _name(at: Place, document: Mapping[str, Any], key: str) -> str:
     name = at.key(document, key)
     if not (isinstance(name, str) and name):
-        raise at.error("a name is expected", column=key)
+        raise at.error("must be a name", column=key)
     return name
 
 
-def _records(path: Path) -> Iterator[tuple[At, dict[str, Any]]]:
-    at = At(path)
+def _records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    at = Place(path)
     return json_records(at, at.key(at.mapping(json_document(path)), "records"))
 
 
-def _prompt(at: At, record: Mapping[str, Any]) -> str:
+def _prompt(at: Place, record: Mapping[str, Any]) -> str:
     column = "prompt" if record.get("prompt") else "origin_query"
     return at.text(column, at.key(record, column))
 
 
-def _outcome(at: At, record: Mapping[str, Any]) -> Outcome:
+def _outcome(at: Place, record: Mapping[str, Any]) -> Outcome:
     prediction = record.get("prediction")
     return Outcome(
         satisfied=at.satisfaction("score", at.key(record, "score")),

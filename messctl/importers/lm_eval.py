@@ -1,8 +1,8 @@
-"""lm-evaluation-harness: the folders that `--log_samples --output_path` fills.
+"""lm-evaluation-harness: the folders that `--log_samples --output_path` writes.
 
-`samples_<task>_<date>.jsonl` has a line per document and filter, but no model's name: that is in the
-`results_<date>.json` beside it (the folder's name stands in where there is none). Models are joined on the
-task and `doc_hash`, the n-th occurrence of a repeated document with the n-th. The latest date counts.
+`samples_<task>_<date>.jsonl` has a line per document and filter. The model's name is in the `results_<date>.json`
+beside it; without that file, it is the folder's name. Models are joined on the task and `doc_hash`, and repeated
+documents by their order. The latest date counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import UnknownNameError
-from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import expand, json_document, json_lines
 from messctl.trace import Outcome, Row
 
@@ -29,7 +29,7 @@ Key = tuple[str, int]
 
 @dataclass
 class _Task:
-    """The documents of one task: prompt, id and outcomes by key, in the order first seen."""
+    """The documents of one task: id, prompt and outcomes by key, in the order of their first appearance."""
 
     name: str
     ids: dict[Key, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class _Task:
 
 @dataclass
 class _Choice:
-    """A metric or a filter that the user asked for, and those that were there."""
+    """The metric or filter that the user chose, if any, and those that the source has."""
 
     kind: str
     wanted: str | None
@@ -52,10 +52,9 @@ class _Choice:
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield one row per document of each task, with the memory of one task at a time.
+    """Yield one row per document of each task. Only one task is in memory at a time.
 
-    A task that lacks the metric or filter asked for is read by its first one. Raises UnknownNameError where
-    no task has it.
+    A task without the chosen metric or filter is read by its first one. Raises UnknownNameError if no task has it.
     """
     metric, filter_ = _Choice("metric", options.metric), _Choice("filter", options.filter)
     for name, files in sorted(_latest_runs(expand(sources, ["samples_*.jsonl"], recursive=True)).items()):
@@ -73,7 +72,7 @@ def _latest_runs(files: Sequence[Path]) -> Runs:
     for path in files:
         found = SAMPLES.fullmatch(path.name)
         if not found:
-            raise At(path).error("is not named samples_<task>_<date>.jsonl, as the harness names its samples")
+            raise Place(path).error("is not named samples_<task>_<date>.jsonl, as by the harness", advice="rename it")
         key = (found["task"], _model_name(path, found["date"]))
         if key not in latest or found["date"] > latest[key][0]:
             latest[key] = (found["date"], path)
@@ -84,11 +83,11 @@ def _latest_runs(files: Sequence[Path]) -> Runs:
 
 
 def _model_name(samples: Path, date: str) -> str:
-    """Return the model of a samples file, from the results of its own date or else any beside it."""
+    """Return the model's name from the results file of the same date, or from another one beside it."""
     same_date = samples.with_name(f"results_{date}.json")
     others = sorted(samples.parent.glob("results_*.json"), reverse=True)
     for results in [same_date, *others] if same_date in others else others:
-        at = At(results)
+        at = Place(results)
         document = at.mapping(json_document(results))
         config = document.get("config")
         arguments = config.get("model_args") if isinstance(config, dict) else None
@@ -97,7 +96,9 @@ def _model_name(samples: Path, date: str) -> str:
                 return name
     name = samples.absolute().parent.name
     if not name:
-        raise At(samples).error("no results_<date>.json beside it names the model; keep the two together")
+        raise Place(samples).error(
+            "has no results_<date>.json beside it with the model's name", advice="keep the two files together"
+        )
     return name
 
 
@@ -109,7 +110,7 @@ def _pretrained(arguments: object) -> object:
 
 
 def _read_samples(path: Path, model: str, task: _Task, metric: _Choice, filter_: _Choice) -> None:
-    """Add the outcomes of `model` to `task`, from the lines of one filter."""
+    """Add the outcomes of `model` to `task`, from the lines with one filter."""
     chosen = _choose_filter(path, task, filter_)
     seen: Counter[str] = Counter()
     for at, sample in json_lines(path):
@@ -136,19 +137,19 @@ def _choose_filter(path: Path, task: _Task, choice: _Choice) -> str | None:
         return choice.wanted
     task.default_filter = task.default_filter or next(iter(known), None)
     if known and task.default_filter not in known:
-        raise At(path).error(
-            f"has no filter {task.default_filter!r}, by which the other models of {task.name} are read, but "
-            f"{', '.join(known)}; choose one that all have with --filter"
+        raise Place(path).error(
+            f"has no filter {task.default_filter!r}, as other models of {task.name} have, but {', '.join(known)}",
+            advice="choose one that all have with --filter",
         )
     return task.default_filter
 
 
-def _document_key(at: At, sample: Mapping[str, Any]) -> str:
-    # Logs of older versions have no hash of the document, only its number.
+def _document_key(at: Place, sample: Mapping[str, Any]) -> str:
+    # Older versions log no hash of the document, only its number.
     return str(sample["doc_hash"] if sample.get("doc_hash") else at.key(sample, "doc_id"))
 
 
-def _choose_metric(at: At, sample: Mapping[str, Any], choice: _Choice) -> str:
+def _choose_metric(at: Place, sample: Mapping[str, Any], choice: _Choice) -> str:
     listed = sample.get("metrics")
     names = listed if isinstance(listed, list) else [n for n in sample if not n.endswith("_hash")]
     present = [name for name in names if isinstance(name, str) and name in sample and name not in NOT_METRICS]
@@ -157,25 +158,24 @@ def _choose_metric(at: At, sample: Mapping[str, Any], choice: _Choice) -> str:
     if choice.wanted in present:
         return str(choice.wanted)
     if not numeric:
-        raise at.error("no metric of this line is a number in 0..1; choose one with --metric", column="metrics")
+        raise at.error("no metric of this line is a number in 0..1", "metrics", "choose one with --metric")
     return numeric[0]
 
 
-def _prompt(at: At, sample: Mapping[str, Any]) -> str:
-    """Return what the model was asked: the first argument of the first request, or else the document.
+def _prompt(at: Place, sample: Mapping[str, Any]) -> str:
+    """Return the prompt: the first argument of the first request, or the document if there is none.
 
-    Of a chat, which is logged as JSON inside a list, it is what the messages say.
+    A chat is logged as JSON inside a list. Its prompt is the text of its messages.
     """
     arguments = sample.get("arguments")
     requests = list(arguments.values()) if isinstance(arguments, dict) else arguments
     first = requests[0] if isinstance(requests, list) and requests else None
     if isinstance(first, dict):
         first = list(first.values())
-    asked = first
-    while isinstance(asked, list) and asked:
-        asked = asked[0]
-    if isinstance(asked, str) and asked:
-        return _chat(asked) or at.text("arguments", asked)
+    while isinstance(first, list) and first:
+        first = first[0]
+    if isinstance(first, str) and first:
+        return _chat(first) or at.text("arguments", first)
     document = at.key(sample, "doc")
     if not isinstance(document, dict):
         return str(document)
@@ -183,7 +183,7 @@ def _prompt(at: At, sample: Mapping[str, Any]) -> str:
 
 
 def _chat(text: str) -> str | None:
-    """Return what the messages of a chat say, None for text that is no chat."""
+    """Return the text of a chat's messages, or None if the text is no chat."""
     if not text.startswith("[{"):
         return None
     try:
@@ -191,12 +191,12 @@ def _chat(text: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     contents = [message.get("content") for message in messages if isinstance(message, dict) and "role" in message]
-    said = [content for content in contents if isinstance(content, str)]
-    return "\n\n".join(said) if len(said) == len(messages) else None
+    texts = [content for content in contents if isinstance(content, str)]
+    return "\n\n".join(texts) if len(texts) == len(messages) else None
 
 
 def _answer(sample: Mapping[str, Any]) -> str | None:
-    """Return the one text that the model generated, if it generated one: scored choices have none."""
+    """Return the generated text; None if there is not exactly one, as for scored choices."""
     responses = sample.get("resps") or sample.get("filtered_resps")
     while isinstance(responses, list) and len(responses) == 1:
         responses = responses[0]

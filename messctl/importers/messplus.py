@@ -1,6 +1,6 @@
 """The MESS+ reference simulator's CSV: a row per document, and a group of columns per model label L.
 
-`label_L` (0/1), or else `acc_L` or `acc_norm_L`; `energy_consumption_L` (J); `inference_time_L` (s).
+`label_L` (0/1), otherwise `acc_L` or `acc_norm_L`; `energy_consumption_L` (J); `inference_time_L` (s).
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from messctl.errors import SourceError, did_you_mean
-from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import csv_records, expand, require
 from messctl.trace import Outcome, Row
 
-SATISFACTION = ("label_", "acc_", "acc_norm_")  # the first that a label has is taken
+SATISFACTION = ("label_", "acc_", "acc_norm_")  # in order of preference
 ENERGY = "energy_consumption_"
 TIME = "inference_time_"
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield one row per document; the benchmark's name is the source of the request."""
+    """Yield one row per document. The benchmark's name is the source of the request."""
     del options
     for path in expand(sources, ["*.csv"]):
         columns: dict[str, str] = {}
@@ -35,7 +35,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
             )
 
 
-def _outcome(at: At, record: Mapping[str, str], label: str, column: str) -> Outcome:
+def _outcome(at: Place, record: Mapping[str, str], label: str, column: str) -> Outcome:
     return Outcome(
         satisfied=at.satisfaction(column, record[column]),
         cost=at.cost(ENERGY + label, record.get(ENERGY + label)),
@@ -44,7 +44,7 @@ def _outcome(at: At, record: Mapping[str, str], label: str, column: str) -> Outc
 
 
 def _satisfaction_columns(path: Path, columns: list[str]) -> dict[str, str]:
-    """Return the column of satisfaction for every label. Raises SourceError where one lacks it."""
+    """Return the satisfaction column of every label. Raises SourceError if a label has none."""
     chosen: dict[str, str] = {}
     for prefix in SATISFACTION:
         for name in columns:
@@ -52,7 +52,7 @@ def _satisfaction_columns(path: Path, columns: list[str]) -> dict[str, str]:
             if name.startswith(prefix) and not (prefix == "acc_" and name.startswith("acc_norm_")):
                 chosen.setdefault(name.removeprefix(prefix), name)
     if not chosen:
-        raise SourceError(f"{path}: names no model; a column 'label_L', 'acc_L' or 'acc_norm_L' is expected")
+        raise SourceError(f"{path}: has no model; add a column 'label_L', 'acc_L' or 'acc_norm_L' for each label L")
     for prefix in (ENERGY, TIME):
         _check_labels(path, columns, prefix, chosen)
     return chosen
@@ -63,10 +63,11 @@ def _check_labels(path: Path, columns: Iterable[str], prefix: str, labels: Itera
     for name in columns:
         if name.startswith(prefix) and name not in expected:
             label = name.removeprefix(prefix)
-            raise At(path).error(
+            raise Place(path).error(
                 f"has no column 'label_{label}', 'acc_{label}' or 'acc_norm_{label}' beside it"
                 f"{did_you_mean(name, expected)}",
                 column=name,
+                advice="add or rename one",
             )
 
 

@@ -1,17 +1,17 @@
-"""ParetoBandit: JSON lines of `prompt`, `source` and `arms` {model: {`reward`, `cost` in USD}}."""
+"""ParetoBandit: JSON Lines of `prompt`, `source` and `arms` {model: {`reward`, `cost` in USD}}."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import expand, json_lines
 from messctl.trace import Outcome, Row
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield one row per line; an `id` of its own is kept, and a line number stands in for a missing one."""
+    """Yield one row per line. The request id is the line's `id`, or the line number if there is none."""
     del options
     for path in expand(sources, ["*.jsonl"]):
         for at, record in json_lines(path):
@@ -25,7 +25,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
             )
 
 
-def _outcome(at: At, model: str, arm: object) -> Outcome:
+def _outcome(at: Place, model: str, arm: object) -> Outcome:
     measured = at.mapping(arm, f"arms/{model}")
     return Outcome(
         satisfied=at.satisfaction(f"arms/{model}/reward", at.key(measured, "reward")),
@@ -35,7 +35,7 @@ def _outcome(at: At, model: str, arm: object) -> Outcome:
 
 FORMAT = Format(
     name="paretobandit",
-    summary="ParetoBandit's JSON lines of judged rewards and costs per arm",
+    summary="ParetoBandit's JSON Lines of judged rewards and costs per arm",
     rows=rows,
     cost_unit="USD",
     meter="reported by ParetoBandit",

@@ -1,4 +1,4 @@
-"""RouteLLM: CSV files with a `prompt`, True or False per model, and sometimes `<model>_response`. No cost."""
+"""RouteLLM: CSV files with a `prompt`, True or False per model, and sometimes `<model>_response`. No costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESPONSE = "_response"
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield the rows of every file; the file's stem is the source of its requests."""
+    """Yield the rows of every file. The file's stem is the source of its requests."""
     del options
     for path in expand(sources, ["*.csv"]):
         models: list[str] = []
@@ -41,7 +41,7 @@ def _models(path: Path, columns: list[str]) -> list[str]:
         if name not in ("", "prompt") and name not in responses and not name.startswith("Unnamed:")
     ]
     if not models:
-        raise SourceError(f"{path}: names no model; a True/False column per model is expected beside 'prompt'")
+        raise SourceError(f"{path}: has no model; add a column of True/False per model beside 'prompt'")
     return models
 
 

@@ -1,4 +1,4 @@
-"""RouterBench: a wide table with a column per model, as CSV, Parquet or (at the user's risk) pickle.
+"""RouterBench: a wide table with a column per model, as CSV, Parquet or, at the user's risk, pickle.
 
 Per model: `<model>` (score), `<model>|model_response`, `<model>|total_cost` (USD). Per request: `sample_id`,
 `prompt` (often the repr of a list), `eval_name`.
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import SourceError, UsageError, did_you_mean
-from messctl.importers.base import At, Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import csv_records, expand, parquet_records, require
 from messctl.trace import Outcome, Row
 
 RESPONSE = "|model_response"
 TOTAL_COST = "|total_cost"
 NOT_MODELS = {"", "index", "sample_id", "prompt", "eval_name", "oracle_model_to_route_to"}
-Records = Iterator[tuple[At, dict[str, Any]]]
+Records = Iterator[tuple[Place, dict[str, Any]]]
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
-    """Yield the rows of every table, one after the other."""
+    """Yield the rows of all tables, in order."""
     patterns = ["*.csv", "*.parquet", *(["*.pkl", "*.pickle"] if options.allow_pickle else [])]
     for path in expand(sources, patterns):
         models: list[str] = []
@@ -33,7 +33,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
             yield _row(at, record, models)
 
 
-def _row(at: At, record: dict[str, Any], models: Iterable[str]) -> Row:
+def _row(at: Place, record: dict[str, Any], models: Iterable[str]) -> Row:
     outcomes = {
         model: Outcome(
             satisfied=at.satisfaction(model, record[model]),
@@ -52,13 +52,13 @@ def _row(at: At, record: dict[str, Any], models: Iterable[str]) -> Row:
 
 
 def _models(path: Path, columns: list[str]) -> list[str]:
-    """Return the models that a header names: those with a cost, or else every column not otherwise known."""
+    """Return the models in a header: those with a cost column, otherwise all columns of unknown purpose."""
     suffixes = (RESPONSE, TOTAL_COST)
     for name in columns:
         suffix = name[name.rfind("|") :] if "|" in name else ""
-        # A model's own name may hold a bar, so only what looks like a suffix misspelt is refused.
+        # A model's name may contain a bar, so only suffixes that look misspelt are refused.
         if suffix not in suffixes and (meant := did_you_mean(suffix, suffixes)):
-            raise At(path).error(f"is unknown{meant}", column=name)
+            raise Place(path).error(f"is unknown{meant}", name, "rename it")
     costed = [name.removesuffix(TOTAL_COST) for name in columns if name.endswith(TOTAL_COST)]
     others = [
         name
@@ -66,7 +66,7 @@ def _models(path: Path, columns: list[str]) -> list[str]:
         if name not in NOT_MODELS and not name.endswith(suffixes) and not name.startswith("Unnamed:")
     ]
     if not (costed or others):
-        raise SourceError(f"{path}: names no model; a column '<model>' and '<model>{TOTAL_COST}' are expected")
+        raise SourceError(f"{path}: has no model; add columns '<model>' and '<model>{TOTAL_COST}'")
     require(path, columns, costed)
     return costed or others
 
@@ -76,13 +76,13 @@ def _reader(path: Path, options: ImportOptions) -> Callable[[Path], Records]:
     if kind in (".pkl", ".pickle"):
         if not options.allow_pickle:
             raise UsageError(
-                f"{path}: unpickling runs whatever code the file holds; "
-                "give --allow-pickle if you trust where it comes from, or convert it to Parquet first"
+                f"{path}: reading a pickle runs any code in the file; "
+                "add --allow-pickle if you trust its origin, or convert it to Parquet first"
             )
         return _pickle_records
     readers: dict[str, Callable[[Path], Records]] = {".csv": csv_records, ".parquet": parquet_records}
     if kind not in readers:
-        raise SourceError(f"{path}: unknown kind of file {kind!r}; give a .csv, .parquet or .pkl")
+        raise SourceError(f"{path}: unknown kind of file {kind!r}; use .csv, .parquet or .pkl")
     return readers[kind]
 
 
@@ -94,10 +94,12 @@ def _pickle_records(path: Path) -> Records:
     try:
         frame = pd.read_pickle(path)
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    except Exception as error:  # noqa: BLE001 – unpickling runs foreign code, which may raise anything
-        raise SourceError(f"{path}: not a pickled table ({type(error).__name__}: {error})") from None
+    except Exception as error:  # noqa: BLE001 – unpickling runs foreign code, which may raise any error
+        raise SourceError(
+            f"{path}: not a pickled table ({type(error).__name__}: {error}); convert it to Parquet"
+        ) from None
     for row, record in enumerate(records, start=1):
-        yield At(path, row), {str(name): value for name, value in record.items()}
+        yield Place(path, row), {str(name): value for name, value in record.items()}
 
 
 FORMAT = Format(

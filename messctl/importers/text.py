@@ -1,4 +1,4 @@
-"""Making text readable, and fit for a column of UTF-8."""
+"""Text of sources: made readable, and encodable as UTF-8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def readable_prompt(text: str) -> str:
-    r"""Turn the repr of a list of strings into those strings joined by newlines; leave anything else.
+    r"""Return the strings of a list's repr, joined by newlines. Return any other text unchanged.
 
     >>> readable_prompt("['Rub your hands.\\nWhy?', 'And now?']")
     'Rub your hands.\nWhy?\nAnd now?'
@@ -18,7 +18,7 @@ def readable_prompt(text: str) -> str:
         return text
     try:
         with warnings.catch_warnings():
-            # Text that merely looks like Python may hold escapes that the compiler would warn of.
+            # Text that only looks like Python may contain escapes that the compiler warns about.
             warnings.simplefilter("ignore")
             parts = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -29,7 +29,7 @@ def readable_prompt(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """Return `text` with U+FFFD in the place of lone surrogates, which JSON can spell and UTF-8 cannot."""
+    """Return `text` with U+FFFD instead of lone surrogates, which JSON can contain and UTF-8 cannot."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

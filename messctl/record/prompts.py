@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import SourceError
-from messctl.importers.base import At
+from messctl.importers.base import Place
 from messctl.importers.files import (
     LONGEST_CELL,
     check_header,
@@ -60,10 +60,10 @@ def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _:
         try:
             prompt = _prompt(at, read(), check)
             if prompt.request_id in prompts:
-                raise at.error(f"{prompt.request_id!r} appears twice; request ids must be unique", "request_id")
+                raise at.error(f"{prompt.request_id!r} appears twice", "request_id", "give each prompt its own id")
         except SourceError as error:
             if not skip_bad:
-                raise SourceError(f"{error}; correct it, or add --skip-bad") from None
+                raise SourceError(f"{error}, or add --skip-bad") from None
             skipped.append(str(error))
         else:
             prompts[prompt.request_id] = prompt
@@ -72,10 +72,10 @@ def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _:
     return PromptFile(path, tuple(prompts.values()), tuple(skipped))
 
 
-def _prompt(at: At, record: Parts, check: Check) -> Prompt:
+def _prompt(at: Place, record: Parts, check: Check) -> Prompt:
     texts = {name: _text(at, name, at.optional(record, name)) for name in FIELDS}
     if texts["prompt"] is None:
-        raise at.missing("prompt", record) if "prompt" not in record else at.error("is empty", "prompt")
+        raise (at.missing("prompt", record) if "prompt" not in record else at.error("is empty", "prompt", "fill it"))
     reference = texts["reference"]
     problem = check(reference)
     if problem:
@@ -83,21 +83,21 @@ def _prompt(at: At, record: Parts, check: Check) -> Prompt:
     return Prompt(texts["request_id"] or str(at.row), texts["prompt"], reference, texts["source"])
 
 
-def _text(at: At, name: str, value: object) -> str | None:
+def _text(at: Place, name: str, value: object) -> str | None:
     """Return a field as text, a number as it is written; None if it is missing or blank."""
     if isinstance(value, (int, float)):  # also True and False
         value = json.dumps(value)
     return encodable(at.text(name, value)).strip() or None
 
 
-def _records(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
+def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
     """Yield the place of every record, and a function that reads it and raises SourceError for a bad one."""
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
         for at, line in _lines(path):
             yield at, lambda at=at, line=line: at.mapping(decoded(at, line()))  # type: ignore[misc]
     elif suffix == ".json":
-        for at, record in json_records(At(path), json_document(path)):
+        for at, record in json_records(Place(path), json_document(path)):
             yield at, lambda record=record: record  # type: ignore[misc]
     elif suffix == ".csv":
         yield from _csv(path)
@@ -109,23 +109,23 @@ def _records(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
             yield at, lambda line=line: {"prompt": line()}  # type: ignore[misc]
 
 
-def _lines(path: Path) -> Iterator[tuple[At, Callable[[], str]]]:
+def _lines(path: Path) -> Iterator[tuple[Place, Callable[[], str]]]:
     """Yield the place of every line that is not blank, and a function that decodes it."""
     with reading(path), path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                at = At(path, number, "line")
+                at = Place(path, number, "line")
                 yield at, lambda at=at, line=line: _decoded(at, line)  # type: ignore[misc]
 
 
-def _decoded(at: At, line: bytes) -> str:
+def _decoded(at: Place, line: bytes) -> str:
     try:
         return line.decode("utf-8-sig" if at.row == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        raise at.error(f"is not UTF-8 text ({error.reason})") from None
+        raise at.error(f"is not UTF-8 text ({error.reason})", advice="convert it to UTF-8") from None
 
 
-def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
+def _csv(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
     limit, row = csv.field_size_limit(LONGEST_CELL), 0
     try:
         with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
@@ -133,16 +133,16 @@ def _csv(path: Path) -> Iterator[tuple[At, Callable[[], Parts]]]:
             header = next(rows, [])
             check_header(path, header)
             for row, cells in enumerate(filter(None, rows), start=1):
-                at = At(path, row)
+                at = Place(path, row)
                 yield at, lambda at=at, cells=cells: _cells(at, header, cells)  # type: ignore[misc]
     except csv.Error as error:
         # After a bad quote the following rows cannot be separated, so --skip-bad does not help.
-        raise At(path, row + 1).error(f"is not CSV ({error})") from None
+        raise Place(path, row + 1).error(f"is not CSV ({error})", advice="check its quotes") from None
     finally:
         csv.field_size_limit(limit)
 
 
-def _cells(at: At, header: list[str], cells: list[str]) -> Parts:
+def _cells(at: Place, header: list[str], cells: list[str]) -> Parts:
     if len(cells) != len(header):
         raise at.error(f"has {len(cells)} cells, but the header has {len(header)} columns")
     return dict(zip(header, cells, strict=True))

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from importers.cases import CASES, write_json, write_jsonl
+from importer_cases import CASES, write_json, write_jsonl
 
 from messctl.cli import run
 from messctl.errors import UsageError
@@ -101,7 +101,7 @@ def test_costs(capsys, source, output):
         (["--cost", "b=1", "--cost", "b=2"], "state each model's cost once"),
         (["--cost", "c=1"], "unknown model 'c'"),
         (["--cost", "b=1:per-1k-tokens"], "no token counts"),
-        (["--metric", "acc"], "no use for --metric"),
+        (["--metric", "acc"], "does not support --metric; leave it out"),
         (["--cots", "b=1"], "--cots"),
     ],
 )
@@ -125,8 +125,8 @@ def test_bad_input(capsys, tmp_path, source, output):
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("a\ud800", r"the model's name 'a\ud800' holds a lone surrogate; mend it"),
-        ("", "names a model '', but a model needs a name"),
+        ("a\ud800", r"the model's name 'a\ud800' has a lone surrogate; correct it"),
+        ("", "has a model without a name; give it one"),
     ],
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]])

@@ -1,4 +1,4 @@
-"""What single formats promise beyond the conformance suite, and how text is made readable."""
+"""The rules of single formats beyond the conformance suite, and the cleaning of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from importers.cases import CASES, imported, table_of, write_csv
+from importer_cases import CASES, imported, table_of, write_csv
 
 from messctl.errors import MessctlError, SourceError, UnknownNameError, UsageError
 from messctl.importers.text import encodable, readable_prompt
@@ -21,7 +21,7 @@ from messctl.importers.text import encodable, readable_prompt
 # --- routerbench -----------------------------------------------------------------------------------
 
 
-def test_routerbench_parquet_reads_like_csv(tmp_path):
+def test_routerbench_parquet_and_csv_give_the_same_trace(tmp_path):
     case = CASES["routerbench"]
     (source,) = case.write(tmp_path, case.models)
     rows = [
@@ -37,9 +37,9 @@ def test_routerbench_parquet_reads_like_csv(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"just text", b"PAR1 cut", b""])
-def test_routerbench_parquet_that_is_none(tmp_path, content):
+def test_routerbench_file_that_is_not_parquet_is_refused(tmp_path, content):
     (tmp_path / "x.parquet").write_bytes(content)
-    with pytest.raises(SourceError, match=r"x\.parquet: not a Parquet file, or one that was cut short"):
+    with pytest.raises(SourceError, match=r"x\.parquet: not a Parquet file, or an incomplete one"):
         imported("routerbench", [tmp_path / "x.parquet"], tmp_path / "t.parquet")
 
 
@@ -48,27 +48,27 @@ class Trap:
         return (exec, ("raise SystemExit('unpickled')",))
 
 
-def test_routerbench_pickle_is_refused_unopened(tmp_path):
+def test_routerbench_pickle_is_refused_without_being_opened(tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(UsageError, match="--allow-pickle"):
         imported("routerbench", [tmp_path / "x.pkl"], tmp_path / "t.parquet")
 
 
-def test_routerbench_pickle_without_pandas(tmp_path, monkeypatch):
+def test_routerbench_pickle_needs_pandas(tmp_path, monkeypatch):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps([1]))
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MessctlError, match="pip install pandas"):
         imported("routerbench", [tmp_path / "x.pkl"], tmp_path / "t.parquet", allow_pickle=True)
 
 
-def test_routerbench_without_costs_takes_the_columns_it_does_not_know(tmp_path):
+def test_routerbench_without_costs_takes_unknown_columns_as_models(tmp_path):
     rows = [{"sample_id": "1", "prompt": "p", "eval_name": "e", "m/1": "0.5", "m/2": "1"}]
     summary = imported("routerbench", [write_csv(tmp_path / "x.csv", rows)], tmp_path / "t.parquet")
     assert summary.models == ("m/1", "m/2")
     assert summary.models_without_cost == ("m/1", "m/2")
 
 
-def test_sources_are_concatenated_and_long_cells_are_read(tmp_path):
+def test_several_sources_are_joined_and_long_cells_are_read(tmp_path):
     long = "x" * 200_000
     one = write_csv(tmp_path / "1.csv", [{"sample_id": "1", "prompt": long, "a": "1", "a|total_cost": "1"}])
     two = write_csv(tmp_path / "2.csv", [{"sample_id": "1", "prompt": "p", "b": "1", "b|total_cost": "1"}])
@@ -85,7 +85,7 @@ def harness(tmp_path):
     return CASES["lm-eval"].write(tmp_path, CASES["lm-eval"].models)
 
 
-def test_lm_eval_metric_and_filter(tmp_path, harness):
+def test_lm_eval_metric_and_filter_can_be_chosen(tmp_path, harness):
     imported("lm-eval", harness, tmp_path / "t.parquet", metric="acc_norm", filter="strict")
     table = table_of(tmp_path / "t.parquet")
     assert table["mini_mc/0"] == {"lab/strong": (1.0, None), "weak": (1.0, None)}
@@ -93,24 +93,24 @@ def test_lm_eval_metric_and_filter(tmp_path, harness):
 
 
 @pytest.mark.parametrize(("option", "known"), [("metric", "acc_norm"), ("filter", "flexible")])
-def test_lm_eval_unknown_choice(tmp_path, harness, option, known):
+def test_lm_eval_unknown_metric_or_filter_is_refused(tmp_path, harness, option, known):
     with pytest.raises(UnknownNameError, match=f"unknown {option} '{known}s' .did you mean '{known}'"):
         imported("lm-eval", harness, tmp_path / "t.parquet", **{option: f"{known}s"})
 
 
-def test_lm_eval_answer_of_generating_tasks_only(tmp_path, harness):
+def test_lm_eval_answers_are_read_for_generating_tasks_only(tmp_path, harness):
     imported("lm-eval", harness, tmp_path / "t.parquet")
     answers = {r["request_id"]: r["answer/weak"] for r in pq.read_table(tmp_path / "t.parquet").to_pylist()}
     assert answers == {"gen/0": "lol", "mini_mc/0": None, "mini_mc/1": None}
 
 
-def test_lm_eval_without_results_takes_the_folders_name(tmp_path, harness):
+def test_lm_eval_model_name_is_the_folder_without_a_results_file(tmp_path, harness):
     for results in harness[0].rglob("results_*.json"):
         results.unlink()
     assert imported("lm-eval", harness, tmp_path / "t.parquet").models == ("lab__strong", "weak")
 
 
-def test_lm_eval_filters_that_do_not_match(tmp_path, harness):
+def test_lm_eval_models_with_different_filters_are_refused(tmp_path, harness):
     (file,) = harness[0].glob("weak/samples_gen_*.jsonl")
     file.write_text(file.read_text().replace("flexible", "loose"))
     with pytest.raises(SourceError, match="has no filter 'flexible'"):
@@ -127,8 +127,8 @@ CHATS = [
 
 
 @pytest.mark.parametrize(("logged", "prompt"), CHATS)
-def test_lm_eval_chats_are_read_as_they_were_said(tmp_path, logged, prompt):
-    """As `local-chat-completions` logs them: the document, which holds the answer, is not the prompt."""
+def test_lm_eval_prompt_of_a_chat_is_its_messages(tmp_path, logged, prompt):
+    """The log is that of `local-chat-completions`. The document, which contains the answer, is not the prompt."""
     sample = {
         "doc_id": 0, "doc": {"question": "Sky?", "answer": "blue"}, "doc_hash": "x", "filter": "none",
         "arguments": {"gen_args_0": {"arg_0": [logged], "arg_1": {"until": ["\n"]}}},
@@ -144,16 +144,16 @@ def test_lm_eval_chats_are_read_as_they_were_said(tmp_path, logged, prompt):
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_readable_prompt_undoes_repr(parts):
+def test_readable_prompt_reverses_repr(parts):
     assert readable_prompt(repr(parts)) == "\n".join(parts)
 
 
 @given(st.text() | st.text("[]'\",\\x 1a", max_size=30).map(lambda text: f"[{text}]"))
 @example("['\\8']")
-def test_readable_prompt_leaves_anything_else(text):
+def test_readable_prompt_does_not_change_other_text(text):
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape is still a string, only warned of
+            warnings.simplefilter("ignore")  # an invalid escape only causes a warning
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError):
         value = None
@@ -162,11 +162,11 @@ def test_readable_prompt_leaves_anything_else(text):
 
 
 @pytest.mark.parametrize("text", ["[]", "[1, 2]", "['a', 1]", "['\\d'", "[" * 100_000 + "]", "['\\", "plain"])
-def test_readable_prompt_survives(text):
+def test_readable_prompt_handles_invalid_python(text):
     assert readable_prompt(text) == text
 
 
 @given(st.text(st.characters(codec=None)))
-def test_encodable(text):
+def test_encodable_text_is_valid_utf_8(text):
     assert encodable(text).encode("utf-8").decode("utf-8") == encodable(text)
     assert encodable(encodable(text)) == encodable(text)

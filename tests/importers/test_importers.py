@@ -1,4 +1,4 @@
-"""Every importer against the same promises, and what each does with files that are not as they should be."""
+"""The conformance suite: every importer keeps the same rules, also for broken files and bad values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from importers.cases import CASES, imported, table_of, write_json, write_jsonl
+from importer_cases import CASES, imported, table_of, write_json, write_jsonl
 
 from messctl import importers
 from messctl.errors import OutputError, SourceError, UnknownNameError, UsageError
@@ -29,12 +29,12 @@ def source(tmp_path, request):
 conforming = pytest.mark.parametrize("source", NAMES, indirect=True)
 
 
-def test_every_format_is_in_the_suite():
+def test_every_format_has_a_case():
     assert sorted(CASES) == NAMES
 
 
 @conforming
-def test_table(source):
+def test_a_source_becomes_the_expected_table(source):
     name, case, sources, tmp_path = source
     output = tmp_path / "t.parquet"
     summary = imported(name, sources, output)
@@ -50,7 +50,7 @@ def test_table(source):
 
 
 @conforming
-def test_output_is_a_sound_trace_without_absent_columns(source):
+def test_output_is_a_valid_trace_without_empty_columns(source):
     name, case, sources, tmp_path = source
     imported(name, sources, tmp_path / "t.parquet")
     trace = TraceFile(tmp_path / "t.parquet")
@@ -65,7 +65,7 @@ def test_output_is_a_sound_trace_without_absent_columns(source):
 
 
 @conforming
-def test_order_of_models_is_irrelevant_and_imports_repeat(source, tmp_path):
+def test_imports_are_reproducible_and_independent_of_the_order_of_models(source, tmp_path):
     name, case, sources, _ = source
     other = tmp_path / "other" / "source"
     other.mkdir(parents=True)
@@ -78,11 +78,11 @@ def test_order_of_models_is_irrelevant_and_imports_repeat(source, tmp_path):
 
 
 @conforming
-def test_interruption_leaves_nothing(source):
+def test_an_interrupted_import_leaves_the_old_file(source):
     name, _, sources, tmp_path = source
     out = tmp_path / "out"
     out.mkdir()
-    (out / "t.parquet").write_bytes(b"PAR1, what was there before")
+    (out / "t.parquet").write_bytes(b"PAR1, the old file")
 
     def interrupt(done, total):
         if total is not None:
@@ -92,7 +92,7 @@ def test_interruption_leaves_nothing(source):
     with pytest.raises(KeyboardInterrupt):
         imported(name, sources, out / "t.parquet", progress=interrupt)
     assert [path.name for path in out.iterdir()] == ["t.parquet"]
-    assert (out / "t.parquet").read_bytes() == b"PAR1, what was there before"
+    assert (out / "t.parquet").read_bytes() == b"PAR1, the old file"
 
 
 def data_files(sources):
@@ -110,7 +110,7 @@ BROKEN = {
 
 @conforming
 @pytest.mark.parametrize("how", BROKEN)
-def test_broken_file(source, how):
+def test_a_broken_file_is_named_in_one_line(source, how):
     name, _case, sources, tmp_path = source
     files = data_files(sources)
     for file in files:
@@ -123,11 +123,11 @@ def test_broken_file(source, how):
     assert not (tmp_path / "t.parquet").exists()
 
 
-WRONG = [(name, *variant) for name, case in CASES.items() for variant in case.wrong]
+BAD_VALUES = [(name, *values) for name, case in CASES.items() for values in case.bad_values]
 
 
-@pytest.mark.parametrize(("name", "text", "replacement", "part"), WRONG, ids=lambda value: str(value)[:24])
-def test_wrong_value(tmp_path, name, text, replacement, part):
+@pytest.mark.parametrize(("name", "text", "replacement", "part"), BAD_VALUES, ids=lambda value: str(value)[:24])
+def test_a_bad_value_is_reported_with_its_file_and_place(tmp_path, name, text, replacement, part):
     case = CASES[name]
     sources = case.write(tmp_path, case.models)
     files = data_files(sources)
@@ -142,18 +142,18 @@ def test_wrong_value(tmp_path, name, text, replacement, part):
 
 
 @conforming
-def test_missing_source_and_empty_folder(source):
+def test_a_missing_source_and_an_empty_folder_are_refused(source):
     name, _, sources, tmp_path = source
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(SourceError, match=r"nowhere: no such file"):
         imported(name, [*sources, tmp_path / "nowhere"], tmp_path / "t.parquet")
-    with pytest.raises(SourceError, match=r"empty: holds no file"):
+    with pytest.raises(SourceError, match=r"empty: has no file named"):
         imported(name, [empty], tmp_path / "t.parquet")
 
 
 @conforming
-def test_options_that_a_format_does_not_take(source):
+def test_unsupported_options_are_refused(source):
     name, _, sources, tmp_path = source
     for option, value in {"allow_pickle": True, "metric": "acc", "filter": "none"}.items():
         if option not in get_format(name).takes:
@@ -161,12 +161,12 @@ def test_options_that_a_format_does_not_take(source):
                 imported(name, sources, tmp_path / "t.parquet", **{option: value})
 
 
-def test_unknown_format_names_the_nearest():
+def test_unknown_format_is_refused_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="did you mean 'routerbench'"):
         get_format("routerbnch")
 
 
-def test_adding_a_format_touches_one_file(tmp_path, monkeypatch):
+def test_a_new_format_needs_only_its_own_module(tmp_path, monkeypatch):
     (tmp_path / "zz_new.py").write_text(
         "from messctl.importers.base import Format\nFORMAT = Format('zz-new', 'new', lambda s, o: iter(()))\n"
     )
@@ -186,7 +186,7 @@ def small(tmp_path, records=None):
     return [write_json(tmp_path / "s.json", records)]
 
 
-def test_stated_costs(tmp_path):
+def test_stated_costs_are_written(tmp_path):
     output = tmp_path / "t.parquet"
     costs = CostStatement({"a": CostBasis(2.0), "b": CostBasis(0.5)}, "J")
     summary = imported("routerdc", small(tmp_path), output, costs=costs)
@@ -198,7 +198,7 @@ def test_stated_costs(tmp_path):
     assert TraceFile(output).metadata.cost_unit == "J"
 
 
-def test_cost_for_some_models_only(tmp_path):
+def test_models_without_a_stated_cost_are_listed(tmp_path):
     summary = imported("routerdc", small(tmp_path), tmp_path / "t.parquet", costs=CostStatement({"a": CostBasis(2.0)}))
     assert (summary.cost_unit, summary.models_without_cost) == ("unit", ("b",))
 
@@ -219,11 +219,11 @@ def test_stated_cost_overrides_the_source_by_tokens(tmp_path):
         ("routerdc", CostStatement({"a/7b": CostBasis(1, True)}), "no token counts"),
         ("routerdc", CostStatement({"a/7b": CostBasis(-1)}), "finite and not negative"),
         ("routerdc", CostStatement({"a/7b": CostBasis(float("nan"))}), "finite and not negative"),
-        ("routerdc", CostStatement({}, "J"), "--cost-unit names the unit of --cost"),
+        ("routerdc", CostStatement({}, "J"), "--cost-unit is the unit of --cost; add --cost MODEL=VALUE"),
         ("messplus", CostStatement({"large": CostBasis(1)}, "USD"), "the costs of small are in J"),
     ],
 )
-def test_costs_that_do_not_fit(tmp_path, name, costs, part):
+def test_impossible_stated_costs_are_refused(tmp_path, name, costs, part):
     sources = CASES[name].write(tmp_path, CASES[name].models)
     with pytest.raises(UsageError) as caught:
         imported(name, sources, tmp_path / "t.parquet", costs=costs)
@@ -233,7 +233,7 @@ def test_costs_that_do_not_fit(tmp_path, name, costs, part):
 # --- rows ------------------------------------------------------------------------------------------
 
 
-def test_repeated_ids_dropped_rows_and_models_never_observed(tmp_path):
+def test_repeated_ids_become_unique_and_unobserved_rows_and_models_are_dropped(tmp_path):
     arms = {"a": {"reward": 1, "cost": 1}, "never": {"reward": None, "cost": 1}}
     nothing = {"a": {"reward": None, "cost": 1}}
     records = [{"id": name, "prompt": "p\ud800", "source": "s", "arms": arms} for name in ("x", "x#2", "x", "x")] + [
@@ -249,25 +249,28 @@ def test_repeated_ids_dropped_rows_and_models_never_observed(tmp_path):
 
 @pytest.mark.parametrize(
     ("records", "part"),
-    [([], "holds no row"), ([{"question": "q", "scores": {"a": None}}], "was any model observed")],
+    [
+        ([], "has no rows; check the source"),
+        ([{"question": "q", "scores": {"a": None}}], "none of its 1 rows has a satisfaction of any model"),
+    ],
 )
-def test_nothing_usable(tmp_path, records, part):
+def test_a_source_without_usable_rows_is_refused(tmp_path, records, part):
     write_json(tmp_path / "s.json", records)
     with pytest.raises(SourceError, match=part):
         imported("routerdc", [tmp_path / "s.json"], tmp_path / "t.parquet")
 
 
-def test_output_that_cannot_be_written(tmp_path):
+def test_an_output_that_cannot_be_written_is_refused(tmp_path):
     sources = small(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     for output in (tmp_path, tmp_path / "no" / "t.parquet", tmp_path / ("n" * 300), tmp_path / "pipe"):
         with pytest.raises(OutputError):
             imported("routerdc", sources, output)
-    with pytest.raises(UsageError, match="is a source of this import"):
+    with pytest.raises(UsageError, match="is also a source of this import"):
         imported("routerdc", sources, sources[0])
 
 
-# --- real results, where they are at hand ----------------------------------------------------------
+# --- published results, if they are on this machine ------------------------------------------------
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -283,7 +286,7 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "data"
         ("routerdc", "routerdc", (820, 7, 0, 0)),
     ],
 )
-def test_published_results(tmp_path, name, source, counts):
+def test_published_results_have_the_known_numbers_of_rows_and_models(tmp_path, name, source, counts):
     rows, models, empty, renamed = counts
     summary = imported(name, [SHARED / source], tmp_path / "t.parquet")
     assert (summary.rows, len(summary.models), summary.rows_with_empty_cells) == (rows, models, empty)

@@ -1,4 +1,4 @@
-"""lm-evaluation-harness itself, run against servers of two models in the box; its results imported and replayed."""
+"""The real lm-evaluation-harness runs against servers of two packaged models; its results are imported and replayed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OPENAI_API_KEY": 
 
 
 def evaluate(server: LlamaServer, model: str, folder: Path) -> float:
-    """Run the harness, and return the share of the puzzles that it finds right."""
+    """Run the harness, and return the share of correct puzzles that it reports."""
     url = f"{server.url}/chat/completions"
     command = [
         str(LM_EVAL), "run", "--model", "local-chat-completions", "--tasks", "puzzles", "--include_path", str(TASK),
@@ -38,7 +38,7 @@ def evaluate(server: LlamaServer, model: str, folder: Path) -> float:
     return float(json.loads(results.read_text())["results"]["puzzles"]["exact_match,none"])
 
 
-def test_a_run_of_the_harness_is_imported_and_replays(tmp_path, capsys):
+def test_results_of_the_real_harness_can_be_imported_and_replayed(tmp_path, capsys):
     shares = {}
     for model in ("micro-400k", "mini-1m"):
         with LlamaServer(BOX / f"{model}.gguf", model, tmp_path) as server:
@@ -54,8 +54,10 @@ def test_a_run_of_the_harness_is_imported_and_replays(tmp_path, capsys):
         assert 0.5 < share < 1
         right = [row[f"satisfied/{model}"] for row in rows]
         assert sum(right) / len(right) == pytest.approx(share)
-        said = [row[f"answer/{model}"].strip() == puzzle["answer"] for row, puzzle in zip(rows, puzzles, strict=True)]
-        assert said == [value == 1.0 for value in right]
+        correct = [
+            row[f"answer/{model}"].strip() == puzzle["answer"] for row, puzzle in zip(rows, puzzles, strict=True)
+        ]
+        assert correct == [value == 1.0 for value in right]
     capsys.readouterr()
     assert run(["replay", trace, "--alpha", "0.7", "--json"]) == 0
     policies = {result["policy"]: result for result in json.loads(capsys.readouterr().out)["results"]}

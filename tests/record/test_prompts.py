@@ -52,10 +52,10 @@ def test_numbers_become_text_and_blank_fields_are_missing(tmp_path):
 
 BAD = [
     ('{"prompt": "x"', "line 2: is not JSON"),
-    ("[1]", "line 2: is a list, but an object"),
+    ("[1]", "line 2: is a list, but must be an object"),
     ('{"prompt": " "}', "line 2, column 'prompt': is empty"),
     ('{"promt": "x"}', "line 2: 'prompt' is missing (did you mean 'promt'?)"),
-    ('{"prompt": {}}', "line 2, column 'prompt': is an object, but text is expected"),
+    ('{"prompt": {}}', "line 2, column 'prompt': is an object, but must be text"),
     ('{"prompt": "x", "refrence": "4"}', "line 2: 'reference' is missing (did you mean 'refrence'?)"),
     ('{"prompt": "x", "request_id": "1"}', "line 2, column 'request_id': '1' appears twice"),
     ('{"prompt": "x", "reference": "forty"}', "line 2, column 'reference': no number"),
@@ -100,7 +100,7 @@ def test_bytes_that_are_not_text_and_incomplete_rows_are_reported(tmp_path):
         ("p.jsonl", b"", "has no prompts; add some"),
         ("p.jsonl", b"{}\n", "has no usable prompts; correct them"),
         ("p.parquet", b"PAR1", "not a Parquet file"),
-        ("p.json", b"{}", "a list"),
+        ("p.json", b"{}", "is not a list .…. of objects"),
         ("p.csv", b"", "is empty"),
         ("gone.jsonl", None, "cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""One small source per format, and the table that it must become: what the conformance suite runs over."""
+"""The cases of the conformance suite: one small source per format, and the table that it must become."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Table = dict[str, dict[str, tuple[float | None, float | None]]]
 
 @dataclass(frozen=True)
 class Case:
-    """`write(folder, models)` writes the source with its models in that order, and returns what to import."""
+    """`write(folder, models)` writes the source with its models in that order, and returns the paths to import."""
 
     models: tuple[str, ...]
     write: Callable[[Path, Sequence[str]], list[Path]]
     expected: Table
     prompts: Mapping[str, str]
     unit: str | None
-    wrong: tuple[tuple[str, str, str], ...]  # (text to replace, its replacement, part of the message)
+    bad_values: tuple[tuple[str, str, str], ...]  # (text to replace, its replacement, part of the message)
 
 
 def imported(name: str, sources: list[Path], output: Path, **choices: Any) -> ImportSummary:
-    """Import as the command line does."""
+    """Import in the same way as the command line."""
     options = ImportOptions(**{k: choices.pop(k) for k in ("allow_pickle", "metric", "filter") if k in choices})
     return convert(get_format(name), sources, output, options=options, **choices)
 
@@ -131,7 +131,7 @@ def messplus(folder: Path, models: Sequence[str]) -> list[Path]:
 
 
 def lm_eval(folder: Path, models: Sequence[str]) -> list[Path]:
-    """Write what version 0.4.13 writes for two tasks, two models and two dates."""
+    """Write the files of version 0.4.13 for two tasks, two models and two dates."""
     for model in models:
         strong = model == "lab/strong"
         out = folder / "out" / model.replace("/", "__")
@@ -143,7 +143,7 @@ def lm_eval(folder: Path, models: Sequence[str]) -> list[Path]:
                 out / f"results_{date}.json",
                 {"model_name": model, "config": {"model": "vllm"}, "results": {}},
             )
-            # The document is repeated, as happens in real tasks: its hash is no key by itself.
+            # As in real tasks, a document is repeated. Its hash alone is not unique.
             lines = [_choice(number, right if number else 0.0) for number in range(2)]
             write_jsonl(out / f"samples_mini_mc_{date}.jsonl", lines)
         lines = [_generated(name, float(strong and name == "flexible")) for name in ("flexible", "strict")]
@@ -232,15 +232,19 @@ CASES: dict[str, Case] = {
         },
         prompts={"arc.1": 'Rub, "why"?\nA) x\nAnd?', "arc.2": "[1]"},
         unit="USD",
-        wrong=(
-            ("sample_id,prompt", "sample_id,promt", "'prompt' is missing (did you mean 'promt'?)"),
+        bad_values=(
+            (
+                "sample_id,prompt",
+                "sample_id,promt",
+                "'prompt' is missing (did you mean 'promt'?); rename it to 'prompt'",
+            ),
             ("small|total_cost", "small|total_cots", "did you mean '|total_cost'?"),
             ("0.25", "1.25", "row 2, column 'lab/big|one': is 1.25"),
             ("0.001", "-1", "row 1, column 'small|total_cost': is -1"),
             ("0.001", "nan", "column 'small|total_cost': is nan"),
             ("0.02", "inf", "column 'lab/big|one|total_cost': is inf"),
-            ("0.25", "good", "the text 'good', but a number is expected"),
-            (",['B'],", ",", "cells, but the header names"),
+            ("0.25", "good", "is the text 'good', but must be a number; correct it"),
+            (",['B'],", ",", "cells, but the header has"),
             ("sample_id", "prompt", "column 'prompt': appears twice"),
         ),
     ),
@@ -253,7 +257,7 @@ CASES: dict[str, Case] = {
         },
         prompts={"a/1": "one,\ntwo", "b/1": "três"},
         unit=None,
-        wrong=(
+        bad_values=(
             ("prompt", "Prompt", "'prompt' is missing (did you mean 'Prompt'?)"),
             ("True", "maybe", "row 1, column 'gpt-4': is the text 'maybe'"),
             ("True", "7", "but satisfaction must be in 0..1"),
@@ -268,7 +272,7 @@ CASES: dict[str, Case] = {
         },
         prompts={"val/1": "copy a list", "val/7": "second"},
         unit="USD",
-        wrong=(
+        bad_values=(
             (
                 '"prompt": "second"',
                 '"promt": "second"',
@@ -279,8 +283,8 @@ CASES: dict[str, Case] = {
             ("3.7e-05", "NaN", "line 1, column 'arms/meta/llama/cost': is nan"),
             ("0.03", "1e999", "column 'arms/g-pro/cost': is inf"),
             ("0.4", "-0.4", "column 'arms/meta/llama/reward': is -0.4"),
-            ("0.4", "[]", "is a list, but a number is expected"),
-            ('"second"', "2", "line 2, column 'prompt': is a int, but text is expected"),
+            ("0.4", "[]", "is a list, but must be a number"),
+            ('"second"', "2", "line 2, column 'prompt': is a number, but must be text"),
             ('"arms"', '"arm"', "'arms' is missing"),
             ('{"prompt"', '["prompt"', "line 1: is not JSON"),
         ),
@@ -294,12 +298,12 @@ CASES: dict[str, Case] = {
         },
         prompts={"arc/1": "Question: why?", "arc/2": "Question: when?"},
         unit=None,
-        wrong=(
+        bad_values=(
             ("0.5576", "NaN", "record 1, column 'scores/a/7b': is nan"),
             ('"question"', '"questoin"', "did you mean 'questoin'?"),
             ('"b-7b": 1', '"b-7b": 3', "record 2, column 'scores/b-7b': is 3"),
             ("[{", "{", "is not JSON"),
-            ('{"b-7b": 1}', "4", "record 2, column 'scores': is a int, but an object"),
+            ('{"b-7b": 1}', "4", "record 2, column 'scores': is a number, but must be an object"),
         ),
     ),
     "messplus": Case(
@@ -311,7 +315,7 @@ CASES: dict[str, Case] = {
         },
         prompts={"arc/3": "hot?", "arc/4": "cold?"},
         unit="J",
-        wrong=(
+        bad_values=(
             ("input_text", "inputtext", "'input_text' is missing (did you mean 'inputtext'?)"),
             (
                 "energy_consumption_large",
@@ -332,7 +336,7 @@ CASES: dict[str, Case] = {
         },
         prompts={"gen/0": "Q: 2+2?\nA:", "mini_mc/0": "Q: Sky?\nA:", "mini_mc/1": "Q: Sky?\nA:"},
         unit=None,
-        wrong=(
+        bad_values=(
             ('"acc": 0.0', '"acc": 12.5', "line 1, column 'acc': is 12.5"),
             ('"acc": 0.0', '"acc": NaN', "column 'acc': is nan"),
             ('"doc_id"', '"docid"', "'doc_id' is missing (did you mean 'docid'?)"),
@@ -348,7 +352,7 @@ CASES: dict[str, Case] = {
         },
         prompts={"aime/test/0": "problem 0", "aime/test/1": "problem 1"},
         unit="USD",
-        wrong=(
+        bad_values=(
             ('"score": 1.0', '"score": 2', "column 'score': is 2"),
             ('"cost": 0.25', '"cost": -1', "record 1, column 'cost': is -1"),
             ('"records"', '"record"', "'records' is missing (did you mean 'record'?)"),
