@@ -1,4 +1,4 @@
-"""Graders: whether an answer satisfies, judged by a rule, alone or against a reference."""
+"""Graders: rules that decide whether an answer satisfies, with or without a reference."""
 
 from messctl.graders.expect import Grader, expect_regex, expect_text
 from messctl.graders.reference import REFERENCE_GRADERS, ReferenceGrader, check_reference, reference_grader

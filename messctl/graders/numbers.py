@@ -1,9 +1,9 @@
 r"""Numbers in text, as people and models write them: `1,234.50`, `−5`, `٤٢`, `3/4`, `\frac{3}{4}`, `6.02×10^23`.
 
-Commas, apostrophes, underscores and narrow spaces between groups of three digits separate thousands; a comma before
-one or two, or four and more, last digits, or after a leading 0, is a decimal comma. Points separate thousands where
-there are two of them, or a comma follows. `2½` and `2 1/2` are mixed numbers, and `2^10` is a power. Units, with their
-exponents, currencies and percent signs are left aside.
+Commas, apostrophes, underscores and narrow spaces between groups of three digits separate thousands. A comma is a
+decimal comma if one, two, or at least four digits follow it, or if it follows a leading 0. Points separate thousands if
+there are two of them, or if a comma follows. `2½` and `2 1/2` are mixed numbers, and `2^10` is a power. Units with
+their exponents, currencies and percent signs are ignored.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _NUMBER = re.compile(
     rf"(?<![\w.]){_NO_EXPONENT}(?P<sign>[-+](?:\s?(?=[$€£¥]))?)?[$€£¥]?\(?(?P<inner>[-+])?(?P<number>{_PLAIN})\)?{_POWER}"
     r"(?:\s?/\s?\(?(?P<under>\d+(?:\.\d+)?)\)?(?![\w/]))?"
 )
-_LIMIT = 400  # digits: whoever writes more is not answering
-_EXPONENT = 4  # digits, with the sign
-_BASE = 20  # digits of what is raised to a power
+_LIMIT = 400  # digits; a longer number is no answer
+_EXPONENT = 4  # characters of an exponent, including its sign
+_BASE = 20  # digits of the base of a power
 
 
 def readable(text: str) -> str:
@@ -55,7 +55,7 @@ def readable(text: str) -> str:
 
 
 def numbers(text: str) -> list[Fraction]:
-    """Return all numbers of a text, in order, exactly."""
+    """Return all numbers in a text as exact fractions, in order."""
     found = (_value(match) for match in _NUMBER.finditer(readable(text)))
     return [value for value in found if value is not None]
 
@@ -85,7 +85,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
         value **= int(raised)
     if match["under"] and Fraction(match["under"]):
         value /= Fraction(match["under"])
-    # A sign that stands after something, as in 17-5, is no sign of this number.
+    # A minus after another number or word, as in 17-5, is not a sign.
     before = match.string[: match.start()].rstrip()
     signed = match["sign"] == "-" or (match["sign"] or "").startswith("-")
     if signed and before and (before[-1].isalnum() or before[-1] in ")]}"):

@@ -12,10 +12,9 @@ from messctl.graders.expect import expect_regex, expect_text
 from messctl.graders.numbers import numbers, readable
 
 ReferenceGrader = Callable[[str, str], float]
-"""Takes an answer and a reference, and returns the answer's satisfaction, 0..1. Raises UsageError for a reference
-that is none."""
+"""Takes an answer and a reference, and returns the satisfaction, 0..1. Raises UsageError for an unusable reference."""
 
-_TOLERANCE = Fraction(1, 10**6)  # of the reference: what rounding leaves
+_TOLERANCE = Fraction(1, 10**6)  # relative to the reference, for rounding
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _CONCLUDES = re.compile(r"(?:####|\banswer\b(?:\s+(?:is|was))?\s*[:=]?|\bequals\b|=)", re.IGNORECASE)
 _LETTER = r"[A-Za-z]"
@@ -30,51 +29,51 @@ _ANOTHER = re.compile(r"[\s)\].:,]*(?:or|and|/)\s*[(\[]?[A-Za-z](?![\w'’])")
 _LEADS = re.compile(rf"^[\s*_\"'`]*[(\[]?({_LETTER})[)\].:]")
 _FIRST = re.compile(r"^[\s*_\"'`]*[(\[]?([A-HJ-Z]),(?!\s*[(\[]?[A-Z](?![\w'’]))")
 _BRACKETED = re.compile(rf"[(\[]({_LETTER})[)\]]")
-_STANDING = re.compile(  # an A is one only where it cannot be the article
+_STANDING = re.compile(  # an A counts only if it cannot be the article
     r"(?<![\w'’.\-])([B-HJ-Z](?![\w'’\-])"
     r"|A(?=[ \t*_)\]\"'`]*(?:[.,;:!?<\n]|$))|A(?=\s+is\s+(?:the\s+)?(?:correct|right|answer)\b))"
 )
 
 
 def exact(answer: str, reference: str) -> float:
-    """The same text, but for white space around it and its width, and for how Unicode spells it; case matters."""
+    """Accept the same text. White space around and inside it and Unicode forms do not matter; case does."""
     return float(_spaced(answer) == _spaced(reference))
 
 
 def contains(answer: str, reference: str) -> float:
-    """The reference stands in the answer as words of its own, in any case; digits and signs of any script are alike."""
+    """Accept an answer with the reference in it, as whole words. Case and the script of digits do not matter."""
     return expect_text(readable(reference))(readable(answer))
 
 
 def regex(answer: str, reference: str) -> float:
-    """The reference is a regular expression that matches somewhere in the answer."""
+    """Accept an answer in which the reference, a regular expression, matches somewhere."""
     return expect_regex(reference)(answer)
 
 
 def numeric(answer: str, reference: str) -> float:
-    r"""The number that the answer ends on is the reference's, to a millionth; units do not matter.
+    r"""Accept an answer whose final number is the reference's, to one millionth. Units do not matter.
 
-    It is the last one in the last `\boxed{}`, else the first after the last `####`, "the answer is" or "=" that has
-    any, else the last of all.
+    The final number is the last one in the last `\boxed{}`. Without that, it is the first one after the last `####`,
+    "the answer is" or "=" with a number, and otherwise the last number of all.
     """
-    (wanted,) = _references(reference)
-    found = _concluded(answer)
+    wanted = _reference_number(reference)
+    found = _final_number(answer)
     if found is None:
         return 0.0
     return float(abs(found - wanted) <= _TOLERANCE * max(abs(wanted), Fraction(1, 10**6)))
 
 
 def choice(answer: str, reference: str) -> float:
-    """The option letter that the answer gives is the reference's.
+    """Accept an answer whose option letter is the reference's.
 
-    It is the one in `\\boxed{}`, else the one that is named ("the answer is (B)"), that the answer is or begins with
-    ("B) because", "B, because"), or the only one in brackets, or the only capital letter that stands alone and is no
-    word. An answer that names two satisfies nobody.
+    The letter is the first found of: in `\\boxed{}`; the whole answer; named ("the answer is (B)"); at the beginning
+    ("B) because", "B, because"); the only one in brackets; the only single capital letter that is no word. An answer
+    that names two letters is not accepted.
     """
     wanted = _ALONE.fullmatch(_plain(reference)) or _LEADS.match(_plain(reference))
     if wanted is None:
-        raise UsageError(f"the reference {reference[:40]!r} is no option letter, such as B; choose another grader")
-    return float(_chosen(answer) == wanted[1].upper())
+        raise UsageError(f"the reference {reference[:40]!r} is no option letter, such as B; use another grader")
+    return float(_option_letter(answer) == wanted[1].upper())
 
 
 REFERENCE_GRADERS: Mapping[str, ReferenceGrader] = {
@@ -83,14 +82,14 @@ REFERENCE_GRADERS: Mapping[str, ReferenceGrader] = {
 
 
 def reference_grader(name: str) -> ReferenceGrader:
-    """Return the grader of this name. Raises UnknownNameError."""
+    """Return the grader with this name. Raises UnknownNameError."""
     if name not in REFERENCE_GRADERS:
         raise UnknownNameError("grader", name, REFERENCE_GRADERS)
     return REFERENCE_GRADERS[name]
 
 
 def check_reference(grader: ReferenceGrader, reference: str) -> None:
-    """Raise UsageError where a grader cannot judge by this reference."""
+    """Raise UsageError if a grader cannot use this reference."""
     grader("", reference)
 
 
@@ -102,15 +101,15 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip()
 
 
-def _references(reference: str) -> tuple[Fraction]:
+def _reference_number(reference: str) -> Fraction:
     found = numbers(reference)
     if len(found) != 1:
-        raise UsageError(f"the reference {reference[:40]!r} holds {len(found)} numbers; `numeric` needs one")
-    return (found[0],)
+        raise UsageError(f"the reference {reference[:40]!r} has {len(found)} numbers; `numeric` needs exactly one")
+    return found[0]
 
 
-def _concluded(answer: str) -> Fraction | None:
-    """Return the number that an answer ends on."""
+def _final_number(answer: str) -> Fraction | None:
+    """Return the final number of an answer."""
     boxed = _BOXED.findall(answer)
     if boxed and (found := numbers(boxed[-1])):
         return found[-1]
@@ -120,8 +119,8 @@ def _concluded(answer: str) -> Fraction | None:
     return found[-1] if (found := numbers(answer)) else None
 
 
-def _chosen(answer: str) -> str | None:
-    """Return the option letter that an answer gives, in capitals."""
+def _option_letter(answer: str) -> str | None:
+    """Return the option letter of an answer, in upper case."""
     text = _plain(answer)
     boxed = _BOXED.findall(text)
     if boxed:

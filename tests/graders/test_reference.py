@@ -1,4 +1,4 @@
-"""The graders by tables of (answer, reference, verdict), the ugly ones among them."""
+"""The reference graders, by tables of (answer, reference, verdict) with many difficult answers."""
 
 import pytest
 from hypothesis import assume, given
@@ -195,33 +195,33 @@ def test_every_grader_has_a_table():
     ("name", "answer", "reference", "verdict"),
     [(name, *row) for name, table in TABLES.items() for row in table],
 )
-def test_the_verdict(name, answer, reference, verdict):
+def test_each_answer_gets_the_expected_verdict(name, answer, reference, verdict):
     assert reference_grader(name)(answer, reference) == verdict
 
 
 @pytest.mark.parametrize(
-    ("name", "reference", "says"),
+    ("name", "reference", "message"),
     [
-        ("numeric", "forty", "holds 0 numbers"),
-        ("numeric", "1 or 2", "holds 2 numbers"),
+        ("numeric", "forty", "has 0 numbers; `numeric` needs exactly one"),
+        ("numeric", "1 or 2", "has 2 numbers"),
         ("choice", "Paris", "no option letter"),
         ("regex", "(", "not a regular expression"),
         ("contains", " ", "empty"),
     ],
 )
-def test_a_reference_that_is_none(name, reference, says):
-    with pytest.raises(UsageError, match=says):
+def test_an_unusable_reference_is_refused(name, reference, message):
+    with pytest.raises(UsageError, match=message):
         check_reference(reference_grader(name), reference)
 
 
-def test_a_grader_that_does_not_exist():
+def test_an_unknown_grader_is_refused():
     with pytest.raises(UnknownNameError, match="did you mean 'numeric'"):
         reference_grader("numerik")
 
 
 @pytest.mark.parametrize("name", REFERENCE_GRADERS)
 @given(answer=st.text(), right=st.sampled_from(["7", "B"]))
-def test_any_answer_gets_a_verdict(name, answer, right):
+def test_any_text_gets_a_verdict_of_0_or_1(name, answer, right):
     if name == "numeric":
         right = "7"
     if name == "choice":
@@ -230,7 +230,7 @@ def test_any_answer_gets_a_verdict(name, answer, right):
 
 
 @given(st.integers(-(10**12), 10**12), st.sampled_from(["{:d}", "{:,d}", "{:_d}", "It is {:d}.", r"\boxed{{{:,d}}}"]))
-def test_an_integer_is_read_as_it_was_written(number, form):
+def test_integers_are_read_in_every_notation(number, form):
     text = form.format(number)
     assert numbers(text.replace("-", "−"))[-1] == number
     assert reference_grader("numeric")(text, str(number)) == 1.0
@@ -238,7 +238,7 @@ def test_an_integer_is_read_as_it_was_written(number, form):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
-def test_a_decimal_is_read_as_it_was_written(number):
+def test_decimals_are_read_in_every_notation(number):
     assume(number == 0 or abs(number) > 1e-3)
     for text in (f"{number:.3f}", f"{number:,.3f}", f"{number!r}"):
         wanted = f"{float(text.replace(',', '')):.20f}"
