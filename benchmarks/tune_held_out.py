@@ -11,7 +11,7 @@ from pathlib import Path
 
 from messctl.replay.loading import Holdout, Recording, load
 from messctl.replay.play import Conditions
-from messctl.tune import TUNABLE, choose, parse_space, play_yardsticks, search
+from messctl.tune import choose, parse_space, play_yardsticks, search
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
@@ -19,8 +19,8 @@ SHARES = (0.90, 0.95, 0.98)
 
 def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout) -> str:
     alpha = round(share * float(recording.mean_satisfied.max()), 3)
-    space = parse_space(TUNABLE, (alpha,), None, None, (0.25,))
-    found = search([recording], space.settings(Settings()), conditions, holdout)
+    base = Settings(alpha=alpha)
+    found = search([recording], parse_space(base).settings(base), conditions, holdout)
     (choice,) = choose(found)
     marks = {result.policy: result for result in play_yardsticks(found, alpha)[0]}
     best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)

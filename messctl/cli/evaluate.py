@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, settings_of
+from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, in_range, settings_of
 from messctl.cli.output import console, ignore_closed_output, print_json, progress_console
 
 if TYPE_CHECKING:
     from messctl.off_policy import Evaluation
     from messctl.zoo import Settings
 
+LARGEST = 2**62  # an int64 holds it, with room to spare
 EPILOG = "Example: messctl evaluate traces/live.parquet --policy always:nano-109k --policy bandit"
-MOST = 2**62  # fits into an int64 with room to spare
 
 
 LogArgument = Annotated[
     Path, typer.Argument(metavar="LOG", help="A live log from `messctl export`, or the state file itself.")
 ]
-AlphaOption = Annotated[
-    float | None,
-    typer.Option("--alpha", metavar="0..1", help="The promised share of satisfying answers.", rich_help_panel=PROMISE),
-]
 MarginOption = Annotated[
     float | None,
-    typer.Option("--margin", metavar="0..1", help="How far above α the routers aim.", rich_help_panel=PROMISE),
+    typer.Option("--margin", metavar="0..1", help="How far above α the policies aim.", rich_help_panel=PROMISE),
 ]
 RequireOption = Annotated[
     bool,
     typer.Option(
         "--require-sla",
-        help="Exit 1 if the judged policy is surely below α. Judged is zoo.yaml's policy, else the first router, "
-        "else the first policy.",
+        help="Exit 1 if the interval of the judged policy lies below α. Judged is zoo.yaml's policy if evaluated, "
+        "else the first router, else the first policy.",
         rich_help_panel=PROMISE,
     ),
 ]
@@ -86,7 +83,13 @@ CostScaleOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", max=MOST, metavar="N", help="The seed of all randomness.", rich_help_panel=POLICY),
+    typer.Option(
+        "--seed",
+        callback=in_range(-math.inf, LARGEST),
+        metavar="N",
+        help="The seed of all randomness.",
+        rich_help_panel=POLICY,
+    ),
 ]
 ZooOption = Annotated[
     Path | None,
@@ -102,11 +105,10 @@ ImputeOption = Annotated[
     bool,
     typer.Option(
         "--impute/--no-impute",
-        help="A router learns from predicted feedback when it chooses otherwise than the log did.",
+        help="A policy that learns uses imputed feedback when it chooses another model than the log.",
         rich_help_panel=REQUESTS,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
 
 
 def register(app: typer.Typer) -> None:

@@ -1,7 +1,8 @@
-"""`messctl tune`: find the setting that keeps the promise for the least cost."""
+"""`messctl tune`: find the setting that keeps the promise at the least cost."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,20 +11,186 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import settings_of
+from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, JsonOption, in_range, settings_of
 from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from messctl.tune import Choice
+    from messctl.replay.loading import Holdout
+    from messctl.replay.play import Conditions
+    from messctl.tune import Trial
+    from messctl.tune.report import Tuning
     from messctl.zoo import Settings
 
-MOST = 2**62
+SEARCH = "Search"
+"""The panel of the options that say what is tried, and how."""
+INT64 = in_range(-math.inf, 2**62)
+"""The check of an integer option: numpy's int64 must hold it, with room to spare."""
 INTERRUPTED = 130
-EPILOG = "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
-GRID = "numbers, as in 0.1,0.2, or LOW:HIGH:COUNT"
+EPILOG = (
+    "LIST is numbers such as 0.1,0.2 or a logarithmic grid LOW:HIGH:COUNT. "
+    "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
+)
+
+TracesArgument = Annotated[
+    list[Path], typer.Argument(metavar="TRACE", help="Parquet traces; the promise must hold on each.")
+]
+AlphaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alpha",
+        metavar="LIST",
+        help="The promised share of satisfying answers; one or several.",
+        rich_help_panel=PROMISE,
+    ),
+]
+MarginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin",
+        metavar="LIST",
+        help="How far above α to aim. Default: 0,0.005,0.01,0.02,0.05.",
+        rich_help_panel=PROMISE,
+    ),
+]
+SlackOption = Annotated[
+    float,
+    typer.Option("--slack", metavar="0..1", help="How far below α a setting may stay.", rich_help_panel=PROMISE),
+]
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy", metavar="NAME", help="messplus or bandit; repeatable. Default: both.", rich_help_panel=POLICY
+    ),
+]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reference", metavar="NAME", help="The most capable model. Default: the costliest.", rich_help_panel=POLICY
+    ),
+]
+CostScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cost-scale", metavar="N", help="The divisor of costs before V applies, or auto.", rich_help_panel=POLICY
+    ),
+]
+ZooOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--zoo", metavar="FILE", help="The settings. Default: ./zoo.yaml if it exists.", rich_help_panel=POLICY
+    ),
+]
+VOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--v",
+        metavar="LIST",
+        help="V to try, or auto. Default: 0.001:10:25; bandit: auto,0.1,0.3,1,3.",
+        rich_help_panel=SEARCH,
+    ),
+]
+COption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--c",
+        metavar="LIST",
+        help="Exploration constants c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.",
+        rich_help_panel=SEARCH,
+    ),
+]
+ExponentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exponent",
+        metavar="LIST",
+        help="Exponents to try: exploration fades as 1/t^exponent.",
+        rich_help_panel=SEARCH,
+    ),
+]
+SeedsOption = Annotated[
+    int,
+    typer.Option(
+        "--seeds", callback=INT64, metavar="N", help="The number of seeds per setting.", rich_help_panel=SEARCH
+    ),
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", callback=INT64, metavar="N", help="The first seed.", rich_help_panel=SEARCH)
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="What runs in parallel: threads, loky or ray.", rich_help_panel=SEARCH
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="TEXT", help="The Ray cluster. Default: one on this machine.", rich_help_panel=SEARCH
+    ),
+]
+HoldoutOption = Annotated[
+    float,
+    typer.Option(
+        "--holdout", metavar="0..1", help="The share of requests held out of the choice.", rich_help_panel=REQUESTS
+    ),
+]
+HoldoutByOption = Annotated[
+    str,
+    typer.Option(
+        "--holdout-by", metavar="NAME", help="time: the last to arrive; hash: by request id.", rich_help_panel=REQUESTS
+    ),
+]
+ShuffleOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--shuffle/--no-shuffle",
+        help="Shuffle the requests, by seed. Default: if a trace lacks arrival times.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+FeedbackRateOption = Annotated[
+    float,
+    typer.Option(
+        "--feedback-rate", metavar="0..1", help="The share of requests with feedback.", rich_help_panel=REQUESTS
+    ),
+]
+FeedbackDelayOption = Annotated[
+    int,
+    typer.Option(
+        "--feedback-delay",
+        callback=INT64,
+        metavar="N",
+        help="Feedback comes N requests later.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Store the features of a large trace beside it, as <trace>.features.npz.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write the chosen setting to this zoo.yaml.", rich_help_panel=OUTPUT
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show the change of -o, and write nothing.", rich_help_panel=OUTPUT)
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", metavar="FILE", help="Draw cost against attainment, as .png or .svg.", rich_help_panel=OUTPUT
+    ),
+]
+CsvOption = Annotated[
+    bool, typer.Option("--csv", help="Print CSV, a line per setting and trace.", rich_help_panel=OUTPUT)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,143 +199,77 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
-    traces: Annotated[list[Path], typer.Argument(metavar="TRACE...", help="Traces, Parquet files; all must be kept.")],
-    alpha: Annotated[list[str] | None, typer.Option(help="The promised share; one or several.")] = None,
-    v: Annotated[
-        list[str] | None,
-        typer.Option("--v", help=f"V to try: {GRID}, or auto. Default: 0.001:10:25, for the bandit auto,0.1,0.3,1,3."),
-    ] = None,
-    margin: Annotated[
-        list[str] | None, typer.Option(help="How far above α to aim, values to try. Default: 0,0.005,0.01,0.02,0.05.")
-    ] = None,
-    c: Annotated[list[str] | None, typer.Option("--c", help="c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.")] = None,
-    exponent: Annotated[list[str] | None, typer.Option(help="Exponents of the exploration to try.")] = None,
-    policy: Annotated[
-        list[str] | None, typer.Option(help="What to search: messplus or bandit; repeatable. Default: both.")
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option(max=MOST, help="Play every setting under this many seeds; one tells nothing for sure.")
-    ] = 10,
-    seed: Annotated[int | None, typer.Option(max=MOST, help="The first of them.")] = None,
-    holdout: Annotated[float, typer.Option(help="Share of the requests that nothing is chosen by.")] = 0.3,
-    holdout_by: Annotated[str, typer.Option(help="'time', the last to arrive, or 'hash' of the request id.")] = "time",
-    slack: Annotated[float, typer.Option(help="A setting may stay this far below α.")] = 0.0,
-    shuffle: Annotated[
-        bool | None,
-        typer.Option(
-            "--shuffle/--no-shuffle",
-            help="Shuffle the requests, by seed. Default: where a trace does not say when they arrived.",
-        ),
-    ] = None,
-    feedback_rate: Annotated[float, typer.Option(help="Share of the requests that get feedback.")] = 1.0,
-    feedback_delay: Annotated[int, typer.Option(max=MOST, help="Feedback comes after this many further requests.")] = 0,
-    reference: Annotated[str | None, typer.Option(help="The most capable model. Default: the costliest.")] = None,
-    cost_scale: Annotated[
-        str | None, typer.Option(help="What costs are divided by before V: 'auto', or a number.")
-    ] = None,
-    zoo: Annotated[Path | None, typer.Option(help="Settings. Default: ./zoo.yaml where there is one.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Write what was chosen, and under what, into this zoo.yaml; the rest stays."
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw cost against attainment into this .png or .svg file.")] = None,
-    engine: Annotated[str, typer.Option(help="What runs the work: threads, loky or ray.")] = "threads",
-    address: Annotated[str | None, typer.Option(help="Where the Ray cluster is. Default: a small one here.")] = None,
-    cache: Annotated[
-        bool,
-        typer.Option("--cache/--no-cache", help="Keep a large trace's features beside it, as <trace>.features.npz."),
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line per setting and trace.")] = False,
+    traces: TracesArgument,
+    alpha: AlphaOption = None,
+    margin: MarginOption = None,
+    slack: SlackOption = 0.0,
+    policy: PolicyOption = None,
+    reference: ReferenceOption = None,
+    cost_scale: CostScaleOption = None,
+    zoo: ZooOption = None,
+    v: VOption = None,
+    c: COption = None,
+    exponent: ExponentOption = None,
+    seeds: SeedsOption = 10,
+    seed: SeedOption = None,
+    engine: EngineOption = "threads",
+    address: AddressOption = None,
+    holdout: HoldoutOption = 0.3,
+    holdout_by: HoldoutByOption = "time",
+    shuffle: ShuffleOption = None,
+    feedback_rate: FeedbackRateOption = 1.0,
+    feedback_delay: FeedbackDelayOption = 0,
+    cache: CacheOption = True,
+    output: OutputOption = None,
+    dry_run: DryRunOption = False,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> int:
-    """Find the setting that keeps the promise for the least cost; exit 1 where none does."""
-    from messctl import tune as tuning
-    from messctl.backends import encoder_of
-    from messctl.replay.loading import Holdout, load
+    """Find the setting that keeps the promise at the least cost. Exit 1 if no setting keeps it."""
+    from messctl.replay.loading import Holdout
     from messctl.replay.play import Conditions
-    from messctl.trace import TraceFile
-    from messctl.tune import report
-    from messctl.tune.plot import write_plot
+    from messctl.tune import check_engine, check_slack, parse_space, zoo_change
     from messctl.zoo.edit import write
 
+    _check_formats(output, dry_run=dry_run, as_json=as_json, as_csv=as_csv)
+    base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
+    space = parse_space(base, policy, alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
+    if output and len(space.alpha) > 1:
+        raise UsageError("-o writes one setting, but there are several α; give one --alpha")
+    shuffle = _untimed(traces) if shuffle is None else shuffle
+    settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
+    conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
+    check_slack(slack)
+    check_engine(engine, address)
+    _check_outputs(traces, None if dry_run else output, plot)
+    if output:
+        zoo_change(output, zoo, settings[0])  # an error in the file is raised before the search
+    tuning = _search(
+        traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack, engine=engine, at=address, plot=plot
+    )
+    chosen = tuning.chosen
+    diff = _difference(output, zoo, chosen) if output and dry_run else None
+    _print(tuning, diff, as_json=as_json, as_csv=as_csv)
+    if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
+        warn("one seed gives no confidence; play more seeds, as with --seeds 10")
+    if tuning.found.interrupted:
+        return _interrupted(output)
+    if output and chosen and not dry_run:
+        write(output, zoo_change(output, zoo, chosen.settings)[-1])
+    return int(not all(choice.chosen for choice in tuning.choices))
+
+
+def _check_formats(output: Path | None, *, dry_run: bool, as_json: bool, as_csv: bool) -> None:
+    """Raise UsageError for options of the output that exclude each other."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
     if dry_run and not output:
         raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
-    base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
-    space = tuning.parse_space(
-        policy or tuning.TUNABLE,
-        tuning.parse_values("--alpha", alpha) if alpha else (base.alpha,),
-        v,
-        c,
-        tuning.parse_values("--exponent", exponent) if exponent else (base.exponent,),
-        margin,
-    )
-    if output and len(space.alpha) > 1:
-        raise UsageError("-o writes one setting, and there are several α; give one --alpha")
-    if shuffle is None:
-        shuffle = not all(TraceFile(trace).timed for trace in traces)
-    settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
-    conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
-    tuning.check_slack(slack)
-    tuning.check_engine(engine, address)
-    _check_outputs(traces, None if dry_run else output, plot)
-    if output:
-        _change(output, zoo, settings[0])  # what is wrong with the file is said before all is played
-    with _progress() as (status, advance):
-        status("reading")
-        encoder = encoder_of(base)
-        recordings = [load(trace, base.reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
-        status(f"{len(settings):,} settings × {seeds} seeds")
-        found = tuning.search(
-            recordings, settings, conditions, held_out, engine=engine, address=address, progress=advance
-        )
-        choices = tuning.choose(found, slack)
-        status("yardsticks")
-        marks = [tuning.play_yardsticks(found, choice.alpha) for choice in choices]
-        if plot and choices:
-            write_plot(found, choices, marks, plot)
-    chosen = choices[0].chosen if choices and not found.interrupted else None
-    diff = _difference(output, zoo, chosen.settings) if output and chosen and dry_run else ""
-    if as_json:
-        print_json(report.document(found, choices, marks, zoo) | ({"diff": diff} if dry_run else {}))
-    else:
-        shown = report.as_csv(found, choices) if as_csv else report.table(found, choices, marks, console().width, zoo)
-        _print(shown, diff)
-    _warn_of_luck(choices)
-    if output and chosen and not dry_run:
-        write(output, _change(output, zoo, chosen.settings)[-1])
-    missed = not all(choice.chosen for choice in choices)
-    return _interrupted(output) if found.interrupted else int(missed)
-
-
-def _print(shown: str | RenderableType, diff: str) -> None:
-    """Print what was found, as CSV or as a table, and what -o would change: beside CSV, on stderr."""
-    if isinstance(shown, str):
-        sys.stdout.write(shown)
-        sys.stderr.write(diff)
-    else:
-        console().print(shown, crop=False)
-        sys.stdout.write(diff)
-
-
-def _warn_of_luck(choices: Sequence[Choice]) -> None:
-    if any(choice.chosen and choice.seeds == 1 for choice in choices):
-        warn("one seed gives no confidence; play more seeds, as with --seeds 10")
-
-
-def _interrupted(output: Path | None) -> int:
-    """Say what became of -o, and return the exit code."""
-    if output:
-        warn(f"interrupted; nothing is written to {output}")
-    return INTERRUPTED
 
 
 def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -> None:
-    """Raise UsageError, before anything is played, where an output could not be written."""
+    """Raise UsageError, before the search, for an output that cannot be written."""
     from messctl.outputs import check_distinct, check_writable
     from messctl.replay.plot import check_format
 
@@ -180,35 +281,86 @@ def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -
         check_format(plot)
 
 
-def _difference(output: Path, zoo: Path | None, settings: Settings) -> str:
+def _untimed(traces: Sequence[Path]) -> bool:
+    """Return whether some trace does not say when its requests arrived."""
+    from messctl.trace import TraceFile
+
+    return not all(TraceFile(trace).timed for trace in traces)
+
+
+def _search(
+    traces: list[Path],
+    settings: Sequence[Settings],
+    conditions: Conditions,
+    holdout: Holdout,
+    *,
+    cache: bool,
+    zoo: Path | None,
+    slack: float,
+    engine: str,
+    at: str | None,
+    plot: Path | None,
+) -> Tuning:
+    """Search the settings, choose one for each α, play the yardsticks, and draw the plot, behind a progress bar.
+
+    `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
+    """
+    from messctl.backends import encoder_of
+    from messctl.replay.loading import load
+    from messctl.tune import choose, play_yardsticks, search
+    from messctl.tune.plot import write_plot
+    from messctl.tune.report import Tuning
+
+    with _progress() as (status, advance):
+        status("reading")
+        encoder, reference = encoder_of(settings[0]), settings[0].reference
+        recordings = [load(trace, reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
+        status(f"{len(settings):,} settings × {conditions.seeds} seeds")
+        found = search(recordings, settings, conditions, holdout, engine=engine, address=at, progress=advance)
+        choices = choose(found, slack)
+        status("yardsticks")
+        tuning = Tuning(found, choices, tuple(play_yardsticks(found, choice.alpha) for choice in choices), zoo)
+        if plot and choices:
+            write_plot(tuning, plot)
+    return tuning
+
+
+def _difference(output: Path, zoo: Path | None, chosen: Trial | None) -> str:
+    """Return what `-o` would change, as `diff -u` prints it; empty if no setting is chosen."""
+    from messctl.tune import zoo_change
     from messctl.zoo.edit import difference
 
-    source, before, after = _change(output, zoo, settings)
+    if chosen is None:
+        return ""
+    source, before, after = zoo_change(output, zoo, chosen.settings)
     return difference(source, before, output, after)
 
 
-def _change(output: Path, zoo: Path | None, settings: Settings) -> tuple[Path, str, str]:
-    """Return the zoo file that is to be changed, its text, and what is to stand in `output` instead.
+def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> None:
+    """Print the tuning, and the `diff` of a dry run: a key of the JSON, on stderr beside CSV, below the table."""
+    from messctl.tune import report
 
-    Written are what the search is over, and all else in which the file differs from what the setting was played under.
-    """
-    from dataclasses import replace
+    if as_json:
+        print_json(report.document(tuning) | ({} if diff is None else {"diff": diff}))
+    elif as_csv:
+        sys.stdout.write(report.as_csv(tuning))
+        sys.stderr.write(diff or "")
+    else:
+        screen = console()
+        screen.print(report.table(tuning, screen.width), crop=False)
+        sys.stdout.write(diff or "")
 
-    from messctl.tune import SEARCHED, zoo_values
-    from messctl.zoo import DEFAULT_FILE, load_settings
-    from messctl.zoo import Settings as Defaults
-    from messctl.zoo.edit import edited
 
-    source = output if output.exists() else zoo or DEFAULT_FILE
-    there = load_settings(source)[0] if source.exists() else Defaults()
-    stated = zoo_values(replace(there, policy=settings.policy))
-    values = {key: value for key, value in zoo_values(settings).items() if key in SEARCHED or value != stated[key]}
-    return source, *edited(source, values, output)
+def _interrupted(output: Path | None) -> int:
+    """Warn that `-o` was not written, and return the exit code."""
+    if output:
+        warn(f"interrupted; nothing is written to {output}")
+    return INTERRUPTED
 
 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """Yield what sets the text of the progress bar on stderr, and what moves it on."""
+    """Yield two functions: one sets the text of the progress bar on stderr, the other its done and total work."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (

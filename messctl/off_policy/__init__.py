@@ -1,4 +1,4 @@
-"""Off-policy evaluation: what a policy would have attained and cost, from the log of another that served live."""
+"""Off-policy evaluation: an estimate, from the log of one policy, of what another would have attained and cost."""
 
 from messctl.off_policy.evaluation import Estimated, Evaluated, Evaluation, evaluate
 from messctl.off_policy.log import Log, read

@@ -1,25 +1,27 @@
-"""The estimators: what a target policy would have attained or cost, from another policy's log.
+"""The estimators: the attainment or cost of a target policy, from the log of another policy.
 
-With the target's probability π of the model that the log served, the propensity p, the observed value r and the
-weight w = π/p, over the n rows with a value:
+For each of the n rows with a value r, p is the propensity of the model that the log served, π the probability with
+which the target serves it, and w = π/p the weight. r̂ is the reward model's prediction.
 
     IPS     mean of w·r                          Horvitz and Thompson (1952)
     SNIPS   Σ w·r / Σ w                          Swaminathan and Joachims (2015)
-    DM      mean of Σ_m π_m·r̂_m                  the direct method: as good as the model r̂
+    DM      mean of Σ_m π_m·r̂_m                  the direct method; it is as good as the model r̂
     DR      DM + mean of w·(r − r̂)               Dudík, Langford and Li (2011)
 
 Horvitz and Thompson, *A generalization of sampling without replacement from a finite universe* (1952); Swaminathan and
 Joachims, *The self-normalized estimator for counterfactual learning* (2015); Dudík, Langford and Li, *Doubly robust
 policy evaluation and learning* (2011).
 
-IPS is unbiased where p > 0 for whatever the target serves, and DR too, whatever r̂ says of rows that it was not
-fitted on; SNIPS is off by the order of 1/n, and varies less. All of that takes a π that no row's own outcome has
-touched: with imputation, the odds of a target that learns depend on a model that was fitted on other rows, later ones
-too, and IPS and DR are not exactly unbiased then. Whether feedback comes must not depend on how good the
-answer was. Intervals are of 95 %, by the asymptotic variance; DM has none, since nobody knows how wrong r̂ is.
-Where what the target serves is rare in the log, such an interval is too narrow, since the few large weights that would
-widen it are not there: of costs from 2,000 requests that the bandit served, DR's held the truth in 61 to 91 % of logs
-(`benchmarks/off_policy.py`). Those of attainment are widened, see `share_interval`, and held it in 95 to 100 %.
+IPS is unbiased if p > 0 for everything that the target serves. So is DR, for any r̂ that was not fitted on the row
+itself. SNIPS has a bias of the order of 1/n, and varies less. All three need a π that does not depend on the row's own
+outcome. With imputation, the odds of a target that learns depend on a model of other rows, later ones among them; then
+IPS and DR are not exactly unbiased. Whether an answer gets feedback must not depend on how good it was.
+
+Intervals are of 95 %, from the asymptotic variance. DM has none, because the error of r̂ is unknown. If the log rarely
+serves what the target serves, such an interval is too narrow: the few large weights that would widen it are missing.
+In logs of 2,000 requests of the bandit, DR's interval of the cost held the truth in 61 to 91 % of the logs
+(`benchmarks/off_policy.py`). The intervals of attainment are widened, see `share_interval`; they held it in 95 to
+100 %.
 """
 
 from __future__ import annotations
@@ -34,12 +36,13 @@ from messctl.state.ledger import CONFIDENCE_Z
 
 Z2 = CONFIDENCE_Z**2
 SURE_Z = 3.0
-"""So many standard errors away is no luck: there are several models, and the weights of rare ones are skewed."""
+"""Standard errors beyond which a difference is no chance. It is above 1.96 because there are several models, and
+because the weights of rare ones are skewed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its 95 % interval; None where nothing can be said."""
+    """A mean and its 95 % interval; each is None if the log does not determine it."""
 
     mean: float | None
     interval: tuple[float, float] | None = None
@@ -47,14 +50,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How much of the target the log holds.
+    """How well the log covers the target.
 
-    `effective` is the effective sample size (Σw)² / Σw², in rows. `mean_weight` is 1, but for luck, where the log could
-    have taken whatever the target does, those with p > 0. `uncovered` (0..1) is the share of the target's decisions
-    that the log does not cover, as far as that is sure: by model, the mean π less three standard errors above the mean
-    weight on what that model served. Of a model that never served all π counts: either the log could not have taken
-    it, or so seldom (p < 3/n, by the rule of three, at 95 %) that it tells nothing of it. `matched` is the mean π of
-    what was served: the share of the log's decisions that the target would have taken too.
+    `effective` is the effective sample size (Σw)² / Σw², in rows. `mean_weight` is 1 on average if the log could have
+    made every decision of the target (p > 0). `matched` (0..1) is the mean π of the models served: the share of the
+    log's decisions that the target would make too.
+
+    `uncovered` (0..1) is the share of the target's decisions that the log surely does not cover. For each model it is
+    the mean π minus the mean weight on that model's rows and three standard errors of it. For a model that never
+    served, it is all of π: the log served it never, or too rarely to tell anything (p < 3/n by the rule of three, at
+    95 %).
     """
 
     effective: float
@@ -64,7 +69,7 @@ class Overlap:
 
     @classmethod
     def of(cls, weight: Floats, served: npt.NDArray[np.int64], odds: Floats) -> Overlap:
-        """Measure it on the weights (n,), the models served (n,), and the target's odds (n, models)."""
+        """Measure the overlap from the weights (n,), the models served (n,), and the target's odds (n, models)."""
         n, models = odds.shape
         if not n:
             return cls(0.0, 0.0, 1.0, 0.0)
@@ -82,12 +87,12 @@ def effective_size(weight: Floats) -> float:
 
 
 def ips(weight: Floats, value: Floats) -> Estimate:
-    """Inverse propensity scores: weights and values are (n,)."""
+    """Estimate by inverse propensity scores, from weights and values, (n,)."""
     return _mean(weight * value, effective_size(weight))
 
 
 def snips(weight: Floats, value: Floats) -> Estimate:
-    """Self-normalised inverse propensity scores."""
+    """Estimate by self-normalised inverse propensity scores, from weights and values, (n,)."""
     total = float(weight.sum())
     if not total > 0:
         return Estimate(None)
@@ -97,16 +102,16 @@ def snips(weight: Floats, value: Floats) -> Estimate:
 
 
 def direct(odds: Floats, expected: Floats) -> Estimate:
-    """The direct method: the target's odds and the reward model's expectations are (n, models)."""
+    """Estimate by the direct method, from the target's odds and the reward model's predictions, (n, models)."""
     return Estimate(float(_under(odds, expected).mean())) if len(odds) else Estimate(None)
 
 
 def doubly_robust(
     weight: Floats, value: Floats, served: npt.NDArray[np.int64], odds: Floats, expected: Floats
 ) -> Estimate:
-    """Doubly robust: the direct method, corrected by the weighed errors of its model on what was served, (n,)."""
-    missed = value - expected[np.arange(len(served)), served]
-    return _mean(_under(odds, expected) + weight * missed, effective_size(weight))
+    """Estimate doubly robustly: by the direct method, corrected by the weighted errors on what was served, (n,)."""
+    error = value - expected[np.arange(len(served)), served]
+    return _mean(_under(odds, expected) + weight * error, effective_size(weight))
 
 
 def _under(odds: Floats, expected: Floats) -> Floats:
@@ -122,7 +127,7 @@ def _mean(terms: Floats, effective: float) -> Estimate:
 
 
 def _interval(mean: float, variance: float, effective: float) -> tuple[float, float] | None:
-    """Return the normal interval, its variance that of a sample: None where there is but one row to go by."""
+    """Return the normal interval, with the variance of a sample; None if the effective sample is a single row."""
     if effective <= 1.0 + 1e-9:
         return None
     half = CONFIDENCE_Z * float(np.sqrt(variance * effective / (effective - 1.0)))
@@ -130,11 +135,11 @@ def _interval(mean: float, variance: float, effective: float) -> tuple[float, fl
 
 
 def share_interval(estimate: Estimate, effective: float, below: float, above: float) -> Estimate:
-    """Return the estimate of a mean of values in 0..1, with an interval that says no more than the log does.
+    """Return the estimate of a mean of values in 0..1, with an interval as wide as the log requires.
 
-    It reaches at least Z²/(n + Z²) to both sides, n the effective sample size, as Wilson's interval does where all
-    values are alike: that none of few missed does not say that none will. And it reaches `below` and `above` further,
-    for what the log never tried; both are in 0..1. A mean beyond 0..1, which heavy weights can give, is put to its end.
+    The interval reaches at least Z²/(n + Z²) to both sides, with n the effective sample size. Wilson's interval does so
+    if all values are equal: a few successes do not show that there is no failure. It reaches `below` and `above`, both
+    0..1, further, for what the log never tried. A mean beyond 0..1, which heavy weights can give, is clipped.
     """
     if estimate.mean is None:
         return estimate

@@ -1,4 +1,4 @@
-"""The evaluation: what policies would have attained and cost on the requests of a log, by every estimator."""
+"""The evaluation: the attainment and cost of policies on the requests of a log, by every estimator."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from messctl.replay.play import MET, judged_of
 from messctl.zoo import Settings
 
 JUDGE = "DR"
-"""The estimator by which the promise is judged."""
+"""The estimator that decides whether the promise is kept."""
 
 UNCOVERED = 0.005
-"""Where a larger share of a policy's decisions is foreign to the log, its cost is a guess."""
+"""If the log does not cover a larger share of a policy's decisions, its cost has no interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """What one estimator says: the attainment, over answers with feedback, and the mean cost of an answer, over all.
+    """The estimates of one estimator: the attainment over answers with feedback, and the mean cost over all.
 
-    `attained_ess` and `cost_ess` are how many rows either goes by, ≥ 0: Kish's effective sample size of the weights of
-    those with feedback and of all; for DM, which has no weights, their number.
+    `attained_ess` and `cost_ess` are the effective sample sizes of both, ≥ 0: Kish's, from the weights. DM has no
+    weights; there they are the numbers of rows.
     """
 
     estimator: str
@@ -38,21 +38,21 @@ class Estimated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What is estimated of one policy. `overlap` is over all logged decisions, `heard` over those with feedback."""
+    """The estimates of one policy. `overlap` counts all logged decisions, `feedback_overlap` those with feedback."""
 
     policy: str
     learns: bool
     overlap: Overlap
-    judged: Overlap
+    feedback_overlap: Overlap
     estimates: tuple[Estimated, ...]
 
     @property
     def attained(self) -> Estimate:
-        """The attainment by which the promise is judged."""
+        """The attainment that decides whether the promise is kept."""
         return next(each.attained for each in self.estimates if each.estimator == JUDGE)
 
     def sla_met(self, alpha: float) -> bool | None:
-        """Tell whether the promise would be kept: None where α lies within the interval, or nothing was judged."""
+        """Return whether the promise would be kept; None if α lies within the interval, or there is no interval."""
         if self.attained.interval is None:
             return None
         low, high = self.attained.interval
@@ -63,7 +63,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that was estimated from one log, with what was asked."""
+    """The results for one log, with the settings, and whether feedback was imputed."""
 
     log: Log
     settings: Settings
@@ -72,7 +72,7 @@ class Evaluation:
 
     @property
     def decisive(self) -> Evaluated:
-        """The result that `--require-sla` is about; see `replay.judged_of`."""
+        """The result on which `--require-sla` decides; see `replay.judged_of`."""
         policies = [each.policy for each in self.results]
         return self.results[policies.index(judged_of(policies, self.settings))]
 
@@ -86,15 +86,16 @@ def evaluate(
     impute: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
-    """Estimate what every policy would have attained and cost. `progress` hears which one is being played.
+    """Estimate the attainment and cost of every policy. `progress` gets the name of the policy being replayed.
 
-    With `impute`, a policy that learns does so where it chooses otherwise than the log did, too; see `target.replayed`.
-    Raises UnknownNameError, UsageError for a policy that cannot be played on a log.
+    With `impute`, a policy that learns also learns from requests on which it chooses another model than the log; see
+    `target.replayed`. Raises UnknownNameError for an unknown policy or model, and UsageError for a policy that cannot
+    be evaluated on a log.
     """
     learners = {name: kind_of(name).live is not None for name in policies}
     reward = RewardModel.of(log)
     targets = {}
-    # Those that take no time come first, so that a name that is wrong is told before any other is replayed.
+    # The policies that need no replay come first, so that an unknown model is an error before a long replay.
     for name in sorted(learners, key=learners.__getitem__):
         progress(name)
         targets[name] = target_of(name, log, settings, encoder, reward, impute=impute)
@@ -102,19 +103,20 @@ def evaluate(
 
 
 def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
-    """Return what all estimators say of a target.
+    """Return the estimates of all estimators for a target.
 
-    What the log could not have taken may satisfy anybody or nobody, and the intervals of attainment allow for both;
-    it may cost whatever it likes, and the cost has no interval.
+    Decisions that the log does not cover may satisfy all requests or none: the intervals of attainment allow for both.
+    Their cost may be anything: then the cost has no interval.
     """
     has_feedback = log.has_feedback
     weight, served, odds = target.weight[has_feedback], log.served[has_feedback], target.odds[has_feedback]
-    overlap, judged = Overlap.of(target.weight, log.served, target.odds), Overlap.of(weight, served, odds)
+    overlap = Overlap.of(target.weight, log.served, target.odds)
+    feedback_overlap = Overlap.of(weight, served, odds)
     value, expected = log.satisfied[has_feedback], reward.satisfied[has_feedback]
-    unknown = judged.uncovered
+    unknown = feedback_overlap.uncovered
 
     def share_estimate(estimate: Estimate, below: float) -> Estimate:
-        return share_interval(estimate, judged.effective, below, unknown)
+        return share_interval(estimate, feedback_overlap.effective, below, unknown)
 
     def cost_estimate(estimate: Estimate) -> Estimate:
         if estimate.interval is None or overlap.uncovered >= UNCOVERED:
@@ -123,9 +125,9 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
         return Estimate(estimate.mean, (max(0.0, low), high))
 
     def weighted(estimator: str, attained: Estimate, cost: Estimate) -> Estimated:
-        return Estimated(estimator, attained, cost_estimate(cost), judged.effective, overlap.effective)
+        return Estimated(estimator, attained, cost_estimate(cost), feedback_overlap.effective, overlap.effective)
 
-    # What the log could not have taken counts nothing in IPS; SNIPS leaves it out, and DR guesses it.
+    # A decision that the log does not cover counts as 0 in IPS; SNIPS leaves it out, and DR takes the prediction.
     estimates = (
         weighted("IPS", share_estimate(ips(weight, value), 0.0), ips(target.weight, log.cost)),
         weighted("SNIPS", share_estimate(snips(weight, value), unknown), snips(target.weight, log.cost)),
@@ -136,4 +138,4 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
             doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost),
         ),
     )
-    return Evaluated(target.policy, kind_of(target.policy).learns, overlap, judged, estimates)
+    return Evaluated(target.policy, kind_of(target.policy).learns, overlap, feedback_overlap, estimates)

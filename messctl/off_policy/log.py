@@ -1,4 +1,4 @@
-"""Logged decisions: which model served each request, with what propensity, at what cost, and to what satisfaction."""
+"""The log: the model that served each request, its propensity, its cost, and the satisfaction."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from messctl.trace.sound import sound_batches
 from messctl.zoo import Zoo, costliest
 
 LEAST_PROPENSITY = 1e-12
-"""Nobody flips such coins, and the squares of weights and costs stay numbers."""
+"""The smallest propensity accepted. No policy draws with less, and squared weights stay finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Answered requests in the order in which they were decided; every array is (n,).
+    """Answered requests in the order of their decisions; every array is (n,).
 
-    `served` is the model's index in `zoo`, `propensity` (0, 1] the probability with which it was to be served, `cost`
-    ≥ 0 what its answer cost, in `cost_unit`, and `satisfied` (0..1) the feedback on it, NaN where there is none.
-    `features` are of the `prompts`. `forced` requests were left out, since the user chose their model.
+    `served` is the index in `zoo` of the model that served, `propensity` (0, 1] the probability of that choice, `cost`
+    ≥ 0 the cost of its answer in `cost_unit`, and `satisfied` (0..1) the feedback, NaN if there is none. `features` are
+    those of the `prompts`. `forced` is the number of requests left out because the user chose their model.
     """
 
     path: Path
@@ -51,13 +51,13 @@ class Log:
 
     @property
     def has_feedback(self) -> npt.NDArray[np.bool_]:
-        """Which answers got feedback, (n,)."""
+        """Which answers have feedback, (n,)."""
         return ~np.isnan(self.satisfied)
 
 
 @dataclass(frozen=True, slots=True)
 class _Logged:
-    """One logged decision; `number` counts the rows, from 1. NaN and None stand for what is not there."""
+    """One logged decision; `number` is its row, from 1. A missing value is NaN or None."""
 
     number: int
     request_id: str
@@ -69,51 +69,53 @@ class _Logged:
 
 
 def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_forced: bool = False) -> Log:
-    """Read an exported live log, or the state file itself; prompts are seen as the `encoder` does.
+    """Read an exported live log or a state file, and encode its prompts with `encoder`.
 
-    The models are those that ever answered, and their `reference` is by default the one with the highest mean cost.
-    With `skip_forced`, requests without a propensity are left out: the user chose their model, whatever the policy.
-    Raises TraceError for what is no log, or for a row that lacks what is needed; UsageError where nothing is left,
-    StoreError, UnknownNameError for the reference.
+    The models are those that ever answered. Their reference is `reference`, by default the one with the highest mean
+    cost. With `skip_forced`, requests without a propensity are left out: the user chose their model. Raises TraceError
+    for a file that is not a log or a row that lacks a value, UsageError if no request is left, StoreError for a state
+    that cannot be read, and UnknownNameError for the reference.
     """
     models, cost_unit, rows = _of_state(path) if is_sqlite(path) else _of_trace(path)
-    kept = [row for row in rows if not (skip_forced and np.isnan(row.propensity))]
-    for row in kept:
+    used = [row for row in rows if not (skip_forced and np.isnan(row.propensity))]
+    for row in used:
         _check(path, row)
-    if not kept:
+    if not used:
         raise UsageError(
-            f"{path}: holds no request that a policy decided on; nothing to estimate from; ask without --model first"
+            f"{path}: no request was routed by a policy, so nothing can be estimated; ask without --model first"
         )
-    served = np.array([models.index(row.served or "") for row in kept])
-    cost = np.array([row.cost for row in kept])
+    served = np.array([models.index(row.served or "") for row in used])
+    cost = np.array([row.cost for row in used])
     return Log(
         path=path,
         cost_unit=cost_unit,
         zoo=Zoo.of(models, reference or _costliest(models, served, cost)),
-        request_ids=tuple(row.request_id for row in kept),
-        prompts=tuple(row.prompt for row in kept),
-        features=encoder.column(pa.array([row.prompt for row in kept], pa.large_string())),
+        request_ids=tuple(row.request_id for row in used),
+        prompts=tuple(row.prompt for row in used),
+        features=encoder.column(pa.array([row.prompt for row in used], pa.large_string())),
         served=served,
-        propensity=np.array([row.propensity for row in kept]),
-        satisfied=np.array([row.satisfied for row in kept]),
+        propensity=np.array([row.propensity for row in used]),
+        satisfied=np.array([row.satisfied for row in used]),
         cost=cost,
-        forced=len(rows) - len(kept),
+        forced=len(rows) - len(used),
     )
 
 
 def _check(path: Path, row: _Logged) -> None:
-    """Raise TraceError where the row is no decision from which anything could be estimated."""
+    """Raise TraceError if the row lacks what an estimate needs."""
     where = f"{path}: row {row.number} ({row.request_id})"
     if row.served is None:
         raise TraceError(f"{where}: 'served' names no model of the log; export the log again")
     if np.isnan(row.propensity):
-        raise TraceError(f"{where}: no propensity, since the user chose the model; leave such rows out: --skip-forced")
+        raise TraceError(
+            f"{where}: no propensity, because the user chose the model; leave such rows out with --skip-forced"
+        )
     if not LEAST_PROPENSITY <= row.propensity <= 1.0:
-        rule = f"{LEAST_PROPENSITY:g} at least; correct it, or take the row out"
+        rule = f"{LEAST_PROPENSITY:g} at least; correct it, or remove the row"
         written = f"{row.propensity:g}" if np.isfinite(row.propensity) else "NaN or infinite"
         raise TraceError(f"{where}: propensity is {written}; it must lie in (0, 1], {rule}")
     if np.isnan(row.cost):
-        raise TraceError(f"{where}: the cost of the answer served is missing; take the row out")
+        raise TraceError(f"{where}: the cost of the served answer is missing; remove the row")
 
 
 def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Floats) -> str:
@@ -125,7 +127,7 @@ def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Flo
 
 
 def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
-    """Return the models, the unit of costs and the answered requests of a live state."""
+    """Return the models, the cost unit and the answered requests of a live state."""
     models: set[str] = set()
     units: set[str] = set()
     rows: list[_Logged] = []
@@ -148,8 +150,8 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
                 )
             )
     if len(units) > 1:
-        told = " and ".join(sorted(units))
-        raise UsageError(f"{path}: costs are in {told}, and are not added up; give each zoo a --state of its own")
+        listed = " and ".join(sorted(units))
+        raise UsageError(f"{path}: costs in {listed} cannot be added up; give each zoo its own --state")
     return tuple(sorted(models)), "".join(units) or "unit", rows
 
 
@@ -183,7 +185,7 @@ def _number(value: float | None) -> float:
 
 
 def _of_trace(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
-    """Return the models, the unit of costs and the requests of an exported log."""
+    """Return the models, the cost unit and the requests of an exported log."""
     trace = TraceFile(path)
     for name in ("served", "propensity"):
         if name not in trace.schema.names:

@@ -1,4 +1,4 @@
-"""The reward model: what each model would have brought on each logged request, as far as the log can tell."""
+"""The reward model: the expected satisfaction and cost of every model on each logged request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from messctl.policies.base import Floats
 
 @dataclass(frozen=True, slots=True)
 class RewardModel:
-    """The expected satisfaction (0..1, NaN where no answer was judged) and cost of every model, (n, models)."""
+    """The expected satisfaction (0..1; NaN if the log has no feedback) and cost of every model, (n, models)."""
 
     satisfied: Floats
     cost: Floats
 
     @classmethod
     def of(cls, log: Log) -> Self:
-        """Fit it, every row by others."""
+        """Fit the model on the log; each row is predicted from other rows only."""
         models = len(log.zoo.models)
         return cls(
             cross_fitted(log.features, log.served, log.satisfied, models),
@@ -29,9 +29,9 @@ class RewardModel:
         )
 
     def corrected(self, log: Log) -> tuple[Floats, Floats]:
-        """Return both, corrected by what was observed: their column means are doubly robust, one per model.
+        """Return satisfaction and cost, corrected by the observed values: their column means are doubly robust.
 
-        A row without feedback has no satisfaction: NaN.
+        The satisfaction of a row without feedback is NaN.
         """
         rows = np.arange(len(log))
         corrected = []

@@ -1,4 +1,4 @@
-"""The target: with what probability a policy would have served each model, request by request along a log.
+"""The target: the probability with which a policy would have served each model on each request of a log.
 
 Li, Chu, Langford and Wang, *Unbiased offline evaluation of contextual-bandit-based news article recommendation
 algorithms* (2011).
@@ -24,7 +24,7 @@ from messctl.zoo import Settings
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A policy along a log: `odds` (n, models) of being served, and the `weight` (n,) of each logged decision."""
+    """A policy on a log: the `odds` (n, models) of each model, and the `weight` (n,) of each logged decision."""
 
     policy: str
     odds: Floats
@@ -34,10 +34,10 @@ class Target:
 def target_of(
     name: str, log: Log, settings: Settings, encoder: Encoder, reward: RewardModel, *, impute: bool = True
 ) -> Target:
-    """Return a policy, by its name, along the log.
+    """Return the target of the policy `name` on the log.
 
-    `static-mix` is mixed by the models' means as the log tells them, by the corrected `reward`; `logged` is the policy
-    that made the log. Raises UnknownNameError, and UsageError for a policy that would have to know all outcomes.
+    `static-mix` uses the models' means from the corrected `reward`. `logged` is the policy that made the log. Raises
+    UnknownNameError for an unknown policy or model, and UsageError for a policy that needs all outcomes.
     """
     kind = kind_of(name)
     if kind.name == "logged":
@@ -48,19 +48,17 @@ def target_of(
         odds = _fixed(name, log, settings, reward)
     else:
         able = ", ".join(each.name for each in kinds().values() if each.live or each.streams)
-        raise UsageError(
-            f"policy {name!r} knows outcomes that no log holds; `messctl evaluate` takes {able} and logged"
-        )
+        raise UsageError(f"policy {name!r} needs outcomes that a log does not hold; choose one of {able}, logged")
     return Target(name, odds, odds[np.arange(len(log)), log.served] / log.propensity)
 
 
 def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floats:
-    """Return the odds of a policy that never learns, the same on every request."""
+    """Return the odds of a policy that never learns; they are the same on every request."""
     has_feedback = log.has_feedback
     if name == "static-mix" and not has_feedback.any():
-        raise UsageError(f"{log.path}: no answer got feedback, so nobody knows what to mix; choose another --policy")
+        raise UsageError(f"{log.path}: no answer has feedback, and static-mix needs some; choose another --policy")
     satisfied, cost = reward.corrected(log)
-    # All that such a policy may look at are the means, which a single round tells as well.
+    # Such a policy uses only the means, so a single round that consists of them is enough.
     rounds = Rounds(
         zoo=log.zoo,
         request_ids=log.request_ids[:1],
@@ -79,30 +77,31 @@ def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floa
 def replayed(
     live: LiveBuild, log: Log, settings: Settings, encoder: Encoder, imputing: RewardModel | None = None
 ) -> Floats:
-    """Return the odds, (n, models), with which a policy that learns would serve, replayed along the log.
+    """Return the odds, (n, models), of a policy that learns, replayed along the log.
 
-    The replay of Li et al. (2011): the policy decides on every request in turn, by its own coins, and where its choice
-    is the logged one it learns the logged cost and feedback, at once. Any other request is rejected: for the policy it
-    never came. What is estimated, then, is the mean over the log's requests of the policy *as it stood by then*, having
-    learned from the requests accepted before. Where the log drew all models alike, these are a fair sample, and the
-    policy is younger than it would have been: on 6,000 requests that random choice logged (`benchmarks/off_policy.py`),
-    the bandit's cost comes out 11 % too high (± 2), its attainment right, about as in a run of a quarter of the
-    requests (17 %, ± 4). Where the log favoured a model, what is accepted favours it too, and the policy learns of a
-    world that there is not: on the log of a bandit that promised 0.75, one that promises 0.8 comes out 264 % too dear
-    (± 15), attaining 0.87, and MESS+ 40 % (± 25), attaining 0.83.
+    This is the replay of Li et al. (2011). The policy decides on every request in turn, with its own random stream. If
+    it chooses the logged model, it learns the logged cost and feedback at once. Otherwise the request is rejected: the
+    policy goes on as if it had never come. The estimate is the mean over the log's requests of the policy *at that
+    time*, after the requests accepted before.
 
-    With a reward model for `imputing`, no request is rejected: the policy learns the cost that is expected of its
-    choice, and a satisfaction of 0 or 1 drawn with the expected probability. It is then as old as it should be, and as
-    wrong as the model: 4 % too dear (± 2) on the first log, 10 % (± 3) on the second, attaining 0.80 and 0.81. The odds
-    then depend on a model fitted on other rows, later ones among them, so that IPS and DR, unbiased for odds that come
-    of the past alone, are not exactly so.
+    Rejection costs accuracy (`benchmarks/off_policy.py`, 6,000 requests, α = 0.8). If the log drew all models alike,
+    the accepted requests are a fair sample, and the policy has merely learned from fewer. The bandit's cost is then
+    11 % too high (± 2) and its attainment right, about as in a run on a quarter of the requests (17 %, ± 4). If the log
+    favoured a model, the accepted requests favour it too. On the log of a bandit with α = 0.75, the bandit's cost is
+    264 % too high (± 15) with an attainment of 0.87, and that of MESS+ 40 % (± 25) with 0.83.
 
-    The policy explores nothing for which all answers would have to be graded (`Request.gradable`), knows neither loads
-    nor what reading a prompt costs, and no model may be out; it has the models that ever answered.
+    With a reward model for `imputing`, no request is rejected. The policy learns the expected cost of its choice, and a
+    satisfaction of 0 or 1 drawn with the expected probability. It has then learned from as many requests as it would,
+    with the errors of the reward model: the bandit's cost is 4 % too high (± 2) on the first log and 10 % (± 3) on the
+    second, with attainments of 0.80 and 0.81. The odds then depend on later rows too, so that IPS and DR are not
+    exactly unbiased.
+
+    The policy does not explore in ways that need every answer graded (`Request.gradable`). It knows neither load costs
+    nor prompt costs, every model is available, and the models are those that ever answered.
     """
     policy = live(log.zoo, settings, Snapshot(), encoder)
-    known = policy.snapshot()
-    luck = stream(settings.seed, "feedback")
+    snapshot = policy.snapshot()
+    draws = stream(settings.seed, "feedback")
     odds = np.zeros((len(log), len(log.zoo.models)))
     for row in range(len(log)):
         decision = policy.decide(Request(log.request_ids[row], log.prompts[row], gradable=False))
@@ -112,19 +111,19 @@ def replayed(
         if served == log.served[row]:
             satisfied, cost = float(log.satisfied[row]), float(log.cost[row])
         elif imputing:
-            likely = imputing.satisfied[row, served] if log.has_feedback[row] else np.nan
-            satisfied = np.nan if np.isnan(likely) else float(luck.random() < likely)
+            expected = imputing.satisfied[row, served] if log.has_feedback[row] else np.nan
+            satisfied = np.nan if np.isnan(expected) else float(draws.random() < expected)
             cost = float(imputing.cost[row, served])
         else:
-            # It goes back to where it stood, as if the request had never come, but with another coin.
-            policy = live(log.zoo, replace(settings, seed=_further_seed(settings.seed, row)), known, encoder)
+            # The policy goes back to its last state, as if the request had never come, but with another random stream.
+            policy = live(log.zoo, replace(settings, seed=_seed_after(settings.seed, row)), snapshot, encoder)
             continue
-        has_feedback = {} if np.isnan(satisfied) else {decision.served: satisfied}
-        policy.learn(decision, Feedback(costs={decision.served: cost}, satisfied=has_feedback))
-        known = policy.snapshot()
+        feedback = {} if np.isnan(satisfied) else {decision.served: satisfied}
+        policy.learn(decision, Feedback(costs={decision.served: cost}, satisfied=feedback))
+        snapshot = policy.snapshot()
     return odds
 
 
-def _further_seed(seed: int, row: int) -> int:
-    """Return a seed for the coins after this row, independent of those of all other rows and seeds."""
+def _seed_after(seed: int, row: int) -> int:
+    """Return a seed for the random streams after this row, independent of all other rows and seeds."""
     return int(np.random.SeedSequence(seed, spawn_key=(row,)).generate_state(1, np.uint64)[0])

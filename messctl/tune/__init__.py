@@ -15,6 +15,7 @@ from messctl.tune.space import (
     parse_values,
     zoo_values,
 )
+from messctl.tune.zoo_change import zoo_change
 
 __all__ = [
     "DEFAULT_BANDIT_V",
@@ -36,5 +37,6 @@ __all__ = [
     "parse_values",
     "play_yardsticks",
     "search",
+    "zoo_change",
     "zoo_values",
 ]

@@ -1,8 +1,7 @@
-"""The plot of a tuning: cost against attainment on the requests held out, with the front and the yardsticks."""
+"""The plot of a search: cost against attainment on the requests held out, with the front and the yardsticks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,26 @@ from messctl.display.text import plain
 from messctl.outputs import written_aside
 from messctl.replay.plot import COLOURS, check_format
 from messctl.tune.choice import Choice
-from messctl.tune.report import Yardsticks
-from messctl.tune.search import Search
+from messctl.tune.report import Tuning
 
 
-def write_plot(found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], path: Path) -> None:
-    """Draw one panel per trace; each α has a colour. Raises UsageError, MissingExtraError and OutputError."""
+def write_plot(tuning: Tuning, path: Path) -> None:
+    """Draw one panel per trace, with a colour for each α.
+
+    Raises UsageError for another format than .png or .svg, MissingExtraError if matplotlib is not installed, and
+    OutputError if the file cannot be written.
+    """
     check_format(path)
     from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(7.5 * len(found.traces), 5.5), layout="constrained")
+    traces = tuning.found.traces
+    figure = Figure(figsize=(7.5 * len(traces), 5.5), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(found.traces), squeeze=False)[0]
-    for at, (axes, trace) in enumerate(zip(panels, found.traces, strict=True)):
-        for k, (choice, marks) in enumerate(zip(choices, yardsticks, strict=True)):
+    panels = figure.subplots(1, len(traces), squeeze=False)[0]
+    for at, (axes, trace) in enumerate(zip(panels, traces, strict=True)):
+        for k, (choice, marks) in enumerate(zip(tuning.choices, tuning.yardsticks, strict=True)):
             _draw(axes, choice, marks[at], at, COLOURS[k % len(COLOURS)])
         axes.set(
             title=_name(trace.path.name),
@@ -67,5 +70,5 @@ def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
 
 
 def _name(text: str) -> str:
-    """Return a name as it is to be drawn: no formula, no control characters."""
+    """Return a name for matplotlib: a dollar sign is no formula, and control characters are shown."""
     return plain(text).replace("$", r"\$")

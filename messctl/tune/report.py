@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,24 @@ Yardsticks = Sequence[Sequence[Result]]
 """The yardsticks' results, by trace."""
 
 
-def document(
-    found: Search, choices: Sequence[Choice], yardsticks: Sequence[Yardsticks], zoo: Path | None = None
-) -> dict[str, Any]:
-    """Return the JSON document of a search. Its keys are stable.
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """A search with what follows from it: the choices, the yardsticks by choice, and the zoo file given, if any."""
 
-    `yardsticks` are by choice; `zoo` is the zoo file given, if any.
-    """
+    found: Search
+    choices: tuple[Choice, ...]
+    yardsticks: tuple[Yardsticks, ...]
+    zoo: Path | None = None
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The chosen trial of the first α; None if there is none, or the search was interrupted."""
+        return self.choices[0].chosen if self.choices and not self.found.interrupted else None
+
+
+def document(tuning: Tuning) -> dict[str, Any]:
+    """Return the JSON document of a tuning. Its keys are stable."""
+    found = tuning.found
     return {
         "traces": [
             {
@@ -63,9 +74,9 @@ def document(
                 "alpha": choice.alpha,
                 "seeds": choice.seeds,
                 "met": choice.chosen is not None,
-                "chosen": _trial(found, choice, choice.chosen, zoo) if choice.chosen else None,
-                "closest": _trial(found, choice, choice.closest, zoo),
-                "front": [_trial(found, choice, trial, zoo) for trial in choice.front],
+                "chosen": _trial(tuning, choice, choice.chosen) if choice.chosen else None,
+                "closest": _trial(tuning, choice, choice.closest),
+                "front": [_trial(tuning, choice, trial) for trial in choice.front],
                 "yardsticks": [
                     {
                         "trace": str(trace.path),
@@ -77,13 +88,13 @@ def document(
                     for trace, results in zip(found.traces, marks, strict=True)
                 ],
             }
-            for choice, marks in zip(choices, yardsticks, strict=True)
+            for choice, marks in zip(tuning.choices, tuning.yardsticks, strict=True)
         ],
     }
 
 
-def as_csv(found: Search, choices: Sequence[Choice]) -> str:
-    """Return the search as CSV: a header, then one line per setting and trace."""
+def as_csv(tuning: Tuning) -> str:
+    """Return the tuning as CSV: a header, then one line per setting and trace."""
     rows = [
         {
             **_setting(trial),
@@ -100,9 +111,9 @@ def as_csv(found: Search, choices: Sequence[Choice]) -> str:
                 for name, value in asdict(figures[at]).items()
             },
         }
-        for choice in choices
+        for choice in tuning.choices
         for trial in choice.trials
-        for at, trace in enumerate(found.traces)
+        for at, trace in enumerate(tuning.found.traces)
     ]
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0] if rows else ["alpha"], lineterminator="\n")
@@ -111,37 +122,32 @@ def as_csv(found: Search, choices: Sequence[Choice]) -> str:
     return text.getvalue()
 
 
-def table(
-    found: Search,
-    choices: Sequence[Choice],
-    yardsticks: Sequence[Yardsticks],
-    width: int,
-    zoo: Path | None = None,
-) -> RenderableType:
+def table(tuning: Tuning, width: int) -> RenderableType:
     """Return a table for every trace and α: the front with the chosen row marked, the yardsticks, and the verdict.
 
     If the columns need more than `width` characters, those of `LEAST_FIRST` are dropped. The replay commands may be
-    wider still: print them without cropping. `yardsticks` are by choice; `zoo` is the zoo file given, if any.
+    wider still: print them without cropping.
     """
+    found, outcomes = tuning.found, list(zip(tuning.choices, tuning.yardsticks, strict=True))
     parts: list[RenderableType] = []
     if found.interrupted:
         seeds = f"{len(found.complete_seeds())} of {counted(found.conditions.seeds, 'seed')}"
         parts.append(Text(f"interrupted: the results of {seeds}", "bold"))
     for at, trace in enumerate(found.traces):
         parts.append(_heading(found, trace))
-        for choice, marks in zip(choices, yardsticks, strict=True):
+        for choice, marks in outcomes:
             grid = _grid(found, choice, marks[at], at)
             name = str(grid.columns[0].header)
             parts += [Text(), fitting(grid, width, folding=(name,), least_first=LEAST_FIRST)]
     parts.append(Text())
-    for choice, marks in zip(choices, yardsticks, strict=True):
-        parts += verdict(found, choice, marks, zoo)
+    for choice, marks in outcomes:
+        parts += verdict(tuning, choice, marks)
     return Group(*parts)
 
 
-def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None = None) -> list[Text]:
+def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
     """Return the lines on the chosen setting of one α and its figures, or on the closest one if none is chosen."""
-    trial = choice.chosen
+    found, trial = tuning.found, choice.chosen
     if trial is None:
         return [Text(_beyond(found, choice), "bold red")]
     style = "bold green" if trial.met_held_out and choice.seeds > 1 else "bold yellow"
@@ -149,7 +155,7 @@ def verdict(found: Search, choice: Choice, marks: Yardsticks, zoo: Path | None =
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
         below = choice.alpha - held_out.attained
-        command = plain(replay_command(found, choice, trial, trace, zoo))
+        command = plain(replay_command(found, choice, trial, trace, tuning.zoo))
         short = _short(choice.alpha, below, marks[at]) if below > MET else ""
         lines += [
             Text(f"  held out: {_attains(held_out, unit)}{short}", style),
@@ -291,7 +297,7 @@ def _parts(trial: Trial) -> tuple[tuple[str, tuple[Figures, ...]], ...]:
     return (("chosen_on", trial.selection), ("held_out", trial.held_out), ("whole", trial.whole))
 
 
-def _trial(found: Search, choice: Choice, trial: Trial, zoo: Path | None) -> dict[str, Any]:
+def _trial(tuning: Tuning, choice: Choice, trial: Trial) -> dict[str, Any]:
     return {
         **_setting(trial),
         "promised": trial.attainable,
@@ -301,9 +307,9 @@ def _trial(found: Search, choice: Choice, trial: Trial, zoo: Path | None) -> dic
                 "debt": trial.debt[at],
                 "worst": asdict(trial.worst[at]),
                 **{part: asdict(figures[at]) for part, figures in _parts(trial)},
-                "replay": replay_command(found, choice, trial, trace, zoo),
+                "replay": replay_command(tuning.found, choice, trial, trace, tuning.zoo),
             }
-            for at, trace in enumerate(found.traces)
+            for at, trace in enumerate(tuning.found.traces)
         ],
     }
 

@@ -66,17 +66,21 @@ class Space:
 
 
 def parse_space(
-    policies: Sequence[str],
-    alpha: Sequence[float],
-    v: Sequence[str] | None,
-    c: Sequence[str] | None,
-    exponent: Sequence[float],
+    base: Settings,
+    policies: Sequence[str] | None = None,
+    *,
+    alpha: Sequence[str] | None = None,
     margin: Sequence[str] | None = None,
+    v: Sequence[str] | None = None,
+    c: Sequence[str] | None = None,
+    exponent: Sequence[str] | None = None,
 ) -> Space:
-    """Return the search space of the options given as text, with the defaults for the others.
+    """Return the search space of the options given as text.
 
-    Raises UsageError for a policy without settings to tune, and for an invalid list of V, c or margin.
+    An α or exponent that is not given is that of `base`; the others have the defaults of this module. Raises UsageError
+    for a policy without settings to tune, and for an invalid list.
     """
+    policies = policies or TUNABLE
     for policy in policies:
         if policy not in TUNABLE:
             raise UsageError(f"policy {policy!r} has nothing to tune; choose --policy {' or '.join(TUNABLE)}")
@@ -86,10 +90,10 @@ def parse_space(
         raise UsageError("--v holds only 'auto', but messplus needs a number; add numbers, or --policy bandit")
     bandit = items or DEFAULT_BANDIT_V.split(",")
     return Space(
-        alpha=tuple(alpha),
+        alpha=parse_values("--alpha", alpha) if alpha else (base.alpha,),
         v=numbers,
         c=parse_values("--c", c or [DEFAULT_C]),
-        exponent=tuple(exponent),
+        exponent=parse_values("--exponent", exponent) if exponent else (base.exponent,),
         policies=tuple(dict.fromkeys(policies)),
         margin=parse_values("--margin", margin or [DEFAULT_MARGIN]),
         bandit_v=(

@@ -41,6 +41,16 @@ def log(tmp_path, monkeypatch):
     return write_log(tmp_path / "log.parquet")
 
 
+def test_the_help_fits_one_screen_in_panels(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["evaluate", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines) <= 60, max(map(len, lines)) <= 80) == (True, True)
+    text = "\n".join(lines)
+    assert all(f"─ {panel} ─" in text for panel in ("Promise", "Policy", "Requests", "Output"))
+    assert "[x<=" not in text
+
+
 def test_a_table_for_people(log, capsys, monkeypatch):
     policies = ["--policy", "always:b", "--policy", "always:a", "--policy", "bandit"]
     for width in ("160", "80", "40"):
@@ -144,9 +154,9 @@ def test_a_router_is_judged_before_a_yardstick(log, document, tmp_path, policies
 BAD = [
     (
         ["--policy", "hindsight"],
-        "'hindsight' knows outcomes that no log holds; `messctl evaluate` takes always, random",
+        "'hindsight' needs outcomes that a log does not hold; choose one of always, random",
     ),
-    (["--policy", "clairvoyant"], "messplus, bandit and logged"),
+    (["--policy", "clairvoyant"], "messplus, bandit, logged"),
     (["--policy", "mess"], "did you mean 'messplus'"),
     (["--policy", "always:c"], "unknown model in policy 'always:c'"),
     (["--policy", "always"], "policy 'always' needs a model: always:a"),
@@ -198,10 +208,10 @@ BAD_ROWS = [
     ({"propensity": (2, -0.5)}, "row 3 (r2): propensity is -0.5; it must lie in (0, 1]"),
     ({"propensity": (399, 1.5)}, "row 400 (r399): propensity is 1.5; it must lie in (0, 1]"),
     ({"propensity": (2, float("nan"))}, "row 3 (r2): propensity is NaN or infinite; it must lie in (0, 1]"),
-    ({"propensity": (2, None)}, "row 3 (r2): no propensity, since the user chose the model; leave such rows out: "),
+    ({"propensity": (2, None)}, "row 3 (r2): no propensity, because the user chose the model; leave such rows out"),
     ({"served": (4, None)}, "row 5 (r4): 'served' names no model of the log; export the log again"),
     ({"served": (4, "c")}, "row 5 (r4): 'served' names no model of the log"),
-    ({"cost__a": (0, None), "cost__b": (0, None)}, "row 1 (r0): the cost of the answer served is missing; take"),
+    ({"cost__a": (0, None), "cost__b": (0, None)}, "row 1 (r0): the cost of the served answer is missing; remove"),
     ({"satisfied__a": (1, 1.5)}, "row 2, column 'satisfied/a': is 1.5, but satisfaction must be in 0..1"),
     ({"propensity": None}, "no column 'propensity'; `messctl evaluate` needs a live log: `messctl export` writes one"),
     ({"served": None}, "no column 'served'; `messctl evaluate` needs a live log"),
@@ -305,7 +315,7 @@ def test_a_live_policy_along_its_own_state_is_itself(state, document, tmp_path):
 def test_a_state_without_an_answer(state, capsys):
     Store(state).close()
     message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
-    assert "holds no request that a policy decided on; nothing to estimate from; ask without" in message
+    assert "no request was routed by a policy, so nothing can be estimated; ask without" in message
 
 
 def files(folder):
@@ -349,7 +359,7 @@ def test_costs_in_two_units_are_not_added_up(state, document, capsys):
     with closing(sqlite3.connect(state)) as database, database:
         database.execute("UPDATE requests SET cost_unit = 'J' WHERE id = 1")
     message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
-    assert "are not added up; give each zoo a --state of its own" in message
+    assert "cannot be added up; give each zoo its own --state" in message
 
 
 def test_replay_of_a_log_or_a_state_names_evaluate(log, state, document, capsys):

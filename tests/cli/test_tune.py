@@ -38,6 +38,17 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def test_the_help_fits_one_screen_in_panels(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["tune", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 80
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert all(f"─ {panel} ─" in text for panel in ("Promise", "Policy", "Search", "Requests", "Output"))
+    assert "[x<=" not in text
+
+
 def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
     assert run(["tune", trace, "--alpha", "0.8", *FEW]) == 0
     out, err = capsys.readouterr()
