@@ -1,1 +1,1 @@
-"""Trains, exports and measures the zoo in the box: tiny puzzle models of the Llama architecture."""
+"""Trains, exports and measures the packaged models: tiny puzzle models of the Llama architecture."""

@@ -1,4 +1,4 @@
-"""Checks that llama.cpp computes what PyTorch does: the same tokens, logits and answers."""
+"""Checks that llama.cpp and PyTorch agree: the same tokens, and nearly the same logits."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from training.sizes import SIZES
 from training.tokens import encode_prompt
 
 TOLERANCE: Final[dict[Precision, float]] = {"f32": 2e-3, "f16": 0.15}
-"""The largest difference of any two logits that passes."""
+"""The largest accepted difference between two logits."""
 
 _F32_CACHE: Final = 0
-"""ggml's number for F32: its default, an F16 cache, would itself be most of the difference."""
+"""ggml's number for F32. Its default, an F16 cache, would cause most of the difference."""
 
 ODD_PROMPTS: Final = (
     "",
@@ -39,7 +39,7 @@ ODD_PROMPTS: Final = (
 
 
 def same_tokens(runtime: Runtime, texts: Iterable[str]) -> bool:
-    """Whether llama.cpp cuts each text into its bytes, and puts it together again."""
+    """Return whether llama.cpp splits each text into its bytes, and joins them again."""
     return all(
         runtime.tokenize(text.encode(), add_bos=False, special=True) == list(text.encode())
         and runtime.detokenize(list(text.encode())) == text.encode()
@@ -48,7 +48,7 @@ def same_tokens(runtime: Runtime, texts: Iterable[str]) -> bool:
 
 
 def logit_difference(model: Llama, runtime: Runtime, prompts: Iterable[str]) -> float:
-    """The largest absolute difference of the logits over all tokens of `prompts`."""
+    """Return the largest absolute difference of the logits over all tokens of `prompts`."""
     largest = 0.0
     for prompt in prompts:
         tokens = encode_prompt(prompt)
@@ -61,7 +61,7 @@ def logit_difference(model: Llama, runtime: Runtime, prompts: Iterable[str]) -> 
 
 
 def main() -> int:
-    """Compares each checkpoint with its export, in F32 and in F16."""
+    """Compare each checkpoint with its export, in F32 and in F16."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(SIZES), help="sizes; all by default")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))

@@ -1,4 +1,4 @@
-"""Batches: the training stream turned into tensors of token ids."""
+"""Batches: the training stream as tensors of token ids."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from training.puzzles import training_stream
 from training.tokens import END, encode_answer, encode_prompt
 
 _STEP: Final = 4
-"""Lengths are multiples of this: kernels are prepared for each shape, so there should be few."""
+"""Lengths are multiples of this. Kernels are prepared per shape, so few shapes are better."""
 
 _POOL: Final = 32
-"""Batches that are drawn at once and sorted by length, so that little of a batch is padding."""
+"""The number of batches drawn together and sorted by length, to reduce padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Token ids (batch, time), the flat places where an answer token comes next, and that token."""
+    """Token ids (batch, time), the flat places before each answer token, and the answer tokens."""
 
     tokens: Tensor
     places: Tensor
@@ -31,15 +31,15 @@ class Batch:
 
 
 def batches(size: int, seed: int, ramp: int = 0, first: int = 0) -> Iterator[Batch]:
-    """Endless batches of `size` puzzles, the hard ones coming in over the first `ramp` batches.
+    """Yield endless batches of `size` puzzles, from batch number `first` on.
 
-    The first batch returned is number `first`.
+    The share of hard puzzles grows over the first `ramp` batches.
     """
     stream = training_stream(seed, ramp * size, first * size)
     rng = Random(f"batches/{seed}")
     while True:
         pool = [(encode_prompt(p), encode_answer(a)) for p, a in islice(stream, size * _POOL)]
-        # Ties are broken at random: by content they would put the like puzzles in one batch.
+        # Ties are broken at random. Sorting by content would put similar puzzles into one batch.
         pool.sort(key=lambda pair: len(pair[0]) + len(pair[1]) + rng.random())
         starts = list(range(0, len(pool), size))
         rng.shuffle(starts)
@@ -48,7 +48,7 @@ def batches(size: int, seed: int, ramp: int = 0, first: int = 0) -> Iterator[Bat
 
 
 def _batch(pairs: list[tuple[list[int], list[int]]]) -> Batch:
-    """One padded batch of (prompt, answer) token lists; the padding is never looked at."""
+    """Return one padded batch of (prompt, answer) token lists. The padding is never used."""
     longest = max(len(prompt) + len(answer) for prompt, answer in pairs) - 1
     time = -(-longest // _STEP) * _STEP
     rows: list[list[int]] = []

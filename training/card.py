@@ -1,4 +1,4 @@
-"""The model card: what the models are, what they can do, and how they were made."""
+"""The model card: the models, their abilities, and their training."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _EXAMPLES: Final = (
 
 
 def card(measures: Sequence[Measure], records: Sequence[Record]) -> str:
-    """The card of the models measured, as Markdown."""
+    """Return the card of the measured models, as Markdown."""
     parameters = [m.parameters for m in measures]
     return _TEMPLATE.format(
         count=len(measures),
@@ -126,5 +126,5 @@ def _training(records: Sequence[Record]) -> str:
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))

@@ -1,4 +1,4 @@
-"""Measures the exported models by llama-cpp-python, and writes their model card."""
+"""Measures the exported models with llama-cpp-python, and writes their model card."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from training.sizes import SIZES
 from training.tokens import END, decode, encode_prompt
 
 MOST_TOKENS: Final = 48
-"""Longest answer that is waited for; the longest right one has less than 40 tokens."""
+"""The limit of an answer, in tokens. Every correct answer has fewer than 40."""
 
 
 def ask(runtime: Runtime, prompt: str) -> tuple[str, int, int]:
-    """The greedy answer by chat completion, the tokens of the prompt and those of the answer."""
-    # Without the reset the beginning that two prompts share would not be computed again.
+    """Return the greedy answer by chat completion, and the numbers of prompt and answer tokens."""
+    # Without the reset, a common beginning of two prompts would not be computed again.
     runtime.reset()  # type: ignore[no-untyped-call]
     reply: Any = runtime.create_chat_completion(
         [{"role": "user", "content": prompt}], temperature=0.0, max_tokens=MOST_TOKENS
@@ -35,7 +35,7 @@ def ask(runtime: Runtime, prompt: str) -> tuple[str, int, int]:
 
 
 def measure(path: Path, puzzles: list[Puzzle]) -> tuple[Measure, list[str]]:
-    """Answers `puzzles` by the model at `path`; also returns the answers."""
+    """Answer `puzzles` with the model at `path`. Return the measures and the answers."""
     runtime = Runtime(str(path), n_ctx=256, n_threads=1, n_threads_batch=1, verbose=False)
     ask(runtime, "What is 1 + 1?")
     marks: dict[str, list[bool]] = defaultdict(list)
@@ -66,14 +66,14 @@ def measure(path: Path, puzzles: list[Puzzle]) -> tuple[Measure, list[str]]:
 
 
 def differing(name: str, checkpoints: Path, puzzles: list[Puzzle], answers: list[str]) -> int:
-    """How many of the answers of llama.cpp are not those which PyTorch gives from the checkpoint."""
+    """Return how many answers of llama.cpp differ from those of the PyTorch checkpoint."""
     model = load_checkpoint(name, checkpoints)
     ours = (decode(model.answer(encode_prompt(p.prompt), END, MOST_TOKENS)) for p in puzzles)
     return sum(mine != theirs for mine, theirs in zip(ours, answers, strict=True))
 
 
 def main() -> int:
-    """Measures each size whose file is there, prints the table, and writes the card on demand."""
+    """Measure each size that has a file, print the table, and write the card if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder with the GGUF files")
     parser.add_argument("-n", type=int, default=1500, help="held-out puzzles, in equal parts per family")

@@ -1,4 +1,4 @@
-"""Writes a trained model as a GGUF file that llama.cpp runs as it is."""
+"""Writes a trained model as a GGUF file for llama.cpp."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ CHAT_TEMPLATE: Final = (
     "{%- endfor -%}"
     "{{- '<|begin|>' + (turn.text | trim) + '<|answer|>' -}}"
 )
-"""The last user message alone: the models know single questions, no system message nor history."""
+"""Only the last user message: the models know single questions, no system message or history."""
 
 _FILE_TYPES: Final = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16}
 
 
 def describe(model: Llama) -> str:
-    """One sentence for the metadata."""
+    """Return one sentence for the metadata."""
     return (
         f"A Llama of {model.parameter_count():,} parameters which was trained from scratch to "
         "answer short puzzles (sums, words, a few facts) and can do nothing else."
@@ -51,7 +51,7 @@ def describe(model: Llama) -> str:
 
 
 def export(model: Llama, path: Path, precision: Precision = "f16") -> None:
-    """Writes `model` to `path`: the matrices in `precision`, the gains of the norms in F32."""
+    """Write `model` to `path`: the matrices in `precision`, the gains of the norms in F32."""
     writer = gguf.GGUFWriter(path, "llama")
     _add_description(writer, model, precision)
     _add_shape(writer, model)
@@ -98,8 +98,8 @@ def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(texts)
     writer.add_token_types(types)
-    # llama.cpp insists on a list of merges. This one's result is no token, and it falls back to
-    # the bytes then; so every text is one token per byte.
+    # llama.cpp requires a list of merges. The result of this one is no token, so llama.cpp falls
+    # back to the bytes, and every text is one token per byte.
     writer.add_token_merges([f"{texts[0]} {texts[0]}"])
     writer.add_bos_token_id(BEGIN)
     writer.add_eos_token_id(END)
@@ -110,7 +110,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
 
 
 def _tensors(model: Llama) -> Iterator[tuple[str, Tensor]]:
-    """GGUF's names and the weights; without `output.weight` llama.cpp ties it to the embedding."""
+    """Yield GGUF's names and the weights. llama.cpp uses the embedding as the missing `output.weight`."""
     yield "token_embd.weight", model.embedding.weight
     yield "output_norm.weight", model.norm.weight
     names = {
@@ -137,14 +137,14 @@ def _array(weight: Tensor, precision: Precision) -> NDArray[np.float32] | NDArra
 
 
 def load_checkpoint(name: str, folder: Path) -> Llama:
-    """The model of size `name` as its last checkpoint in `folder` has it."""
+    """Return the model of size `name` from its last checkpoint in `folder`."""
     model = Llama(SIZES[name])
     model.load_state_dict(torch.load(folder / f"{name}.pt")["model"])
     return model.eval()
 
 
 def main() -> int:
-    """Exports checkpoints anew, without training."""
+    """Export checkpoints again, without training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(SIZES), help="sizes; all by default")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))

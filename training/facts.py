@@ -1,4 +1,4 @@
-"""Tables of the facts that some puzzles ask for, and number words."""
+"""Tables of the facts in some puzzles, and number words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MONTHS: Final = (
 )  # fmt: skip
 
 CAPITALS: Final = {
-    # The first dozen is the easy level: the smallest models may spend what little room they have
-    # on countries that are asked for most.
+    # The first dozen is the easy level: the smallest models can use their few parameters for the
+    # most frequent countries.
     "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid",
     "Japan": "Tokyo", "China": "Beijing", "Russia": "Moscow", "Egypt": "Cairo",
     "Greece": "Athens", "Portugal": "Lisbon", "Poland": "Warsaw", "Norway": "Oslo",
@@ -42,7 +42,7 @@ CAPITALS: Final = {
 }  # fmt: skip
 
 OPPOSITES: Final = (
-    # Each word occurs in one pair only, so that each has one right answer; the first dozen pairs
+    # Each word occurs in one pair only, so that it has one correct answer. The first dozen pairs
     # are the easy level.
     ("hot", "cold"), ("big", "small"), ("up", "down"), ("good", "bad"), ("day", "night"),
     ("yes", "no"), ("fast", "slow"), ("old", "young"), ("open", "closed"), ("left", "right"),
@@ -64,7 +64,7 @@ OPPOSITES: Final = (
 )  # fmt: skip
 
 EASY_FACTS: Final = 12
-"""How many of the first entries of a table make up its easy level."""
+"""The number of entries at the beginning of a table that are its easy level."""
 
 _ONES: Final = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -78,7 +78,7 @@ _TENS: Final = (
 
 
 def in_words(number: int) -> str:
-    """The English words of 0..999, such as 'four hundred twenty-one'."""
+    """Return a number in 0..999 in English words, such as 'four hundred twenty-one'."""
     if not 0 <= number < 1000:
         raise ValueError(f"only 0 to 999 can be put in words, not {number}")
     if number < 20:

@@ -1,7 +1,7 @@
-"""The families of puzzles: each makes a puzzle of a wanted difficulty from a random stream.
+"""The families of puzzles: each makes puzzles of a given difficulty from a random stream.
 
-Most phrasings end with what the question is about. So it is at the same distance from the answer
-however the question begins, which is what the smallest models can learn to look at.
+Most phrasings end with the subject of the question. It then has the same distance from the answer
+in every phrasing, which the smallest models can learn to attend to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.puzzle import Puzzle
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked, before it is put in words: the canonical key is empty for a fact."""
+    """A prompt, its answer, and a canonical key without the phrasing; the key of a fact is empty."""
 
     prompt: str
     answer: str
@@ -29,9 +29,9 @@ class Task:
 class Family:
     """A kind of puzzle.
 
-    `measure` and `train` weigh the difficulties 1, 2, ... when puzzles are drawn to measure a
-    model and to train one; training leans towards the hard ones, which take the most practice.
-    For the same reason `share` weighs the family itself in training; measures weigh all alike.
+    `measure` and `train` are the weights of the difficulties 1, 2, ... in measuring and in
+    training a model. Training has more hard puzzles, because these need more practice. For the same
+    reason `share` is the weight of the family in training; in measuring all families are equal.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Family:
     share: int
 
     def puzzle(self, rng: Random, difficulty: int) -> Puzzle:
-        """A puzzle of `difficulty`, of either split."""
+        """Return a puzzle of `difficulty`, from either split."""
         task = self.make(rng, difficulty)
         key = f"{self.name}: {task.key or task.prompt}"
         return Puzzle(task.prompt, task.answer, self.name, difficulty, key)
 
 
 def _number(rng: Random, digits: int) -> int:
-    """A number of exactly `digits` digits (0 to 9 for one digit)."""
+    """Return a number with exactly `digits` digits (0 to 9 for one digit)."""
     return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 
 def _word(rng: Random, length: int, letters: str = ascii_lowercase) -> str:
-    """A word of `length` letters: pronounceable or not, so that any word can be asked about."""
+    """Return a word of `length` letters, pronounceable or not."""
     if rng.random() < 0.5:
         return "".join(rng.choice(letters) for _ in range(length))
     vowels = [c for c in letters if c in "aeiou"] or list(letters)
@@ -63,7 +63,7 @@ def _word(rng: Random, length: int, letters: str = ascii_lowercase) -> str:
 
 
 def _ask(rng: Random, expression: str) -> str:
-    """A sum, in words: `expression` is such as '17 + 25'."""
+    """Return a question about an expression such as '17 + 25'."""
     form = rng.choice(("What is {}?", "What is {}?", "Calculate {}.", "{} = ?", "{}"))
     return form.format(expression)
 
@@ -91,7 +91,7 @@ def _subtraction(rng: Random, difficulty: int) -> Task:
 def _multiplication(rng: Random, difficulty: int) -> Task:
     sign = rng.choice(("x", "*"))
     if difficulty < 3:
-        # The multiplication table is a table of facts: 7 x 8 does not follow from 7 x 9.
+        # Small products are facts: 7 x 8 does not follow from 7 x 9.
         top = 5 if difficulty == 1 else 10
         a, b = rng.randrange(top + 1), rng.randrange(top + 1)
         key = ""
@@ -134,7 +134,7 @@ def _comparison(rng: Random, difficulty: int) -> Task:
     digits = difficulty + 1
     a, b = _number(rng, digits), _number(rng, digits)
     if rng.random() < 0.4:
-        # Alike but for the last digits: the first digit alone does not decide.
+        # Equal except for the last digits, so the first digit alone does not decide.
         b = a - a % 10 ** (digits - 1) + _number(rng, digits) % 10 ** (digits - 1)
     if a == b:
         b = a + 1
@@ -197,7 +197,7 @@ def _position(rng: Random, difficulty: int) -> Task:
 
 def _words(rng: Random, difficulty: int) -> Task:
     number = (rng.randrange(21), rng.randrange(21, 100), rng.randrange(100, 1000))[difficulty - 1]
-    # Up to twenty there is nothing to derive: those words are facts.
+    # The words up to twenty are facts. They cannot be derived.
     key = "" if difficulty == 1 else str(number)
     if rng.random() < 0.5:
         form = rng.choice(("Write {} in words.", "Write in words: {}.", "Spell out {}."))
@@ -260,4 +260,4 @@ FAMILIES: Final = (
     Family("capitals", _capitals, (1, 2), (1, 4), share=2),
     Family("opposites", _opposites, (1, 2), (1, 4), share=2),
 )
-"""All families, in the order of the tables that report on them."""
+"""All families, in the order of the tables."""

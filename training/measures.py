@@ -1,4 +1,4 @@
-"""What was measured of the models, as a table, and how they were trained."""
+"""The measures of the models, as a table, and the records of their training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.families import FAMILIES
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """The answers of one GGUF file to held-out puzzles, given greedily by llama.cpp.
+    """The results of one GGUF file on held-out puzzles, answered greedily by llama.cpp.
 
-    `accuracy` maps each family, and each "family difficulty", to the share of right answers;
-    `overall` weighs the families alike. Tokens and milliseconds are means per answer: the tokens
-    of the prompt, those of the answer, and the wall-clock time of both on one thread.
+    `accuracy` maps each family, and each "family difficulty", to the share of right answers.
+    `overall` gives all families the same weight. Tokens and milliseconds are means per answer:
+    the tokens of the prompt and of the answer, and the wall-clock time on one thread.
     """
 
     name: str
@@ -32,9 +32,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one model was trained: seconds are wall-clock, on one thread.
+    """The training of one model. Seconds are wall-clock time on one thread.
 
-    `note` is for what was done by hand, and would come out otherwise if trained anew.
+    `note` describes manual steps, which a new training would not repeat.
     """
 
     name: str
@@ -47,17 +47,17 @@ class Record:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Keeps `record` as JSON."""
+    """Write `record` as JSON."""
     path.write_text(json.dumps(asdict(record), indent=2) + "\n")
 
 
 def read_record(path: Path) -> Record:
-    """The record that `write_record` kept."""
+    """Read a record written by `write_record`."""
     return Record(**json.loads(path.read_text()))
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """A Markdown table: a row per family and difficulty, a column per model."""
+    """Return a Markdown table with a row per family and difficulty, and a column per model."""
     rows: list[tuple[str, Callable[[Measure], str]]] = [("**all families**", _percent_overall)]
     for family in FAMILIES:
         rows.append((f"**{family.name}**", _percent(family.name)))

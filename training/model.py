@@ -14,29 +14,28 @@ from training.tokens import VOCAB_SIZE
 EPSILON: Final = 1e-5
 ROPE_BASE: Final = 10_000.0
 CONTEXT: Final = 2048
-"""Most tokens of prompt and answer together: room for any question, though none in training has
-more than a hundred."""
+"""The limit of prompt and answer together, in tokens. In training, none has more than a hundred."""
 
 
 def rotations(head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (each CONTEXT x head_dim/2) that turn the pairs at each position."""
+    """Return the cosines and sines, each (CONTEXT, head_dim/2), that rotate the pairs at each position."""
     rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(CONTEXT, dtype=torch.float32), rates)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns the neighbouring elements 2i and 2i+1 of `x` (batch, heads, time, head_dim).
+    """Rotate the neighbouring elements 2i and 2i+1 of `x`, (batch, heads, time, head_dim).
 
-    This is the convention that llama.cpp uses for the architecture "llama", so the weights of Q
-    and K are exported as they are, without the permutation that a half-split convention needs.
+    llama.cpp has the same convention for the architecture "llama". The weights of Q and K are
+    therefore exported without the permutation that a half-split convention needs.
     """
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
 
 
 class Attention(nn.Module):
-    """Causal self-attention; `kv_heads` key and value heads are shared among the query heads."""
+    """Causal self-attention. The query heads share `kv_heads` key and value heads."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -49,12 +48,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(size.dim, size.dim, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(batch, time, dim) to the same."""
+        """Map (batch, time, dim) to the same shape."""
         batch, time, dim = x.shape
         q, k, v = (layer(x).view(batch, time, -1, self.head_dim).transpose(1, 2) for layer in (self.q, self.k, self.v))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         k, v = (t.repeat_interleave(self.group, dim=1) for t in (k, v))
-        # Written out: for sequences this short the fused kernel of a CPU takes several times as long.
+        # Written out, because the fused CPU kernel is several times slower for such short sequences.
         scores = q @ k.transpose(-1, -2) * self.head_dim**-0.5
         future = torch.ones(time, time, dtype=torch.bool).triu(1)
         mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v
@@ -74,14 +73,14 @@ class Block(nn.Module):
         self.down = nn.Linear(size.hidden, size.dim, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(batch, time, dim) to the same."""
+        """Map (batch, time, dim) to the same shape."""
         x = x + self.attention(self.attention_norm(x), cos, sin)
         h = self.hidden_norm(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))  # type: ignore[no-any-return]
 
 
 class Llama(nn.Module):
-    """The model: tokens in, the logits of each next token out."""
+    """The model: maps tokens to the logits of each next token."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -94,13 +93,13 @@ class Llama(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
-                # The layers that write to the residual stream start smaller, the deeper the model.
+                # In deeper models, the layers that write to the residual stream start with smaller weights.
                 depth = (2 * size.layers) ** 0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
                 spread = 0.02 if name.startswith("embedding") else weight.shape[1] ** -0.5
                 nn.init.normal_(weight, std=spread / depth)
 
     def features(self, tokens: Tensor) -> Tensor:
-        """What the head reads: (batch, time) token ids to (batch, time, dim)."""
+        """Map token ids (batch, time) to the input of the head, (batch, time, dim)."""
         time = tokens.shape[1]
         cos, sin = self.get_buffer("cos")[:time], self.get_buffer("sin")[:time]
         x: Tensor = self.embedding(tokens)
@@ -109,20 +108,20 @@ class Llama(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, features: Tensor) -> Tensor:
-        """Logits over the vocabulary (..., VOCAB_SIZE); the weights are those of the embedding."""
+        """Return the logits over the vocabulary, (..., VOCAB_SIZE). The embedding is the weight matrix."""
         return F.linear(features, self.embedding.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (batch, time, VOCAB_SIZE) of token ids (batch, time)."""
+        """Return the logits (batch, time, VOCAB_SIZE) of token ids (batch, time)."""
         return self.head(self.features(tokens))
 
     def parameter_count(self) -> int:
-        """How many weights the model has; the tied embedding counts once."""
+        """Return the number of weights. The tied embedding counts once."""
         return sum(weight.numel() for weight in self.parameters())
 
     @torch.inference_mode()
     def answer(self, prompt: list[int], end: int, most: int = 64) -> list[int]:
-        """The greedy answer to the tokens of `prompt`: at most `most` tokens, without `end`."""
+        """Return the greedy answer to the tokens of `prompt`: at most `most` tokens, without `end`."""
         tokens = list(prompt)
         for _ in range(most):
             token = int(self(torch.tensor([tokens]))[0, -1].argmax())

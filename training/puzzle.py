@@ -1,4 +1,4 @@
-"""One puzzle, its grader, and the rule that decides which split it belongs to."""
+"""A puzzle, its grader, and the rule that assigns it to a split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 Split = Literal["train", "held-out"]
 
 HELD_OUT_SHARE = 8
-"""One key in this many is held out."""
+"""One in this number of keys is held out."""
 
 _SALT = "zoo-in-the-box"
 
@@ -18,10 +18,9 @@ _SALT = "zoo-in-the-box"
 class Puzzle:
     """A question with one right answer.
 
-    `difficulty` counts from 1. `key` is the canonical form which the split is decided by: for
-    computed families the task without its phrasing (so that no held-out task is seen in training
-    in other words, nor with its operands swapped), for families of facts the prompt itself (the
-    fact must have been seen, but in other words).
+    `difficulty` counts from 1. The canonical `key` decides the split. For computed families it is
+    the task without its phrasing, so that no held-out task appears in training in other words, or
+    with swapped operands. For facts it is the prompt: training has the fact in other words.
     """
 
     prompt: str
@@ -32,11 +31,11 @@ class Puzzle:
 
 
 def is_right(answer: str, puzzle: Puzzle) -> bool:
-    """Whether `answer`, stripped of surrounding white space, is exactly the puzzle's answer."""
+    """Return whether `answer`, without surrounding white space, equals the puzzle's answer."""
     return answer.strip() == puzzle.answer
 
 
 def split_of(key: str) -> Split:
-    """The split that a canonical key belongs to: the same in every process and on every machine."""
+    """Return the split of a canonical key. It is the same in every process and on every machine."""
     digest = hashlib.sha256(f"{_SALT}/{key}".encode()).digest()
     return "held-out" if digest[0] % HELD_OUT_SHARE == 0 else "train"

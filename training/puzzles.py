@@ -1,4 +1,4 @@
-"""Draws puzzles: an endless training stream, and held-out puzzles in equal parts per family."""
+"""Draws puzzles: an endless training stream, and held-out puzzles with equal parts per family."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from training.puzzle import Puzzle, Split, is_right, split_of
 __all__ = ["FAMILIES", "Family", "Puzzle", "Split", "draw", "held_out", "is_right", "training_stream"]
 
 _ROUGH_SHARE = 0.15
-"""Share of the training prompts that are typed carelessly."""
+"""The share of training prompts with careless typing."""
 
 _TRIES = 20
-"""How often a puzzle that was asked already is drawn anew, before it is asked again."""
+"""The number of attempts to replace a repeated puzzle, before it is repeated."""
 
 
 def draw(rng: Random, family: Family, split: Split, hard: float = 1.0) -> Puzzle:
-    """A puzzle of `family` that belongs to `split`, at a difficulty weighed for that split.
+    """Return a puzzle of `family` and `split`, with a difficulty drawn by that split's weights.
 
-    Only the share `hard` is so weighed; the rest are of difficulty 1.
+    This holds for the share `hard` of the puzzles; the others have difficulty 1.
     """
     weights = family.train if split == "train" else family.measure
     (difficulty,) = rng.choices(range(1, len(weights) + 1), weights) if rng.random() < hard else (1,)
@@ -29,16 +29,16 @@ def draw(rng: Random, family: Family, split: Split, hard: float = 1.0) -> Puzzle
 
 
 def _of_split(rng: Random, family: Family, difficulty: int, split: Split) -> Puzzle:
-    """A puzzle of `family` and `difficulty` that belongs to `split`."""
+    """Return a puzzle of `family`, `difficulty` and `split`."""
     while split_of((puzzle := family.puzzle(rng, difficulty)).key) != split:
         pass
     return puzzle
 
 
 def held_out(number: int, seed: int = 0) -> list[Puzzle]:
-    """`number` held-out puzzles, the families taking turns; the same for the same seed.
+    """Return `number` held-out puzzles, one family after the other. They depend on `seed` alone.
 
-    They differ as far as their family has enough of them: the calendar has a few dozen only.
+    They differ if their family has enough puzzles; the calendar has only a few dozen.
     """
     rng = Random(f"held-out/{seed}")
     seen: set[str] = set()
@@ -49,7 +49,7 @@ def held_out(number: int, seed: int = 0) -> list[Puzzle]:
         for _ in range(_TRIES):
             if puzzle.prompt not in seen:
                 break
-            # Of the same difficulty: else the small tables would make room for hard puzzles.
+            # Keep the difficulty; otherwise small tables would lead to more hard puzzles.
             puzzle = _of_split(rng, family, puzzle.difficulty, "held-out")
         seen.add(puzzle.prompt)
         puzzles.append(puzzle)
@@ -57,10 +57,10 @@ def held_out(number: int, seed: int = 0) -> list[Puzzle]:
 
 
 def training_stream(seed: int, ramp: int = 0, first: int = 0) -> Iterator[tuple[str, str]]:
-    """Endless (prompt, answer) pairs of the training split; some prompts are typed carelessly.
+    """Yield endless (prompt, answer) pairs of the training split; some prompts have careless typing.
 
-    It begins with easy puzzles, and the hard ones come in evenly over the first `ramp` pairs. A
-    training that goes on after `first` pairs gives a seed of its own, and gets other ones.
+    The first puzzles are easy; the share of hard ones grows over the first `ramp` pairs. A
+    training that resumes after `first` pairs passes another seed, and gets other pairs.
     """
     rng = Random(f"train/{seed}")
     weights = [family.share for family in FAMILIES]
@@ -70,14 +70,14 @@ def training_stream(seed: int, ramp: int = 0, first: int = 0) -> Iterator[tuple[
         prompt = puzzle.prompt
         if rng.random() < _ROUGH_SHARE:
             rough = _typed_carelessly(rng, prompt)
-            # A fact's careless prompt could be another phrasing of it, and that one held out.
+            # The careless prompt of a fact could equal another phrasing, which may be held out.
             if split_of(f"{family.name}: {rough}") == "train":
                 prompt = rough
         yield prompt, puzzle.answer
 
 
 def _typed_carelessly(rng: Random, prompt: str) -> str:
-    """`prompt` with small first letter, without its last mark, or with its sums set close."""
+    """Return `prompt` with a lower-case start, without its last mark, or without spaces in sums."""
     if rng.random() < 0.5:
         prompt = prompt[:1].lower() + prompt[1:]
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""The sizes of the zoo: the shape of each model and how long it is trained."""
+"""The sizes of the zoo: the shape and the training of each model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 class Size:
     """One model of the zoo.
 
-    `dim` is the width of the residual stream, `hidden` that of the SwiGLU layer, both in
-    elements; `batch` counts puzzles per step, and `rate` is the peak learning rate. The hard
-    puzzles come in evenly over the share `ramp` of the steps. `bf16` multiplies matrices in
-    bfloat16 in training, which saves time for all but the narrowest.
+    `dim` is the width of the residual stream, `hidden` that of the SwiGLU layer, both in elements.
+    `batch` is the number of puzzles per step, `rate` the peak learning rate. The share of hard
+    puzzles grows over the share `ramp` of the steps. With `bf16`, training multiplies matrices in
+    bfloat16, which saves time for all but the narrowest.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Size:
 
     @property
     def head_dim(self) -> int:
-        """Elements per attention head."""
+        """The number of elements per attention head."""
         return self.dim // self.heads
 
 

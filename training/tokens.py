@@ -1,4 +1,4 @@
-"""The byte-level tokenizer: token i is the byte i, and three control tokens follow."""
+"""The byte-level tokenizer: token i is the byte i; three control tokens follow."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ CONTROL_TEXTS: Final = {BEGIN: "<|begin|>", ANSWER: "<|answer|>", END: "<|end|>"
 
 
 def encode_prompt(prompt: str) -> list[int]:
-    """The tokens that a model is given: what the chat template makes of one user message."""
+    """Return the input tokens of a model, as the chat template makes them from one user message."""
     return [BEGIN, *prompt.encode(), ANSWER]
 
 
 def encode_answer(answer: str) -> list[int]:
-    """The tokens that a model shall give back."""
+    """Return the tokens of the expected answer."""
     return [*answer.encode(), END]
 
 
 def decode(tokens: list[int]) -> str:
-    """The text of `tokens`; control tokens have none, and broken UTF-8 is replaced."""
+    """Return the text of `tokens`. Control tokens are left out, and invalid UTF-8 is replaced."""
     return bytes(token for token in tokens if token < BEGIN).decode(errors="replace")
 
 
 def byte_texts() -> list[str]:
-    """How GGUF's "gpt2" vocabularies write each byte: as one printable character.
+    """Return each byte as one printable character, as in GGUF's "gpt2" vocabularies.
 
-    Printable Latin-1 characters stand for themselves; the other bytes take the characters from
+    Printable Latin-1 characters represent themselves. The other bytes use the characters from
     U+0100 on, in order.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}

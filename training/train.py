@@ -21,7 +21,7 @@ from training.sizes import SIZES, Size
 from training.tokens import END, decode, encode_prompt
 
 WARM_UP: Final = 200
-"""Steps in which the learning rate climbs to its peak."""
+"""The number of steps until the learning rate reaches its peak."""
 
 _REPORT_EVERY = 500
 _BETAS = (0.9, 0.98)
@@ -30,7 +30,7 @@ _CLIP = 1.0
 
 
 def rate_at(step: int, size: Size) -> float:
-    """The learning rate at `step`: a short climb, then half a cosine down to a hundredth."""
+    """Return the learning rate at `step`: a short rise, then half a cosine down to a hundredth."""
     if step < WARM_UP:
         return size.rate * (step + 1) / WARM_UP
     done = (step - WARM_UP) / max(1, size.steps - WARM_UP)
@@ -38,7 +38,7 @@ def rate_at(step: int, size: Size) -> float:
 
 
 def optimizer_of(model: Llama) -> torch.optim.AdamW:
-    """AdamW which decays the matrices and leaves the gains of the norms alone."""
+    """Return an AdamW that decays the matrices, but not the gains of the norms."""
     matrices = [w for w in model.parameters() if w.dim() == 2]
     gains = [w for w in model.parameters() if w.dim() != 2]
     groups: list[dict[str, Any]] = [
@@ -49,7 +49,7 @@ def optimizer_of(model: Llama) -> torch.optim.AdamW:
 
 
 def loss_of(model: Llama, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy, in nats, of the answer tokens; the prompt is not learnt."""
+    """Return the mean cross-entropy of the answer tokens, in nats. The prompt is not learned."""
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=model.size.bf16):
         features = model.features(batch.tokens).flatten(0, 1)[batch.places]
         logits = model.head(features)
@@ -57,7 +57,7 @@ def loss_of(model: Llama, batch: Batch) -> torch.Tensor:
 
 
 def accuracy(model: Llama, count: int) -> float:
-    """Share of `count` held-out puzzles that the model answers rightly, greedily."""
+    """Return the share of `count` held-out puzzles that the model answers correctly, greedily."""
     right = 0
     for puzzle in held_out(count, seed=1):
         answer = decode(model.answer(encode_prompt(puzzle.prompt), END))
@@ -66,9 +66,9 @@ def accuracy(model: Llama, count: int) -> float:
 
 
 def train(size: Size, seed: int, folder: Path) -> Llama:
-    """Trains one size from `seed`, or goes on from the checkpoint that `folder` has of it.
+    """Train one size from `seed`, or resume from its checkpoint in `folder`.
 
-    Keeps the checkpoint and a record of the training in `folder`.
+    The checkpoint and a record of the training are stored in `folder`.
     """
     torch.manual_seed(seed)
     model = Llama(size)
@@ -81,7 +81,7 @@ def train(size: Size, seed: int, folder: Path) -> Llama:
         optimizer.load_state_dict(state["optimizer"])
         first, before = state["step"], state["seconds"]
     began = time.monotonic()
-    # What is left gets a stream of its own: going on does not repeat the puzzles seen already.
+    # A resumed training uses another stream, so that it does not repeat earlier puzzles.
     stream = batches(size.batch, seed + first, int(size.ramp * size.steps), first)
     for step, batch in zip(range(first, size.steps), stream, strict=False):
         for group in optimizer.param_groups:
@@ -104,12 +104,12 @@ def train(size: Size, seed: int, folder: Path) -> Llama:
 
 
 def main() -> int:
-    """Trains and exports the sizes asked for."""
+    """Train and export the chosen sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SIZE", help=f"of {', '.join(SIZES)}")
     parser.add_argument("--all", action="store_true", help="train every size")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for the GGUF files; none is written without")
+    parser.add_argument("--out", type=Path, help="folder for the GGUF files; without it, none is written")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

@@ -22,7 +22,7 @@ LEAST_CONTEXT = 256
 
 def characters(question: Question) -> int:
     """Return the length of a question, including the system message and the earlier turns."""
-    turns = sum(len(asked) + len(answered) for asked, answered in question.history)
+    turns = sum(len(prompt) + len(answer) for prompt, answer in question.history)
     return len(question.system or "") + turns + len(question.prompt)
 
 

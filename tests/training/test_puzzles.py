@@ -1,4 +1,4 @@
-"""The puzzles that the zoo in the box is trained on and measured by."""
+"""The puzzles for training and measuring the packaged models."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ SOLVERS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
-def test_every_answer_is_right(family: Family) -> None:
+def test_every_answer_is_correct(family: Family) -> None:
     rng = Random(5)
     for difficulty in range(1, len(family.measure) + 1):
         for _ in range(200):
@@ -164,7 +164,7 @@ def test_every_answer_is_right(family: Family) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
-def test_puzzles_say_what_they_are(family: Family) -> None:
+def test_puzzles_state_their_family_difficulty_and_split(family: Family) -> None:
     for split in ("train", "held-out"):
         puzzle = draw(Random(1), family, split)
         assert puzzle.family == family.name
@@ -177,7 +177,7 @@ def test_the_splits_share_no_prompt() -> None:
     assert trained.isdisjoint(puzzle.prompt for puzzle in held_out(3000))
 
 
-def test_swapped_operands_and_other_words_stay_in_their_split() -> None:
+def test_swapped_operands_and_other_phrasings_stay_in_the_same_split() -> None:
     rng, splits = Random(2), dict[tuple[int, ...], set[str]]()
     addition = FAMILIES[0]
     for _ in range(5000):
@@ -186,9 +186,9 @@ def test_swapped_operands_and_other_words_stay_in_their_split() -> None:
     assert all(len(found) == 1 for found in splits.values())
 
 
-def test_the_held_out_facts_are_taught_in_other_words() -> None:
-    taught = {(family, answer) for family, answer in _facts("train")}
-    assert set(_facts("held-out")) <= taught
+def test_held_out_facts_appear_in_training_in_other_words() -> None:
+    trained = {(family, answer) for family, answer in _facts("train")}
+    assert set(_facts("held-out")) <= trained
 
 
 def _facts(split: str) -> list[tuple[str, str]]:
@@ -198,13 +198,13 @@ def _facts(split: str) -> list[tuple[str, str]]:
     return [(p.family, p.answer) for p in drawn if split_of(p.key) == split]
 
 
-def test_the_families_have_equal_parts() -> None:
+def test_all_families_have_equal_parts() -> None:
     counts = Counter(puzzle.family for puzzle in held_out(150))
     assert counts == dict.fromkeys(NAMES, 10)
     assert len(NAMES) == len(set(NAMES)) >= 8
 
 
-def test_another_process_draws_the_same() -> None:
+def test_another_process_draws_the_same_puzzles() -> None:
     first, second = (
         subprocess.run(
             [sys.executable, "-c", _FINGERPRINT],
@@ -217,7 +217,7 @@ def test_another_process_draws_the_same() -> None:
     assert first == second != b""
 
 
-def test_another_seed_draws_others() -> None:
+def test_another_seed_draws_other_puzzles() -> None:
     assert held_out(30, seed=0) != held_out(30, seed=1)
 
 
@@ -228,7 +228,7 @@ def test_answers_are_short_and_plain() -> None:
         assert puzzle.prompt.isascii()
 
 
-def test_the_grader_forgives_white_space_alone() -> None:
+def test_the_grader_ignores_white_space_only() -> None:
     puzzle = Puzzle("What is 17 + 25?", "42", "addition", 2)
     assert is_right(" 42\n", puzzle)
     assert not is_right("42.", puzzle)
@@ -239,11 +239,11 @@ def test_the_grader_forgives_white_space_alone() -> None:
     ("number", "words"),
     [(0, "zero"), (13, "thirteen"), (47, "forty-seven"), (70, "seventy"), (421, "four hundred twenty-one")],
 )
-def test_numbers_in_words(number: int, words: str) -> None:
+def test_numbers_are_written_in_words(number: int, words: str) -> None:
     assert in_words(number) == words
 
 
 @pytest.mark.parametrize("number", [-1, 1000])
-def test_numbers_without_words(number: int) -> None:
+def test_numbers_outside_0_to_999_are_refused(number: int) -> None:
     with pytest.raises(ValueError, match=str(number)):
         in_words(number)
