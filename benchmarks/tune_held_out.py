@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from messctl.replay.loading import Holdout, Recording, load
-from messctl.replay.play import Conditions
+from messctl.replay.holdout import Holdout
+from messctl.replay.loading import Recording, load
+from messctl.replay.result import Conditions
 from messctl.tune import choose, parse_space, play_yardsticks, search
 from messctl.zoo import Settings
 
@@ -18,13 +19,13 @@ SHARES = (0.90, 0.95, 0.98)
 
 
 def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout) -> str:
-    alpha = round(share * float(recording.mean_satisfied.max()), 3)
+    alpha = round(share * float(recording.facts.mean_satisfied.max()), 3)
     base = Settings(alpha=alpha)
     found = search([recording], parse_space(base).settings(base), conditions, holdout)
     (choice,) = choose(found)
     marks = {result.policy: result for result in play_yardsticks(found, alpha)[0]}
     best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)
-    name = f"{recording.path.stem}{', shuffled' if conditions.shuffle else ''}"
+    name = f"{recording.facts.path.stem}{', shuffled' if conditions.shuffle else ''}"
     if choice.chosen is None:
         return f"| {name} | {alpha} | none; at most α = {choice.closest.attainable:.4f} | – | – | – | {best:.4f} |"
     settings, level = choice.chosen.settings, choice.chosen.held_out[0]

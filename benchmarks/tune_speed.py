@@ -47,8 +47,9 @@ from rich.table import Table
 
 from messctl.learning.features import encode
 from messctl.policies import Rounds, build
-from messctl.replay.loading import Holdout, load
-from messctl.replay.play import Conditions
+from messctl.replay.holdout import Holdout
+from messctl.replay.loading import load
+from messctl.replay.result import Conditions
 from messctl.replay.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.tune import Space, parse_values, search

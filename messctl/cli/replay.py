@@ -16,8 +16,8 @@ from messctl.display.text import plain
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.replay.loading import Source
-    from messctl.replay.play import Conditions, Replay
+    from messctl.replay.facts import TraceFacts
+    from messctl.replay.result import Conditions, Replay
     from messctl.zoo import Settings
 
 STREAMED_ABOVE = 1_000_000  # requests: some two gigabytes, where all yardsticks are played in memory
@@ -120,7 +120,9 @@ def replay(
     from messctl.replay import play as replays
     from messctl.replay import plot as plots
     from messctl.replay import steps as stepping
-    from messctl.replay.loading import Holdout, load
+    from messctl.replay.holdout import Holdout
+    from messctl.replay.loading import load
+    from messctl.replay.result import Conditions
     from messctl.zoo import DEFAULT_FILE
 
     conditioned = {
@@ -175,7 +177,7 @@ def replay(
     if holdout is None and holdout_by:
         raise UsageError("--holdout-by says which requests are held out, and none are; add --holdout 0.3")
     held_out = None if holdout is None else Holdout(holdout, holdout_by or "time")
-    conditions = replays.Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
+    conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     if policy == ["logged"]:
         _check_logged(conditioned)
     if steps and policy:
@@ -197,10 +199,10 @@ def replay(
                 encoder=encoder_of(settings),
                 prompt_costs=prompt_costs,
             )
-            _warn_where_scarce(recording)
+            _warn_where_scarce(recording.facts)
             played = replays.replay(
                 recording,
-                policy or default_names(recording.zoo.models),
+                policy or default_names(recording.facts.zoo.models),
                 settings,
                 conditions,
                 lambda name: status.update(f"playing {name}"),
@@ -228,14 +230,14 @@ def _stream(
     from messctl.backends import encoder_of
     from messctl.replay import streaming
 
-    source = streaming.survey(trace, settings.reference)
-    _warn_where_scarce(source)
+    facts = streaming.survey(trace, settings.reference)
+    _warn_where_scarce(facts)
     return streaming.replay_streamed(
-        source,
-        policies or streaming.default_streamed(source.zoo.models),
+        facts,
+        policies or streaming.default_streamed(facts.zoo.models),
         settings,
         conditions,
-        lambda done: progress(f"played {done:,} of {source.requests:,} requests"),
+        lambda done: progress(f"played {done:,} of {facts.requests:,} requests"),
         encoder_of(settings),
     )
 
@@ -271,15 +273,13 @@ def _warn_where_unused(played: Replay) -> None:
     warn(f"--prompt-costs changes nothing here, since none of these policies goes by it; leave it out, or add {able}")
 
 
-def _warn_where_scarce(source: Source) -> None:
+def _warn_where_scarce(facts: TraceFacts) -> None:
     """Say so where for want of one model most of the trace is not played."""
-    from messctl.replay.loading import scarcest
-
-    model = scarcest(source)
+    model = facts.scarcest
     if model is not None:
-        lacking = source.lacking[source.zoo.index(model)]
+        lacking = facts.lacking[facts.zoo.index(model)]
         warn(
-            f"{source.path}: an outcome or a cost of {model!r} is missing in {lacking:,} rows, and with them all else "
+            f"{facts.path}: an outcome or a cost of {model!r} is missing in {lacking:,} rows, and with them all else "
             "that is known of these requests; make the trace without that model to play them"
         )
 

@@ -16,8 +16,8 @@ from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from messctl.replay.loading import Holdout
-    from messctl.replay.play import Conditions
+    from messctl.replay.holdout import Holdout
+    from messctl.replay.result import Conditions
     from messctl.tune import Trial
     from messctl.tune.report import Tuning
     from messctl.zoo import Settings
@@ -227,8 +227,8 @@ def tune(
     as_csv: CsvOption = False,
 ) -> int:
     """Find the setting that keeps the promise at the least cost. Exit 1 if no setting keeps it."""
-    from messctl.replay.loading import Holdout
-    from messctl.replay.play import Conditions
+    from messctl.replay.holdout import Holdout
+    from messctl.replay.result import Conditions
     from messctl.tune import check_engine, check_slack, parse_space, zoo_change
     from messctl.zoo.edit import write
 

@@ -11,7 +11,7 @@ from messctl.off_policy.log import Log
 from messctl.off_policy.reward import RewardModel
 from messctl.off_policy.target import Target, target_of
 from messctl.policies import kind_of
-from messctl.replay.play import MET, judged_of
+from messctl.replay.result import MET, judged_of
 from messctl.zoo import Settings
 
 JUDGE = "DR"

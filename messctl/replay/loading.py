@@ -1,140 +1,67 @@
-"""Recordings: a trace read into memory, ready to be played; and, for one that is larger, rounds batch by batch."""
+"""Loading: a trace is read into memory, ready to be played; a larger one is read as rounds, batch by batch."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from messctl.costs.cost_line import Line
-from messctl.errors import TraceError, UnknownNameError, UsageError
+from messctl.errors import TraceError
 from messctl.learning.feature_cache import FeatureCache
 from messctl.learning.features import Encoder, Features, WordEncoder, concatenate
 from messctl.policies import Rounds
+from messctl.replay.facts import TraceFacts, observed_mean
 from messctl.trace import Batch, TraceFile
 from messctl.trace.sound import sound_batches
 from messctl.zoo import Zoo, costliest
 
 AHEAD = 2
-"""So many batches are worked on at once."""
-
-
-class Source(Protocol):
-    """What results are told of: a recording, or the survey of a trace that is streamed."""
-
-    @property
-    def path(self) -> Path:
-        """Where the trace is."""
-
-    @property
-    def cost_unit(self) -> str:
-        """The unit of all costs."""
-
-    @property
-    def zoo(self) -> Zoo:
-        """The models."""
-
-    @property
-    def requests(self) -> int:
-        """How many requests there are to play."""
-
-    @property
-    def left_out(self) -> int:
-        """How many rows lacked what was needed."""
-
-    @property
-    def lacking(self) -> tuple[int, ...]:
-        """In how many rows each model's outcome or cost is missing."""
-
-    @property
-    def partial(self) -> bool:
-        """Whether only what was queried live is known."""
-
-    @property
-    def mean_cost(self) -> npt.NDArray[np.float64]:
-        """Each model's mean cost, (models,)."""
-
-    @property
-    def mean_satisfied(self) -> npt.NDArray[np.float64]:
-        """Each model's mean satisfaction, (models,)."""
-
-    @property
-    def reach(self) -> float:
-        """What could be attained by knowing all outcomes."""
+"""The number of batches that are read ahead, each in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was read of a trace: `left_out` rows lacked what was needed, `lacking` of which model.
+    """A trace in memory: its facts, and the rounds to play.
 
-    A `partial` recording is a live log: it holds the models that were queried, NaN for the others, and only the
+    The recording of a live log is partial: it holds the models that were queried, NaN for the others, and only the
     policy `logged` can be played on it.
     """
 
-    path: Path
-    cost_unit: str
+    facts: TraceFacts
     rounds: Rounds
-    left_out: int
-    partial: bool = False
-    lacking: tuple[int, ...] = ()
 
-    @property
-    def zoo(self) -> Zoo:
-        """The models."""
-        return self.rounds.zoo
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        cost_unit: str,
+        rounds: Rounds,
+        *,
+        left_out: int = 0,
+        lacking: tuple[int, ...] = (),
+        partial: bool = False,
+    ) -> Recording:
+        """Return the recording of these rounds; see `TraceFacts` for the rest."""
+        return cls(TraceFacts.of(path, cost_unit, rounds, left_out, lacking, partial), rounds)
 
-    @property
-    def requests(self) -> int:
-        """How many requests there are to play."""
-        return len(self.rounds)
-
-    @property
-    def reach(self) -> float:
-        """What could be attained by knowing all outcomes."""
-        return float(self.rounds.satisfied.max(axis=1).mean())
-
-    @property
-    def mean_cost(self) -> npt.NDArray[np.float64]:
-        """Each model's mean observed cost, (models,); NaN for one never observed."""
-        return _mean(self.rounds.cost)
-
-    @property
-    def mean_satisfied(self) -> npt.NDArray[np.float64]:
-        """Each model's mean observed satisfaction, (models,); NaN for one never observed."""
-        return _mean(self.rounds.satisfied)
-
-
-@dataclass(frozen=True, slots=True)
-class Holdout:
-    """Which requests are held out: a `share` (0..1, both excluded), the last to arrive, or by a hash of their id.
-
-    Raises UsageError for anything else.
-    """
-
-    share: float = 0.3
-    by: str = "time"
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.share < 1.0:
-            raise UsageError(f"holdout is {self.share:g}; it must lie between 0 and 1")
-        if self.by not in ("time", "hash"):
-            raise UnknownNameError("way to hold out", self.by, ("time", "hash"))
-
-    def varies(self, shuffle: bool) -> bool:
-        """Return whether every seed holds out other requests."""
-        return shuffle and self.by == "time"
-
-    def arriving(self, mask: npt.NDArray[np.bool_], order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Return which of the requests that arrive in `order` are held out, given what `held_out` returned."""
-        return mask if self.by == "time" else mask[order]
+    def only(self, rows: npt.NDArray[np.int64]) -> Recording:
+        """Return the recording of these rows alone."""
+        facts = self.facts
+        return Recording.of(
+            facts.path,
+            facts.cost_unit,
+            self.rounds.rows(rows),
+            left_out=facts.left_out,
+            lacking=facts.lacking,
+            partial=facts.partial,
+        )
 
 
 def load(
@@ -146,84 +73,109 @@ def load(
     encoder: Encoder | None = None,
     prompt_costs: bool = False,
 ) -> Recording:
-    """Read a trace; its models' `reference` is by default the one with the highest mean cost.
+    """Read a trace into memory.
 
-    Prompts are seen as the `encoder` does, by default by their words.
-    Rows in which some model was not observed are left out, so that all policies face the same requests; of a
-    `partial` recording the served model's cost is enough. With a `cache`, the features of a large trace are kept
-    beside it, see `feature_cache`. With `prompt_costs`, what reading each prompt will cost is told beforehand, by the
-    prompt's tokens and the prices that fit the trace. Where every row says when it arrived, the requests come in that
-    order, those of one time as they stand; else as the rows stand. Raises TraceError where nothing is left, a value is
-    wrong or tokens are wanted and missing, UnknownNameError for the reference.
+    The `reference` is by default the model with the highest mean cost. The `encoder` makes features of the prompts, by
+    default of their words; with `cache`, the features of a large trace are stored beside it, see `feature_cache`. Rows
+    that lack a model's outcome or cost are left out, so that all policies face the same requests; a `partial` recording
+    needs only the cost of the model served. With `prompt_costs`, policies know the cost of reading each prompt in
+    advance, from its tokens and the prices that fit the trace.
+
+    If every row has an arrival time, the requests come in that order, and requests of one time as the rows are; else
+    all come as the rows are. Raises TraceError if nothing is left, a value is wrong, or tokens are needed and missing;
+    UnknownNameError for the reference.
     """
     trace = TraceFile(path)
-    if len(trace.models) < 2 and not partial:
-        raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
-    if not trace.rows:
-        raise TraceError(f"{path}: has no rows")
-    encoder = encoder or WordEncoder()
-    kept_features = FeatureCache.of(path, encoder) if cache and trace.rows >= encoder.kept_from else None
-    known = kept_features.read(trace.rows) if kept_features else None
-    sound_parts = sound_batches(trace, prompts=known is None, tokens=prompt_costs)
-    parts = list(_ahead(lambda batch: _part(batch, partial, encoder), sound_parts))
-    features = known or concatenate([part.features for part in parts])
-    if kept_features and not known:
-        kept_features.write(features)
-    usable = np.concatenate([part.usable for part in parts])
-    costs_seen = np.any([part.costs_seen for part in parts], axis=0)
-    outcomes_seen = np.any([part.outcomes_seen for part in parts], axis=0)
+    check_playable(trace, least_models=1 if partial else 2)
+    parts, features = _read(trace, encoder or WordEncoder(), partial=partial, cache=cache, tokens=prompt_costs)
     if not partial:
-        check_outcomes(trace, outcomes_seen)
-    if not (costs_seen.any() if partial else costs_seen.all()):
-        model = trace.models[int(costs_seen.argmin())]
-        raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
-    kept = [part for part in parts if len(part.cost)]
-    if not kept:
+        check_outcomes(trace, np.any([part.outcomes_seen for part in parts], axis=0))
+    check_costs(trace, np.any([part.costs_seen for part in parts], axis=0), partial=partial)
+    filled = [part for part in parts if len(part.cost)]
+    if not filled:
         if partial:
-            raise TraceError(f"{path}: in no row was it said what was served; nothing to replay")
+            raise TraceError(f"{path}: no row names the model served and its cost; write the log with `messctl export`")
         raise no_outcomes(path)
-    cost = np.concatenate([part.cost for part in kept])
-    rounds = Rounds(
-        zoo=Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, _mean(cost), strict=True)))),
-        request_ids=pa.concat_arrays([part.ids for part in kept]).to_pylist(),
-        features=features if usable.all() else features.rows(np.flatnonzero(usable)),
-        satisfied=np.concatenate([part.satisfied for part in kept]),
+    usable = np.concatenate([part.usable for part in parts])
+    rounds = _rounds(
+        trace, filled, features if usable.all() else features.rows(np.flatnonzero(usable)), reference=reference
+    )
+    if prompt_costs:
+        rounds = replace(rounds, prompt_cost=_prompt_costs(trace, filled))
+    if trace.timed:
+        rounds = _by_arrival(rounds, np.concatenate([part.arrived_at for part in filled]))
+    return Recording.of(
+        path,
+        trace.metadata.cost_unit,
+        rounds,
+        left_out=trace.rows - len(rounds),
+        lacking=tuple(np.sum([part.lacking for part in parts], axis=0).tolist()),
+        partial=partial,
+    )
+
+
+def _read(
+    trace: TraceFile, encoder: Encoder, *, partial: bool, cache: bool, tokens: bool
+) -> tuple[list[_Part], Features]:
+    """Read all batches; return them, and the features of all rows, which come from the cache if they are there."""
+    stored = FeatureCache.of(trace.path, encoder) if cache and trace.rows >= encoder.kept_from else None
+    known = stored.read(trace.rows) if stored else None
+    batches = sound_batches(trace, prompts=known is None, tokens=tokens)
+    parts = list(_ahead(lambda batch: _part(batch, partial, encoder), batches))
+    features = known or concatenate([part.features for part in parts])
+    if stored and not known:
+        stored.write(features)
+    return parts, features
+
+
+def _rounds(trace: TraceFile, parts: Sequence[_Part], features: Features, *, reference: str | None) -> Rounds:
+    cost = np.concatenate([part.cost for part in parts])
+    return Rounds(
+        zoo=Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, observed_mean(cost), strict=True)))),
+        request_ids=pa.concat_arrays([part.ids for part in parts]).to_pylist(),
+        features=features,
+        satisfied=np.concatenate([part.satisfied for part in parts]),
         cost=cost,
         order=np.arange(len(cost)),
         has_feedback=np.ones(len(cost), dtype=np.bool_),
-        served=np.concatenate([part.served for part in kept]),
-        judged=np.concatenate([part.judged for part in kept]),
-        alpha=np.concatenate([part.alpha for part in kept]),
-        explored=np.concatenate([part.explored for part in kept]),
-        prompt_cost=_prompt_costs(trace, kept) if prompt_costs else None,
+        served=np.concatenate([part.served for part in parts]),
+        judged=np.concatenate([part.judged for part in parts]),
+        alpha=np.concatenate([part.alpha for part in parts]),
+        explored=np.concatenate([part.explored for part in parts]),
     )
-    if trace.timed:
-        rounds = _by_arrival(rounds, np.concatenate([part.arrived_at for part in kept]))
-    lacking = np.sum([part.lacking for part in parts], axis=0).tolist()
-    return Recording(path, trace.metadata.cost_unit, rounds, trace.rows - len(cost), partial, tuple(lacking))
+
+
+def check_playable(trace: TraceFile, *, least_models: int = 2) -> None:
+    """Raise TraceError for a trace without rows, or with fewer models than `least_models`."""
+    if len(trace.models) < least_models:
+        raise TraceError(f"{trace.path}: has one model only, {trace.models[0]!r}; routing needs at least two")
+    if not trace.rows:
+        raise TraceError(f"{trace.path}: has no rows; there is nothing to replay")
 
 
 def check_outcomes(trace: TraceFile, seen: npt.NDArray[np.bool_]) -> None:
-    """Raise TraceError for the first model, (models,), of which no outcome was seen."""
+    """Raise TraceError for the first model without any outcome; `seen` tells which models have one, (models,)."""
     if not seen.all():
         raise no_outcomes(trace.path, trace.models[int(seen.argmin())])
 
 
+def check_costs(trace: TraceFile, seen: npt.NDArray[np.bool_], *, partial: bool = False) -> None:
+    """Raise TraceError for the first model without any cost; `seen` tells which models have one, (models,).
+
+    A partial recording needs the costs of one model only.
+    """
+    if not (seen.any() if partial else seen.all()):
+        model = trace.models[int(seen.argmin())]
+        raise TraceError(f"{trace.path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
+
+
 def no_outcomes(path: Path, model: str | None = None) -> TraceError:
-    """Return the error for a trace without a row to play, for want of one `model` where that is so."""
-    why = "" if model is None else f", and in none at all one of {model!r}; make the trace without that model"
-    return TraceError(
-        f"{path}: in no row is there an outcome of every model{why}; nothing to replay; "
-        "for a live log: add --policy logged, or use `messctl evaluate`"
-    )
-
-
-def scarcest(source: Source) -> str | None:
-    """Return the model for want of which alone more than half of the rows are left out; None where there is none."""
-    most = max(source.lacking, default=0)
-    if source.partial or 2 * most <= source.requests + source.left_out:
-        return None
-    return source.zoo.models[source.lacking.index(most)]
+    """Return the error for a trace in which no row is complete, because of one `model` if that is so."""
+    if model is None:
+        what = "no row has an outcome and a cost of every model, and a replay needs such rows"
+    else:
+        what = f"no row has an outcome of {model!r}; make the trace without that model"
+    return TraceError(f"{path}: {what}; for a live log, add --policy logged, or use `messctl evaluate`")
 
 
 def _by_arrival(rounds: Rounds, arrived_at: npt.NDArray[np.datetime64]) -> Rounds:
@@ -232,35 +184,12 @@ def _by_arrival(rounds: Rounds, arrived_at: npt.NDArray[np.datetime64]) -> Round
     return rounds.rows(np.argsort(arrived_at, kind="stable"))
 
 
-def held_out(recording: Recording, holdout: Holdout) -> npt.NDArray[np.bool_]:
-    """Return which rows are held out, (n,), where they arrive as they stand.
-
-    Raises UsageError where it would be all of them, or none.
-    """
-    n = len(recording.rounds)
-    if holdout.by == "time":
-        mask = np.arange(n) >= n - round(holdout.share * n)
-    else:
-        limit = holdout.share * 2.0**64
-        mask = np.array([_hashed(request_id) < limit for request_id in recording.rounds.request_ids])
-    if mask.all() or not mask.any():
-        raise UsageError(
-            f"{recording.path}: a hold-out of {holdout.share:g} by {holdout.by} holds out {mask.sum()} of {n} "
-            "requests; it must hold out some and leave some"
-        )
-    return mask
-
-
-def _hashed(request_id: str) -> int:
-    return int.from_bytes(blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is kept of one batch, the `usable` of its rows.
+    """One batch, reduced to its `usable` rows.
 
-    Of the whole are `features`, `usable`, and by model `costs_seen`, `outcomes_seen` and in how many rows either is
-    `lacking`.
+    These are of all rows: `features`, `usable`, and by model `costs_seen`, `outcomes_seen` and `lacking`, the number of
+    rows without the model's outcome or cost.
     """
 
     usable: npt.NDArray[np.bool_]
@@ -280,19 +209,19 @@ class _Part:
 
 
 def _prompt_costs(trace: TraceFile, parts: Sequence[_Part]) -> npt.NDArray[np.float64]:
-    """Return what reading each prompt costs, (n, models), by the straight line that fits each model's costs."""
+    """Return the cost of reading each prompt, (n, models), by the straight line that fits each model's costs."""
     cost, tokens = (np.concatenate([getattr(part, name) for part in parts]) for name in ("cost", "tokens"))
-    told = np.zeros(cost.shape)
+    prompt_cost = np.zeros(cost.shape)
     for index, model in enumerate(trace.models):
-        counted, paid = tokens[:, index], cost[:, index] > 0.0
-        if not (counted >= 0.0).all():
+        counts, has_cost = tokens[:, index], cost[:, index] > 0.0
+        if not (counts >= 0.0).all():
             raise TraceError(
                 f"{trace.path}: not every row has tokens_in and tokens_out of model {model!r}; leave out --prompt-costs"
             )
-        if paid.any():
-            line = Line.fitted(counted[paid], cost[paid, index])
-            told[:, index] = line.fixed + line.prompt * counted[:, 0]
-    return told
+        if has_cost.any():
+            line = Line.fitted(counts[has_cost], cost[has_cost, index])
+            prompt_cost[:, index] = line.fixed + line.prompt * counts[:, 0]
+    return prompt_cost
 
 
 def rounds_by_batch(trace: TraceFile, zoo: Zoo, encoder: Encoder) -> Iterator[Rounds]:
@@ -306,7 +235,7 @@ def rounds_by_batch(trace: TraceFile, zoo: Zoo, encoder: Encoder) -> Iterator[Ro
 
 
 def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator[_Part]:
-    """Yield `work(batch)` of every batch, in order; some are worked on, in threads, while the caller is busy."""
+    """Yield `work(batch)` of every batch, in order; threads work on the next ones while the caller is busy."""
     waiting: deque[Future[_Part]] = deque()
     with ThreadPoolExecutor(AHEAD) as pool:
         for batch in batches:
@@ -345,12 +274,7 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
 
 
 def _tokens(batch: Batch) -> npt.NDArray[np.float64]:
-    """Return the tokens in and out, (rows, models, 2); no models where they were not wanted."""
+    """Return the tokens in and out, (rows, models, 2), or (rows, 0, 2) if they were not read."""
     if batch.tokens_in is None or batch.tokens_out is None:
         return np.empty((len(batch.cost), 0, 2))
     return np.stack([batch.tokens_in, batch.tokens_out], axis=2)
-
-
-def _mean(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    observed = ~np.isnan(table)
-    return np.where(observed, table, 0.0).sum(axis=0) / np.where(observed.any(axis=0), observed.sum(axis=0), np.nan)

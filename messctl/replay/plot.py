@@ -14,7 +14,8 @@ from messctl.display.text import plain
 from messctl.errors import MissingExtraError, UsageError
 from messctl.outputs import written_aside
 from messctl.policies import Played, kind_of
-from messctl.replay.play import Replay, promised
+from messctl.replay.play import with_queue_at
+from messctl.replay.result import Replay
 
 MOST_POINTS = 2_000
 MANY_MODELS = 8
@@ -52,14 +53,14 @@ def write_plot(replay: Replay, path: Path, warn: Callable[[str], None] = lambda 
     curves = curves or dict(replay.played)
     alpha, delay = replay.settings.alpha, replay.conditions.feedback_delay
     curves = {
-        name: promised(played, alpha, delay=delay) if kind_of(name).learns else played
+        name: with_queue_at(played, alpha, delay=delay) if kind_of(name).learns else played
         for name, played in curves.items()
     }
     _attainment(attainment, replay, curves)
     _queue(queue, curves)
     _calls(calls, replay, curves)
     _cost(cost, replay, curves)
-    requests = replay.recording.requests
+    requests = replay.facts.requests
     for axes in (attainment, queue, calls, cost):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
@@ -83,8 +84,8 @@ def write_plot(replay: Replay, path: Path, warn: Callable[[str], None] = lambda 
 
 def _title(replay: Replay) -> str:
     conditions, settings = replay.conditions, replay.settings
-    requests = replay.recording.requests
-    title = f"{_name(replay.recording.path.name)}: {requests:,} requests, α = {settings.alpha:g}, seed {settings.seed}"
+    requests = replay.facts.requests
+    title = f"{_name(replay.facts.path.name)}: {requests:,} requests, α = {settings.alpha:g}, seed {settings.seed}"
     if conditions.shuffle:
         title += ", shuffled"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
@@ -114,11 +115,11 @@ def _styled(curves: dict[str, Played]) -> list[tuple[str, Played, dict[str, Any]
 
 def _attainment(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
     alpha = replay.settings.alpha
-    levels = np.nan_to_num(replay.recording.mean_satisfied, nan=alpha)
+    levels = np.nan_to_num(replay.facts.mean_satisfied, nan=alpha)
     low, high = max(0.0, min(alpha, levels.min()) - 0.1), min(1.0, max(alpha, levels.max()) + 0.06)
     at_right: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "fontsize": 7, "va": "bottom"}
     labelled = -np.inf
-    for model, level in sorted(zip(replay.recording.zoo.models, levels, strict=True), key=lambda pair: pair[1]):
+    for model, level in sorted(zip(replay.facts.zoo.models, levels, strict=True), key=lambda pair: pair[1]):
         axes.axhline(level, color="0.75", lw=0.8, ls=":")
         if level - labelled > LABEL_ROOM * (high - low):
             axes.annotate(_name(model), (1.0, level), **at_right, color="0.45", ha="right")
@@ -145,7 +146,7 @@ def _queue(axes: Any, curves: dict[str, Played]) -> None:
 
 
 def _calls(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
-    models = replay.recording.zoo.models
+    models = replay.facts.zoo.models
     height = 0.8 / len(curves)
     size = 8 if len(models) <= MANY_MODELS else 6
     for k, (_, played, style) in enumerate(_styled(curves)):
@@ -161,4 +162,4 @@ def _cost(axes: Any, replay: Replay, curves: dict[str, Played]) -> None:
         total = np.cumsum(played.cost)
         at = _points(len(total))
         axes.plot(at + 1, total[at], label=_name(name), **style)
-    axes.set(title=f"Cumulative cost ({_name(replay.recording.cost_unit)})", xlabel="request", ylim=(0, None))
+    axes.set(title=f"Cumulative cost ({_name(replay.facts.cost_unit)})", xlabel="request", ylim=(0, None))

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.display.text import counted, plain
-from messctl.replay.loading import Holdout
-from messctl.replay.play import MET, Conditions, Replay, Result
+from messctl.replay.holdout import Holdout
+from messctl.replay.result import MET, Conditions, Replay, Result
 from messctl.zoo import Settings
 
 BAR_CELLS = 12
@@ -43,15 +43,15 @@ COLOURS = (
 
 def document(replay: Replay) -> dict[str, Any]:
     """Return the JSON document of a replay; its keys are stable."""
-    recording, settings, holdout = replay.recording, replay.settings, replay.holdout
+    facts, settings, holdout = replay.facts, replay.settings, replay.holdout
     return {
         "trace": {
-            "path": str(recording.path),
-            "requests": recording.requests,
-            "models": list(recording.zoo.models),
-            "cost_unit": recording.cost_unit,
-            "reference": recording.zoo.reference,
-            "left_out": recording.left_out,
+            "path": str(facts.path),
+            "requests": facts.requests,
+            "models": list(facts.zoo.models),
+            "cost_unit": facts.cost_unit,
+            "reference": facts.zoo.reference,
+            "left_out": facts.left_out,
         },
         "alpha": settings.alpha,
         "margin": settings.margin,
@@ -108,7 +108,7 @@ def table(replay: Replay, width: int) -> RenderableType:
 
 def _columns(replay: Replay) -> dict[str, list[Text]]:
     """Return the cells of all columns, by heading."""
-    unit = plain(replay.recording.cost_unit)
+    unit = plain(replay.facts.cost_unit)
     cells: dict[str, Callable[[Result], Text | str]] = {
         "policy": lambda result: _shortened(plain(result.policy), LONGEST_NAME),
         "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
@@ -156,13 +156,12 @@ def _telling(attained: float, alpha: float) -> str:
 
 
 def _heading(replay: Replay) -> Text:
-    recording, conditions = replay.recording, replay.conditions
+    facts, conditions = replay.facts, replay.conditions
     lines = [
-        f"{plain(str(recording.path))}: {counted(recording.requests, 'request')}, "
-        f"{counted(len(recording.zoo.models), 'model')}"
+        f"{plain(str(facts.path))}: {counted(facts.requests, 'request')}, {counted(len(facts.zoo.models), 'model')}"
     ]
-    if recording.left_out:
-        lines[0] += f" ({counted(recording.left_out, 'row')} left out: an outcome or a cost is missing)"
+    if facts.left_out:
+        lines[0] += f" ({counted(facts.left_out, 'row')} left out: an outcome or a cost is missing)"
     if replay.holdout:
         lines.append(_held_out(replay.holdout, conditions))
     margin = f", margin {replay.settings.margin:g}" if replay.settings.margin else ""
@@ -185,7 +184,7 @@ def _heading(replay: Replay) -> Text:
         )
     learner = next((result for result in replay.results if result.v_per_cost_unit), None)
     if learner:
-        lines.append(_weights(replay.settings, learner, plain(recording.cost_unit)))
+        lines.append(_weights(replay.settings, learner, plain(facts.cost_unit)))
     return Text("\n".join(lines))
 
 
@@ -238,10 +237,10 @@ def _mark(index: int) -> str:
 
 
 def _legend(replay: Replay) -> Text:
-    zoo, unit = replay.recording.zoo, plain(replay.recording.cost_unit)
+    zoo, unit = replay.facts.zoo, plain(replay.facts.cost_unit)
     legend = Text()
     for index, model in enumerate(zoo.models):
-        satisfied, cost = replay.recording.mean_satisfied[index], replay.recording.mean_cost[index]
+        satisfied, cost = replay.facts.mean_satisfied[index], replay.facts.mean_cost[index]
         mark = ", the reference" if model == zoo.reference else ""
         legend.append(_mark(index), COLOURS[index % len(COLOURS)])
         legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")

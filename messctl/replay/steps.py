@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from messctl.errors import UsageError
 from messctl.outputs import written_aside
-from messctl.replay.loading import Recording
-from messctl.replay.play import Replay
+from messctl.replay.result import Replay
 
 
 def check_played(policy: str, policies: Collection[str]) -> None:
@@ -35,14 +34,9 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
     """
     check_played(policy, replay.played)
     played = replay.played[policy]
-    if (
-        not isinstance(replay.recording, Recording)
-        or played.predicted is None
-        or played.mean_cost is None
-        or played.served is None
-    ):
+    rounds = replay.rounds
+    if rounds is None or played.predicted is None or played.mean_cost is None or played.served is None:
         raise UsageError(f"the policy {policy!r} has no steps; leave out --steps")
-    rounds = replay.recording.rounds
     models = pa.array(rounds.zoo.models, pa.string())
     columns: dict[str, pa.Array] = {
         "t": pa.array(np.arange(1, len(rounds) + 1)),
@@ -60,7 +54,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         columns[f"mean_cost/{model}"] = pa.array(played.mean_cost[:, index], from_pandas=True)
     settings = replay.settings
     stated = {
-        "trace": str(replay.recording.path),
+        "trace": str(replay.facts.path),
         **asdict(replay.conditions),
         "policy": policy,
         "alpha": settings.alpha,
@@ -72,7 +66,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         "trial_budget": settings.trial_budget,
         "seed": settings.seed,
         "reference": rounds.zoo.reference,
-        "cost_unit": replay.recording.cost_unit,
+        "cost_unit": replay.facts.cost_unit,
     }
     table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(stated, sort_keys=True)})
     with written_aside(path) as aside:

@@ -1,15 +1,15 @@
-"""Streaming: a replay of a trace that is larger than memory, batch by batch, in memory that does not grow with it.
+"""Streaming: a trace larger than memory is played batch by batch, and the memory needed does not grow with it.
 
-The first pass reads what was satisfied and what it cost, for the models' means; the second reads the prompts, and every
-policy goes on from where the batch before left it. Whatever needs the whole trace at once is left out: shuffling,
-feedback that comes late, the yardsticks `hindsight` and `clairvoyant`, every request's steps, rows in another order
-than that of their arrival, and the check that no request id appears twice (`messctl trace validate` has it).
+The first pass reads outcomes and costs, for the models' means. The second pass reads the prompts, and every policy goes
+on from where the batch before left it. Anything that needs the whole trace at once is left out: shuffling, late
+feedback, the yardsticks `hindsight` and `clairvoyant`, the steps of each request, rows out of the order of their
+arrival, and the check that no request id appears twice (`messctl trace validate` does that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,9 +20,10 @@ from messctl.errors import TraceError, UsageError
 from messctl.learning.features import Encoder, Features, WordEncoder, width
 from messctl.learning.random_streams import stream
 from messctl.policies import Rounds, Streamed, build, default_names, kind_of
-from messctl.policies.base import Floats
-from messctl.replay.loading import check_outcomes, no_outcomes, rounds_by_batch
-from messctl.replay.play import Conditions, Replay, Sums, check_reachable, promised, result_of
+from messctl.replay.facts import TraceFacts
+from messctl.replay.loading import check_costs, check_outcomes, check_playable, no_outcomes, rounds_by_batch
+from messctl.replay.play import with_queue_at
+from messctl.replay.result import Conditions, Replay, Sums, check_reachable, result_of
 from messctl.trace import TraceFile
 from messctl.trace.sound import sound_batches
 from messctl.zoo import Settings, Zoo, costliest
@@ -30,34 +31,15 @@ from messctl.zoo import Settings, Zoo, costliest
 Times = npt.NDArray[np.datetime64]
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What the first pass tells of a trace; see `recording.Source`."""
+def survey(path: Path, reference: str | None = None) -> TraceFacts:
+    """Read a trace's outcomes and costs once. The `reference` is by default the model with the highest mean cost.
 
-    path: Path
-    cost_unit: str
-    zoo: Zoo
-    requests: int
-    left_out: int
-    mean_cost: Floats
-    mean_satisfied: Floats
-    reach: float
-    lacking: tuple[int, ...]
-    partial: bool = False
-
-
-def survey(path: Path, reference: str | None = None) -> Survey:
-    """Read a trace's outcomes once; the `reference` is by default the model with the highest mean cost.
-
-    Raises TraceError where nothing can be played, a value is wrong, or the rows do not stand in the order in which they
-    say they arrived, which takes the whole trace to put right; UnknownNameError for the reference.
+    Raises TraceError if nothing can be played, a value is wrong, or the rows are out of the order of their arrival
+    times; UnknownNameError for the reference.
     """
     trace = TraceFile(path)
+    check_playable(trace)
     models = len(trace.models)
-    if models < 2:
-        raise TraceError(f"{path}: has one model only, {trace.models[0]!r}; routing needs at least two")
-    if not trace.rows:
-        raise TraceError(f"{path}: has no rows")
     cost, satisfied, lacking = np.zeros(models), np.zeros(models), np.zeros(models, dtype=np.int64)
     costs_seen, outcomes_seen = np.zeros(models, dtype=np.bool_), np.zeros(models, dtype=np.bool_)
     best, requests = 0.0, 0
@@ -74,32 +56,41 @@ def survey(path: Path, reference: str | None = None) -> Survey:
         if trace.timed and batch.arrived_at is not None:
             latest = _checked_times(path, batch.first_row + np.flatnonzero(usable), batch.arrived_at[usable], latest)
     check_outcomes(trace, outcomes_seen)
-    if not costs_seen.all():
-        model = trace.models[int(costs_seen.argmin())]
-        raise TraceError(f"{path}: has no costs for {model!r}; import it again with --cost '{model}=VALUE'")
+    check_costs(trace, costs_seen)
     if not requests:
         raise no_outcomes(path)
-    zoo = Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, cost, strict=True))))
-    unit, left_out = trace.metadata.cost_unit, trace.rows - requests
-    means = (cost / requests, satisfied / requests, best / requests)
-    return Survey(path, unit, zoo, requests, left_out, *means, tuple(lacking.tolist()))
+    return TraceFacts(
+        path=path,
+        cost_unit=trace.metadata.cost_unit,
+        zoo=Zoo.of(trace.models, reference or costliest(dict(zip(trace.models, cost, strict=True)))),
+        requests=requests,
+        left_out=trace.rows - requests,
+        lacking=tuple(lacking.tolist()),
+        partial=False,
+        mean_cost=cost / requests,
+        mean_satisfied=satisfied / requests,
+        reach=best / requests,
+    )
 
 
 def _checked_times(path: Path, rows: npt.NDArray[np.int64], arrived_at: Times, latest: Times) -> Times:
-    """Return the last of these times, (1,), given that of the rows before. Raises TraceError where one goes back."""
+    """Return the last of these times, (1,); `latest` is that of the rows before.
+
+    Raises TraceError if time goes back.
+    """
     times = np.concatenate([latest, arrived_at])
     early = np.flatnonzero(times[1:] < times[:-1])
     if len(early):
         row = rows[len(rows) - len(times) + 1 + early[0]]
         raise TraceError(
-            f"{path}: row {row} arrived before one above it, and batch by batch rows are played as they stand; "
+            f"{path}: row {row} arrived before a row above it, and a streamed replay plays the rows in their order; "
             "add --no-stream, or sort the file by arrived_at"
         )
     return times[-1:]
 
 
 def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:
-    """Return what among these needs the whole trace at once; None where nothing does."""
+    """Return the first option or policy of these that needs the whole trace at once; None if none does."""
     if conditions.shuffle:
         return "--shuffle"
     if conditions.feedback_delay:
@@ -115,24 +106,25 @@ def default_streamed(models: Sequence[str]) -> list[str]:
 
 
 def replay_streamed(
-    source: Survey,
+    facts: TraceFacts,
     policies: Sequence[str],
     settings: Settings,
     conditions: Conditions,
     progress: Callable[[int], None] = lambda _: None,
     encoder: Encoder | None = None,
 ) -> Replay:
-    """Play every policy under every seed, all in one pass. `progress` hears how many requests are done.
+    """Play every policy under every seed, all in one pass. `facts` are from `survey`.
 
-    Raises UsageError for what needs the whole trace at once or where no policy could reach α, TraceError.
+    `progress` gets the number of requests done. Raises UsageError for a condition or policy that needs the whole trace
+    at once, or if no policy can reach α; TraceError.
     """
     needed = streamable([*policies], conditions)
     if needed:
         raise UsageError(f"{needed} needs the whole trace at once; leave it out, or add --no-stream")
     kind_of(settings.policy)
-    check_reachable(source, settings.alpha)
+    check_reachable(facts, settings.alpha)
     names = list(dict.fromkeys(policies))
-    means = _means(source)
+    means = _means(facts)
     seeds = {name: conditions.seeds if kind_of(name).learns else 1 for name in names}
     playing = {
         (name, k): cast(Streamed, build(name, means, replace(settings, seed=settings.seed + k)))
@@ -142,21 +134,21 @@ def replay_streamed(
     coins = [stream(settings.seed + k, "feedback") for k in range(conditions.seeds)]
     sums: dict[tuple[str, int], Sums] = {}
     done = 0
-    for rounds in rounds_by_batch(TraceFile(source.path), source.zoo, encoder or WordEncoder()):
+    for rounds in rounds_by_batch(TraceFile(facts.path), facts.zoo, encoder or WordEncoder()):
         has_feedback = [coin.random(len(rounds)) < conditions.feedback_rate for coin in coins]
         for (name, k), policy in playing.items():
             before = sums.get((name, k))
             played = policy.play_on(replace(rounds, has_feedback=has_feedback[k]))
-            part = Sums.of(promised(played, settings.alpha, start=before.queue if before else 0.0))
+            part = Sums.of(with_queue_at(played, settings.alpha, start=before.queue if before else 0.0))
             sums[name, k] = before.then(part) if before else part
         done += len(rounds)
         progress(done)
-    results = [result_of(name, source, [sums[name, k] for k in range(seeds[name])], settings) for name in names]
-    return Replay(source, settings, conditions, tuple(results), {})
+    results = [result_of(name, facts, [sums[name, k] for k in range(seeds[name])], settings) for name in names]
+    return Replay(facts, settings, conditions, tuple(results), {})
 
 
-def _means(source: Survey) -> Rounds:
-    """Return one round that stands for all: every model's mean satisfaction and cost."""
+def _means(facts: TraceFacts) -> Rounds:
+    """Return one round in place of all: every model's mean satisfaction and cost."""
     nothing = Features(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), width())
-    satisfied, cost = source.mean_satisfied[None], source.mean_cost[None]
-    return Rounds(source.zoo, (), nothing, satisfied, cost, np.zeros(1, np.int64), np.ones(1, dtype=np.bool_))
+    satisfied, cost = facts.mean_satisfied[None], facts.mean_cost[None]
+    return Rounds(facts.zoo, (), nothing, satisfied, cost, np.zeros(1, np.int64), np.ones(1, dtype=np.bool_))

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from messctl.errors import UsageError
 from messctl.policies import default_names, kind_of
 from messctl.policies.base import Floats
-from messctl.replay.play import MET, Result, replay
+from messctl.replay.play import replay
+from messctl.replay.result import MET, Result
 from messctl.tune.search import Scores, Search
 from messctl.tune.windows import HELD_OUT, SELECTION, WHOLE, WINDOWS
 from messctl.zoo import Settings
@@ -161,7 +162,7 @@ def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
     ratios = [
         figures.cost / costliest if costliest > 0 else 1.0
         for figures, trace in zip(selection, found.traces, strict=True)
-        for costliest in (float(trace.mean_cost.max()),)
+        for costliest in (float(trace.facts.mean_cost.max()),)
     ]
     return Trial(
         settings=settings,

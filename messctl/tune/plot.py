@@ -31,8 +31,8 @@ def write_plot(tuning: Tuning, path: Path) -> None:
         for k, (choice, marks) in enumerate(zip(tuning.choices, tuning.yardsticks, strict=True)):
             _draw(axes, choice, marks[at], at, COLOURS[k % len(COLOURS)])
         axes.set(
-            title=_name(trace.path.name),
-            xlabel=f"{_name(trace.cost_unit)} per request, held out",
+            title=_name(trace.facts.path.name),
+            xlabel=f"{_name(trace.facts.cost_unit)} per request, held out",
             ylabel="attained, held out",
         )
         axes.spines[["top", "right"]].set_visible(False)

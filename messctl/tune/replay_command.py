@@ -17,7 +17,7 @@ def replay_command(found: Search, choice: Choice, trial: Trial, trace: Recording
     `zoo` is the zoo file given, if any. The command names it because no option sets the encoder of the prompts.
     """
     conditions, settings = found.conditions, zoo_values(trial.settings)
-    words = ["messctl", "replay", str(trace.path)]
+    words = ["messctl", "replay", str(trace.facts.path)]
     words += ["--zoo", str(zoo)] if zoo else []
     for name in ("policy", *(name for name in settings if name not in ("policy", "features"))):
         value = settings[name]

@@ -17,7 +17,7 @@ from rich.text import Text
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
 from messctl.replay.loading import Recording
-from messctl.replay.play import MET, Result
+from messctl.replay.result import MET, Result
 from messctl.tune.choice import Choice, Figures, Trial
 from messctl.tune.replay_command import exact, replay_command
 from messctl.tune.search import Search
@@ -56,11 +56,11 @@ def document(tuning: Tuning) -> dict[str, Any]:
     return {
         "traces": [
             {
-                "path": str(trace.path),
+                "path": str(trace.facts.path),
                 "requests": len(trace.rounds),
                 "models": list(trace.rounds.zoo.models),
-                "cost_unit": trace.cost_unit,
-                "left_out": trace.left_out,
+                "cost_unit": trace.facts.cost_unit,
+                "left_out": trace.facts.left_out,
             }
             for trace in found.traces
         ],
@@ -79,7 +79,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
                 "front": [_trial(tuning, choice, trial) for trial in choice.front],
                 "yardsticks": [
                     {
-                        "trace": str(trace.path),
+                        "trace": str(trace.facts.path),
                         "results": [
                             {key: getattr(result, key) for key in ("policy", "attained", "mean_cost", "model_share")}
                             for result in results
@@ -98,7 +98,7 @@ def as_csv(tuning: Tuning) -> str:
     rows = [
         {
             **_setting(trial),
-            "trace": str(trace.path),
+            "trace": str(trace.facts.path),
             "chosen": trial is choice.chosen,
             "front": trial in choice.front,
             "promised": trial.attainable,
@@ -153,7 +153,7 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
     style = "bold green" if trial.met_held_out and choice.seeds > 1 else "bold yellow"
     lines = [Text(f"chosen for α = {exact(choice.alpha)}: {_name(trial)}", style)]
     for at, trace in enumerate(found.traces):
-        held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.cost_unit)
+        held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.facts.cost_unit)
         below = choice.alpha - held_out.attained
         command = plain(replay_command(found, choice, trial, trace, tuning.zoo))
         short = _short(choice.alpha, below, marks[at]) if below > MET else ""
@@ -181,7 +181,8 @@ def _beyond(found: Search, choice: Choice) -> str:
     closest = choice.closest
     at = max(range(len(found.traces)), key=lambda at: closest.worst[at].below(choice.alpha))
     trace, figures, worst = found.traces[at], closest.selection[at], closest.worst[at]
-    best, models = int(trace.mean_satisfied.argmax()), trace.rounds.zoo.models
+    means, models = trace.facts.mean_satisfied, trace.facts.zoo.models
+    best = int(means.argmax())
     short = choice.alpha - closest.attainable
     slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would accept it" if short <= SMALL else ""
     confidence = " with 95 % confidence" if choice.seeds > 1 else ""
@@ -190,7 +191,7 @@ def _beyond(found: Search, choice: Choice) -> str:
         f"{slack}.\n"
         f"  The closest setting, {_name(closest)}, attains {figures.attained:.4f} on the selection requests.\n"
         f"  In its worst window it attains {worst.attained:.4f}, and the best single model {worst.alone:.4f}.\n"
-        f"  On all requests the best single model, {plain(models[best])}, attains {trace.mean_satisfied[best]:.4f}."
+        f"  On all requests the best single model, {plain(models[best])}, attains {means[best]:.4f}."
     )
 
 
@@ -206,13 +207,13 @@ def _heading(found: Search, trace: Recording) -> Text:
             f", feedback on {conditions.feedback_rate:.0%} after {counted(conditions.feedback_delay, 'request')}"
         )
     return Text(
-        f"{plain(str(trace.path))}: {counted(len(trace.rounds), 'request')}, "
+        f"{plain(str(trace.facts.path))}: {counted(len(trace.rounds), 'request')}, "
         f"{counted(len(trace.rounds.zoo.models), 'model')}; held out: {held}\n{searched}"
     )
 
 
 def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Table:
-    unit = plain(found.traces[at].cost_unit)
+    unit = plain(found.traces[at].facts.cost_unit)
     mix = next((result.mean_cost for result in marks if result.policy == "static-mix"), None)
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     headings = (
@@ -303,7 +304,7 @@ def _trial(tuning: Tuning, choice: Choice, trial: Trial) -> dict[str, Any]:
         "promised": trial.attainable,
         "traces": [
             {
-                "path": str(trace.path),
+                "path": str(trace.facts.path),
                 "debt": trial.debt[at],
                 "worst": asdict(trial.worst[at]),
                 **{part: asdict(figures[at]) for part, figures in _parts(trial)},

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from messctl.policies import Rounds, build, kind_of
 from messctl.policies.base import Floats
-from messctl.replay.loading import Holdout, Recording, held_out
-from messctl.replay.play import Conditions
+from messctl.replay.holdout import Holdout, held_out
+from messctl.replay.loading import Recording
+from messctl.replay.result import Conditions
 from messctl.tune import windows
 from messctl.tune.engine import running
 from messctl.tune.recursion import sweep

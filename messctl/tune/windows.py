@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
-from messctl.replay.loading import Holdout
+from messctl.replay.holdout import Holdout
 
 STRETCHES = 7
 PARTS = STRETCHES + 1

@@ -145,7 +145,8 @@ def test_where_nothing_can_be_written_it_does_without(trace, tmp_path):
 
 def test_several_processes_at_once(trace, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from messctl import features; from messctl.recording import load\n"
+        "import sys; from pathlib import Path\n"
+        "from messctl.learning import features; from messctl.replay.loading import load\n"
         "features.KEPT_FROM = 1\n"
         "for _ in range(20):\n"
         "    Path(sys.argv[1] + '.features.npz').unlink(missing_ok=True)\n"

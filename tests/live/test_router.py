@@ -18,7 +18,8 @@ from messctl.live.router import Router
 from messctl.policies import build, live_build, live_names
 from messctl.records import Completion, Question
 from messctl.replay.loading import load
-from messctl.replay.play import Conditions, drive, replay
+from messctl.replay.play import drive, replay
+from messctl.replay.result import Conditions
 from messctl.state.export import export
 from messctl.state.ledger import Ledger
 from messctl.state.store import Store

@@ -70,8 +70,8 @@ def make_rounds(
     )
 
 
-def make_recording(rounds: Rounds) -> Recording:
-    return Recording(Path("made.parquet"), "unit", rounds, 0)
+def make_recording(rounds: Rounds, path: str = "made.parquet", *, partial: bool = False) -> Recording:
+    return Recording.of(Path(path), "unit", rounds, partial=partial)
 
 
 def learnable(n: int = 400, seed: int = 0) -> Rounds:

@@ -12,7 +12,8 @@ from making import learnable, make_recording, prompts_for
 from test_features import plain_features
 
 from messctl.learning.random_streams import stream
-from messctl.replay.play import Conditions, replay
+from messctl.replay.play import replay
+from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
 from messctl.zoo import Settings
 

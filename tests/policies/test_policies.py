@@ -12,7 +12,8 @@ from messctl.errors import UnknownNameError, UsageError
 from messctl.learning.snapshot import Snapshot
 from messctl.policies import build, default_names, kind_of, kinds, live_build, live_names
 from messctl.records import Decision, Feedback, Request
-from messctl.replay.play import Conditions, drive, replay
+from messctl.replay.play import drive, replay
+from messctl.replay.result import Conditions
 from messctl.zoo import Settings, Zoo
 
 NAMES = [name for name in default_names(["m0", "m1"]) if name != "always:m1"]

@@ -1,4 +1,4 @@
-"""Requests come in the order in which the trace says that they arrived, whatever the order of its rows."""
+"""Requests are played in the order of their arrival times, even if the rows are in another order."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,8 +10,10 @@ import pytest
 from making import learnable, write_trace
 
 from messctl.cli import run
-from messctl.replay.loading import Holdout, held_out, load
-from messctl.replay.play import Conditions, replay
+from messctl.replay.holdout import Holdout, held_out
+from messctl.replay.loading import load
+from messctl.replay.play import replay
+from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
 from messctl.replay.streaming import replay_streamed, survey
 from messctl.trace import TraceFile
@@ -44,7 +46,7 @@ def timed(untimed, path, arrived_at, kind=None, order=None):
 
 def same(one, other):
     assert list(one.request_ids) == list(other.request_ids)
-    for name in ("satisfied", "cost", "order", "heard"):
+    for name in ("satisfied", "cost", "order", "has_feedback"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
     for name in ("starts", "indices", "values"):
         assert getattr(one.features, name).tobytes() == getattr(other.features, name).tobytes()
@@ -57,7 +59,7 @@ def test_rows_in_another_order_are_the_same_trace(untimed, tmp_path, unit):
     order = np.random.default_rng(3).permutation(N)
     shuffled = load(timed(untimed, tmp_path / "t.parquet", MINUTES, pa.timestamp(unit), order))
     same(shuffled.rounds, sorted_rows.rounds)
-    assert shuffled.left_out == sorted_rows.left_out
+    assert shuffled.facts.left_out == sorted_rows.facts.left_out
     settings, holdout = Settings(alpha=0.8), Holdout(0.3)
     assert held_out(shuffled, holdout).tolist() == held_out(sorted_rows, holdout).tolist()
     one, other = (
@@ -67,10 +69,10 @@ def test_rows_in_another_order_are_the_same_trace(untimed, tmp_path, unit):
     assert one == other
 
 
-def test_the_last_to_arrive_are_held_out_wherever_they_stand(untimed, tmp_path):
+def test_the_last_to_arrive_are_held_out_even_from_unsorted_rows(untimed, tmp_path):
     backwards = timed(untimed, tmp_path / "t.parquet", MINUTES[::-1])
     outcome = replay(load(backwards), ["messplus"], Settings(alpha=0.8), Conditions(), holdout=Holdout(0.3))
-    ids = outcome.recording.rounds.request_ids
+    ids = outcome.rounds.request_ids
     assert {int(name[1:]) for name in ids} <= set(range(100))
     assert int(ids[0][1:]) > int(ids[-1][1:])
     whole = replay(load(backwards), ["messplus"], Settings(alpha=0.8), Conditions())
@@ -79,7 +81,7 @@ def test_the_last_to_arrive_are_held_out_wherever_they_stand(untimed, tmp_path):
     assert steps == sorted(steps, key=lambda name: -int(name[1:]))
 
 
-def test_what_arrived_at_once_stays_as_it_stands(untimed, tmp_path):
+def test_requests_of_one_time_keep_the_order_of_their_rows(untimed, tmp_path):
     hours = [START + timedelta(hours=-(row // 50)) for row in range(N)]
     found = [int(name[1:]) for name in load(timed(untimed, tmp_path / "t.parquet", hours)).rounds.request_ids]
     assert found == sorted(found, key=lambda row: (-(row // 50), row))
@@ -90,7 +92,7 @@ def test_what_arrived_at_once_stays_as_it_stands(untimed, tmp_path):
     [([None] * N, None), ([None] * N, pa.null()), ([*MINUTES[:0:-1], None], None)],
     ids=["all null", "no type", "one null"],
 )
-def test_times_that_not_every_row_has_say_nothing(untimed, tmp_path, arrived_at, kind):
+def test_arrival_times_count_only_if_every_row_has_one(untimed, tmp_path, arrived_at, kind):
     path = timed(untimed, tmp_path / "t.parquet", arrived_at, kind)
     assert not TraceFile(path).timed
     same(load(path).rounds, load(untimed).rounds)
@@ -99,7 +101,7 @@ def test_times_that_not_every_row_has_say_nothing(untimed, tmp_path, arrived_at,
 
 
 @pytest.mark.parametrize(("arrived_at", "kind"), [(["noon"] * N, pa.string()), (range(N), pa.int64())])
-def test_times_that_are_none_are_an_error(untimed, tmp_path, capsys, arrived_at, kind):
+def test_arrival_times_of_a_wrong_type_are_refused(untimed, tmp_path, capsys, arrived_at, kind):
     path = timed(untimed, tmp_path / "t.parquet", arrived_at, kind)
     for command in (["trace", "validate"], ["trace", "info"], ["replay"], ["replay", "--stream"], ["tune"]):
         assert run([*command, str(path)]) == 2
@@ -107,7 +109,7 @@ def test_times_that_are_none_are_an_error(untimed, tmp_path, capsys, arrived_at,
         assert (out, err) == ("", f"messctl: {path}: column 'arrived_at' has type {kind}; it must be a timestamp\n")
 
 
-def test_streamed_it_refuses_what_it_cannot_put_right(untimed, tmp_path, capsys, monkeypatch):
+def test_a_streamed_replay_refuses_rows_out_of_order(untimed, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         TraceFile, "_row_groups", lambda self, _: ([group] for group in range(self._file.num_row_groups))
     )
@@ -118,12 +120,12 @@ def test_streamed_it_refuses_what_it_cannot_put_right(untimed, tmp_path, capsys,
         timed(untimed, path, MINUTES, order=order)
         assert run(["replay", str(path), "--stream", "--policy", "messplus", "--alpha", "0.8"]) == 2
         err = capsys.readouterr().err
-        assert err.startswith(f"messctl: {path}: row {late + 1} arrived before one above it")
+        assert err.startswith(f"messctl: {path}: row {late + 1} arrived before a row above it")
         assert "--no-stream" in err
         assert err.count("\n") == 1
     assert run(["replay", str(path), "--no-stream", "--policy", "messplus", "--alpha", "0.8", "--json"]) == 0
     in_memory = json.loads(capsys.readouterr().out)["results"][0]
-    # A row that is left out may stand anywhere; in order, there is nothing to refuse.
+    # A row that is left out may be anywhere. Rows in order are not refused.
     order = [row for row in range(N) if row != 11] + [11]
     for each in (timed(untimed, path, MINUTES), timed(untimed, tmp_path / "o.parquet", MINUTES, order=order)):
         (result,) = replay_streamed(survey(each), ["messplus"], Settings(alpha=0.8), Conditions()).results
@@ -131,7 +133,7 @@ def test_streamed_it_refuses_what_it_cannot_put_right(untimed, tmp_path, capsys,
 
 
 @pytest.mark.parametrize(("arrived_at", "shuffle"), [(MINUTES, False), ([None, *MINUTES[1:]], True)])
-def test_tune_shuffles_where_not_every_row_is_timed(untimed, tmp_path, capsys, arrived_at, shuffle):
+def test_tune_shuffles_unless_every_row_has_an_arrival_time(untimed, tmp_path, capsys, arrived_at, shuffle):
     path = timed(untimed, tmp_path / "t.parquet", arrived_at)
     options = ["--alpha", "0.7", "--policy", "bandit", "--v", "auto", "--margin", "0", "--seeds", "2", "--json"]
     assert run(["tune", str(path), *options]) in (0, 1)

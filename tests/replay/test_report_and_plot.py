@@ -13,8 +13,9 @@ from rich.console import Console
 from messctl.errors import MissingExtraError, UsageError
 from messctl.policies import default_names
 from messctl.replay import plot, report
-from messctl.replay.loading import Holdout, held_out
-from messctl.replay.play import MET, Conditions, replay
+from messctl.replay.holdout import Holdout, held_out
+from messctl.replay.play import replay
+from messctl.replay.result import MET, Conditions
 from messctl.zoo import Settings
 
 STABLE = [
@@ -231,7 +232,7 @@ def test_a_live_log_is_drawn_with_the_models_that_it_knows(tmp_path):
     rounds = replace(
         make_rounds([[1, nan, nan], [nan, 0, nan]], [[1, nan, nan], [nan, 2, nan]]), served=np.array([0, 1])
     )
-    recording = replace(make_recording(rounds), partial=True)
+    recording = make_recording(rounds, partial=True)
     played = replay(recording, ["logged"], Settings(alpha=0.5), Conditions())
     plot.write_plot(played, tmp_path / "a.png")
     assert "nan" not in json.dumps(report.document(played), allow_nan=False).lower()

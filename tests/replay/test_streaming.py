@@ -1,4 +1,4 @@
-"""A trace played batch by batch: the numbers of a replay in memory, and no more of it held than a batch."""
+"""A trace played batch by batch gives the numbers of a replay in memory."""
 
 import itertools
 import json
@@ -17,7 +17,8 @@ from messctl.cli import run
 from messctl.errors import TraceError, UsageError
 from messctl.policies import build
 from messctl.replay.loading import load
-from messctl.replay.play import Conditions, replay
+from messctl.replay.play import replay
+from messctl.replay.result import Conditions
 from messctl.replay.streaming import default_streamed, replay_streamed, survey
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
@@ -53,7 +54,7 @@ def _elsewhere(tmp_path, monkeypatch):
     st.lists(st.integers(0, 40), max_size=3),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_played_in_pieces_it_is_played_whole(rounds, name, cuts, rate):
+def test_a_play_in_pieces_equals_one_play(rounds, name, cuts, rate):
     rounds = rounds.arranged(seed=1, shuffle=False, feedback_rate=rate, feedback_delay=0)
     settings = Settings(alpha=0.6, v=0.3, c=0.7)
     whole = build(name, rounds, settings).play(rounds)
@@ -75,15 +76,16 @@ def test_played_in_pieces_it_is_played_whole(rounds, name, cuts, rate):
 )
 def test_a_streamed_replay_gives_the_numbers_of_one_in_memory(trace, conditions, reference, settings, monkeypatch):
     monkeypatch.setattr(TraceFile, "_row_groups", lambda self, _rows: [[group] for group in range(6)])
-    source, recording = survey(trace, reference), load(trace, reference)
-    assert (source.requests, source.left_out, source.zoo) == (recording.requests, recording.left_out, recording.zoo)
-    assert source.reach == pytest.approx(recording.reach)
-    assert source.mean_cost == pytest.approx(recording.mean_cost)
-    names = default_streamed(source.zoo.models)
+    facts, recording = survey(trace, reference), load(trace, reference)
+    other = recording.facts
+    assert (facts.requests, facts.left_out, facts.zoo) == (other.requests, other.left_out, other.zoo)
+    assert facts.reach == pytest.approx(other.reach)
+    assert facts.mean_cost == pytest.approx(other.mean_cost)
+    names = default_streamed(facts.zoo.models)
     assert {"messplus", "bandit", "static-mix", "random", "always:small"} <= set(names)
-    has_feedback = []
-    streamed = replay_streamed(source, names, settings, conditions, has_feedback.append)
-    assert has_feedback[-1] == source.requests
+    done = []
+    streamed = replay_streamed(facts, names, settings, conditions, done.append)
+    assert done[-1] == facts.requests
     for mine, other in zip(streamed.results, replay(recording, names, settings, conditions).results, strict=True):
         for field in ("attained", "mean_cost", "queue_final", "certificate", "explored", "v_per_cost_unit", "sla_met"):
             assert close(getattr(mine, field), getattr(other, field)), (mine.policy, field)
@@ -95,8 +97,8 @@ def close(value, other):
     return value == other if value is None or other is None else value == pytest.approx(other, rel=1e-6)
 
 
-def test_what_needs_the_whole_trace(trace):
-    source = survey(trace)
+def test_policies_and_conditions_that_need_the_whole_trace_are_refused(trace):
+    facts = survey(trace)
     for names, conditions, message in [
         (["hindsight"], Conditions(), "--policy hindsight needs the whole trace"),
         (["bandit", "clairvoyant"], Conditions(), "--policy clairvoyant needs"),
@@ -105,18 +107,18 @@ def test_what_needs_the_whole_trace(trace):
         (["messplus"], Conditions(feedback_delay=1), "--feedback-delay needs"),
     ]:
         with pytest.raises(UsageError, match=message):
-            replay_streamed(source, names, Settings(), conditions)
+            replay_streamed(facts, names, Settings(), conditions)
     with pytest.raises(UsageError, match="beyond every policy"):
-        replay_streamed(source, ["messplus"], Settings(alpha=1.0), Conditions())
+        replay_streamed(facts, ["messplus"], Settings(alpha=1.0), Conditions())
 
 
 @pytest.mark.parametrize("option", [["--plot", "p.svg"], ["--steps", "s.parquet"], ["--holdout", "0.3"]])
-def test_what_the_command_line_cannot_stream(trace, capsys, option):
+def test_options_that_need_the_whole_trace_are_refused_with_stream(trace, capsys, option):
     assert run(["replay", str(trace), "--stream", "--alpha", "0.8", *option]) == 2
     assert "needs the whole trace at once" in capsys.readouterr().err
 
 
-def test_the_command_line_streams_large_traces_by_itself(trace, capsys, monkeypatch):
+def test_the_command_streams_a_large_trace_by_default(trace, capsys, monkeypatch):
     arguments = ["replay", str(trace), "--alpha", "0.8", "--json"]
     documents = []
     for limit, more, streamed in [
@@ -135,7 +137,7 @@ def test_the_command_line_streams_large_traces_by_itself(trace, capsys, monkeypa
     assert "streamed: what needs the whole trace" in capsys.readouterr().out
 
 
-def test_an_id_that_comes_twice_is_not_found_and_that_is_said(tmp_path, capsys):
+def test_a_streamed_replay_says_that_it_does_not_look_for_repeated_ids(tmp_path, capsys):
     path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "b": (0.0, 2.0)}] * 3, ids=["x", "y", "x"])
     command = ["replay", str(path), "--alpha", "0.5"]
     assert run([*command, "--no-stream"]) == 2
@@ -169,7 +171,7 @@ def test_a_bad_trace_is_refused(tmp_path, change, message):
         replay_streamed(survey(path), ["messplus"], Settings(alpha=0.5), Conditions())
 
 
-def test_a_trace_without_a_whole_row(tmp_path):
+def test_a_trace_without_a_complete_row_is_refused(tmp_path):
     path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0)}, {"b": (1.0, 2.0)}])
-    with pytest.raises(TraceError, match="in no row is there an outcome of every model"):
+    with pytest.raises(TraceError, match="no row has an outcome and a cost of every model"):
         survey(path)

@@ -20,7 +20,8 @@ from messctl.live.router import Router
 from messctl.policies import live_names
 from messctl.records import Completion, Question
 from messctl.replay.loading import load
-from messctl.replay.play import Conditions, replay
+from messctl.replay.play import replay
+from messctl.replay.result import Conditions
 from messctl.state.export import export
 from messctl.state.ledger import Ledger
 from messctl.state.outages import LONGEST_PAUSE_S, pause_s

@@ -2,7 +2,6 @@
 
 import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,10 @@ from hypothesis import strategies as st
 from making import learnable, make_recording, make_rounds
 
 from messctl.errors import MessctlError, MissingExtraError, UsageError
-from messctl.replay.loading import Holdout, held_out, load
-from messctl.replay.play import Conditions, replay
+from messctl.replay.holdout import Holdout
+from messctl.replay.loading import load
+from messctl.replay.play import replay
+from messctl.replay.result import Conditions
 from messctl.tune import Space, choose, parse_values, play_yardsticks, search
 from messctl.tune import engine as engines
 from messctl.tune.choice import DRIFT, Window
@@ -254,7 +255,7 @@ def test_an_alpha_beyond_reach_has_no_choice_and_no_yardsticks():
 
 def test_several_traces_must_all_be_kept():
     easy = make_recording(make_rounds([[1, 1]] * 60, [[1, 2]] * 60))
-    hard = replace(make_recording(make_rounds([[0, 1], [1, 0]] * 30, [[1, 2]] * 60)), path=Path("hard.parquet"))
+    hard = make_recording(make_rounds([[0, 1], [1, 0]] * 30, [[1, 2]] * 60), "hard.parquet")
     space = Space((0.8,), (0.01, 0.1), (0.5,), (0.25,))
     settings = space.settings(Settings(policy="messplus"))
     (choice,) = choose(search([easy], settings, Conditions(seeds=2), Holdout()))
@@ -262,35 +263,6 @@ def test_several_traces_must_all_be_kept():
     (choice,) = choose(search([easy, hard], settings, Conditions(seeds=2), Holdout()))
     assert choice.chosen is None
     assert len(choice.closest.held_out) == 2
-
-
-@given(st.floats(0.01, 0.99), st.sampled_from(["time", "hash"]))
-def test_what_is_held_out(share, by):
-    recording = make_recording(learnable(200))
-    mask = held_out(recording, Holdout(share, by))
-    if by == "time":
-        assert mask.sum() == round(share * 200)
-        assert np.diff(mask.astype(int)).min() >= 0
-    else:
-        assert abs(mask.mean() - share) < 0.15
-        fewer = replace(recording, rounds=recording.rounds.rows(np.arange(50, 100)))
-        assert held_out(fewer, Holdout(0.5, by)).tolist() == held_out(recording, Holdout(0.5, by))[50:100].tolist()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0.0,), "holdout is 0"),
-        ((1.0,), "holdout is 1"),
-        ((float("nan"),), "holdout is nan"),
-        ((0.3, "tiem"), "'time'"),
-    ],
-)
-def test_impossible_holdouts(arguments, message):
-    with pytest.raises(UsageError, match=message):
-        Holdout(*arguments)
-    with pytest.raises(UsageError, match="holds out 0 of 3"):
-        held_out(make_recording(learnable(3)), Holdout(0.01))
 
 
 @pytest.mark.parametrize(
