@@ -109,6 +109,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The store's and the router's clock, which stands still until it is moved."""
     made = SimpleNamespace(now=1.7e9)
     stopped = SimpleNamespace(time=lambda: made.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr("messctl.state.store.time", stopped)
-    monkeypatch.setattr("messctl.live.router.time", stopped)
+    for module in ("state.request_log", "state.outages", "live.serving"):
+        monkeypatch.setattr(f"messctl.{module}.time", stopped)
     return made

@@ -32,8 +32,8 @@ def export(
     An existing trace is replaced.
     """
     from messctl.outputs import check_distinct
-    from messctl.state.database import files
     from messctl.state.export import export as write_trace
+    from messctl.state.sqlite_file import files
 
     with open_state(state, required=True) as store:
         check_distinct([output], [*files(store.path), history_path(store.path)])

@@ -41,7 +41,7 @@ def log(
     from messctl.display.tables import fitting
 
     with open_state(state) as store:
-        logged = list(store.newest(count))
+        logged = list(store.requests.newest(count))
     if as_json:
         print_json([_document(each) for each in logged])
         return

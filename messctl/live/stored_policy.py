@@ -1,4 +1,4 @@
-"""The policy of a live router, as the store keeps it: it lives from one decision, or one lesson, to the next."""
+"""The policy of a live router, as the store keeps it: it is read for one decision or lesson, and saved again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from messctl.zoo import Settings, Zoo
 
 
 class StoredPolicy:
-    """The policy of the `settings` over a `zoo`, taken from the `store` whenever it decides or learns, and saved.
+    """The policy of the `settings` over a `zoo`. It is read from the `store` before it decides or learns, then saved.
 
-    Every method is called within a transaction of the store. The policy sees prompts as the `encoder` does, by default
-    by their words. `cost_source` says where costs come from; what was learned from those of another is forgotten.
+    Call every method within a transaction of the store. The policy sees prompts through the `encoder`, by default
+    their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
     """
 
     def __init__(
@@ -31,17 +31,17 @@ class StoredPolicy:
         self._build = live_build(settings.policy)
 
     def decide(self, request: Request) -> Decision:
-        """Have it decide on a request."""
+        """Return the policy's decision on a request."""
         policy = self._from(self._known(), self._settings)
         decision = policy.decide(request)
         self._save(policy.snapshot())
         return decision
 
     def decide_again(self, lost: Decision, request: Request) -> Decision:
-        """Have it decide on the `request` of a decision whose model failed: it is one decision, not two.
+        """Return a new decision in place of `lost`, whose model failed: the two count as one decision.
 
-        It goes back to where it stood before that decision, with the same coin; where others have been taken since,
-        the new one is taken beside them, and it does not count it.
+        The policy goes back to its state before `lost`, with the same coin. If others have decided since then, the new
+        decision is made from the present state, and the policy does not count it.
         """
         known = self._known()
         newest = known.decided == lost.request_number
@@ -54,23 +54,25 @@ class StoredPolicy:
         return replace(decision, request_number=lost.request_number)
 
     def overridden(self, request: Request, model: str) -> Decision:
-        """Return the decision that somebody else has taken, for `model`: the policy does not count it."""
-        return Decision(request, 0, model, (model,), queue=self._store.snapshot().queue)
+        """Return the user's decision for `model`; the policy does not count it."""
+        return Decision(request, 0, model, (model,), queue=self._store.policy.snapshot().queue)
 
-    def judge(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
-        """Have it learn the judgement of a logged answer, which may have `corrected` an earlier one.
+    def learn_feedback(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
+        """Learn the feedback on a logged answer, 0..1, which may have `corrected` an earlier one.
 
-        It counts decisions as it does now: what another policy decided since then came before all of its own.
+        The policy counts its own decisions as if those that another policy made since then had come before all of
+        them.
         """
         decision, circumstances = logged.decision, logged.circumstances
         number = 0
         if decision.request_number and circumstances.policy == self._settings.policy:
             request_id = decision.request.request_id
-            number = decision.request_number + self._store.decided_by_others_since(request_id, circumstances.policy)
-        told = Feedback(satisfied={decision.served: satisfied}, corrects=corrected is not None)
+            others = self._store.requests.decided_by_others_since(request_id, circumstances.policy)
+            number = decision.request_number + others
+        feedback = Feedback(satisfied={decision.served: satisfied}, corrects=corrected is not None)
         self.learn(
             replace(decision, request_number=number),
-            *(() if corrected == satisfied else (told,)),
+            *(() if corrected == satisfied else (feedback,)),
             alpha=circumstances.alpha,
             corrected=corrected is not None,
         )
@@ -78,10 +80,10 @@ class StoredPolicy:
     def learn(
         self, decision: Decision, *feedback: Feedback, alpha: float | None = None, corrected: bool = False
     ) -> None:
-        """Have it learn what became known about a decision, in this order.
+        """Learn all feedback on a decision, in order.
 
-        `alpha` is what was aimed at when the answer was given, where that may be another than now. Where an earlier
-        judgement was `corrected`, queue and balance are those of the store's log.
+        `alpha` is the aim under which the answer was given, if that may not be the present one. If an earlier feedback
+        was `corrected`, queue and balance are computed from the stored log.
         """
         settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
         policy = self._from(self._known(), settings)
@@ -89,15 +91,16 @@ class StoredPolicy:
             policy.learn(decision, each)
         learned = policy.snapshot()
         if corrected:
-            learned = replace(learned, queue=self._store.queue(), balance=self._store.balance())
+            requests = self._store.requests
+            learned = replace(learned, queue=requests.queue(), balance=requests.balance())
         self._save(learned)
 
     def start_from(self, learned: Snapshot) -> None:
-        """Take what was learned elsewhere in place of what it had learned; where the promise stands, stays.
+        """Replace what the policy has learned by what was learned elsewhere; queue, balance and counts stay.
 
         Costs that come from another source than `cost_source` are left out, and those known here stay instead.
         """
-        known = self._store.snapshot().costs_from(self._cost_source)
+        known = self._store.policy.snapshot().costs_from(self._cost_source)
         learned = learned.costs_from(self._cost_source)
         models = {
             name: replace(model, mean_cost=known.models[name].mean_cost, cost_count=known.models[name].cost_count)
@@ -105,14 +108,14 @@ class StoredPolicy:
             else model
             for name, model in learned.models.items()
         }
-        self._store.forget(learned.policy)
+        self._store.policy.forget(learned.policy)
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
     def _known(self) -> Snapshot:
-        return self._store.snapshot(self._settings.policy).costs_from(self._cost_source)
+        return self._store.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
 
     def _from(self, known: Snapshot, settings: Settings) -> LivePolicy:
         return self._build(self._zoo, settings, known, self._encoder)
 
     def _save(self, learned: Snapshot) -> None:
-        self._store.save(learned.with_source(self._cost_source))
+        self._store.policy.save(learned.with_source(self._cost_source))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pyarrow as pa
 from messctl.errors import StoreError, TraceError, UsageError
 from messctl.learning.features import Encoder, Features
 from messctl.policies.base import Floats
+from messctl.state.sqlite_file import ANOTHER_PLACE
 from messctl.state.store import Store
 from messctl.trace import Batch, TraceFile, is_sqlite
 from messctl.trace.sound import sound_batches
@@ -131,8 +130,8 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
     models: set[str] = set()
     units: set[str] = set()
     rows: list[_Logged] = []
-    with _copied(path) as copy, Store(copy) as store:
-        for logged in store.requests():
+    with _copied(path) as store:
+        for logged in store.requests:
             if not logged.answers:
                 continue
             models.update(logged.answers)
@@ -156,28 +155,14 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
 
 
 @contextmanager
-def _copied(path: Path) -> Iterator[Path]:
-    """Copy a state as it stands now, since opening it as the router does would change somebody's file.
-
-    Raises StoreError where it cannot be read, or is no state.
-    """
-    with tempfile.TemporaryDirectory(prefix="messctl-") as folder:
-        copy = Path(folder) / "state.sqlite"
-        try:
-            # Without a log of its own beside it, all is in the file, and SQLite need not make one to read it.
-            beside = any(Path(f"{path}{end}").exists() for end in ("-wal", "-journal"))
-            source = f"{path.resolve().as_uri()}?{'mode=ro' if beside else 'immutable=1'}"
-            with closing(sqlite3.connect(source, uri=True)) as state, closing(sqlite3.connect(copy)) as copied:
-                state.backup(copied)
-                tables = {row[0] for row in copied.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be read ({error}); restore a copy, or give an exported log") from error
-        if tables and "router" not in tables:
-            raise StoreError(f"{path}: another program's database; give a state of messctl's, or an exported log")
-        try:
-            yield copy
-        except StoreError as error:
-            raise StoreError(str(error).replace(str(copy), str(path))) from error
+def _copied(path: Path) -> Iterator[Store]:
+    """Open a copy of a state in memory, so that nothing changes beside it. Raises StoreError if it cannot be read."""
+    try:
+        with Store(path, copied=True) as store:
+            yield store
+    except StoreError as error:
+        message = str(error).replace(ANOTHER_PLACE, "give a state of messctl, or an exported log")
+        raise StoreError(message) from error
 
 
 def _number(value: float | None) -> float:

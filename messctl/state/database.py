@@ -1,130 +1,129 @@
-"""The SQLite file beneath the store: made for its owner alone, shared with others, and looked at without a change."""
+"""The database of the store: every statement goes through it, and every error of SQLite becomes a StoreError."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from messctl.errors import StoreError
+from messctl.state import sqlite_file
+from messctl.state.sqlite_file import ANOTHER_PLACE
 
-MEMORY = Path(":memory:")
-"""Stands for a database that is kept in no file."""
-WAIT_S = 60.0
-"""How long a process waits for the others' transactions."""
-LOGS = ("-wal", "-journal")
-"""What SQLite appends to a file's name for the log of what is written, and for the journal of what was there before."""
-STEP_S = 0.5
-"""How long it waits at a time: while SQLite itself waits, Ctrl-C is not heard."""
+Row = sqlite3.Row
+"""A row of a table: its values by column name."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a file to read and write it, with write-ahead logging; it and its folder are made where they do not exist.
+class Database:
+    """An open database at `path`. The values of a statement take the place of its question marks.
 
-    What is made is for its owner alone to read. Raises StoreError for another program's database, before anything in
-    it is changed, OSError, sqlite3.Error.
+    `connect` opens the file, see `sqlite_file`. Every method raises StoreError: which file, what is wrong, what to do.
     """
-    if path != MEMORY:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make(path)
-    database = _opened(path)
-    with _closed_on_failure(database):
-        # Two that make the same file at once get in each other's way here, too.
-        if patiently(database, "PRAGMA journal_mode").fetchone()[0] == "delete":
-            patiently(database, "PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA foreign_keys = ON")
-    return database
 
+    def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] = sqlite_file.connect) -> None:
+        self.path = path
+        with self._mapped():
+            self._connection = connect(path)
 
-def look(path: Path) -> sqlite3.Connection:
-    """Open a file to read it; where there is none, an empty database in memory. No file is made but, maybe, the log's.
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
 
-    Where SQLite can make no log beside a file, it cannot keep writers from what it reads, though somebody else's may
-    come. What is opened then is a copy in memory, taken while nobody wrote. Raises as `connect`.
-    """
-    if not path.exists():
-        return _opened(MEMORY)
-    location = path.resolve().as_uri()
-    while True:
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """Execute a statement that returns nothing."""
+        with self._mapped():
+            self._connection.execute(statement, values)
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Execute a statement once for the values of each row."""
+        with self._mapped():
+            self._connection.executemany(statement, rows)
+
+    def execute_patiently(self, statement: str) -> None:
+        """Execute a statement as soon as other processes let it; Ctrl-C ends the wait."""
+        with self._mapped():
+            sqlite_file.patiently(self._connection, statement)
+
+    def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+        """Return the first row that a statement selects, None if there is none."""
         try:
-            return _opened(path, f"{location}?mode=ro")
-        except sqlite3.OperationalError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) or _has_log(path):
-                raise
-        before = path.stat()
-        with closing(_opened(path, f"{location}?immutable=1")) as whole:
-            copy = in_memory(whole)
-        after = path.stat()
-        if not _has_log(path) and (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
-            return copy
-        copy.close()
+            found: Row | None = self._connection.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+        return found
 
-
-def files(path: Path) -> list[Path]:
-    """Return the file and those that SQLite keeps beside it, whether they are there or not."""
-    return [Path(f"{os.path.realpath(path)}{end}") for end in ("", "-shm", *LOGS)]
-
-
-def in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
-    """Return a copy that lives in memory."""
-    copy = _opened(MEMORY)
-    database.backup(copy)
-    return copy
-
-
-def patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
-    """Execute a statement as soon as others let it, for up to WAIT_S; Ctrl-C is heard meanwhile."""
-    gives_up = time.monotonic() + WAIT_S
-    while True:
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """Yield the rows that a statement selects; it runs when the first is taken."""
         try:
-            return database.execute(statement)
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > gives_up:
-                raise
-            time.sleep(0.01)  # some statements SQLite does not wait for at all
+            yield from self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+
+    @contextmanager
+    def transaction(self, *, synced: bool = False) -> Iterator[None]:
+        """See `Store.transaction`."""
+        self.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+        with self._begun("BEGIN IMMEDIATE"):
+            yield
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """See `Store.unchanging`."""
+        with self._begun("BEGIN"):
+            yield
+
+    def in_memory(self) -> Database:
+        """Return a copy in memory, which keeps this one's path for its errors."""
+        return Database(self.path, lambda _: sqlite_file.in_memory(self._connection))
+
+    def copy_to(self, other: Database) -> None:
+        """Replace all that another database holds by a copy of this one."""
+        with self._mapped():
+            self._connection.backup(other._connection)
+
+    def add_function(self, name: str, function: Callable[[Any], Any]) -> None:
+        """Let statements call a function of one value."""
+        with self._mapped():
+            self._connection.create_function(name, 1, function, deterministic=True)
+
+    def failure(self, what: str) -> StoreError:
+        """Return the error that says what is wrong with the file, and what to do about it."""
+        return StoreError(f"{self.path}: {what}; {_remedy(what)}")
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        """Do the block as one transaction, which the statement `begin` opens. On any exception, undo all of it."""
+        self.execute_patiently(begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror or error}; {ANOTHER_PLACE}") from error
 
 
-@contextmanager
-def begun(database: sqlite3.Connection, begin: str) -> Iterator[None]:
-    """Do what is in the block as one transaction, which the statement `begin` opens; on any exception, none of it."""
-    patiently(database, begin)
-    try:
-        yield
-        database.execute("COMMIT")
-    finally:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-
-
-def _make(path: Path) -> None:
-    """Make an empty file, which only its owner may read: SQLite gives its log the same permissions."""
-    with suppress(OSError):  # it is there already, or cannot be made, and SQLite will say why
-        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _opened(path: Path, address: str | None = None) -> sqlite3.Connection:
-    """Open a file, or what an address says of it, and read in it. Raises StoreError for another program's database."""
-    database = sqlite3.connect(address or path, timeout=STEP_S, isolation_level=None, uri=address is not None)
-    with _closed_on_failure(database):
-        database.row_factory = sqlite3.Row
-        tables = {row[0] for row in patiently(database, "SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and "router" not in tables:
-            raise StoreError(f"{path}: another program's database; choose another place with --state")
-    return database
-
-
-@contextmanager
-def _closed_on_failure(database: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        database.close()
-        raise
-
-
-def _has_log(path: Path) -> bool:
-    return any(Path(f"{path.resolve()}{end}").exists() for end in LOGS)
+def _remedy(what: str) -> str:
+    for sign, remedy in (
+        ("readonly", f"make it writable, or {ANOTHER_PLACE}"),
+        ("unable to open", f"make its folder writable, or {ANOTHER_PLACE}"),
+        ("full", f"free some space, or {ANOTHER_PLACE}"),
+        ("disk I/O", f"the disk may be full or broken; free some space, or {ANOTHER_PLACE}"),
+        ("locked", "another process holds it; try again"),
+        ("not a database", f"it is no messctl state; {ANOTHER_PLACE}"),
+        ("malformed", "it is damaged; move it away, or restore a copy"),
+        ("is damaged", "restore a copy, or export the log with `messctl export` and start again with `messctl reset`"),
+    ):
+        if sign in what:
+            return remedy
+    return "check it with `messctl doctor`"

@@ -30,7 +30,7 @@ def _write(store: Store, output: Path) -> int:
     models: set[str] = set()
     units: set[str] = set()
     meters: set[str] = set()
-    for logged in store.requests():
+    for logged in store.requests:
         if logged.answers:
             models.update(logged.answers)
             units.add(logged.circumstances.cost_unit)
@@ -49,7 +49,7 @@ def _write(store: Store, output: Path) -> int:
     )
     rows = 0
     with TraceWriter(output, metadata, FIELDS, REQUEST) as writer:
-        for logged in store.requests():
+        for logged in store.requests:
             if logged.answers:
                 writer.append(_row(logged))
                 rows += 1

@@ -36,11 +36,11 @@ class Standing:
 
     @classmethod
     def _of(cls, store: Store) -> Standing:
-        judged, satisfied, promised = store.judged()
-        queue = store.snapshot().queue
-        if not judged:
+        sums, queue = store.requests.feedback_sums(), store.policy.snapshot().queue
+        if not sums.count:
             return cls(0, None, queue, None)
-        return cls(judged, satisfied / judged, queue, certificate(promised / judged, queue, judged))
+        level = certificate(sums.alpha / sums.count, queue, sums.count)
+        return cls(sums.count, sums.satisfied / sums.count, queue, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Ledger:
         meters: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         units: Counter[str] = Counter()
-        for logged in store.requests():
+        for logged in store.requests:
             if not logged.answers:
                 counts["unanswered"] += 1
                 continue
@@ -113,8 +113,8 @@ class Ledger:
             cost_vs_costliest=total / dearest if dearest > 0 and len(units) < 2 else None,
             served=dict(sorted(served.items())),
             model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
-            lost=store.lost(),
-            refused=store.refused(),
+            lost=store.outages.lost(),
+            refused=store.outages.refused(),
         )
 
 

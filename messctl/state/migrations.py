@@ -1,9 +1,10 @@
-"""The store's tables, version by version, and how a file of an older messctl is brought up."""
+"""The store's tables, version by version, and how a file of an older messctl is migrated."""
 
 from __future__ import annotations
 
-import sqlite3
 import struct
+
+from messctl.state.database import Database
 
 MIGRATIONS = (
     """
@@ -77,21 +78,21 @@ MIGRATIONS = (
     UPDATE outages SET since = max(0.0, until - 300.0);  -- no outage was longer than five minutes
     """,
 )
-"""One script per version; the n-th brings a file from version n − 1 to n. Append only.
+"""One script per version: the n-th brings a file from version n − 1 to n. Append only.
 
-`packed` turns a number into the BLOB of an array of no dimensions; `policy_arrays` says what is kept of
-arrays.
+`packed` turns a number into the BLOB of an array without dimensions; see `policy_arrays`.
 """
 
 
-def version(database: sqlite3.Connection) -> int:
-    """Return the version of a database's tables, 0 where there are none."""
-    return int(database.execute("PRAGMA user_version").fetchone()[0])
+def version(database: Database) -> int:
+    """Return the version of a database's tables, 0 if there are none."""
+    found = database.row("PRAGMA user_version")
+    return int(found[0]) if found else 0
 
 
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring the tables from whatever version they are to the latest, inside a transaction of the caller's."""
-    database.create_function("packed", 1, _packed, deterministic=True)
+def migrate(database: Database) -> None:
+    """Bring the tables to the latest version; the caller has begun a transaction. Raises StoreError."""
+    database.add_function("packed", _packed)
     for script in MIGRATIONS[version(database) :]:
         for statement in script.split(";"):
             database.execute(statement)

@@ -258,4 +258,4 @@ def test_replay_tune_and_ask_see_by_meaning(tmp_path, capsys, monkeypatch):
     typed(monkeypatch)
     assert '"answer": "4"' in printed("ask", "What is 2 + 2?", "--expect", "4")
     with Store(tmp_path / "state") as store:
-        assert store.snapshot("bandit").encoder == encoder.version
+        assert store.policy.snapshot("bandit").encoder == encoder.version

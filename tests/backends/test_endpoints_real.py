@@ -103,7 +103,7 @@ def test_a_run_survives_the_death_and_return_of_its_servers(servers, zoo, capsys
     assert [status["lost"][name]["again_at"] for name in ("one", "two")] == [None, None]
     assert_sound(zoo / "state", requests=asked + 1)
     with Store(zoo / "state") as store:
-        losses = sum(len(logged.lost) for logged in store.requests())
+        losses = sum(len(logged.lost) for logged in store.requests)
     assert losses == sum(each["attempts"] for each in status["lost"].values())
     assert KEY not in (zoo / "state").read_bytes().decode("latin-1")
 

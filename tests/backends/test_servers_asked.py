@@ -63,7 +63,7 @@ def test_a_chat_of_documents_goes_on_where_a_server_breaks_off(zoo, monkeypatch,
             out, err = capsys.readouterr()
             assert (len(broken.requests), len(other.requests)) == (1, 1 - code // 2)
         if code:
-            assert (out, "part of its answer was told, so no other model was asked" in err) == ("4\n", True)
+            assert (out, "part of its answer was shown, so no other model was asked" in err) == ("4\n", True)
         else:
             turn = json.loads(out)
             assert (turn["answer"], turn["attempts"], err) == ("42", ["a", "b"], "")
@@ -127,7 +127,7 @@ def test_a_server_that_hangs_is_tried_by_one_request_at_a_time(zoo, state, capsy
             assert tries.result() == 0
         assert capsys.readouterr().out == "42\n" * 5
     with Store(state) as store:
-        assert [set(each.lost) for each in store.requests()] == [{"a"}, {"a"}, set(), set(), set()]
-        lost = store.lost()["a"]
+        assert [set(each.lost) for each in store.requests] == [{"a"}, {"a"}, set(), set(), set()]
+        lost = store.outages.lost()["a"]
     assert (lost.attempts, lost.again_at - lost.at) == (2, 10)
     assert_sound(state, requests=5)

@@ -70,7 +70,7 @@ def test_the_prompt(arguments, data, prompt, monkeypatch, state, capsys):
     typed(monkeypatch, data)
     assert run(["ask", *arguments]) == 0
     with Store(state) as store:
-        logged = store.find("last")
+        logged = store.requests.find("last")
         answer = logged.answers[logged.decision.served].answer
     assert logged.decision.request.prompt == prompt
     assert capsys.readouterr() == (answer if answer.endswith("\n") else f"{answer}\n", "")
@@ -131,7 +131,7 @@ def test_grades(arguments, satisfied, code, asked, state, policy):
     assert document["queue"] == max(0.0, 0.8 - satisfied)
     assert document["certificate"] == pytest.approx(0.8 - document["queue"])
     with Store(state) as store:
-        learned = store.snapshot(policy).models["mini-1m"]
+        learned = store.policy.snapshot(policy).models["mini-1m"]
         assert learned.cost_count == 1
         if policy == "messplus":
             assert learned.arrays["steps"] == 1
@@ -150,8 +150,8 @@ def test_an_explored_request_pays_for_all_and_learns_from_all(asked, tmp_path, s
     assert (document["explored"], document["model"], document["propensity"]) == (True, "mini-1m", 1.0)
     assert document["queried"] == ["micro-400k", "mini-1m", "nano-109k", "pico-34k"]
     with Store(state) as store:
-        assert {int(model.arrays["steps"]) for model in store.snapshot("messplus").models.values()} == {1}
-        costs = [outcome.cost for outcome in store.find("last").answers.values()]
+        assert {int(model.arrays["steps"]) for model in store.policy.snapshot("messplus").models.values()} == {1}
+        costs = [outcome.cost for outcome in store.requests.find("last").answers.values()]
     assert document["cost"] == pytest.approx(sum(costs))
 
 
@@ -179,7 +179,7 @@ def test_an_answer_that_nobody_reads_is_kept_and_graded(state, arguments):
         asking.stdout.close()
         assert (asking.stderr.read(), asking.wait()) == (b"", 1)
     with Store(state) as store:
-        logged = store.find("last")
+        logged = store.requests.find("last")
     assert (logged.answers["mini-1m"].answer, logged.satisfied) == ("42", 0.0)
 
 
@@ -244,11 +244,11 @@ def test_unlogged(asked, state, policy):
     assert not state.exists()
     asked(SUM, "--expect", "no", "--model", "mini-1m")
     with Store(state) as store:
-        before = store.snapshot()
+        before = store.policy.snapshot()
     document = asked(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
     assert (document["judged"], document["attained"], document["queue"]) == (2, 0.0, 1.6)
     with Store(state) as store:
-        after = store.snapshot()
+        after = store.policy.snapshot()
         assert (after.decided, after.queue) == (before.decided, before.queue) == (0, 0.8)
     assert_sound(state, requests=1)
 

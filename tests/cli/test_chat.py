@@ -104,7 +104,7 @@ def test_commands(lines, judged, error, chat, questions, state):
     assert err.startswith(error)
     assert all(line.isprintable() for line in err.splitlines())
     with Store(state) as store:
-        assert [each.satisfied for each in store.newest(9)] == judged
+        assert [each.satisfied for each in store.requests.newest(9)] == judged
     assert_sound(state)
 
 
@@ -114,7 +114,7 @@ def test_a_failure_is_one_line_and_the_chat_goes_on(chat, questions, state):
     assert err == "messctl: model 'dear' broke\\x1b[31m\n"
     assert questions[2].history == (("one", "dear 1"),)
     with Store(state) as store:
-        assert [each.satisfied for each in store.newest(9)] == [None, None, 0.0]
+        assert [each.satisfied for each in store.requests.newest(9)] == [None, None, 0.0]
 
 
 def test_model_fixes_a_model_and_lets_it_go(chat, questions, state):
@@ -125,7 +125,7 @@ def test_model_fixes_a_model_and_lets_it_go(chat, questions, state):
         "auto: the router chooses; known: cheap[red], dear", "dear 1", "dear; known: cheap[red], dear", "cheap[red] 2"
     ]  # fmt: skip
     with Store(state) as store:
-        assert [each.circumstances.forced for each in store.newest(9)] == [True, True, False]
+        assert [each.circumstances.forced for each in store.requests.newest(9)] == [True, True, False]
 
 
 def test_status_and_help(chat, questions, state):
@@ -160,7 +160,7 @@ def test_a_grader_of_the_zoo_judges_every_turn(chat, questions, tmp_path, state)
     (tmp_path / "zoo.yaml").write_text(STATED + "grader: '1$'\n")
     assert chat("one\ntwo\n")[0] == 0
     with Store(state) as store:
-        assert [each.satisfied for each in store.newest(9)] == [1.0, 0.0]
+        assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 0.0]
 
 
 def test_a_turn_that_no_context_holds(chat, questions, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(turns, state):
         os.kill(running.pid, signal.SIGKILL)
     assert_sound(state, requests=turns)
     with Store(state) as store:
-        logged = list(store.newest(99))
+        logged = list(store.requests.newest(99))
     assert all(each.answers or each is logged[-1] for each in logged)
     assert [each.satisfied for each in logged][:-1] == [float(turn % 2) for turn in range(turns - 1)]
     assert run(["chat"]) == 0

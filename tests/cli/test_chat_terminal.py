@@ -58,7 +58,7 @@ def leave(terminal):
 
 def prompts_in(state):
     with Store(state) as store:
-        return [each.decision.request.prompt for each in store.newest(99)]
+        return [each.decision.request.prompt for each in store.requests.newest(99)]
 
 
 def test_a_chat(chatting, state):
@@ -76,7 +76,7 @@ def test_a_chat(chatting, state):
     terminal.type(b"/quit\r")
     assert terminal.end()[0] == 0
     with Store(state) as store:
-        assert [each.satisfied for each in store.newest(9)] == [1.0, 0.0]
+        assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 0.0]
     assert_sound(state, requests=2)
 
 
@@ -162,13 +162,13 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
     terminal.type(INTERRUPT)
     shown = STYLE.sub(b"", said.rpartition(b"\x1b[?2004l")[2] + terminal.until(PROMPT))
     assert re.fullmatch(rb"[ab]+\^C[ab]*\nended; what was said stays in the conversation\n> ?", shown), shown[-200:]
-    assert answered(terminal, b"/good").endswith(b"was never answered; nothing to judge|")
+    assert answered(terminal, b"/good").endswith(b"has no answer to give feedback on|")
     answered(terminal, b"/model rote")
     tokens = int(re.search(rb"(\d+)\+4 tokens", answered(terminal, b"hm"))[1])
     assert tokens > len("go onhm") + shown.count(b"ab")  # `ab` is one token; the other model has read them all
     assert leave(terminal) == 0
     with Store(state) as store:
-        assert [bool(each.answers) for each in store.newest(9)] == [False, True]
+        assert [bool(each.answers) for each in store.requests.newest(9)] == [False, True]
     assert_sound(state, requests=2)
 
 

@@ -236,7 +236,7 @@ def test_requests_whose_model_the_user_chose_can_be_left_out(log, document, caps
 @pytest.mark.parametrize(
     ("name", "message"),
     [("absent.parquet", "absent.parquet: no such file"), (".", "not a file"), ("text", "`messctl export` live logs"),
-     ("cut.sqlite", "cannot be read"),
+     ("cut.sqlite", "it is no messctl state; give a state of messctl, or an exported log"),
      ("other.sqlite", "another program's database"), ("box", "no column 'served'")],
 )  # fmt: skip
 def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):

@@ -105,7 +105,7 @@ def test_bad_feedback(arguments, message, ask, capsys, state):
     ask()
     assert message in assert_one_line(run(["feedback", *arguments]), *capsys.readouterr())
     with Store(state) as store:
-        assert store.judged() == (0, 0.0, 0.0)
+        assert store.requests.feedback_sums().count == 0
 
 
 def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state):
@@ -118,10 +118,10 @@ def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state)
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "is it"]) == 2
     with Store(state) as store:
-        unanswered = store.newest(1)[0].decision.request.request_id
+        unanswered = store.requests.newest(1)[0].decision.request.request_id
     capsys.readouterr()
     error = assert_one_line(run(["feedback", unanswered, "good"]), *capsys.readouterr())
-    assert "was never answered; nothing to judge" in error
+    assert "has no answer to give feedback on" in error
 
 
 def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
@@ -352,7 +352,7 @@ def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, sta
     error = assert_one_line(run(["ask", "is it"]), *capsys.readouterr())
     assert f"{state}: the array " in error
     assert why in error
-    assert "restore a copy, or take the log out by `messctl export` and begin anew by `messctl reset`" in error
+    assert "restore a copy, or export the log with `messctl export` and start again with `messctl reset`" in error
     assert [why in problem for problem in check(state)] == [True]
     assert run(["doctor", "--state", str(state)]) == 2
     assert "✗ state: " in capsys.readouterr().out
@@ -369,7 +369,7 @@ def test_reset(ask, capsys, document, state, policy):
     assert_sound(state, requests=1)
     assert document("reset", "--yes") == {"version": 1, "state": str(state), "forgotten": 1}
     with Store(state) as store:
-        assert (store.snapshot().decided, dict(store.snapshot().models)) == (0, {})
+        assert (store.policy.snapshot().decided, dict(store.policy.snapshot().models)) == (0, {})
     assert_sound(state, requests=0)
     ask()
     assert run(["reset", "-y"]) == 0
@@ -408,7 +408,7 @@ def test_models_come_and_go_between_asks(document, tmp_path, state, policy):
             got = document("ask", f"is it {row}", "--expect", "yes")
             assert f"name: {got['model']}," in zoo or f'"{got["model"]}"' in zoo
         with Store(state) as store:
-            snapshot = store.snapshot(policy)
+            snapshot = store.policy.snapshot(policy)
         assert snapshot.decided == 4 * (round_ + 1)
         if zoo in (STATED, alone) and "new" in snapshot.models:
             assert snapshot.models["new"].arrays.keys() == kept["new"].arrays.keys()

@@ -59,8 +59,8 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
     assert FOOTER.fullmatch(footer)
     assert question
     with Store(state) as store:
-        assert store.find("last").satisfied == satisfied
-        assert store.snapshot().queue == pytest.approx(0.0 if satisfied is None else max(0.0, 0.8 - satisfied))
+        assert store.requests.find("last").satisfied == satisfied
+        assert store.policy.snapshot().queue == pytest.approx(0.0 if satisfied is None else max(0.0, 0.8 - satisfied))
     assert_sound(state, requests=1)
 
 
@@ -170,5 +170,5 @@ def test_hostile_arguments_of_a_real_process(prompt, state):
     assert json.loads(done.stdout)["judged"] == 1
     with Store(state) as store:
         text = prompt.decode("utf-8", "replace")
-        assert store.find("last").decision.request.prompt == f"{text}\n\n{text}"
+        assert store.requests.find("last").decision.request.prompt == f"{text}\n\n{text}"
     assert_sound(state, requests=1)

@@ -244,7 +244,7 @@ def test_a_load_counts_for_its_request_but_not_for_the_learned_costs(policy: str
         assert answered.decision.weighed.terms[SURCHARGE]["left"] == 0.0
         assert answered.decision.weighed.terms[SURCHARGE]["both"] > 0.0
         with Store(router.state_path) as store:
-            stored = [each.answers[each.decision.served].cost for each in store.requests()]
+            stored = [each.answers[each.decision.served].cost for each in store.requests]
         assert stored == [*costs, answered.cost]
 
 

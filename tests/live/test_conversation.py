@@ -67,7 +67,7 @@ def test_each_turn_is_asked_with_those_before_it(talk):
     turns = (("one", "answer 1"), ("two", "answer 2"))
     assert asked[2] == Question("three", "be brief", turns, max_tokens=9, temperature=0.5, seed=3)
     assert conversation.history == (*turns, ("three", "answer 3"))
-    assert [each.decision.request.prompt for each in store.newest(9)] == ["one", "two", "three"]
+    assert [each.decision.request.prompt for each in store.requests.newest(9)] == ["one", "two", "three"]
 
 
 def test_a_model_is_fixed_and_let_go(talk):
@@ -90,7 +90,7 @@ def test_the_latest_answer_is_judged_and_corrected(talk):
         conversation.ask("hi")
         for satisfied in judgements:
             assert conversation.judge(satisfied).decision.request.prompt == "hi"
-    assert [each.satisfied for each in store.newest(9)] == [1.0, 1.0, None]
+    assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 1.0, None]
 
 
 @pytest.mark.parametrize(("said", "listened"), [(["one ", "two "], True), ([], True), (["one ", "two "], False)])
@@ -110,9 +110,9 @@ def test_what_was_heard_of_an_answer_that_is_ended_is_remembered(said, listened,
         conversation.ask("go on", heard.append if listened else None)
     assert heard == (said if listened else [])
     assert conversation.history[1:] == ((("go on", "one two "),) if heard else ())
-    with pytest.raises(UsageError, match="was never answered"):
+    with pytest.raises(UsageError, match="has no answer to give feedback on"):
         conversation.judge(0.0)
-    assert [each.satisfied for each in store.newest(9)] == [1.0, None]
+    assert [each.satisfied for each in store.requests.newest(9)] == [1.0, None]
     conversation.ask("hi")
     assert len(conversation.history) == 2 + bool(heard)
 
@@ -150,7 +150,7 @@ def test_a_turn_that_failed_has_not_been(talk):
     conversation.ask("hi")
     with pytest.raises(BackendError):
         conversation.ask("fail")
-    with pytest.raises(UsageError, match="was never answered"):
+    with pytest.raises(UsageError, match="has no answer to give feedback on"):
         conversation.judge(1.0)
     assert conversation.history == (("hi", "yes"),)
 

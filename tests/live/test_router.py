@@ -104,7 +104,7 @@ def assert_as_played(decision, played, t):
 
 
 def assert_state_as_played(store, played, settings):
-    snapshot = store.snapshot(settings.policy)
+    snapshot = store.policy.snapshot(settings.policy)
     assert snapshot.queue == played.queue_final
     heard = played.satisfied[~np.isnan(played.satisfied)]
     assert snapshot.balance == pytest.approx((heard - settings.alpha).sum(), abs=1e-9)
@@ -201,7 +201,7 @@ def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(worl
             known = asked.decision.request.prompt_cost[name]
             tokens = min(4096, characters(question) * ratios.get(name, 0.25))
             assert known == pytest.approx(2.0 * tokens), (row, name)
-        kept = store.find("last").circumstances.characters
+        kept = store.requests.find("last").circumstances.characters
         assert kept == (None if question.history else characters(question))
     assert set(seen) == set(rounds.zoo.models)
 
@@ -214,7 +214,7 @@ def test_what_reading_did_cost_is_learned_once_its_tokens_are_counted(world):
     backend.complete = lambda *asked: replace(complete(*asked), tokens_in=7)
     asked = router(meter=RecordedMeter(rounds, prompt=2.0)).ask(Question(prompts[0]))
     assert asked.decision.request.prompt_cost[asked.completion.model] == pytest.approx(0.5 * len(prompts[0]))
-    learned = store.snapshot("bandit").models[asked.completion.model].cost_arrays["costs"]
+    learned = store.policy.snapshot("bandit").models[asked.completion.model].cost_arrays["costs"]
     assert learned[:2].tolist() == [1.0, asked.cost - 14.0]
 
 
@@ -242,10 +242,10 @@ def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
     for t, prompt in enumerate(prompts[:60]):
         asked = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
         assert_as_played(asked.decision, played, t)
-    assert store.queue() == played.queue_after[59]
+    assert store.requests.queue() == played.queue_after[59]
     unjudged = router(margin=0.05).ask(Question(prompts[60])).decision.request.request_id
     router(margin=0.0).feedback(unjudged, 0.0)
-    assert store.queue() == played.queue_after[59] + settings.aim
+    assert store.requests.queue() == played.queue_after[59] + settings.aim
     assert store.check() == []
 
 
@@ -282,11 +282,11 @@ class Stored:
         self.zoo, self.settings, self.store = zoo, settings, store
 
     def _policy(self):
-        snapshot = self.store.snapshot(self.settings.policy).costs_from("J: recorded")
+        snapshot = self.store.policy.snapshot(self.settings.policy).costs_from("J: recorded")
         return live_build(self.settings.policy)(self.zoo, self.settings, snapshot)
 
     def _save(self, policy):
-        self.store.save(policy.snapshot().with_source("J: recorded"))
+        self.store.policy.save(policy.snapshot().with_source("J: recorded"))
 
     def decide(self, request):
         policy = self._policy()
@@ -330,7 +330,7 @@ def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
     result = replay(recording, ["logged"], Settings(alpha=0.85), Conditions()).results[0]
     assert result.requests == ledger.answered == 60
     assert result.attained == pytest.approx(ledger.standing.attained, abs=1e-12)
-    assert result.queue_final == ledger.standing.queue == store.queue()
+    assert result.queue_final == ledger.standing.queue == store.requests.queue()
     assert result.certificate == pytest.approx(ledger.standing.certificate, abs=1e-12)
     assert result.total_cost == pytest.approx(ledger.cost_total)
     assert result.cost_vs_costliest == pytest.approx(ledger.cost_vs_costliest)
@@ -358,9 +358,9 @@ def test_without_a_grader_it_never_explores_and_learns_from_the_served_answer(wo
     for row, prompt in enumerate(prompts[:40]):
         asked = router(c=10.0).ask(Question(prompt))
         assert (asked.decision.explored, asked.decision.p_explore, len(asked.decision.queried)) == (False, 0.0, 1)
-        before = store.snapshot(policy)
+        before = store.policy.snapshot(policy)
         router(c=10.0).feedback("last", float(row % 2))
-        assert changed(before, store.snapshot(policy)) == {asked.decision.served}
+        assert changed(before, store.policy.snapshot(policy)) == {asked.decision.served}
     assert len(backend.asked) == 40
     assert set(backend.asked) == set(rounds.zoo.models)
 
@@ -375,7 +375,7 @@ def test_exploring_queries_and_grades_all_and_serves_the_reference(world):
     assert backend.asked == ["large", "middle", "small"]
     assert "".join(heard) == "0/large"
     assert asked.cost == pytest.approx(rounds.cost[0].sum())
-    logged = store.find("last")
+    logged = store.requests.find("last")
     assert {model: outcome.satisfied for model, outcome in logged.answers.items()} == dict(
         zip(rounds.zoo.models, rounds.satisfied[0], strict=True)
     )
@@ -385,15 +385,15 @@ def test_a_model_of_the_users_choice_is_logged_as_forced(world):
     """It is no decision of the router's, but its costs and its grade are learned, and it was promised."""
     router, rounds, prompts, _, store = world
     router().ask(Question(prompts[1]))
-    before = store.snapshot(router().settings.policy)
+    before = store.policy.snapshot(router().settings.policy)
     asked = router().ask(Question(prompts[0]), model="middle", grader=judge(rounds))
     assert (asked.forced, asked.decision.served, asked.decision.queried) == (True, "middle", ("middle",))
-    logged = store.find("last")
+    logged = store.requests.find("last")
     assert (logged.circumstances.forced, logged.propensity) == (True, None)
-    after = store.snapshot(router().settings.policy)
+    after = store.policy.snapshot(router().settings.policy)
     assert after.models["middle"].cost_count == before.models["middle"].cost_count + 1
     assert (after.decided, after.balance) == (before.decided, rounds.satisfied[0, 1] - 0.85)
-    assert after.queue == store.queue()
+    assert after.queue == store.requests.queue()
     assert changed(before, after) == {"middle"}
     with pytest.raises(UnknownNameError, match="did you mean 'middle'"):
         router().ask(Question(prompts[0]), model="midle")
@@ -405,7 +405,7 @@ def test_a_model_that_fails(world):
     backend.fail = ("small",)
     asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
     assert list(asked.failures) == ["small"]
-    assert set(store.find("last").answers) == {"large", "middle"}
+    assert set(store.requests.find("last").answers) == {"large", "middle"}
     export(store, store.path.with_name("log.parquet"))
     recording = load(store.path.with_name("log.parquet"), partial=True)
     assert replay(recording, ["logged"], Settings(), Conditions()).results[0].explored == 1.0
@@ -415,8 +415,8 @@ def test_a_model_that_fails(world):
         router().ask(Question(prompts[1]))
     ledger = Ledger.of(store)
     assert (ledger.answered, ledger.unanswered) == (1, 1)
-    unanswered = store.newest(1)[0].decision.request.request_id
-    with pytest.raises(UsageError, match="was never answered"):
+    unanswered = store.requests.newest(1)[0].decision.request.request_id
+    with pytest.raises(UsageError, match="has no answer to give feedback on"):
         router().feedback(unanswered, 1.0)
     assert store.check() == []
 
@@ -443,10 +443,10 @@ def test_a_state_that_is_reset_while_a_model_answers(world):
         heard.append(text)
         store.reset()
 
-    with pytest.raises(StoreError, match="was reset meanwhile; the answer is not kept"):
+    with pytest.raises(StoreError, match="was reset while the model answered, so the answer is not stored; ask again"):
         router().ask(Question(prompts[0]), on_text=listen)
     assert len(heard) == 1
-    assert (store.check(), store.newest(1), store.snapshot().decided) == ([], [], 0)
+    assert (store.check(), store.requests.newest(1), store.policy.snapshot().decided) == ([], [], 0)
 
 
 def test_a_correction_recomputes_queue_and_balance(world):
@@ -455,23 +455,23 @@ def test_a_correction_recomputes_queue_and_balance(world):
     asked = [router().ask(Question(prompt)).decision.request.request_id for prompt in prompts[:3]]
     for request_id in asked:
         router().feedback(request_id, 0.0)
-    assert store.snapshot().queue == pytest.approx(3 * 0.85)
-    assert store.snapshot().balance == pytest.approx(-3 * 0.85)
-    served, before = store.find(asked[0]).decision.served, store.snapshot(policy)
+    assert store.policy.snapshot().queue == pytest.approx(3 * 0.85)
+    assert store.policy.snapshot().balance == pytest.approx(-3 * 0.85)
+    served, before = store.requests.find(asked[0]).decision.served, store.policy.snapshot(policy)
     _, corrected = router().feedback(asked[0], 1.0)
-    after = store.snapshot(policy)
+    after = store.policy.snapshot(policy)
     assert corrected == 0.0
-    assert after.queue == store.queue() == pytest.approx(2 * 0.85)
-    assert after.balance == store.balance() == pytest.approx(1 - 3 * 0.85)
+    assert after.queue == store.requests.queue() == pytest.approx(2 * 0.85)
+    assert after.balance == store.requests.balance() == pytest.approx(1 - 3 * 0.85)
     assert changed(before, after) == {served}
     router().feedback(asked[0], 1.0)  # the same again is nothing new
-    assert changed(after, store.snapshot(policy)) == set()
-    assert store.snapshot().balance == after.balance
+    assert changed(after, store.policy.snapshot(policy)) == set()
+    assert store.policy.snapshot().balance == after.balance
 
 
 def counted(store):
     """What the bandit has counted of its own decisions: taken, judged, and the latest of these."""
-    shared = store.snapshot("bandit").shared
+    shared = store.policy.snapshot("bandit").shared
     return (*shared["counts"].tolist()[:3], shared["lateness"].tolist()[0])
 
 
@@ -480,11 +480,11 @@ def test_a_correction_is_no_further_judgement(world):
     router, _, prompts, _, store = world
     for prompt in prompts[:10]:
         router().ask(Question(prompt))
-    first = store.newest(10)[0].decision.request.request_id
+    first = store.requests.newest(10)[0].decision.request.request_id
     for value in (0.0, 0.5, 1.0, 0.5):
         router().feedback(first, value)
         assert counted(store) == (10, 1, 1, 9.0)
-    assert store.snapshot("bandit").balance == pytest.approx(0.5 - 0.85)
+    assert store.policy.snapshot("bandit").balance == pytest.approx(0.5 - 0.85)
 
 
 @only_bandit
@@ -494,10 +494,10 @@ def test_what_the_user_chose_tells_nothing_of_how_often_a_choice_is_judged(world
         if router().ask(Question(prompt), model=None if row % 3 else "large").forced:
             router().feedback("last", 1.0)
     assert counted(store) == (60, 0, 0, -1.0)
-    assert store.snapshot("bandit").balance == pytest.approx(30 * 0.15)
-    routed = [each.decision.served for each in store.requests() if not each.circumstances.forced]
+    assert store.policy.snapshot("bandit").balance == pytest.approx(30 * 0.15)
+    routed = [each.decision.served for each in store.requests if not each.circumstances.forced]
     assert all(routed.count(model) <= 9 for model in router().zoo.models if model != router().zoo.reference)
-    assert [each.decision.request_number for each in store.requests()][:6] == [0, 1, 2, 0, 3, 4]
+    assert [each.decision.request_number for each in store.requests][:6] == [0, 1, 2, 0, 3, 4]
 
 
 @only_bandit
@@ -523,7 +523,7 @@ def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world
     policy = router().settings.policy
     for prompt in prompts[:20]:
         router().ask(Question(prompt), grader=judge(rounds))
-    before = store.snapshot(policy)
+    before = store.policy.snapshot(policy)
 
     class Dollars(RecordedMeter):
         unit = "USD"
@@ -533,16 +533,17 @@ def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world
     assert asked.decision.mean_cost == {}
     if policy == "bandit":
         assert set(asked.decision.weighed.terms["expected cost"].values()) == {0.0}
-    after = store.snapshot(policy)
+    after = store.policy.snapshot(policy)
     assert sum(model.cost_count for model in after.models.values()) == 1
     assert changed(before, after) == set()
     assert (after.queue, after.balance) == (before.queue, before.balance)
     # What a fresh policy would know of the same costs is what this one knows.
     with Store(Path(":memory:")) as other:
-        fresh = Router(router()._models, replace(router().settings, c=0.0), backend, dollars, other)
+        models = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models}
+        fresh = Router(models, replace(router().settings, c=0.0), backend, dollars, other)
         fresh.ask(Question(prompts[30]), model=asked.decision.served)
         served = asked.decision.served
-        expected = other.snapshot(policy)
+        expected = other.policy.snapshot(policy)
     known = after.models[served].cost_arrays
     for name in known:
         assert known[name].tobytes() == expected.models[served].cost_arrays[name].tobytes(), name
@@ -564,7 +565,7 @@ def test_what_was_seen_is_kept_while_the_others_are_asked(world):
     backend.complete = complete
     with pytest.raises(Stop):
         router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
-    assert set(store.find("last").answers) == {"large"}
+    assert set(store.requests.find("last").answers) == {"large"}
     router().feedback("last", 1.0)
     assert store.check() == []
 
@@ -599,8 +600,8 @@ def test_models_come_and_go(world):
     settings = router().settings
     for prompt in prompts[:30]:
         router().ask(Question(prompt), grader=judge(rounds))
-    before = store.snapshot(settings.policy)
-    gone = store.newest(1)[0]
+    before = store.policy.snapshot(settings.policy)
+    gone = store.requests.newest(1)[0]
     others = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models if name != gone.decision.served}
     others["new"] = ModelSpec("new", Path("new"))
     changed_zoo = {"models": others, "meter": WithNew(rounds), "c": 0.0, "reference": "new"}
@@ -613,13 +614,13 @@ def test_models_come_and_go(world):
     router(**changed_zoo).feedback(asked.decision.request.request_id, 1.0)
     # A judgement of an answer by a model that is gone counts, and teaches nothing.
     router(**changed_zoo).feedback(gone.decision.request.request_id, 0.5)
-    after = store.snapshot(settings.policy)
+    after = store.policy.snapshot(settings.policy)
     assert set(after.models) == {*rounds.zoo.models, "new"}
     assert part_of(after, gone.decision.served) == part_of(before, gone.decision.served)
-    assert (after.queue, after.decided) == (store.queue(), 31)
-    assert after.balance == pytest.approx(store.balance(), abs=1e-12)
+    assert (after.queue, after.decided) == (store.requests.queue(), 31)
+    assert after.balance == pytest.approx(store.requests.balance(), abs=1e-12)
     assert store.check() == []
-    again = live_build(settings.policy)(rounds.zoo, settings, store.snapshot(settings.policy)).snapshot()
+    again = live_build(settings.policy)(rounds.zoo, settings, store.policy.snapshot(settings.policy)).snapshot()
     known = again.models[gone.decision.served], before.models[gone.decision.served]
     assert len({(model.mean_cost, model.cost_count) for model in known}) == 1
     assert all(known[0].arrays[name].tobytes() == array.tobytes() for name, array in known[1].arrays.items())
@@ -637,7 +638,7 @@ def test_recent_prompts_are_kept_whoever_comes_and_goes(world):
     router, rounds, prompts, _, store = world
 
     def recalled():
-        return int(store.snapshot("bandit").shared["counts"][RECALLED])
+        return int(store.policy.snapshot("bandit").shared["counts"][RECALLED])
 
     for prompt in prompts[:10]:
         router().ask(Question(prompt), grader=judge(rounds))
@@ -655,7 +656,7 @@ def test_the_policy_may_be_changed_and_changed_back(world):
     (other,) = set(live_names()) - {mine}
     for prompt in prompts[:20]:
         router().ask(Question(prompt), grader=judge(rounds))
-    before, others = store.snapshot(mine), store.snapshot(other)
+    before, others = store.policy.snapshot(mine), store.policy.snapshot(other)
     assert (others.decided, others.queue, others.balance) == (20, before.queue, before.balance)
     assert {name: model.mean_cost for name, model in others.models.items()} == {
         name: model.mean_cost for name, model in before.models.items()
@@ -666,12 +667,16 @@ def test_the_policy_may_be_changed_and_changed_back(world):
         assert decision.request_number == 21 + row
         assert store.check() == []
     assert set(decision.mean_cost) >= {name for name, model in before.models.items() if model.cost_count}
-    after = store.snapshot(mine)
-    assert (after.decided, after.queue, after.balance) == (40, store.queue(), pytest.approx(store.balance()))
+    after = store.policy.snapshot(mine)
+    assert (after.decided, after.queue, after.balance) == (
+        40,
+        store.requests.queue(),
+        pytest.approx(store.requests.balance()),
+    )
     assert changed(before, after) == set()
     assert all(part_of(after, name)[2] == part_of(before, name)[2] for name in rounds.zoo.models)
     assert router().ask(Question(prompts[40])).decision.request_number == 41
-    assert {each.circumstances.policy for each in store.requests()} == {mine, other}
+    assert {each.circumstances.policy for each in store.requests} == {mine, other}
 
 
 @only_bandit
@@ -684,7 +689,7 @@ def test_costs_that_changed_while_another_policy_served_are_forgotten(world):
     for prompt in prompts[:20]:
         router().ask(Question(prompt), grader=judge(rounds))
     router(policy="messplus", meter=Dollars(rounds)).ask(Question(prompts[20]))
-    known = store.snapshot("bandit").costs_from("USD: recorded")
+    known = store.policy.snapshot("bandit").costs_from("USD: recorded")
     assert known.models["small"].arrays
     assert not any(model.cost_arrays for model in known.models.values())
     assert not known.cost_shared

@@ -171,10 +171,10 @@ def test_overwriting_leaves_requests_and_debt_as_they_are(name, tmp_path):
         for row in range(10):
             routing.ask(Question(f"name a river {row}"))
             routing.feedback("last", 0.0)
-        before = store.snapshot(name)
+        before = store.policy.snapshot(name)
         learned = learn_from(traced(tmp_path / "t", n=200, unit="USD"), routing.zoo, routing.settings).snapshot
         routing.start_from(learned, overwrite=True)
-        after = store.snapshot(name)
+        after = store.policy.snapshot(name)
         assert (after.decided, after.queue, after.balance) == (10, before.queue, before.balance)
         assert after.queue > 8
         # Costs in dollars are of no use here; those paid in joules are still known.
@@ -196,9 +196,9 @@ def test_after_overwriting_feedback_is_awaited_at_once(tmp_path):
         learned = learn_from(traced(tmp_path / "t", n=200), routing.zoo, routing.settings).snapshot
         routing.start_from(learned, overwrite=True)
         balances = [routing.ask(Question(f"name a river {row}")).decision.weighed.figures["balance"] for row in (1, 2)]
-        assert balances[0] == pytest.approx(store.snapshot("bandit").balance)
+        assert balances[0] == pytest.approx(store.policy.snapshot("bandit").balance)
         assert balances[1] != pytest.approx(balances[0], abs=0.01)
-        assert store.snapshot("bandit").shared["counts"].tolist()[:3] == [2, 0, 0]
+        assert store.policy.snapshot("bandit").shared["counts"].tolist()[:3] == [2, 0, 0]
 
 
 @every_policy

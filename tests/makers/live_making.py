@@ -139,7 +139,7 @@ def assert_sound(state: Path, requests: int | None = None) -> None:
     assert check(state) == []
     if requests is not None:
         with Store(state) as store:
-            assert sum(1 for _ in store.requests()) == requests
+            assert sum(1 for _ in store.requests) == requests
 
 
 class Terminal:

@@ -30,6 +30,10 @@ from messctl.zoo import CostPerToken, ModelSpec, Settings
 from messctl.zoo.models import BOX
 
 PRICES = {"cheap": 1.0, "dear": 10.0, "middle": 3.0}
+MODELS = {
+    name: ModelSpec(name, Path(f"{name}.gguf"), cost=CostPerToken("USD", price, price))
+    for name, price in PRICES.items()
+}
 
 
 class Flaky:
@@ -59,13 +63,9 @@ class Flaky:
 @pytest.fixture(params=live_names())
 def world(request, tmp_path, clock):
     """A router of three models, a backend some of whose models fail, and the store."""
-    models = {
-        name: ModelSpec(name, Path(f"{name}.gguf"), cost=CostPerToken("USD", price, price))
-        for name, price in PRICES.items()
-    }
     backend, store = Flaky(), Store(tmp_path / "state")
 
-    def router(models=models, **settings):
+    def router(models=MODELS, **settings):
         promise = Settings(**{"policy": request.param, "alpha": 0.5, "v": 0.2, "c": 0.0, **settings})
         return Router(models, promise, backend, StatedMeter("USD"), store)
 
@@ -74,7 +74,7 @@ def world(request, tmp_path, clock):
 
 
 def snapshot_of(router, store):
-    return store.snapshot(router().settings.policy)
+    return store.policy.snapshot(router().settings.policy)
 
 
 def test_the_request_goes_to_the_next_best(world):
@@ -87,7 +87,7 @@ def test_the_request_goes_to_the_next_best(world):
     assert asked.failures == {lost: f"model {lost!r} is out of order"}
     assert asked.attempts == (lost, served)
     assert asked.cost == 2 * PRICES[served]
-    logged = store.find("last")
+    logged = store.requests.find("last")
     assert (logged.decision.served, set(logged.answers), logged.propensity) == (
         served, {served}, asked.decision.propensity,
     )  # fmt: skip
@@ -104,18 +104,18 @@ def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
         router().ask(Question(f"prompt {row}"), grader=lambda answer: float(answer != "cheap"))
     with store.in_memory() as knowing, store.in_memory() as learning:
         chosen = router().ask(Question("next")).decision.served
-        settings, models = router().settings, router()._models
+        settings, models = router().settings, MODELS
         backend.down = {chosen}
         taken = []
         for copy, known in ((knowing, True), (learning, False)):
             if known:
                 with copy.transaction():
-                    copy.add_lost(copy.newest(1)[0].decision.request.request_id, chosen, models[chosen].place,
-                                  BackendError("down"))  # fmt: skip
+                    request_id = copy.requests.newest(1)[0].decision.request.request_id
+                    copy.outages.fail(request_id, chosen, models[chosen].place, BackendError("down"))
             backend.asked.clear()
             asked = Router(models, settings, backend, StatedMeter("USD"), copy).ask(Question("next"))
             assert (chosen in backend.asked) == (not known)
-            taken.append((asked.decision, copy.snapshot(settings.policy)))
+            taken.append((asked.decision, copy.policy.snapshot(settings.policy)))
         (one, before), (two, after) = taken
     for name in ("served", "queried", "request_number", "propensity", "explored", "p_explore", "queue", "mean_cost"):
         assert getattr(one, name) == getattr(two, name), name
@@ -159,17 +159,17 @@ def test_a_model_that_is_down_is_left_alone_then_tried_by_one(world, clock):
         for _ in range(3):
             router().ask(Question("y"))
         assert "cheap" not in backend.asked
-        assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+        assert store.outages.down({"cheap": "cheap.gguf"}) == {"cheap"}
         clock.now += 0.02
-        assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+        assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
         with pytest.raises(BackendError):
             router().ask(Question("x"), model="cheap")
         assert backend.asked.count("cheap") == 1
-    lost = store.lost()["cheap"]
+    lost = store.outages.lost()["cheap"]
     assert (lost.attempts, lost.again_at - lost.at, lost.reason) == (9, 300, "model 'cheap' is out of order")
     backend.down = set()
     router().ask(Question("x"), model="cheap")
-    assert store.lost()["cheap"].again_at is None
+    assert store.outages.lost()["cheap"].again_at is None
     assert Ledger.of(store).lost["cheap"].attempts == 9
 
 
@@ -180,7 +180,7 @@ def test_while_one_tries_it_the_others_do_not(world, clock):
         router().ask(Question("x"), model="cheap")
     clock.now += 6
     seen = []
-    backend.meanwhile = lambda: seen.append(store.down({"cheap": "cheap.gguf"}))
+    backend.meanwhile = lambda: seen.append(store.outages.down({"cheap": "cheap.gguf"}))
     with pytest.raises(BackendError):
         router().ask(Question("x"), model="cheap")
     assert seen == [{"cheap"}]
@@ -194,7 +194,7 @@ def fail(router, error=BackendError):
 def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
     """Also where the one that tries it is killed; but not for ever."""
     router, backend, store = world
-    patience = patience_s(router()._models["cheap"])
+    patience = patience_s(MODELS["cheap"])
     assert patience > 100
     places = {"cheap": "cheap.gguf"}
     backend.down = {"cheap"}
@@ -211,11 +211,11 @@ def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
 
     backend.meanwhile = meanwhile
     fail(router, SystemExit)
-    assert store.down(places) == {"cheap"}
+    assert store.outages.down(places) == {"cheap"}
     clock.now += 2
-    assert store.down(places) == frozenset()
+    assert store.outages.down(places) == frozenset()
     fail(router)
-    lost = store.lost()["cheap"]
+    lost = store.outages.lost()["cheap"]
     assert (lost.attempts, lost.again_at - clock.now) == (2, 10)
 
 
@@ -234,7 +234,7 @@ def test_failures_that_overlap_count_once(error, pause, world, clock):
         clock.now += 1
 
     asks(3)
-    lost = store.lost()["cheap"]
+    lost = store.outages.lost()["cheap"]
     assert (lost.attempts, lost.again_at - failed_at[0]) == (4, pause)
 
 
@@ -247,13 +247,13 @@ def test_what_began_before_does_not_take_the_model_from_the_one_that_tries_it(wo
         fail(router)
         clock.now += 6
         with store.transaction():
-            store.try_again(("cheap",), 60.0)  # another process, which takes long
+            store.outages.claim(("cheap",), 60.0)  # another process, which takes long
         clock.now += 1
 
     backend.meanwhile = tries
     fail(router)
-    assert store.lost()["cheap"].again_at == clock.now + 59
-    assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+    assert store.outages.lost()["cheap"].again_at == clock.now + 59
+    assert store.outages.down({"cheap": "cheap.gguf"}) == {"cheap"}
 
 
 def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(world, clock):
@@ -267,8 +267,10 @@ def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(wo
         backend.breaks = {"cheap"} if breaks else set()
         with pytest.raises(KeyboardInterrupt):
             router().ask(Question("x"), model="cheap", on_text=[].append)
-        assert store.down(places) == down
-        assert breaks or store.lost()["cheap"].again_at == clock.now + 5  # the next may try soon, whoever gave up
+        assert store.outages.down(places) == down
+        assert (
+            breaks or store.outages.lost()["cheap"].again_at == clock.now + 5
+        )  # the next may try soon, whoever gave up
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
@@ -284,7 +286,7 @@ def test_a_listener_that_has_heard_enough_ends_an_outage(error, world, clock):
 
     with pytest.raises(error):
         router().ask(Question("x"), model="cheap", on_text=enough)
-    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+    assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
 
 
 def test_a_reset_while_a_model_fails(world):
@@ -299,7 +301,7 @@ def test_a_reset_while_a_model_fails(world):
     backend.down = {"cheap"}
     with pytest.raises(BackendError, match="model 'cheap' is out of order"):
         router().ask(Question("x"), model="cheap")
-    assert (store.down({"cheap": "cheap.gguf"}), store.newest(1), store.check()) == ({"cheap"}, [], [])
+    assert (store.outages.down({"cheap": "cheap.gguf"}), store.requests.newest(1), store.check()) == ({"cheap"}, [], [])
 
 
 def test_where_all_are_out_all_are_tried(world):
@@ -327,17 +329,17 @@ def test_a_wanted_model_is_not_replaced(world):
         router().ask(Question("x"), model="dear")
     assert str(raised.value) == "model 'dear' is out of order"
     assert backend.asked == ["dear"]
-    assert (snapshot_of(router, store).decided, store.lost()["dear"].attempts) == (0, 1)
+    assert (snapshot_of(router, store).decided, store.outages.lost()["dear"].attempts) == (0, 1)
 
 
 def test_what_was_told_is_not_told_again_by_another(world):
     router, backend, store = world
     backend.breaks = set(PRICES)
     heard = []
-    with pytest.raises(BackendError, match="part of its answer was told, so no other model was asked"):
+    with pytest.raises(BackendError, match="part of its answer was shown, so no other model was asked"):
         router().ask(Question("x"), on_text=heard.append)
     assert (heard, len(backend.asked)) == (["half"], 1)
-    (lost,) = store.lost().values()
+    (lost,) = store.outages.lost().values()
     assert lost.attempts == 1
     backend.breaks = {backend.asked[0]}
     assert len(router().ask(Question("y")).attempts) <= 2  # nobody listens, so nothing was told
@@ -347,8 +349,8 @@ def test_a_prompt_that_is_to_blame_is_no_outage(world):
     router, backend, store = world
     backend.down, backend.error = {"cheap", "middle"}, PromptError
     assert router().ask(Question("long"), grader=None).decision.served == "dear"
-    assert store.down({name: f"{name}.gguf" for name in PRICES}) == frozenset()
-    logged = store.find("last")
+    assert store.outages.down({name: f"{name}.gguf" for name in PRICES}) == frozenset()
+    logged = store.requests.find("last")
     assert logged.rerouted == bool(logged.lost)
     with pytest.raises(PromptError):
         router().ask(Question("long"), model="cheap")
@@ -367,8 +369,8 @@ def test_a_model_that_refuses_a_prompt_is_there_again(world, clock):
     backend.error = PromptError
     with pytest.raises(PromptError):
         router().ask(Question("long"), model="cheap")
-    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
-    lost = store.lost()["cheap"]
+    assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
+    lost = store.outages.lost()["cheap"]
     assert (lost.attempts, lost.again_at, lost.at) == (1, None, clock.now - 6)
 
 
@@ -380,18 +382,18 @@ def test_a_first_crash_is_no_outage(world, clock):
     for pause in (0, 5, 10):
         with pytest.raises(CrashedError):
             router().ask(Question("x"), model="cheap")
-        lost = store.lost()["cheap"]
+        lost = store.outages.lost()["cheap"]
         assert lost.again_at - lost.at == pause
-        assert store.down(places) == ({"cheap"} if pause else frozenset())
+        assert store.outages.down(places) == ({"cheap"} if pause else frozenset())
     backend.down = set()
     router().ask(Question("x"), model="cheap")
     backend.down, seen = {"cheap"}, []
     for error, pause in ((CrashedError, 0), (BackendError, 5)):
         backend.error = error
-        backend.meanwhile = lambda: seen.append(store.down(places))
+        backend.meanwhile = lambda: seen.append(store.outages.down(places))
         with pytest.raises(error):
             router().ask(Question("x"), model="cheap")
-        assert store.lost()["cheap"].again_at - clock.now == pause
+        assert store.outages.lost()["cheap"].again_at - clock.now == pause
     assert seen == [frozenset(), frozenset()]  # while one has it start anew, the others need not do without
 
 
@@ -405,18 +407,18 @@ def test_a_server_that_refuses_requests_is_left_alone_after_three_in_a_row(world
         for _ in range(times):
             with pytest.raises(error):
                 router().ask(Question("x"), model="cheap")
-        return store.lost()["cheap"].again_at - clock.now
+        return store.outages.lost()["cheap"].again_at - clock.now
 
     assert [refuse(1) for _ in range(2)] == [0, 0]
-    assert store.down(places) == frozenset()
+    assert store.outages.down(places) == frozenset()
     backend.down = set()
     router().ask(Question("x"), model="cheap")  # an answer in between: it does not refuse them all
     assert [refuse(1) for _ in range(5)] == [0, 0, 5, 10, 20]
-    assert store.down(places) == {"cheap"}
+    assert store.outages.down(places) == {"cheap"}
     backend.down = set()
     router().ask(Question("x"), model="cheap")
     assert [refuse(1), refuse(1, BackendError), refuse(1)] == [0, 5, 10]
-    assert store.refused() == {}
+    assert store.outages.refused() == {}
 
 
 def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
@@ -424,10 +426,10 @@ def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
     backend.down = {"cheap"}
     with pytest.raises(BackendError):
         router().ask(Question("x"), model="cheap")
-    assert store.down({"cheap": "elsewhere.gguf"}) == frozenset()
-    assert store.down({"cheap": "cheap.gguf"}) == {"cheap"}
+    assert store.outages.down({"cheap": "elsewhere.gguf"}) == frozenset()
+    assert store.outages.down({"cheap": "cheap.gguf"}) == {"cheap"}
     clock.now -= 1e6
-    assert store.down({"cheap": "cheap.gguf"}) == frozenset()
+    assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
 
 
 @pytest.mark.parametrize("world", ["messplus"], indirect=True)
@@ -436,12 +438,12 @@ def test_exploring_without_the_reference(world):
     backend.down = {"dear"}
     asked = router(c=9.0).ask(Question("x"), grader=lambda answer: 1.0)
     assert (asked.decision.explored, sorted(asked.decision.queried)) == (True, ["cheap", "middle"])
-    assert set(store.find("last").answers) == {"cheap", "middle"}
+    assert set(store.requests.find("last").answers) == {"cheap", "middle"}
     assert asked.attempts == ("dear", asked.decision.served)
     backend.down = {"dear", "middle"}
     asked = router(c=9.0).ask(Question("y"), grader=lambda answer: 1.0)
     assert "dear" not in asked.failures
-    assert sorted(store.lost()) == ["dear", "middle"]
+    assert sorted(store.outages.lost()) == ["dear", "middle"]
 
 
 def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
@@ -463,16 +465,16 @@ def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
         else:
             assert set(asked.failures) <= backend.down
             assert 0 < asked.decision.propensity <= 1
-            assert store.find("last").decision.served == asked.completion.model == asked.decision.served
+            assert store.requests.find("last").decision.served == asked.completion.model == asked.decision.served
     ledger = Ledger.of(store)
     assert (ledger.answered, ledger.unanswered) == (120 - failed, failed)
     assert failed > 0
     assert snapshot_of(router, store).decided == 120
-    numbers = [logged.decision.request_number for logged in store.requests()]
+    numbers = [logged.decision.request_number for logged in store.requests]
     assert numbers == list(range(1, 121))
-    losses = sum(len(logged.lost) for logged in store.requests())
+    losses = sum(len(logged.lost) for logged in store.requests)
     assert sum(lost.attempts for lost in ledger.lost.values()) == losses > 30
-    assert sum(logged.rerouted for logged in store.requests()) > 10
+    assert sum(logged.rerouted for logged in store.requests) > 10
     assert store.check() == []
     export(store, tmp_path / "log.parquet")
     result = replay(
@@ -563,4 +565,4 @@ def test_what_a_person_sees(state, tmp_path, capsys, monkeypatch):
     assert "unknown model" in assert_one_line(run(["ask", "hi", "--model", "c"]), *capsys.readouterr())
     assert run(["reset", "--yes"]) == 0
     with Store(state) as store:
-        assert store.lost() == {}
+        assert store.outages.lost() == {}

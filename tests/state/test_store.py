@@ -19,15 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live_making import LONGEST_WAIT_S
 
-from messctl.costs.prompt_cost import RECENT, TOKENS_PER_CHARACTER
 from messctl.errors import StoreError, UsageError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Request
-from messctl.state.database import STEP_S
 from messctl.state.ledger import Ledger, Standing, wilson
 from messctl.state.migrations import MIGRATIONS
-from messctl.state.request_log import Circumstances
+from messctl.state.request_log import RECENT, TOKENS_PER_CHARACTER, Circumstances, FeedbackSums
+from messctl.state.sqlite_file import STEP_S
 from messctl.state.store import Store, check
 from messctl.trace import Outcome
 from messctl.zoo import Settings, Zoo
@@ -38,11 +37,13 @@ PROMISE = Circumstances("messplus", 0.8, "J", "a test")
 def add(store, request_id, served="a", satisfied=None, cost=1.0, alpha=0.8, answered=True):
     decision = Decision(Request(request_id, f"prompt of {request_id}"), 1, served, (served,), propensity=0.5)
     with store.transaction():
-        store.add_request(decision, Circumstances("messplus", alpha, "J", "a test"))
+        store.requests.add(decision, Circumstances("messplus", alpha, "J", "a test"))
         if answered:
-            store.add_answers(request_id, {served: Outcome(cost=cost, answer="yes", tokens_in=3, tokens_out=1)})
+            store.requests.add_answers(
+                request_id, {served: Outcome(cost=cost, answer="yes", tokens_in=3, tokens_out=1)}
+            )
         if satisfied is not None:
-            store.set_feedback(request_id, {served: satisfied}, served)
+            store.requests.set_feedback(request_id, {served: satisfied}, served)
 
 
 @pytest.fixture
@@ -69,14 +70,15 @@ def test_a_snapshot_comes_back_to_the_last_bit(store):
             "b": ModelSnapshot(cost_source="J"),
         },
     )
-    assert store.snapshot() == Snapshot()
-    store.save(snapshot)
-    again = store.snapshot("p")
+    assert store.policy.snapshot() == Snapshot()
+    store.policy.save(snapshot)
+    again = store.policy.snapshot("p")
     assert same(again, snapshot)
     assert again.shared["counts"].dtype == np.int64
-    store.save(replace(again, decided=8, models={"b": ModelSnapshot(2.0, 1, "J")}))
+    store.policy.save(replace(again, decided=8, models={"b": ModelSnapshot(2.0, 1, "J")}))
     assert same(
-        store.snapshot("p"), replace(snapshot, decided=8, models={**snapshot.models, "b": ModelSnapshot(2.0, 1, "J")})
+        store.policy.snapshot("p"),
+        replace(snapshot, decided=8, models={**snapshot.models, "b": ModelSnapshot(2.0, 1, "J")}),
     )
 
 
@@ -106,20 +108,20 @@ def test_what_policies_learn_is_kept_apart(store):
     one = Snapshot(
         1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "J", {"w": np.ones(2)}, {"k": np.ones(3)})}
     )
-    store.save(one)
-    store.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "J")}))
-    again = store.snapshot("p").models["a"]
+    store.policy.save(one)
+    store.policy.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "J")}))
+    again = store.policy.snapshot("p").models["a"]
     assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (3.0, ["w"], ["k"])
-    assert list(store.snapshot("q").shared) == ["s"]
-    assert store.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "J")}
+    assert list(store.policy.snapshot("q").shared) == ["s"]
+    assert store.policy.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "J")}
     # Costs from elsewhere, in another's turn.
-    store.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
-    again = store.snapshot("p").models["a"]
+    store.policy.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
+    again = store.policy.snapshot("p").models["a"]
     assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (9.0, ["w"], [])
     # A model that is kept aside forgets too what means nothing any more.
-    store.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
-    assert not store.snapshot("p").models["a"].arrays
-    assert store.snapshot("p").models["b"].arrays
+    store.policy.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
+    assert not store.policy.snapshot("p").models["a"].arrays
+    assert store.policy.snapshot("p").models["b"].arrays
 
 
 def test_only_what_changed_is_written(store):
@@ -130,7 +132,7 @@ def test_only_what_changed_is_written(store):
     def written(saved):
         store._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with store.transaction():
-            store.save(saved)
+            store.policy.save(saved)
         return log.stat().st_size
 
     whole = written(snapshot)
@@ -139,7 +141,7 @@ def test_only_what_changed_is_written(store):
     arrays["w3"] = arrays["w3"] + 1
     changed = written(replace(snapshot, decided=3, models={"a": ModelSnapshot(arrays=arrays)}))
     assert 2000 * 8 < changed < whole / 3
-    assert same(store.snapshot("p"), replace(snapshot, decided=3))
+    assert same(store.policy.snapshot("p"), replace(snapshot, decided=3))
 
 
 OLD = """
@@ -169,9 +171,9 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
     old.close()
     for _ in range(2):  # it is brought up once, and then is as it is
         with Store(tmp_path / "s") as store:
-            snapshot = store.snapshot("messplus")
-            logged = list(store.requests())
-            assert store.judged() == (2, 1.0, pytest.approx(1.4))
+            snapshot = store.policy.snapshot("messplus")
+            logged = list(store.requests)
+            assert store.requests.feedback_sums() == FeedbackSums(2, 1.0, pytest.approx(1.4))
     source = "J: a test" if version == 2 else ""
     arrays = {"weight": weight, "bias": np.array(-0.75), "steps": np.array(4)}
     assert same(
@@ -193,7 +195,7 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
     assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
     assert [each.circumstances.characters for each in logged] == [None, None]
     with Store(tmp_path / "s") as store:  # how long those questions were was not kept
-        assert store.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
+        assert store.requests.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
     policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
@@ -209,7 +211,7 @@ def test_an_outage_in_an_older_state_goes_on(tmp_path, monkeypatch):
     old.commit()
     old.close()
     with Store(tmp_path / "s") as store:
-        assert store.down({"out": "here", "in": "here"}) == {"out"}
+        assert store.outages.down({"out": "here", "in": "here"}) == {"out"}
 
 
 def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
@@ -229,8 +231,8 @@ def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
     old.commit()
     old.close()
     with Store(tmp_path / "s") as store:
-        assert (set(store.lost()), set(store.refused())) == ({"gone"}, {"long", "server"})
-        assert dict(store.find("r").lost) == reasons
+        assert (set(store.outages.lost()), set(store.outages.refused())) == ({"gone"}, {"long", "server"})
+        assert dict(store.requests.find("r").lost) == reasons
 
 
 def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
@@ -238,14 +240,16 @@ def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
     for row in range(RECENT + 5):
         decision = Decision(Request(f"r{row}", "x"), row + 1, "a", ("a",))
         with store.transaction():
-            store.add_request(decision, replace(PROMISE, characters=10))
-            store.add_answers(f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)})
-    assert store.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
+            store.requests.add(decision, replace(PROMISE, characters=10))
+            store.requests.add_answers(
+                f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)}
+            )
+    assert store.requests.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
 
 
 def test_a_request_comes_back_as_it_was(store):
     add(store, "abc", served="m/x", satisfied=0.25)
-    logged = store.find("abc")
+    logged = store.requests.find("abc")
     assert logged.decision.request == Request("abc", "prompt of abc")
     assert (logged.decision.served, logged.propensity, logged.satisfied, logged.judged) == ("m/x", 0.5, 0.25, 1)
     assert logged.answers == {
@@ -258,29 +262,33 @@ def test_finding(store):
     for request_id in ("aa1", "aa2", "b1"):
         add(store, request_id)
     add(store, "c-unanswered", answered=False)
-    assert store.find("b").decision.request.request_id == "b1"
-    assert store.find("aa2").decision.request.request_id == "aa2"
-    assert store.find("last").decision.request.request_id == "b1"
-    for wrong, message in [("aa", "stands for 2 requests"), ("zz", "unknown request id 'zz'"), ("%", "unknown")]:
+    assert store.requests.find("b").decision.request.request_id == "b1"
+    assert store.requests.find("aa2").decision.request.request_id == "aa2"
+    assert store.requests.find("last").decision.request.request_id == "b1"
+    for wrong, message in [
+        ("aa", "2 requests have an id that starts with 'aa'"),
+        ("zz", "unknown request id 'zz'"),
+        ("%", "unknown"),
+    ]:
         with pytest.raises(UsageError, match=message):
-            store.find(wrong)
-    assert [each.decision.request.request_id for each in store.newest(2)] == ["b1", "c-unanswered"]
+            store.requests.find(wrong)
+    assert [each.decision.request.request_id for each in store.requests.newest(2)] == ["b1", "c-unanswered"]
 
 
 def test_last_of_nothing(store):
     with pytest.raises(UsageError, match="no request has been answered yet"):
-        store.find("last")
+        store.requests.find("last")
 
 
 def test_a_second_feedback_corrects_the_first_and_keeps_its_place(store):
     for request_id, satisfied in [("r1", 0.0), ("r2", 1.0), ("r3", 0.0)]:
         add(store, request_id, satisfied=satisfied)
-    assert store.queue() == pytest.approx(0.8 - 0.2 + 0.8)
+    assert store.requests.queue() == pytest.approx(0.8 - 0.2 + 0.8)
     with store.transaction():
-        assert store.set_feedback("r1", {"a": 1.0}, "a") == 0.0
-    assert store.find("r1").judged == 1
-    assert store.queue() == pytest.approx(0.8)
-    assert store.judged() == (3, 2.0, pytest.approx(2.4))
+        assert store.requests.set_feedback("r1", {"a": 1.0}, "a") == 0.0
+    assert store.requests.find("r1").judged == 1
+    assert store.requests.queue() == pytest.approx(0.8)
+    assert store.requests.feedback_sums() == FeedbackSums(3, 2.0, pytest.approx(2.4))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=20))
@@ -290,7 +298,7 @@ def test_the_queue_is_the_recursion_over_the_stored_order(tmp_path_factory, feed
         for index, (alpha, satisfied) in enumerate(feedback):
             add(store, f"r{index}", satisfied=satisfied, alpha=alpha)
             queue = max(0.0, queue + alpha - satisfied)
-        assert store.queue() == queue
+        assert store.requests.queue() == queue
         total = Standing.of(store)
         assert total.judged == len(feedback)
         if feedback:
@@ -300,12 +308,12 @@ def test_the_queue_is_the_recursion_over_the_stored_order(tmp_path_factory, feed
 
 def test_a_transaction_is_all_or_nothing(store):
     with pytest.raises(KeyboardInterrupt), store.transaction():
-        store.save(Snapshot(5, 1.0))
+        store.policy.save(Snapshot(5, 1.0))
         raise KeyboardInterrupt
-    assert store.snapshot() == Snapshot()
+    assert store.policy.snapshot() == Snapshot()
     with store.transaction(synced=True):
-        store.save(Snapshot(5, 1.0))
-    assert store.snapshot().decided == 5
+        store.policy.save(Snapshot(5, 1.0))
+    assert store.policy.snapshot().decided == 5
 
 
 def test_the_ledger_counts_everything(store):
@@ -313,7 +321,7 @@ def test_the_ledger_counts_everything(store):
     add(store, "r2", served="small", satisfied=0.0, cost=1.0)
     add(store, "r3", served="small", cost=3.0)
     add(store, "r4", answered=False)
-    store.save(Snapshot(4, 0.6))
+    store.policy.save(Snapshot(4, 0.6))
     ledger = Ledger.of(store)
     assert (ledger.answered, ledger.pending, ledger.unanswered) == (3, 1, 1)
     assert ledger.standing == Standing(2, 0.5, 0.6, pytest.approx(0.8 - 0.3))
@@ -326,8 +334,8 @@ def test_the_ledger_counts_everything(store):
 def test_costs_of_several_units_are_not_added_up(store):
     add(store, "r1", cost=1.0)
     with store.transaction():
-        store.add_request(Decision(Request("r2", "x"), 2, "b", ("b",)), Circumstances("messplus", 0.8, "USD", "t"))
-        store.add_answers("r2", {"b": Outcome(cost=5.0)})
+        store.requests.add(Decision(Request("r2", "x"), 2, "b", ("b",)), Circumstances("messplus", 0.8, "USD", "t"))
+        store.requests.add_answers("r2", {"b": Outcome(cost=5.0)})
     ledger = Ledger.of(store)
     assert (ledger.cost_total, ledger.cost_vs_costliest, ledger.cost_unit) == (None, None, "J and USD")
 
@@ -349,16 +357,16 @@ def test_a_copy_in_memory_leaves_the_file_alone(store):
     add(store, "r1", satisfied=1.0)
     copy = store.in_memory()
     add(copy, "r2", satisfied=0.0)
-    assert copy.judged()[0] == 2
-    assert store.judged()[0] == 1
+    assert copy.requests.feedback_sums().count == 2
+    assert store.requests.feedback_sums().count == 1
 
 
 def test_reset_forgets(store):
     add(store, "r1", satisfied=1.0)
-    store.save(Snapshot(1, 0.2, models={"a": ModelSnapshot()}))
+    store.policy.save(Snapshot(1, 0.2, models={"a": ModelSnapshot()}))
     store.reset()
-    assert store.snapshot() == Snapshot()
-    assert list(store.requests()) == []
+    assert store.policy.snapshot() == Snapshot()
+    assert list(store.requests) == []
     assert store.check() == []
 
 
@@ -375,21 +383,21 @@ def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path
             request_id = f"r{index}" + "the combination is 17-25-42" * 40
             add(store, request_id, satisfied=1.0)
             for answer in ("the combination " * 1000, "short"):
-                store.add_answers(request_id, {"a": Outcome(cost=1.0, answer=answer)})
+                store.requests.add_answers(request_id, {"a": Outcome(cost=1.0, answer=answer)})
         assert left()
         with other.unchanging() if others == "reading" else contextlib.nullcontext():
-            assert other.judged()[0] == 100
+            assert other.requests.feedback_sums().count == 100
             store.reset()
-            assert other.judged()[0] == (100 if others == "reading" else 0)
+            assert other.requests.feedback_sums().count == (100 if others == "reading" else 0)
             assert left() == (["s", "s-wal"] if others == "reading" else [])
-        assert other.judged()[0] == 0
+        assert other.requests.feedback_sums().count == 0
     assert left() == []
 
 
 def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
     add(store, "r1", satisfied=0.0)
     assert "the queue is 0.0, but its recursion" in store.check()[0]
-    store.save(Snapshot(1, 0.8))
+    store.policy.save(Snapshot(1, 0.8))
     assert check(store.path) == []
     assert check(store.path.with_name("absent")) == []
 
@@ -411,12 +419,12 @@ def test_a_look_sees_one_state(tmp_path):
     """While another connection writes, what is read belongs together."""
     with Store(tmp_path / "s") as store, Store(tmp_path / "s") as other:
         add(store, "r0", satisfied=0.0)
-        store.save(Snapshot(1, 0.8))
+        store.policy.save(Snapshot(1, 0.8))
         with other.unchanging():
-            assert other.judged()[0] == 1
+            assert other.requests.feedback_sums().count == 1
             add(store, "r1", satisfied=0.0)
-            assert other.judged()[0] == 1
-        assert other.judged()[0] == 2
+            assert other.requests.feedback_sums().count == 1
+        assert other.requests.feedback_sums().count == 2
 
 
 @pytest.fixture
@@ -455,9 +463,9 @@ def test_a_state_keeps_the_mode_that_its_owner_gave_it(tmp_path):
 
 INTERRUPTED = """
 import functools, signal, sqlite3, sys
-from messctl import database
+from messctl.state import sqlite_file
 from messctl.__main__ import main
-database.WAIT_S = 10**6
+sqlite_file.WAIT_S = 10**6
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
 class Telling(sqlite3.Connection):
     def __init__(self, *arguments, **options):
@@ -490,11 +498,11 @@ def test_ctrl_c_while_another_process_holds_the_state(tmp_path):
                 process.kill()
             assert process.stderr.read().splitlines()[-1] == "messctl: interrupted; nothing was left half-written"
         assert process.returncode == 130
-        assert len(list(store.requests())) == 1
+        assert len(list(store.requests)) == 1
 
 
 def test_a_lock_that_is_never_let_go(tmp_path, monkeypatch):
-    monkeypatch.setattr("messctl.state.database.WAIT_S", 0.0)
+    monkeypatch.setattr("messctl.state.sqlite_file.WAIT_S", 0.0)
     with (
         Store(tmp_path / "s") as store,
         Store(tmp_path / "s") as other,
@@ -554,11 +562,11 @@ def test_a_damaged_state_is_told(tmp_path):
 
 UNPRIVILEGED = """
 import contextlib, io, os, sys, tempfile
-from messctl import database
+from messctl.state import sqlite_file
 from messctl.cli import run
 # Once as the present user, so that everything is imported: the libraries may be out of the other user's reach.
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-    database.connect(database.Path(folder + "/s")).close()
+    sqlite_file.connect(sqlite_file.Path(folder + "/s")).close()
     for command in ("log", "status"):
         run([command, "--json", "--state", folder + "/s"])
 with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
@@ -572,14 +580,14 @@ STRAIGHT = UNPRIVILEGED + "sys.exit(run(sys.argv[1:]))"
 DISTURBED = (
     UNPRIVILEGED
     + """
-in_memory = database.in_memory
+in_memory = sqlite_file.in_memory
 def disturbed(whole):
-    database.in_memory = in_memory
+    sqlite_file.in_memory = in_memory
     copy = in_memory(whole)
     print("copied", file=sys.stderr, flush=True)
     sys.stdin.readline()
     return copy
-database.in_memory = disturbed
+sqlite_file.in_memory = disturbed
 sys.exit(run(sys.argv[1:]))
 """
 )
@@ -653,16 +661,20 @@ def test_looking_while_others_write(tmp_path):
         add(store, "r1")
         with Store(tmp_path / "s", looking=True) as looking:
             with store.transaction():
-                store.set_feedback("r1", {"a": 1.0}, "a")
-                assert looking.judged()[0] == 0
-            assert looking.judged()[0] == 1
+                store.requests.set_feedback("r1", {"a": 1.0}, "a")
+                assert looking.requests.feedback_sums().count == 0
+            assert looking.requests.feedback_sums().count == 1
             with pytest.raises(StoreError, match="readonly"):
-                looking.save(Snapshot(3))
+                looking.policy.save(Snapshot(3))
 
 
 def test_looking_at_nothing_makes_nothing(tmp_path):
     with Store(tmp_path / "folder" / "s", looking=True) as store:
-        assert (store.snapshot(), list(store.requests()), store.path) == (Snapshot(), [], tmp_path / "folder" / "s")
+        assert (store.policy.snapshot(), list(store.requests), store.path) == (
+            Snapshot(),
+            [],
+            tmp_path / "folder" / "s",
+        )
     assert os.listdir(tmp_path) == []
 
 
@@ -672,5 +684,5 @@ def test_looking_at_an_older_state_leaves_it_as_it_is(tmp_path, monkeypatch):
         Store(tmp_path / "s").close()
     before = (tmp_path / "s").read_bytes()
     with Store(tmp_path / "s", looking=True) as store:
-        assert store.refused() == {}  # what version 7 brought
+        assert store.outages.refused() == {}  # what version 7 brought
     assert (tmp_path / "s").read_bytes() == before

@@ -34,7 +34,7 @@ def assert_sound(state, acknowledged):
     said = 0
     with Store(state) as store:
         assert store.check() == []
-        logged = list(store.requests())
+        logged = list(store.requests)
         stored = {each.decision.request.request_id: each.satisfied for each in logged}
         for path in acknowledged.iterdir():
             last, intended = {}, {}
@@ -51,11 +51,11 @@ def assert_sound(state, acknowledged):
         queue = 0.0
         for each in sorted((each for each in logged if each.judged), key=lambda each: each.judged):
             queue = advance(queue, each.circumstances.alpha, each.satisfied)
-        assert store.snapshot().queue == queue
-        assert store.snapshot().balance == pytest.approx(store.balance(), abs=1e-9)
+        assert store.policy.snapshot().queue == queue
+        assert store.policy.snapshot().balance == pytest.approx(store.requests.balance(), abs=1e-9)
         routed = [each.decision.request_number for each in logged]
         assert sorted(routed) == list(range(1, len(routed) + 1))
-        assert store.snapshot().decided == len(routed)
+        assert store.policy.snapshot().decided == len(routed)
     return said, len(logged)
 
 

@@ -1,0 +1,154 @@
+"""Serving: a model is decided on and answers; if it cannot, the next one does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from messctl.backends.answer_stream import AnswerStream
+from messctl.backends.base import OnText
+from messctl.backends.openai import patience_s
+from messctl.costs.load_costs import Loads
+from messctl.costs.metered_backend import MeteredBackend
+from messctl.costs.prompt_cost import Forecast, characters
+from messctl.errors import BackendError, UnknownNameError
+from messctl.live.stored_policy import StoredPolicy
+from messctl.records import Completion, Decision, Question, Request
+from messctl.state.request_log import Circumstances
+from messctl.state.store import Store
+from messctl.zoo import ModelSpec
+
+OnDecision = Callable[[Decision], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The decision that stood in the end, and its model's answer. `failures` says, by name, why others failed."""
+
+    decision: Decision
+    completion: Completion
+    failures: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Decides on a model of `models`, by name, and lets the `backend` run it. What happens goes to the `store`.
+
+    `forecast` predicts what reading a prompt costs, `loads` what loading a model costs. `circumstances` is logged with
+    every decision.
+    """
+
+    models: Mapping[str, ModelSpec]
+    policy: StoredPolicy
+    backend: MeteredBackend
+    forecast: Forecast
+    loads: Loads
+    store: Store
+    circumstances: Circumstances
+
+    def serve(
+        self,
+        request: Request,
+        question: Question,
+        model: str | None,
+        on_text: OnText | None,
+        on_decision: OnDecision | None,
+    ) -> Served:
+        """Answer a question; `model`, if it is not None, overrides the policy. See `Router.ask`."""
+        stream = AnswerStream(on_text)
+        failures: dict[str, str] = {}
+        decision = self._decide(request, question, model)
+        while True:
+            if on_decision:
+                on_decision(decision)
+            started_at = time.time()
+            try:
+                completion = self.backend.complete(self.models[decision.served], question, stream.listener)
+            except BackendError as error:
+                self._log_failure(decision, decision.served, error, started_at)
+                if stream.started:
+                    raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
+                failures[decision.served] = str(error)
+                if model is not None or len(failures) == len(self.models):
+                    if len(failures) == 1:
+                        raise
+                    raise BackendError(f"no model could answer: {'; '.join(failures.values())}") from error
+            except BaseException:  # Ctrl-C, or a listener that wants no more
+                self._give_up(decision.queried, answering=decision.served if stream.started else None)
+                raise
+            else:
+                return Served(decision, completion, failures)
+            decision = self._decide_again(decision, frozenset(failures))
+
+    def query_others(self, decision: Decision, question: Question) -> tuple[dict[str, Completion], dict[str, str]]:
+        """Return the answers, by name, of the other models queried, and why those that failed did."""
+        completions: dict[str, Completion] = {}
+        failures: dict[str, str] = {}
+        for name in decision.queried:
+            if name != decision.served:
+                started_at = time.time()
+                try:
+                    completions[name] = self.backend.complete(self.models[name], question)
+                except BackendError as error:
+                    self._log_failure(decision, name, error, started_at)
+                    failures[name] = str(error)
+                except BaseException:
+                    self._give_up(set(decision.queried) - {decision.served} - set(completions) - set(failures))
+                    raise
+        return completions, failures
+
+    def _decide(self, request: Request, question: Question, model: str | None) -> Decision:
+        """Decide on a request, and log the decision."""
+        if model is not None and model not in self.models:
+            raise UnknownNameError("model", model, sorted(self.models))
+        length = characters(question)
+        ratios = self.store.requests.tokens_per_character(self.models)
+        request = replace(request, prompt_cost=self.forecast.of_characters(length, ratios))
+        with self.store.transaction():
+            if model is None:
+                decision = self.policy.decide(self._as_of_now(request, self._down()))
+                self.loads.regret(decision)
+            else:
+                decision = self.policy.overridden(request, model)
+            alone = None if question.history else length
+            self.store.requests.add(decision, replace(self.circumstances, forced=model is not None, characters=alone))
+            self._claim(decision)
+        return decision
+
+    def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
+        """Decide without the models that `failed`, since the model of the decision `lost` did."""
+        with self.store.transaction():
+            excluded = failed | self._down()
+            if excluded.issuperset(self.models):
+                excluded = failed
+            decision = self.policy.decide_again(lost, self._as_of_now(lost.request, excluded))
+            self.store.requests.revise(decision)
+            self._claim(decision)
+        return decision
+
+    def _down(self) -> frozenset[str]:
+        """Return the models that are left alone now, because they failed."""
+        return self.store.outages.down({name: model.place for name, model in self.models.items()})
+
+    def _as_of_now(self, request: Request, excluded: frozenset[str]) -> Request:
+        """Return the request with the models that are `excluded` now, and with what loading the others now costs."""
+        cold = (spec for spec in self.models.values() if not self.backend.resident(spec))
+        return replace(request, excluded=excluded, surcharge=self.loads.surcharge(cold))
+
+    def _claim(self, decision: Decision) -> None:
+        """Keep others from trying a queried model that is out, for as long as all queried may take, one by one."""
+        within_s = sum(patience_s(self.models[name]) for name in decision.queried)
+        self.store.outages.claim(decision.queried, within_s)
+
+    def _give_up(self, models: Iterable[str], answering: str | None = None) -> None:
+        """Let others try soon the models whose answers were not waited for. The one that was `answering` is not out."""
+        with self.store.transaction():
+            self.store.outages.give_back(models)
+            if answering is not None:
+                self.store.outages.end([answering])
+
+    def _log_failure(self, decision: Decision, model: str, error: BackendError, started_at: float) -> None:
+        with self.store.transaction():
+            request_id, place = decision.request.request_id, self.models[model].place
+            self.store.outages.fail(request_id, model, place, error, started_at)
