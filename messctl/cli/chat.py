@@ -186,7 +186,7 @@ class _Chat:
         self._commands[name](argument)
 
     def _judge(self, satisfied: float, _argument: str) -> None:
-        logged = self._conversation.judge(satisfied)
+        logged = self._conversation.give_feedback(satisfied)
         standing = attained(self._routing.standing(), self._routing.settings.alpha)
         note(f"{logged.decision.served}: {'good' if satisfied else 'bad'} · {standing}")
 

@@ -1,1 +1,1 @@
-"""Live: a request goes through the policy to a model, and what comes of it into the state."""
+"""Live: a request goes through the policy to a model, and what it teaches goes into the state."""

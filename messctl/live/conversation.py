@@ -1,4 +1,4 @@
-"""A conversation: turn after turn goes through the router, each with the turns before it."""
+"""A conversation: turn after turn goes through the router, each with the earlier turns."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from messctl.state.request_log import LoggedRequest
 
 
 class Conversation:
-    """Turns that are answered by `router`, each with the wishes that `like` states beside its prompt.
+    """Turns that the `router` answers, each with the settings of `like`, such as its system message.
 
-    What the router sees of a turn, and learns from, is the turn's own text; the model that answers reads the turns
-    before it as well. `model` answers where it is not None, and may be changed between two turns.
+    The router decides on the text of the turn alone, and learns from it; the model that answers also reads the earlier
+    turns. If `model` is not None, that model answers; it may be changed between two turns.
     """
 
     def __init__(self, router: Router, like: Question, model: str | None = None) -> None:
@@ -28,35 +28,35 @@ class Conversation:
 
     @property
     def history(self) -> tuple[tuple[str, str], ...]:
-        """The turns so far, oldest first, as (what was asked, what was answered)."""
+        """The turns so far, oldest first, as (prompt, answer)."""
         return self._like.history
 
     def ask(self, prompt: str, on_text: OnText | None = None) -> Answered:
-        """Have one turn answered. Raises BackendError, StoreError, UsageError; then the turn has not been.
+        """Answer one turn. Raises BackendError, StoreError, UsageError; then the turn is not part of the history.
 
-        An answer that Ctrl-C ends stays in the history as far as `on_text` heard it, since whoever ended it has read
-        that; it cannot be judged, and nothing is learned from it. Where nobody listens, nothing was read, and another
-        model may answer in place of one that breaks off.
+        If Ctrl-C ends an answer, what `on_text` received of it stays in the history, since the user has read it.
+        Nothing is learned from it, and it takes no feedback. If `on_text` is None, the user has read nothing, and
+        another model may answer in place of one that breaks off.
         """
         stream = AnswerStream(on_text)
         self._latest = secrets.token_hex(6)
         question = replace(self._like, prompt=prompt)
         try:
-            asked = self._router.ask(question, model=self.model, on_text=stream.listener, request_id=self._latest)
+            answered = self._router.ask(question, model=self.model, on_text=stream.listener, request_id=self._latest)
         except KeyboardInterrupt:
             if stream.started:
                 self._remember(prompt, stream.text)
             raise
-        self._remember(prompt, asked.completion.answer)
-        return asked
+        self._remember(prompt, answered.completion.answer)
+        return answered
 
-    def judge(self, satisfied: float) -> LoggedRequest:
-        """Take a judgement, 0..1, of the latest turn's answer; a second one corrects the first.
+    def give_feedback(self, satisfied: float) -> LoggedRequest:
+        """Take feedback, 0..1, on the answer of the latest turn; a second one corrects the first.
 
-        Raises UsageError where there is no such answer, StoreError.
+        Raises UsageError if there is no such answer, StoreError.
         """
         if self._latest is None:
-            raise UsageError("nothing was answered yet; there is nothing to judge")
+            raise UsageError("nothing was answered yet, so there is nothing to give feedback on; ask first")
         return self._router.feedback(self._latest, satisfied)[0]
 
     def _remember(self, prompt: str, answer: str) -> None:

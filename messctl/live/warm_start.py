@@ -1,7 +1,8 @@
 """Warm starts: what a policy learns from a trace, for a live router to start from.
 
-The policy plays the trace in its order, one request at a time, and hears of the outcomes of what it queried. Where a
-row lacks some model, as in an exported live log, it hears of what was served instead, as if a user had chosen that.
+The policy plays the trace in its order, one request at a time, and gets the outcomes of the models it queried. If a
+row lacks a model, as rows of an exported live log do, the policy gets the outcome of the model that was served, as if
+the user had chosen that model.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from messctl.zoo import Settings, Zoo, costliest
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """What was learned from `requests` rows of a trace about the `models` that it shares with the zoo.
+    """What a policy learned from a trace about the `models` that the trace shares with the zoo.
 
-    `left_out` rows had no outcome that could teach anything.
+    It learned from `requests` rows; `left_out` rows had no outcome to learn from.
     """
 
     snapshot: Snapshot
@@ -42,9 +43,10 @@ def learn_from(
     progress: Callable[[int], None] = lambda _: None,
     encoder: Encoder | None = None,
 ) -> WarmStart:
-    """Play a trace through the policy of the settings, and return what it knows then; nothing is owed for it.
+    """Play a trace through the policy of the settings, and return what it has learned, without any debt.
 
-    Models are matched by name. `progress` hears how many rows were read. Raises TraceError, UsageError.
+    Models are matched by name. `progress` gets the number of rows read so far. Raises UsageError if the trace has none
+    of the zoo's models, TraceError if it is invalid or has no row to learn from.
     """
     models = tuple(model for model in zoo.models if model in trace.models)
     if not models:
@@ -59,21 +61,24 @@ def learn_from(
         requests += _teach(policy, batch, trace.models, models)
         progress(batch.first_row + len(batch.cost) - 1)
     if not requests:
-        raise TraceError(f"{trace.path}: in no row is there an outcome of every model, or was it said what was served")
-    unowed = replace(policy.snapshot(), decided=0, queue=0.0, balance=0.0)
-    learned = live_build(settings.policy)(Zoo.of(models, reference), settings, unowed, encoder).snapshot()
-    # A trace does not tell what reading cost, which `ask` knows: beyond the means, costs are learned anew.
+        raise TraceError(
+            f"{trace.path}: no row has an outcome of every model, and none says what was served; "
+            "give a complete trace, or a log that `messctl export` wrote"
+        )
+    without_debt = replace(policy.snapshot(), decided=0, queue=0.0, balance=0.0)
+    learned = live_build(settings.policy)(Zoo.of(models, reference), settings, without_debt, encoder).snapshot()
+    # `ask` knows what reading a prompt costs, a trace does not: only the mean costs are taken over.
     learned = replace(learned, models={name: replace(each, cost_arrays={}) for name, each in learned.models.items()})
     source = cost_source(trace.metadata.cost_unit, trace.metadata.meter)
     return WarmStart(learned.with_source(source), requests, trace.rows - requests, models)
 
 
 def _teach(policy: LivePolicy, batch: Batch, columns: Sequence[str], models: Sequence[str]) -> int:
-    """Play a batch, and return how many of its rows taught anything."""
+    """Play a batch, and return how many of its rows had something to learn from."""
     taught = 0
     at = {model: columns.index(model) for model in models}
-    unknown = np.isnan(batch.cost) | np.isnan(batch.satisfied)
-    lacking = np.asarray(unknown[:, list(at.values())].any(axis=1))
+    missing = np.isnan(batch.cost) | np.isnan(batch.satisfied)
+    lacking = np.asarray(missing[:, list(at.values())].any(axis=1))
     ids, prompts = batch.request_ids.to_pylist(), batch.prompts.to_pylist()
     for row, incomplete in enumerate(lacking):
         served = _served(batch, row, columns) if incomplete else None
@@ -89,7 +94,7 @@ def _teach(policy: LivePolicy, batch: Batch, columns: Sequence[str], models: Seq
 
 
 def _served(batch: Batch, row: int, columns: Sequence[str]) -> str | None:
-    """Return what a row says was served, where it also says at what cost."""
+    """Return the model that a row says was served, None if it does not say so or lacks the cost."""
     index = -1 if batch.served is None else int(batch.served[row])
     return None if index < 0 or np.isnan(batch.cost[row, index]) else columns[index]
 

@@ -1,1 +1,1 @@
-"""State: requests, answers, feedback and what the policies learned, in one SQLite file."""
+"""State: requests, answers, feedback and what the policies have learned, in one SQLite file."""

@@ -18,8 +18,8 @@ REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 def export(store: Store, output: Path) -> int:
     """Write every answered request to the trace `output`, oldest first, and return how many there are.
 
-    Raises UsageError where nothing was answered yet or the costs are in several units, OutputError also
-    where `output` is there and is no Parquet file.
+    Raises UsageError if nothing was answered yet or costs are in several units, OutputError if `output` cannot be
+    written, or is a file that is not Parquet.
     """
     check_trace_writable(output)
     with store.unchanging():
@@ -39,7 +39,8 @@ def _write(store: Store, output: Path) -> int:
         raise UsageError(f"{store.path}: no request has been answered yet; nothing to export")
     if len(units) > 1:
         raise UsageError(
-            f"{store.path}: costs are in {' and '.join(sorted(units))}; one trace holds one: give each zoo a --state"
+            f"{store.path}: costs are in {' and '.join(sorted(units))}, and a trace holds one unit; "
+            "give each zoo a --state of its own"
         )
     metadata = TraceMetadata(
         models=tuple(sorted(models)),
@@ -59,7 +60,7 @@ def _write(store: Store, output: Path) -> int:
 def _row(logged: LoggedRequest) -> Row:
     outcomes = dict(logged.answers)
     served = logged.decision.served
-    # The feedback on the served answer is what counts, also where it corrected a grader.
+    # The user's feedback on the served answer counts, also if it corrected a grade.
     outcomes[served] = replace(outcomes[served], satisfied=logged.satisfied)
     return Row(
         request_id=logged.decision.request.request_id,

@@ -1,4 +1,4 @@
-"""The ledger: where the promise and the spending stand, from what is stored."""
+"""The ledger: how well the promise is kept so far, and what was spent, computed from the store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ CONFIDENCE_Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the promise stands: over `judged` answers with feedback, the mean satisfaction `attained`.
+    """How well the promise is kept: the mean satisfaction `attained` over the `judged` answers with feedback.
 
-    `queue` is the debt; `certificate` the level that is attained for certain, mean α − Q/n. None before any feedback.
+    `queue` is the virtual queue Q, the debt. `certificate` is the level that is attained for certain, mean α − Q/n.
+    `attained` and `certificate` are in 0..1 (`certificate` may be less), and None before the first feedback.
     """
 
     judged: int
@@ -30,7 +31,7 @@ class Standing:
 
     @classmethod
     def of(cls, store: Store) -> Standing:
-        """Read it from the store."""
+        """Compute it from one state of the store. Raises StoreError."""
         with store.unchanging():
             return cls._of(store)
 
@@ -45,13 +46,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """All that `status` tells. Counts are of requests; shares are of those that were answered.
+    """All that `status` shows. Counts are of requests; shares are of the answered requests.
 
-    `interval` is the 95 % confidence interval of the satisfaction of answers like those judged so far (Wilson's,
-    for a mean of values in 0..1). `pending` were answered and not judged, `unanswered` never got an answer.
-    `cost_total` is what was paid, exploration included; `cost_vs_costliest` compares it with having the costliest
-    model, at its mean observed cost, answer everything. Both are None where the costs are in several units. `lost` are
-    the attempts that failed, and `refused` the prompts that did not suit, by model.
+    `interval` is the 95 % confidence interval of the mean satisfaction (Wilson's). `pending` requests have an answer
+    and no feedback yet, `unanswered` requests have no answer. `cost_total` includes exploration; `cost_vs_costliest`
+    is its ratio to the cost of always serving the costliest model, at its mean observed cost. Both are None if costs
+    are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit, by model.
     """
 
     standing: Standing
@@ -72,7 +72,7 @@ class Ledger:
 
     @classmethod
     def of(cls, store: Store) -> Ledger:
-        """Read it from the store."""
+        """Compute it from one state of the store. Raises StoreError."""
         with store.unchanging():
             return cls._of(store)
 
@@ -119,9 +119,10 @@ class Ledger:
 
 
 def wilson(mean: float | None, count: int) -> tuple[float, float] | None:
-    """Return Wilson's 95 % score interval of a share `mean` observed on `count` answers, or None without any.
+    """Return Wilson's 95 % score interval of a share `mean`, 0..1, observed on `count` answers; None without any.
 
-    For graded answers, whose variance is at most that of yes and no with the same mean, it is on the safe side.
+    For graded answers it is on the safe side: their variance is at most that of yes and no with the same mean.
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
     """
     if mean is None or not count:
         return None

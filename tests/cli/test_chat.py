@@ -85,7 +85,7 @@ def test_a_turn_is_asked_with_those_before_it_and_as_the_options_say(chat, quest
 COMMANDS = [
     ("hi\n/good\nhi\n/bad\n", [1.0, 0.0], ""),
     ("hi\n/bad\n/good\n", [1.0], ""),
-    ("/good\n", [], "messctl: nothing was answered yet; there is nothing to judge\n"),
+    ("/good\n", [], "messctl: nothing was answered yet, so there is nothing to give feedback on; ask first\n"),
     ("hi\n/goood\n", [None], "messctl: unknown command '/goood' (did you mean '/good'?); /help lists them; "),
     ("hi\n/\n", [None], "messctl: unknown command '/'; /help lists them; "),
     ("hi\n/good 0.5\n", [None], "messctl: /good takes nothing after it\n"),

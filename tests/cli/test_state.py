@@ -114,7 +114,7 @@ def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state)
     ids = [ask() for _ in range(17)]
     shared = next(one[0] for at, one in enumerate(ids) if any(one[0] == other[0] for other in ids[:at]))
     error = assert_one_line(run(["feedback", shared, "good"]), *capsys.readouterr())
-    assert "requests; give more of it" in error
+    assert f"requests have an id that starts with {shared!r}; give more of the id" in error
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "is it"]) == 2
     with Store(state) as store:

@@ -54,7 +54,7 @@ def talk(tmp_path):
         yield make
 
 
-def test_each_turn_is_asked_with_those_before_it(talk):
+def test_the_model_reads_all_earlier_turns(talk):
     asked = []
 
     def answer(model, question):
@@ -70,7 +70,7 @@ def test_each_turn_is_asked_with_those_before_it(talk):
     assert [each.decision.request.prompt for each in store.requests.newest(9)] == ["one", "two", "three"]
 
 
-def test_a_model_is_fixed_and_let_go(talk):
+def test_a_chosen_model_answers_until_the_choice_is_taken_back(talk):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
     conversation.model = DEAR
     assert conversation.ask("hi").forced
@@ -82,45 +82,45 @@ def test_a_model_is_fixed_and_let_go(talk):
     assert len(conversation.history) == 2
 
 
-def test_the_latest_answer_is_judged_and_corrected(talk):
+def test_feedback_goes_to_the_latest_answer_and_can_be_corrected(talk):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
     with pytest.raises(UsageError, match="nothing was answered yet"):
-        conversation.judge(1.0)
+        conversation.give_feedback(1.0)
     for judgements in ((1.0,), (0.0, 1.0), ()):
         conversation.ask("hi")
         for satisfied in judgements:
-            assert conversation.judge(satisfied).decision.request.prompt == "hi"
+            assert conversation.give_feedback(satisfied).decision.request.prompt == "hi"
     assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 1.0, None]
 
 
-@pytest.mark.parametrize(("said", "listened"), [(["one ", "two "], True), ([], True), (["one ", "two "], False)])
-def test_what_was_heard_of_an_answer_that_is_ended_is_remembered(said, listened, talk, monkeypatch):
+@pytest.mark.parametrize(("said", "listening"), [(["one ", "two "], True), ([], True), (["one ", "two "], False)])
+def test_the_history_keeps_what_was_shown_of_an_interrupted_answer(said, listening, talk, monkeypatch):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
     conversation.ask("hi")
-    conversation.judge(1.0)
+    conversation.give_feedback(1.0)
 
     def interrupted(self, model, question, on_text=None):
         for piece in said if on_text else ():
             on_text(piece)
         raise KeyboardInterrupt
 
-    heard = []
+    shown = []
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Scripted, "complete", interrupted)
-        conversation.ask("go on", heard.append if listened else None)
-    assert heard == (said if listened else [])
-    assert conversation.history[1:] == ((("go on", "one two "),) if heard else ())
+        conversation.ask("go on", shown.append if listening else None)
+    assert shown == (said if listening else [])
+    assert conversation.history[1:] == ((("go on", "one two "),) if shown else ())
     with pytest.raises(UsageError, match="has no answer to give feedback on"):
-        conversation.judge(0.0)
+        conversation.give_feedback(0.0)
     assert [each.satisfied for each in store.requests.newest(9)] == [1.0, None]
     conversation.ask("hi")
-    assert len(conversation.history) == 2 + bool(heard)
+    assert len(conversation.history) == 2 + bool(shown)
 
 
-@pytest.mark.parametrize("listened", [True, False])
-def test_an_answer_that_breaks_off_is_given_up_only_where_somebody_heard_it(listened, talk, monkeypatch):
+@pytest.mark.parametrize("listening", [True, False])
+def test_another_model_answers_after_a_break_only_if_nothing_was_shown(listening, talk, monkeypatch):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
-    complete, asked, heard = Scripted.complete, [], []
+    complete, asked, shown = Scripted.complete, [], []
 
     def breaks_off(self, model, question, on_text=None):
         asked.append(model.name)
@@ -131,16 +131,16 @@ def test_an_answer_that_breaks_off_is_given_up_only_where_somebody_heard_it(list
         raise BackendError(f"{model.name} breaks off")
 
     monkeypatch.setattr(Scripted, "complete", breaks_off)
-    if listened:
-        with pytest.raises(BackendError, match="part of its answer was told"):
-            conversation.ask("hi", heard.append)
-        assert (len(asked), heard, conversation.history) == (1, ["half"], ())
+    if listening:
+        with pytest.raises(BackendError, match="part of its answer was shown"):
+            conversation.ask("hi", shown.append)
+        assert (len(asked), shown, conversation.history) == (1, ["half"], ())
     else:
         assert conversation.ask("hi").attempts == tuple(asked)
         assert (set(asked), conversation.history) == ({CHEAP, DEAR}, (("hi", "d" if asked[1] == DEAR else "c"),))
 
 
-def test_a_turn_that_failed_has_not_been(talk):
+def test_a_failed_turn_is_not_in_the_history(talk):
     def answer(model, question):
         if "fail" in question.prompt:
             raise BackendError("no")
@@ -151,7 +151,7 @@ def test_a_turn_that_failed_has_not_been(talk):
     with pytest.raises(BackendError):
         conversation.ask("fail")
     with pytest.raises(UsageError, match="has no answer to give feedback on"):
-        conversation.judge(1.0)
+        conversation.give_feedback(1.0)
     assert conversation.history == (("hi", "yes"),)
 
 
@@ -160,10 +160,10 @@ def test_a_turn_that_failed_has_not_been(talk):
     st.integers(6, 60),
     st.booleans(),
 )
-def test_as_many_of_the_latest_turns_as_fit(turns, most, tells):
+def test_the_latest_turns_that_fit_the_context_are_read(turns, most, tells):
     """Whatever was said to whom, a model reads its question, and the most turns that fit since it dropped some."""
-    narrow, heard, history, dropped = Narrow(most, tells=tells), [], (), {}
-    backend = LatestTurns(narrow, heard.append)
+    narrow, shown, history, dropped = Narrow(most, tells=tells), [], (), {}
+    backend = LatestTurns(narrow, shown.append)
     for name, words in turns:
         prompt = " ".join("x" * words)
         backend.complete(ModelSpec(name, Path(f"{name}.gguf")), Question(prompt, history=history))
@@ -173,7 +173,7 @@ def test_as_many_of_the_latest_turns_as_fit(turns, most, tells):
         dropped[name] = first
         assert narrow.read[-1] == (name, len(history) - first)
         history = (*history, (prompt, "a b"))
-    assert len(heard) == sum(first > 0 for first in dropped.values())
+    assert len(shown) == sum(first > 0 for first in dropped.values())
 
 
 def test_a_long_conversation_is_shortened_in_few_attempts():
@@ -191,7 +191,7 @@ def test_a_long_conversation_is_shortened_in_few_attempts():
     assert len(attempts) < 20
 
 
-def test_a_question_that_is_too_long_by_itself():
+def test_a_question_longer_than_the_context_is_an_error():
     backend, model = LatestTurns(Narrow(3), print), ModelSpec("m", Path("m.gguf"))
     with pytest.raises(PromptTooLongError, match="4 words"):
         backend.complete(model, Question("a b c d"))
@@ -201,15 +201,15 @@ def test_a_question_that_is_too_long_by_itself():
 
 
 @pytest.mark.parametrize(("template", "max_tokens"), [(None, 64), ("as it is", 64), ("as it is", 4)])
-def test_a_real_context_fills_up(template, max_tokens, tmp_path):
+def test_a_long_conversation_outgrows_a_real_context_and_goes_on(template, max_tokens, tmp_path):
     """A conversation goes on for ever; the answer has a quarter of the context, or what it may take at most."""
     pytest.importorskip("llama_cpp")
     path = write_gguf(tmp_path / "rote.gguf", says(b"hey"))
     made = None if template is None else "{% for m in messages %}{{ m.content }}{% endfor %}"
     model = ModelSpec("rote", path, 64, chat_template=made, max_tokens=max_tokens, temperature=0.0)
-    heard, history, read = [], (), []
+    shown, history, read = [], (), []
     with LlamaCpp() as llama:
-        backend = LatestTurns(llama, heard.append)
+        backend = LatestTurns(llama, shown.append)
         for _ in range(12):
             answered = backend.complete(model, Question("x" * 11, history=history))
             assert template or answered.answer == "hey"
@@ -224,4 +224,4 @@ def test_a_real_context_fills_up(template, max_tokens, tmp_path):
         with pytest.raises(PromptTooLongError, match=says_so):
             llama.complete(model, Question("x" * 11, history=history[: read.index(max(read)) + 1]))
         assert llama.complete(model, Question("x" * 40)).tokens_in > 64 - 24  # a question alone may fill it
-    assert heard == ["the conversation is longer than the context of model 'rote': it no longer sees the oldest turns"]
+    assert shown == ["the conversation is longer than the context of model 'rote': it no longer sees the oldest turns"]

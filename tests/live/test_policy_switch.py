@@ -89,7 +89,7 @@ def served(loads: Loads, root: Path, alpha: float) -> tuple[int, float, float]:
 
 
 @pytest.mark.parametrize("alpha", [0.75, 0.85])
-def test_a_router_that_knows_what_switching_costs_does_not_thrash(root: Path, alpha: float) -> None:
+def test_a_router_that_knows_load_costs_does_not_thrash(root: Path, alpha: float) -> None:
     """Half the loads at most, for less, and the promise is kept as well."""
     loads, attained, cost = served(Loads(), root, alpha)
     thrashing, otherwise, dear = served(Heedless(), root, alpha)

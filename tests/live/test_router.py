@@ -30,12 +30,12 @@ class Recorded(Backend):
     """Answers as a trace has it: the answer tells the row and the model, the tokens what it cost."""
 
     def __init__(self, rounds, prompts):
-        self.rounds, self.row_of, self.asked, self.fail = rounds, {}, [], ()
+        self.rounds, self.row_of, self.queried, self.fail = rounds, {}, [], ()
         for row, prompt in enumerate(prompts):
             self.row_of.setdefault(prompt, row)
 
     def complete(self, model, question, on_text=None):
-        self.asked.append(model.name)
+        self.queried.append(model.name)
         if model.name in self.fail:
             raise BackendError(f"model {model.name!r} is out of order")
         row = self.row_of[question.prompt]
@@ -106,8 +106,8 @@ def assert_as_played(decision, played, t):
 def assert_state_as_played(store, played, settings):
     snapshot = store.policy.snapshot(settings.policy)
     assert snapshot.queue == played.queue_final
-    heard = played.satisfied[~np.isnan(played.satisfied)]
-    assert snapshot.balance == pytest.approx((heard - settings.alpha).sum(), abs=1e-9)
+    shown = played.satisfied[~np.isnan(played.satisfied)]
+    assert snapshot.balance == pytest.approx((shown - settings.alpha).sum(), abs=1e-9)
     weights = live_build(settings.policy)(played.zoo, settings, snapshot).weights
     assert weights.weight.tobytes() == played.weights.weight.tobytes()
     assert weights.bias.tobytes() == played.weights.bias.tobytes()
@@ -124,39 +124,39 @@ def test_live_and_replay_take_identical_decisions(world):
     assert store.check() == []
 
 
-def test_what_a_prompt_will_cost_is_known_live_as_in_replay(world):
+def test_predicted_prompt_costs_lead_to_the_same_decisions_in_live_and_replay(world):
     """What live requests were told, told to a replay: the same decisions, to the last bit. No tokens counted."""
     router, rounds, prompts, backend, store = world
     complete = backend.complete
-    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=0)
-    meter, told, decisions = RecordedMeter(rounds, prompt=0.5), [], []
+    backend.complete = lambda *arguments: replace(complete(*arguments), tokens_in=0)
+    meter, prompt_costs, decisions = RecordedMeter(rounds, prompt=0.5), [], []
     for row, prompt in enumerate(prompts):
         turns = ((f"{prompt} " * (row % 7), "so"),) if row % 3 else ()
-        asked = router(meter=meter).ask(Question(prompt, history=turns), grader=judge(rounds))
-        decisions.append(asked.decision)
-        told.append([asked.decision.request.prompt_cost[model] for model in rounds.zoo.models])
-    assert len({value for row in told for value in row}) > 50
+        answered = router(meter=meter).ask(Question(prompt, history=turns), grader=judge(rounds))
+        decisions.append(answered.decision)
+        prompt_costs.append([answered.decision.request.prompt_cost[model] for model in rounds.zoo.models])
+    assert len({value for row in prompt_costs for value in row}) > 50
     settings = router().settings
-    played = build(settings.policy, rounds, settings).play(replace(rounds, prompt_cost=np.array(told)))
+    played = build(settings.policy, rounds, settings).play(replace(rounds, prompt_cost=np.array(prompt_costs)))
     for t, decision in enumerate(decisions):
         assert_as_played(decision, played, t)
     assert_state_as_played(store, played, settings)
     assert store.check() == []
 
 
-def test_whoever_answers_instead_was_told_the_same(world):
+def test_a_second_decision_gets_the_same_prompt_costs(world):
     router, rounds, prompts, backend, _ = world
-    backend.fail, told = ("small", "large"), []
+    backend.fail, prompt_costs = ("small", "large"), []
     router(meter=RecordedMeter(rounds, 0.5), c=0.0).ask(
-        Question(prompts[0]), on_decision=lambda decision: told.append(decision.request.prompt_cost)
+        Question(prompts[0]), on_decision=lambda decision: prompt_costs.append(decision.request.prompt_cost)
     )
-    assert len(told) > 1
-    assert told[0] == dict.fromkeys(rounds.zoo.models, 0.5 * 0.25 * len(prompts[0]))
-    assert all(each == told[0] for each in told)
+    assert len(prompt_costs) > 1
+    assert prompt_costs[0] == dict.fromkeys(rounds.zoo.models, 0.5 * 0.25 * len(prompts[0]))
+    assert all(each == prompt_costs[0] for each in prompt_costs)
 
 
 @only_bandit
-def test_what_is_expected_of_a_request_is_its_own_cost(world):
+def test_the_expected_cost_follows_the_length_of_the_prompt(world):
     """Once a model's costs have followed from its prompts, what `ask --explain` shows does, too."""
     router, rounds, prompts, backend, _ = world
     complete = backend.complete
@@ -177,7 +177,7 @@ def test_what_is_expected_of_a_request_is_its_own_cost(world):
     assert expected == pytest.approx(2.0 * (len(prompts[61]) + 4) + 3.0, rel=0.1)
 
 
-def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(world):
+def test_tokens_are_estimated_from_each_models_earlier_questions(world):
     """By each model's own tokens per character, of questions without turns; four characters make a token before any."""
     router, rounds, prompts, backend, store = world
     meter = RecordedMeter(rounds, prompt=2.0)
@@ -196,9 +196,9 @@ def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(worl
             name: sum(tokens for tokens, _ in read) / sum(size for _, size in read) for name, read in seen.items()
         }
         named = ("large", "middle", "small")[row % 3]
-        asked = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
+        answered = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
         for name in rounds.zoo.models:
-            known = asked.decision.request.prompt_cost[name]
+            known = answered.decision.request.prompt_cost[name]
             tokens = min(4096, characters(question) * ratios.get(name, 0.25))
             assert known == pytest.approx(2.0 * tokens), (row, name)
         kept = store.requests.find("last").circumstances.characters
@@ -207,18 +207,18 @@ def test_tokens_are_estimated_from_what_each_model_made_of_questions_before(worl
 
 
 @only_bandit
-def test_what_reading_did_cost_is_learned_once_its_tokens_are_counted(world):
+def test_the_cost_of_reading_is_learned_from_counted_tokens(world):
     """The rest of a cost is what was paid less the price of the tokens counted, whatever was estimated before."""
     router, rounds, prompts, backend, store = world
     complete = backend.complete
-    backend.complete = lambda *asked: replace(complete(*asked), tokens_in=7)
-    asked = router(meter=RecordedMeter(rounds, prompt=2.0)).ask(Question(prompts[0]))
-    assert asked.decision.request.prompt_cost[asked.completion.model] == pytest.approx(0.5 * len(prompts[0]))
-    learned = store.policy.snapshot("bandit").models[asked.completion.model].cost_arrays["costs"]
-    assert learned[:2].tolist() == [1.0, asked.cost - 14.0]
+    backend.complete = lambda *arguments: replace(complete(*arguments), tokens_in=7)
+    answered = router(meter=RecordedMeter(rounds, prompt=2.0)).ask(Question(prompts[0]))
+    assert answered.decision.request.prompt_cost[answered.completion.model] == pytest.approx(0.5 * len(prompts[0]))
+    learned = store.policy.snapshot("bandit").models[answered.completion.model].cost_arrays["costs"]
+    assert learned[:2].tolist() == [1.0, answered.cost - 14.0]
 
 
-def test_a_model_whose_costs_cannot_be_known_beforehand_is_asked_all_the_same(world):
+def test_a_model_without_a_known_price_is_queried_all_the_same(world):
     router, rounds, prompts, _, store = world
 
     class Unreadable(RecordedMeter):
@@ -228,20 +228,20 @@ def test_a_model_whose_costs_cannot_be_known_beforehand_is_asked_all_the_same(wo
             return super().per_token(model)
 
     for prompt in prompts[:30]:
-        asked = router(meter=Unreadable(rounds, 1.0), reference="large").ask(Question(prompt))
-        assert set(asked.decision.request.prompt_cost) == {"small", "large"}
+        answered = router(meter=Unreadable(rounds, 1.0), reference="large").ask(Question(prompt))
+        assert set(answered.decision.request.prompt_cost) == {"small", "large"}
     assert store.check() == []
 
 
-def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
+def test_a_margin_raises_the_aim_and_the_queue_but_not_the_promise(world):
     """What is logged, and what the certificate speaks of, is what was aimed at; late feedback counts under that too."""
     router, rounds, prompts, _, store = world
     settings = router(margin=0.05).settings
     assert (settings.alpha, settings.aim) == (0.85, pytest.approx(0.9))
     played = build(settings.policy, rounds, replace(settings, alpha=settings.aim, margin=0.0)).play(rounds)
     for t, prompt in enumerate(prompts[:60]):
-        asked = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
-        assert_as_played(asked.decision, played, t)
+        answered = router(margin=0.05).ask(Question(prompt), grader=judge(rounds))
+        assert_as_played(answered.decision, played, t)
     assert store.requests.queue() == played.queue_after[59]
     unjudged = router(margin=0.05).ask(Question(prompts[60])).decision.request.request_id
     router(margin=0.0).feedback(unjudged, 0.0)
@@ -251,7 +251,7 @@ def test_a_margin_is_aimed_at_and_owed_and_the_promise_stays(world):
 
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 150), (0.1, 40)])
 @only_bandit
-def test_live_and_replay_agree_on_late_and_missing_judgements(world, rate, delay):
+def test_live_and_replay_agree_on_late_and_missing_feedback(world, rate, delay):
     """Users who judge some of the answers, later."""
     router, rounds, prompts, _, store = world
     settings = router().settings
@@ -320,8 +320,8 @@ def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
     for row, prompt in enumerate(prompts[:60]):
         # The promise changes on the way: every answer counts under the one that it was given under.
         promise = {"alpha": 0.6} if row > 40 else {}
-        asked = router(**promise).ask(Question(prompt), grader=judge(rounds) if row % 3 == 0 else None)
-        ids.append(asked.decision.request.request_id)
+        answered = router(**promise).ask(Question(prompt), grader=judge(rounds) if row % 3 == 0 else None)
+        ids.append(answered.decision.request.request_id)
     for row in range(59, 0, -2):  # late, out of order, not for all, some graded by a rule already
         router().feedback(ids[row], 0.25 * (row % 5))
     export(store, tmp_path / "log.parquet")
@@ -356,25 +356,29 @@ def test_without_a_grader_it_never_explores_and_learns_from_the_served_answer(wo
     router, rounds, prompts, backend, store = world
     policy = router().settings.policy
     for row, prompt in enumerate(prompts[:40]):
-        asked = router(c=10.0).ask(Question(prompt))
-        assert (asked.decision.explored, asked.decision.p_explore, len(asked.decision.queried)) == (False, 0.0, 1)
+        answered = router(c=10.0).ask(Question(prompt))
+        assert (answered.decision.explored, answered.decision.p_explore, len(answered.decision.queried)) == (
+            False,
+            0.0,
+            1,
+        )
         before = store.policy.snapshot(policy)
         router(c=10.0).feedback("last", float(row % 2))
-        assert changed(before, store.policy.snapshot(policy)) == {asked.decision.served}
-    assert len(backend.asked) == 40
-    assert set(backend.asked) == set(rounds.zoo.models)
+        assert changed(before, store.policy.snapshot(policy)) == {answered.decision.served}
+    assert len(backend.queried) == 40
+    assert set(backend.queried) == set(rounds.zoo.models)
 
 
 @only_messplus
 def test_exploring_queries_and_grades_all_and_serves_the_reference(world):
     router, rounds, prompts, backend, store = world
-    heard = []
-    asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds), on_text=heard.append)
-    assert asked.decision.explored
-    assert asked.decision.served == "large"
-    assert backend.asked == ["large", "middle", "small"]
-    assert "".join(heard) == "0/large"
-    assert asked.cost == pytest.approx(rounds.cost[0].sum())
+    shown = []
+    answered = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds), on_text=shown.append)
+    assert answered.decision.explored
+    assert answered.decision.served == "large"
+    assert backend.queried == ["large", "middle", "small"]
+    assert "".join(shown) == "0/large"
+    assert answered.cost == pytest.approx(rounds.cost[0].sum())
     logged = store.requests.find("last")
     assert {model: outcome.satisfied for model, outcome in logged.answers.items()} == dict(
         zip(rounds.zoo.models, rounds.satisfied[0], strict=True)
@@ -386,8 +390,8 @@ def test_a_model_of_the_users_choice_is_logged_as_forced(world):
     router, rounds, prompts, _, store = world
     router().ask(Question(prompts[1]))
     before = store.policy.snapshot(router().settings.policy)
-    asked = router().ask(Question(prompts[0]), model="middle", grader=judge(rounds))
-    assert (asked.forced, asked.decision.served, asked.decision.queried) == (True, "middle", ("middle",))
+    answered = router().ask(Question(prompts[0]), model="middle", grader=judge(rounds))
+    assert (answered.forced, answered.decision.served, answered.decision.queried) == (True, "middle", ("middle",))
     logged = store.requests.find("last")
     assert (logged.circumstances.forced, logged.propensity) == (True, None)
     after = store.policy.snapshot(router().settings.policy)
@@ -400,11 +404,11 @@ def test_a_model_of_the_users_choice_is_logged_as_forced(world):
 
 
 @only_messplus
-def test_a_model_that_fails(world):
+def test_a_failed_model_has_no_answer_and_no_feedback(world):
     router, rounds, prompts, backend, store = world
     backend.fail = ("small",)
-    asked = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
-    assert list(asked.failures) == ["small"]
+    answered = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
+    assert list(answered.failures) == ["small"]
     assert set(store.requests.find("last").answers) == {"large", "middle"}
     export(store, store.path.with_name("log.parquet"))
     recording = load(store.path.with_name("log.parquet"), partial=True)
@@ -434,37 +438,37 @@ def test_an_interrupted_answer_leaves_a_sound_state(world):
     assert router().ask(Question(prompts[1])).decision.request_number == 2
 
 
-def test_a_state_that_is_reset_while_a_model_answers(world):
+def test_an_answer_is_not_stored_if_the_state_was_reset_meanwhile(world):
     """The answer was told; it is not kept."""
     router, _, prompts, _, store = world
-    heard = []
+    shown = []
 
     def listen(text):
-        heard.append(text)
+        shown.append(text)
         store.reset()
 
     with pytest.raises(StoreError, match="was reset while the model answered, so the answer is not stored; ask again"):
         router().ask(Question(prompts[0]), on_text=listen)
-    assert len(heard) == 1
+    assert len(shown) == 1
     assert (store.check(), store.requests.newest(1), store.policy.snapshot().decided) == ([], [], 0)
 
 
 def test_a_correction_recomputes_queue_and_balance(world):
     router, _, prompts, _, store = world
     policy = router().settings.policy
-    asked = [router().ask(Question(prompt)).decision.request.request_id for prompt in prompts[:3]]
-    for request_id in asked:
+    answered = [router().ask(Question(prompt)).decision.request.request_id for prompt in prompts[:3]]
+    for request_id in answered:
         router().feedback(request_id, 0.0)
     assert store.policy.snapshot().queue == pytest.approx(3 * 0.85)
     assert store.policy.snapshot().balance == pytest.approx(-3 * 0.85)
-    served, before = store.requests.find(asked[0]).decision.served, store.policy.snapshot(policy)
-    _, corrected = router().feedback(asked[0], 1.0)
+    served, before = store.requests.find(answered[0]).decision.served, store.policy.snapshot(policy)
+    _, corrected = router().feedback(answered[0], 1.0)
     after = store.policy.snapshot(policy)
     assert corrected == 0.0
     assert after.queue == store.requests.queue() == pytest.approx(2 * 0.85)
     assert after.balance == store.requests.balance() == pytest.approx(1 - 3 * 0.85)
     assert changed(before, after) == {served}
-    router().feedback(asked[0], 1.0)  # the same again is nothing new
+    router().feedback(answered[0], 1.0)  # the same again is nothing new
     assert changed(after, store.policy.snapshot(policy)) == set()
     assert store.policy.snapshot().balance == after.balance
 
@@ -476,7 +480,7 @@ def counted(store):
 
 
 @only_bandit
-def test_a_correction_is_no_further_judgement(world):
+def test_a_correction_does_not_count_as_new_feedback(world):
     router, _, prompts, _, store = world
     for prompt in prompts[:10]:
         router().ask(Question(prompt))
@@ -488,7 +492,7 @@ def test_a_correction_is_no_further_judgement(world):
 
 
 @only_bandit
-def test_what_the_user_chose_tells_nothing_of_how_often_a_choice_is_judged(world):
+def test_feedback_on_models_the_user_chose_does_not_change_the_feedback_rate(world):
     router, _, prompts, _, store = world
     for row, prompt in enumerate(prompts[:90]):
         if router().ask(Question(prompt), model=None if row % 3 else "large").forced:
@@ -501,7 +505,7 @@ def test_what_the_user_chose_tells_nothing_of_how_often_a_choice_is_judged(world
 
 
 @only_bandit
-def test_a_late_judgement_counts_for_the_decision_that_it_is_of(world):
+def test_late_feedback_counts_for_its_own_decision(world):
     """Whichever policy decided in between."""
     router, _, prompts, _, store = world
     ids = []
@@ -518,7 +522,7 @@ def test_a_late_judgement_counts_for_the_decision_that_it_is_of(world):
     assert counted(store)[:3] == (15, 2, 12)
 
 
-def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world):
+def test_only_costs_are_forgotten_if_they_come_from_another_source(world):
     router, rounds, prompts, backend, store = world
     policy = router().settings.policy
     for prompt in prompts[:20]:
@@ -529,10 +533,10 @@ def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world
         unit = "USD"
 
     dollars = Dollars(rounds)
-    asked = router(meter=dollars, c=0.0).ask(Question(prompts[30]))
-    assert asked.decision.mean_cost == {}
+    answered = router(meter=dollars, c=0.0).ask(Question(prompts[30]))
+    assert answered.decision.mean_cost == {}
     if policy == "bandit":
-        assert set(asked.decision.weighed.terms["expected cost"].values()) == {0.0}
+        assert set(answered.decision.weighed.terms["expected cost"].values()) == {0.0}
     after = store.policy.snapshot(policy)
     assert sum(model.cost_count for model in after.models.values()) == 1
     assert changed(before, after) == set()
@@ -541,8 +545,8 @@ def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world
     with Store(Path(":memory:")) as other:
         models = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models}
         fresh = Router(models, replace(router().settings, c=0.0), backend, dollars, other)
-        fresh.ask(Question(prompts[30]), model=asked.decision.served)
-        served = asked.decision.served
+        fresh.ask(Question(prompts[30]), model=answered.decision.served)
+        served = answered.decision.served
         expected = other.policy.snapshot(policy)
     known = after.models[served].cost_arrays
     for name in known:
@@ -550,7 +554,7 @@ def test_costs_of_another_source_are_forgotten_and_what_was_learned_is_not(world
 
 
 @only_messplus
-def test_what_was_seen_is_kept_while_the_others_are_asked(world):
+def test_the_served_answer_is_stored_before_the_others_are_queried(world):
     """An interruption after the served answer loses none of it."""
     router, rounds, prompts, backend, store = world
 
@@ -571,7 +575,7 @@ def test_what_was_seen_is_kept_while_the_others_are_asked(world):
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_feedback_out_of_range(world, value):
+def test_feedback_out_of_range_is_refused(world, value):
     router, _, prompts, _, _ = world
     router().ask(Question(prompts[0]))
     with pytest.raises(UsageError, match="it must lie in 0..1"):
@@ -594,7 +598,7 @@ def part_of(snapshot, model):
     return known.mean_cost, known.cost_count, arrays
 
 
-def test_models_come_and_go(world):
+def test_models_may_leave_the_zoo_and_come_back(world):
     """Models that are gone are kept and come back as they were, models that are new start fresh, the rest goes on."""
     router, rounds, prompts, _, store = world
     settings = router().settings
@@ -605,13 +609,13 @@ def test_models_come_and_go(world):
     others = {name: ModelSpec(name, Path(name)) for name in rounds.zoo.models if name != gone.decision.served}
     others["new"] = ModelSpec("new", Path("new"))
     changed_zoo = {"models": others, "meter": WithNew(rounds), "c": 0.0, "reference": "new"}
-    asked = router(**changed_zoo).ask(Question(prompts[40]))
-    assert set(asked.decision.predicted) == set(others)
+    answered = router(**changed_zoo).ask(Question(prompts[40]))
+    assert set(answered.decision.predicted) == set(others)
     # A newcomer is thought of as if all were new to it; by the bandit, as one of this zoo.
     if settings.policy == "messplus":
-        assert asked.decision.predicted["new"] == 0.5
-    assert "new" not in asked.decision.mean_cost
-    router(**changed_zoo).feedback(asked.decision.request.request_id, 1.0)
+        assert answered.decision.predicted["new"] == 0.5
+    assert "new" not in answered.decision.mean_cost
+    router(**changed_zoo).feedback(answered.decision.request.request_id, 1.0)
     # A judgement of an answer by a model that is gone counts, and teaches nothing.
     router(**changed_zoo).feedback(gone.decision.request.request_id, 0.5)
     after = store.policy.snapshot(settings.policy)
@@ -631,7 +635,7 @@ def test_models_come_and_go(world):
 
 
 @only_bandit
-def test_recent_prompts_are_kept_whoever_comes_and_goes(world):
+def test_recent_prompts_stay_if_models_leave_the_zoo(world):
     """λ is solved on prompts alone, on which any model can be weighed anew."""
     from messctl.policies.bandit.state import RECALLED
 
@@ -695,7 +699,7 @@ def test_costs_that_changed_while_another_policy_served_are_forgotten(world):
     assert not known.cost_shared
 
 
-def test_a_policy_that_cannot_serve_live(world):
+def test_a_policy_for_replay_alone_is_refused_live(world):
     router = world[0]
     with pytest.raises(UsageError, match="policy 'hindsight' cannot serve live; use 'messplus' or 'bandit'"):
         router(policy="hindsight")

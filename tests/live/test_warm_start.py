@@ -67,7 +67,7 @@ def first_decisions(policy, n=60, seed=1):
 
 
 @every_policy
-def test_the_first_decisions_route_well(name, tmp_path):
+def test_the_first_decisions_after_a_warm_start_route_well(name, tmp_path):
     """Over the first requests of several worlds: nearer the promise at once, and by the bandit cheaper."""
     settings = Settings(policy=name, alpha=0.85)
     learned = learn_from(traced(tmp_path / "t"), ZOO, settings)
@@ -84,7 +84,7 @@ def test_the_first_decisions_route_well(name, tmp_path):
 
 
 @every_policy
-def test_what_is_hard_for_a_model_is_known_at_once(name, tmp_path):
+def test_a_warm_policy_knows_which_prompts_are_hard_for_a_model(name, tmp_path):
     settings = Settings(policy=name, alpha=0.85)
     learned = learn_from(traced(tmp_path / "t"), ZOO, settings).snapshot
     policy = live_build(name)(ZOO, settings, learned)
@@ -95,7 +95,7 @@ def test_what_is_hard_for_a_model_is_known_at_once(name, tmp_path):
 
 
 @every_policy
-def test_nothing_is_owed_for_it(name, tmp_path):
+def test_a_warm_start_brings_no_debt(name, tmp_path):
     saved = learn_from(traced(tmp_path / "t", n=50), ZOO, Settings(policy=name, alpha=1.0)).snapshot
     assert (saved.decided, saved.queue, saved.balance, saved.policy) == (0, 0.0, 0.0, name)
     assert all(model.cost_count for model in saved.models.values())
@@ -141,18 +141,18 @@ def router(store, name, **settings):
 
 @every_policy
 @pytest.mark.parametrize(("unit", "meter"), [("J", "recorded"), ("USD", "recorded"), ("J", "another")])
-def test_a_router_starts_from_it(name, unit, meter, tmp_path):
+def test_a_router_starts_from_a_warm_start(name, unit, meter, tmp_path):
     """Costs of another source are learned anew, all else is there."""
     with Store(tmp_path / "state") as store:
         routing = router(store, name)
         learned = learn_from(traced(tmp_path / "t", n=300, unit=unit, meter=meter), routing.zoo, routing.settings)
         routing.start_from(learned.snapshot)
         assert store.check() == []
-        asked = routing.ask(Question("name a river in france"))
-        assert (asked.decision.request_number, asked.decision.queue) == (1, 0.0)
-        assert asked.decision.predicted == predicted(name, learned.snapshot)
+        answered = routing.ask(Question("name a river in france"))
+        assert (answered.decision.request_number, answered.decision.queue) == (1, 0.0)
+        assert answered.decision.predicted == predicted(name, learned.snapshot)
         kept = (unit, meter) == ("J", "recorded")
-        assert set(asked.decision.mean_cost) == (set(MODELS) if kept else set())
+        assert set(answered.decision.mean_cost) == (set(MODELS) if kept else set())
         with pytest.raises(UsageError, match="has requests, and has learned from them; give --overwrite"):
             routing.start_from(learned.snapshot)
 
@@ -165,7 +165,7 @@ def predicted(name, snapshot):
 
 
 @every_policy
-def test_overwriting_leaves_requests_and_debt_as_they_are(name, tmp_path):
+def test_overwriting_keeps_requests_and_debt(name, tmp_path):
     with Store(tmp_path / "state") as store:
         routing = router(store, name)
         for row in range(10):
@@ -186,7 +186,7 @@ def test_overwriting_leaves_requests_and_debt_as_they_are(name, tmp_path):
         assert store.check() == []
 
 
-def test_after_overwriting_feedback_is_awaited_at_once(tmp_path):
+def test_after_overwriting_pending_feedback_counts_at_once(tmp_path):
     """However long the trace was: an answer that is not judged yet counts as its model's mean, doubted."""
     with Store(tmp_path / "state") as store:
         routing = router(store, "bandit")
@@ -202,7 +202,7 @@ def test_after_overwriting_feedback_is_awaited_at_once(tmp_path):
 
 
 @every_policy
-def test_a_live_log_teaches_what_was_served(name, tmp_path):
+def test_a_policy_learns_the_served_answers_of_an_exported_log(name, tmp_path):
     """The loop closes: a log that was exported warms another state, whatever that policy would have served."""
     with Store(tmp_path / "state") as store:
         routing = router(store, name)
@@ -220,11 +220,11 @@ def test_a_live_log_teaches_what_was_served(name, tmp_path):
 
 
 @every_policy
-def test_rows_that_teach_nothing_are_left_out(name, tmp_path):
+def test_rows_without_a_usable_outcome_are_left_out(name, tmp_path):
     rows = [{"a": (1.0, 1.0), "b": (0.0, 2.0)}, {"a": (1.0, None), "b": (0.0, 2.0)}, {"a": (None, 1.0)}]
     learned = learn_from(TraceFile(write_trace(tmp_path / "t", rows)), Zoo.of("ab", "b"), Settings(policy=name))
     assert (learned.requests, learned.left_out) == (1, 2)
-    with pytest.raises(TraceError, match="in no row"):
+    with pytest.raises(TraceError, match="no row has an outcome of every model"):
         learn_from(TraceFile(write_trace(tmp_path / "none", rows[1:])), Zoo.of("ab", "b"), Settings(policy=name))
     with pytest.raises(TraceError, match="request ids must be unique"):
         learn_from(
@@ -246,7 +246,7 @@ def typed_here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_as_it_is_typed(typed_here, policy, capsys):
+def test_the_warm_command(typed_here, policy, capsys):
     assert run(["warm", "t.parquet"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
@@ -278,6 +278,6 @@ def test_as_it_is_typed(typed_here, policy, capsys):
         ([], "Missing argument"),
     ],
 )
-def test_a_trace_that_cannot_be(arguments, message, typed_here, capsys):
+def test_an_unusable_trace_is_refused(arguments, message, typed_here, capsys):
     write_trace(typed_here / "other.parquet", [{"a": (1.0, 1.0), "b": (0.0, 2.0)}])
     assert message in assert_one_line(run(["warm", *arguments]), *capsys.readouterr())

@@ -48,10 +48,10 @@ def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
         while time.monotonic() < ends:
             left, right = rng.randrange(100), rng.randrange(100)
             grader = (lambda answer: float(rng.random() < 0.7)) if rng.random() < 0.3 else None
-            asked = router.ask(Question(f"What is {left} + {right}?", max_tokens=8), grader=grader)
-            request_id = asked.decision.request.request_id
-            if asked.satisfied is not None:
-                print(request_id, asked.satisfied, file=said, flush=True)
+            answered = router.ask(Question(f"What is {left} + {right}?", max_tokens=8), grader=grader)
+            request_id = answered.decision.request.request_id
+            if answered.satisfied is not None:
+                print(request_id, answered.satisfied, file=said, flush=True)
             mine.append(request_id)
             if rng.random() < 0.7:
                 judged = rng.choice(mine[-5:])

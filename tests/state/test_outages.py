@@ -40,11 +40,11 @@ class Flaky:
     """Answers with the model's name, unless it is among those that fail, or fails in the middle of it."""
 
     def __init__(self):
-        self.down, self.breaks, self.asked, self.error = set(), set(), [], BackendError
+        self.down, self.breaks, self.queried, self.error = set(), set(), [], BackendError
         self.meanwhile = None
 
     def complete(self, model, question, on_text=None):
-        self.asked.append(model.name)
+        self.queried.append(model.name)
         if self.meanwhile:
             other, self.meanwhile = self.meanwhile, None
             other()
@@ -77,27 +77,27 @@ def snapshot_of(router, store):
     return store.policy.snapshot(router().settings.policy)
 
 
-def test_the_request_goes_to_the_next_best(world):
+def test_if_a_model_fails_the_request_goes_to_the_next_best(world):
     router, backend, store = world
-    backend.meanwhile = lambda: backend.down.add(backend.asked[0])
-    heard, decided = [], []
-    asked = router().ask(Question("hello"), on_text=heard.append, on_decision=decided.append)
-    lost, served = backend.asked
-    assert (asked.decision.served, asked.completion.answer, heard) == (served, served, [served])
-    assert asked.failures == {lost: f"model {lost!r} is out of order"}
-    assert asked.attempts == (lost, served)
-    assert asked.cost == 2 * PRICES[served]
+    backend.meanwhile = lambda: backend.down.add(backend.queried[0])
+    shown, decided = [], []
+    answered = router().ask(Question("hello"), on_text=shown.append, on_decision=decided.append)
+    lost, served = backend.queried
+    assert (answered.decision.served, answered.completion.answer, shown) == (served, served, [served])
+    assert answered.failures == {lost: f"model {lost!r} is out of order"}
+    assert answered.attempts == (lost, served)
+    assert answered.cost == 2 * PRICES[served]
     logged = store.requests.find("last")
     assert (logged.decision.served, set(logged.answers), logged.propensity) == (
-        served, {served}, asked.decision.propensity,
+        served, {served}, answered.decision.propensity,
     )  # fmt: skip
-    assert (logged.rerouted, dict(logged.lost)) == (True, asked.failures)
+    assert (logged.rerouted, dict(logged.lost)) == (True, answered.failures)
     assert logged.decision.request_number == 1
     assert [each.request_number for each in decided] == [1, 1]
     assert store.check() == []
 
 
-def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
+def test_a_failed_decision_leaves_no_trace_in_the_policy(world, tmp_path):
     """The same state, coin, number and odds as where it was known beforehand that the model is down."""
     router, backend, store = world
     for row in range(30):
@@ -112,10 +112,10 @@ def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
                 with copy.transaction():
                     request_id = copy.requests.newest(1)[0].decision.request.request_id
                     copy.outages.fail(request_id, chosen, models[chosen].place, BackendError("down"))
-            backend.asked.clear()
-            asked = Router(models, settings, backend, StatedMeter("USD"), copy).ask(Question("next"))
-            assert (chosen in backend.asked) == (not known)
-            taken.append((asked.decision, copy.policy.snapshot(settings.policy)))
+            backend.queried.clear()
+            answered = Router(models, settings, backend, StatedMeter("USD"), copy).ask(Question("next"))
+            assert (chosen in backend.queried) == (not known)
+            taken.append((answered.decision, copy.policy.snapshot(settings.policy)))
         (one, before), (two, after) = taken
     for name in ("served", "queried", "request_number", "propensity", "explored", "p_explore", "queue", "mean_cost"):
         assert getattr(one, name) == getattr(two, name), name
@@ -132,39 +132,39 @@ def test_a_lost_decision_is_as_if_it_had_not_been(world, tmp_path):
         assert served[0].tobytes() == served[1].tobytes(), model
 
 
-def test_a_decision_taken_in_between_keeps_its_number(world):
+def test_a_concurrent_decision_keeps_its_number(world):
     router, backend, store = world
     backend.down = set(PRICES)
     numbers = []
 
     def other():
-        backend.down = {backend.asked[0]}
+        backend.down = {backend.queried[0]}
         numbers.append(router().ask(Question("another")).decision.request_number)
 
     backend.meanwhile = other
-    asked = router().ask(Question("one"))
-    assert (asked.decision.request_number, numbers) == (1, [2])
+    answered = router().ask(Question("one"))
+    assert (answered.decision.request_number, numbers) == (1, [2])
     assert snapshot_of(router, store).decided == 2
     assert store.check() == []
 
 
-def test_a_model_that_is_down_is_left_alone_then_tried_by_one(world, clock):
+def test_a_failed_model_is_left_alone_for_growing_pauses(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
     with pytest.raises(BackendError, match="out of order"):
         router().ask(Question("x"), model="cheap")
     for pause in (5, 10, 20, 40, 80, 160, 300, 300):
-        backend.asked.clear()
+        backend.queried.clear()
         clock.now += pause - 0.01
         for _ in range(3):
             router().ask(Question("y"))
-        assert "cheap" not in backend.asked
+        assert "cheap" not in backend.queried
         assert store.outages.down({"cheap": "cheap.gguf"}) == {"cheap"}
         clock.now += 0.02
         assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
         with pytest.raises(BackendError):
             router().ask(Question("x"), model="cheap")
-        assert backend.asked.count("cheap") == 1
+        assert backend.queried.count("cheap") == 1
     lost = store.outages.lost()["cheap"]
     assert (lost.attempts, lost.again_at - lost.at, lost.reason) == (9, 300, "model 'cheap' is out of order")
     backend.down = set()
@@ -173,7 +173,7 @@ def test_a_model_that_is_down_is_left_alone_then_tried_by_one(world, clock):
     assert Ledger.of(store).lost["cheap"].attempts == 9
 
 
-def test_while_one_tries_it_the_others_do_not(world, clock):
+def test_only_one_request_tries_a_model_again(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
     with pytest.raises(BackendError):
@@ -191,7 +191,7 @@ def fail(router, error=BackendError):
         router().ask(Question("x"), model="cheap")
 
 
-def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
+def test_a_claim_lasts_as_long_as_an_answer_may_take(world, clock):
     """Also where the one that tries it is killed; but not for ever."""
     router, backend, store = world
     patience = patience_s(MODELS["cheap"])
@@ -203,10 +203,10 @@ def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
 
     def meanwhile():
         clock.now += patience - 1
-        backend.asked.clear()
+        backend.queried.clear()
         for _ in range(3):
             assert router().ask(Question("y")).decision.served != "cheap"
-        assert "cheap" not in backend.asked
+        assert "cheap" not in backend.queried
         raise SystemExit
 
     backend.meanwhile = meanwhile
@@ -220,7 +220,7 @@ def test_a_model_is_tried_by_one_for_as_long_as_that_may_take(world, clock):
 
 
 @pytest.mark.parametrize(("error", "pause"), [(BackendError, 5), (RefusedError, 0), (CrashedError, 0)])
-def test_failures_that_overlap_count_once(error, pause, world, clock):
+def test_overlapping_failures_count_once(error, pause, world, clock):
     """As those of all the requests that were under way when a server went."""
     router, backend, store = world
     backend.down, backend.error = {"cheap"}, error
@@ -238,7 +238,7 @@ def test_failures_that_overlap_count_once(error, pause, world, clock):
     assert (lost.attempts, lost.again_at - failed_at[0]) == (4, pause)
 
 
-def test_what_began_before_does_not_take_the_model_from_the_one_that_tries_it(world, clock):
+def test_an_older_failure_does_not_end_a_claim(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
 
@@ -256,7 +256,7 @@ def test_what_began_before_does_not_take_the_model_from_the_one_that_tries_it(wo
     assert store.outages.down({"cheap": "cheap.gguf"}) == {"cheap"}
 
 
-def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(world, clock):
+def test_an_interrupted_answer_ends_an_outage_if_some_of_it_was_shown(world, clock):
     router, backend, store = world
     places = {"cheap": "cheap.gguf"}
     backend.down = {"cheap"}
@@ -274,7 +274,7 @@ def test_an_answer_that_was_stopped_ends_an_outage_where_some_of_it_was_heard(wo
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
-def test_a_listener_that_has_heard_enough_ends_an_outage(error, world, clock):
+def test_an_answer_cut_short_by_its_listener_ends_an_outage(error, world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
     fail(router)
@@ -289,7 +289,7 @@ def test_a_listener_that_has_heard_enough_ends_an_outage(error, world, clock):
     assert store.outages.down({"cheap": "cheap.gguf"}) == frozenset()
 
 
-def test_a_reset_while_a_model_fails(world):
+def test_a_model_that_fails_during_a_reset_is_left_alone(world):
     """The request is gone; the failure is told as it is, and the model is left alone."""
     router, backend, store = world
 
@@ -304,48 +304,48 @@ def test_a_reset_while_a_model_fails(world):
     assert (store.outages.down({"cheap": "cheap.gguf"}), store.requests.newest(1), store.check()) == ({"cheap"}, [], [])
 
 
-def test_where_all_are_out_all_are_tried(world):
+def test_if_all_models_are_out_all_are_tried(world):
     router, backend, store = world
     backend.down = set(PRICES)
     with pytest.raises(BackendError) as raised:
         router().ask(Question("x"))
     assert str(raised.value).startswith("no model could answer: ")
     assert all(f"model {name!r} is out of order" in str(raised.value) for name in PRICES)
-    assert sorted(backend.asked) == sorted(PRICES)
+    assert sorted(backend.queried) == sorted(PRICES)
     ledger = Ledger.of(store)
     assert (ledger.answered, ledger.unanswered, {n: lost.attempts for n, lost in ledger.lost.items()}) == (
         0, 1, dict.fromkeys(PRICES, 1),
     )  # fmt: skip
-    backend.down, backend.asked = {"cheap", "dear"}, []
+    backend.down, backend.queried = {"cheap", "dear"}, []
     assert router().ask(Question("x")).decision.served == "middle"
-    assert len(set(backend.asked)) == len(backend.asked)
+    assert len(set(backend.queried)) == len(backend.queried)
     assert (snapshot_of(router, store).decided, store.check()) == (2, [])
 
 
-def test_a_wanted_model_is_not_replaced(world):
+def test_no_other_model_replaces_a_chosen_one(world):
     router, backend, store = world
     backend.down = {"dear"}
     with pytest.raises(BackendError) as raised:
         router().ask(Question("x"), model="dear")
     assert str(raised.value) == "model 'dear' is out of order"
-    assert backend.asked == ["dear"]
+    assert backend.queried == ["dear"]
     assert (snapshot_of(router, store).decided, store.outages.lost()["dear"].attempts) == (0, 1)
 
 
-def test_what_was_told_is_not_told_again_by_another(world):
+def test_no_other_model_continues_an_answer_that_was_shown_in_part(world):
     router, backend, store = world
     backend.breaks = set(PRICES)
-    heard = []
+    shown = []
     with pytest.raises(BackendError, match="part of its answer was shown, so no other model was asked"):
-        router().ask(Question("x"), on_text=heard.append)
-    assert (heard, len(backend.asked)) == (["half"], 1)
+        router().ask(Question("x"), on_text=shown.append)
+    assert (shown, len(backend.queried)) == (["half"], 1)
     (lost,) = store.outages.lost().values()
     assert lost.attempts == 1
-    backend.breaks = {backend.asked[0]}
+    backend.breaks = {backend.queried[0]}
     assert len(router().ask(Question("y")).attempts) <= 2  # nobody listens, so nothing was told
 
 
-def test_a_prompt_that_is_to_blame_is_no_outage(world):
+def test_a_refused_prompt_is_no_outage(world):
     router, backend, store = world
     backend.down, backend.error = {"cheap", "middle"}, PromptError
     assert router().ask(Question("long"), grader=None).decision.served == "dear"
@@ -360,7 +360,7 @@ def test_a_prompt_that_is_to_blame_is_no_outage(world):
     assert ledger.refused["cheap"].reason == "model 'cheap' is out of order"
 
 
-def test_a_model_that_refuses_a_prompt_is_there_again(world, clock):
+def test_a_refused_prompt_ends_an_outage(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
     with pytest.raises(BackendError):
@@ -421,7 +421,7 @@ def test_a_server_that_refuses_requests_is_left_alone_after_three_in_a_row(world
     assert store.outages.refused() == {}
 
 
-def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
+def test_an_outage_ends_if_the_model_moves_or_the_clock_goes_back(world, clock):
     router, backend, store = world
     backend.down = {"cheap"}
     with pytest.raises(BackendError):
@@ -433,20 +433,20 @@ def test_a_model_that_moved_and_a_clock_that_was_wrong(world, clock):
 
 
 @pytest.mark.parametrize("world", ["messplus"], indirect=True)
-def test_exploring_without_the_reference(world):
+def test_exploration_without_the_reference(world):
     router, backend, store = world
     backend.down = {"dear"}
-    asked = router(c=9.0).ask(Question("x"), grader=lambda answer: 1.0)
-    assert (asked.decision.explored, sorted(asked.decision.queried)) == (True, ["cheap", "middle"])
+    answered = router(c=9.0).ask(Question("x"), grader=lambda answer: 1.0)
+    assert (answered.decision.explored, sorted(answered.decision.queried)) == (True, ["cheap", "middle"])
     assert set(store.requests.find("last").answers) == {"cheap", "middle"}
-    assert asked.attempts == ("dear", asked.decision.served)
+    assert answered.attempts == ("dear", answered.decision.served)
     backend.down = {"dear", "middle"}
-    asked = router(c=9.0).ask(Question("y"), grader=lambda answer: 1.0)
-    assert "dear" not in asked.failures
+    answered = router(c=9.0).ask(Question("y"), grader=lambda answer: 1.0)
+    assert "dear" not in answered.failures
     assert sorted(store.outages.lost()) == ["dear", "middle"]
 
 
-def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
+def test_status_log_and_replay_agree_under_random_failures(world, clock, tmp_path):
     """Every request is answered or not, every loss is there, and the log replays to what status says."""
     router, backend, store = world
     coin = random.Random(7)
@@ -454,18 +454,18 @@ def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
     for row in range(120):
         clock.now += coin.choice((0.1, 3.0, 40.0))
         backend.down = {name for name in PRICES if coin.random() < 0.3}
-        before = len(backend.asked)
+        before = len(backend.queried)
         try:
-            asked = router(c=0.5).ask(
+            answered = router(c=0.5).ask(
                 Question(f"prompt {row % 40}"), grader=(lambda answer: float(answer != "cheap")) if row % 2 else None
             )
         except BackendError:
             failed += 1
-            assert len(backend.asked) - before == 3
+            assert len(backend.queried) - before == 3
         else:
-            assert set(asked.failures) <= backend.down
-            assert 0 < asked.decision.propensity <= 1
-            assert store.requests.find("last").decision.served == asked.completion.model == asked.decision.served
+            assert set(answered.failures) <= backend.down
+            assert 0 < answered.decision.propensity <= 1
+            assert store.requests.find("last").decision.served == answered.completion.model == answered.decision.served
     ledger = Ledger.of(store)
     assert (ledger.answered, ledger.unanswered) == (120 - failed, failed)
     assert failed > 0
@@ -486,17 +486,17 @@ def test_the_books_are_right_whatever_fails(world, clock, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("failures", "asked_s", "pause"),
+    ("failures", "wanted_s", "pause"),
     [(0, 60, 0), (1, 0, 5), (2, 0, 10), (7, 0, 300), (10**9, 0, 300), (1, 60, 60), (1, 1e9, 300), (4, 1, 40)],
 )
-def test_pauses(failures, asked_s, pause):
-    assert pause_s(failures, asked_s) == pause <= LONGEST_PAUSE_S
+def test_pauses_double_up_to_a_bound(failures, wanted_s, pause):
+    assert pause_s(failures, wanted_s) == pause <= LONGEST_PAUSE_S
 
 
 # --- as it is typed ---------------------------------------------------------------------------------
 
 
-def test_a_broken_file_does_not_stop_the_zoo(state, tmp_path, capsys, policy):
+def test_ask_serves_despite_a_broken_model_file(state, tmp_path, capsys, policy):
     pytest.importorskip("llama_cpp")
     (tmp_path / "broken.gguf").write_bytes((BOX / "pico-34k.gguf").read_bytes()[:5000])
     (tmp_path / "zoo.yaml").write_text(
@@ -520,7 +520,7 @@ def test_a_broken_file_does_not_stop_the_zoo(state, tmp_path, capsys, policy):
     assert_sound(state, requests=4)
 
 
-def test_a_prompt_that_is_too_long_is_no_loss(state, tmp_path, capsys):
+def test_a_prompt_that_is_too_long_is_counted_as_refused(state, tmp_path, capsys):
     pytest.importorskip("llama_cpp")
     (tmp_path / "zoo.yaml").write_text(
         "defaults: {temperature: 0, max_tokens: 8}\n"
@@ -537,7 +537,7 @@ def test_a_prompt_that_is_too_long_is_no_loss(state, tmp_path, capsys):
     assert (document["lost"], document["refused"]["small"]["prompts"]) == ({}, 1)
 
 
-def test_what_a_person_sees(state, tmp_path, capsys, monkeypatch):
+def test_ask_log_and_status_show_failures(state, tmp_path, capsys, monkeypatch):
     (tmp_path / "zoo.yaml").write_text(
         "models:\n- {name: 'a[red]', path: a.gguf, cost: {unit: USD, prompt: 1, generated: 1}}\n"
         "- {name: b, path: b.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"

@@ -103,7 +103,7 @@ def flat(snapshot):
     return fields(snapshot), {name: fields(model) for name, model in snapshot.models.items()}
 
 
-def test_what_policies_learn_is_kept_apart(store):
+def test_each_policys_arrays_are_stored_separately(store):
     """By policy, until its version or encoder changes; costs are everybody's."""
     one = Snapshot(
         1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "J", {"w": np.ones(2)}, {"k": np.ones(3)})}
@@ -124,7 +124,7 @@ def test_what_policies_learn_is_kept_apart(store):
     assert store.policy.snapshot("p").models["b"].arrays
 
 
-def test_only_what_changed_is_written(store):
+def test_only_changed_arrays_are_written(store):
     arrays = {f"w{index}": np.random.default_rng(index).normal(size=2000) for index in range(8)}
     snapshot = Snapshot(1, policy="p", models={"a": ModelSnapshot(arrays=arrays)})
     log = store.path.with_name(store.path.name + "-wal")
@@ -157,7 +157,7 @@ OLD = """
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_state_of_an_older_messctl(tmp_path, version):
+def test_a_state_of_an_older_messctl_is_migrated_without_loss(tmp_path, version):
     """Made by the scripts of its time; nothing of it is lost."""
     weight = np.random.default_rng(1).normal(size=264)
     old = sqlite3.connect(tmp_path / "s")
@@ -201,7 +201,7 @@ def test_a_state_of_an_older_messctl(tmp_path, version):
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
 
 
-def test_an_outage_in_an_older_state_goes_on(tmp_path, monkeypatch):
+def test_a_migrated_outage_goes_on(tmp_path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:7])
         Store(tmp_path / "s").close()
@@ -214,7 +214,7 @@ def test_an_outage_in_an_older_state_goes_on(tmp_path, monkeypatch):
         assert store.outages.down({"out": "here", "in": "here"}) == {"out"}
 
 
-def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
+def test_migration_separates_refused_prompts_from_lost_attempts(tmp_path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:6])
         Store(tmp_path / "s").close()
@@ -235,7 +235,7 @@ def test_refusals_in_an_older_state_are_told_from_losses(tmp_path, monkeypatch):
         assert dict(store.requests.find("r").lost) == reasons
 
 
-def test_the_latest_answers_tell_how_many_tokens_a_character_makes(store):
+def test_tokens_per_character_come_from_a_models_latest_answers(store):
     """Those of each model, and not more than are looked at."""
     for row in range(RECENT + 5):
         decision = Decision(Request(f"r{row}", "x"), row + 1, "a", ("a",))
@@ -258,7 +258,7 @@ def test_a_request_comes_back_as_it_was(store):
     assert logged.circumstances == PROMISE
 
 
-def test_finding(store):
+def test_a_request_is_found_by_the_start_of_its_id(store):
     for request_id in ("aa1", "aa2", "b1"):
         add(store, request_id)
     add(store, "c-unanswered", answered=False)
@@ -275,7 +275,7 @@ def test_finding(store):
     assert [each.decision.request.request_id for each in store.requests.newest(2)] == ["b1", "c-unanswered"]
 
 
-def test_last_of_nothing(store):
+def test_last_is_an_error_without_an_answer(store):
     with pytest.raises(UsageError, match="no request has been answered yet"):
         store.requests.find("last")
 
@@ -361,7 +361,7 @@ def test_a_copy_in_memory_leaves_the_file_alone(store):
     assert store.requests.feedback_sums().count == 1
 
 
-def test_reset_forgets(store):
+def test_reset_deletes_everything(store):
     add(store, "r1", satisfied=1.0)
     store.policy.save(Snapshot(1, 0.2, models={"a": ModelSnapshot()}))
     store.reset()
@@ -371,7 +371,7 @@ def test_reset_forgets(store):
 
 
 @pytest.mark.parametrize("others", ["idle", "reading"])
-def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path):
+def test_reset_leaves_no_text_in_the_files_while_others_have_them_open(others, tmp_path):
     """Also where SQLite did not overwrite what it let go; where somebody reads at that moment, at the last closing."""
 
     def left():
@@ -394,7 +394,7 @@ def test_what_was_said_is_gone_while_others_have_the_state_open(others, tmp_path
     assert left() == []
 
 
-def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
+def test_check_finds_a_wrong_queue_and_nothing_else(store):
     add(store, "r1", satisfied=0.0)
     assert "the queue is 0.0, but its recursion" in store.check()[0]
     store.policy.save(Snapshot(1, 0.8))
@@ -402,7 +402,7 @@ def test_a_sound_state_has_no_problems_and_a_wrong_queue_is_one(store):
     assert check(store.path.with_name("absent")) == []
 
 
-def test_many_open_a_new_file_at_once(tmp_path):
+def test_many_connections_open_a_new_file_at_once(tmp_path):
     for round_ in range(20):
         together = threading.Barrier(8)
 
@@ -415,7 +415,7 @@ def test_many_open_a_new_file_at_once(tmp_path):
                 opened.result()
 
 
-def test_a_look_sees_one_state(tmp_path):
+def test_a_reader_sees_one_state_throughout(tmp_path):
     """While another connection writes, what is read belongs together."""
     with Store(tmp_path / "s") as store, Store(tmp_path / "s") as other:
         add(store, "r0", satisfied=0.0)
@@ -440,7 +440,7 @@ def mode(path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
 @pytest.mark.usefixtures("_usual_umask")
-def test_what_is_made_is_for_its_owner_alone_to_read(tmp_path):
+def test_only_the_owner_may_read_new_files(tmp_path):
     tmp_path.chmod(0o755)
     (tmp_path / "link").symlink_to("folder/linked")
     with Store(tmp_path / "folder" / "s") as store, Store(tmp_path / "link"):
@@ -453,7 +453,7 @@ def test_what_is_made_is_for_its_owner_alone_to_read(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there files have no such modes")
 @pytest.mark.usefixtures("_usual_umask")
-def test_a_state_keeps_the_mode_that_its_owner_gave_it(tmp_path):
+def test_a_state_keeps_its_file_mode(tmp_path):
     for file in ("empty", "state"):
         (tmp_path / file).touch() if file == "empty" else Store(tmp_path / file).close()
         (tmp_path / file).chmod(0o640)
@@ -477,7 +477,7 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there no process can send another Ctrl-C alone")
-def test_ctrl_c_while_another_process_holds_the_state(tmp_path):
+def test_ctrl_c_ends_the_wait_for_another_process(tmp_path):
     with Store(tmp_path / "s") as store:
         add(store, "r1")
         with (
@@ -501,7 +501,7 @@ def test_ctrl_c_while_another_process_holds_the_state(tmp_path):
         assert len(list(store.requests)) == 1
 
 
-def test_a_lock_that_is_never_let_go(tmp_path, monkeypatch):
+def test_a_lock_that_is_never_released_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("messctl.state.sqlite_file.WAIT_S", 0.0)
     with (
         Store(tmp_path / "s") as store,
@@ -532,7 +532,7 @@ def test_a_lock_is_waited_for(tmp_path):
     assert order == ["held", "waited"]
 
 
-def test_files_that_are_no_state(tmp_path):
+def test_files_that_are_no_state_are_refused(tmp_path):
     (tmp_path / "text").write_text("hello, this is no database at all" * 100)
     with pytest.raises(StoreError, match="not a database; it is no messctl state"):
         Store(tmp_path / "text")
@@ -549,7 +549,7 @@ def test_files_that_are_no_state(tmp_path):
         Store(tmp_path / "newer")
 
 
-def test_a_damaged_state_is_told(tmp_path):
+def test_check_finds_a_damaged_file(tmp_path):
     path = tmp_path / "s"
     with Store(path) as store:
         for index in range(200):
@@ -614,7 +614,7 @@ def looked(*arguments, code=STRAIGHT):
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_a_state_that_may_only_be_read(guarded, tmp_path):
+def test_a_read_only_state_can_be_read(guarded, tmp_path):
     before = guarded.read_bytes()
     done = looked("log", "--json", "--state", str(guarded))
     assert (done.returncode, done.stderr) == (0, "")
@@ -631,7 +631,7 @@ def test_a_state_that_may_only_be_read(guarded, tmp_path):
 
 
 @pytest.mark.parametrize("stays", [True, False])
-def test_somebody_writes_where_another_may_only_read(guarded, stays):
+def test_a_read_only_copy_sees_what_was_written_meanwhile(guarded, stays):
     """Who looks sees all of it, whether the writer is still there or was there while it was being read."""
     with subprocess.Popen(
         [sys.executable, "-c", DISTURBED, "log", "--json", "--state", str(guarded)],
@@ -655,7 +655,7 @@ def test_somebody_writes_where_another_may_only_read(guarded, stays):
     assert [each["request_id"] for each in json.loads(out)] == ["r1", "r2"]
 
 
-def test_looking_while_others_write(tmp_path):
+def test_a_reader_sees_only_committed_changes(tmp_path):
     """What is committed is seen, and nothing else; nothing can be written."""
     with Store(tmp_path / "s") as store:
         add(store, "r1")
@@ -668,7 +668,7 @@ def test_looking_while_others_write(tmp_path):
                 looking.policy.save(Snapshot(3))
 
 
-def test_looking_at_nothing_makes_nothing(tmp_path):
+def test_looking_at_an_absent_state_makes_no_file(tmp_path):
     with Store(tmp_path / "folder" / "s", looking=True) as store:
         assert (store.policy.snapshot(), list(store.requests), store.path) == (
             Snapshot(),
@@ -678,7 +678,7 @@ def test_looking_at_nothing_makes_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_looking_at_an_older_state_leaves_it_as_it_is(tmp_path, monkeypatch):
+def test_looking_at_an_older_state_does_not_change_it(tmp_path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:6])
         Store(tmp_path / "s").close()
