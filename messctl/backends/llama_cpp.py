@@ -25,7 +25,7 @@ from messctl.errors import ModelFileError
 from messctl.gguf import read_header
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
-from messctl.zoo.memory import Bytes, needed
+from messctl.zoo.memory import Bytes, memory_needed
 
 OnWarning = Callable[[str], None]
 """Receives a warning of one line."""
@@ -148,7 +148,7 @@ class LlamaCpp:
             header = read_header(model.file)
         except ModelFileError as error:
             raise failure(model, plain(error.what), error.path) from error
-        return needed(model, header, offload=load_library().api.llama_supports_gpu_offload())
+        return memory_needed(model, header, offload=load_library().api.llama_supports_gpu_offload())
 
     def _answer_in_worker(
         self, worker: Worker, model: ModelSpec, question: Question, on_text: OnText | None, load_s: float

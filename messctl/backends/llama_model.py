@@ -24,7 +24,7 @@ from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
 from messctl.gguf import read_header
 from messctl.zoo import ModelSpec
-from messctl.zoo.memory import amount
+from messctl.zoo.memory import format_bytes
 
 _BATCH = 512
 _LONGEST_CONTEXT = 2**24
@@ -120,7 +120,7 @@ class LlamaModel:
         if free is not None and needed > free:
             raise no_room(
                 spec,
-                f"needs {amount(needed)} for a context of {size:,} tokens, but {amount(free)} are free: "
+                f"needs {format_bytes(needed)} for a context of {size:,} tokens, but {format_bytes(free)} are free: "
                 "lower n_ctx in zoo.yaml",
             )
         return size

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from messctl.backends.llama_library import interrupts_delayed
 from messctl.errors import NoRoomError
-from messctl.zoo.memory import Bytes, amount
+from messctl.zoo.memory import Bytes, format_bytes
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -124,8 +124,8 @@ class Residency(Generic[Key, Model]):
         device = self._memory.too_large(need) if self.budget else None
         if device is not None:
             raise OverBudgetError(
-                f"needs about {amount(need[device])}, but memory.{device}_gb in zoo.yaml allows "
-                f"{amount(self.budget[device])}: raise it, lower n_ctx, or use a smaller file"
+                f"needs about {format_bytes(need[device])}, but memory.{device}_gb in zoo.yaml allows "
+                f"{format_bytes(self.budget[device])}: raise it, lower n_ctx, or use a smaller file"
             )
         while True:
             with self._loading, interrupts_delayed():

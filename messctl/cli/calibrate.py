@@ -206,7 +206,7 @@ def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output:
 
 def _change(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> tuple[Path, str, str]:
     """Return the zoo file that is to be changed, its text, and what is to stand in `output` instead."""
-    from messctl.zoo.edit import with_costs
+    from messctl.zoo.edit import edit_costs
 
     source = output if output.exists() else zoo_file.path
-    return source, *with_costs(source, {each.model: each.stated(where) for each in found}, output)
+    return source, *edit_costs(source, {each.model: each.stated(where) for each in found}, output)

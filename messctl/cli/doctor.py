@@ -153,7 +153,7 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
     from messctl.backends import OpenAICompatible
     from messctl.backends.machine import free_memory
     from messctl.zoo import check_zoo
-    from messctl.zoo.memory import amount
+    from messctl.zoo.memory import format_bytes
 
     try:
         with OpenAICompatible() as servers:
@@ -168,7 +168,7 @@ def _zoo(zoo_file: ZooFile) -> Iterator[Finding]:
             names = ", ".join(model.listed[:10]) or "no models"
             yield Finding("server", "ok", f"{model.spec.url} answers for {model.spec.name}, and has {names}")
     if result.usable:
-        needed = amount(result.needed_bytes)
+        needed = format_bytes(result.needed_bytes)
         text = f"{zoo_file.path}: {len(zoo_file.models)} models can be used; they need about {needed} of memory"
         yield Finding("zoo", "ok", text)
 

@@ -58,7 +58,7 @@ def _document(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> dict[str, An
         "usable": result.usable,
         "needed_bytes": result.needed_bytes,
         "available_bytes": result.available_bytes,
-        "budgets": [asdict(room) for room in result.rooms],
+        "budgets": [asdict(budget) for budget in result.budgets],
         "cost_unit": meter.unit,
         "meter": meter.source,
         "models": [_model_document(model, meter) for model in result.models],
@@ -96,7 +96,7 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     from rich.table import Table
 
     from messctl.display.tables import fitting
-    from messctl.zoo.memory import amount
+    from messctl.zoo.memory import format_bytes
 
     _say(f"{zoo_file.path}: {counted(len(zoo_file.models), 'model')}")
     table = Table("model", "file", "architecture", "quantisation", "chat template")
@@ -111,19 +111,19 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
             header.architecture if header else UNKNOWN,
             header.quantisation if header else UNKNOWN,
             _template(model) or UNKNOWN,
-            amount(header.file_bytes) if header else UNKNOWN,
+            format_bytes(header.file_bytes) if header else UNKNOWN,
             _parameters(model),
             f"{model.context:,} of {header.context_length:,}" if header else UNKNOWN,
-            UNKNOWN if model.needed_bytes is None else amount(model.needed_bytes),
+            UNKNOWN if model.needed_bytes is None else format_bytes(model.needed_bytes),
             f"{cost[0]:.3g} / {cost[1]:.3g}" if cost else UNKNOWN,
         )
         table.add_row(*(plain(cell) for cell in cells))
     screen = console()
     screen.print(fitting(table, screen.width, least_first=LEAST_FIRST))
-    free = "unknown" if result.available_bytes is None else amount(result.available_bytes)
-    _say(f"memory: about {amount(result.needed_bytes)} for all models; free: {free}")
-    for room in result.rooms:
-        _say(str(room))
+    free = "unknown" if result.available_bytes is None else format_bytes(result.available_bytes)
+    _say(f"memory: about {format_bytes(result.needed_bytes)} for all models; free: {free}")
+    for budget in result.budgets:
+        _say(str(budget))
     _say(f"costs: {meter.source}")
     _say_loads(zoo_file)
     for model in result.models:

@@ -9,7 +9,7 @@ from messctl.backends.offload import Offload
 from messctl.costs.nvml import NvmlCounter, nvml_counters
 from messctl.errors import MessctlError
 from messctl.zoo import ModelSpec, ZooFile
-from messctl.zoo.memory import amount
+from messctl.zoo.memory import format_bytes
 
 
 class Placing(Protocol):
@@ -34,19 +34,16 @@ class Proof:
 
     def __str__(self) -> str:
         layers, of = self.offload.layers, self.offload.all_layers
-        told = (
-            "llama.cpp does not say that it put layers on a GPU"
-            if layers is None
-            else (
-                f"llama.cpp put {layers} of {of} layers on a GPU, with {amount(self.offload.device_bytes)} of buffers"
-            )
-        )
+        report = "llama.cpp does not say that it put layers on a GPU"
+        if layers is not None:
+            buffers = format_bytes(self.offload.device_bytes)
+            report = f"llama.cpp put {layers} of {of} layers on a GPU, with {buffers} of buffers"
         grown = (
             "unknown, without nvidia-ml-py and its driver"
             if self.grown_bytes is None
-            else f"{'+' if self.grown_bytes >= 0 else ''}{amount(self.grown_bytes)} by the load"
+            else f"{'+' if self.grown_bytes >= 0 else ''}{format_bytes(self.grown_bytes)} by the load"
         )
-        return f"{self.model}: {told}; memory of the devices: {grown}"
+        return f"{self.model}: {report}; memory of the devices: {grown}"
 
 
 def prove(zoo_file: ZooFile, backend: Placing) -> Proof:

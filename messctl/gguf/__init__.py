@@ -1,8 +1,8 @@
-"""The header of a GGUF file: what the model is, how large it is, and what it will need.
+"""The header of a GGUF file: the kind of model, its size, and the memory that it needs.
 
-Whatever reads a model file, or gives one to llama.cpp, comes through here first. The walk reads only what it needs
-and trusts no count that the file states: the `gguf` package's own reader takes ten seconds over a vocabulary of
-150,000 tokens, and runs out of memory over an absurd array length.
+Every model file is checked here before llama.cpp gets it. The reader trusts no count in the file and reads only what it
+needs. The `gguf` package's own reader takes ten seconds for a vocabulary of 150,000 tokens, and runs out of memory if
+the length of an array is absurd.
 """
 
 from messctl.gguf.header import Header, read_header

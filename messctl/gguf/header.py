@@ -1,4 +1,4 @@
-"""What a GGUF file says about its model, put together from all its parts."""
+"""What a GGUF file says about its model, from all the files that it is split into."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from messctl.gguf import faults
 from messctl.gguf.file import Part, read_part
 from messctl.gguf.tables import FILE_TYPES, TENSOR_TYPES
 
-KV_BYTES = 2  # llama.cpp keeps keys and values as f16
+KV_BYTES = 2  # llama.cpp stores keys and values as f16
 
 _WORD = re.compile(r"[\w.-]+")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -21,12 +21,15 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 class Header:
     """What a GGUF file says about its model.
 
-    `kind` is "model" for what can be run by itself. `parameters` counts the elements of all tensors;
-    `active_parameters` those that one token passes through: all, or, in a mixture of experts, the shared ones and
-    the share of the experts that is used. `file_bytes` is the size of all parts. `quantisation` is the file's own
-    statement, else the type of most elements. `context_length` is in tokens. `kv_heads` is the largest number of
-    key-value heads in a layer, and `kv_bytes_per_token` what one token takes in the cache, in f16, over all layers.
-    `chat_template` tells whether there is one.
+    - `kind` is "model" for a file that can run by itself.
+    - `parameters` is the number of elements in all tensors. `active_parameters` are those that one token uses: all of
+      them, or in a mixture of experts the shared ones and the used share of the experts.
+    - `file_bytes` is the size of all parts.
+    - `quantisation` is the name in the file, or else the type of most elements.
+    - `context_length` is the model's own context in tokens.
+    - `kv_heads` is the largest number of key-value heads in a layer. `kv_bytes_per_token` are the bytes of one token in
+      the cache, in f16, over all layers.
+    - `chat_template`: whether the file contains one.
     """
 
     path: Path
@@ -47,18 +50,18 @@ class Header:
     description: str | None
 
     def memory_bytes(self, n_ctx: int) -> int:
-        """Return an estimate of the memory needed for `n_ctx` tokens (0: the model's own context).
+        """Return an estimate, in bytes, of the memory for a context of `n_ctx` ≥ 0 tokens (0: the model's own context).
 
-        The file and a full f16 cache; buffers for computing come on top, and a sliding window needs less.
+        It is the file plus a full f16 cache. Buffers for computation need more, a sliding window needs less.
         """
         return self.file_bytes + self.kv_bytes_per_token * (n_ctx or self.context_length)
 
 
 def read_header(path: Path) -> Header:
-    """Return the header of the GGUF file `path`, and of its further parts where it is split.
+    """Return the header of the GGUF file `path`, with its other parts if it is split.
 
-    Raises ModelFileError for a file that is absent, unreadable, no GGUF, cut short or damaged, and for one of which
-    llama.cpp would die.
+    Raises ModelFileError if the file is absent, unreadable, not GGUF, cut short or damaged, or if llama.cpp would crash
+    with it.
     """
     first = read_part(path)
     parts = [first, *(read_part(other) for other in _other_parts(first))]
@@ -67,11 +70,11 @@ def read_header(path: Path) -> Header:
         elements += part.elements
     total = elements.total()
     if not total:
-        first.fail("holds no weights, only a vocabulary; name the model's own file")
+        first.fail("holds no weights, only a vocabulary; use the model's own file")
 
     architecture = first.text("general.architecture") or ""
     if not _WORD.fullmatch(architecture):
-        first.fail("does not say which architecture it has (general.architecture); fetch it again, or convert it anew")
+        first.fail("does not name its architecture (general.architecture); download it again, or convert it again")
     faults.check(parts, architecture)
     blocks = first.count(f"{architecture}.block_count")
     context = first.count(f"{architecture}.context_length")
@@ -88,7 +91,7 @@ def read_header(path: Path) -> Header:
         architecture=architecture,
         name=first.text("general.name") or path.stem,
         parameters=total,
-        active_parameters=total - _resting(first, architecture, sum(part.expert_elements for part in parts)),
+        active_parameters=total - _unused_parameters(first, architecture, sum(part.expert_elements for part in parts)),
         file_bytes=sum(part.file_bytes for part in parts),
         quantisation=_quantisation(first, elements),
         context_length=context,
@@ -109,15 +112,15 @@ def _other_parts(first: Part) -> list[Path]:
     name, number = first.path.name, first.count("split.no", 0) + 1
     match = _SHARD.search(name)
     if match is None or int(match[2]) != count or int(match[1]) != number:
-        first.fail(f"is part {number} of {count} and must end in -{number:05d}-of-{count:05d}.gguf; rename it back")
+        first.fail(f"is part {number} of {count}, so its name must end in -{number:05d}-of-{count:05d}.gguf; rename it")
     names = [f"{name[: match.start()]}-{i:05d}-of-{count:05d}.gguf" for i in range(1, count + 1)]
     if number != 1:
-        first.fail(f"is part {number} of {count}; name the first part, {names[0]}")
+        first.fail(f"is part {number} of {count}; give the first part, {names[0]}")
     return [first.path.with_name(other) for other in names[1:]]
 
 
-def _resting(first: Part, architecture: str, expert_elements: int) -> int:
-    """Return how many parameters of the experts a token does not pass through."""
+def _unused_parameters(first: Part, architecture: str, expert_elements: int) -> int:
+    """Return how many parameters of the experts one token does not use."""
     experts = first.count(f"{architecture}.expert_count", 0)
     used = first.count(f"{architecture}.expert_used_count", 0)
     return expert_elements * (experts - used) // experts if 0 < used < experts else 0

@@ -1,6 +1,7 @@
-"""The numbers that GGUF files use for types of weights, and for the mixtures of them that have a name.
+"""The numbers in GGUF files for types of weights, and for the named mixtures of these types.
 
-They are those of the `gguf` package, which takes longer to import than a small model to load.
+Source: the `gguf` package (GGMLQuantizationType, LlamaFileType), which takes longer to import than a small model takes
+to load.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 
 class TensorType(NamedTuple):
-    """How weights are stored: `block` of them in `size` bytes."""
+    """How weights are stored: a block of `block` weights takes `size` bytes."""
 
     name: str
     block: int

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from messctl.tune.space import SEARCHED, zoo_values
 from messctl.zoo import DEFAULT_FILE, Settings, load_settings
-from messctl.zoo.edit import edited
+from messctl.zoo.edit import edit_settings
 
 
 def zoo_change(output: Path, zoo: Path | None, settings: Settings) -> tuple[Path, str, str]:
@@ -21,4 +21,4 @@ def zoo_change(output: Path, zoo: Path | None, settings: Settings) -> tuple[Path
     current = load_settings(source)[0] if source.exists() else Settings()
     stated = zoo_values(replace(current, policy=settings.policy))
     values = {key: value for key, value in zoo_values(settings).items() if key in SEARCHED or value != stated[key]}
-    return source, *edited(source, values, output)
+    return source, *edit_settings(source, values, output)

@@ -1,4 +1,4 @@
-"""The zoo: which models there are, in what order, what is promised, and how the promise is kept."""
+"""The zoo: its models and their order, the promise, and the settings that keep it, all from zoo.yaml."""
 
 from messctl.zoo.check import ModelCheck, Problem, ZooCheck, check_zoo
 from messctl.zoo.file import DEFAULT_FILE, PACKAGED_FILE, SUBTRACTED, ZooFile, load_settings, load_zoo

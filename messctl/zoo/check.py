@@ -1,4 +1,4 @@
-"""Whether a zoo can be used: every model's file, and all of them against the memory that is free."""
+"""The check of a zoo: every model's file or server, and the memory for all models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 from messctl.errors import BackendError, MissingExtraError
 from messctl.gguf import Header, read_header
 from messctl.zoo.file import ZooFile
-from messctl.zoo.memory import GPU, Bytes, amount, needed
+from messctl.zoo.memory import GPU, Bytes, format_bytes, memory_needed
 from messctl.zoo.models import ModelSpec
 
 ListModels = Callable[[ModelSpec], tuple[str, ...]]
@@ -18,7 +18,7 @@ ListModels = Callable[[ModelSpec], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, or unwise, in one line; `fatal` where the model cannot be used. `model` None: the whole zoo."""
+    """One problem, in one line. `fatal`: the model cannot be used. `model` None: it concerns the whole zoo."""
 
     text: str
     fatal: bool = False
@@ -30,10 +30,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ModelCheck:
-    """A model beside its file's header, None where the file cannot be used.
+    """A model and the header of its file.
 
-    `context` (tokens) is what it will be run with, `needed_bytes` an estimate of the memory for that. Of a model at a
-    url nothing of this is known; `listed` are the models that its server says it has, None where that was not asked.
+    `context` is the context in tokens that it will have, `needed_bytes` an estimate of its memory. These and `header`
+    are None if the file cannot be used, and for a model at a url. `listed` are the models at its server, None for a
+    model with a file, or if the server gave no list.
     """
 
     spec: ModelSpec
@@ -44,8 +45,8 @@ class ModelCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """A device's memory budget: of `models` that are to be there, it holds `at_once` at most."""
+class DeviceBudget:
+    """A device's memory budget: it holds `at_once` of the `models` that use the device at the same time."""
 
     device: str
     budget_bytes: float
@@ -54,21 +55,21 @@ class Room:
 
     def __str__(self) -> str:
         held = f"all {self.models}" if self.at_once == self.models else f"at most {self.at_once} of {self.models}"
-        return f"memory.{self.device}_gb allows {amount(self.budget_bytes)}, which holds {held} models at once"
+        return f"memory.{self.device}_gb allows {format_bytes(self.budget_bytes)}, which holds {held} models at once"
 
 
 @dataclass(frozen=True, slots=True)
 class ZooCheck:
-    """A zoo's models as they are on disk, all problems, and the memory.
+    """The result of a check: the models, all problems, and the memory in bytes.
 
-    That is what all models need together, what is free (None: unknown), and what the budgets hold.
+    `needed_bytes` is for all models together, `available_bytes` is free (None: unknown), and `budgets` are the limits.
     """
 
     models: tuple[ModelCheck, ...]
     problems: tuple[Problem, ...]
     needed_bytes: int
     available_bytes: int | None
-    rooms: tuple[Room, ...] = ()
+    budgets: tuple[DeviceBudget, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -77,14 +78,15 @@ class ZooCheck:
 
 
 def check_zoo(zoo_file: ZooFile, available_bytes: int | None, list_models: ListModels | None = None) -> ZooCheck:
-    """Read every model's header and judge it; `available_bytes` of memory are free, None where that is unknown.
+    """Return the check of a zoo: every model's header is read, and nothing is loaded.
 
-    `list_models` gets the models of servers; without it, models at urls are taken for granted.
+    `available_bytes` of memory are free (None: unknown). `list_models` gets the models of servers; without it, models
+    at urls are not checked. Raises MissingExtraError if the gguf package is needed and not installed.
     """
     models, problems = [], []
     for spec in zoo_file.models:
         if spec.path is None:
-            model, found = _at_server(spec, list_models)
+            model, found = _check_at_server(spec, list_models)
             models.append(model)
             problems += found
             continue
@@ -96,36 +98,37 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, list_models: ListM
             continue
         context = spec.context(header.context_length)
         models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
-        problems += _problems(spec, header, context)
+        problems += _check_header(spec, header, context)
     total = sum(model.needed_bytes or 0 for model in models)
     budget = zoo_file.budget
     needs = _needs(budget, models)
-    problems += _never(budget, needs)
+    problems += _over_budget(budget, needs)
     if not budget and available_bytes is not None and total > available_bytes:
         problems.append(
             Problem(
-                f"all models together need about {amount(total)} and {amount(available_bytes)} are free; "
+                f"all models together need about {format_bytes(total)}, but {format_bytes(available_bytes)} are free; "
                 "lower n_ctx, or use smaller files"
             )
         )
-    rooms = tuple(_at_once(device, most, needs) for device, most in budget.items())
-    return ZooCheck(tuple(models), tuple(problems), total, available_bytes, rooms)
+    budgets = tuple(_device_budget(device, most, needs) for device, most in budget.items())
+    return ZooCheck(tuple(models), tuple(problems), total, available_bytes, budgets)
 
 
 def _needs(budget: Bytes, models: Iterable[ModelCheck]) -> dict[str, Bytes]:
-    """Return what each model takes by device; its layers are on a GPU where there is a budget for that."""
+    """Return each model's memory by device; its layers are on a GPU if there is a budget for one."""
     return {
-        model.spec.name: needed(model.spec, model.header, offload=GPU in budget)
+        model.spec.name: memory_needed(model.spec, model.header, offload=GPU in budget)
         for model in models
         if model.header is not None
     }
 
 
-def _never(budget: Bytes, needs: Mapping[str, Bytes]) -> list[Problem]:
-    """Return which models do not fit even by themselves."""
+def _over_budget(budget: Bytes, needs: Mapping[str, Bytes]) -> list[Problem]:
+    """Return a problem for each model that does not fit even alone."""
     return [
         Problem(
-            f"needs {amount(need[device])}, and memory.{device}_gb allows {amount(most)}; raise it, or lower n_ctx",
+            f"needs {format_bytes(need[device])}, but memory.{device}_gb allows {format_bytes(most)}; "
+            "raise it, or lower n_ctx",
             fatal=True,
             model=name,
         )
@@ -135,13 +138,13 @@ def _never(budget: Bytes, needs: Mapping[str, Bytes]) -> list[Problem]:
     ]
 
 
-def _at_once(device: str, most: float, needs: Mapping[str, Bytes]) -> Room:
-    """Return how many models a device holds at once, taking the smallest."""
+def _device_budget(device: str, most: float, needs: Mapping[str, Bytes]) -> DeviceBudget:
+    """Return a device's budget; it holds the most models if they are the smallest ones."""
     parts = sorted(need[device] for need in needs.values() if need.get(device))
-    return Room(device, most, sum(total <= most for total in accumulate(parts)), len(parts))
+    return DeviceBudget(device, most, sum(total <= most for total in accumulate(parts)), len(parts))
 
 
-def _at_server(spec: ModelSpec, list_models: ListModels | None) -> tuple[ModelCheck, list[Problem]]:
+def _check_at_server(spec: ModelSpec, list_models: ListModels | None) -> tuple[ModelCheck, list[Problem]]:
     if list_models is None:
         return ModelCheck(spec, None, None, None), []
     try:
@@ -150,28 +153,31 @@ def _at_server(spec: ModelSpec, list_models: ListModels | None) -> tuple[ModelCh
         return ModelCheck(spec, None, None, None), [Problem(str(error), fatal=True, model=spec.name)]
     wanted, problems = spec.model or spec.name, []
     if wanted not in names:
-        there = f"it has {', '.join(names[:10])}" if names else "it lists none"
-        problems.append(Problem(f"{spec.url} lists no model {wanted!r}; {there}: see `model`", model=spec.name))
+        listed = f"it lists {', '.join(names[:10])}: set `model` to one of these" if names else "it lists none"
+        problems.append(Problem(f"{spec.url} lists no model {wanted!r}; {listed}", model=spec.name))
     return ModelCheck(spec, None, None, None, names), problems
 
 
-def _problems(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
+def _check_header(spec: ModelSpec, header: Header, context: int) -> list[Problem]:
     try:
-        from gguf import MODEL_ARCH_NAMES  # noqa: PLC0415 (it takes longer to import than all headers to read)
+        from gguf import MODEL_ARCH_NAMES  # noqa: PLC0415 (it takes longer to import than to read all headers)
     except ImportError:
         raise MissingExtraError("gguf", "llama", "checking a model file") from None
 
     problems = []
     if header.kind != "model":
-        problems.append(Problem(f"{spec.path}: is of the kind {header.kind!r}, not a model", fatal=True))
+        problems.append(
+            Problem(f"{spec.path}: is of the kind {header.kind!r}, not a model; use a model's file", fatal=True)
+        )
     elif header.architecture not in MODEL_ARCH_NAMES.values():
-        problems.append(Problem(f"the installed gguf package does not know the architecture {header.architecture!r}"))
+        unknown = f"the installed gguf package does not know the architecture {header.architecture!r}"
+        problems.append(Problem(f"{unknown}; update gguf and llama-cpp-python if it does not load"))
     if not header.chat_template and spec.chat_template is None:
-        problems.append(Problem("has no chat template; set chat_template to the one that its authors give"))
+        problems.append(Problem("has no chat template; set chat_template to the one that its authors publish"))
     if context > header.context_length:
         own = f"the model's own context is {header.context_length:,}"
-        problems.append(Problem(f"n_ctx is {context:,} and {own}; what lies beyond is answered badly"))
+        problems.append(Problem(f"n_ctx is {context:,}, but {own}; lower it, as longer prompts get bad answers"))
     if spec.max_tokens is not None and spec.max_tokens >= context:
         room = f"leaves no room for a prompt in a context of {context:,}"
-        problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which {room}; lower it, or leave it out"))
+        problems.append(Problem(f"max_tokens is {spec.max_tokens:,}, which {room}; lower it, or remove it"))
     return [Problem(problem.text, problem.fatal, spec.name) for problem in problems]

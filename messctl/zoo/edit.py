@@ -1,4 +1,4 @@
-"""Changing settings in a zoo.yaml, whose comments, order and line ends stay as they are."""
+"""Changes to a zoo.yaml that keep its comments, its order and its line ends."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from messctl.zoo.models import BOX, BOX_PREFIX, CostPerToken
 WIDEST = 4096  # characters: no line is folded
 BOM = "\ufeff"
 Value = float | str | None | Path
-"""A setting as it is written: `features` is a Path, the GGUF file, or a word; None is written as nothing."""
+"""A setting's value in the file: a Path is a GGUF file, as for `features`; None is written as nothing."""
 
 
-def edited(path: Path | None, values: Mapping[str, Value], output: Path | None = None) -> tuple[str, str]:
-    """Return the text of the zoo file `path`, and the same with these keys of `sla` and `router` set to `values`.
+def edit_settings(path: Path | None, values: Mapping[str, Value], output: Path | None = None) -> tuple[str, str]:
+    """Return the text of the zoo file `path`, and its text with these keys of `sla` and `router` set to `values`.
 
-    It is for `output`, by default `path` itself: what is a path relative to the one file, becomes one relative to the
-    other. Without a path, or where there is no such file, it starts from an empty one. Raises ConfigError, with the
-    line, for a file that is not as documented, and for a reference that is none of its models.
+    The new text is for `output`, by default `path` itself: relative paths in it lead to the same files from there.
+    Without a path, or if the file does not exist, the old text is empty. Raises ConfigError, with the line, for an
+    invalid file, and for a reference that is not one of its models.
     """
     before, output = "", output or path or Path()
     if path is not None and path.exists():
@@ -37,7 +37,7 @@ def edited(path: Path | None, values: Mapping[str, Value], output: Path | None =
         _check_reference(path, document, values.get("reference"))
         sections: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
-            written = {"gguf": _stated(value, output)} if isinstance(value, Path) else value
+            written = {"gguf": _path_text(value, output)} if isinstance(value, Path) else value
             sections.setdefault("sla" if key in SLA_KEYS else "router", {})[key] = written
         for name, keys in sections.items():
             if name not in document:
@@ -48,13 +48,13 @@ def edited(path: Path | None, values: Mapping[str, Value], output: Path | None =
                 for key, value in keys.items():
                     _put(document[name], key, value)
 
-    return before, _changed(path, before, change, output)
+    return before, _edited_text(path, before, change, output)
 
 
-def with_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | None = None) -> tuple[str, str]:
-    """Return the text of the zoo file `path`, and the same with these costs of its models, by name.
+def edit_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | None = None) -> tuple[str, str]:
+    """Return the text of the zoo file `path`, and its text with these costs of its models, by name.
 
-    It is for `output`, as in `edited`. Raises ConfigError, with the line, for a file that is not as documented.
+    The new text is for `output`, as in `edit_settings`. Raises ConfigError, with the line, for an invalid file.
     """
     load_settings(path)
     before = _read(path)
@@ -65,27 +65,27 @@ def with_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | Non
             if cost is not None:
                 stated = {name: value for name, value in asdict(cost).items() if value is not None}
                 if model.get("cost") and model["cost"].get("unit") != cost.unit and not model["cost"].anchor.value:
-                    model["cost"].pop("load", None)  # it was in the other unit
+                    model["cost"].pop("load", None)  # it is in the old unit
                 _put(model, "cost", stated)
 
-    return before, _changed(path, before, change, output or path)
+    return before, _edited_text(path, before, change, output or path)
 
 
 def difference(source: Path, before: str, output: Path, after: str) -> str:
-    """Return what makes `before` into `after`, as `diff -u` prints it; nothing where they are the same."""
+    """Return the difference of two texts as `diff -u` prints it; "" if they are the same."""
     old, new = (text.splitlines(keepends=True) for text in (before, after))
     lines = difflib.unified_diff(old, new, str(source), str(output))
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def write(output: Path, text: str) -> None:
-    """Write a zoo file aside, and put it in its place. Raises OutputError where that cannot be."""
+    """Write a zoo file, completely or not at all. Raises OutputError if it cannot be written."""
     with written_aside(output) as aside:
         aside.write_text(text, encoding="utf-8", newline="")
 
 
 def _read(path: Path) -> str:
-    """Return the text with the line ends that it has."""
+    """Return the text with its own line ends."""
     return path.read_bytes().decode("utf-8")
 
 
@@ -93,13 +93,13 @@ def _check_reference(path: Path | None, document: Any, reference: Value) -> None
     names = [str(model.get("name")) for model in document.get("models") or ()]
     if reference is not None and names and reference not in names:
         raise ConfigError(
-            f"{path}: the reference {reference!r} is none of its models ({', '.join(names)}); "
-            "give another --reference, or write another file"
+            f"{path}: the reference {reference!r} is not one of its models ({', '.join(names)}); "
+            "give another --reference, or write to another file"
         )
 
 
 def _append(document: Any, name: str, section: Mapping[str, Any]) -> None:
-    """Put a section at the end, below a blank line: what comments stand above that are not of it."""
+    """Add a section at the end, below a blank line, so that the comments above do not seem to belong to it."""
     first = not document
     document[name] = _node(section)
     if not first and not document.fa.flow_style():
@@ -107,22 +107,22 @@ def _append(document: Any, name: str, section: Mapping[str, Any]) -> None:
 
 
 def _put(section: Any, key: str, value: object) -> None:
-    """Set a key; a new one comes after the last, and before comments below that, which may be of what comes then."""
+    """Set a key. A new key comes after the last one, and before the comments below, which may be about what follows."""
     node, old = _node(value), section.get(key)
     merges = isinstance(node, Mapping) and isinstance(old, Mapping)
-    if merges and not old.anchor.value:  # an anchor's section is others', too
+    if merges and not old.anchor.value:  # other sections may share an anchor's section
         for name, below in node.items():
             _put(old, name, below)
     elif section.fa.flow_style():
         section[key] = node
     elif key not in section or old != node:
-        comments = _cut(section, key if key in section else next(reversed(section)))
+        comments = _take_comments(section, key if key in section else next(reversed(section)))
         section[key] = node
-        _hang(section, key, comments)
+        _add_comments(section, key, comments)
 
 
 def _node(value: Any) -> Any:
-    """Return what ruamel.yaml writes a value as: in braces, where it says which file."""
+    """Return a value as ruamel.yaml writes it: a file in braces, as in `{gguf: model.gguf}`."""
     from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415  # with the rest of ruamel.yaml
 
     if not isinstance(value, Mapping):
@@ -134,9 +134,10 @@ def _node(value: Any) -> Any:
 
 
 def _leaf(section: Any, key: Any) -> tuple[list[Any], int]:
-    """Return where ruamel.yaml keeps the comments beside and below a key's value: in which list, at which place.
+    """Return where ruamel.yaml stores the comments beside and below a key's value: a list and an index.
 
-    It hangs them on the last value within it. An anchor's section may be an alias, which ends elsewhere.
+    It stores them at the last value inside the key's value. A section with an anchor may be an alias, whose last value
+    is somewhere else.
     """
     child = section[key]
     while hasattr(child, "fa") and child and not child.fa.flow_style() and not child.anchor.value:
@@ -145,8 +146,8 @@ def _leaf(section: Any, key: Any) -> tuple[list[Any], int]:
     return section.ca.items.setdefault(key, [None] * 4), 2 if isinstance(section, Mapping) else 0
 
 
-def _cut(section: Any, key: str) -> str:
-    """Take off, and return, the comments and blank lines below a key's value; what stands beside it, stays."""
+def _take_comments(section: Any, key: str) -> str:
+    """Remove and return the comments and blank lines below a key's value; a comment beside it stays."""
     items, place = _leaf(section, key)
     if items[place] is None:
         return ""
@@ -155,8 +156,8 @@ def _cut(section: Any, key: str) -> str:
     return str(below)
 
 
-def _hang(section: Any, key: str, below: str) -> None:
-    """Put comments and blank lines below a key's value."""
+def _add_comments(section: Any, key: str, below: str) -> None:
+    """Add comments and blank lines below a key's value."""
     from ruamel.yaml.error import CommentMark  # noqa: PLC0415  # with the rest of ruamel.yaml
     from ruamel.yaml.tokens import CommentToken  # noqa: PLC0415  # with the rest of ruamel.yaml
 
@@ -168,19 +169,19 @@ def _hang(section: Any, key: str, below: str) -> None:
 
 
 def _relocate(document: Any, source: Path, output: Path) -> None:
-    """Have every path that is relative to the folder of `source` lead to the same file from the folder of `output`."""
+    """Change every path relative to the folder of `source` into one to the same file from the folder of `output`."""
     done = set()
-    for section, key in _places(document):
+    for section, key in _file_keys(document):
         text = section.get(key)
         if id(section) not in done and isinstance(text, str) and not text.startswith(BOX_PREFIX):
             done.add(id(section))
             path = Path(text).expanduser()
             if not path.is_absolute():
-                section[key] = type(text)(_stated(source.parent / path, output))
+                section[key] = type(text)(_path_text(source.parent / path, output))
 
 
-def _places(document: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the sections of a zoo file that name a file, each with the key that does."""
+def _file_keys(document: Any) -> Iterator[tuple[Any, str]]:
+    """Yield each key whose value is a file's path, with its section."""
     models = document.get("models") or []
     sections = [document.get("defaults"), *models]
     templates = [section.get("chat_template") for section in sections if section]
@@ -190,15 +191,15 @@ def _places(document: Any) -> Iterator[tuple[Any, str]]:
     return ((section, key) for section, key in places if isinstance(section, Mapping))
 
 
-def _stated(path: Path, output: Path) -> str:
-    """Return how a zoo file `output` names a file: relative to itself, whatever links lead to the two."""
+def _path_text(path: Path, output: Path) -> str:
+    """Return a file's path as the zoo file `output` writes it: relative to its own folder, with links resolved."""
     if path.parent == BOX:
         return f"{BOX_PREFIX}{path.name}"
     return (Path(os.path.relpath(path.parent.resolve(), output.parent.resolve())) / path.name).as_posix()
 
 
-def _changed(path: Path | None, before: str, change: Callable[[Any], None], output: Path) -> str:
-    from ruamel.yaml import YAML  # noqa: PLC0415  # for this alone
+def _edited_text(path: Path | None, before: str, change: Callable[[Any], None], output: Path) -> str:
+    from ruamel.yaml import YAML  # noqa: PLC0415  # only needed here
     from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415  # with the rest of ruamel.yaml
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415  # with the rest of ruamel.yaml
     from ruamel.yaml.util import load_yaml_guess_indent  # noqa: PLC0415  # with the rest of ruamel.yaml
@@ -215,7 +216,7 @@ def _changed(path: Path | None, before: str, change: Callable[[Any], None], outp
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
     _, indent, offset = load_yaml_guess_indent(before)
     yaml.indent(mapping=_indent(document), sequence=indent or 4, offset=2 if offset is None else offset)
-    # A file of nothing but comments holds no node that they could hang on.
+    # A file with comments only has no node at which ruamel.yaml could store them.
     head = f"{before.rstrip()}\n\n" if document is None and before.strip() else ""
     yaml.explicit_start = (before.startswith("---") and not head) or None
     document = CommentedMap() if document is None else document
@@ -228,7 +229,7 @@ def _changed(path: Path | None, before: str, change: Callable[[Any], None], outp
 
 
 def _indent(document: Any) -> int:
-    """Return by how many spaces the first block of keys in a section is indented; 2 where there is none."""
+    """Return by how many spaces the first section indents its keys; 2 if there is none."""
     sections: Iterable[Any] = document.values() if isinstance(document, Mapping) else ()
     blocks = (part for part in sections if hasattr(part, "keys") and part and not part.fa.flow_style())
     return next((part.lc.col for part in blocks), 2)

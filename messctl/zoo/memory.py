@@ -1,4 +1,4 @@
-"""What models take of a machine's memory: of the processor's (CPU), and of all graphics devices' together (GPU)."""
+"""The memory that models need: of the processor (CPU), and of all graphics devices together (GPU)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ CPU, GPU = "cpu", "gpu"
 GB = 10**9
 
 Bytes = Mapping[str, float]
-"""Bytes by device. As a budget: a device that is not named has no bound."""
+"""Bytes, ≥ 0, by device. In a budget, a device without an entry has no limit."""
 
 
-def needed(spec: ModelSpec, header: Header, *, offload: bool) -> Bytes:
-    """Return an estimate of what a loaded model takes; `offload` tells whether its `gpu_layers` go to a GPU.
+def memory_needed(spec: ModelSpec, header: Header, *, offload: bool) -> Bytes:
+    """Return an estimate of the bytes that a loaded model takes; with `offload`, its `gpu_layers` are on a GPU.
 
-    The file and a full cache are shared out by layers, all taken to be of one size, the output counted as one.
+    The file and a full cache are divided by layers, as if all layers and the output had the same size.
     """
     all_layers = header.block_count + 1
     layers = all_layers if spec.gpu_layers < 0 else min(spec.gpu_layers, all_layers)
@@ -26,8 +26,8 @@ def needed(spec: ModelSpec, header: Header, *, offload: bool) -> Bytes:
     return {device: part for device, part in parts.items() if part}
 
 
-def amount(size: float) -> str:
-    """Return a number of bytes as a person reads it, in the decimal units of a budget."""
+def format_bytes(size: float) -> str:
+    """Return a number of bytes as text with three digits and a decimal unit, such as 76.8 kB."""
     number, units = float(f"{size:.3g}"), ["B", "kB", "MB", "GB"]
     while abs(number) >= 1000 and len(units) > 1:
         number, units = number / 1000, units[1:]

@@ -1,7 +1,7 @@
-"""The models of a zoo: their order and identity, where they live, and how they are run.
+"""The models of a zoo: their names and order, their files or servers, and their settings.
 
-The zoo owns order and identity. Everything is keyed by a model's name; arrays over models exist only inside a
-function, always in the order of `Zoo.models`.
+A model's name identifies it everywhere. Arrays over models exist only inside a function, and always have the order of
+`Zoo.models`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, ruled
+from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, checked_by
 
 BOX = Path(__file__).parents[1] / "box"
-"""The folder of the files that are shipped with the package."""
+"""The folder of the models and the zoo.yaml that come with the package."""
 
 GPU = ("auto", "require", "off")
 SPLIT_MODES = ("none", "layer", "row")
@@ -32,21 +32,21 @@ USUAL_CONTEXT, USUAL_ANSWER = 4096, 512  # tokens
 
 @dataclass(frozen=True, slots=True)
 class Zoo:
-    """The models, sorted by name, and the `reference`: the most capable one, which exploration serves."""
+    """The models, sorted by name, and the `reference`: the most capable model, which exploration serves."""
 
     models: tuple[str, ...]
     reference: str
 
     @classmethod
     def of(cls, models: Iterable[str], reference: str) -> Zoo:
-        """Return the zoo of these models. Raises UnknownNameError where the reference is not among them."""
+        """Return the zoo of these models. Raises UnknownNameError if the reference is not one of them."""
         names = tuple(sorted(models))
         if reference not in names:
             raise UnknownNameError("reference model", reference, names)
         return cls(names, reference)
 
     def index(self, model: str) -> int:
-        """Return the model's place in every array over models."""
+        """Return the model's index, from 0, in every array over models."""
         return self.models.index(model)
 
 
@@ -61,7 +61,7 @@ def costliest(costs: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelPath:
-    """A rule: a file, relative to the YAML file; `~` is the home folder, `box:` the files of the package."""
+    """The rule for a file's path, relative to the YAML file; `~` is the home folder, `box:` the package's files."""
 
     def read(self, place: Place) -> Path:
         """See `Rule`."""
@@ -69,9 +69,9 @@ class ModelPath:
         if text.startswith(BOX_PREFIX):
             name = text.removeprefix(BOX_PREFIX).strip()
             if not name or Path(name).name != name:
-                raise place.error(f"{place.name} is {text!r}; after {BOX_PREFIX!r} stands the bare name of a file")
+                raise place.error(f"{place.name} is {text!r}; after {BOX_PREFIX!r} give a file name without a folder")
             return BOX / name
-        return _below(place, text)
+        return _relative_to_file(place, text)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -80,9 +80,9 @@ class ModelPath:
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """A rule: where an OpenAI-compatible server answers, up to what its paths share, as in http://host:8080/v1.
+    """The rule for the base url of an OpenAI-compatible server, such as http://host:8080/v1.
 
-    A url may hold a password, and is not repeated where it is refused.
+    A url that is refused is not repeated in the message, because it may contain a password.
     """
 
     secret: ClassVar[bool] = True
@@ -101,23 +101,23 @@ class BaseUrl:
             return None
         try:
             parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
-            sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
-            sound = False
-        if not sound:
+            valid = False
+        if not valid:
             return self._wanted
         if "@" in parts.netloc:
-            return "a url without a user or password; name the environment variable that holds the key with key_env"
+            return "a url without a user or password; set key_env to the environment variable that holds the key"
         if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/chat/completions"):
-            return f"{self._wanted}, without what comes after it"
+            return f"{self._wanted}, with nothing after it"
         return None
 
-    _wanted: ClassVar[str] = "the base url of an OpenAI-compatible server, as in http://localhost:8080/v1"
+    _wanted: ClassVar[str] = "the base url of an OpenAI-compatible server, such as http://localhost:8080/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class VariableName:
-    """A rule: the name of an environment variable, in capitals, so that no key passes for one; or None."""
+    """The rule for an environment variable's name, in capitals so that a key is never taken for one; or None."""
 
     secret: ClassVar[bool] = True
 
@@ -133,69 +133,73 @@ class VariableName:
         """See `Rule`."""
         if value is None or (isinstance(value, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", value)):
             return None
-        return "the name of an environment variable in capitals, as OPENAI_API_KEY, that holds the key; not the key"
+        return "the name of an environment variable in capitals, such as OPENAI_API_KEY, and not the key itself"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """A chat template that stands in a file of its own."""
+    """A chat template in a file of its own."""
 
     place: Place
     path: Path
 
     def text(self) -> str:
-        """Return the template. Raises ConfigError where it cannot be read, or is blank."""
+        """Return the template. Raises ConfigError if it cannot be read or is blank."""
         try:
             text = self.path.read_text(encoding="utf-8")
         except OSError as error:
-            raise self.place.error(f"the chat template {self.path} cannot be read ({error.strerror})") from None
+            raise self.place.error(
+                f"the chat template {self.path} cannot be read ({error.strerror}); check its path"
+            ) from None
         except UnicodeDecodeError:
-            raise self.place.error(f"the chat template {self.path} is not UTF-8 text") from None
+            raise self.place.error(f"the chat template {self.path} is not UTF-8 text; save it as UTF-8") from None
         if not text.strip():
-            raise self.place.error(f"the chat template {self.path} is blank")
+            raise self.place.error(
+                f"the chat template {self.path} is blank; write a template into it, or remove the key"
+            )
         return text
 
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """A rule: the template's text, or `{file: name}`, which is read when the models are made."""
+    """The rule for a template: its text, or `{file: name}`, which is read later, when the models are made."""
 
     def read(self, place: Place) -> str | TemplateFile | None:
         if place.kind != KEYS:
             return Text(one_line=False, optional=True).read(place)
         below = place.entries(("file",)).get("file")
         if below is None:
-            raise place.error(f"{place.name} has no file; it is text, or {{file: template.jinja}}")
-        return TemplateFile(below, _below(below, Text().read(below) or ""))
+            raise place.error(f"{place.name} has no file; it must be text or {{file: template.jinja}}")
+        return TemplateFile(below, _relative_to_file(below, Text().read(below) or ""))
 
     def problem(self, value: Any) -> str | None:
         return Text(one_line=False, optional=True).problem(value)
 
 
-def _below(place: Place, text: str) -> Path:
+def _relative_to_file(place: Place, text: str) -> Path:
     try:
         return place.path.parent.absolute() / Path(text).expanduser()
     except RuntimeError:
-        raise place.error(f"{place.name} is {text!r}; there is no such home folder") from None
+        raise place.error(f"{place.name} is {text!r}, but there is no such home folder; write the full path") from None
 
 
 @dataclass(frozen=True, slots=True)
 class CostPerToken:
-    """What a model costs, in `unit`: per prompt token, per generated token, and `fixed` per request, all ≥ 0.
+    """A model's cost in `unit`: per prompt token, per generated token, and `fixed` per request, all ≥ 0.
 
-    Its owner states it, or `messctl zoo calibrate` has measured it: `measured` then says where, when and how. `load`,
-    ≥ 0, is what it costs to load the model once; None: that is not counted.
+    zoo.yaml states it, or `messctl zoo calibrate` has measured it; then `measured` says where, when and how. `load` ≥ 0
+    is the cost of loading the model once; None: it is not counted. Raises UsageError for values out of range.
     """
 
-    unit: str = field(metadata=ruled(Text()))
-    prompt: float = field(metadata=ruled(Number(0)))
-    generated: float = field(metadata=ruled(Number(0)))
-    fixed: float = field(default=0.0, metadata=ruled(Number(0)))
-    load: float | None = field(default=None, metadata=ruled(Number(0, absent="uncounted")))
-    measured: str | None = field(default=None, metadata=ruled(Text(optional=True)))
+    unit: str = field(metadata=checked_by(Text()))
+    prompt: float = field(metadata=checked_by(Number(0)))
+    generated: float = field(metadata=checked_by(Number(0)))
+    fixed: float = field(default=0.0, metadata=checked_by(Number(0)))
+    load: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
+    measured: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
-        """Return what a request of so many tokens costs."""
+        """Return the cost of a request with these numbers of tokens, ≥ 0."""
         return self.fixed + (tokens_in * self.prompt + tokens_out * self.generated)
 
     def __post_init__(self) -> None:
@@ -206,50 +210,64 @@ class CostPerToken:
 class ModelSpec:
     """One model of the zoo, as zoo.yaml describes it. Raises UsageError for values out of range.
 
-    It is run from `path`, its GGUF file, made absolute, or asked for at `url`, the base url of an OpenAI-compatible
-    server, which calls it `model` (None: by its name here). `key_env` names the environment variable with the key,
-    `timeout_s` is how long the server may be silent, `retries` how often a request that was lost is sent again, and
-    `parameters` how many are active per token, where its cost is to be estimated by them.
+    It has either a `path` or a `url`. For a GGUF file on this machine:
 
-    `n_ctx` is the context in tokens (0: the model's own; None: that, but USUAL_CONTEXT at most). `n_gpu_layers` go to
-    a GPU (-1: all; None: all, where llama.cpp is built for one); `gpu` says what holds where it is not: "auto" warns
-    where layers are asked for, "require" is an error, and "off" keeps every layer off it. Several devices share a
-    model as `split_mode` says, in the proportion of `tensor_split` (empty: of their free memory); with "none" all is
-    on `main_gpu`. `flash_attn` and the types of the cache's keys and values are llama.cpp's. `n_threads` None leaves
-    their number to llama.cpp. With `isolate` it runs in a process of its own. `chat_template` (Jinja) overrides the
-    file's own. `max_tokens` bounds an answer, unless a request asks for another bound (None: USUAL_ANSWER, or what the
-    prompt leaves of the context, if that is less). `cost` None means: estimated from the number of its parameters.
+    - `path` is the file, as an absolute path.
+    - `n_ctx` is the context in tokens. 0: the model's own; None: the model's own, but USUAL_CONTEXT at most.
+    - `gpu`: "auto" warns if zoo.yaml states a number of layers and llama.cpp supports no GPU. "require" makes that an
+      error, "off" keeps all layers on the CPU.
+    - `n_gpu_layers` is the number of layers on a GPU. -1: all; None: all if llama.cpp supports one.
+    - `split_mode` is how several devices share the model; with "none" all of it is on device `main_gpu`.
+    - `tensor_split` are the devices' shares; empty: in proportion to their free memory.
+    - `flash_attn`, `cache_type_k` and `cache_type_v` are llama.cpp's settings of these names.
+    - `n_threads` is the number of threads; None: chosen from the model's size and the physical cores.
+    - `isolate`: the model runs in a process of its own.
+    - `chat_template` (Jinja) replaces the one in the file.
+
+    For a model at a server:
+
+    - `url` is the base url of an OpenAI-compatible server, and `model` the name there (None: the same as here).
+    - `key_env` is the environment variable that holds the key.
+    - `timeout_s` > 0 is the longest silence of the server in seconds.
+    - `retries` ≥ 0 is how often a failed request is sent again.
+    - `parameters` > 0 are the active parameters per token, from which the cost is estimated.
+
+    For both: `system` is the system message, and `max_tokens` ≥ 1 the limit of an answer if the request has none (None:
+    USUAL_ANSWER, or the rest of the context if that is less). `temperature`, `top_p`, `top_k` and `min_p` control the
+    sampling. `cost` None: estimated from the number of parameters.
     """
 
-    name: str = field(metadata=ruled(Text()))
-    path: Path | None = field(default=None, metadata=ruled(ModelPath()))
-    n_ctx: int | None = field(default=None, metadata=ruled(Number(0, MOST_TOKENS, whole=True, absent="auto")))
-    gpu: str = field(default="auto", metadata=ruled(Choice(GPU)))
-    n_gpu_layers: int | None = field(default=None, metadata=ruled(Number(-1, MOST_TOKENS, whole=True, absent="auto")))
-    main_gpu: int = field(default=0, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
-    split_mode: str = field(default="layer", metadata=ruled(Choice(SPLIT_MODES)))
-    tensor_split: tuple[float, ...] = field(default=(), metadata=ruled(Numbers()))
-    flash_attn: str = field(default="auto", metadata=ruled(Choice(FLASH_ATTENTION)))
-    cache_type_k: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
-    cache_type_v: str = field(default="f16", metadata=ruled(Choice(CACHE_TYPES)))
-    n_threads: int | None = field(default=None, metadata=ruled(Number(1, 65536, whole=True, absent="auto")))
-    isolate: bool = field(default=False, metadata=ruled(Flag()))
-    chat_template: str | None = field(default=None, metadata=ruled(_Template()))
-    system: str | None = field(default=None, metadata=ruled(Text(one_line=False, optional=True)))
-    max_tokens: int | None = field(default=None, metadata=ruled(Number(1, MOST_TOKENS, whole=True, absent="auto")))
-    temperature: float = field(default=0.7, metadata=ruled(Number(0)))
-    top_p: float = field(default=0.95, metadata=ruled(Number(0, 1, above=True)))
-    top_k: int = field(default=40, metadata=ruled(Number(0, MOST_TOKENS, whole=True)))
-    min_p: float = field(default=0.05, metadata=ruled(Number(0, 1)))
-    cost: CostPerToken | None = field(
-        default=None, metadata=ruled(Nested(CostPerToken, optional=("fixed", "load", "measured")))
+    name: str = field(metadata=checked_by(Text()))
+    path: Path | None = field(default=None, metadata=checked_by(ModelPath()))
+    n_ctx: int | None = field(default=None, metadata=checked_by(Number(0, MOST_TOKENS, whole=True, absent="auto")))
+    gpu: str = field(default="auto", metadata=checked_by(Choice(GPU)))
+    n_gpu_layers: int | None = field(
+        default=None, metadata=checked_by(Number(-1, MOST_TOKENS, whole=True, absent="auto"))
     )
-    url: str | None = field(default=None, metadata=ruled(BaseUrl()))
-    model: str | None = field(default=None, metadata=ruled(Text(optional=True)))
-    key_env: str | None = field(default=None, metadata=ruled(VariableName()))
-    timeout_s: float = field(default=60.0, metadata=ruled(Number(0, 86400, above=True)))
-    retries: int = field(default=2, metadata=ruled(Number(0, 100, whole=True)))
-    parameters: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="unknown")))
+    main_gpu: int = field(default=0, metadata=checked_by(Number(0, MOST_TOKENS, whole=True)))
+    split_mode: str = field(default="layer", metadata=checked_by(Choice(SPLIT_MODES)))
+    tensor_split: tuple[float, ...] = field(default=(), metadata=checked_by(Numbers()))
+    flash_attn: str = field(default="auto", metadata=checked_by(Choice(FLASH_ATTENTION)))
+    cache_type_k: str = field(default="f16", metadata=checked_by(Choice(CACHE_TYPES)))
+    cache_type_v: str = field(default="f16", metadata=checked_by(Choice(CACHE_TYPES)))
+    n_threads: int | None = field(default=None, metadata=checked_by(Number(1, 65536, whole=True, absent="auto")))
+    isolate: bool = field(default=False, metadata=checked_by(Flag()))
+    chat_template: str | None = field(default=None, metadata=checked_by(_Template()))
+    system: str | None = field(default=None, metadata=checked_by(Text(one_line=False, optional=True)))
+    max_tokens: int | None = field(default=None, metadata=checked_by(Number(1, MOST_TOKENS, whole=True, absent="auto")))
+    temperature: float = field(default=0.7, metadata=checked_by(Number(0)))
+    top_p: float = field(default=0.95, metadata=checked_by(Number(0, 1, above=True)))
+    top_k: int = field(default=40, metadata=checked_by(Number(0, MOST_TOKENS, whole=True)))
+    min_p: float = field(default=0.05, metadata=checked_by(Number(0, 1)))
+    cost: CostPerToken | None = field(
+        default=None, metadata=checked_by(Nested(CostPerToken, optional=("fixed", "load", "measured")))
+    )
+    url: str | None = field(default=None, metadata=checked_by(BaseUrl()))
+    model: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
+    key_env: str | None = field(default=None, metadata=checked_by(VariableName()))
+    timeout_s: float = field(default=60.0, metadata=checked_by(Number(0, 86400, above=True)))
+    retries: int = field(default=2, metadata=checked_by(Number(0, 100, whole=True)))
+    parameters: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="unknown")))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -258,29 +276,29 @@ class ModelSpec:
 
     @property
     def file(self) -> Path:
-        """Its GGUF file. Raises UsageError for a model at a url, which has none here."""
+        """Its GGUF file. Raises UsageError for a model at a url."""
         if self.path is None:
-            raise UsageError(f"model {self.name!r} is at {self.url}, and has no file here")
+            raise UsageError(f"model {self.name!r} is at {self.url} and has no file here; use a model with a path")
         return self.path
 
     def context(self, own: int) -> int:
-        """Return how many tokens it is run with, where the model's own context has `own`; a server's is its own."""
+        """Return the context in tokens that the model runs with, if its own context is `own`."""
         if self.url is not None:
             return own
         return min(own or USUAL_CONTEXT, USUAL_CONTEXT) if self.n_ctx is None else self.n_ctx or own
 
-    def answer_limit(self, asked: int | None = None) -> int:
-        """Return how many tokens an answer may have, `asked` being what the request says of it."""
-        return asked or self.max_tokens or USUAL_ANSWER
+    def answer_limit(self, requested: int | None = None) -> int:
+        """Return the most tokens that an answer may have, ≥ 1; `requested` is the limit in the request, if any."""
+        return requested or self.max_tokens or USUAL_ANSWER
 
     @property
     def gpu_layers(self) -> int:
-        """How many layers are to go to a GPU where there is one; -1: all."""
+        """How many layers go to a GPU if there is one; -1: all."""
         return 0 if self.gpu == "off" else -1 if self.n_gpu_layers is None else self.n_gpu_layers
 
     @property
     def place(self) -> str:
-        """Where it is: its file, or its url and its name there."""
+        """Its file, or its url and its name there, for messages."""
         return str(self.path) if self.url is None else f"{self.url}, {self.model or self.name}"
 
 
@@ -288,6 +306,6 @@ FILE_KEYS = (
     *("n_ctx", "n_threads", "isolate", "gpu", "n_gpu_layers", "main_gpu", "split_mode", "tensor_split", "flash_attn"),
     *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
 )
-"""What says how llama.cpp runs a file; a server has settings of its own for these."""
+"""The keys for models with a file; a server has its own settings for these."""
 ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters")
-"""What says how a server is asked."""
+"""The keys for models at a server."""

@@ -1,7 +1,7 @@
-"""What a value may be, stated once beside the field that holds it, and how YAML is read by such statements.
+"""Rules for values, each written once beside the field that holds the value, and the reading of YAML by these rules.
 
-A dataclass field carries a rule in its metadata (`ruled`). `check_fields` applies the rules where an object
-is made in code; `read_fields` applies the same rules to a YAML section, and knows the line.
+A dataclass field has a rule in its metadata (`checked_by`). `check_fields` applies the rules to an object made in code.
+`read_fields` applies the same rules to a YAML section; its errors name the line.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from messctl.errors import ConfigError, UsageError, did_you_mean
 
 RULE = "rule"
 TOP, KEYS, LIST = "the file", "keys and values", "a list"
-# YAML 1.1 takes 1e10 and 1.0e10 for text; whoever writes them means a number.
+# In YAML 1.1, 1e10 and 1.0e10 are text; here they are numbers.
 EXPONENTIAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-LONGEST_QUOTE = 60  # characters of a wrong value that a message repeats
+LONGEST_QUOTE = 60  # characters of a wrong value in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A spot in a YAML file: its node, and how a message calls it, as in `sla.alpha`."""
+    """A place in a YAML file: its node, and its name in messages, such as `sla.alpha`."""
 
     path: Path
     node: yaml.Node
@@ -35,15 +35,15 @@ class Place:
 
     @property
     def line(self) -> int:
-        """Its line, from 1."""
+        """Its line, counted from 1."""
         return int(self.node.start_mark.line) + 1
 
     def error(self, text: str) -> ConfigError:
-        """Return the error that says `text` about this place."""
+        """Return an error with the file, the line and `text`."""
         return ConfigError(f"{self.path}, line {self.line}: {text}")
 
     def value(self) -> Any:
-        """Return the number, text, truth value or None that stands here. Raises ConfigError for anything else."""
+        """Return the number, text, truth value or None at this place. Raises ConfigError for anything else."""
         node = self.node
         if not isinstance(node, yaml.ScalarNode):
             raise self.error(f"{self.name} is {self.kind}; it must be one value")
@@ -52,22 +52,25 @@ class Place:
         try:
             return yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, ArithmeticError):
-            raise self.error(f"{self.name} is {quoted(node.value)}, which cannot be understood") from None
+            problem = (
+                f"{self.name} is {quoted(node.value)}, which YAML cannot read; if it is text, put quotes around it"
+            )
+            raise self.error(problem) from None
 
     @property
     def kind(self) -> str:
-        """What stands here: one value, a list, or keys and values."""
+        """The kind of node: one value, a list, or keys and values."""
         if isinstance(self.node, yaml.MappingNode):
             return KEYS
         return LIST if isinstance(self.node, yaml.SequenceNode) else "one value"
 
     @property
     def empty(self) -> bool:
-        """Whether nothing stands here, as in `sla:` without anything below it."""
+        """Whether the value is left out, as in `sla:` with nothing below it."""
         return bool(self.node.tag == "tag:yaml.org,2002:null")
 
     def entries(self, known: Iterable[str]) -> dict[str, Place]:
-        """Return the places below this one by key. Raises ConfigError for a key unknown, or given twice."""
+        """Return the places below this one by key. Raises ConfigError for a key that is unknown or given twice."""
         if self.empty:
             return {}
         if self.kind != KEYS:
@@ -81,51 +84,51 @@ class Place:
                 near = did_you_mean(key, known)
                 raise at.error(f"unknown key {quoted(key)} in {self.name}{near}; known: {', '.join(known)}")
             if key in found:
-                raise at.error(f"key {key!r} stands twice in {self.name}")
+                raise at.error(f"key {key!r} is given twice in {self.name}; remove one")
             found[key] = Place(self.path, node, key if self.name == TOP else f"{self.name}.{key}")
         return found
 
     def elements(self) -> list[Place]:
-        """Return the places of the list that stands here, numbered from 1. Raises ConfigError for no list."""
+        """Return the places of the items in a list; names count from 1. Raises ConfigError if it is not a list."""
         if self.empty:
             return []
         if self.kind != LIST:
-            raise self.error(f"{self.name} must be a list, each item beginning with '- '")
+            raise self.error(f"{self.name} must be a list; begin each item with '- '")
         return [Place(self.path, node, f"{self.name}[{i}]") for i, node in enumerate(self.node.value, 1)]
 
 
 def read_file(path: Path) -> Place | None:
-    """Return the top of a YAML file, None where the file is empty. Raises ConfigError for what is not YAML."""
+    """Return the top of a YAML file; None if it is empty. Raises ConfigError for invalid YAML or an unreadable file."""
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text") from None
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
+        raise ConfigError(f"{path}: is nested too deeply; remove the brackets that do not belong there") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not YAML ({getattr(error, 'problem', None) or error})") from None
+        raise ConfigError(f"{path}{place}: invalid YAML ({getattr(error, 'problem', None) or error})") from None
     return None if root is None else Place(path, root, TOP)
 
 
 class Rule(Protocol):
-    """What a value may be."""
+    """A condition on a value."""
 
     def read(self, place: Place) -> Any:
-        """Return the value that YAML states. Raises ConfigError, with the line, for one that may not be."""
+        """Return the value at a place. Raises ConfigError, with the line, if it breaks the rule."""
 
     def problem(self, value: Any) -> str | None:
-        """Return what `value` must be, where it is not."""
+        """Return what `value` must be if it breaks the rule, None if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A finite number, `low` ≤ number ≤ `high`, or `low` < number where `above`.
+    """A finite number, `low` ≤ number ≤ `high`; with `above`, `low` < number.
 
-    `whole` asks for an integer; `absent` is the word that stands for None, and allows None.
+    `whole`: it must be an integer. `absent` is the word for None; without it None is refused.
     """
 
     low: float = 0.0
@@ -167,7 +170,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that is not blank; `one_line` excludes line breaks and control characters, `optional` allows None."""
+    """Text that is not blank. `one_line`: no line breaks or control characters. `optional`: None is allowed."""
 
     one_line: bool = True
     optional: bool = False
@@ -193,7 +196,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some words, as they are written: `on`, `off` and `none` are words here."""
+    """One of `words`, as written in the file: `on`, `off` and `none` are words here, not truth values or None."""
 
     words: tuple[str, ...]
 
@@ -214,7 +217,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A list of finite numbers, each ≥ 0 and not all 0; empty where nothing is stated."""
+    """A list of finite numbers, each ≥ 0 and not all 0; empty if it is left out."""
 
     def read(self, place: Place) -> tuple[float, ...]:
         """See `Rule`."""
@@ -232,7 +235,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class NumberOr:
-    """One of some words, or what `number` allows."""
+    """One of `words`, or a number that `number` allows."""
 
     words: tuple[str, ...]
     number: Number
@@ -272,7 +275,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A section of its own, all of whose keys are needed but the `optional` ones; None where there is none."""
+    """A section for a dataclass `kind`, which needs all keys except the `optional` ones; None if it is left out."""
 
     kind: type[Any]
     optional: tuple[str, ...] = ()
@@ -293,18 +296,18 @@ class Nested:
         return None if value is None or isinstance(value, self.kind) else f"a {self.kind.__name__}"
 
 
-def ruled(rule: Rule) -> Mapping[str, Rule]:
-    """Return the metadata by which a dataclass field states its rule."""
+def checked_by(rule: Rule) -> Mapping[str, Rule]:
+    """Return the metadata that gives a dataclass field its rule."""
     return {RULE: rule}
 
 
 def rules(kind: type[Any]) -> dict[str, Rule]:
-    """Return the rules of a dataclass by field, in the order of its fields."""
+    """Return a dataclass's rules by field name, in the order of its fields."""
     return {field.name: field.metadata[RULE] for field in fields(kind) if RULE in field.metadata}
 
 
 def check_fields(instance: Any) -> None:
-    """Raise UsageError for the first field that is not as its rule says."""
+    """Raise UsageError for the first field that breaks its rule."""
     for name, rule in rules(type(instance)).items():
         value = getattr(instance, name)
         wanted = rule.problem(value)
@@ -314,7 +317,7 @@ def check_fields(instance: Any) -> None:
 
 
 def read_fields(kind: type[Any], place: Place | None, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the values that a section states for the fields `names` of a dataclass; by default for all."""
+    """Return the values in a section for the fields `names` of a dataclass, by default all. Raises ConfigError."""
     if place is None:
         return {}
     known = rules(kind)
@@ -322,11 +325,11 @@ def read_fields(kind: type[Any], place: Place | None, names: Iterable[str] | Non
 
 
 def quoted(value: Any) -> str:
-    """Return `value` as a message shows it: numbers plainly, anything else as Python writes it, never at length."""
+    """Return `value` as a message shows it: numbers plainly, other values as Python writes them, cut if long."""
     if isinstance(value, float):
         return f"{value:g}"
     try:
         text = repr(value)
-    except ValueError:  # Python does not write integers of more than some thousand digits
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
         return "a number of many digits"
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"

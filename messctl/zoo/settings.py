@@ -1,4 +1,4 @@
-"""The settings: what is promised, and how the router keeps it."""
+"""The settings: the promise, and how the router keeps it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from messctl.zoo.models import ModelPath
-from messctl.zoo.schema import KEYS, Number, Place, Text, check_fields, quoted, ruled
+from messctl.zoo.schema import KEYS, Number, Place, Text, check_fields, checked_by, quoted
 
 MESSPLUS_V = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class _Features:
-    """A rule: `words`, or `{gguf: path}`."""
+    """The rule for `words` or `{gguf: path}`; the value is None or the path."""
 
     wanted: ClassVar[str] = "words, or {gguf: a file}"
 
@@ -25,7 +25,7 @@ class _Features:
             return None
         below = place.entries(("gguf",)).get("gguf")
         if below is None:
-            raise place.error(f"{place.name} has no gguf; it is {self.wanted}")
+            raise place.error(f"{place.name} has no gguf; it must be {self.wanted}")
         return ModelPath().read(below)
 
     def problem(self, value: Any) -> str | None:
@@ -34,36 +34,41 @@ class _Features:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is promised, and how the router keeps it: zoo.yaml's `sla` and `router` sections.
+    """The promise and how the router keeps it: zoo.yaml's sections `sla` and `router`.
 
-    `alpha` (0..1) is the promised share, and the router aims `margin` (0..1) above it; `v` ≥ 0 weighs cost against
-    debt, None leaves that to the policy; exploration has probability min(1, c / t^exponent), c ≥ 0; costs are divided
-    by `cost_scale` (> 0), or, where it is None, by the running mean cost of the costliest model; `seed` ≥ 0.
-    Trials of other models may cost `trial_budget` (≥ 0) of all that was paid, beyond what the choices would have; None
-    sets no bound. `features` is the GGUF embedding model by which prompts are seen, None for their words. Raises
-    UsageError for anything else.
+    - `alpha` (0..1) is the promised share of satisfied answers. The router aims for `margin` (0..1) above it.
+    - `policy` is the policy's name.
+    - `v` ≥ 0 weighs cost against the virtual queue (debt); None: the policy chooses it.
+    - `c` ≥ 0 and `exponent` ≥ 0: MESS+ explores request t with probability min(1, c / t^exponent).
+    - `cost_scale` > 0 divides the costs; None: the running mean cost of the costliest model.
+    - `reference` is the model that exploration serves; None: the costliest.
+    - `trial_budget` ≥ 0 limits the extra cost of trials of other models, as a share of the total cost; None: no limit.
+    - `seed` ≥ 0 is the seed of all random streams.
+    - `features` is a GGUF embedding model that makes the features of prompts; None: their words do.
+
+    Raises UsageError for a value out of range. Source of `v`, `c` and `exponent`: MESS+, arXiv:2505.19947.
     """
 
-    alpha: float = field(default=0.8, metadata=ruled(Number(0, 1)))
-    policy: str = field(default="bandit", metadata=ruled(Text()))
-    margin: float = field(default=0.0, metadata=ruled(Number(0, 1)))
-    v: float | None = field(default=None, metadata=ruled(Number(0, 1e100, absent="auto")))
-    c: float = field(default=0.5, metadata=ruled(Number(0)))
-    exponent: float = field(default=0.25, metadata=ruled(Number(0)))
-    cost_scale: float | None = field(default=None, metadata=ruled(Number(0, above=True, absent="auto")))
-    reference: str | None = field(default=None, metadata=ruled(Text(optional=True)))
-    trial_budget: float | None = field(default=None, metadata=ruled(Number(0, absent="none")))
-    seed: int = field(default=0, metadata=ruled(Number(0, whole=True)))
-    features: Path | None = field(default=None, metadata=ruled(_Features()))
+    alpha: float = field(default=0.8, metadata=checked_by(Number(0, 1)))
+    policy: str = field(default="bandit", metadata=checked_by(Text()))
+    margin: float = field(default=0.0, metadata=checked_by(Number(0, 1)))
+    v: float | None = field(default=None, metadata=checked_by(Number(0, 1e100, absent="auto")))
+    c: float = field(default=0.5, metadata=checked_by(Number(0)))
+    exponent: float = field(default=0.25, metadata=checked_by(Number(0)))
+    cost_scale: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="auto")))
+    reference: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
+    trial_budget: float | None = field(default=None, metadata=checked_by(Number(0, absent="none")))
+    seed: int = field(default=0, metadata=checked_by(Number(0, whole=True)))
+    features: Path | None = field(default=None, metadata=checked_by(_Features()))
 
     @property
     def aim(self) -> float:
-        """What the router takes for its α, 0..1: one that ends near it from both sides surely keeps what lies below."""
+        """The share that the router aims for, 0..1: α plus the margin, 1 at most."""
         return min(1.0, self.alpha + self.margin)
 
     @property
     def weight(self) -> float:
-        """V as MESS+ needs it, which cannot find one by itself: `v`, or 0.2."""
+        """V for MESS+, which cannot choose one by itself: `v`, or 0.2 without one."""
         return MESSPLUS_V if self.v is None else self.v
 
     def __post_init__(self) -> None:

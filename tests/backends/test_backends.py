@@ -344,12 +344,12 @@ def _fifo(path: Path) -> Path:
 DAMAGE: dict[str, tuple[Callable[[Files, Path], Path], str]] = {
     "missing": (lambda _, path: path, "there is no such model file; correct its path"),
     "directory": (lambda _, path: path.parent, "is a folder"),
-    "fifo": (lambda _, path: _fifo(path), "is no ordinary file"),
-    "empty": (lambda _, path: _bytes(path, b""), "is empty; fetch it again"),
-    "garbage": (lambda _, path: _bytes(path, b"\x1b[2J" * 500), "is no GGUF file"),
+    "fifo": (lambda _, path: _fifo(path), "is not an ordinary file"),
+    "empty": (lambda _, path: _bytes(path, b""), "is empty; download it again"),
+    "garbage": (lambda _, path: _bytes(path, b"\x1b[2J" * 500), "is not a GGUF file"),
     "other version": (
         lambda _, path: _bytes(path, b"GGUF\1\0\0\0" + b"\0" * 99),
-        "is GGUF version 1; versions 2 and 3 can be read",
+        "is GGUF version 1, but messctl reads versions 2 and 3",
     ),
     "only a magic": (lambda _, path: _bytes(path, b"GGUF"), "ends within its header"),
     "cut in the header": (lambda files, path: _cut(files, path, 700), "ends within its header"),
@@ -361,8 +361,8 @@ DAMAGE: dict[str, tuple[Callable[[Files, Path], Path], str]] = {
     "unknown vocabulary": (lambda files, path: files.write(path, tokenizer="gtp"), "unknown tokenizer"),
     "not all bytes": (lambda files, path: files.write(path, tokenizer="llama"), "without all 256 bytes"),
     "a token twice": (lambda files, path: files.write(path, tokens=("b", *files.tokens[1:])), "holds a token twice"),
-    "no layers": (lambda files, path: files.write(path, blocks=0), "speaks of 0 layers"),
-    "too many layers": (lambda files, path: files.write(path, blocks=513), "speaks of 513 layers"),
+    "no layers": (lambda files, path: files.write(path, blocks=0), "states 0 layers"),
+    "too many layers": (lambda files, path: files.write(path, blocks=513), "states 513 layers"),
     "whole numbers": (
         lambda files, path: files.write(path, other_weights={"output.weight": np.ones((261, 32), np.int32)}),
         "has weights of type I32",

@@ -183,7 +183,7 @@ def test_both_drivers_take_the_same_decisions_by_meaning(name):
     [
         (lambda path: path, "there is no such model file"),
         (lambda path: path.write_bytes(b"GGUF") and path, "cut short"),
-        (lambda path: path.write_bytes(b"not one" * 9) and path, "is no GGUF file"),
+        (lambda path: path.write_bytes(b"not one" * 9) and path, "is not a GGUF file"),
         (lambda path: backends_files.write_gguf(path, tokenizer="none"), "has no vocabulary"),
         (lambda path: backends_files.write_gguf(path, omit="output_norm.weight"), "cannot be loaded"),
         (lambda path: backends_files.write_gguf(path, broken_weights=True), "not numbers"),

@@ -19,7 +19,7 @@ from messctl.errors import BackendError, NoRoomError
 from messctl.gguf import read_header
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
-from messctl.zoo.memory import CPU, GPU, needed
+from messctl.zoo.memory import CPU, GPU, memory_needed
 from messctl.zoo.models import BOX
 
 NAMES = ("pico-34k", "nano-109k", "micro-400k", "mini-1m")
@@ -126,7 +126,7 @@ def test_layers_are_shared_out(layers: int, offload: bool, on_gpu: float) -> Non
     total = header.memory_bytes(0)
     parts = {CPU: total * (1 - on_gpu), GPU: total * on_gpu}
     spec = replace(box("mini-1m"), n_gpu_layers=layers, gpu="auto")
-    assert needed(spec, header, offload=offload) == {device: part for device, part in parts.items() if part}
+    assert memory_needed(spec, header, offload=offload) == {device: part for device, part in parts.items() if part}
 
 
 # --- loading and evicting ----------------------------------------------------------------------------------------

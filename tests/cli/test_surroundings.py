@@ -100,13 +100,13 @@ MODEL_FILES = [
     (cut, "is cut short"),
     (header_only, "ends within its header"),
     (empty, "is empty"),
-    (renamed, "is no GGUF file"),
+    (renamed, "is not a GGUF file"),
     (nonsense_behind_the_magic, "GGUF"),
-    (nonsense, "is no GGUF file"),
+    (nonsense, "is not a GGUF file"),
     (missing, "there is no such model file"),
     (a_folder, "is a folder"),
     (a_loop, "symbolic links"),
-    (a_pipe, "is no ordinary file"),
+    (a_pipe, "is not an ordinary file"),
 ]
 
 

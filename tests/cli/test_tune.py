@@ -17,7 +17,7 @@ from messctl import tune as tuning
 from messctl.cli import run
 from messctl.cli import tune as command_of
 from messctl.zoo import load_settings
-from messctl.zoo.edit import edited
+from messctl.zoo.edit import edit_settings
 
 FEW = ["--policy", "messplus", "--margin", "0", "--v", "0.01,0.3,3", "--c", "0.1,0.5", "--seeds", "3"]
 
@@ -297,8 +297,8 @@ def test_a_file_stays_the_file_that_it_was(trace, tmp_path):
     ("text", "options", "says"),
     [
         ("sla: {alfa: 1}\n", [], "did you mean 'alpha'"),
-        ("sla: [\n", [], "not YAML"),
-        ("models: [{name: a, path: a}]\n", ["--reference", "large"], "is none of its models"),
+        ("sla: [\n", [], "invalid YAML"),
+        ("models: [{name: a, path: a}]\n", ["--reference", "large"], "is not one of its models"),
         ("", ["--slack", "2"], "slack is 2"),
         ("", ["--holdout", "2"], "holdout is 2"),
         ("", ["--engine", "lokey"], "did you mean 'loky'"),
@@ -327,7 +327,7 @@ STYLES = [
 def test_any_style_of_yaml_is_kept(tmp_path, text):
     path = tmp_path / "z.yaml"
     path.write_text(text)
-    before, after = edited(path, {"alpha": 0.9, "v": 0.25, "policy": "messplus"})
+    before, after = edit_settings(path, {"alpha": 0.9, "v": 0.25, "policy": "messplus"})
     assert before == text
     path.write_text(after)
     settings, _ = load_settings(path)
@@ -336,7 +336,7 @@ def test_any_style_of_yaml_is_kept(tmp_path, text):
     assert [line for line in after.splitlines() if line in kept] == kept
     for comment in ("# nothing but a comment", "# flow", "# small", "# none"):
         assert (comment in text) == (comment in after)
-    assert edited(path, {"alpha": 0.9, "v": 0.25, "policy": "messplus"})[1] == after
+    assert edit_settings(path, {"alpha": 0.9, "v": 0.25, "policy": "messplus"})[1] == after
 
 
 def test_a_plot_is_drawn_and_the_same_twice(trace, tmp_path):

@@ -99,7 +99,7 @@ def test_warnings_are_listed_and_do_no_harm(capsys, zoo_file):
     zoo_file.write_text(TEXT.replace("n_ctx: 0", "n_ctx: 512"))
     code, out, err = outcome(capsys, "zoo", "check")
     assert (code, err) == (0, "")
-    assert "! small[red]: n_ctx is 512 and the model's own context is 256" in out
+    assert "! small[red]: n_ctx is 512, but the model's own context is 256" in out
     assert "large: " not in out
 
 
@@ -253,7 +253,7 @@ def test_servers_are_asked_what_they_have(capsys, zoo_file, monkeypatch):
         code, out, err = outcome(capsys, "zoo", "check")
         assert (code, err) == (0, "")
         assert f"big: {server.url} answers, and has big\\x1b" in out
-        assert f"! big: {server.url} lists no model 'big'; it has big\\x1b: see `model`" in out
+        assert f"! big: {server.url} lists no model 'big'; it lists big\\x1b: set `model` to one of these" in out
         assert "the server's" in out
         code, out, err = outcome(capsys, "doctor")
         assert (code, err) == (0, "")

@@ -20,7 +20,7 @@ from messctl.costs.tokens import StatedMeter
 from messctl.errors import UsageError
 from messctl.records import Completion, Cost
 from messctl.zoo import PACKAGED_FILE, CostPerToken, ModelSpec, load_zoo
-from messctl.zoo.edit import with_costs
+from messctl.zoo.edit import edit_costs
 from messctl.zoo.models import BOX
 
 parts = st.floats(0.0, 1e3).map(lambda number: round(number, 6))
@@ -107,7 +107,7 @@ sla: {alpha: 0.7}
 def test_costs_are_written_and_the_rest_of_zoo_yaml_stays(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text(ZOO)
-    before, after = with_costs(path, {"b": CostPerToken("J", 0.5, 2.0, 0.25, measured="here, today")})
+    before, after = edit_costs(path, {"b": CostPerToken("J", 0.5, 2.0, 0.25, measured="here, today")})
     assert before == ZOO
     path.write_text(after)
     a, b = load_zoo(path).models
@@ -121,7 +121,7 @@ def test_a_cost_is_not_written_after_commented_examples(tmp_path):
     """An example that is uncommented later must not get another model's cost."""
     path, examples = tmp_path / "zoo.yaml", "# models:\n#   - name: c\n#     path: c.gguf\n"
     path.write_text(f"models:\n  - name: a\n    path: a.gguf\n{examples}")
-    _, after = with_costs(path, {"a": CostPerToken("J", 2.0, 3.0)})
+    _, after = edit_costs(path, {"a": CostPerToken("J", 2.0, 3.0)})
     assert after.endswith(examples)
     path.write_text(after)
     assert load_zoo(path).models[0].cost == CostPerToken("J", 2.0, 3.0)
@@ -131,7 +131,7 @@ def test_a_stated_load_cost_in_another_unit_is_removed(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("models:\n- {name: a, path: a, cost: {unit: USD, prompt: 1, generated: 1, load: 7}}\n")
     for unit, load in (("USD", 7.0), ("s", None)):
-        _, after = with_costs(path, {"a": CostPerToken(unit, 2.0, 3.0)})
+        _, after = edit_costs(path, {"a": CostPerToken(unit, 2.0, 3.0)})
         path.write_text(after)
         assert load_zoo(path).models[0].cost == CostPerToken(unit, 2.0, 3.0, load=load)
 
@@ -195,7 +195,7 @@ def test_a_load_is_shown_in_seconds_and_in_the_unit_of_costs(capsys, monkeypatch
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ("sla: {alpha: 0.7}\n", "names no models"),
+        ("sla: {alpha: 0.7}\n", "lists no models"),
         ("models: [{name: pico, path: x}]\n", "unknown model 'nano'"),
         ("models: [{name: pico, path: x}, {name: nano, path: x}, {name: more, path: x}]\n", "'more' is not measured"),
     ],

@@ -103,15 +103,15 @@ def tensor(dimensions, kind=0, offset=0, count=None):
 
 
 DAMAGED = [
-    (b"", "is empty; fetch it again"),
-    (b"G", "is no GGUF file (it begins with b'G')"),
-    (b"\x1b[31mPK\x03\x04 and on", r"is no GGUF file (it begins with b'\x1b[31mPK\x03')"),
+    (b"", "is empty; download it again"),
+    (b"G", "is not a GGUF file (it begins with b'G')"),
+    (b"\x1b[31mPK\x03\x04 and on", r"is not a GGUF file (it begins with b'\x1b[31mPK\x03')"),
     (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
     (b"GGUF", "ends within its header"),
     (raw()[:20], "ends within its header"),
-    (raw(version=1), "is GGUF version 1; versions 2 and 3 can be read"),
+    (raw(version=1), "is GGUF version 1, but messctl reads versions 2 and 3"),
     (raw(version=99), "is GGUF version 99"),
-    (raw(version=3 << 24), "is written for big-endian machines"),
+    (raw(version=3 << 24), "is for big-endian machines"),
     (raw(), "holds no weights"),
     (raw(kv_count=2**63), "claims 9,223,372,036,854,775,808 fields"),
     (raw(tensor_count=2**40), "claims 0 fields and 1,099,511,627,776 tensors"),
@@ -119,18 +119,18 @@ DAMAGED = [
     (raw(text(b"k") + struct.pack("<I", 77), kv_count=1), "there is no field type 77"),
     (raw(struct.pack("<Q", 2**63) + b"k", kv_count=1), "ends within its header"),
     (raw(array(0, 2**60), kv_count=1), "claims a list of 1,152,921,504,606,846,976 items"),
-    (raw(array(4, 9_999_999), kv_count=1), "is cut short: it should have 40,000,045 bytes and has 49"),
+    (raw(array(4, 9_999_999), kv_count=1), "is cut short: it should have 40,000,045 bytes, but has 49"),
     (raw(array(8, 9_999_999), kv_count=1), "ends within its header"),
     (raw(array(8, 1) + struct.pack("<QQ", 2**64 - 1, 0), tensor_count=1, kv_count=1), "ends within its header"),
     (raw(array(9, 1) + bytes(32), kv_count=1), "there is no list of field type 9"),
-    (raw((text(b"k") + struct.pack("<II", 4, 1)) * 2, kv_count=2), "the field 'k' stands twice"),
+    (raw((text(b"k") + struct.pack("<II", 4, 1)) * 2, kv_count=2), "it has the field 'k' twice"),
     (raw(text(b"general.alignment") + struct.pack("<II", 4, 3), kv_count=1), "an alignment of 3 is impossible"),
     (raw(tensors=tensor([4], count=2**31), tensor_count=1), "a tensor has 2,147,483,648 dimensions"),
     (raw(tensors=tensor([4], kind=999), tensor_count=1), "has weights of type 999"),
     (raw(tensors=tensor([31], kind=2), tensor_count=1), "31 weights do not fill blocks of 32"),
     (raw(tensors=tensor([2**63, 2**63]), tensor_count=1), "is cut short: it should have"),
     (raw(tensors=tensor([4], offset=2**64 - 1), tensor_count=1), "is cut short"),
-    (raw(tensors=tensor([1]) + bytes(99), tensor_count=1), "does not say which architecture"),
+    (raw(tensors=tensor([1]) + bytes(99), tensor_count=1), "does not name its architecture"),
 ]
 
 
@@ -151,7 +151,7 @@ def test_what_is_no_file(tmp_path):
         (tmp_path / "absent", "there is no such model file"),
         (tmp_path / "absent" / "more", "there is no such model file"),
         (tmp_path, "is a folder"),
-        (tmp_path / "pipe", "is no ordinary file"),
+        (tmp_path / "pipe", "is not an ordinary file"),
         (tmp_path / ("x" * 300), "cannot be read"),
         (tmp_path / "a\0b", "cannot be read"),
     ):
@@ -171,13 +171,13 @@ def test_a_file_without_permission(tmp_path):
     ("made", "message"),
     [
         ({"counts": {"llama.attention.key_length": 0xFFFFFFFF}}, None),
-        ({"texts": {"llama.attention.key_length": "x"}}, "llama.attention.key_length is no count"),
-        ({"blocks": 0xFFFFFFFF}, "its header speaks of 4,294,967,295 layers"),
-        ({"blocks": 513}, "its header speaks of 513 layers"),
-        ({"blocks": 0}, "its header speaks of 0 layers"),
+        ({"texts": {"llama.attention.key_length": "x"}}, "llama.attention.key_length is not a count"),
+        ({"blocks": 0xFFFFFFFF}, "its header states 4,294,967,295 layers"),
+        ({"blocks": 513}, "its header states 513 layers"),
+        ({"blocks": 0}, "its header states 0 layers"),
         ({"kv_heads": [1] * 5000}, "head_count_kv"),
         ({"tensors": {}}, "holds no weights"),
-        ({"architecture": "a\n\x1b[31m"}, "does not say which architecture"),
+        ({"architecture": "a\n\x1b[31m"}, "does not name its architecture"),
     ],
 )
 def test_absurd_values_do_no_harm(tmp_path, made, message):
@@ -197,10 +197,10 @@ def test_a_split_model_is_the_sum_of_its_parts(tmp_path):
     header = read_header(tmp_path / names[0])
     assert header.parameters == 6 * 32
     assert header.file_bytes == sum((tmp_path / name).stat().st_size for name in names)
-    with pytest.raises(BackendError, match=f"is part 2 of 3; name the first part, {names[0]}"):
+    with pytest.raises(BackendError, match=f"is part 2 of 3; give the first part, {names[0]}"):
         read_header(tmp_path / names[1])
     (tmp_path / names[0]).rename(tmp_path / "other.gguf")
-    with pytest.raises(BackendError, match=r"is part 1 of 3 and must end in -00001-of-00003\.gguf"):
+    with pytest.raises(BackendError, match=r"is part 1 of 3, so its name must end in -00001-of-00003\.gguf"):
         read_header(tmp_path / "other.gguf")
     (tmp_path / "other.gguf").rename(tmp_path / names[0])
     (tmp_path / names[2]).unlink()
@@ -237,7 +237,9 @@ def test_the_tables_are_those_of_the_package_that_defines_the_format():
 def test_weights_that_llama_cpp_cannot_compute_with(tmp_path, kind):
     name = np.dtype(kind).name.upper().replace("INT", "I").replace("FLOAT", "F")
     path = write_gguf(tmp_path / "a.gguf", tensors={"output.weight": np.zeros((2, 32), kind)})
-    with pytest.raises(BackendError, match=f"has weights of type {name}, with which llama.cpp cannot compute; fetch"):
+    with pytest.raises(
+        BackendError, match=f"has weights of type {name}, with which llama.cpp cannot compute; download"
+    ):
         read_header(path)
     if kind == np.int32:
         tensors = {"a.weight": np.zeros(32, np.float32), "blk.0.ffn_gate_tid2eid.weight": np.zeros((9, 2), kind)}
@@ -249,7 +251,9 @@ def test_types_that_are_only_for_what_is_computed_in_between(tmp_path, kind, sha
     def more(writer):
         writer.add_tensor("a", np.zeros(shape, np.uint8), raw_dtype=gguf.GGMLQuantizationType[kind])
 
-    with pytest.raises(BackendError, match=f"has weights of type {kind}, with which llama.cpp cannot compute; fetch"):
+    with pytest.raises(
+        BackendError, match=f"has weights of type {kind}, with which llama.cpp cannot compute; download"
+    ):
         read_header(write_gguf(tmp_path / "a.gguf", more=more))
 
 
@@ -315,6 +319,6 @@ def test_a_large_vocabulary_takes_little_memory(tmp_path):
 
 def test_reading_a_header_does_not_import_the_gguf_package(tmp_path):
     path = write_gguf(tmp_path / "a.gguf")
-    code = "import sys; from pathlib import Path; from messctl.gguf_header import read_header as read\n"
+    code = "import sys; from pathlib import Path; from messctl.gguf import read_header as read\n"
     code += "read(Path(sys.argv[1])); sys.exit('gguf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0

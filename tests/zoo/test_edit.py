@@ -4,7 +4,7 @@ import pytest
 
 from messctl.errors import ConfigError
 from messctl.zoo import CostPerToken, load_settings, load_zoo
-from messctl.zoo.edit import difference, edited, with_costs, write
+from messctl.zoo.edit import difference, edit_costs, edit_settings, write
 
 NEXT = "\n# What an answer costs\nenergy:\n  meter: auto\n"
 SLA = "\nsla:\n  alpha: 0.9\n"
@@ -27,9 +27,9 @@ def test_new_keys_stand_in_their_section_and_new_sections_by_themselves(tmp_path
     """The comment above the next section stays above it."""
     path = tmp_path / "zoo.yaml"
     path.write_text(before + NEXT)
-    assert edited(path, {"v": 0.25, "alpha": 0.9}) == (before + NEXT, after + NEXT + SLA)
+    assert edit_settings(path, {"v": 0.25, "alpha": 0.9}) == (before + NEXT, after + NEXT + SLA)
     path.write_text(after + NEXT + SLA)
-    assert edited(path, {"v": 0.25, "alpha": 0.9})[1] == after + NEXT + SLA
+    assert edit_settings(path, {"v": 0.25, "alpha": 0.9})[1] == after + NEXT + SLA
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_new_keys_stand_in_their_section_and_new_sections_by_themselves(tmp_path
 def test_a_new_section_comes_last_below_a_blank_line(tmp_path, before, after):
     path = tmp_path / "zoo.yaml"
     path.write_text(before)
-    assert edited(path, {"alpha": 0.9})[1] == after
+    assert edit_settings(path, {"alpha": 0.9})[1] == after
 
 
 def test_a_cost_that_gets_a_new_key_keeps_what_follows(tmp_path):
     path = tmp_path / "zoo.yaml"
     cost = "models:\n  - name: a\n    path: a.gguf\n    cost:\n      unit: J\n      prompt: 1.0\n      generated: 1.0\n"
     path.write_text(cost + NEXT)
-    _, after = with_costs(path, {"a": CostPerToken("J", 2.0, 3.0, fixed=1.0, measured="here")})
+    _, after = edit_costs(path, {"a": CostPerToken("J", 2.0, 3.0, fixed=1.0, measured="here")})
     changed = cost.replace("prompt: 1.0", "prompt: 2.0").replace("generated: 1.0", "generated: 3.0")
     assert after == f"{changed}      fixed: 1.0\n      measured: here\n{NEXT}"
 
@@ -64,7 +64,7 @@ def test_line_ends_and_a_byte_order_mark_stay(tmp_path, bom, ends):
     path = tmp_path / "zoo.yaml"
     before = bom + b"sla:\n  alpha: 0.7  # \xc3\xa4\nrouter:\n  seed: 7\n\n# models\nmodels: []\n".replace(b"\n", ends)
     path.write_bytes(before)
-    text, after = edited(path, {"alpha": 0.9, "margin": 0.01})
+    text, after = edit_settings(path, {"alpha": 0.9, "margin": 0.01})
     assert text.encode() == before
     write(path, after)
     seed = b"seed: 7" + ends
@@ -100,7 +100,7 @@ def test_in_another_folder_paths_lead_to_the_same_files(tmp_path, folder, costs)
     old.write_text(MOVED)
     for name in ("templates/t.jinja", "t.jinja"):
         (tmp_path / "old" / name).write_text(name)
-    before, after = with_costs(old, {}, new) if costs else edited(old, {"alpha": 0.9}, new)
+    before, after = edit_costs(old, {}, new) if costs else edit_settings(old, {"alpha": 0.9}, new)
     assert before == MOVED
     write(new, after)
     models, moved = load_zoo(old).models, load_zoo(new).models
@@ -116,7 +116,7 @@ def test_in_another_folder_paths_lead_to_the_same_files(tmp_path, folder, costs)
 def test_an_encoder_is_named_relative_to_the_file(tmp_path):
     path = tmp_path / "zoo.yaml"
     for encoder, text in ((tmp_path / "m" / "e.gguf", "{gguf: m/e.gguf}"), (None, "words")):
-        write(path, edited(path, {"features": encoder or "words"})[1])
+        write(path, edit_settings(path, {"features": encoder or "words"})[1])
         assert f"features: {text}" in path.read_text()
         assert load_settings(path)[0].features == encoder
 
@@ -124,16 +124,16 @@ def test_an_encoder_is_named_relative_to_the_file(tmp_path):
 def test_a_reference_must_be_a_model_of_the_file(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("models: [{name: a, path: a.gguf}]\n")
-    with pytest.raises(ConfigError, match=r"the reference 'large' is none of its models \(a\)"):
-        edited(path, {"reference": "large"})
-    write(path, edited(path, {"reference": "a"})[1])
+    with pytest.raises(ConfigError, match=r"the reference 'large' is not one of its models \(a\)"):
+        edit_settings(path, {"reference": "large"})
+    write(path, edit_settings(path, {"reference": "a"})[1])
     assert load_zoo(path).settings.reference == "a"
 
 
 def test_a_difference_whose_last_line_has_no_end(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("sla: {alpha: 0.7}")
-    before, after = edited(path, {"alpha": 0.9})
+    before, after = edit_settings(path, {"alpha": 0.9})
     assert difference(path, before, path, after).splitlines()[2:] == [
         "@@ -1 +1 @@",
         "-sla: {alpha: 0.7}",

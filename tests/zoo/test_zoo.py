@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, UsageError
 from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
-from messctl.zoo.memory import amount as shown
-from messctl.zoo.memory import needed
+from messctl.zoo.memory import format_bytes, memory_needed
 from messctl.zoo.models import BOX
 
 MODEL = "models:\n  - name: a\n    path: a.gguf\n"
@@ -86,7 +85,7 @@ def test_a_box_that_is_not_installed(tmp_path, monkeypatch):
 def test_what_is_left_out_is_the_default(tmp_path, text):
     path = written(tmp_path, text)
     assert load_settings(path)[0] == Settings()
-    with pytest.raises(ConfigError, match="names no models; list them under `models`"):
+    with pytest.raises(ConfigError, match="lists no models; add them under `models`"):
         load_zoo(path)
 
 
@@ -132,9 +131,15 @@ SETTINGS_REFUSED = [
     ("sla:\n  alpha: .nan", "line 2: sla.alpha is nan"),
     ("sla:\n  alpha: [1]", "line 2: sla.alpha is a list; it must be one value"),
     ("sla:\n  alpha: {a: 1}", "line 2: sla.alpha is keys and values; it must be one value"),
-    ("sla:\n  alpha: !!int x", "line 2: sla.alpha is 'x', which cannot be understood"),
-    ("sla:\n  alpha: !!python/object:os.x y", "line 2: sla.alpha is 'y', which cannot be understood"),
-    ("sla:\n  alpha: 2026-99-99", "line 2: sla.alpha is '2026-99-99', which cannot be understood"),
+    ("sla:\n  alpha: !!int x", "line 2: sla.alpha is 'x', which YAML cannot read; if it is text, put quotes around it"),
+    (
+        "sla:\n  alpha: !!python/object:os.x y",
+        "line 2: sla.alpha is 'y', which YAML cannot read; if it is text, put quotes around it",
+    ),
+    (
+        "sla:\n  alpha: 2026-99-99",
+        "line 2: sla.alpha is '2026-99-99', which YAML cannot read; if it is text, put quotes around it",
+    ),
     ("router:\n\n  v: -1", "line 3: router.v is -1; it must be 'auto' or a finite number of at least 0"),
     ("router:\n  v: .inf", "line 2: router.v is inf"),
     ("router:\n  v: 1e999", "line 2: router.v is inf"),
@@ -147,13 +152,13 @@ SETTINGS_REFUSED = [
     ("router:\n  cost_scale: 0", "line 2: router.cost_scale is 0; it must be 'auto' or a finite number above 0"),
     ("sla: 3", "line 1: sla must be keys and values"),
     ("- a", "line 1: the file must be keys and values"),
-    ("sla:\n  alpha: 1\n  alpha: 0", "line 3: key 'alpha' stands twice"),
+    ("sla:\n  alpha: 1\n  alpha: 0", "line 3: key 'alpha' is given twice in sla; remove one"),
     ("sla:\n  [1]: 0", "line 2: unknown key 'a list' in sla"),
     ("sla:\n  ? {a: 1}\n  : 0", "line 2: unknown key 'keys and values' in sla"),
-    ("sla: [", "not YAML"),
-    ("sla:\n\talpha: 1", "line 2: not YAML"),
-    ("a: 1\n---\nb: 1", "line 2: not YAML"),
-    ("a: \x07", "not YAML"),
+    ("sla: [", "invalid YAML"),
+    ("sla:\n\talpha: 1", "line 2: invalid YAML"),
+    ("a: 1\n---\nb: 1", "line 2: invalid YAML"),
+    ("a: \x07", "invalid YAML"),
     ("[" * 5000, "nested too deeply"),
     ("energy:\n  flop_per_j: 0", "line 2: energy.flop_per_j is 0; it must be a finite number above 0"),
     ("energy:\n  flops: 1", "line 2: unknown key 'flops' in energy (did you mean 'flop_per_j'?)"),
@@ -175,7 +180,7 @@ MODEL_VALUES_REFUSED = [
     ("name: ''", "models[1].name is ''; it must be text that is not blank"),
     ("path:", "models[1].path is None; it must be text"),
     ('path: "a\\0"', "models[1].path is "),
-    ("path: 'box:../a'", "models[1].path is 'box:../a'; after 'box:' stands the bare name of a file"),
+    ("path: 'box:../a'", "models[1].path is 'box:../a'; after 'box:' give a file name without a folder"),
     ("path: 'box:'", "models[1].path is 'box:'"),
     ("path: ~nobody-of-this-name/a", "there is no such home folder"),
     ("n_ctx: -1", "models[1].n_ctx is -1; it must be 'auto' or a whole number of at least 0 and at most 2147483647"),
@@ -198,7 +203,7 @@ MODEL_VALUES_REFUSED = [
     ("cost: {unit: J, prompt: 1, generated: 1, fixed: -1}", "models[1].cost.fixed is -1; it must be a finite number"),
     ("n_threads: 0", "models[1].n_threads is 0; it must be 'auto' or a whole number of at least 1"),
     ("chat_template: ' '", "models[1].chat_template is ' '; it must be text that is not blank"),
-    ("chat_template: {}", "models[1].chat_template has no file; it is text, or {file: template.jinja}"),
+    ("chat_template: {}", "models[1].chat_template has no file; it must be text or {file: template.jinja}"),
     ("chat_template: {fil: a}", "unknown key 'fil' in models[1].chat_template (did you mean 'file'?)"),
     ("chat_template: {file: 1}", "models[1].chat_template.file is 1; it must be text"),
     ("system: 1", "models[1].system is 1; it must be text"),
@@ -216,24 +221,27 @@ MODEL_VALUES_REFUSED = [
 
 ZOOS_REFUSED = [
     ("models:\n- path: a", "line 2: models[1] has no name"),
-    (f"{MODEL}  - name: b", "line 4: model 'b' has no path; give the GGUF file, relative to zoo.yaml"),
-    (f"{MODEL}  - name: a\n    path: b", "line 4: model 'a' stands twice"),
+    (
+        f"{MODEL}  - name: b",
+        "line 4: model 'b' has no path and no url; give its GGUF file, relative to zoo.yaml, or its server",
+    ),
+    (f"{MODEL}  - name: a\n    path: b", "line 4: model 'a' is given twice"),
     (f"router:\n  reference: ab\n{MODEL}", "line 2: router.reference is 'ab' (did you mean 'a'?); it must be one of a"),
     (f"{MODEL}    chat_template: {{file: absent}}", "line 4: the chat template"),
     (f"{MODEL}    chat_template: {{file: zoo.yaml/x}}", "cannot be read (Not a directory)"),
     (f"{MODEL}    cost: {{unit: J, prompt: 0, generated: 0}}", "all models cost 0"),
     (
         f"{MODEL}  - {{name: b, path: b, cost: {{unit: J, prompt: 1, generated: 1}}}}",
-        "line 4: model 'b' has a stated cost and 'a' has none; state all of them, or none",
+        "line 4: model 'b' has a stated cost, but 'a' has none; state all costs, or none",
     ),
     (
         f"{MODEL}    cost: {{unit: J, prompt: 1, generated: 1}}\n  - {{name: b, path: b}}",
-        "line 5: model 'a' has a stated cost and 'b' has none",
+        "line 5: model 'a' has a stated cost, but 'b' has none",
     ),
     (
         f"{MODEL}    cost: &c {{unit: J, prompt: 1, generated: 1}}\n"
         "  - {name: b, path: b, cost: *c}\n  - {name: c, path: c, cost: {unit: USD, prompt: 1, generated: 1}}",
-        "line 6: model 'c' costs USD, but 'a' costs J; one router cannot compare them",
+        "line 6: model 'c' costs USD, but 'a' costs J; the router cannot compare them",
     ),
 ]
 
@@ -417,10 +425,10 @@ models:
         ("gone", True),
     ]
     problems = [str(problem) for problem in result.problems]
-    assert problems[0] == "bare: has no chat template; set chat_template to the one that its authors give"
-    assert problems[1].startswith("bare: n_ctx is 257 and the model's own context is 256")
+    assert problems[0] == "bare: has no chat template; set chat_template to the one that its authors publish"
+    assert problems[1].startswith("bare: n_ctx is 257, but the model's own context is 256")
     assert problems[2] == (
-        "told: max_tokens is 64, which leaves no room for a prompt in a context of 64; lower it, or leave it out"
+        "told: max_tokens is 64, which leaves no room for a prompt in a context of 64; lower it, or remove it"
     )
     assert "is of the kind 'adapter', not a model" in problems[3]
     assert "does not know the architecture 'neverheardof'" in problems[4]
@@ -449,7 +457,9 @@ def test_a_context_that_is_not_stated_is_judged_by_the_file(tmp_path):
     )
     assert (checked.models[0].context, checked.problems) == (256, ())
     assert checked.needed_bytes == stated.needed_bytes
-    assert needed(checked.models[0].spec, checked.models[0].header, offload=False) == {"cpu": stated.needed_bytes}
+    assert memory_needed(checked.models[0].spec, checked.models[0].header, offload=False) == {
+        "cpu": stated.needed_bytes
+    }
 
 
 @pytest.mark.parametrize(("keys", "problems"), [("", 0), ("max_tokens: auto", 0), ("max_tokens: 256", 1)])
@@ -473,7 +483,7 @@ def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
     for available, problems in ((1 << 30, 0), (1000, 1), (None, 0)):
         result = check_zoo(zoo_file, available)
         assert (result.usable, len(result.problems), result.available_bytes) == (True, problems, available)
-    assert "and 1 kB are free" in str(check_zoo(zoo_file, 1000).problems[0])
+    assert "but 1 kB are free" in str(check_zoo(zoo_file, 1000).problems[0])
 
 
 @pytest.mark.parametrize(
@@ -491,7 +501,7 @@ def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
     ],
 )
 def test_an_amount_of_memory_is_decimal(size, text):
-    assert shown(size) == text
+    assert format_bytes(size) == text
 
 
 # --- models at servers ------------------------------------------------------------------------------
@@ -507,9 +517,7 @@ models:
 - {{name: far, url: "{URL}/", model: org/far, retries: 0, parameters: 8e9}}
 - {{name: other, url: "https://[::1]:1/x", key_env: null, timeout_s: 0.5, parameters: 1}}
 """
-    with pytest.raises(
-        ConfigError, match=r"line 4: models\[1\].parameters means something only for a model with a url"
-    ):
+    with pytest.raises(ConfigError, match=r"line 4: models\[1\].parameters applies only to a model with a url"):
         load_zoo(written(tmp_path, text))
     near, far, other = load_zoo(written(tmp_path, text.replace(", parameters: 7", ""))).models
     assert (near.n_ctx, near.top_k, near.key_env, near.timeout_s, near.url) == (512, 3, None, 60.0, None)
@@ -522,13 +530,16 @@ models:
 
 
 SERVERS_REFUSED = [
-    (f"path: a.gguf, url: {URL}", "line 2: models[1] has both a path and a url"),
-    (f"url: {URL}", "line 2: model 'm' is at a url, so no file tells what it costs; state its cost, or how many param"),
-    (f"url: {URL}, n_gpu_layers: 1", "line 2: models[1].n_gpu_layers means something only for a model with a path"),
-    (f"url: {URL}, chat_template: x", "line 2: models[1].chat_template means something only for a model with a path"),
-    ("path: a.gguf, key_env: X", "line 2: models[1].key_env means something only for a model with a url; leave it out"),
-    ("path: a.gguf, model: X", "line 2: models[1].model means something only for a model with a url"),
-    ("url: localhost:8080", "line 2: models[1].url must be the base url of an OpenAI-compatible server, as in http://"),
+    (f"path: a.gguf, url: {URL}", "line 2: models[1] has both a path and a url; keep"),
+    (f"url: {URL}", "line 2: model 'm' has a url, so no file says what it costs; state its cost, or its active param"),
+    (f"url: {URL}, n_gpu_layers: 1", "line 2: models[1].n_gpu_layers applies only to a model with a path"),
+    (f"url: {URL}, chat_template: x", "line 2: models[1].chat_template applies only to a model with a path"),
+    ("path: a.gguf, key_env: X", "line 2: models[1].key_env applies only to a model with a url; remove it"),
+    ("path: a.gguf, model: X", "line 2: models[1].model applies only to a model with a url"),
+    (
+        "url: localhost:8080",
+        "line 2: models[1].url must be the base url of an OpenAI-compatible server, such as http://",
+    ),
     ("url: ftp://x/v1", "line 2: models[1].url must be the base url"),
     ("url: http://", "line 2: models[1].url must be the base url"),
     ("url: 'http://[x/v1'", "line 2: models[1].url must be the base url"),
@@ -539,7 +550,7 @@ SERVERS_REFUSED = [
     ("url: [x]", "line 2: models[1].url is a list; it must be one value"),
     (f"url: {URL}/chat/completions", "line 2: models[1].url must be the base url of an OpenAI-compatible server"),
     (f"url: '{URL}?key=sk-secret'", "line 2: models[1].url must be the base url"),
-    ("url: http://me:sk-secret@x/v1", "line 2: models[1].url must be a url without a user or password; name the env"),
+    ("url: http://me:sk-secret@x/v1", "line 2: models[1].url must be a url without a user or password; set key_env"),
     (f"url: {URL}, key_env: sk-secret", "line 2: models[1].key_env must be the name of an environment variable in cap"),
     (f"url: {URL}, key_env: sksecret", "line 2: models[1].key_env must be the name of an environment variable in"),
     (f"url: {URL}, timeout_s: 0", "line 2: models[1].timeout_s is 0; it must be a finite number above 0"),
@@ -579,7 +590,9 @@ def test_what_is_judged_of_a_server(tmp_path):
     assert check_zoo(zoo_file, None).problems == ()
     result = check_zoo(zoo_file, None, listed)
     assert (asked, result.usable, result.models[0].listed) == (["m"], True, ("a", "b"))
-    assert [str(problem) for problem in result.problems] == [f"m: {URL} lists no model 'm'; it has a, b: see `model`"]
+    assert [str(problem) for problem in result.problems] == [
+        f"m: {URL} lists no model 'm'; it lists a, b: set `model` to one of these"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -610,7 +623,7 @@ def test_a_memory_budget(tmp_path, memory, budget, rooms, broken):
     described = load_zoo(path)
     assert described.budget == budget
     result = check_zoo(described, 2**40)
-    assert len(result.rooms) == len(rooms)
-    assert all(f"memory.{expected}" in str(room) for room, expected in zip(result.rooms, rooms, strict=True))
+    assert len(result.budgets) == len(rooms)
+    assert all(f"memory.{expected}" in str(room) for room, expected in zip(result.budgets, rooms, strict=True))
     assert [problem.model for problem in result.problems if problem.fatal] == broken
     assert not [problem for problem in check_zoo(described, 0).problems if problem.model is None and budget]
