@@ -21,7 +21,7 @@ CHEAP, DEAR = "cheap[red]", "dear"
 
 
 def write_log(path, n=400, seed=0, chance=(0.5, 0.9), odds=(0.7, 0.3), has_feedback=0.8):
-    """A log of two models, a and b, at 1 and 5 J, that were drawn by these odds."""
+    """Write a log of two models, a and b, at 1 and 5 J, drawn with these odds."""
     rng = np.random.default_rng(seed)
     metadata = TraceMetadata(models=("a", "b"), cost_unit="J", source="a test")
     with TraceWriter(path, metadata, ("satisfied", "cost"), ("propensity", "served")) as writer:
@@ -51,7 +51,7 @@ def test_the_help_fits_one_screen_in_panels(capsys, monkeypatch):
     assert "[x<=" not in text
 
 
-def test_a_table_for_people(log, capsys, monkeypatch):
+def test_the_table_fits_any_width_and_has_the_verdicts(log, capsys, monkeypatch):
     policies = ["--policy", "always:b", "--policy", "always:a", "--policy", "bandit"]
     for width in ("160", "80", "40"):
         monkeypatch.setenv("COLUMNS", width)
@@ -70,7 +70,7 @@ def test_a_table_for_people(log, capsys, monkeypatch):
     assert "bandit: learned only when it chose the log's model" in " ".join(capsys.readouterr().out.split())
 
 
-def test_json_and_the_log_s_own_figures(log, document):
+def test_json_has_the_figures_of_the_log(log, document):
     got = document("evaluate", log, "--policy", "always:b", "--policy", "logged", "--alpha", "0.7")
     table = pq.read_table(log)
     has_feedback = [
@@ -112,13 +112,13 @@ def test_json_and_the_log_s_own_figures(log, document):
         ("random", "0.2", 0, True),
     ],
 )
-def test_require_sla_is_an_exit_code(log, policy, alpha, code, met, document):
+def test_require_sla_exits_1_if_the_promise_is_surely_missed(log, policy, alpha, code, met, document):
     arguments = ["evaluate", log, "--policy", policy, "--alpha", alpha]
     assert document(*arguments, "--require-sla", code=code)["results"][0]["sla_met"] is met
     assert run(arguments) == 0
 
 
-def test_the_settings_policy_is_the_default_and_is_judged(log, document, tmp_path):
+def test_the_policy_of_zoo_yaml_is_the_default_and_decides(log, document, tmp_path):
     assert [each["policy"] for each in document("evaluate", log)["results"]] == ["bandit"]
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {policy: messplus, margin: 0.05, v: 3}\n")
     got = document("evaluate", log)
@@ -127,8 +127,7 @@ def test_the_settings_policy_is_the_default_and_is_judged(log, document, tmp_pat
     assert got["judged"] == "messplus"
 
 
-def test_the_router_s_settings_arrive(log, document):
-    """Every one of them changes what the learner does along the log."""
+def test_every_router_option_changes_the_estimates(log, document):
     common = ["evaluate", log, "--policy", "messplus", "--alpha", "0.6"]
 
     def estimates(*options):
@@ -145,7 +144,7 @@ def test_the_router_s_settings_arrive(log, document):
     ("policies", "judged"),
     [(["always:b", "bandit", "messplus"], "messplus"), (["always:b", "bandit"], "bandit"), (["always:b"], "always:b")],
 )
-def test_a_router_is_judged_before_a_yardstick(log, document, tmp_path, policies, judged):
+def test_a_router_decides_before_a_yardstick(log, document, tmp_path, policies, judged):
     (tmp_path / "zoo.yaml").write_text("router: {policy: messplus}\n")
     words = [word for name in policies for word in ("--policy", name)]
     assert document("evaluate", log, "--alpha", "0.5", *words)["judged"] == judged
@@ -186,7 +185,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(log, arguments, message, capsys, 
 
 
 def edited(log, **columns):
-    """Write the log anew with some rows of some columns changed; None drops the column."""
+    """Rewrite the log with one row of some columns changed; None drops the column."""
     table = pq.read_table(log)
     for key, change in columns.items():
         name = key.replace("__", "/")
@@ -220,12 +219,12 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize(("columns", "message"), BAD_ROWS)
-def test_a_log_that_cannot_be_used(log, columns, message, capsys):
+def test_an_invalid_log_is_refused_with_its_row(log, columns, message, capsys):
     edited(log, **columns)
     assert f"{log}: {message}" in assert_one_line(run(["evaluate", log]), *capsys.readouterr())
 
 
-def test_requests_whose_model_the_user_chose_can_be_left_out(log, document, capsys):
+def test_skip_forced_leaves_out_requests_whose_model_the_user_chose(log, document, capsys):
     edited(log, propensity=(2, None))
     got = document("evaluate", log, "--policy", "random", "--skip-forced")
     assert (got["log"]["requests"], got["log"]["forced_left_out"]) == (399, 1)
@@ -239,7 +238,7 @@ def test_requests_whose_model_the_user_chose_can_be_left_out(log, document, caps
      ("cut.sqlite", "it is no messctl state; give a state of messctl, or an exported log"),
      ("other.sqlite", "another program's database"), ("box", "no column 'served'")],
 )  # fmt: skip
-def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
+def test_a_file_that_is_not_a_log_is_refused(name, message, capsys, tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("it is")
     with sqlite3.connect("other.sqlite") as database:
@@ -259,15 +258,15 @@ def test_what_is_no_log(name, message, capsys, tmp_path, monkeypatch, root):
 
 @pytest.fixture
 def state(state, monkeypatch):
-    """Two models with round costs in the zoo.yaml beside it; the cheap one is wrong."""
+    """A state beside a zoo.yaml of two models with round costs; the cheap model is always wrong."""
     state.with_name("zoo.yaml").write_text(STATED)
     backend = Scripted({CHEAP: "maybe", DEAR: "yes"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: backend)
     return state
 
 
-def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsys):
-    """Routed for real, some of it judged, some of it forced, one never answered."""
+def test_a_state_and_its_export_give_the_same_estimates(state, document, policy, capsys):
+    """With real routing: some requests have feedback, some a forced model, and one no answer."""
     for row in range(60):
         graded = ["--expect", "yes"] if row % 3 else []
         document("ask", f"is it {row}", *graded)
@@ -297,8 +296,8 @@ def test_a_live_state_and_its_export_say_the_same(state, document, policy, capsy
     assert (got["log"]["requests"], got["log"]["forced_left_out"]) == (60, 1)
 
 
-def test_a_live_policy_along_its_own_state_is_itself(state, document, tmp_path):
-    """What MESS+ would have done with the settings that it had is what it did, request by request."""
+def test_the_logged_policy_matches_its_own_decisions(state, document, tmp_path):
+    """Under the same settings, MESS+ repeats every decision of its own log."""
     (tmp_path / "zoo.yaml").write_text(STATED.replace("router: {", "router: {policy: messplus, "))
     served = []
     for row in range(40):
@@ -312,7 +311,7 @@ def test_a_live_policy_along_its_own_state_is_itself(state, document, tmp_path):
         assert result["estimates"][0][name] == pytest.approx(mean)
 
 
-def test_a_state_without_an_answer(state, capsys):
+def test_a_state_without_answers_is_refused(state, capsys):
     Store(state).close()
     message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert "no request was routed by a policy, so nothing can be estimated; ask without" in message
@@ -322,8 +321,8 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_state_is_read_without_a_change_to_it(state, document):
-    """Neither the file nor anything beside it, be it in use or not, and whichever journal it keeps."""
+def test_reading_a_state_changes_no_file(state, document):
+    """Neither the state nor a file beside it, whether it is in use or not, with either journal mode."""
     for row in range(4):
         document("ask", f"is it {row}", "--expect", "yes")
     alone = state.parent / "alone"
@@ -345,7 +344,7 @@ def test_a_state_is_read_without_a_change_to_it(state, document):
         assert set(read(alone / "wal.sqlite", WordEncoder()).prompts) == {"changed"}
 
 
-def test_a_state_of_a_newer_messctl_is_named_as_it_was_given(state, document, capsys):
+def test_a_state_of_a_newer_messctl_is_named_by_its_given_path(state, document, capsys):
     document("ask", "is it", "--expect", "yes")
     with closing(sqlite3.connect(state)) as database:
         database.execute("PRAGMA user_version = 999")
@@ -353,7 +352,7 @@ def test_a_state_of_a_newer_messctl_is_named_as_it_was_given(state, document, ca
     assert f"{state}: made by a newer messctl" in message
 
 
-def test_costs_in_two_units_are_not_added_up(state, document, capsys):
+def test_costs_in_two_units_are_refused(state, document, capsys):
     for row in range(2):
         document("ask", f"is it {row}", "--expect", "yes")
     with closing(sqlite3.connect(state)) as database, database:

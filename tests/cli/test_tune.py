@@ -34,7 +34,7 @@ def trace(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
-    """No zoo.yaml here."""
+    """Run in a folder without a zoo.yaml."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -49,7 +49,7 @@ def test_the_help_fits_one_screen_in_panels(capsys, monkeypatch):
     assert "[x<=" not in text
 
 
-def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
+def test_the_table_has_the_front_the_yardsticks_and_a_replay_command(trace, capsys):
     assert run(["tune", trace, "--alpha", "0.8", *FEW]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -70,15 +70,15 @@ def test_a_table_with_the_front_the_yardsticks_and_what_to_run(trace, capsys):
     assert f"{float(row['attained']):.4f}" == promised
 
 
-@pytest.mark.parametrize(("seeds", "told"), [("1", True), ("2", False)])
+@pytest.mark.parametrize(("seeds", "warns"), [("1", True), ("2", False)])
 @pytest.mark.parametrize("more", [(), ("--csv",), ("--json",)])
-def test_one_seed_is_said_to_tell_nothing_for_sure(seeds, told, more, trace, capsys):
+def test_a_single_seed_gets_a_warning(seeds, warns, more, trace, capsys):
     assert run(["tune", trace, "--alpha", "0.7", *FEW[:-1], seeds, "--slack", "0.5", *more]) == 0
-    assert ("one seed gives no confidence; play more seeds, as with --seeds 10" in capsys.readouterr().err) == told
+    assert ("one seed gives no confidence; play more seeds, as with --seeds 10" in capsys.readouterr().err) == warns
 
 
 def replayed(command, capsys):
-    """What a printed command prints, when a shell runs it here."""
+    """Run a printed command as a shell does, and return the attainment and cost that it prints."""
     capsys.readouterr()
     assert run([*shlex.split(command)[1:], "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
@@ -112,8 +112,8 @@ MESSPLUS, BANDIT = FEW, ["--policy", "bandit", "--v", "auto,0.3", "--margin", "0
         [*MESSPLUS, "--exponent", "0.333333333", "--reference", "large", "--seed", "123456789"],
     ],
 )
-def test_the_printed_command_prints_what_it_says_it_does(trace, capsys, tmp_path, monkeypatch, known, options):
-    """In a narrow window, too, and whatever zoo.yaml says."""
+def test_the_printed_command_gives_the_printed_figures(trace, capsys, tmp_path, monkeypatch, known, options):
+    """In a narrow terminal too, and with any zoo.yaml."""
     (tmp_path / "zoo.yaml").write_text(known)
     monkeypatch.setenv("COLUMNS", "60")
     options = [*options, "--slack", "0.5"]  # something is to be chosen
@@ -130,7 +130,7 @@ def test_the_printed_command_prints_what_it_says_it_does(trace, capsys, tmp_path
 
 
 def test_the_printed_command_names_the_zoo_file(capsys, tmp_path):
-    """Nothing else says what encodes the prompts."""
+    """Only the zoo file sets the encoder of the prompts."""
     pytest.importorskip("llama_cpp")
     rows = [{"a": (row % 3 > 0, 1.0), "b": (1.0, 2.0 + row % 2)} for row in range(60)]
     trace = str(write_trace(tmp_path / "t.parquet", rows))
@@ -147,8 +147,8 @@ def test_the_printed_command_names_the_zoo_file(capsys, tmp_path):
 @pytest.mark.parametrize("known", [None, "", OTHERWISE])
 @pytest.mark.parametrize("policy", [MESSPLUS, BANDIT])
 @pytest.mark.parametrize("zoo", [None, "other.yaml"])
-def test_a_replay_by_the_written_zoo_attains_what_was_promised(trace, capsys, tmp_path, known, policy, zoo):
-    """All that it was played under is written where the file says otherwise."""
+def test_a_replay_with_the_written_zoo_gives_the_same_figures(trace, capsys, tmp_path, known, policy, zoo):
+    """Every setting in which the file differs is written."""
     if known is not None:
         (tmp_path / "z.yaml").write_text(known)
     (tmp_path / "other.yaml").write_text("router: {trial_budget: 0.5, exponent: 0.4}\n")
@@ -165,7 +165,7 @@ def test_a_replay_by_the_written_zoo_attains_what_was_promised(trace, capsys, tm
     assert replayed(command, capsys) == pytest.approx((whole["attained"], whole["cost"]), rel=1e-12)
 
 
-def test_json_tells_the_same_as_replay(trace, capsys):
+def test_json_has_the_figures_of_replay(trace, capsys):
     assert run(["tune", trace, "--alpha", "0.7,0.8", *FEW, "--holdout-by", "hash", "--shuffle", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [choice["alpha"] for choice in document["choices"]] == [0.7, 0.8]
@@ -188,7 +188,7 @@ def test_csv_has_a_line_per_setting(trace, capsys):
     assert float(rows[0]["held_out/cost"]) > 0
 
 
-def test_the_bandit_has_a_v_of_its_own(trace, capsys):
+def test_the_bandit_has_its_own_default_v(trace, capsys):
     command = ["tune", trace, "--alpha", "0.8,0.85", "--policy", "bandit", "--seeds", "2", "--csv"]
     assert run(command) in (0, 1)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -202,7 +202,7 @@ def test_the_bandit_has_a_v_of_its_own(trace, capsys):
     assert "messplus needs a number" in capsys.readouterr().err
 
 
-def test_by_default_both_policies_are_searched_and_what_is_chosen_is_written(trace, capsys, tmp_path):
+def test_both_policies_are_searched_by_default_and_the_choice_is_written(trace, capsys, tmp_path):
     command = ["tune", trace, "--alpha", "0.8", "--c", "0.1,0.5", "--seeds", "4", "-o", "zoo.yaml"]
     assert run([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -219,7 +219,7 @@ def test_by_default_both_policies_are_searched_and_what_is_chosen_is_written(tra
     assert result["mean_cost"] == pytest.approx(played["whole"]["cost"], rel=1e-12)
 
 
-def test_out_of_reach_is_exit_code_1_and_says_what_can_be(trace, capsys, tmp_path):
+def test_an_unattainable_alpha_exits_1_and_names_the_highest_one(trace, capsys, tmp_path):
     assert run(["tune", trace, "--alpha", "0.99", *FEW, "-o", "zoo.yaml"]) == 1
     out = capsys.readouterr().out
     assert "no setting keeps it with 95 % confidence" in out
@@ -247,12 +247,12 @@ def test_the_zoo_file_keeps_its_comments_and_order(trace, capsys, tmp_path, root
     assert "@@" not in capsys.readouterr().err  # nothing left to change
 
 
-def test_a_zoo_file_that_is_not_there_is_made(trace, tmp_path):
+def test_a_missing_zoo_file_is_created(trace, tmp_path):
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "-o", "new.yaml"]) == 0
     assert load_settings(tmp_path / "new.yaml")[0].alpha == 0.75
 
 
-def test_what_would_change_is_no_part_of_the_csv_and_a_key_of_the_json(trace, capsys, tmp_path):
+def test_the_diff_is_a_key_of_the_json_and_not_in_the_csv(trace, capsys, tmp_path):
     command = ["tune", trace, *FEW, "--alpha", "0.75", "-o", "zoo.yaml", "--dry-run"]
     assert run(command) == 0
     out = capsys.readouterr().out
@@ -267,7 +267,7 @@ def test_what_would_change_is_no_part_of_the_csv_and_a_key_of_the_json(trace, ca
     assert os.listdir(tmp_path) == []
 
 
-def test_in_another_folder_the_models_are_found(trace, capsys, tmp_path, root):
+def test_a_zoo_written_to_another_folder_still_finds_its_models(trace, capsys, tmp_path, root):
     box = root / "messctl" / "box"
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "p.gguf").symlink_to(box / "pico-34k.gguf")
@@ -279,8 +279,7 @@ def test_in_another_folder_the_models_are_found(trace, capsys, tmp_path, root):
     assert json.loads(capsys.readouterr().out)["usable"]
 
 
-def test_a_file_stays_the_file_that_it_was(trace, tmp_path):
-    """A link to it, its mode and its line ends."""
+def test_the_zoo_file_keeps_its_link_mode_and_line_ends(trace, tmp_path):
     (tmp_path / "kept").mkdir()
     real, link = tmp_path / "kept" / "z.yaml", tmp_path / "zoo.yaml"
     real.write_bytes(b"sla:\r\n  alpha: 0.9\r\nrouter:\r\n  seed: 0\r\n")
@@ -304,9 +303,9 @@ def test_a_file_stays_the_file_that_it_was(trace, tmp_path):
         ("", ["--engine", "lokey"], "did you mean 'loky'"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_played(trace, capsys, monkeypatch, tmp_path, text, options, says):
+def test_errors_come_before_the_search(trace, capsys, monkeypatch, tmp_path, text, options, says):
     (tmp_path / "z.yaml").write_text(text)
-    monkeypatch.setattr(tuning, "search", lambda *_, **__: pytest.fail("it is being played"))
+    monkeypatch.setattr(tuning, "search", lambda *_, **__: pytest.fail("the search has begun"))
     for more in ([], ["--dry-run"]):
         assert run(["tune", trace, *FEW, *options, "-o", "z.yaml", *more]) == 2
         assert says in capsys.readouterr().err
@@ -379,7 +378,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, argument
 
 
 def stopped_after(monkeypatch, cells):
-    """Have Ctrl-C come when so many cells are done; with FEW, there are two for each seed."""
+    """Send Ctrl-C after this many cells; with FEW, each seed has two."""
 
     @contextmanager
     def progress():
@@ -394,7 +393,7 @@ def stopped_after(monkeypatch, cells):
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 @pytest.mark.parametrize("known", [None, "router:\n  v: 9\n"])
-def test_ctrl_c_writes_nothing_and_counts_the_seeds_that_were_played(trace, capsys, monkeypatch, tmp_path, known, more):
+def test_ctrl_c_writes_nothing_and_counts_completed_seeds(trace, capsys, monkeypatch, tmp_path, known, more):
     if known:
         (tmp_path / "zoo.yaml").write_text(known)
     command = ["tune", trace, *FEW, "--seeds", "9", "--alpha", "0.75", "--slack", "0.5"]
@@ -412,7 +411,7 @@ def test_ctrl_c_writes_nothing_and_counts_the_seeds_that_were_played(trace, caps
     assert (f"{exactly[0]:.4f}", f"{exactly[1]:.4g}") == (attained, cost)
 
 
-def test_ctrl_c_after_one_seed_tells_nothing_for_sure(trace, capsys, monkeypatch):
+def test_ctrl_c_after_one_seed_gets_a_warning(trace, capsys, monkeypatch):
     stopped_after(monkeypatch, 3)
     assert run(["tune", trace, *FEW, "--alpha", "0.75", "--slack", "0.5"]) == 130
     out, err = capsys.readouterr()
@@ -420,8 +419,8 @@ def test_ctrl_c_after_one_seed_tells_nothing_for_sure(trace, capsys, monkeypatch
     assert "one seed gives no confidence; play more seeds" in err
 
 
-def test_ctrl_c_prints_what_is_known_so_far(tmp_path, root):
-    """A real signal to a real process, in the middle of its work."""
+def test_ctrl_c_prints_the_results_so_far(tmp_path, root):
+    """With a real signal to a real process during the search."""
     heeding = (
         "import signal; from messctl.__main__ import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"

@@ -1,4 +1,4 @@
-"""Off-policy evaluation: the estimators, the targets along a log, and whether the truth lies where they say."""
+"""Off-policy evaluation: the estimators, the targets on a log, and whether the intervals hold the truth."""
 
 import itertools
 from dataclasses import replace
@@ -31,7 +31,7 @@ SETTINGS = Settings(alpha=0.7)
 
 
 def logged(rounds, prompts, served, propensity, has_feedback=None) -> Log:
-    """The log of a policy that served so, in the rounds' order."""
+    """The log of a policy that served these models, in the order of the rounds."""
     order = rounds.order
     satisfied = rounds.satisfied[order, served].copy()
     if has_feedback is not None:
@@ -51,7 +51,7 @@ def logged(rounds, prompts, served, propensity, has_feedback=None) -> Log:
 
 
 def small_log(served, satisfied, cost=None, propensity=None, models=2) -> Log:
-    """A log of so many rows, whose prompts say nothing."""
+    """A log with these values, whose prompts carry no signal."""
     n = len(served)
     prompts = [f"prompt {row}" for row in range(n)]
     return Log(
@@ -69,7 +69,7 @@ def small_log(served, satisfied, cost=None, propensity=None, models=2) -> Log:
 
 
 def drawn(rounds, prompts, odds, seed, has_feedback=1.0) -> Log:
-    """The log of a policy that drew every model by fixed odds, (models,) or (n, models)."""
+    """The log of a policy that drew models with fixed odds, (models,) or (n, models)."""
     rng = np.random.default_rng(seed)
     odds = np.broadcast_to(odds, rounds.satisfied.shape)
     served = (rng.random((len(rounds), 1)) > np.cumsum(odds, axis=1)).sum(axis=1).clip(max=odds.shape[1] - 1)
@@ -88,7 +88,7 @@ def by_name(evaluated):
 
 
 def naive(weight, value, served, odds, expected):
-    """All four by loops, as the definitions have them, with the variances of the weighted ones."""
+    """All four estimators as loops over their definitions, with the half-widths of their intervals."""
     n = len(value)
     terms, direct_sum, robust = [], 0.0, []
     for t in range(n):
@@ -115,7 +115,7 @@ def naive(weight, value, served, odds, expected):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_estimators_are_what_their_definitions_say(seed):
+def test_the_estimators_match_their_definitions(seed):
     rng = np.random.default_rng(seed)
     n, models = 40, 3
     served, propensity = rng.integers(0, models, n), rng.uniform(0.1, 1.0, n)
@@ -151,8 +151,8 @@ PROBABILITIES = st.lists(st.floats(0.05, 1.0), min_size=2, max_size=4).map(lambd
 
 
 @given(st.data())
-def test_over_all_logs_that_there_could_be_ips_and_dr_are_right_on_average(data):
-    """Every log of three requests, weighed by its probability: no draw, and so no tolerance but rounding."""
+def test_ips_and_dr_are_unbiased_over_all_possible_logs(data):
+    """Over every log of three requests, weighted by its probability: exact but for rounding."""
     logging = data.draw(PROBABILITIES)
     models, n = len(logging), 3
     level = st.floats(0, 1)
@@ -175,7 +175,7 @@ def test_over_all_logs_that_there_could_be_ips_and_dr_are_right_on_average(data)
 
 
 @given(seed=st.integers(0, 10**6), odds=PROBABILITIES, target=PROBABILITIES)
-def test_the_weights_of_a_random_log_are_one_on_average(seed, odds, target):
+def test_weights_are_one_on_average(seed, odds, target):
     models = min(len(odds), len(target))
     odds, target = odds[:models] / odds[:models].sum(), target[:models] / target[:models].sum()
     served = np.random.default_rng(seed).choice(models, 4000, p=odds)
@@ -191,7 +191,7 @@ def test_the_weights_of_a_random_log_are_one_on_average(seed, odds, target):
     ),
     odds=st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3).map(lambda raw: np.array(raw) / sum(raw)),
 )  # fmt: skip
-def test_of_the_policy_that_made_the_log_the_log_s_own_means_are_told(rows, odds):
+def test_the_logging_policy_gets_the_means_of_the_log(rows, odds):
     served, satisfied, cost = (np.array(column) for column in zip(*rows, strict=True))
     log = small_log(served, satisfied, cost, odds[served], models=3)
     reward = RewardModel.of(log)
@@ -217,8 +217,8 @@ def test_of_the_policy_that_made_the_log_the_log_s_own_means_are_told(rows, odds
 
 
 @pytest.mark.parametrize("effective", [0.0, 1.0, 10.0, 1e6])
-def test_an_interval_says_no_more_than_its_rows_do(effective):
-    """All ten satisfied: not 1.0 to 1.0. What was never tried moves it further, and it stays within 0..1."""
+def test_an_interval_has_a_least_width_that_falls_with_the_sample(effective):
+    """Ten satisfied of ten do not give 1.0 to 1.0. Uncovered decisions widen it further, within 0..1."""
     estimate = share_interval(ips(np.ones(10), np.ones(10)), effective, 0.0, 0.0)
     low, high = estimate.interval
     assert (estimate.mean, high) == (1.0, 1.0)
@@ -238,15 +238,15 @@ def test_an_interval_says_no_more_than_its_rows_do(effective):
         ([0.2, 0.5, 0.8], 3.0, 0.5, 0.0, 1.0),
     ],
 )
-def test_an_estimate_of_a_share_lies_in_0_to_1_and_in_its_interval(terms, effective, mean, low, high):
+def test_a_share_is_clipped_to_0_to_1_and_lies_in_its_interval(terms, effective, mean, low, high):
     estimate = share_interval(ips(np.array(terms), np.ones(3)), effective, 0.0, 0.0)
     assert estimate.mean == pytest.approx(mean)
     assert estimate.interval == pytest.approx((low, high), abs=0.01)
     assert estimate.interval[0] <= estimate.mean <= estimate.interval[1]
 
 
-def test_a_model_that_never_served_is_not_covered_however_that_came():
-    """With p = 0.005 a hundred rows lack it in 61 % of logs: they tell nothing of it. Once seen, it may be covered."""
+def test_a_model_that_never_served_is_not_covered():
+    """With p = 0.005, 61 % of logs of a hundred rows lack the model. Once it has served, it may be covered."""
     odds = np.tile([0.0, 1.0], (100, 1))
     never = np.zeros(100, dtype=np.int64)
     assert round(0.995**100, 2) == 0.61
@@ -255,7 +255,7 @@ def test_a_model_that_never_served_is_not_covered_however_that_came():
     assert Overlap.of(once / 0.005, once, odds).uncovered == 0.0
 
 
-# Whether the truth lies where they say
+# Intervals hold the truth
 
 WORLDS = {
     "by the prompt": learnable(1500, 1),
@@ -279,8 +279,8 @@ DRAWS = 40
 
 @pytest.mark.parametrize("logging", LOGGED_BY)
 @pytest.mark.parametrize("world", WORLDS)
-def test_the_truth_of_fixed_policies_lies_in_the_intervals(world, logging):
-    """Forty logs of each world, a fifth of the answers unjudged: 95 % of intervals hold the truth, give or take."""
+def test_intervals_of_fixed_policies_hold_the_truth(world, logging):
+    """About 95 % of the intervals do, over forty logs of each world with feedback on 80 % of the answers."""
     rounds = WORLDS[world]
     prompts = PROMPTS.get(world, prompts_for(1500, 6))
     first, *_, last = rounds.zoo.models
@@ -314,8 +314,8 @@ def box(root):
     return load(trace).rounds, prompts
 
 
-def test_logs_of_the_bandit_itself(box):
-    """A real policy's log has propensities down to 0.005, and holds others all the same: in 20 of 24 or more."""
+def test_intervals_on_logs_of_the_bandit_hold_the_truth(box):
+    """At least 20 of 24 do, although the bandit's propensities go down to 0.005."""
     rounds, prompts = box
     held = []
     for seed in range(6):
@@ -333,11 +333,11 @@ def test_logs_of_the_bandit_itself(box):
     assert sum(held) >= 20
 
 
-# Targets along a log
+# Targets on a log
 
 
 def live_log(name, rounds, prompts, settings) -> Log:
-    """What the policy serves live, judged at once, with its own propensities."""
+    """The log of a live policy with immediate feedback and its own propensities."""
     policy = live_build(name)(rounds.zoo, settings, Snapshot())
     served, propensity = [], []
     for row in range(len(rounds)):
@@ -352,8 +352,8 @@ def live_log(name, rounds, prompts, settings) -> Log:
 
 @pytest.mark.parametrize("policy", ["bandit", "messplus"])
 @pytest.mark.parametrize("impute", [False, True])
-def test_a_learner_along_its_own_log_is_itself(policy, impute):
-    """With the same coins it takes every decision again, and every estimate is the log's own mean."""
+def test_a_learner_repeats_its_own_log(policy, impute):
+    """With the same seed it makes every decision again, and every estimate is the mean of the log."""
     rounds, prompts = learnable(300), prompts_for(300)
     log = live_log(policy, rounds, prompts, SETTINGS)
     evaluated = result(log, policy, impute=impute)
@@ -365,8 +365,8 @@ def test_a_learner_along_its_own_log_is_itself(policy, impute):
         assert (each.attained_ess, each.cost_ess) == (pytest.approx(300), pytest.approx(300))
 
 
-def test_a_learner_that_never_agrees_stays_as_it_was():
-    """Rejected requests are as if they had never come: every decision is a newborn's, each with a coin of its own."""
+def test_a_learner_that_never_agrees_learns_nothing():
+    """Rejected requests leave no trace: every decision is that of a new policy, with its own random stream."""
     rounds, prompts = learnable(60), prompts_for(60)
     first = live_build("messplus")(rounds.zoo, SETTINGS, Snapshot()).decide(Request("r", prompts[0], gradable=False))
     other = (rounds.zoo.index(first.served) + 1) % 3
@@ -380,7 +380,7 @@ def test_a_learner_that_never_agrees_stays_as_it_was():
 
 
 def test_rejected_requests_leave_no_trace():
-    """The odds on what comes later are those along a log that lacks the rejected requests."""
+    """The odds on later requests are those on a log without the rejected ones."""
     rounds, prompts = learnable(200), prompts_for(200)
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 3)
     live = live_build("messplus")  # without coins, since nobody grades all answers
@@ -398,8 +398,8 @@ def test_rejected_requests_leave_no_trace():
 
 
 @pytest.mark.parametrize("policy", ["bandit", "messplus"])
-def test_imputed_feedback_that_is_right_is_as_good_as_real(policy):
-    """Where a model's answers and costs are always the same, the regression knows them, and nothing is missing."""
+def test_correct_imputed_feedback_is_as_good_as_real_feedback(policy):
+    """If each model always has the same outcome and cost, the reward model predicts them exactly."""
     prompts = prompts_for(300, 4)
     rounds = make_rounds(
         np.tile([0.0, 1.0, 1.0], (300, 1)), np.tile([1.0, 4.0, 20.0], (300, 1)), ["a", "b", "c"], prompts
@@ -410,7 +410,7 @@ def test_imputed_feedback_that_is_right_is_as_good_as_real(policy):
     assert odds[np.arange(300), whole.served] == pytest.approx(whole.propensity)
 
 
-def test_static_mix_is_mixed_by_the_models_means_as_the_log_tells_them():
+def test_static_mix_uses_the_doubly_robust_means():
     rounds, prompts = learnable(1500, 1), prompts_for(1500, 1)
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 0)
     reward = RewardModel.of(log)
@@ -423,13 +423,13 @@ def test_static_mix_is_mixed_by_the_models_means_as_the_log_tells_them():
 
 
 @pytest.mark.parametrize("policy", ["hindsight", "clairvoyant"])
-def test_a_policy_that_knows_all_outcomes_has_no_log_to_know_them_from(policy):
+def test_a_policy_that_needs_all_outcomes_is_refused(policy):
     with pytest.raises(UsageError, match="needs outcomes that a log does not hold"):
         result(small_log([0, 1], [1, 0]), policy)
 
 
 @pytest.mark.parametrize("wrong", ["always:m9", "hindsight", "mess", "always"])
-def test_what_cannot_be_played_is_told_before_any_other_is_replayed(wrong):
+def test_an_invalid_policy_is_refused_before_any_replay(wrong):
     played = []
     with pytest.raises(UsageError):
         evaluate(
@@ -438,19 +438,19 @@ def test_what_cannot_be_played_is_told_before_any_other_is_replayed(wrong):
     assert not {"bandit", "messplus"} & set(played)
 
 
-def test_results_come_in_the_order_in_which_they_were_asked_for():
+def test_results_keep_the_order_of_the_policies():
     names = ["messplus", "always:m1", "bandit", "random"]
     evaluation = evaluate(small_log([0, 1] * 5, [1, 0] * 5), [*names, "random"], SETTINGS, WordEncoder())
     assert [each.policy for each in evaluation.results] == names
 
 
 @pytest.mark.parametrize("policy", ["always:m9", "mess"])
-def test_a_policy_that_does_not_exist(policy):
+def test_an_unknown_policy_is_refused(policy):
     with pytest.raises(UnknownNameError, match="known:"):
         result(small_log([0, 1], [1, 0]), policy)
 
 
-def test_the_odds_of_a_decision_are_all_of_its_chances():
+def test_the_odds_of_a_decision_sum_to_one():
     rounds, prompts = learnable(80), prompts_for(80)
     for name in ("bandit", "messplus", "random", "static-mix", "always:large"):
         policy = build(name, rounds, SETTINGS)
@@ -465,10 +465,10 @@ def test_the_odds_of_a_decision_are_all_of_its_chances():
         assert (several > 0) == (name != "always:large")
 
 
-# Logs that hold little
+# Logs with little in them
 
 
-def test_one_model():
+def test_a_log_of_one_model():
     evaluated = result(small_log([0] * 50, [1, 0] * 25, models=1), "random")
     for each in evaluated.estimates:
         assert (each.attained.mean, each.cost.mean) == (pytest.approx(0.5, abs=0.02), pytest.approx(2.0))
@@ -476,8 +476,8 @@ def test_one_model():
     assert evaluated.sla_met(0.9) is False
 
 
-def test_no_overlap_at_all():
-    """The log has one model only, the target serves the other: nothing is known, and nothing is claimed."""
+def test_a_log_without_overlap_determines_nothing():
+    """The log has only one model, and the target serves the other."""
     log = small_log([0] * 50, [1] * 50)
     evaluated = result(log, "always:m1")
     each = by_name(evaluated)
@@ -490,8 +490,8 @@ def test_no_overlap_at_all():
     assert evaluated.sla_met(0.5) is None
 
 
-def test_a_log_without_chance():
-    """Propensity 1 everywhere, the model by the row: of a mixture, half is never seen, and may be anything."""
+def test_a_log_of_a_deterministic_policy_covers_half_of_a_mixture():
+    """Every propensity is 1: half of the mixture's decisions are never seen, and may be anything."""
     log = small_log([0, 1] * 200, [1, 0] * 200)
     evaluated = result(log, "random")
     assert 0.4 < evaluated.overlap.uncovered < 0.5  # a half, as far as 400 rows can tell
@@ -502,7 +502,7 @@ def test_a_log_without_chance():
     assert result(log, "logged").attained.mean == pytest.approx(0.5)
 
 
-def test_no_feedback():
+def test_a_log_without_feedback_has_no_attainment():
     log = small_log([0, 1] * 20, [np.nan] * 40, propensity=[0.5] * 40)
     evaluated = result(log, "always:m0")
     assert all(each.attained.mean is None and each.attained.interval is None for each in evaluated.estimates)
@@ -515,13 +515,13 @@ def test_no_feedback():
 
 
 @pytest.mark.parametrize("policy", ["always:m0", "random", "static-mix", "bandit", "messplus", "logged"])
-def test_a_single_request(policy):
+def test_a_log_of_a_single_request_decides_nothing(policy):
     evaluated = result(small_log([0], [1.0], propensity=[0.5]), policy, impute=True)
     assert evaluated.sla_met(0.5) is None
     assert by_name(evaluated)["DR"].cost.interval is None
 
 
-def test_feedback_on_few_counts_all_costs():
+def test_costs_count_all_requests_and_attainment_those_with_feedback():
     log = small_log([0, 1, 0, 1], [1, np.nan, np.nan, 0], [1, 2, 3, 4], [0.5] * 4)
     each = by_name(result(log, "random"))
     assert each["IPS"].cost.mean == pytest.approx(2.5)
@@ -531,7 +531,7 @@ def test_feedback_on_few_counts_all_costs():
 # The reward model
 
 
-def test_no_row_is_predicted_by_itself():
+def test_no_row_is_predicted_from_itself():
     rounds, prompts = learnable(200), prompts_for(200)
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 0)
     before = cross_fitted(log.features, log.served, log.cost, 3)
@@ -542,7 +542,7 @@ def test_no_row_is_predicted_by_itself():
     assert not np.allclose(after[:, log.served[17]], before[:, log.served[17]])
 
 
-def test_it_learns_what_the_prompt_tells_and_stays_within_what_was_seen():
+def test_the_reward_model_learns_from_prompts_and_stays_in_range():
     rounds, prompts = learnable(1500, 1), prompts_for(1500, 1)
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 0, has_feedback=0.9)
     predicted = cross_fitted(log.features, log.served, log.satisfied, 3)
@@ -552,7 +552,7 @@ def test_it_learns_what_the_prompt_tells_and_stays_within_what_was_seen():
     assert 0.0 <= predicted.min() <= predicted.max() <= 1.0
 
 
-def test_models_hardly_seen_and_never_seen():
+def test_rare_models_are_predicted_by_means():
     log = small_log([0] * 30 + [1], [0.5] * 31, [2.0] * 30 + [40.0], models=3)
     predicted = cross_fitted(log.features, log.served, log.cost, 3)
     assert (predicted[:, 0] == 2.0).all()
@@ -564,8 +564,8 @@ def test_models_hardly_seen_and_never_seen():
 # The log in the box
 
 
-def test_the_log_in_the_box_is_what_the_bandit_serves_now(root, tmp_path):
-    """Made anew by the present code; `python benchmarks/make_log.py` writes it where it has changed."""
+def test_the_log_in_the_box_is_up_to_date(root, tmp_path):
+    """The bandit serves the same today; if it does not, `python benchmarks/make_log.py` writes the log again."""
     made = tmp_path / "made.parquet"
     make_log.write(root / "traces" / "box.parquet", made, "bandit", Settings(alpha=0.8), 0.9)
     one, other = (read(path, WordEncoder()) for path in (root / "traces" / "live.parquet", made))
@@ -575,8 +575,8 @@ def test_the_log_in_the_box_is_what_the_bandit_serves_now(root, tmp_path):
     assert one.satisfied == pytest.approx(other.satisfied, nan_ok=True)
 
 
-def test_the_log_in_the_box_holds_what_the_trace_of_the_box_does(box, root):
-    """Every row is one of the trace's, and the truth of the fixed policies lies where its estimates say."""
+def test_the_log_in_the_box_agrees_with_its_trace(box, root):
+    """Its rows are those of the trace, and its intervals hold the truth of the fixed policies."""
     rounds, prompts = box
     log = read(root / "traces" / "live.parquet", WordEncoder())
     assert list(log.request_ids) == list(rounds.request_ids)

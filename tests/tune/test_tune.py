@@ -1,4 +1,4 @@
-"""The search, what it chooses, and that a replay gives the numbers that it promises."""
+"""The search, its choice, and a replay that confirms its numbers."""
 
 import importlib.util
 from dataclasses import replace
@@ -44,7 +44,7 @@ CONDITIONS = [
 
 @pytest.mark.parametrize(("conditions", "holdout"), CONDITIONS)
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
-def test_every_number_is_that_of_a_replay(conditions, holdout, policy):
+def test_a_replay_gives_the_numbers_of_the_search(conditions, holdout, policy):
     recording = make_recording(learnable(400, seed=1))
     settings = replace(SPACE, policies=(policy,), bandit_v=(None, 0.3)).settings(Settings(seed=3))
     assert len(settings) == (12 if policy == "messplus" else 4)
@@ -63,14 +63,14 @@ def test_every_number_is_that_of_a_replay(conditions, holdout, policy):
             assert found.scores[0].debt[at].mean() * answers == pytest.approx(queue, rel=1e-12)
 
 
-def test_the_parts_make_up_the_whole():
+def test_selection_and_held_out_add_up_to_the_whole():
     scores = found_on(make_recording(learnable(400))).scores[0]
     whole = 0.7 * scores.cost[SELECTION] + 0.3 * scores.cost[HELD_OUT]
     assert whole == pytest.approx(scores.cost[WHOLE])
 
 
-def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
-    """On the trace in the box, whole: what `tune` says, `replay` prints."""
+def test_the_choice_keeps_the_promise_and_a_replay_confirms_it(root):
+    """On the whole trace in the box, `replay` attains the numbers of `tune`."""
     recording = load(root / "traces" / "box.parquet")
     space = Space(
         (0.8,), parse_values("--v", ["0.001:10:25"]), parse_values("--c", ["0.02,0.05,0.1,0.2,0.5,1"]), (0.25,)
@@ -92,7 +92,7 @@ def test_the_choice_keeps_its_promise_and_replay_gives_what_it_promised(root):
 
 
 @pytest.mark.parametrize("engine", ["loky", "ray"])
-def test_every_engine_finds_the_same(engine):
+def test_all_engines_give_the_same_results(engine):
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     recording = make_recording(learnable(300))
@@ -100,7 +100,7 @@ def test_every_engine_finds_the_same(engine):
         same(found_on(recording), found_on(recording, engine=engine))
 
 
-def test_what_no_engine_is(monkeypatch):
+def test_an_unknown_or_missing_engine_is_refused(monkeypatch):
     recording = make_recording(learnable(30))
     with pytest.raises(MessctlError, match="did you mean 'loky'"):
         found_on(recording, engine="loki")
@@ -111,7 +111,7 @@ def test_what_no_engine_is(monkeypatch):
         found_on(recording, engine="ray")
 
 
-def test_stopped_early_it_knows_whole_seeds():
+def test_an_interrupted_search_counts_completed_seeds():
     def stop(done, total):
         assert total == 6
         if done == 5:
@@ -128,12 +128,12 @@ def test_stopped_early_it_knows_whole_seeds():
     assert choose(found) == ()
 
 
-def window(sure, alone=1.0):
-    return Window(sure + 0.1, sure, alone)
+def window(bound, alone=1.0):
+    return Window(bound + 0.1, bound, alone)
 
 
 @pytest.mark.parametrize(
-    ("window", "promised", "below"),
+    ("window", "attainable", "below"),
     [
         (window(0.7), 0.7 + DRIFT, 0.1),
         (window(0.7, 0.75), 0.7 + DRIFT, 0.05),
@@ -142,13 +142,13 @@ def window(sure, alone=1.0):
         (window(0.9), 0.9 + DRIFT, -0.1),
     ],
 )
-def test_a_window_asks_for_what_was_promised_or_for_what_the_best_model_can(window, promised, below):
-    assert window.attainable == pytest.approx(promised)
+def test_a_window_requires_alpha_or_the_attainment_of_the_best_model(window, attainable, below):
+    assert window.attainable == pytest.approx(attainable)
     assert window.below(0.8) == pytest.approx(below)
 
 
 @pytest.mark.parametrize(("share", "length"), [(0.3, 3), (0.1, 1), (0.02, 1), (0.5, 7), (0.9, 7), (0.4, 5)])
-def test_a_window_is_as_long_as_what_is_held_out(share, length):
+def test_a_window_is_as_long_as_the_held_out_part(share, length):
     found = windows(Holdout(share))
     assert len(found) == STRETCHES - length + 1 == rows(Holdout(share)) - WINDOWS
     assert {len(each) for each in found} == {length}
@@ -156,9 +156,9 @@ def test_a_window_is_as_long_as_what_is_held_out(share, length):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
-def test_every_request_is_in_one_part(held):
-    part = parts(np.array(held))
-    assert (part == STRETCHES).tolist() == held
+def test_every_request_is_in_one_part(is_held_out):
+    part = parts(np.array(is_held_out))
+    assert (part == STRETCHES).tolist() == is_held_out
     others = part[part < STRETCHES]
     assert (np.diff(others) >= 0).all()
     sizes = np.bincount(others, minlength=STRETCHES)
@@ -166,7 +166,7 @@ def test_every_request_is_in_one_part(held):
 
 
 @pytest.mark.parametrize("conditions", [Conditions(seeds=2), Conditions(seeds=2, shuffle=True, feedback_rate=0.6)])
-def test_what_the_best_model_alone_attains_is_what_a_replay_of_it_does(conditions):
+def test_the_best_single_model_attains_what_its_replay_does(conditions):
     recording = make_recording(learnable(300))
     scores = found_on(recording, conditions).scores[0]
     for k in range(2):
@@ -185,8 +185,8 @@ def test_what_the_best_model_alone_attains_is_what_a_replay_of_it_does(condition
         assert scores.attained[WINDOWS, 0, k] == pytest.approx(np.nanmean(judged), rel=1e-12)
 
 
-def test_what_stays_behind_the_best_model_in_one_window_is_not_chosen():
-    """Two settings keep α on average; the cheaper one rests in a window on what it gained in another."""
+def test_a_setting_that_is_low_in_one_window_is_not_chosen():
+    """Two settings keep α on average, but the cheaper one misses it in one window."""
     found = found_on(
         make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
     )
@@ -205,7 +205,7 @@ def test_what_stays_behind_the_best_model_in_one_window_is_not_chosen():
 
 
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
-def test_a_margin_is_played_as_replay_plays_it(policy):
+def test_a_margin_means_the_same_as_in_replay(policy):
     recording = make_recording(learnable(300))
     space = replace(SPACE, policies=(policy,), bandit_v=(None,), margin=(0.0, 0.05))
     settings = space.settings(Settings(seed=3))
@@ -218,7 +218,7 @@ def test_a_margin_is_played_as_replay_plays_it(policy):
 
 
 def test_one_lucky_seed_is_not_enough():
-    """Two settings attain the same on average; the one that does so under some seeds alone is not chosen."""
+    """Two settings attain the same on average; the one that varies over the seeds is not chosen."""
     found = found_on(
         make_recording(learnable(60)), Conditions(seeds=4), space=Space((0.8,), (0.1, 0.2), (0.5,), (0.25,))
     )
@@ -235,7 +235,7 @@ def test_one_lucky_seed_is_not_enough():
         choose(found, slack=-1.0)
 
 
-def test_the_front_has_no_row_that_another_beats():
+def test_no_setting_beats_one_on_the_front():
     (choice, _) = choose(found_on(make_recording(learnable(500))))
     pairs = [(trial.relative_cost, trial.selection[0].attained) for trial in choice.front if trial is not choice.chosen]
     assert pairs == sorted(pairs)
@@ -244,7 +244,7 @@ def test_the_front_has_no_row_that_another_beats():
         assert not beaten
 
 
-def test_an_alpha_beyond_reach_has_no_choice_and_no_yardsticks():
+def test_an_unattainable_alpha_has_no_choice_and_no_yardsticks():
     rounds = make_rounds([[0, 1], [0, 0]] * 30, [[1, 2]] * 60)
     found = found_on(make_recording(rounds), space=Space((1.0,), (0.1,), (0.5,), (0.25,)))
     (choice,) = choose(found)
@@ -253,7 +253,7 @@ def test_an_alpha_beyond_reach_has_no_choice_and_no_yardsticks():
     assert play_yardsticks(found, 1.0) == ((),)
 
 
-def test_several_traces_must_all_be_kept():
+def test_the_choice_keeps_the_promise_on_every_trace():
     easy = make_recording(make_rounds([[1, 1]] * 60, [[1, 2]] * 60))
     hard = make_recording(make_rounds([[0, 1], [1, 0]] * 30, [[1, 2]] * 60), "hard.parquet")
     space = Space((0.8,), (0.01, 0.1), (0.5,), (0.25,))
@@ -274,11 +274,11 @@ def test_several_traces_must_all_be_kept():
         (["0", "1:10:2"], (0.0, 1.0, 10.0)),
     ],
 )
-def test_lists_of_values(texts, expected):
+def test_lists_and_grids_of_values_are_parsed(texts, expected):
     assert parse_values("--v", texts) == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "1,", "1:2", "2:1:3", "0:1:3", "1:2:1", "1:2:3:4", "1:inf:3", "1:2:x"])
-def test_lists_that_are_none(text):
+def test_invalid_lists_of_values_are_refused(text):
     with pytest.raises(UsageError, match="--v holds"):
         parse_values("--v", [text])
