@@ -1,10 +1,10 @@
-"""How far off-policy estimates are from the truth, on logs drawn from a trace of which all outcomes are known.
+"""The error of off-policy estimates, on logs drawn from a trace with all outcomes known.
 
     python benchmarks/off_policy.py traces/box.parquet
 
-For policies that never learn: the estimates' mean error and how often the 95 % intervals hold the truth, over many logs
-of `--rows` requests. For those that learn: what they attain and cost where they serve the whole trace themselves, in
-that order, and what they would with the odds that a replay along a log gives them, with no estimator between.
+For policies that never learn: the mean error of the estimates, and how often the 95 % intervals hold the truth, over
+many logs of `--rows` requests. For policies that learn: their attainment and cost when they serve the whole trace
+themselves, in the order of the log, and with the odds of a replay along the log, without an estimator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class World:
     prompts: list[str]
 
     def log(self, policy: str, seed: int, rows: int, has_feedback: float) -> tuple[Log, np.ndarray]:
-        """Return a log of so many requests, shuffled, and the rows of the trace that it holds."""
+        """Return a log of `rows` shuffled requests, and their rows in the trace."""
         settings = Settings(alpha=LOGGED_ALPHA, seed=seed)
         rounds = self.rounds.arranged(seed=seed, shuffle=True, feedback_rate=has_feedback, feedback_delay=0)
         models = len(rounds.zoo.models)
@@ -65,19 +65,21 @@ class World:
         ), order
 
     def served_live(self, policy: str, settings: Settings, order: np.ndarray) -> tuple[float, float]:
-        """Return what a policy attains and costs that serves these requests itself."""
-        serving, paid, good = live_build(policy)(self.rounds.zoo, settings, Snapshot()), 0.0, 0.0
+        """Return the attainment and mean cost of a policy that serves these requests itself."""
+        serving, total_cost, total_satisfied = live_build(policy)(self.rounds.zoo, settings, Snapshot()), 0.0, 0.0
         for row in order:
             decision = serving.decide(Request(self.rounds.request_ids[row], self.prompts[row], gradable=False))
             model = self.rounds.zoo.index(decision.served)
             cost, satisfied = float(self.rounds.cost[row, model]), float(self.rounds.satisfied[row, model])
             serving.learn(decision, Feedback({decision.served: cost}, {decision.served: satisfied}))
-            paid, good = paid + cost, good + satisfied
-        return good / len(order), paid / len(order)
+            total_cost, total_satisfied = total_cost + cost, total_satisfied + satisfied
+        return total_satisfied / len(order), total_cost / len(order)
 
 
 def fixed(world: World, rows: int, logs: int) -> None:
-    print(f"{logs} logs of {rows:,} requests, 80 % judged: mean error, and share of intervals that hold the truth")
+    print(
+        f"{logs} logs of {rows:,} requests, 80 % with feedback: mean error, and share of intervals that hold the truth"
+    )
     print(
         "| log | policy | estimator | attained, error | held | cost, error | held |\n|---|---|---|---:|---:|---:|---:|"
     )
@@ -103,8 +105,8 @@ def fixed(world: World, rows: int, logs: int) -> None:
         for (policy, estimator), errors in found.items():
             values = np.array(errors, dtype=float)
             figures = [np.nanmean(column) if (~np.isnan(column)).any() else np.nan for column in values.T]
-            told = [f"{figures[0]:+.4f}", f"{figures[1]:.0%}", f"{figures[2]:+.1%}", f"{figures[3]:.0%}"]
-            print(f"| {logging} | {policy} | {estimator} | {' | '.join(told)} |".replace("nan%", "–"))
+            cells = [f"{figures[0]:+.4f}", f"{figures[1]:.0%}", f"{figures[2]:+.1%}", f"{figures[3]:.0%}"]
+            print(f"| {logging} | {policy} | {estimator} | {' | '.join(cells)} |".replace("nan%", "–"))
 
 
 def held(interval: tuple[float, float] | None, truth: float) -> float:
@@ -112,7 +114,7 @@ def held(interval: tuple[float, float] | None, truth: float) -> float:
 
 
 def learners(world: World, seeds: int) -> None:
-    print(f"\n{seeds} logs of the whole trace, all judged: the learners' own odds along the log")
+    print(f"\n{seeds} logs of the whole trace, all with feedback: the learners' odds along the log")
     print("| log | policy | learns | attained | truth | cost ÷ truth − 1 | standard error |")
     print("|---|---|---|---:|---:|---:|---:|")
     for logging in ("evenly", "bandit"):

@@ -1,7 +1,7 @@
-"""What `tune` chooses, and what that comes to on the requests held out: python benchmarks/tune_held_out.py TRACE…
+"""The choice of `tune`, and its figures on the requests held out: python benchmarks/tune_held_out.py TRACE…
 
-For α at 90, 95 and 98 % of the best model's mean, over 20 seeds, in the order of the trace and shuffled. Beside it, on
-the same requests: the cheapest fixed mixture that meets α, which knows them beforehand, and the best model's mean.
+α is 90, 95 and 98 % of the best model's mean, over 20 seeds, in the order of the trace and shuffled. Beside it are, on
+the same requests, the cheapest fixed mixture that meets α, which knows them in advance, and the best model's mean.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--holdout-by", default="time")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     print("| trace | α | policy, V, c, margin | held out | points from α | ÷ static-mix | best model there |")
     print("|---|---:|---|---:|---:|---:|---:|")
-    for path in asked.traces:
+    for path in arguments.traces:
         recording = load(path)
         for shuffle in (False, True):
             for share in SHARES:
-                conditions = Conditions(seeds=asked.seeds, shuffle=shuffle)
-                print(row(recording, share, conditions, Holdout(by=asked.holdout_by)), flush=True)
+                conditions = Conditions(seeds=arguments.seeds, shuffle=shuffle)
+                print(row(recording, share, conditions, Holdout(by=arguments.holdout_by)), flush=True)
 
 
 if __name__ == "__main__":

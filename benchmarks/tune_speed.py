@@ -1,23 +1,23 @@
-"""Speed of replaying and tuning, each figure beside a rival's in the same run.
+"""The speed of replay and tune, each figure beside a rival's from the same run.
 
     python benchmarks/tune_speed.py [--only grid,learning,end-to-end,hashing,cache,engines,sweep,help,paretobandit]
     python benchmarks/tune_speed.py --only large --rows 10000000
 
-- `grid`: decisions/s of the recursion over a grid of V and α, predictions given, on all cores; beside the same
-  recursion in NumPy, settings as vectors, and beside one setting after another in compiled code;
-- `learning`: requests/s of a replay with learning, features given; beside scikit-learn's SGDClassifier;
-- `end-to-end`: requests/s from a Parquet file with raw prompts, nothing kept, streamed; beside the words alone hashed
-  by scikit-learn's HashingVectorizer;
-- `hashing`: megabytes of prompts per second on one core, beside the same;
-- `cache`: a large trace loaded with and without its features kept;
-- `engines`: one search by threads, processes and, where it is installed, Ray;
-- `sweep`: the sweep of the MESS+ paper in size, 1,860 runs over 2,350 requests, as a command; beside single runs;
-- `help`: `messctl --help`, beside `pip --help`;
-- `paretobandit`: requests/s of a replay, beside that package (`pip install paretobandit`) on the same features;
-- `large`: time and peak memory of a streamed replay of a hundredth of the rows, of all, and in memory of the tenth.
+- `grid`: decisions/s of the recursion over a grid of V and α on all cores, with given predictions; the rivals are the
+  same recursion in NumPy, with settings as vectors, and compiled code that plays one setting after another;
+- `learning`: requests/s of a replay with learning, with given features; the rival is scikit-learn's SGDClassifier;
+- `end-to-end`: requests/s of a streamed replay from a Parquet file with raw prompts and no cache; the rival is
+  scikit-learn's HashingVectorizer, which only hashes the words;
+- `hashing`: megabytes of prompts per second on one core, with the same rival;
+- `cache`: loading a large trace with and without stored features;
+- `engines`: one search with threads, with processes and, if it is installed, with Ray;
+- `sweep`: a search as large as the sweep of the MESS+ paper, 1,860 runs over 2,350 requests; the rival is single runs;
+- `help`: `messctl --help`; the rival is `pip --help`;
+- `paretobandit`: requests/s of a replay; the rival is that package (`pip install paretobandit`) on the same features;
+- `large`: time and peak memory of a streamed replay of 1 % of the rows and of all, and of 10 % in memory.
 
-Rounds alternate; printed are medians, least and most, the median ratio of the same round, and what a second
-of processor time does, which other work on the machine hardly touches.
+The ways alternate in every round. Printed are the median, the least and the most, the median ratio within a round,
+and the work per second of processor time, which other work on the machine hardly affects.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ from messctl.zoo import Settings, Zoo
 SETTINGS = Settings(alpha=0.8)
 CORES = os.cpu_count() or 1
 Way = tuple[float, Callable[[], object]]
-"""How much work one call does, and the call."""
+"""The work of one call, and the call."""
 
 
 def two_models(rounds: Rounds) -> Rounds:
-    """Return the rounds of a zoo of two, the costliest and the second."""
-    kept = [0, 1]
-    zoo = Zoo.of([rounds.zoo.models[k] for k in kept], rounds.zoo.reference)
-    tables = {name: np.ascontiguousarray(getattr(rounds, name)[:, kept]) for name in ("satisfied", "cost")}
+    """Return the rounds for two models only, the costliest and the second."""
+    two = [0, 1]
+    zoo = Zoo.of([rounds.zoo.models[k] for k in two], rounds.zoo.reference)
+    tables = {name: np.ascontiguousarray(getattr(rounds, name)[:, two]) for name in ("satisfied", "cost")}
     return replace(rounds, zoo=zoo, **tables)
 
 
@@ -77,13 +77,13 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     played = build("messplus", rounds, SETTINGS).play(rounds)
     assert played.predicted is not None
     assert played.explored is not None
-    foreseen, part = (played.explored, played.predicted), np.zeros(n, dtype=np.int64)
+    forecast, part = (played.explored, played.predicted), np.zeros(n, dtype=np.int64)
 
     def run(vs: np.ndarray, first: int = n, *, any_zoo: bool = False) -> np.ndarray:
         queue, alpha = np.zeros(len(vs)), np.full(len(vs), SETTINGS.alpha)
         rest = (
             (rounds.satisfied[:first], rounds.cost[:first]),
-            (foreseen[0][:first], foreseen[1][:first]),
+            (forecast[0][:first], forecast[1][:first]),
             (np.zeros((1, len(vs))), np.zeros((1, len(vs))), queue),
             np.empty((0, len(vs)), np.int16),
         )
@@ -102,19 +102,19 @@ def grid(folder: Path) -> tuple[str, Mapping[str, Way]]:
     few = 5_000
     for any_zoo in (False, True):
         queue = run(blocks[0], few, any_zoo=any_zoo)
-        assert np.array_equal(in_numpy(rounds, foreseen, blocks[0], few), queue), "decisions differ"
+        assert np.array_equal(in_numpy(rounds, forecast, blocks[0], few), queue), "decisions differ"
     return "decisions/s of the grid recursion, two models, predictions given", {
         f"float64, {CORES} threads": (n * blocks.size, ours),
         "float64, one thread": (n * 1024, lambda: [run(block) for block in blocks[:8]]),
         "the same for any zoo, one thread": (n * 256, lambda: [run(block, any_zoo=True) for block in blocks[:2]]),
         "one setting at a time": (n * 8, lambda: [run(blocks[0][k : k + 1], any_zoo=True) for k in range(8)]),
-        "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, foreseen, blocks[0], few)),
+        "NumPy, settings as vectors": (few * 128, lambda: in_numpy(rounds, forecast, blocks[0], few)),
     }
 
 
-def in_numpy(rounds: Rounds, foreseen: tuple[np.ndarray, np.ndarray], vs: np.ndarray, n: int) -> np.ndarray:
+def in_numpy(rounds: Rounds, forecast: tuple[np.ndarray, np.ndarray], vs: np.ndarray, n: int) -> np.ndarray:
     """Return the queues at the end: the recursion as one would first write it for many settings."""
-    explored, predicted = foreseen
+    explored, predicted = forecast
     many, models = len(vs), rounds.cost.shape[1]
     mean, count, queue, at = np.zeros((models, many)), np.zeros((models, many)), np.zeros(many), np.arange(many)
     for t in range(n):
@@ -146,7 +146,7 @@ def end_to_end(folder: Path) -> tuple[str, Mapping[str, Way]]:
     path, few = trace(folder, 200_000, 80), 5_000
     prompts = next(TraceFile(path).batches(few)).prompts
     mean = statistics.fmean(map(len, prompts.to_pylist()))
-    return f"requests/s end to end from Parquet, four models, raw prompts of {mean:.0f} characters, nothing kept", {
+    return f"requests/s end to end from Parquet, four models, raw prompts of {mean:.0f} characters, no cache", {
         "messctl replay, streamed": (
             200_000,
             lambda: replay_streamed(survey(path), ["messplus"], SETTINGS, Conditions()),
@@ -174,7 +174,7 @@ def cache(folder: Path) -> tuple[str, Mapping[str, Way]]:
     path = trace(folder, 200_000, 80)
     load(path)
     return "requests/s of loading a trace", {
-        "features kept": (200_000, lambda: load(path)),
+        "features stored": (200_000, lambda: load(path)),
         "prompts hashed": (200_000, lambda: load(path, cache=False)),
     }
 
@@ -261,7 +261,7 @@ def their_loop(rounds: Rounds, features: np.ndarray) -> None:
 
 
 def large(folder: Path, rows: int, console: Console) -> None:
-    """Print time and peak memory of commands, each in a process of its own."""
+    """Print the time and peak memory of commands, each in its own process."""
     table = Table(title="time and peak memory of `messctl replay --policy messplus`, prompts of about 450 characters")
     for heading in ("requests", "how", "seconds", "requests/s", "peak MB"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
@@ -298,7 +298,7 @@ def run_quietly(command: list[str]) -> None:
 
 
 def trace(folder: Path, rows: int, words: int) -> Path:
-    """Return a synthetic trace, made where it is not there yet."""
+    """Return a synthetic trace, and write it first if it does not exist."""
     path = folder / f"{rows}-{words}.parquet"
     if not path.exists():
         write(path, rows, words, seed=1)
@@ -306,11 +306,11 @@ def trace(folder: Path, rows: int, words: int) -> Path:
 
 
 def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) -> None:
-    """Print the rates of all ways, the last of which is the rival."""
+    """Print the rates of all ways; the last one is the rival."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     busy: dict[str, list[float]] = {name: [] for name in ways}
     for _, work in ways.values():
-        work()  # compiled and warm before anything is timed
+        work()  # compiles, and warms the caches, before the timing
     for _ in range(rounds):
         for name, (amount, work) in ways.items():
             started, worked = time.perf_counter(), processor_time()
@@ -331,7 +331,7 @@ def measure(title: str, ways: Mapping[str, Way], rounds: int, console: Console) 
 
 
 def processor_time() -> float:
-    """Return the seconds that this process and its children had a processor: other work on it does not count."""
+    """Return the processor seconds of this process and its children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=10_000_000, help="of `large`")
-    parser.add_argument("--folder", type=Path, help="where traces are made, and kept; default: a temporary folder")
+    parser.add_argument("--folder", type=Path, help="the folder for the traces; default: a temporary one")
     arguments = parser.parse_args()
     console = Console(width=130)
     with tempfile.TemporaryDirectory() as temporary:
