@@ -26,12 +26,3 @@ def path(
     for t in range(len(satisfied)):
         queue[t + 1] = advance(queue[t], alpha[t], satisfied[t])
     return queue
-
-
-def certificate(alpha: float, queue: float, answers: int) -> float | None:
-    """Return the level that is attained for certain, α − Q/n, over `answers` = n answers with feedback.
-
-    From the recursion, Q ≥ Σ(α − s), so the mean of s is at least α − Q/n: always, on any input.
-    None before the first feedback.
-    """
-    return alpha - queue / answers if answers else None

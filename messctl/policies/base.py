@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from messctl.learning.certificate import certificate
 from messctl.learning.features import Encoder, Features
 from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.learning.snapshot import Snapshot
-from messctl.learning.virtual_queue import advance, certificate, path
+from messctl.learning.virtual_queue import advance, path
 from messctl.records import Decision, Feedback, Request
 from messctl.zoo import Settings, Zoo
 

@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from messctl.errors import UsageError
+from messctl.learning.certificate import certificate
 from messctl.learning.frontier import cheapest_mixture
-from messctl.learning.virtual_queue import certificate
 from messctl.policies import Played, Rounds, kind_of
 from messctl.policies.base import Floats
 from messctl.replay.facts import TraceFacts

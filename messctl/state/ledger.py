@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from messctl.learning.virtual_queue import certificate
+from messctl.learning.certificate import certificate
 from messctl.state.outages import Lost, Refused
 from messctl.state.store import Store
 

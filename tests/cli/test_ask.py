@@ -368,6 +368,18 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, data, message, capsys,
     assert_sound(state)
 
 
+@pytest.mark.parametrize("command", ["status", "log"])
+def test_looking_at_the_state_imports_no_compiler_and_no_parquet(command, state):
+    Store(state).close()
+    code = (
+        f"import sys; from messctl.cli import run; run(['{command}'])\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx', 'matplotlib'}\n"
+        "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["ask", "status", "log", "feedback", "export", "reset", "warm"])
 def test_help_imports_nothing_heavy(command, capsys):
     code = (

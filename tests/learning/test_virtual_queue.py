@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messctl.learning.virtual_queue import advance, certificate, path
+from messctl.learning.certificate import certificate
+from messctl.learning.virtual_queue import advance, path
 
 shares = st.floats(0, 1)
 
