@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.trace import TraceMetadata, schema
 
 ROWS_PER_BATCH = 50_000
@@ -118,7 +118,7 @@ def metadata(seed: int) -> TraceMetadata:
 def write(path: Path, rows: int, words: int, seed: int) -> None:
     """Write the trace to `path`."""
     with (
-        written_aside(path) as aside,
+        atomic_write(path) as aside,
         pq.ParquetWriter(aside, schema(metadata(seed)), compression="zstd") as writer,
     ):
         for batch in batches(rows, words, seed):

@@ -68,7 +68,7 @@ def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success it is synced to disk and replaces `path`.
 
     If `path` is a link, its target is replaced. The new file gets the mode of the one that it replaces. On any

@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from messctl.errors import OutputError
-from messctl.outputs import check_distinct, check_trace_writable, check_writable, written_aside
+from messctl.outputs import atomic_write, check_distinct, check_trace_writable, check_writable
 
 
 def test_a_new_file_replaces_the_old_one_only_when_complete(tmp_path):
     path = tmp_path / "out"
     path.write_text("old")
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -23,7 +23,7 @@ def test_a_new_file_replaces_the_old_one_only_when_complete(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(error), written_aside(path) as aside:
+    with pytest.raises(error), atomic_write(path) as aside:
         aside.write_text("half")
         raise error
     assert path.read_text() == "old"
@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
 
 
 def test_an_error_of_the_disk_is_an_output_error(tmp_path):
-    with pytest.raises(OutputError, match="No space left"), written_aside(tmp_path / "out") as aside:
+    with pytest.raises(OutputError, match="No space left"), atomic_write(tmp_path / "out") as aside:
         aside.write_text("x")
         raise OSError(28, "No space left on device")
 
@@ -54,7 +54,7 @@ def test_writing_to_a_link_replaces_its_target(tmp_path):
     for name in ("old", "new"):
         link = tmp_path / name
         link.symlink_to(folder / name)
-        with written_aside(link) as aside:
+        with atomic_write(link) as aside:
             assert aside.parent == folder
             aside.write_text("new")
         assert link.is_symlink()
@@ -73,7 +73,7 @@ def test_a_file_keeps_its_mode(tmp_path, mode):
     path = tmp_path / "out"
     path.write_text("old")
     path.chmod(mode)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         assert aside.stat().st_mode & 0o077 == 0  # the unfinished file is private
         aside.write_text("new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
@@ -111,9 +111,9 @@ def test_a_killed_process_leaves_the_old_file(tmp_path, number):
     path = tmp_path / "out"
     path.write_text("old")
     code = (
-        "import signal, sys, time; from pathlib import Path; from messctl.outputs import written_aside\n"
+        "import signal, sys, time; from pathlib import Path; from messctl.outputs import atomic_write\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # in case SIGINT was ignored
-        "with written_aside(Path(sys.argv[1])) as aside:\n"
+        "with atomic_write(Path(sys.argv[1])) as aside:\n"
         "    aside.write_text('half'); print('writing', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

@@ -209,4 +209,4 @@ def _change(zoo_file: ZooFile, found: list[Calibration], where: str, output: Pat
     from messctl.zoo.edit import edit_costs
 
     source = output if output.exists() else zoo_file.path
-    return source, *edit_costs(source, {each.model: each.stated(where) for each in found}, output)
+    return source, *edit_costs(source, {each.model: each.cost_per_token(where) for each in found}, output)

@@ -56,11 +56,11 @@ class Calibration:
         """How the trials' costs are known: normally one quality, otherwise all, with commas."""
         return ", ".join(sorted({trial.cost.quality for trial in self.trials}))
 
-    def stated(self, where: str) -> CostPerToken:
-        """Return the cost as zoo.yaml states it, in four digits. `where` says how it was measured."""
+    def cost_per_token(self, measured: str) -> CostPerToken:
+        """Return the cost as zoo.yaml states it, in four digits. `measured` says how it was measured: see `origin`."""
         fixed, prompt, generated = (_rounded(part) for part in (self.cost.fixed, self.cost.prompt, self.cost.generated))
         load = None if self.load is None else _rounded(self.load)
-        return CostPerToken(self.unit, prompt, generated, fixed, load, measured=where)
+        return CostPerToken(self.unit, prompt, generated, fixed, load, measured=measured)
 
 
 def origin(meter: Meter, today: date | None = None) -> str:

@@ -43,7 +43,7 @@ class Counter(Protocol):
     def sample(self) -> Sample:
         """Read the counter. Raises BackendError, which names a remedy, if it cannot be read."""
 
-    def others(self) -> bool:
+    def is_shared(self) -> bool:
         """Return whether another process uses the device, as far as that is known."""
 
 
@@ -60,21 +60,21 @@ def counts_between(counter: Counter, before: Sample, after: Sample) -> int:
     return difference
 
 
-def longest_unseen_s(counters: Iterable[Counter]) -> float | None:
-    """Return the seconds in which no counter can wrap around twice; None if none ever wraps around."""
+def wrap_around_s(counters: Iterable[Counter]) -> float | None:
+    """Return the shortest time in which a counter can wrap around, in seconds; None if none ever does."""
     ranges = [counter.range * counter.joules_per_count for counter in counters if counter.range is not None]
     return min(ranges) / MOST_WATTS if ranges else None
 
 
 class Span:
-    """What one counter counts from the creation of the span to the last `look`. More looks do not change the sum."""
+    """What one counter counts from the creation of the span to the last `update`. More updates change nothing."""
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._first = self._last = counter.sample()
         self._counts = 0
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Sample the counter, and add what it counted since the last sample."""
         latest = self._counter.sample()
         self._counts += counts_between(self._counter, self._last, latest)

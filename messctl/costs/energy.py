@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from messctl.costs.counters import Counter, Span, longest_unseen_s
+from messctl.costs.counters import Counter, Span, wrap_around_s
 from messctl.costs.meter import JOULE, Reading, TokenMeter
 from messctl.errors import BackendError
 from messctl.records import Completion, Cost
@@ -54,7 +54,7 @@ class EnergyMeter:
             spans = [Span(counter) for counter in self._counters]
             time.sleep(IDLE_S)
             for span in spans:
-                span.look()
+                span.update()
             self._idle_w = sum(span.joules()[0] / span.seconds for span in spans)
         return self._idle_w
 
@@ -80,7 +80,7 @@ class _EnergyReading:
     """What the counters count from the creation of the reading to the end of `watched`."""
 
     def __init__(self, counters: Sequence[Counter], expected: TokenMeter, idle_w: float) -> None:
-        self.shared = any(counter.others() for counter in counters)
+        self.shared = any(counter.is_shared() for counter in counters)
         self._counters, self._expected, self._idle_w = counters, expected, idle_w
         self._spans = [Span(counter) for counter in counters]
         self._failed: BackendError | None = None
@@ -89,27 +89,27 @@ class _EnergyReading:
     def watched(self) -> Iterator[None]:
         """Sample all counters at the end, and before that as often as one could wrap around."""
         done = threading.Event()
-        longest_s = longest_unseen_s(self._counters)
-        watcher = threading.Thread(target=self._watch, args=(done, longest_s), daemon=True)
-        if longest_s is not None:
+        interval_s = wrap_around_s(self._counters)
+        watcher = threading.Thread(target=self._watch, args=(done, interval_s), daemon=True)
+        if interval_s is not None:
             watcher.start()
         try:
             yield
         finally:
             done.set()
-            if longest_s is not None:
+            if interval_s is not None:
                 watcher.join()
-            self._look()
-            self.shared = self.shared or any(counter.others() for counter in self._counters)
+            self._update()
+            self.shared = self.shared or any(counter.is_shared() for counter in self._counters)
 
-    def _watch(self, done: threading.Event, longest_s: float) -> None:
-        while not done.wait(longest_s):
-            self._look()
+    def _watch(self, done: threading.Event, interval_s: float) -> None:
+        while not done.wait(interval_s):
+            self._update()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         try:
             for span in self._spans:
-                span.look()
+                span.update()
         except BackendError as error:
             self._failed = self._failed or error
 

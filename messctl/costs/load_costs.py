@@ -72,7 +72,7 @@ class Loads:
                 extra[model.name] = more
         return extra
 
-    def regret(self, decision: Decision) -> None:
+    def add_regret(self, decision: Decision) -> None:
         """Learn what a decision lost, because the model that would have served was not loaded."""
         wanted, lost = _lost(decision)
         if lost > 0.0:

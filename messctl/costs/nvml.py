@@ -49,7 +49,7 @@ class NvmlCounter:
         except nvml.NVMLError:
             return Sample(at_s, count)
 
-    def others(self) -> bool:
+    def is_shared(self) -> bool:
         """See `Counter`.
 
         Inside a container, NVML's process ids differ from the ids seen there. One process is then taken to be ours.

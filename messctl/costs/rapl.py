@@ -39,7 +39,7 @@ class RaplCounter:
         except (OSError, ValueError) as error:
             raise BackendError(f"{self.name}: {file} cannot be read ({error}); choose another energy.meter") from None
 
-    def others(self) -> bool:
+    def is_shared(self) -> bool:
         """See `Counter`. Other processes always use the processor; their part is unknown and ignored."""
         return False
 

@@ -67,7 +67,7 @@ class _Survey:
     def add(self, row: Row) -> None:
         self.rows += 1
         self.named.update(row.outcomes)
-        if not _observed(row):
+        if not _has_outcome(row):
             self.dropped += 1
             return
         self.request.update(name for name in OPTIONAL_REQUEST_COLUMNS if getattr(row, name) is not None)
@@ -97,7 +97,7 @@ def convert(
     _check_options(kind, options)
     _check_output(sources, output)
     survey = _Survey()
-    for row in _counted(kind.rows(sources, options), progress, None):
+    for row in _with_progress(kind.rows(sources, options), progress, None):
         survey.add(row)
     where = ", ".join(map(str, sources))
     if survey.rows == 0:
@@ -109,7 +109,7 @@ def convert(
     _check_names(where, survey.models)
     _check_costs(survey, costs)
     metadata = _metadata(kind, sources, survey, costs)
-    rows = _counted(kind.rows(sources, options), progress, survey.rows)
+    rows = _with_progress(kind.rows(sources, options), progress, survey.rows)
     tally = _write(rows, output, metadata, survey, costs)
     return ImportSummary(
         rows=survey.rows - survey.dropped,
@@ -135,9 +135,9 @@ def _write(
     costed = [m for m in models if survey.costs[m] or m in costs.by_model]
     with TraceWriter(output, metadata, fields=wanted, request=survey.request) as writer:
         for found in rows:
-            if not _observed(found):
+            if not _has_outcome(found):
                 continue
-            row = _finished(found, costs, used)
+            row = _row_to_write(found, costs, used)
             _check_written(row, models)
             tally["renamed"] += row.request_id != encodable(found.request_id)
             got = row.outcomes
@@ -147,11 +147,11 @@ def _write(
     return tally
 
 
-def _finished(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
+def _row_to_write(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
     """Return the row to write: with stated costs, a unique id, and text that is valid UTF-8."""
     return replace(
         row,
-        request_id=_unused(encodable(row.request_id), used),
+        request_id=_unique_id(encodable(row.request_id), used),
         prompt=encodable(row.prompt),
         source=None if row.source is None else encodable(row.source),
         outcomes={
@@ -175,7 +175,7 @@ def _check_written(row: Row, models: Sequence[str]) -> None:
             )
 
 
-def _unused(request_id: str, used: dict[str, int]) -> str:
+def _unique_id(request_id: str, used: dict[str, int]) -> str:
     """Return `request_id`, with `#2`, `#3` … added if it is in `used`, which maps each id to its occurrences."""
     name, repetition = request_id, used.get(request_id, 0)
     while name in used:
@@ -203,11 +203,11 @@ def _tokens(outcome: Outcome) -> int | None:
     return outcome.tokens_in + outcome.tokens_out
 
 
-def _observed(row: Row) -> bool:
+def _has_outcome(row: Row) -> bool:
     return any(outcome.satisfied is not None for outcome in row.outcomes.values())
 
 
-def _counted(rows: Iterator[Row], progress: Progress | None, total: int | None) -> Iterator[Row]:
+def _with_progress(rows: Iterator[Row], progress: Progress | None, total: int | None) -> Iterator[Row]:
     for done, row in enumerate(rows, start=1):
         yield row
         if progress and done % 256 == 0:

@@ -97,14 +97,14 @@ def json_lines(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 at = Place(path, number, "line")
-                yield at, dict(at.mapping(decoded(at, line)))
+                yield at, dict(at.mapping(decode_json(at, line)))
 
 
 def json_document(path: Path) -> Any:
     """Return the JSON document of a file. Raises SourceError."""
     with reading(path):
         text = path.read_text(encoding="utf-8-sig")
-    return decoded(Place(path), text)
+    return decode_json(Place(path), text)
 
 
 def json_records(at: Place, records: object) -> Iterator[tuple[Place, dict[str, Any]]]:
@@ -116,7 +116,7 @@ def json_records(at: Place, records: object) -> Iterator[tuple[Place, dict[str, 
         yield place, dict(place.mapping(record))
 
 
-def decoded(at: Place, text: str) -> Any:
+def decode_json(at: Place, text: str) -> Any:
     """Return the value of a JSON text at a place. Raises SourceError."""
     try:
         return json.loads(text)
@@ -150,7 +150,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def require(path: Path, header: Iterable[str], names: Iterable[str]) -> None:
+def require_columns(path: Path, header: Iterable[str], names: Iterable[str]) -> None:
     """Raise SourceError for the first of `names` that is not in the header."""
     columns = list(header)
     for name in names:

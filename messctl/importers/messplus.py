@@ -10,7 +10,7 @@ from pathlib import Path
 
 from messctl.errors import SourceError, did_you_mean
 from messctl.importers.base import Format, ImportOptions, Place
-from messctl.importers.files import csv_records, expand, require
+from messctl.importers.files import csv_records, expand, require_columns
 from messctl.trace import Outcome, Row
 
 SATISFACTION = ("label_", "acc_", "acc_norm_")  # in order of preference
@@ -25,7 +25,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
         columns: dict[str, str] = {}
         for at, record in csv_records(path):
             if at.row == 1:
-                require(path, record, ["doc_id", "input_text", "benchmark_name"])
+                require_columns(path, record, ["doc_id", "input_text", "benchmark_name"])
                 columns = _satisfaction_columns(path, list(record))
             yield Row(
                 request_id=f"{record['benchmark_name']}/{record['doc_id']}",

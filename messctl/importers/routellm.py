@@ -7,7 +7,7 @@ from pathlib import Path
 
 from messctl.errors import SourceError
 from messctl.importers.base import Format, ImportOptions
-from messctl.importers.files import csv_records, expand, require
+from messctl.importers.files import csv_records, expand, require_columns
 from messctl.trace import Outcome, Row
 
 RESPONSE = "_response"
@@ -20,7 +20,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
         models: list[str] = []
         for at, record in csv_records(path):
             if at.row == 1:
-                require(path, record, ["prompt"])
+                require_columns(path, record, ["prompt"])
                 models = _models(path, list(record))
             outcomes = {
                 model: Outcome(

@@ -12,7 +12,7 @@ from typing import Any
 
 from messctl.errors import SourceError, UsageError, did_you_mean
 from messctl.importers.base import Format, ImportOptions, Place
-from messctl.importers.files import csv_records, expand, parquet_records, require
+from messctl.importers.files import csv_records, expand, parquet_records, require_columns
 from messctl.trace import Outcome, Row
 
 RESPONSE = "|model_response"
@@ -28,7 +28,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
         models: list[str] = []
         for at, record in _reader(path, options)(path):
             if at.row == 1:
-                require(path, record, ["prompt"])
+                require_columns(path, record, ["prompt"])
                 models = _models(path, list(record))
             yield _row(at, record, models)
 
@@ -67,7 +67,7 @@ def _models(path: Path, columns: list[str]) -> list[str]:
     ]
     if not (costed or others):
         raise SourceError(f"{path}: has no model; add columns '<model>' and '<model>{TOTAL_COST}'")
-    require(path, columns, costed)
+    require_columns(path, columns, costed)
     return costed or others
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from messctl.errors import OutputError
 from messctl.learning.features import Encoder, Features, width
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class FeatureCache:
         """Keep the features of all rows of the trace; where the disk refuses, go without."""
         with suppress(OutputError, OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(self.file) as aside, aside.open("wb") as file:
+            with atomic_write(self.file) as aside, aside.open("wb") as file:
                 np.savez(
                     file,
                     key=np.array(self.key),

@@ -14,7 +14,7 @@ from messctl.importers.base import Place
 from messctl.importers.files import (
     LONGEST_CELL,
     check_header,
-    decoded,
+    decode_json,
     json_document,
     json_records,
     parquet_records,
@@ -95,7 +95,7 @@ def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
         for at, line in _lines(path):
-            yield at, lambda at=at, line=line: at.mapping(decoded(at, line()))  # type: ignore[misc]
+            yield at, lambda at=at, line=line: at.mapping(decode_json(at, line()))  # type: ignore[misc]
     elif suffix == ".json":
         for at, record in json_records(Place(path), json_document(path)):
             yield at, lambda record=record: record  # type: ignore[misc]

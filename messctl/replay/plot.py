@@ -12,7 +12,7 @@ import numpy as np
 
 from messctl.display.text import plain
 from messctl.errors import MissingExtraError, UsageError
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.policies import Played, kind_of
 from messctl.replay.play import with_queue_at
 from messctl.replay.result import Replay
@@ -71,7 +71,7 @@ def write_plot(replay: Replay, path: Path, warn: Callable[[str], None] = lambda 
     figure.suptitle(_title(replay), x=0.01, ha="left")
     # Without a date, and with names that are not drawn by lot, the same replay gives the same bytes.
     with (
-        written_aside(path) as aside,
+        atomic_write(path) as aside,
         rc_context({"svg.hashsalt": "messctl"}),
         warnings.catch_warnings(record=True) as heard,
     ):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messctl.errors import UsageError
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.replay.result import Replay
 
 
@@ -69,5 +69,5 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         "cost_unit": replay.facts.cost_unit,
     }
     table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(stated, sort_keys=True)})
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         pq.write_table(table, aside, compression="zstd")

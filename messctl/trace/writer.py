@@ -10,7 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, Row, TraceMetadata, column, schema
 
 ROWS_PER_GROUP = 4096
@@ -35,7 +35,7 @@ class TraceWriter:
         self._models = metadata.models
         self._schema = schema(metadata, self._fields, request)
         self._rows: list[Row] = []
-        self._aside = written_aside(path)
+        self._aside = atomic_write(path)
 
     def __enter__(self) -> Self:
         aside = self._aside.__enter__()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.display.text import plain
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.replay.plot import COLOURS, check_format
 from messctl.tune.choice import Choice
 from messctl.tune.report import Tuning
@@ -38,7 +38,7 @@ def write_plot(tuning: Tuning, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
-    with written_aside(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
+    with atomic_write(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
         kind = path.suffix.lower()[1:]
         figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
 

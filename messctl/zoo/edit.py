@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import ConfigError
-from messctl.outputs import written_aside
+from messctl.outputs import atomic_write
 from messctl.zoo.file import SLA_KEYS, load_settings
 from messctl.zoo.models import BOX, BOX_PREFIX, CostPerToken
 
@@ -80,7 +80,7 @@ def difference(source: Path, before: str, output: Path, after: str) -> str:
 
 def write(output: Path, text: str) -> None:
     """Write a zoo file, completely or not at all. Raises OutputError if it cannot be written."""
-    with written_aside(output) as aside:
+    with atomic_write(output) as aside:
         aside.write_text(text, encoding="utf-8", newline="")
 
 

@@ -80,7 +80,7 @@ def test_a_model_is_measured_over_a_range_of_lengths():
     assert len(machine.requests) > 20  # short requests are repeated
     assert (found.cost.fixed, found.cost.prompt, found.cost.generated) == pytest.approx((0.5, 0.001, 0.01))
     assert found.load == pytest.approx(3.0)  # part of the measured time, but not of the fitted cost
-    assert found.stated("here") == CostPerToken("s", 0.001, 0.01, 0.5, 3.0, measured="here")
+    assert found.cost_per_token("here") == CostPerToken("s", 0.001, 0.01, 0.5, 3.0, measured="here")
     assert found.cost.error < 1e-9
     small = calibrate(ModelSpec("m", Path("m"), n_ctx=128), Machine(), SecondsMeter(), repeats=1, least_s=0)
     assert max(a + b for a, b in ((t.tokens_in, t.tokens_out) for t in small.trials)) <= 128

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from messctl.backends import Scripted
 from messctl.costs import counters, energy, nvml, rapl
-from messctl.costs.counters import Sample, Span, counts_between, longest_unseen_s
+from messctl.costs.counters import Sample, Span, counts_between, wrap_around_s
 from messctl.costs.energy import EnergyMeter
 from messctl.costs.meter_choice import meter_for
 from messctl.costs.metered_backend import MeteredBackend, cost_of
@@ -44,7 +44,7 @@ class Recorded:
     step_s: float = 0.1
     joules_per_count: float = 1e-3
     name: str = "recorded"
-    others_there: list[bool] = field(default_factory=list)
+    shared: list[bool] = field(default_factory=list)
 
     def sample(self):
         if not self.samples:
@@ -52,8 +52,8 @@ class Recorded:
         at_s, count, watts = self.samples.pop(0)
         return Sample(at_s, count, watts)
 
-    def others(self):
-        return self.others_there.pop(0) if self.others_there else False
+    def is_shared(self):
+        return self.shared.pop(0) if self.shared else False
 
 
 def measured(*recorded, expected=STATED, idle_w=0.0):
@@ -78,7 +78,7 @@ def test_energy_does_not_depend_on_the_split_even_if_the_counter_wraps_around(si
     recorded = Recorded([(float(i), total % size, None) for i, total in enumerate(totals)], range=size, step_s=0.0)
     span = Span(recorded)
     for _ in steps:
-        span.look()
+        span.update()
     assert span.joules() == (pytest.approx(sum(steps) * 1e-3), any(steps))
     assert span.seconds == len(steps)
     parts = [Sample(0.0, total % size) for total in totals]
@@ -127,7 +127,7 @@ def test_if_one_device_reports_nothing_the_cost_is_estimated_from_tokens():
 
 @pytest.mark.parametrize("there", [[True, False], [False, True], [True, True]])
 def test_a_second_process_on_the_device_makes_the_cost_shared(there):
-    recorded = Recorded([(0.0, 0, None), (1.0, 100_000, None)], others_there=there)
+    recorded = Recorded([(0.0, 0, None), (1.0, 100_000, None)], shared=there)
     assert measured(recorded) == Cost(pytest.approx(100.0), "shared")
 
 
@@ -172,9 +172,9 @@ def test_a_missing_or_reset_counter_is_an_error_not_a_cost_of_zero():
 
 def test_a_counter_that_wraps_around_is_sampled_during_the_answer(monkeypatch):
     """The counter wraps around several times during one answer. Only the sampling thread makes the sum right."""
-    assert longest_unseen_s([Recorded([])]) is None
-    assert longest_unseen_s([Recorded([], range=10**6)]) == pytest.approx(1000 / counters.MOST_WATTS)
-    monkeypatch.setattr(energy, "longest_unseen_s", lambda counters: 0.001)
+    assert wrap_around_s([Recorded([])]) is None
+    assert wrap_around_s([Recorded([], range=10**6)]) == pytest.approx(1000 / counters.MOST_WATTS)
+    monkeypatch.setattr(energy, "wrap_around_s", lambda counters: 0.001)
     looked = threading.Event()
     seen = []
 
@@ -239,7 +239,7 @@ def test_rapl_counter_wraps_around(tmp_path):
     span = Span(counter)
     for shown in ("999", "0", "950", "40"):
         (tmp_path / "intel-rapl:0" / "energy_uj").write_text(shown)
-        span.look()
+        span.update()
     assert span._counts == 99 + 1 + 950 + 90
 
 
@@ -286,7 +286,7 @@ def test_the_real_rapl_counter_shows_a_plausible_power():
     except BackendError as error:
         pytest.skip(f"the counter cannot be read: {error}")
     while not span.joules()[0]:
-        span.look()
+        span.update()
     assert 0.0 < span.joules()[0] / span.seconds < counters.MOST_WATTS
 
 
@@ -523,7 +523,7 @@ def test_the_real_nvml_counter_shows_a_plausible_power():
     except BackendError as error:
         pytest.skip(f"no NVIDIA device can be measured: {error}")
     while not span.joules()[1]:
-        span.look()
+        span.update()
     assert 0.0 < span.joules()[0] / span.seconds < counters.MOST_WATTS
 
 

@@ -47,7 +47,7 @@ def test_a_model_is_loaded_once_the_regret_reaches_the_cost_of_a_load(unit: floa
     loads, surcharges, cold = Loads(), [], spec("cold", 10.0)
     while extra := dict(loads.surcharge([cold])):
         surcharges.append(extra["cold"])
-        loads.regret(decided("warm", extra, unit, cold=0.0, warm=2.0 / unit))
+        loads.add_regret(decided("warm", extra, unit, cold=0.0, warm=2.0 / unit))
         loads.observe(spec("warm"), 0.0, 0.0)
     assert surcharges == pytest.approx([10.0, 8.0, 6.0, 4.0, 2.0])
     loads.observe(cold, 10.0, 1.0)
@@ -78,7 +78,7 @@ def test_an_unstated_load_cost_is_the_mean_of_measured_loads() -> None:
 )
 def test_no_regret_if_the_loss_has_another_cause(decision: Decision) -> None:
     loads = Loads()
-    loads.regret(decision)
+    loads.add_regret(decision)
     assert loads.surcharge([spec("cold", 9.0)]) == {"cold": 9.0}
 
 
@@ -93,7 +93,7 @@ def test_cost_is_at_most_twice_the_best_in_hindsight(costs: list[tuple[float, fl
         extra = dict(loads.surcharge([spec("cold", load)])) if cold else {}
         total = {"warm": warm_cost, "cold": cold_cost + extra.get("cold", 0.0)}
         served = min(sorted(total), key=lambda model: total[model])
-        loads.regret(decided(served, extra, warm=warm_cost, cold=cold_cost))
+        loads.add_regret(decided(served, extra, warm=warm_cost, cold=cold_cost))
         loads.observe(spec(served), 0.0, 0.0)
         spent += (cold_cost + cold * load) if served == "cold" else warm_cost
         cold = cold and served == "warm"
