@@ -108,7 +108,7 @@ class Serving:
         with self.store.transaction():
             if model is None:
                 decision = self.policy.decide(self._as_of_now(request, self._down()))
-                self.loads.regret(decision)
+                self.loads.add_regret(decision)
             else:
                 decision = self.policy.overridden(request, model)
             alone = None if question.history else length
