@@ -19,9 +19,9 @@ import numpy as np
 from messctl.learning.features import WordEncoder
 from messctl.learning.snapshot import Snapshot
 from messctl.off_policy import Log
-from messctl.off_policy.evaluation import estimated
+from messctl.off_policy.evaluation import estimate_target
 from messctl.off_policy.reward import RewardModel
-from messctl.off_policy.target import replayed, target_of
+from messctl.off_policy.target import replay_odds, target_of
 from messctl.policies import Rounds, build, live_build
 from messctl.records import Feedback, Request
 from messctl.replay.loading import load
@@ -93,7 +93,7 @@ def fixed(world: World, rows: int, logs: int) -> None:
             for policy in (*(f"always:{model}" for model in models), "random", "static-mix"):
                 target = target_of(policy, log, Settings(alpha=ALPHA), WordEncoder(), reward)
                 satisfied, cost = (float(target.odds[0] @ truth) for truth in truths)
-                for each in estimated(log, target, reward).estimates:
+                for each in estimate_target(log, target, reward).estimates:
                     found[policy, each.estimator].append(
                         (
                             np.nan if each.attained.mean is None else each.attained.mean - satisfied,
@@ -127,7 +127,9 @@ def learners(world: World, seeds: int) -> None:
                 rows["truth"].append(world.served_live(policy, settings, order))
                 rows["a quarter of it"].append(world.served_live(policy, settings, order[: len(order) // 4]))
                 for name, reward in (("matched", None), ("imputed", RewardModel.of(log))):
-                    odds = replayed(live_build(policy), log, replace(settings, seed=seed + 50), WordEncoder(), reward)
+                    odds = replay_odds(
+                        live_build(policy), log, replace(settings, seed=seed + 50), WordEncoder(), reward
+                    )
                     rows[name].append(tuple((odds * table).sum(axis=1).mean() for table in (satisfied, cost)))
             truth = np.mean(rows["truth"], axis=0)
             for name, values in rows.items():

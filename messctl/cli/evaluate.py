@@ -143,13 +143,13 @@ def evaluate(
         reference=reference,
         cost_scale=cost_scale,
     )
-    evaluation = estimated(log, policy, settings, skip_forced=skip_forced, impute=impute)
+    evaluation = estimate(log, policy, settings, skip_forced=skip_forced, impute=impute)
     with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 
 
-def estimated(
+def estimate(
     log: Path, policies: Sequence[str] | None, settings: Settings, *, skip_forced: bool, impute: bool
 ) -> Evaluation:
     """Evaluate the policies on the log; without any, the policy of the settings."""

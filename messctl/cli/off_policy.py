@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from messctl.cli.evaluate import estimated, print_evaluation
+from messctl.cli.evaluate import estimate, print_evaluation
 from messctl.cli.output import ignore_closed_output
 from messctl.errors import UsageError
 
@@ -36,7 +36,7 @@ def evaluate_log(
 
     Returns the exit code: 1 where the promise is required and surely missed.
     """
-    evaluation = estimated(log, policies, settings, skip_forced=skip_forced, impute=impute)
+    evaluation = estimate(log, policies, settings, skip_forced=skip_forced, impute=impute)
     with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0

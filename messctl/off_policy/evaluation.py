@@ -22,7 +22,7 @@ UNCOVERED = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
+class EstimatorResult:
     """The estimates of one estimator: the attainment over answers with feedback, and the mean cost over all.
 
     `attained_ess` and `cost_ess` are the effective sample sizes of both, ≥ 0: Kish's, from the weights. DM has no
@@ -37,14 +37,14 @@ class Estimated:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class PolicyEstimates:
     """The estimates of one policy. `overlap` counts all logged decisions, `feedback_overlap` those with feedback."""
 
     policy: str
     learns: bool
     overlap: Overlap
     feedback_overlap: Overlap
-    estimates: tuple[Estimated, ...]
+    estimates: tuple[EstimatorResult, ...]
 
     @property
     def attained(self) -> Estimate:
@@ -68,10 +68,10 @@ class Evaluation:
     log: Log
     settings: Settings
     imputed: bool
-    results: tuple[Evaluated, ...]
+    results: tuple[PolicyEstimates, ...]
 
     @property
-    def decisive(self) -> Evaluated:
+    def decisive(self) -> PolicyEstimates:
         """The result on which `--require-sla` decides; see `replay.judged_of`."""
         policies = [each.policy for each in self.results]
         return self.results[policies.index(judged_of(policies, self.settings))]
@@ -89,8 +89,8 @@ def evaluate(
     """Estimate the attainment and cost of every policy. `progress` gets the name of the policy being replayed.
 
     With `impute`, a policy that learns also learns from requests on which it chooses another model than the log; see
-    `target.replayed`. Raises UnknownNameError for an unknown policy or model, and UsageError for a policy that cannot
-    be evaluated on a log.
+    `target.replay_odds`. Raises UnknownNameError for an unknown policy or model, and UsageError for a policy that
+    cannot be evaluated on a log.
     """
     learners = {name: kind_of(name).live is not None for name in policies}
     reward = RewardModel.of(log)
@@ -99,10 +99,10 @@ def evaluate(
     for name in sorted(learners, key=learners.__getitem__):
         progress(name)
         targets[name] = target_of(name, log, settings, encoder, reward, impute=impute)
-    return Evaluation(log, settings, impute, tuple(estimated(log, targets[name], reward) for name in learners))
+    return Evaluation(log, settings, impute, tuple(estimate_target(log, targets[name], reward) for name in learners))
 
 
-def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
+def estimate_target(log: Log, target: Target, reward: RewardModel) -> PolicyEstimates:
     """Return the estimates of all estimators for a target.
 
     Decisions that the log does not cover may satisfy all requests or none: the intervals of attainment allow for both.
@@ -124,18 +124,20 @@ def estimated(log: Log, target: Target, reward: RewardModel) -> Evaluated:
         low, high = estimate.interval
         return Estimate(estimate.mean, (max(0.0, low), high))
 
-    def weighted(estimator: str, attained: Estimate, cost: Estimate) -> Estimated:
-        return Estimated(estimator, attained, cost_estimate(cost), feedback_overlap.effective, overlap.effective)
+    def weighted(estimator: str, attained: Estimate, cost: Estimate) -> EstimatorResult:
+        return EstimatorResult(estimator, attained, cost_estimate(cost), feedback_overlap.effective, overlap.effective)
 
     # A decision that the log does not cover counts as 0 in IPS; SNIPS leaves it out, and DR takes the prediction.
     estimates = (
         weighted("IPS", share_estimate(ips(weight, value), 0.0), ips(target.weight, log.cost)),
         weighted("SNIPS", share_estimate(snips(weight, value), unknown), snips(target.weight, log.cost)),
-        Estimated("DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value)), float(len(log))),
+        EstimatorResult(
+            "DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value)), float(len(log))
+        ),
         weighted(
             JUDGE,
             share_estimate(doubly_robust(weight, value, served, odds, expected), unknown),
             doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost),
         ),
     )
-    return Evaluated(target.policy, kind_of(target.policy).learns, overlap, feedback_overlap, estimates)
+    return PolicyEstimates(target.policy, kind_of(target.policy).learns, overlap, feedback_overlap, estimates)

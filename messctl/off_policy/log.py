@@ -102,19 +102,19 @@ def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_for
 
 def _check(path: Path, row: _Logged) -> None:
     """Raise TraceError if the row lacks what an estimate needs."""
-    where = f"{path}: row {row.number} ({row.request_id})"
+    place = f"{path}: row {row.number} ({row.request_id})"
     if row.served is None:
-        raise TraceError(f"{where}: 'served' names no model of the log; export the log again")
+        raise TraceError(f"{place}: 'served' names no model of the log; export the log again")
     if np.isnan(row.propensity):
         raise TraceError(
-            f"{where}: no propensity, because the user chose the model; leave such rows out with --skip-forced"
+            f"{place}: no propensity, because the user chose the model; leave such rows out with --skip-forced"
         )
     if not LEAST_PROPENSITY <= row.propensity <= 1.0:
         rule = f"{LEAST_PROPENSITY:g} at least; correct it, or remove the row"
         written = f"{row.propensity:g}" if np.isfinite(row.propensity) else "NaN or infinite"
-        raise TraceError(f"{where}: propensity is {written}; it must lie in (0, 1], {rule}")
+        raise TraceError(f"{place}: propensity is {written}; it must lie in (0, 1], {rule}")
     if np.isnan(row.cost):
-        raise TraceError(f"{where}: the cost of the served answer is missing; remove the row")
+        raise TraceError(f"{place}: the cost of the served answer is missing; remove the row")
 
 
 def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Floats) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
 from messctl.off_policy.estimators import Estimate
-from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluated, Evaluation
+from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluation, PolicyEstimates
 
 ESS = "ESS (feedback)"
 """The heading of the effective sample size of the requests with feedback."""
@@ -91,7 +91,7 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
     return Group(_heading(evaluation), Text(), fitted, Text(), below)
 
 
-def verdict(result: Evaluated, evaluation: Evaluation) -> str:
+def verdict(result: PolicyEstimates, evaluation: Evaluation) -> str:
     """Return one sentence: would the policy keep the promise?"""
     policy, alpha = plain(result.policy), evaluation.settings.alpha
     attained, met = result.attained, result.sla_met(alpha)
@@ -127,7 +127,7 @@ def _attained(evaluation: Evaluation) -> float | None:
     return float(satisfied.mean()) if len(satisfied) else None
 
 
-def _notes(result: Evaluated, imputed: bool) -> list[str]:
+def _notes(result: PolicyEstimates, imputed: bool) -> list[str]:
     policy, overlap = plain(result.policy), result.overlap
     covered = "all" if overlap.uncovered < UNCOVERED else f"at most {1.0 - overlap.uncovered:.1%}"
     notes = [

@@ -43,7 +43,7 @@ def target_of(
     if kind.name == "logged":
         return Target(name, np.eye(len(log.zoo.models))[log.served], np.ones(len(log)))
     if kind.live:
-        odds = replayed(kind.live, log, settings, encoder, reward if impute else None)
+        odds = replay_odds(kind.live, log, settings, encoder, reward if impute else None)
     elif kind.streams:
         odds = _fixed(name, log, settings, reward)
     else:
@@ -74,7 +74,7 @@ def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floa
     return np.tile([decision.odds.get(model, 0.0) for model in log.zoo.models], (len(log), 1))
 
 
-def replayed(
+def replay_odds(
     live: LiveBuild, log: Log, settings: Settings, encoder: Encoder, imputing: RewardModel | None = None
 ) -> Floats:
     """Return the odds, (n, models), of a policy that learns, replayed along the log.

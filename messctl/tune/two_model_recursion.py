@@ -127,13 +127,13 @@ def _exploit(
     for s in range(width):
         v, alpha, queue = book[V * width + s], book[ALPHA * width + s], book[QUEUE * width + s]
         mean_0, mean_1, count_0 = book[MEAN_0 * width + s], book[MEAN_1 * width + s], book[COUNT_0 * width + s]
-        first_is_dearer = mean_0 > mean_1
-        dear, cheap = (mean_0, mean_1) if first_is_dearer else (mean_1, mean_0)
-        # dear / dear is 1; as long as nothing has cost anything, both terms are 0.
-        dear_term = v if dear > 0.0 else 0.0
-        cheap_term = v * (cheap / (dear if dear > 0.0 else 1.0))
-        score_0 = (dear_term if first_is_dearer else cheap_term) + queue * (alpha - predicted[0])
-        score_1 = (cheap_term if first_is_dearer else dear_term) + queue * (alpha - predicted[1])
+        first_is_costlier = mean_0 > mean_1
+        high, low = (mean_0, mean_1) if first_is_costlier else (mean_1, mean_0)
+        # high / high is 1; as long as nothing has cost anything, both terms are 0.
+        high_term = v if high > 0.0 else 0.0
+        low_term = v * (low / (high if high > 0.0 else 1.0))
+        score_0 = (high_term if first_is_costlier else low_term) + queue * (alpha - predicted[0])
+        score_1 = (low_term if first_is_costlier else high_term) + queue * (alpha - predicted[1])
         second = (score_1 < score_0) | ((score_1 == score_0) & (mean_1 < mean_0))
         price = cost[1] if second else cost[0]
         feedback = satisfied[1] if second else satisfied[0]

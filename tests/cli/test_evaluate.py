@@ -137,7 +137,7 @@ def test_every_router_option_changes_the_estimates(log, document):
     assert estimates() == plain
     for options in (["--v", "5"], ["--margin", "0.3"], ["--alpha", "0.9"], ["--cost-scale", "0.01"], ["--no-impute"]):
         assert estimates(*options) != plain, options
-    assert estimates("--reference", "a") == plain  # it serves when exploring, and nobody grades all answers here
+    assert estimates("--reference", "a") == plain  # it serves only when all answers are graded, which a log never has
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_a_file_that_is_not_a_log_is_refused(name, message, capsys, tmp_path, mo
     (tmp_path / "cut.sqlite").write_bytes(b"SQLite format 3\0 and no more")
     shutil.copy(root / "traces" / "box.parquet", "box")
     before = (tmp_path / "other.sqlite").read_bytes()
-    told = assert_one_line(run(["evaluate", name]), *capsys.readouterr())
-    assert message in told
-    assert "--state" not in told
+    error = assert_one_line(run(["evaluate", name]), *capsys.readouterr())
+    assert message in error
+    assert "--state" not in error
     assert not (tmp_path / "absent.parquet").exists()
     assert (tmp_path / "other.sqlite").read_bytes() == before
 
@@ -287,7 +287,7 @@ def test_a_state_and_its_export_give_the_same_estimates(state, document, policy,
     for name in ("served", "propensity", "satisfied", "cost"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
     assert (one.prompts, one.request_ids, one.zoo) == (other.prompts, other.request_ids, other.zoo)
-    # Now one whose model the user chose, and one that nobody answered.
+    # Add a request whose model the user chose.
     document("ask", "is it 60", "--model", DEAR)
     message = assert_one_line(run(["evaluate", str(state)]), *capsys.readouterr())
     assert "row 61 (" in message

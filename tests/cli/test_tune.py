@@ -64,10 +64,10 @@ def test_the_table_has_the_front_the_yardsticks_and_a_replay_command(trace, caps
     ):
         assert word in out
     command = next(line.strip() for line in out.splitlines() if line.strip().startswith("messctl replay"))
-    promised = next(line.split()[3] for line in out.splitlines() if line.startswith("  all requests: attains"))
+    attained = next(line.split()[3] for line in out.splitlines() if line.startswith("  all requests: attains"))
     assert run([*command.split()[1:], "--csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert f"{float(row['attained']):.4f}" == promised
+    assert f"{float(row['attained']):.4f}" == attained
 
 
 @pytest.mark.parametrize(("seeds", "warns"), [("1", True), ("2", False)])

@@ -18,9 +18,9 @@ from messctl.learning.features import WordEncoder, encode
 from messctl.learning.snapshot import Snapshot
 from messctl.off_policy import Log, evaluate, read
 from messctl.off_policy.estimators import Overlap, direct, doubly_robust, effective_size, ips, share_interval, snips
-from messctl.off_policy.evaluation import estimated
+from messctl.off_policy.evaluation import estimate_target
 from messctl.off_policy.reward import RewardModel
-from messctl.off_policy.target import Target, replayed, target_of
+from messctl.off_policy.target import Target, replay_odds, target_of
 from messctl.policies import build, live_build
 from messctl.records import Feedback, Request
 from messctl.replay.loading import load
@@ -203,7 +203,7 @@ def test_the_logging_policy_gets_the_means_of_the_log(rows, odds):
         (Target("random", made, weight), ("IPS", "SNIPS")),
         (target_of("logged", log, SETTINGS, WordEncoder(), reward), ("IPS", "SNIPS", "DR")),
     ):
-        evaluated = estimated(log, target, reward)
+        evaluated = estimate_target(log, target, reward)
         assert evaluated.overlap.mean_weight == pytest.approx(1.0)
         for name in exact:
             each = by_name(evaluated)[name]
@@ -230,7 +230,7 @@ def test_an_interval_has_a_least_width_that_falls_with_the_sample(effective):
 @pytest.mark.parametrize(
     ("terms", "effective", "mean", "low", "high"),
     [
-        ([1.0, 1.0, 1.9671], 3.0, 1.0, 0.44, 1.0),  # three good answers, whose weights are above 1 by luck
+        ([1.0, 1.0, 1.9671], 3.0, 1.0, 0.44, 1.0),  # three good answers, with weights above 1 by chance
         ([1.0, 1.0, 1.9671], 1e6, 1.0, 0.67, 1.0),
         ([-1.0, -0.5, 0.2], 3.0, 0.0, 0.0, 0.71),
         ([5.0, 5.0, 5.0], 3.0, 1.0, 0.44, 1.0),
@@ -292,7 +292,7 @@ def test_intervals_of_fixed_policies_hold_the_truth(world, logging):
         for policy in (f"always:{first}", f"always:{last}", "random", "static-mix"):
             target = target_of(policy, log, SETTINGS, WordEncoder(), reward)
             truths = [float((target.odds * table).sum(axis=1).mean()) for table in (rounds.satisfied, rounds.cost)]
-            for each in estimated(log, target, reward).estimates:
+            for each in estimate_target(log, target, reward).estimates:
                 for what, estimate, truth in zip(("s", "c"), (each.attained, each.cost), truths, strict=True):
                     name = f"{policy} {each.estimator} {what}"
                     if each.estimator != "DM":
@@ -325,7 +325,7 @@ def test_intervals_on_logs_of_the_bandit_hold_the_truth(box):
         reward = RewardModel.of(log)
         for policy in ("always:micro-400k", "always:nano-109k", "random", "logged"):
             target = target_of(policy, log, SETTINGS, WordEncoder(), reward)
-            evaluated = estimated(log, target, reward)
+            evaluated = estimate_target(log, target, reward)
             truth = float((target.odds * rounds.satisfied[arranged.order]).sum(axis=1).mean())
             low, high = evaluated.attained.interval
             held.append(low <= truth <= high)
@@ -371,7 +371,7 @@ def test_a_learner_that_never_agrees_learns_nothing():
     first = live_build("messplus")(rounds.zoo, SETTINGS, Snapshot()).decide(Request("r", prompts[0], gradable=False))
     other = (rounds.zoo.index(first.served) + 1) % 3
     log = logged(rounds, prompts, np.full(60, other), np.ones(60))
-    odds = replayed(live_build("messplus"), log, SETTINGS, WordEncoder())
+    odds = replay_odds(live_build("messplus"), log, SETTINGS, WordEncoder())
     assert (odds == np.eye(3)[rounds.zoo.index(first.served)]).all()
     evaluated = result(log, "messplus", impute=False)
     assert (evaluated.overlap.matched, evaluated.overlap.mean_weight, evaluated.overlap.uncovered) == (0.0, 0.0, 1.0)
@@ -383,8 +383,8 @@ def test_rejected_requests_leave_no_trace():
     """The odds on later requests are those on a log without the rejected ones."""
     rounds, prompts = learnable(200), prompts_for(200)
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 3)
-    live = live_build("messplus")  # without coins, since nobody grades all answers
-    odds = replayed(live, log, SETTINGS, WordEncoder())
+    live = live_build("messplus")  # it draws nothing at random, since not all answers are graded
+    odds = replay_odds(live, log, SETTINGS, WordEncoder())
     agreed = np.flatnonzero(odds[np.arange(200), log.served])
     assert 20 < len(agreed) < 150
     part = replace(
@@ -394,7 +394,7 @@ def test_rejected_requests_leave_no_trace():
         features=log.features.rows(agreed),
         **{name: getattr(log, name)[agreed] for name in ("served", "propensity", "satisfied", "cost")},
     )
-    assert (replayed(live, part, SETTINGS, WordEncoder()) == odds[agreed]).all()
+    assert (replay_odds(live, part, SETTINGS, WordEncoder()) == odds[agreed]).all()
 
 
 @pytest.mark.parametrize("policy", ["bandit", "messplus"])
@@ -406,7 +406,7 @@ def test_correct_imputed_feedback_is_as_good_as_real_feedback(policy):
     )
     log = drawn(rounds, prompts, np.full(3, 1 / 3), 1)
     whole = live_log(policy, rounds, prompts, SETTINGS)
-    odds = replayed(live_build(policy), log, SETTINGS, WordEncoder(), RewardModel.of(log))
+    odds = replay_odds(live_build(policy), log, SETTINGS, WordEncoder(), RewardModel.of(log))
     assert odds[np.arange(300), whole.served] == pytest.approx(whole.propensity)
 
 
@@ -556,7 +556,7 @@ def test_rare_models_are_predicted_by_means():
     log = small_log([0] * 30 + [1], [0.5] * 31, [2.0] * 30 + [40.0], models=3)
     predicted = cross_fitted(log.features, log.served, log.cost, 3)
     assert (predicted[:, 0] == 2.0).all()
-    assert set(predicted[:30, 1]) <= {40.0, 2.0}  # its mean, or that of all where its own fold is held out
+    assert set(predicted[:30, 1]) <= {40.0, 2.0}  # its mean, or that of all models if its fold is held out
     assert 2.0 < predicted[:, 2].mean() < 5.0  # that of all: 3.2
     assert np.isnan(cross_fitted(log.features, log.served, np.full(31, np.nan), 3)).all()
 
@@ -588,5 +588,5 @@ def test_the_log_in_the_box_agrees_with_its_trace(box, root):
     reward = RewardModel.of(log)
     for policy in ("always:micro-400k", "always:nano-109k", "random"):
         target = target_of(policy, log, SETTINGS, WordEncoder(), reward)
-        low, high = estimated(log, target, reward).attained.interval
+        low, high = estimate_target(log, target, reward).attained.interval
         assert low <= (target.odds * rounds.satisfied).sum(axis=1).mean() <= high

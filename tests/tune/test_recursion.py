@@ -19,15 +19,17 @@ ALPHAS = (0.0, 0.5, 0.8, 1.0)
 
 def check(rounds, settings, alphas, vs):
     part = np.arange(len(rounds)) % 3
-    good, paid, queue, served = sweep(rounds, part, settings, np.array(alphas), np.array(vs), with_served=True)
+    satisfied_sum, cost_sum, queue, served = sweep(
+        rounds, part, settings, np.array(alphas), np.array(vs), with_served=True
+    )
     for s, (alpha, v) in enumerate(zip(alphas, vs, strict=True)):
         played = build("messplus", rounds, replace(settings, alpha=alpha, v=v)).play(rounds)
         assert served[:, s].tolist() == played.served.tolist()
         assert queue[s] == played.queue_final
         for k in (0, 1, 2):
             mine = part == k
-            assert paid[k, s] == summed(played.cost[mine])
-            assert good[k, s] == summed(played.satisfied[mine & ~np.isnan(played.satisfied)])
+            assert cost_sum[k, s] == summed(played.cost[mine])
+            assert satisfied_sum[k, s] == summed(played.satisfied[mine & ~np.isnan(played.satisfied)])
 
 
 def summed(values):
