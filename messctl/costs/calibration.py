@@ -113,7 +113,7 @@ def _trial(model: ModelSpec, backend: Backend, meter: Meter, question: Question,
         while not done or sum(each.latency_s for each in done) < least_s:
             done.append(backend.complete(model, question))
             if len(done) == 10_000:
-                raise BackendError(f"model {model.name!r}: {len(done):,} answers took no time; nothing to measure")
+                raise BackendError(f"model {model.name!r}: {len(done):,} answers took no time; use another model")
     seconds = sum(each.latency_s for each in done)
     tokens_in, tokens_out = done[0].tokens_in, done[0].tokens_out
     every = replace(done[0], latency_s=seconds, tokens_in=tokens_in * len(done), tokens_out=tokens_out * len(done))

@@ -63,7 +63,9 @@ class TokenMeter(ABC):
     def cost(self, model: ModelSpec, completion: Completion) -> float:
         """Return the cost of `completion`, the answer of `model`. Raises BackendError if no tokens were counted."""
         if completion.tokens_in + completion.tokens_out <= 0:
-            raise BackendError(f"model {model.name!r}: no tokens were counted for an answer, so its cost is unknown")
+            raise BackendError(
+                f"model {model.name!r}: no tokens were counted for an answer; its cost is unknown, so use another meter"
+            )
         return self.per_token(model).of(completion.tokens_in, completion.tokens_out)
 
     @contextmanager
