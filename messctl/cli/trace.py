@@ -90,7 +90,7 @@ def head(
 def _raise_first(trace: TraceFile, problems: Sequence[Problem]) -> None:
     if problems:
         others = f"; {len(problems)} columns have problems" if len(problems) > 1 else ""
-        raise TraceError(f"{trace.path}: {problems[0]}{others}; mend the source and import it again")
+        raise TraceError(f"{trace.path}: {problems[0]}{others}; correct the source and import it again")
 
 
 def _info_document(trace: TraceFile, summary: TraceSummary) -> dict[str, Any]:
