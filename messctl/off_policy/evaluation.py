@@ -14,11 +14,11 @@ from messctl.policies import kind_of
 from messctl.replay.result import MET, judged_of
 from messctl.zoo import Settings
 
-JUDGE = "DR"
+DECIDING = "DR"
 """The estimator that decides whether the promise is kept."""
 
 UNCOVERED = 0.005
-"""If the log does not cover a larger share of a policy's decisions, its cost has no interval."""
+"""If a larger share of a policy's decisions is not covered by the log, its cost has no interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PolicyEstimates:
     @property
     def attained(self) -> Estimate:
         """The attainment that decides whether the promise is kept."""
-        return next(each.attained for each in self.estimates if each.estimator == JUDGE)
+        return next(each.attained for each in self.estimates if each.estimator == DECIDING)
 
     def sla_met(self, alpha: float) -> bool | None:
         """Return whether the promise would be kept; None if α lies within the interval, or there is no interval."""
@@ -72,7 +72,7 @@ class Evaluation:
 
     @property
     def decisive(self) -> PolicyEstimates:
-        """The result on which `--require-sla` decides; see `replay.judged_of`."""
+        """The result on which `--require-sla` decides; see `judged_of`."""
         policies = [each.policy for each in self.results]
         return self.results[policies.index(judged_of(policies, self.settings))]
 
@@ -135,7 +135,7 @@ def estimate_target(log: Log, target: Target, reward: RewardModel) -> PolicyEsti
             "DM", direct(odds, expected), direct(target.odds, reward.cost), float(len(value)), float(len(log))
         ),
         weighted(
-            JUDGE,
+            DECIDING,
             share_estimate(doubly_robust(weight, value, served, odds, expected), unknown),
             doubly_robust(target.weight, log.cost, log.served, target.odds, reward.cost),
         ),

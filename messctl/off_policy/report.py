@@ -11,7 +11,7 @@ from rich.text import Text
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
 from messctl.off_policy.estimators import Estimate
-from messctl.off_policy.evaluation import JUDGE, UNCOVERED, Evaluation, PolicyEstimates
+from messctl.off_policy.evaluation import DECIDING, UNCOVERED, Evaluation, PolicyEstimates
 
 ESS = "ESS (feedback)"
 """The heading of the effective sample size of the requests with feedback."""
@@ -37,7 +37,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "seed": evaluation.settings.seed,
         "imputed": evaluation.imputed,
         "judged": evaluation.decisive.policy,
-        "judged_by": JUDGE,
+        "judged_by": DECIDING,
         "results": [
             {
                 "policy": result.policy,
@@ -79,7 +79,7 @@ def table(evaluation: Evaluation, width: int) -> RenderableType:
                 *_cells(each.attained, ".4f"),
                 *_cells(each.cost, ".4g"),
                 f"{each.attained_ess:,.0f}",
-                style="bold" if each.estimator == JUDGE else "",
+                style="bold" if each.estimator == DECIDING else "",
             )
     notes = [note for result in evaluation.results for note in _notes(result, evaluation.imputed)]
     fitted = fitting(grid, width, folding=("95 %",), least_first=(ESS,))
@@ -118,7 +118,7 @@ def _heading(evaluation: Evaluation) -> Text:
         f"as logged: {outcome}, {log.cost.mean():.4g} {plain(log.cost_unit)}/request, "
         f"propensities from {log.propensity.min():.2g}"
     )
-    lines.append(f"α = {evaluation.settings.alpha:g}; {JUDGE} decides")
+    lines.append(f"α = {evaluation.settings.alpha:g}; {DECIDING} decides")
     return Text("\n".join(lines))
 
 
