@@ -87,8 +87,8 @@ class Feedback:
 
     costs: ≥ 0, in the trace's unit; known as soon as the answers are there.
     satisfied: 0..1, known once somebody has judged the answers.
-    corrects: `satisfied` replaces earlier feedback. It is one more label to learn from, but the virtual queue does not
-        count it again.
+    corrects: `satisfied` replaces earlier feedback. It is one more label to learn from; the virtual queue stays as it
+        is.
     Both go to `Policy.learn`, together or one after the other.
     """
 

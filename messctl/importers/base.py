@@ -63,8 +63,8 @@ class Place:
 
     def error(self, what: str, column: str | None = None, advice: str = "correct it") -> SourceError:
         """Return an error about this place: where, what is wrong, and, in the imperative, what to do."""
-        place = [str(self.path)] if self.row is None else [f"{self.path}: {self.unit} {self.row}"]
-        return SourceError(f"{', '.join([*place, *([f'column {column!r}'] if column else [])])}: {what}; {advice}")
+        place = str(self.path) if self.row is None else f"{self.path}: {self.unit} {self.row}"
+        return SourceError(f"{place}{f', column {column!r}' if column else ''}: {what}; {advice}")
 
     def missing(self, name: str, known: Iterable[object]) -> SourceError:
         """Return the error for a missing column or key. It names the nearest known one."""
