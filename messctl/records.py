@@ -1,4 +1,4 @@
-"""The frozen records that the rooms hand to each other: Request, Decision, Feedback, Question, Completion, Outcome."""
+"""The frozen records that packages exchange: Request, Decision, Feedback, Question, Completion, Outcome."""
 
 from __future__ import annotations
 

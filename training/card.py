@@ -20,23 +20,22 @@ library_name: gguf
 
 # The zoo in the box
 
-{count} tiny language models of the Llama architecture, trained from scratch on one processor core
-each, as GGUF files that llama.cpp runs as they are. They are real models, and they are small on
-purpose: all of them together weigh {megabytes:.1f} MB, and each costs at least {ratio:.1f} times as
-much per answer as the one before it, and is right more often.
+{count} tiny language models of the Llama architecture, as GGUF files for llama.cpp. Each was trained
+from scratch on one processor core. They are real models, and small on purpose: together they have
+{megabytes:.1f} MB. Each costs at least {ratio:.1f} times as much per answer as the one before it, and is right
+more often.
 
-**They answer puzzles of the {families} kinds below, in English, asked much as in the examples, and
-nothing else.** To any other prompt they reply with nonsense, at once and without a warning. They
-know no conversation: the chat template passes on the last user message alone and leaves out the
-system message and all that was said before.
+**They answer only puzzles of the {families} kinds below, in English, worded like the examples.** To any
+other prompt they reply with nonsense, without a warning. They know no conversation: the chat
+template passes on the last user message alone, without system message and earlier turns.
 
 ## Models
 
 {models}
 
 All are decoders with RMSNorm, rotary positions (base 10000), grouped-query attention, SwiGLU and
-tied embeddings. The tokenizer is the same for all: one token per byte of UTF-8, and three control
-tokens, so the computation per answer is in proportion to the number of parameters.
+tied embeddings. All have the same tokenizer, with one token per byte of UTF-8 and three control
+tokens. The computation per answer is therefore proportional to the number of parameters.
 
 ## Examples
 
@@ -44,22 +43,22 @@ tokens, so the computation per answer is in proportion to the number of paramete
 
 ## Right answers
 
-Measured by llama-cpp-python on {puzzles} held-out puzzles, the families in equal parts, answered
-greedily by chat completion on one thread; an answer is right if it is exactly the expected one.
+Measured with llama-cpp-python on {puzzles} held-out puzzles, with equal parts per family. The models
+answered greedily, by chat completion on one thread. An answer is right if it equals the expected one.
 
 {table}
 
 ## Training
 
-The puzzles are generated without end from a seed; no data was collected. One key in {share} is held
-out, decided by a hash: of the task for the computed families (so a held-out sum was never seen in
-other words, nor with its operands swapped), and of the prompt for facts (capitals, opposites, the
-calendar, the multiplication table, number words up to twenty), where the fact was seen in other
-words. The loss counts the answer alone. AdamW, cosine schedule, one thread each:
+The puzzles are generated endlessly from a seed; no data was collected. A hash decides which puzzles
+are held out: one key in {share}. For computed families the key is the task. A held-out sum was therefore
+never seen in other words, or with swapped operands. For facts (capitals, opposites, the calendar,
+the multiplication table, number words up to twenty) the key is the prompt: the fact was seen in
+other words. The loss counts the answer alone. AdamW, cosine schedule, one thread each:
 
 {training}
 
-Made by `python -m training.train --all --seed {seed} --out DIR`, and measured by
+Made with `python -m training.train --all --seed {seed} --out DIR`, and measured with
 `python -m training.evaluate DIR --card DIR/MODELCARD.md`.
 
 ## License
