@@ -1,4 +1,4 @@
-"""The command line: one module per command; each parses, calls, renders, and ends with an exit code."""
+"""The command line: one module per command. Each parses the options, calls, prints, and returns an exit code."""
 
 from __future__ import annotations
 
@@ -25,21 +25,24 @@ from messctl.cli import (
     warm,
     zoo,
 )
+from messctl.cli.command import Group
 from messctl.cli.output import complain, discard_output
 from messctl.errors import MessctlError
 
 INTERRUPTED = 130
-"""What Typer returns after Ctrl-C."""
+"""The exit code after Ctrl-C; Typer returns it too."""
 
 app = typer.Typer(
     name="messctl",
+    cls=Group,
     help="Route each prompt to the cheapest model of a zoo while a service-level promise holds.",
+    epilog='Example: messctl ask "What is 17 + 25?"',
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    ask, chat, feedback, status, log, export, reset, replay, evaluate, tune, record, import_, trace, warm, zoo, doctor
+    ask, chat, feedback, status, log, export, reset, replay, tune, evaluate, record, import_, trace, warm, zoo, doctor
 ):  # fmt: skip
     command.register(app)
 
@@ -65,12 +68,11 @@ def run(arguments: list[str]) -> int:
     except MessctlError as error:
         message, code = str(error), error.exit_code
     except typer.TyperException as error:
-        message, code = _explained(error), 2
+        message, code = _usage_message(error), 2
     except (KeyboardInterrupt, typer.Abort):
-        message, code = "interrupted; nothing was left half-written", 130
+        message, code = "interrupted; no half-written file is left", INTERRUPTED
     except (BrokenPipeError, SystemExit):
-        # Whoever read our output has seen enough (Typer and Rich turn that into an exit of their own); what is
-        # still buffered has nowhere to go.
+        # The reader of stdout is gone; Typer and Rich turn that into SystemExit. The buffered rest has no reader.
         discard_output()
         return 0
     except OSError as error:
@@ -81,8 +83,8 @@ def run(arguments: list[str]) -> int:
     return code
 
 
-def _explained(error: typer.TyperException) -> str:
-    """Return what was wrong with the command line, and what to do about it."""
+def _usage_message(error: typer.TyperException) -> str:
+    """Return what is wrong with the command line, and what to do about it."""
     context, message = getattr(error, "ctx", None), error.format_message() or "no command given"
     takes_text = context and any(each.param_type_name == "argument" for each in context.command.params)
     if "unexpected extra argument" in message and takes_text:

@@ -1,4 +1,4 @@
-"""How an answer is shown: its text as it comes, and a line on what happened; or a document for a machine."""
+"""How an answer is printed: its text as it comes, a line about it for people, or a JSON document."""
 
 from __future__ import annotations
 
@@ -15,92 +15,93 @@ if TYPE_CHECKING:
 
 
 def write(text: str) -> None:
-    """Write a piece of the answer; on a terminal, escapes in it are shown and not obeyed."""
-    sys.stdout.write(_shown(text) if sys.stdout.isatty() else text)
+    """Write a piece of the answer to stdout. On a terminal, control characters are made visible."""
+    sys.stdout.write(_visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def write_if_read(text: str) -> None:
-    """Write a piece of an answer that is graded: it goes on if nobody reads stdout any more, as behind `head`."""
+    """Write a piece of an answer; if the reader of stdout is gone, drop it, so that the answer is still graded."""
     with ignore_closed_output():
         write(text)
 
 
-def _shown(text: str) -> str:
+def _visible(text: str) -> str:
     return "".join(character if character in "\n\t" else plain(character) for character in text)
 
 
 def end_line(answer: str) -> None:
-    """End the line on which an answer ended, or broke off."""
+    """End the last line of an answer, or of the part that was written."""
     if not answer.endswith("\n"):
         sys.stdout.write("\n")
     sys.stdout.flush()
 
 
-def document(routing: Router, asked: Answered) -> dict[str, Any]:
-    """Return what happened, for a machine."""
-    decision, completion, standing = asked.decision, asked.completion, asked.standing
+def document(routing: Router, answered: Answered) -> dict[str, Any]:
+    """Return the answer, its decision and costs, and the standing of the promise, as a JSON document."""
+    decision, completion, standing = answered.decision, answered.completion, answered.standing
     return {
         "request_id": decision.request.request_id,
         "answer": completion.answer,
         "model": decision.served,
         "explored": decision.explored,
-        "cost": asked.cost,
-        "cost_unit": asked.cost_unit,
-        "meter": asked.meter,
-        "cost_quality": asked.cost_quality,
+        "cost": answered.cost,
+        "cost_unit": answered.cost_unit,
+        "meter": answered.meter,
+        "cost_quality": answered.cost_quality,
         "tokens_in": completion.tokens_in,
         "tokens_out": completion.tokens_out,
         "latency_s": completion.latency_s,
         "load_s": completion.load_s,
         "finish": completion.finish,
-        "satisfied": asked.satisfied,
+        "satisfied": answered.satisfied,
         "attained": standing.attained,
         "judged": standing.judged,
         "queue": standing.queue,
         "certificate": standing.certificate,
         "alpha": routing.settings.alpha,
         "queried": list(decision.queried),
-        "forced": asked.forced,
-        "propensity": None if asked.forced else decision.propensity,
-        "failures": dict(asked.failures),
-        "attempts": list(asked.attempts),
+        "forced": answered.forced,
+        "propensity": None if answered.forced else decision.propensity,
+        "failures": dict(answered.failures),
+        "attempts": list(answered.attempts),
     }
 
 
-def footer(routing: Router, asked: Answered) -> None:
-    """Print one line on what happened, for a person at a terminal."""
-    completion = asked.completion
+def footer(routing: Router, answered: Answered) -> None:
+    """Print one line about the answer on stderr, if that is a terminal: model, reason, tokens, cost, attainment."""
+    completion = answered.completion
     parts = [
-        asked.decision.served,
-        _why(asked),
+        answered.decision.served,
+        _reason(answered),
         f"{completion.tokens_in}+{completion.tokens_out} tokens",
-        f"{asked.cost:.3g} {asked.cost_unit}",
-        attained(asked.standing, routing.settings.alpha),
+        f"{answered.cost:.3g} {answered.cost_unit}",
+        attainment(answered.standing, routing.settings.alpha),
     ]
     note(" · ".join(parts))
 
 
 def note(text: str) -> None:
-    """Print one line beside the answers; nothing where stderr is no terminal."""
+    """Print one line on stderr, if that is a terminal."""
     if sys.stderr.isatty():
         progress_console().print(plain(text), style="dim", soft_wrap=True)
 
 
-def _why(asked: Answered) -> str:
-    if len(asked.attempts) > 1:
-        return f"in place of {', '.join(asked.attempts[:-1])}; {_reason(asked)}"
-    return _reason(asked)
+def _reason(answered: Answered) -> str:
+    """Return why this model answered."""
+    reason = _reason_of(answered.decision, forced=answered.forced)
+    if len(answered.attempts) > 1:
+        return f"instead of {', '.join(answered.attempts[:-1])}; {reason}"
+    return reason
 
 
-def _reason(asked: Answered) -> str:
-    decision = asked.decision
-    if asked.forced:
-        return "as you chose"
+def _reason_of(decision: Decision, *, forced: bool) -> str:
+    if forced:
+        return "your choice"
     if decision.explored:
         return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
     if decision.weighed is None:
-        return "nothing weighed"
+        return "no other choice"
     weighed = decision.weighed
     terms = terms_of(decision.served, decision, weighed)
     why = ", ".join(f"{term} {number(value, 2)}" for term, value in terms.items())
@@ -108,9 +109,10 @@ def _reason(asked: Answered) -> str:
 
 
 def terms_of(model: str, decision: Decision, weighed: Weighed) -> dict[str, float | None]:
-    """Return what was weighed of a model, by term; None for the cost of one that has answered nothing yet.
+    """Return what the decision weighed of a model, by the names of the terms.
 
-    Of that no more than reading the prompt is known, and that little is weighed, so that it gets tried.
+    The cost of a model without an answer yet is None. The decision counts the cost of reading the prompt, which is the
+    least possible, so that the model is tried.
     """
     terms: dict[str, float | None] = {term: values[model] for term, values in weighed.terms.items()}
     if model not in decision.mean_cost:
@@ -119,12 +121,12 @@ def terms_of(model: str, decision: Decision, weighed: Weighed) -> dict[str, floa
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number in so many significant digits; a dash where it is not known."""
+    """Return a number, rounded to this number of significant digits; None is a dash."""
     return "–" if value is None else f"{value:.{digits}g}"
 
 
-def attained(standing: Standing, alpha: float) -> str:
-    """Return how much of the promise is kept so far."""
+def attainment(standing: Standing, alpha: float) -> str:
+    """Return how the attainment compares with the promise."""
     if standing.attained is None:
         return f"no feedback yet, α = {alpha:g}"
     return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"

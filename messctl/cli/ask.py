@@ -10,6 +10,8 @@ import typer
 from messctl.cli.answer import document, end_line, footer, number, terms_of, write, write_if_read
 from messctl.cli.arguments import (
     MOST_BYTES,
+    OUTPUT,
+    PROMISE,
     AlphaOption,
     JsonOption,
     LogOption,
@@ -22,6 +24,7 @@ from messctl.cli.arguments import (
     ZooOption,
     valid_utf8,
 )
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_router
 from messctl.cli.output import ignore_closed_output, print_json, progress_console, prompt_user, warn
 from messctl.display.text import plain
@@ -38,34 +41,54 @@ REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 
 
+ExpectOption = Annotated[
+    str | None,
+    typer.Option("--expect", metavar="TEXT", help="A good answer contains this text.", rich_help_panel=PROMISE),
+]
+ExpectRegexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expect-regex", metavar="TEXT", help="A good answer matches this regular expression.", rich_help_panel=PROMISE
+    ),
+]
+RequireSatisfiedOption = Annotated[
+    bool,
+    typer.Option("--require-satisfied", help="Exit 1 if the answer is not good.", rich_help_panel=PROMISE),
+]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain", help="Print what the decision weighed, model by model, on stderr.", rich_help_panel=OUTPUT
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("ask", epilog=EPILOG)(ask)
+    app.command("ask", cls=Command, epilog=EPILOG, rich_help_panel=ASK)(ask)
 
 
 def ask(
     prompt: Annotated[
         str | None,
         typer.Argument(
-            help="The prompt. With text on standard input, which is read to its end, the instruction for that."
+            help="The prompt. Text on standard input is read too, and put behind it.",
         ),
     ] = None,
+    alpha: AlphaOption = None,
+    expect: ExpectOption = None,
+    expect_regex: ExpectRegexOption = None,
+    require_satisfied: RequireSatisfiedOption = False,
     model: ModelOption = None,
+    zoo: ZooOption = None,
     system: SystemOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
-    alpha: AlphaOption = None,
-    expect: Annotated[str | None, typer.Option(help="Text that a good answer holds: grades the answer.")] = None,
-    expect_regex: Annotated[str | None, typer.Option(help="What a good answer matches: grades the answer.")] = None,
-    require_satisfied: Annotated[
-        bool, typer.Option("--require-satisfied", help="Exit 1 where the answer is graded and misses.")
-    ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Print what the decision was made of.")] = False,
     log: LogOption = True,
-    as_json: JsonOption = False,
-    zoo: ZooOption = None,
     state: StateOption = None,
+    explain: ExplainOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Route a prompt to the cheapest model that keeps the promise, and stream its answer."""
     from messctl.backends.answer_stream import AnswerStream
@@ -76,10 +99,10 @@ def ask(
     with open_router(zoo, state, log=log, alpha=alpha) as routing:
         graded = grader is not None or routing.grades
         if require_satisfied and not graded:
-            raise UsageError("--require-satisfied needs --expect, --expect-regex, or a grader in zoo.yaml to grade by")
+            raise UsageError("--require-satisfied needs a grade; add --expect, --expect-regex, or a grader in zoo.yaml")
         stream = AnswerStream(None if as_json else write_if_read if graded else write)
         try:
-            asked = routing.ask(
+            answered = routing.ask(
                 question,
                 model=model,
                 grader=grader,
@@ -91,18 +114,23 @@ def ask(
                 with ignore_closed_output():
                     end_line(stream.text)
             raise
+        _print(routing, answered, as_json=as_json)
+        no_feedback = log and not as_json and answered.satisfied is None
+        if no_feedback and sys.stdin.isatty() and sys.stderr.isatty():
+            _ask_for_feedback(routing, answered)
+    return 1 if require_satisfied and not answered.satisfied else 0
+
+
+def _print(routing: Router, answered: Answered, *, as_json: bool) -> None:
+    """Print what comes after the streamed answer; or the whole document."""
+    with ignore_closed_output():
         if as_json:
-            with ignore_closed_output():
-                print_json(document(routing, asked))
-        else:
-            with ignore_closed_output():
-                end_line(asked.completion.answer)
-            for failure in asked.failures.values():
-                warn(failure)
-            footer(routing, asked)
-            if log and asked.satisfied is None and sys.stdin.isatty() and sys.stderr.isatty():
-                _question(routing, asked)
-    return 1 if require_satisfied and not asked.satisfied else 0
+            print_json(document(routing, answered))
+            return
+        end_line(answered.completion.answer)
+    for failure in answered.failures.values():
+        warn(failure)
+    footer(routing, answered)
 
 
 def _grader(expect: str | None, expect_regex: str | None) -> Grader | None:
@@ -132,17 +160,18 @@ def _prompt(argument: str | None) -> str:
 
 
 def _explain(decision: Decision) -> None:
+    """Print the figures of a decision, and what it weighed of every model, on stderr."""
     from messctl.display.tables import fitting
 
     weighed, screen = decision.weighed, progress_console()
     if weighed is None:
-        screen.print("--model chose; nothing was weighed")
+        screen.print("--model chose the model; the router weighed nothing")
         return
     figures = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
     screen.print(f"{figures} ({weighed.note})" if weighed.note else figures)
     screen.print(fitting(_table(decision, weighed), screen.width, folding=("model",)))
     if any(model not in decision.mean_cost for model in decision.predicted):
-        screen.print("–: not known before its first answer, and taken for as little as it may be")
+        screen.print("–: unknown before the model's first answer; the sum counts the least possible cost")
 
 
 def _table(decision: Decision, weighed: Weighed) -> Table:
@@ -173,10 +202,10 @@ def _role(model: str, decision: Decision) -> str:
     return "left out" if model in decision.request.excluded else ""
 
 
-def _question(routing: Router, asked: Answered) -> None:
-    """Ask whether the answer was good; Enter or the end of input leaves it open."""
-    reply = prompt_user("good? [y/n, Enter to leave it open] ")
+def _ask_for_feedback(routing: Router, answered: Answered) -> None:
+    """Ask whether the answer was good. Enter, or the end of input, gives no feedback."""
+    reply = prompt_user("Was the answer good? [y/n, Enter to skip] ")
     if reply in REPLIES:
-        routing.feedback(asked.decision.request.request_id, REPLIES[reply])
+        routing.feedback(answered.decision.request.request_id, REPLIES[reply])
     elif reply:
-        warn(f"'{reply}' is neither yes nor no; `messctl feedback` judges it later")
+        warn(f"'{reply}' is neither y nor n; give feedback later with `messctl feedback`")

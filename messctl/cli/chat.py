@@ -1,4 +1,4 @@
-"""`messctl chat`: a conversation, each turn of it routed."""
+"""`messctl chat`: a conversation; the router chooses a model for each turn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import attained, document, end_line, footer, note, write
+from messctl.cli.answer import attainment, document, end_line, footer, note, write
 from messctl.cli.arguments import (
+    OUTPUT,
     AlphaOption,
     LogOption,
     MaxTokensOption,
@@ -24,6 +25,7 @@ from messctl.cli.arguments import (
 )
 from messctl.cli.chat_interrupts import interrupts_ignored, one_interrupt
 from messctl.cli.chat_turns import Lines, Turns, unquoted
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, open_router
 from messctl.cli.output import complain, console, print_json, warn
 from messctl.cli.status import status_document, status_table
@@ -38,39 +40,42 @@ EPILOG = "Example: messctl chat --system 'Answer briefly.'"
 HELP = {
     "/good": "the last answer was good",
     "/bad": "the last answer was bad",
-    "/model NAME": "have this model answer; /model auto: the router chooses; /model: which it is",
-    "/status": "where the promise stands",
-    "/help": "this",
-    "/quit": "end; Ctrl-D does, too",
+    "/model NAME": "this model answers from now on; /model auto: the router chooses; /model: show the choice",
+    "/status": "whether the promise is kept, costs, and models",
+    "/help": "this list",
+    "/quit": "end the chat, as Ctrl-D does",
 }
-KEYS = 'Alt-Enter begins a line, and so does Enter in a turn that begins with """, up to the next """'
+KEYS = 'Alt-Enter begins a new line. Enter does too in a turn that begins with """, until the next """.'
 AUTO = "auto"
 LONGEST_COMMAND = 40
+"""The longest unknown command that an error repeats, in characters."""
+
+TurnJsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document per turn, each on one line.", rich_help_panel=OUTPUT)
+]
 
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("chat", epilog=EPILOG)(chat)
+    app.command("chat", cls=Command, epilog=EPILOG, rich_help_panel=ASK)(chat)
 
 
 def chat(
+    alpha: AlphaOption = None,
     model: ModelOption = None,
+    zoo: ZooOption = None,
     system: SystemOption = None,
     max_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
-    alpha: AlphaOption = None,
     log: LogOption = True,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON document per turn, on a line of its own.")
-    ] = False,
-    zoo: ZooOption = None,
     state: StateOption = None,
+    as_json: TurnJsonOption = False,
 ) -> int:
-    """Talk to the zoo: every turn goes to the cheapest model that keeps the promise, with the turns before it.
+    """Chat with the zoo: each turn goes to the cheapest model that keeps the promise.
 
-    /good and /bad judge the last answer, /help lists the commands. Without a terminal, every line of standard input
-    is a turn or a command; then the exit code is 2 where one of them failed.
+    The model also reads the turns before. /good and /bad judge the last answer; /help lists all commands. Without a
+    terminal, each line of standard input is a turn or a command. Then the exit code is 2 if one of them failed.
     """
     from messctl.backends import LatestTurns
     from messctl.live.conversation import Conversation
@@ -82,16 +87,16 @@ def chat(
         talk = _Chat(routing, Conversation(routing, like), as_json=as_json)
         if model is not None:
             talk.choose(model)
-        return talk.go_on(_turns(routing, log=log))
+        return talk.run(_turns(routing, log=log))
 
 
 def _turns(routing: Router, *, log: bool) -> Turns:
-    """Return where turns come from: whoever sits at the terminal, or the lines of standard input."""
+    """Return the source of the turns: the user at the terminal, or the lines of standard input."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return Lines()
     from messctl.cli.chat_editor import LineEditor
 
-    note("/help lists the commands, Ctrl-C ends an answer, Ctrl-D the chat")
+    note("/help lists the commands; Ctrl-C ends an answer, Ctrl-D the chat")
     return LineEditor(history_path(routing.state_path) if log else None, lambda typed: _completions(routing, typed))
 
 
@@ -102,7 +107,7 @@ def _completions(routing: Router, typed: str) -> Iterator[str]:
 
 
 class _Chat:
-    """A chat as it is seen: turns and commands come in, answers and lines on what happened go out."""
+    """Carries out the turns and commands of a chat, and prints answers and notes."""
 
     def __init__(self, routing: Router, conversation: Conversation, *, as_json: bool) -> None:
         self._routing = routing
@@ -118,35 +123,35 @@ class _Chat:
             "/quit": self._quit,
         }
 
-    def go_on(self, turns: Turns) -> int:
-        """Take turns until the last, and return the exit code. What fails is told, and the chat goes on."""
+    def run(self, turns: Turns) -> int:
+        """Carry out all turns and return the exit code. A turn that fails prints its error, and the chat goes on."""
         failed = False
-        with interrupts_ignored() if turns.by_hand else nullcontext():
+        with interrupts_ignored() if turns.interactive else nullcontext():
             while not self._ended:
                 try:
-                    said = turns.read()
-                    with one_interrupt() if turns.by_hand else nullcontext():
-                        self._take(said)
+                    turn = turns.read()
+                    with one_interrupt() if turns.interactive else nullcontext():
+                        self._carry_out(turn)
                 except EOFError:
                     break
                 except KeyboardInterrupt:
-                    if not turns.by_hand:
+                    if not turns.interactive:
                         raise
                 except MessctlError as error:
                     complain(str(error))
                     failed = True
-        return 2 if failed and not turns.by_hand else 0
+        return 2 if failed and not turns.interactive else 0
 
     def choose(self, model: str) -> None:
-        """Have this model answer. Raises UnknownNameError."""
+        """Let this model answer from now on. Raises UnknownNameError."""
         if model not in self._routing.zoo.models:
             raise UnknownNameError("model", model, self._routing.zoo.models)
         self._conversation.model = model
 
-    def _take(self, said: str) -> None:
-        quoted = unquoted(said)
-        prompt = said.strip() if quoted is None else quoted
-        if said.startswith("/"):
+    def _carry_out(self, turn: str) -> None:
+        quoted = unquoted(turn)
+        prompt = turn.strip() if quoted is None else quoted
+        if turn.startswith("/"):
             self._command(prompt)
         elif prompt:
             self._answer(prompt)
@@ -156,22 +161,22 @@ class _Chat:
 
         stream = AnswerStream(None if self._as_json else write)
         try:
-            asked = self._conversation.ask(prompt, stream.listener)
+            answered = self._conversation.ask(prompt, stream.listener)
         except MessctlError:
             if stream.started:
                 end_line(stream.text)
             raise
         except KeyboardInterrupt:
             end_line("")  # behind the ^C that the terminal shows
-            note("ended; what was said stays in the conversation" if stream.started else "ended")
+            note("ended; the part above stays in the conversation" if stream.started else "ended")
             raise
         if self._as_json:
-            print_json(document(self._routing, asked), indent=None)
+            print_json(document(self._routing, answered), indent=None)
             return
-        end_line(asked.completion.answer)
-        for failure in asked.failures.values():
+        end_line(answered.completion.answer)
+        for failure in answered.failures.values():
             warn(failure)
-        footer(self._routing, asked)
+        footer(self._routing, answered)
 
     def _command(self, typed: str) -> None:
         name, *rest = typed.split(maxsplit=1)
@@ -182,12 +187,12 @@ class _Chat:
                 "put a space before a prompt that begins with /"
             )
         if argument and name != "/model":
-            raise UsageError(f"{name} takes nothing after it")
+            raise UsageError(f"{name} takes no argument; leave out {argument!r}")
         self._commands[name](argument)
 
     def _judge(self, satisfied: float, _argument: str) -> None:
         logged = self._conversation.give_feedback(satisfied)
-        standing = attained(self._routing.standing(), self._routing.settings.alpha)
+        standing = attainment(self._routing.standing(), self._routing.settings.alpha)
         note(f"{logged.decision.served}: {'good' if satisfied else 'bad'} · {standing}")
 
     def _model(self, argument: str) -> None:
@@ -197,7 +202,7 @@ class _Chat:
             self.choose(argument)
         else:
             chosen = self._conversation.model or f"{AUTO}: the router chooses"
-            self._tell(plain(f"{chosen}; known: {', '.join(self._routing.zoo.models)}"))
+            self._say(plain(f"{chosen}; known: {', '.join(self._routing.zoo.models)}"))
 
     def _status(self, _argument: str) -> None:
         ledger, settings, path = self._routing.ledger(), self._routing.settings, self._routing.state_path
@@ -209,11 +214,11 @@ class _Chat:
     def _help(self, _argument: str) -> None:
         width = max(map(len, HELP))
         for name, does in HELP.items():
-            self._tell(f"{name:<{width}}  {does}")
-        self._tell(KEYS)
+            self._say(f"{name:<{width}}  {does}")
+        self._say(KEYS)
 
-    def _tell(self, line: str) -> None:
-        typer.echo(line, err=self._as_json)  # documents stand alone on stdout
+    def _say(self, line: str) -> None:
+        typer.echo(line, err=self._as_json)  # with --json, stdout holds documents alone
 
     def _quit(self, _argument: str) -> None:
         self._ended = True

@@ -1,6 +1,6 @@
-"""The line that is typed at in a chat: editing, history and completion, by prompt_toolkit.
+"""The line editor of a chat at a terminal: editing, history and completion, by prompt_toolkit.
 
-Importing this loads prompt_toolkit; do it where somebody sits at a terminal.
+Importing this module loads prompt_toolkit, so import it only if there is a terminal.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from messctl.cli.chat_turns import is_open
 from messctl.cli.output import warn
 
 Completions = Callable[[str], Iterable[str]]
-"""Returns the lines that the beginning of a line may become."""
+"""Takes the beginning of a line, and returns the lines that complete it."""
 
 
 class LineEditor:
-    """Turns as somebody types them at the terminal; prompts go to stderr.
+    """Turns that a user types at the terminal; prompts go to stderr. See `messctl.cli.chat_turns.Turns`.
 
-    Enter ends a turn, Alt-Enter begins a line in it; a paste keeps its lines. What was typed is kept in the file
-    `history`, which only its owner may read; None keeps it nowhere.
+    Enter ends a turn, Alt-Enter begins a new line in it; a pasted text keeps its lines. The file `history` stores what
+    was typed, and only its owner can read it. None stores nothing.
     """
 
-    by_hand = True
+    interactive = True
 
     def __init__(self, history: Path | None, completions: Completions) -> None:
         self._session: PromptSession[str] = PromptSession(
@@ -49,9 +49,9 @@ class LineEditor:
         )
 
     def read(self, prompt: str = "> ") -> str:
-        """See `messctl.cli.chat_turns.Turns`. Ctrl-C raises KeyboardInterrupt; what was typed is dropped.
+        """Return the next turn. Raises EOFError at Ctrl-D, and KeyboardInterrupt at Ctrl-C, which drops the line.
 
-        At the prompt Ctrl-C is a key like others. prompt_toolkit would also take the signal, and trips where both come.
+        At the prompt Ctrl-C is a key, not a signal: prompt_toolkit can fail if it gets both.
         """
         return valid_utf8(self._session.prompt(prompt, handle_sigint=False))
 
@@ -71,14 +71,14 @@ class _Completer(Completer):
         self._completions = completions
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
-        """Offer whole lines, shown by the word that is being typed."""
+        """Offer whole lines; the list shows only their last word."""
         typed = document.text_before_cursor
         for line in self._completions(typed):
             yield Completion(line, start_position=-len(typed), display=line.rpartition(" ")[2])
 
 
 class _History(FileHistory):
-    """A history that only its owner may read, and without which a chat goes on."""
+    """A history that only its owner can read. If it cannot be read or written, the chat goes on without it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -87,7 +87,7 @@ class _History(FileHistory):
 
     def load_history_strings(self) -> Iterable[str]:
         try:
-            self._make()
+            self._create()
             return list(super().load_history_strings())
         except OSError as error:
             self._give_up(error)
@@ -96,15 +96,15 @@ class _History(FileHistory):
     def store_string(self, string: str) -> None:
         if not self._broken:
             try:
-                self._make()  # `messctl reset` may have removed it meanwhile
+                self._create()  # `messctl reset` may have removed the file
                 super().store_string(valid_utf8(string))
             except OSError as error:
                 self._give_up(error)
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         self._path.chmod(0o600)
 
     def _give_up(self, error: OSError) -> None:
         self._broken = True
-        warn(f"{self._path}: what you type is not kept ({error.strerror or error})")
+        warn(f"{self._path}: what you type is not stored ({error.strerror or error})")

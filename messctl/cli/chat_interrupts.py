@@ -1,4 +1,4 @@
-"""Ctrl-C in a chat at a terminal: it ends what is being done, once, and never the chat."""
+"""Ctrl-C in a chat at a terminal: it ends the current answer, and never the chat."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import FrameType
 
 @contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Have Ctrl-C do nothing in the block, as where a line editor that knows better is being started."""
+    """Ignore Ctrl-C in the block, for instance while the line editor starts; it handles Ctrl-C itself."""
     with _handled(_ignore):
         yield
 
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    """Have the first Ctrl-C in the block raise KeyboardInterrupt; those after it do nothing, however fast they come."""
+    """Raise KeyboardInterrupt at the first Ctrl-C in the block; later ones do nothing, however fast they come."""
     with _handled(_raise_once):
         yield
 

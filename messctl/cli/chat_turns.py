@@ -1,4 +1,4 @@
-"""What is said in a chat, turn by turn, where nobody sits at a terminal; and how a turn spans lines."""
+"""The turns of a chat: lines of standard input, and turns of several lines."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from messctl.cli.arguments import MOST_BYTES
 from messctl.errors import UsageError
 
 QUOTE = '"""'
-"""A turn that begins so goes on over lines until it ends so."""
+"""A turn that begins with this goes on over several lines, until it ends with this."""
 
 
 class Turns(Protocol):
-    """Where turns come from."""
+    """A source of turns."""
 
-    by_hand: bool
-    """Whether somebody types them: then Ctrl-C ends an answer, and not the chat."""
+    interactive: bool
+    """Whether a user types the turns. Then Ctrl-C ends an answer, not the chat."""
 
     def read(self) -> str:
-        """Return the next turn as it was said. Raises EOFError after the last, UsageError for one that is none."""
+        """Return the next turn, unchanged. Raises EOFError after the last one, UsageError if a turn is invalid."""
 
 
 class Lines:
-    """One turn per line of standard input, read when it is needed."""
+    """The lines of standard input: one turn per line. Each is read when it is needed."""
 
-    by_hand = False
+    interactive = False
 
     def read(self) -> str:
         """See `Turns`."""
@@ -34,7 +34,9 @@ class Lines:
             try:
                 turn += self._line()
             except EOFError:
-                raise UsageError(f"standard input ends within a turn that began with {QUOTE}") from None
+                raise UsageError(
+                    f"standard input ends in a turn that began with {QUOTE}; end it with {QUOTE}"
+                ) from None
             if len(turn) > MOST_BYTES:
                 raise UsageError(_TOO_LONG)
         return turn
@@ -50,7 +52,7 @@ class Lines:
         return data.decode("utf-8", "replace")
 
 
-_TOO_LONG = f"a turn is larger than {MOST_BYTES // 10**6} MB; no model's context holds that"
+_TOO_LONG = f"a turn is larger than {MOST_BYTES // 10**6} MB; no model's context is that long; shorten it"
 
 
 def is_open(text: str) -> bool:
@@ -60,6 +62,6 @@ def is_open(text: str) -> bool:
 
 
 def unquoted(text: str) -> str | None:
-    """Return the text between the quotes of a turn that spans lines, None for any other turn."""
+    """Return the text between the quotes of a turn of several lines; None for any other turn."""
     text = text.strip()
     return text[len(QUOTE) : -len(QUOTE)].strip() if text.startswith(QUOTE) and not is_open(text) else None

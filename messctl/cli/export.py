@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, open_state
 from messctl.cli.output import print_json
 from messctl.display.text import counted, plain
@@ -15,7 +16,7 @@ from messctl.display.text import counted, plain
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("export", epilog="Example: messctl export -o live.parquet")(export)
+    app.command("export", cls=Command, rich_help_panel=ASK, epilog="Example: messctl export -o live.parquet")(export)
 
 
 def export(

@@ -1,4 +1,4 @@
-"""`messctl feedback`: judge an answer after the fact."""
+"""`messctl feedback`: say later whether an answer was good."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from typing import Annotated
 import typer
 
 from messctl.cli.arguments import JsonOption, StateOption, ZooOption, valid_utf8
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_router, state_path
 from messctl.cli.output import print_json
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
-EPILOG = "Example: messctl feedback good; messctl feedback 3f9a 0.5"
+EPILOG = "Example: messctl feedback good"
 WORDS = {"good": 1.0, "bad": 0.0}
 
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("feedback", epilog=EPILOG)(feedback)
+    app.command("feedback", cls=Command, epilog=EPILOG, rich_help_panel=ASK)(feedback)
 
 
 def feedback(
     first: Annotated[
-        str | None, typer.Argument(metavar="[ID|last]", help="The request's id or its start. Default: last.")
+        str | None,
+        typer.Argument(metavar="ID|last", help="The request's id, or its start. Default: the last request."),
     ] = None,
-    second: Annotated[str | None, typer.Argument(metavar="good|bad|0..1", help="The judgement.")] = None,
-    as_json: JsonOption = False,
+    second: Annotated[
+        str | None, typer.Argument(metavar="good|bad|0..1", help="The feedback; 0 is bad, 1 is good.")
+    ] = None,
     zoo: ZooOption = None,
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say whether an answer satisfied. A second judgement of the same answer corrects the first."""
+    """Say whether an answer was good. New feedback on the same answer replaces the old."""
     if first is None:
-        raise UsageError("no judgement; give good, bad, or a number in 0..1: messctl feedback good")
-    request_id, judgement = (first, second) if second is not None else ("last", first)
-    satisfied = _satisfied(judgement)
+        raise UsageError("no feedback; give good, bad, or a number in 0..1: messctl feedback good")
+    request_id, given = (first, second) if second is not None else ("last", first)
+    satisfied = _satisfied(given)
     if not request_id:
         raise UsageError("the request's id is empty; `messctl log` lists them")
     path = state_path(state, required=True)
@@ -59,7 +63,7 @@ def feedback(
     was = "" if corrected is None else f", corrected from {corrected:g}"
     typer.echo(
         f"{decision.request.request_id} ({plain(decision.served)}): {satisfied:g}{was}; "
-        f"attained {standing.attained:.4f} over {standing.judged}, queue {standing.queue:.3f}"
+        f"attained {standing.attained:.4f} over {standing.judged}, virtual queue (debt) {standing.queue:.3f}"
     )
 
 

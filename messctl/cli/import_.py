@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.output import console, print_json, progress_console
-from messctl.display.text import plain
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
+from messctl.cli.command import TRACES, Command
+from messctl.cli.output import print_json, print_line, progress_console
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
     from messctl.importers import ImportSummary
     from messctl.trace import CostBasis
 
-EPILOG = "Example: messctl import routellm mmlu/ --cost gpt-4=0.01 --cost mixtral=0.001 -o trace.parquet"
+EPILOG = "Example: messctl import routellm mmlu/ --cost gpt-4=0.01 -o trace.parquet"
 PER_1K_TOKENS = "per-1k-tokens"
 PER_REQUEST = "per-request"
 
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("import", epilog=EPILOG)(import_)
+    app.command("import", cls=Command, epilog=EPILOG, rich_help_panel=TRACES)(import_)
 
 
 def _list_formats(wanted: bool) -> None:
@@ -39,29 +40,56 @@ def _list_formats(wanted: bool) -> None:
 
 
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="What wrote the source; --formats lists them.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of them.")],
+    format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="The format of the source; --formats lists all formats.")
+    ],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of files.")],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The trace to write, a Parquet file.")],
     cost: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL=VALUE", help=f"Cost per request, or VALUE:{PER_1K_TOKENS}; repeatable."),
+        typer.Option(
+            metavar="NAME=N",
+            help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable.",
+            rich_help_panel=REQUESTS,
+        ),
     ] = None,
     cost_unit: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Unit of --cost. Default: the source's, or 'unit'.")
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="The unit of --cost. Default: the source's, or 'unit'.", rich_help_panel=REQUESTS
+        ),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickles: this runs whatever code they hold.")
+        bool,
+        typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
     ] = False,
-    metric: Annotated[str | None, typer.Option(help="lm-eval: the metric that says satisfied.")] = None,
-    filter: Annotated[str | None, typer.Option(help="lm-eval: the filter whose answers count.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS),
+    ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT
+        ),
+    ],
     formats: Annotated[
         bool,
-        typer.Option("--formats", is_eager=True, callback=_list_formats, help="List the formats and exit."),
+        typer.Option(
+            "--formats",
+            is_eager=True,
+            callback=_list_formats,
+            help="List the formats and exit.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Turn another project's benchmark results into a trace, which replay can play."""
+    """Turn the benchmark results of another project into a trace."""
     del formats
     from messctl.importers import CostStatement, ImportOptions, convert, get_format
 
@@ -77,9 +105,9 @@ def import_(
 
 
 def parse_costs(statements: list[str]) -> dict[str, CostBasis]:
-    """Read `MODEL=VALUE`, `MODEL=VALUE:per-1k-tokens` …; the model's name may hold `=` and `:` itself.
+    """Parse `MODEL=VALUE` and `MODEL=VALUE:per-1k-tokens` into costs by model. The name may contain `=` and `:`.
 
-    Raises UsageError for anything else, and for a model that is named twice.
+    Raises UsageError for a statement of another form, and for a model that has two costs.
     """
     from messctl.trace import CostBasis
 
@@ -99,12 +127,12 @@ def _number(statement: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise UsageError(f"--cost {statement!r}: {value!r} is not a number") from None
+        raise UsageError(f"--cost {statement!r}: {value!r} is not a number; write MODEL=VALUE") from None
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
-    """Yield what shows the progress of an import on a terminal; None where stderr is none."""
+    """Yield a function that shows the progress on stderr; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -123,17 +151,17 @@ def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
 def _print_summary(output: Path, summary: ImportSummary) -> None:
     lines = [f"{output}: {summary.rows:,} rows, {len(summary.models)} models: {', '.join(summary.models)}"]
     if summary.rows_with_empty_cells:
-        lines.append(f"{summary.rows_with_empty_cells:,} rows have empty cells; they are kept, with nulls")
+        lines.append(f"{summary.rows_with_empty_cells:,} rows have empty cells; the cells are null in the trace")
     if summary.rows_dropped:
-        lines.append(f"{summary.rows_dropped:,} rows were dropped: no model was observed in them")
+        lines.append(f"{summary.rows_dropped:,} rows were dropped, since no model was observed in them")
     if summary.request_ids_made_unique:
         lines.append(f"{summary.request_ids_made_unique:,} repeated request ids were made unique with #2, #3 …")
     if summary.models_never_observed:
-        lines.append(f"never observed, and left out: {', '.join(summary.models_never_observed)}")
+        lines.append(f"left out, since they were never observed: {', '.join(summary.models_never_observed)}")
     if summary.cost_unit:
         lines.append(f"costs in {summary.cost_unit}, {summary.meter}")
     if summary.models_without_cost:
         names = ", ".join(summary.models_without_cost)
-        lines.append(f"no cost for {names}; a replay needs them: import again with --cost MODEL=VALUE")
+        lines.append(f"no cost for {names}; a replay needs costs, so import again with --cost MODEL=VALUE")
     for line in lines:
-        console().print(plain(line), soft_wrap=True)
+        print_line(line)

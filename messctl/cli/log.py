@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, in_range
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state
 from messctl.cli.output import console, print_json
 from messctl.display.text import plain
@@ -25,7 +26,7 @@ MOST_ROWS = 2**31
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("log", epilog="Example: messctl log -n 20")(log)
+    app.command("log", cls=Command, rich_help_panel=ASK, epilog="Example: messctl log -n 20")(log)
 
 
 def log(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, state_path
 from messctl.cli.output import print_json, prompt_user
 from messctl.display.text import counted, plain
@@ -16,7 +17,7 @@ from messctl.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("reset", epilog="Example: messctl reset --yes")(reset)
+    app.command("reset", cls=Command, rich_help_panel=ASK, epilog="Example: messctl reset --yes")(reset)
 
 
 def reset(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import PROMISE, JsonOption, StateOption, ZooOption
+from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state
 from messctl.cli.output import console, ignore_closed_output, print_json
 from messctl.display.text import counted, plain
@@ -27,7 +28,7 @@ ROUNDING = 1e-9
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("status", epilog="Example: messctl status --require-sla")(status)
+    app.command("status", cls=Command, rich_help_panel=ASK, epilog="Example: messctl status --require-sla")(status)
 
 
 def status(

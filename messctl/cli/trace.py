@@ -1,4 +1,4 @@
-"""`messctl trace`: say what a trace holds, whether it is sound, and show its first rows."""
+"""`messctl trace`: summarise a trace, check it, and show its first rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.output import console, print_json
+from messctl.cli.arguments import OUTPUT, JsonOption, in_range
+from messctl.cli.command import TRACES, Command, Group
+from messctl.cli.output import console, print_json, print_line
 from messctl.display.text import plain
 from messctl.errors import TraceError
 
@@ -20,23 +22,29 @@ if TYPE_CHECKING:
 
     from messctl.trace import Batch, Problem, TraceFile, TraceSummary
 
-LONGEST_PROMPT = 200  # characters of a prompt that `head` shows
+LONGEST_PROMPT = 200
+"""The longest prompt that `head` shows, in characters."""
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace, a Parquet file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+RowsOption = Annotated[
+    int,
+    typer.Option(
+        "--rows", "-n", metavar="N", callback=in_range(1), help="The number of rows to show.", rich_help_panel=OUTPUT
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look into a trace: info, validate, head.")
-    group.command("info", epilog="Example: messctl trace info trace.parquet")(info)
-    group.command("validate", epilog="Example: messctl trace validate trace.parquet && echo sound")(validate)
-    group.command("head", epilog="Example: messctl trace head -n 3 trace.parquet")(head)
-    app.add_typer(group, name="trace")
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Look into a trace: info, validate, head.")
+    group.command("info", cls=Command, epilog="Example: messctl trace info trace.parquet")(info)
+    group.command("validate", cls=Command, epilog="Example: messctl trace validate trace.parquet")(validate)
+    group.command("head", cls=Command, epilog="Example: messctl trace head -n 3 trace.parquet")(head)
+    app.add_typer(group, name="trace", rich_help_panel=TRACES)
 
 
-def info(file: File, as_json: AsJson = False) -> None:
-    """Show models, rows, cost unit, means per model, and missing cells."""
+def info(file: File, as_json: JsonOption = False) -> None:
+    """Show the models, rows and cost unit, the means of each model, and the missing cells."""
     from messctl.trace import TraceFile, summarise
 
     trace = TraceFile(file)
@@ -48,8 +56,8 @@ def info(file: File, as_json: AsJson = False) -> None:
     _raise_first(trace, summary.problems)
 
 
-def validate(file: File, as_json: AsJson = False) -> None:
-    """List everything that is wrong, by row and column; exit code 2 where anything is."""
+def validate(file: File, as_json: JsonOption = False) -> None:
+    """List all problems by row and column. Exit 2 if there are any."""
     from messctl.trace import TraceFile, summarise
 
     trace = TraceFile(file)
@@ -60,18 +68,18 @@ def validate(file: File, as_json: AsJson = False) -> None:
         print_json(document)
     elif summary.problems:
         for problem in summary.problems:
-            _say(f"{file}: {problem}")
+            print_line(f"{file}: {problem}")
     else:
-        _say(f"{file}: sound ({summary.rows:,} rows, {len(summary.models)} models)")
+        print_line(f"{file}: sound ({summary.rows:,} rows, {len(summary.models)} models)")
     _raise_first(trace, summary.problems)
 
 
 def head(
     file: File,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to show.")] = 5,
-    as_json: AsJson = False,
+    rows: RowsOption = 5,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show the first rows: the prompt, and each model's satisfaction and cost."""
+    """Show the first rows: the prompt, and the satisfaction and cost of each model."""
     from messctl.trace import TraceFile, check
 
     trace = TraceFile(file)
@@ -122,10 +130,10 @@ def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
     from messctl.display.tables import fitting
 
     metadata = trace.metadata
-    _say(f"{trace.path}: {summary.rows:,} rows, {summary.complete_rows:,} of them complete for all models")
-    _say(f"cost unit: {metadata.cost_unit}   meter: {metadata.meter}   source: {metadata.source}")
+    print_line(f"{trace.path}: {summary.rows:,} rows, {summary.complete_rows:,} of them complete for every model")
+    print_line(f"cost unit: {metadata.cost_unit}   meter: {metadata.meter}   source: {metadata.source}")
     if trace.ignored_columns:
-        _say(f"ignored columns: {', '.join(trace.ignored_columns)}")
+        print_line(f"ignored columns: {', '.join(trace.ignored_columns)}")
     unit = plain(metadata.cost_unit)
     table = Table("model")
     for title in ("mean satisfaction", f"mean cost ({unit})", "observed", "missing", "missing costs"):
@@ -142,11 +150,11 @@ def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
     screen = console()
     screen.print(fitting(table, screen.width))
     for problem in summary.problems:
-        _say(str(problem))
+        print_line(str(problem))
 
 
 def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
-    """Return the rows of `batch` as JSON has them: null for what was not observed, or is no number."""
+    """Return the rows of `batch` for JSON: null is a value that was not observed, or is not finite."""
     return [
         {
             "row": batch.first_row + row,
@@ -167,9 +175,9 @@ def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
 def _print_row(document: dict[str, Any], cost_unit: str) -> None:
     from messctl.display.tables import fitting
 
-    _say(f"row {document['row']}: {document['request_id']}")
+    print_line(f"row {document['row']}: {document['request_id']}")
     words = " ".join((document["prompt"] or "").split())
-    _say(words if len(words) <= LONGEST_PROMPT else f"{words[:LONGEST_PROMPT]}…")
+    print_line(words if len(words) <= LONGEST_PROMPT else f"{words[:LONGEST_PROMPT]}…")
     screen = console()
     screen.print(fitting(_outcomes(document["models"], cost_unit), screen.width))
 
@@ -191,7 +199,3 @@ def _finite(value: float) -> float | None:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _say(line: str) -> None:
-    console().print(plain(line), soft_wrap=True)

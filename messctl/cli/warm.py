@@ -1,4 +1,4 @@
-"""`messctl warm`: have the router start from what a trace teaches."""
+"""`messctl warm`: let the router learn from a trace before it serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import POLICY, JsonOption, StateOption, ZooOption
+from messctl.cli.command import ZOO, Command
 from messctl.cli.opening import open_router
 from messctl.cli.output import print_json, progress_console
 from messctl.display.text import counted, plain
@@ -17,25 +18,32 @@ EPILOG = "Example: messctl warm recorded.parquet"
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("warm", epilog=EPILOG)(warm)
+    app.command("warm", cls=Command, epilog=EPILOG, rich_help_panel=ZOO)(warm)
 
 
 def warm(
-    trace: Annotated[Path, typer.Argument(help="The trace, a Parquet file, of models that the zoo has.")],
+    trace: Annotated[
+        Path, typer.Argument(metavar="TRACE", help="The trace, a Parquet file. Its models are matched by name.")
+    ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also where there are requests: forget what was learned from them.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Allow it after the first request; what was learned so far is lost.",
+            rich_help_panel=POLICY,
+        ),
     ] = False,
-    as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Have the router's policy learn from a trace before it serves. Requests and debt stay as they are."""
+    """Let the router learn from a trace before it serves. Requests and debt do not change."""
     from messctl.live.warm_start import learn_from
     from messctl.trace import TraceFile
 
     with open_router(zoo, state) as routing, progress_console().status("reading") as status:
         if not overwrite:
-            routing.check_unused()  # learning takes its time
+            routing.check_unused()  # an error comes before the work
         opened = TraceFile(trace)
         learned = learn_from(
             opened,
@@ -65,6 +73,6 @@ def warm(
         plain(f"{policy} learned from {counted(learned.requests, 'request')}{left_out}: {', '.join(learned.models)}")
     )
     if new:
-        typer.echo(plain(f"not in the trace, and so unknown: {', '.join(new)}"))
+        typer.echo(plain(f"not in the trace, so nothing is known of: {', '.join(new)}"))
     if not costs_kept:
-        typer.echo(plain(f"costs there are {learned.snapshot.cost_source}; here they are learned anew"))
+        typer.echo(plain(f"the trace's costs are {learned.snapshot.cost_source}, unlike here; costs are learned anew"))

@@ -267,7 +267,7 @@ def test_explained(capsys, scripted, policy, monkeypatch):
     for word in (*EXPLAINED[policy], "predicted", "mean cost", "sum", "cheap[red]", "dear", "served"):
         assert word in re.sub(" +\n", "\n", err)
     assert run(["ask", "hi", "--explain", "--model", "dear"]) == 0
-    assert capsys.readouterr().err == "--model chose; nothing was weighed\n"
+    assert capsys.readouterr().err == "--model chose the model; the router weighed nothing\n"
     assert run(["ask", "hi", "--explain", "--json"]) == 0
     document, err = capsys.readouterr()
     assert json.loads(document)["judged"] == 1
@@ -292,7 +292,7 @@ def test_what_a_model_will_cost_that_never_answered_is_not_known(capsys, scripte
     rows = {line.split()[0]: line.split() for line in err.splitlines() if line.startswith(("cheap", "dear"))}
     assert rows["cheap[red]"][2:4] == ["–", "–"]
     assert all(re.fullmatch(r"-?[\d.e-]+", number) for number in (*rows["dear"][1:6], rows["cheap[red]"][5]))
-    assert "–: not known before its first answer" in err
+    assert "–: unknown before the model's first answer" in err
     assert max(map(len, err.splitlines())) <= 80
     assert run(["ask", "three", "--model", "cheap[red]"]) == 0
     capsys.readouterr()
@@ -342,7 +342,7 @@ BAD = [
     (["hi", "--expect", "a", "--expect-regex", "b"], b"", "exclude each other"),
     (["hi", "--expect", " "], b"", "--expect is empty"),
     (["hi", "--expect-regex", "("], b"", "not a regular expression"),
-    (["hi", "--require-satisfied"], b"", "--require-satisfied needs --expect"),
+    (["hi", "--require-satisfied"], b"", "--require-satisfied needs a grade; add --expect"),
     (["hi", "--model", "mini-2m"], b"", "did you mean 'mini-1m'"),
     (["hi", "--model", "\x1b[31m"], b"", "unknown model '\\x1b[31m'"),
     (["hi", "--alpha", "1.5"], b"", "alpha is 1.5"),

@@ -88,12 +88,12 @@ COMMANDS = [
     ("/good\n", [], "messctl: nothing was answered yet, so there is nothing to give feedback on; ask first\n"),
     ("hi\n/goood\n", [None], "messctl: unknown command '/goood' (did you mean '/good'?); /help lists them; "),
     ("hi\n/\n", [None], "messctl: unknown command '/'; /help lists them; "),
-    ("hi\n/good 0.5\n", [None], "messctl: /good takes nothing after it\n"),
+    ("hi\n/good 0.5\n", [None], "messctl: /good takes no argument; leave out '0.5'\n"),
     ("/model deer\nhi\n", [None], "messctl: unknown model 'deer' (did you mean 'dear'?); known: cheap[red], dear\n"),
     (f"/{'x' * 99999}\n", [], f"messctl: unknown command '/{'x' * 39}'; /help"),
     ("/\x1b[31m\n", [], r"messctl: unknown command '/\x1b[31m'"),
     ("break\n/good\n", [None], "messctl: no model could answer: "),
-    ('hi\n"""break', [None], 'messctl: standard input ends within a turn that began with """\n'),
+    ('hi\n"""break', [None], 'messctl: standard input ends in a turn that began with """; end it so, too\n'),
 ]
 
 

@@ -71,7 +71,7 @@ def test_a_chat(chatting, state):
     assert answered(terminal, b"/gud").startswith(b"messctl: unknown command '/gud' (did you mean '/good'?)")
     assert b"1 answered, 0 with pending feedback" in answered(terminal, b"/status")
     answered(terminal, b"/model pico-34k")
-    assert b"as you chose" in answered(terminal, b"Is 12 odd or even?")
+    assert b"your choice" in answered(terminal, b"Is 12 odd or even?")
     assert answered(terminal, b"/bad").startswith(b"pico-34k: bad")
     terminal.type(b"/quit\r")
     assert terminal.end()[0] == 0
@@ -161,7 +161,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
     said = terminal.until(rb"abab")
     terminal.type(INTERRUPT)
     shown = STYLE.sub(b"", said.rpartition(b"\x1b[?2004l")[2] + terminal.until(PROMPT))
-    assert re.fullmatch(rb"[ab]+\^C[ab]*\nended; what was said stays in the conversation\n> ?", shown), shown[-200:]
+    assert re.fullmatch(rb"[ab]+\^C[ab]*\nended; the part above stays in the conversation\n> ?", shown), shown[-200:]
     assert answered(terminal, b"/good").endswith(b"has no answer to give feedback on|")
     answered(terminal, b"/model rote")
     tokens = int(re.search(rb"(\d+)\+4 tokens", answered(terminal, b"hm"))[1])
@@ -181,7 +181,7 @@ def test_ctrl_c_again_and_again(chatting, endless, state):
         for _ in range(25):
             terminal.type(INTERRUPT)
             time.sleep(0.002)
-        assert b"Traceback" not in terminal.until(rb"ended; what was said")
+        assert b"Traceback" not in terminal.until(rb"ended; the part above")
         terminal.type(b"/mo\t\r")
         assert b"Traceback" not in terminal.until(rb"endless; known: ")
     terminal.until(PROMPT)

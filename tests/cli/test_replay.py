@@ -333,7 +333,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, root):
         time.sleep(4)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
-    assert (process.returncode, out, err) == (130, "", "messctl: interrupted; nothing was left half-written\n")
+    assert (process.returncode, out, err) == (130, "", "messctl: interrupted; no half-written file is left\n")
     assert os.listdir(tmp_path) == []
 
 

@@ -70,7 +70,9 @@ def test_a_second_judgement_corrects_the_first(ask, capsys, document, state, pol
     got = document("feedback", first, "good")
     assert (got["corrected"], got["judged"], got["attained"], got["queue"]) == (0.0, 2, 0.75, 0.25)
     assert run(["feedback", second, "good"]) == 0
-    assert capsys.readouterr().out == (f"{second} (dear): 1, corrected from 0.5; attained 1.0000 over 2, queue 0.000\n")
+    assert capsys.readouterr().out == (
+        f"{second} (dear): 1, corrected from 0.5; attained 1.0000 over 2, virtual queue (debt) 0.000\n"
+    )
     assert_sound(state, requests=2)
 
 
@@ -95,7 +97,7 @@ BAD_FEEDBACK = [
     (["\x1b[31m", "good"], "unknown request id '\\x1b[31m'"),
     (["%", "good"], "unknown request id"),
     (["", "good"], "the request's id is empty"),
-    ([], "no judgement; give good, bad, or a number"),
+    ([], "no feedback; give good, bad, or a number"),
     (["a", "b", "c"], "c"),
 ]
 

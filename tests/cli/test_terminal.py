@@ -36,7 +36,7 @@ def state(tmp_path, monkeypatch):
     return tmp_path / "state"
 
 
-NEITHER = b"messctl: warning: '%s' is neither yes nor no; `messctl feedback` judges it later\r\n"
+NEITHER = b"messctl: warning: '%s' is neither y nor n; give feedback later with `messctl feedback`\r\n"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ NEITHER = b"messctl: warning: '%s' is neither yes nor no; `messctl feedback` jud
 )
 def test_the_footer_and_the_question(reply, satisfied, echo, state):
     code, out, err = at_terminal(["ask", SUM, "--model", "micro-400k"], reply)
-    footer, question, rest = STYLE.sub(b"", err).partition(b"good? [y/n, Enter to leave it open] ")
+    footer, question, rest = STYLE.sub(b"", err).partition(b"Was the answer good? [y/n, Enter to skip] ")
     assert (code, out, rest) == (0, b"42\r\n", echo)
     assert FOOTER.fullmatch(footer)
     assert question
@@ -74,7 +74,7 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
 def test_the_footer_says_why(policy, why, tmp_path):
     (tmp_path / "zoo.yaml").write_text(PACKAGED_FILE.read_text().replace("policy: bandit", f"policy: {policy}"))
     _, _, err = at_terminal(["ask", SUM], b"\n")
-    footer = STYLE.sub(b"", err).decode().partition("good?")[0]
+    footer = STYLE.sub(b"", err).decode().partition("Was the answer")[0]
     assert re.fullmatch(rf"[\w-]+ · {why} · \d+\+\d+ tokens · [\d.e-]+ J · no feedback yet, α = 0.8\r\n", footer)
 
 

@@ -251,7 +251,7 @@ def test_the_warm_command(typed_here, policy, capsys):
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         f"{policy} learned from 40 requests: cheap[red], dear",
-        "costs there are J: unknown; here they are learned anew",
+        "the trace's costs are J: unknown, unlike here; costs are learned anew",
     ]
     assert err == ""
     assert run(["warm", "t.parquet", "--json"]) == 0  # there are no requests yet

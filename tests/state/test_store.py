@@ -496,7 +496,7 @@ def test_ctrl_c_ends_the_wait_for_another_process(tmp_path):
                 process.wait(LONGEST_WAIT_S)
             finally:
                 process.kill()
-            assert process.stderr.read().splitlines()[-1] == "messctl: interrupted; nothing was left half-written"
+            assert process.stderr.read().splitlines()[-1] == "messctl: interrupted; no half-written file is left"
         assert process.returncode == 130
         assert len(list(store.requests)) == 1
 
