@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import JsonOption, ZooOption, in_range
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
 from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
@@ -20,29 +20,80 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: messctl zoo calibrate --zoo zoo.yaml -o zoo.yaml"
 COUNTED = ("nvml", "rapl")
+"""The meters that are tried first without --meter: each reads an energy counter."""
+LENGTHS = 9
+"""The number of combinations of prompt length and answer length that each repetition measures."""
+
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="NAME", help="Measure only this model. Repeatable.", rich_help_panel=REQUESTS),
+]
+MeterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--meter",
+        metavar="NAME",
+        help="nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else the best one here.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+RepeatsOption = Annotated[
+    int,
+    typer.Option(
+        "--repeats",
+        metavar="N",
+        callback=in_range(1),
+        help="The number of measurements of each length.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+SecondsOption = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        metavar="SECONDS",
+        callback=in_range(0),
+        help="The shortest measurement; shorter answers are repeated.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+PromptTokensOption = Annotated[
+    int,
+    typer.Option(
+        "--prompt-tokens",
+        metavar="N",
+        callback=in_range(32),
+        help="The longest prompt to measure, in tokens.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write the costs into this zoo.yaml; the rest of it stays.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.", rich_help_panel=OUTPUT)
+]
 
 
 def calibrate(
     zoo: ZooOption = None,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model. May be given again.")] = None,
-    meter: Annotated[
-        str | None,
-        typer.Option(help="nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else what is there."),
-    ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each length is measured.")] = 3,
-    seconds: Annotated[float, typer.Option(callback=in_range(0), help="The least time of a measurement.")] = 0.25,
-    prompt_tokens: Annotated[int, typer.Option(min=32, help="The longest prompt that is measured.")] = 1024,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the costs into this zoo.yaml; the rest of it stays.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.")] = False,
+    model: ModelsOption = None,
+    meter: MeterOption = None,
+    repeats: RepeatsOption = 3,
+    seconds: SecondsOption = 0.25,
+    prompt_tokens: PromptTokensOption = 1024,
+    output: OutputOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure every model over a spread of lengths: loading, tokens per second, and cost per token and request."""
-    from rich.progress import Progress
-
-    from messctl.backends import LlamaCpp
-    from messctl.costs.calibration import calibrate as measured
+    """Measure the speed of every model, and its cost per token and per request."""
     from messctl.costs.calibration import origin
     from messctl.outputs import check_writable
     from messctl.zoo import load_zoo
@@ -56,24 +107,7 @@ def calibrate(
     if output:
         _check_whole(load_zoo(output) if output.exists() else zoo_file, chosen, measuring.unit)
         check_writable(output)
-    found: list[Calibration] = []
-    _start_up(chosen[0])
-    shown = progress_console()
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        for spec in chosen:
-            task = progress.add_task(plain(spec.name), total=9 * repeats)
-            with LlamaCpp(on_warning=warn) as backend:  # one at a time, so that the memory need not hold all
-                found.append(
-                    measured(
-                        spec,
-                        backend,
-                        measuring,
-                        repeats=repeats,
-                        least_s=seconds,
-                        longest_prompt=prompt_tokens,
-                        on_measured=lambda task=task: progress.advance(task),  # type: ignore[misc]
-                    )
-                )
+    found = _measure(chosen, measuring, repeats=repeats, least_s=seconds, longest_prompt=prompt_tokens)
     where = origin(measuring)
     diff = _difference(zoo_file, found, where, output) if output and dry_run else ""
     if as_json:
@@ -86,8 +120,38 @@ def calibrate(
         write(output, _change(zoo_file, found, where, output)[-1])
 
 
+def _measure(
+    chosen: list[ModelSpec], meter: Meter, *, repeats: int, least_s: float, longest_prompt: int
+) -> list[Calibration]:
+    """Measure the models, one after the other, so that the memory need not hold all of them."""
+    from rich.progress import Progress
+
+    from messctl.backends import LlamaCpp
+    from messctl.costs.calibration import calibrate as calibrate_model
+
+    found: list[Calibration] = []
+    _start_up(chosen[0])
+    screen = progress_console()
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        for spec in chosen:
+            task = progress.add_task(plain(spec.name), total=LENGTHS * repeats)
+            with LlamaCpp(on_warning=warn) as backend:
+                found.append(
+                    calibrate_model(
+                        spec,
+                        backend,
+                        meter,
+                        repeats=repeats,
+                        least_s=least_s,
+                        longest_prompt=longest_prompt,
+                        on_measured=lambda task=task: progress.advance(task),  # type: ignore[misc]
+                    )
+                )
+    return found
+
+
 def _start_up(spec: ModelSpec) -> None:
-    """Have a model answer unmeasured: what starting llama.cpp and a GPU takes is no model's cost."""
+    """Ask a model something without measuring it: starting llama.cpp and a GPU is not a model's cost."""
     from messctl.backends import LlamaCpp
     from messctl.records import Question
 
@@ -96,7 +160,7 @@ def _start_up(spec: ModelSpec) -> None:
 
 
 def _chosen(zoo_file: ZooFile, names: list[str]) -> list[ModelSpec]:
-    """Return the models that run here; those at a url are left out, and that is said."""
+    """Return the models that run on this machine; warn about the others. Raises UsageError if none does."""
     for name in names:
         if name not in zoo_file.names:
             raise UnknownNameError("model", name, zoo_file.names)
@@ -104,14 +168,14 @@ def _chosen(zoo_file: ZooFile, names: list[str]) -> list[ModelSpec]:
     local = [spec for spec in wanted if spec.url is None]
     for spec in wanted:
         if spec not in local:
-            warn(f"model {spec.name!r} runs elsewhere, so it is not measured here")
+            warn(f"model {spec.name!r} is at a server, so it is not measured here")
     if not local:
-        raise UsageError(f"{zoo_file.path}: none of these models runs here; nothing to measure")
+        raise UsageError(f"{zoo_file.path}: no model to measure runs on this machine; name one that has a path")
     return local
 
 
 def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
-    """Return the meter asked for; without a word on it, the best this machine has: a counter, or else the clock."""
+    """Return the named meter. If neither the option nor the zoo names one, return a counter, or else the clock."""
     from dataclasses import replace
 
     from messctl.costs.meter_choice import meter_for
@@ -133,15 +197,15 @@ def _meter(zoo_file: ZooFile, name: str | None) -> Meter:
 
 
 def _check_whole(zoo_file: ZooFile, chosen: list[ModelSpec], unit: str) -> None:
-    """Raise UsageError where the zoo would hold costs of two units, or of some models only, if it were written."""
+    """Raise UsageError if the written zoo would have costs in two units, or costs of some models only."""
     names = [spec.name for spec in chosen]
     for name in names:
         zoo_file.model(name)
     for spec in zoo_file.models:
         if spec.name not in names and (spec.cost is None or spec.cost.unit != unit):
             raise UsageError(
-                f"{zoo_file.path}: model {spec.name!r} is not measured and has no cost in {unit}; one router cannot "
-                "compare them: state one, measure all, or leave out -o"
+                f"{zoo_file.path}: model {spec.name!r} is not measured and has no cost in {unit}, so its cost cannot "
+                "be compared; state its cost, measure all models, or leave out -o"
             )
 
 
@@ -194,7 +258,7 @@ def _print(found: list[Calibration], where: str) -> None:
     screen.print(fitting(table, screen.width, folding=("model",)))
     qualities = {each.quality for each in found}
     known = qualities.pop() if len(qualities) == 1 else "; ".join(f"{each.model} {each.quality}" for each in found)
-    console().print(plain(f"{where}; costs are known as: {known}"), soft_wrap=True)
+    console().print(plain(f"{where}; quality of the costs: {known}"), soft_wrap=True)
 
 
 def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> str:
@@ -205,7 +269,7 @@ def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output:
 
 
 def _change(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> tuple[Path, str, str]:
-    """Return the zoo file that is to be changed, its text, and what is to stand in `output` instead."""
+    """Return the zoo file to change, its text before, and the text to write into `output`."""
     from messctl.zoo.edit import edit_costs
 
     source = output if output.exists() else zoo_file.path

@@ -25,11 +25,6 @@ PER_1K_TOKENS = "per-1k-tokens"
 PER_REQUEST = "per-request"
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the command."""
-    app.command("import", cls=Command, epilog=EPILOG, rich_help_panel=TRACES)(import_)
-
-
 def _list_formats(wanted: bool) -> None:
     if wanted:
         from messctl.importers import formats
@@ -39,54 +34,68 @@ def _list_formats(wanted: bool) -> None:
         raise typer.Exit
 
 
+CostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cost",
+        metavar="NAME=N",
+        help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+CostUnitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cost-unit",
+        metavar="TEXT",
+        help="The unit of --cost. Default: the source's, or 'unit'.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+AllowPickleOption = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS
+    ),
+]
+FilterOption = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
+]
+FormatsOption = Annotated[
+    bool,
+    typer.Option(
+        "--formats", is_eager=True, callback=_list_formats, help="List the formats and exit.", rich_help_panel=OUTPUT
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("import", cls=Command, epilog=EPILOG, rich_help_panel=TRACES)(import_)
+
+
 def import_(
     format: Annotated[
         str, typer.Argument(metavar="FORMAT", help="The format of the source; --formats lists all formats.")
     ],
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of files.")],
     *,
-    cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=N",
-            help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable.",
-            rich_help_panel=REQUESTS,
-        ),
-    ] = None,
-    cost_unit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEXT", help="The unit of --cost. Default: the source's, or 'unit'.", rich_help_panel=REQUESTS
-        ),
-    ] = None,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
-    ] = False,
-    metric: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS),
-    ] = None,
-    filter: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT
-        ),
-    ],
-    formats: Annotated[
-        bool,
-        typer.Option(
-            "--formats",
-            is_eager=True,
-            callback=_list_formats,
-            help="List the formats and exit.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    cost: CostOption = None,
+    cost_unit: CostUnitOption = None,
+    allow_pickle: AllowPickleOption = False,
+    metric: MetricOption = None,
+    filter: FilterOption = None,
+    output: OutputOption,
+    formats: FormatsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn the benchmark results of another project into a trace."""

@@ -1,4 +1,4 @@
-"""`messctl record`: have the whole zoo answer a prompt file, and keep the answers as a trace."""
+"""`messctl record`: ask the whole zoo the prompts of a file, and write the answers as a trace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import JsonOption, ZooOption
+from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, JsonOption, ZooOption, in_range
+from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends
 from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.display.text import counted, plain
@@ -19,6 +20,7 @@ from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageEr
 
 if TYPE_CHECKING:
     from messctl.backends import Backend
+    from messctl.costs.meter import Meter
     from messctl.record.judge import Judge
     from messctl.record.prompts import Check, PromptFile
     from messctl.record.recorder import Grade, Plan, Tally
@@ -29,100 +31,163 @@ NONE, JUDGE, ZOO = "none", "judge", "zoo"
 MOST = 2**31 - 1
 
 
+GraderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--grader",
+        metavar="NAME",
+        help="exact, contains, regex, numeric or choice compare with the reference; judge asks a model; none does "
+        "not grade. Default: the zoo's grader.",
+        rich_help_panel=PROMISE,
+    ),
+]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--judge", metavar="NAME", help="The model of the zoo that grades, for --grader judge.", rich_help_panel=PROMISE
+    ),
+]
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", metavar="NAME", help="Record only this model. Repeatable. Default: all.", rich_help_panel=REQUESTS
+    ),
+]
+SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out invalid prompts.", rich_help_panel=REQUESTS)]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        callback=in_range(1, MOST),
+        help="Record only this number of prompts, from the first.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        "--seed", metavar="N", callback=in_range(0, MOST), help="The seed of the sampling.", rich_help_panel=REQUESTS
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue an interrupted recording.", rich_help_panel=OUTPUT)
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Begin anew, and replace what is there.", rich_help_panel=OUTPUT),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("record", epilog=EPILOG)(record)
+    app.command("record", cls=Command, epilog=EPILOG, rich_help_panel=TRACES)(record)
 
 
 def record(
     prompts: Annotated[
-        Path, typer.Argument(help="The prompts: .jsonl, .json, .csv or .parquet, else text with one per line.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The trace to write, a Parquet file.")],
-    grader: Annotated[
-        str | None,
-        typer.Option(
-            help="How answers are judged by their reference: exact, contains, regex, numeric, choice or judge; none. "
-            "Default: the zoo's grader."
+        Path,
+        typer.Argument(
+            metavar="PROMPTS", help="The prompts: .jsonl, .json, .csv, .parquet, or text with one prompt per line."
         ),
-    ] = None,
-    judge: Annotated[str | None, typer.Option(help="The model of the zoo that judges, for --grader judge.")] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Record this model; repeatable. Default: the whole zoo.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier recording was cut off.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is there.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out prompts with which anything is wrong.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, max=MOST, help="Only the first so many prompts.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST, help="The same seed draws the same answers.")] = 0,
-    as_json: JsonOption = False,
+    ],
+    *,
+    grader: GraderOption = None,
+    judge: JudgeOption = None,
     zoo: ZooOption = None,
+    model: ModelsOption = None,
+    skip_bad: SkipBadOption = False,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    output: OutputOption,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> int:
-    """Have every model of the zoo answer every prompt, grade the answers, and write them as a trace."""
+    """Ask every model of the zoo every prompt, grade the answers, and write a trace."""
     from messctl.costs.meter_choice import meter_for
     from messctl.outputs import check_distinct, check_writable
-    from messctl.record import recorder as recording
-    from messctl.record.journal import Journal, journal_path, remove_journal
+    from messctl.record.journal import journal_path, remove_journal
     from messctl.record.prompts import read_prompts
+    from messctl.record.recorder import Plan
     from messctl.zoo import load_zoo
 
     if resume and overwrite:
-        raise UsageError("--resume goes on and --overwrite begins anew; choose one")
+        raise UsageError("--resume continues and --overwrite begins anew; choose one")
     check_distinct([output], [prompts])
     check_writable(output)
-    described = load_zoo(zoo)
-    models = [described.model(name) for name in dict.fromkeys(model or described.names)]
-    grading, check = _grading(described, grader, judge)
+    zoo_file = load_zoo(zoo)
+    models = [zoo_file.model(name) for name in dict.fromkeys(model or zoo_file.names)]
+    grading, check = _grading(zoo_file, grader, judge)
     read = read_prompts(prompts, skip_bad=skip_bad, check=check)
-    meter, journal = meter_for(described), journal_path(output)
-    _check_state(output, journal, resume=resume, overwrite=overwrite)
+    meter, journal = meter_for(zoo_file), journal_path(output)
+    _check_outputs(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
-    answering = open_backends(described)
+    backend = open_backends(zoo_file)
     try:
-        judging = described.model(judge) if judge else None
-        named, judged, asked = _judging(described, grading, judging, answering)
-        plan = recording.Plan(read.prompts[:limit], models, named, judged, seed, judging)
-        with Journal(journal, plan.terms(meter)) as kept, _interruptible(kept.count, plan, journal):
-            begun = kept.count()
-            with _progress(plan, begun) as advance:
-                recording.record(plan, answering, meter, kept, advance, warn)
-            tallies = recording.write_trace(plan, meter, kept, output, f"messctl record {prompts.name}")
-            kept.remove()
+        judge_model = zoo_file.model(judge) if judge else None
+        name, grade, judging = _grade(zoo_file, grading, judge_model, backend)
+        plan = Plan(read.prompts[:limit], models, name, grade, seed, judge_model)
+        tallies, begun = _answer_all(plan, backend, meter, journal, output, f"messctl record {prompts.name}")
     finally:
-        answering.close()
-    if asked and asked.undecided:
-        warn(f"the judge said neither yes nor no to {asked.undecided:,} answers; they count as not satisfying")
-    if asked and asked.unread:
-        warn(
-            f"{asked.unread:,} answers are not judged: the judge's context does not hold them "
-            "(raise its n_ctx), or its server refuses them"
-        )
+        backend.close()
+    if judging:
+        _warn_of_judge(judging)
     _report(output, read, plan, tallies, begun, meter.unit, as_json=as_json)
     return 0
 
 
-def _check_state(output: Path, journal: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise UsageError where something is there that nobody said what to do with."""
+def _answer_all(
+    plan: Plan, backend: Backend, meter: Meter, journal: Path, output: Path, source: str
+) -> tuple[dict[str, Tally], int]:
+    """Ask all that the journal lacks and write the trace. Return the models' results, and what the journal had."""
+    from messctl.record import recorder
+    from messctl.record.journal import Journal
+
+    with Journal(journal, plan.terms(meter)) as answers, _interruptible(answers.count, plan, journal):
+        begun = answers.count()
+        with _progress(plan, begun) as advance:
+            recorder.record(plan, backend, meter, answers, advance, warn)
+        tallies = recorder.write_trace(plan, meter, answers, output, source)
+        answers.remove()
+    return tallies, begun
+
+
+def _warn_of_judge(judge: Judge) -> None:
+    """Warn of answers that the judge did not grade as asked."""
+    if judge.undecided:
+        warn(f"the judge replied neither yes nor no to {judge.undecided:,} answers; they count as not satisfying")
+    if judge.unread:
+        warn(
+            f"{judge.unread:,} answers are not graded: they are too long for the judge's context, or its server "
+            "refused them; raise the judge's n_ctx"
+        )
+
+
+def _check_outputs(output: Path, journal: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise UsageError if there is a journal or a trace, and no option says what to do with it."""
     if overwrite:
         return
     if journal.exists() and not resume:
-        raise UsageError(f"{output}: a recording of it was cut off; add --resume to go on, or --overwrite")
+        raise UsageError(f"{output}: its recording was interrupted; add --resume to continue it, or --overwrite")
     if output.exists() and not journal.exists():
-        what = "is complete, and there is nothing to resume" if resume else "is there already"
-        raise UsageError(f"{output}: {what}; give --overwrite to record it anew")
+        what = "is complete, so there is nothing to resume" if resume else "exists already"
+        raise UsageError(f"{output}: {what}; add --overwrite to record it anew")
 
 
-def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple[str, Check]:
-    """Return the name of what grades, and what says whether it can grade by a reference. Raises UsageError."""
+def _grading(zoo_file: ZooFile, grader: str | None, judge: str | None) -> tuple[str, Check]:
+    """Return the grader's name, and the check of a prompt's reference. Raises UsageError."""
     from messctl.graders import REFERENCE_GRADERS, check_reference, reference_grader
 
     if grader is None:
-        if described.grader is None:
+        if zoo_file.grader is None:
             names = ", ".join((*REFERENCE_GRADERS, JUDGE))
-            raise UsageError(f"nothing says which answers are good; give --grader {names}, or none")
+            raise UsageError(f"there is no grader; give --grader {names}, or none")
         grader = ZOO
     if (grader == JUDGE) != (judge is not None):
         raise UsageError("--grader judge and --judge MODEL go together; give both, or neither")
@@ -139,47 +204,47 @@ def _grading(described: ZooFile, grader: str | None, judge: str | None) -> tuple
             if rule:
                 check_reference(rule, reference)
         except UsageError as error:
-            return str(error).rpartition("; ")[0] or str(error)  # what to do is said by who reads the file
+            return str(error).rpartition("; ")[0] or str(error)  # the reader of the file says what to do
         return None
 
     return grader, check
 
 
-def _judging(
-    described: ZooFile, grading: str, judge: ModelSpec | None, backend: Backend
+def _grade(
+    zoo_file: ZooFile, grading: str, judge: ModelSpec | None, backend: Backend
 ) -> tuple[str, Grade, Judge | None]:
-    """Return what the grading is to be called, with all it goes by, what it does, and the judge that it asks."""
+    """Return the grader's name with its settings, the grader itself, and the judge that it asks, if it asks one."""
     from messctl.graders import expect_regex, reference_grader
     from messctl.record.judge import Judge
 
     if grading == NONE:
         return grading, lambda _prompt, _answer: None, None
     if grading == ZOO:
-        rule = expect_regex(described.grader or "")
-        return f"{grading} {described.grader}", lambda _prompt, answer: rule(answer), None
+        rule = expect_regex(zoo_file.grader or "")
+        return f"{grading} {zoo_file.grader}", lambda _prompt, answer: rule(answer), None
     if judge is None:
         by_reference = reference_grader(grading)
         return grading, lambda prompt, answer: by_reference(answer, prompt.reference or ""), None
-    asked = Judge(judge, backend)
+    asking = Judge(judge, backend)
     name = f"{grading} {judge.name}"
-    return name, lambda prompt, answer: asked.grade(prompt.prompt, prompt.reference or "", answer), asked
+    return name, lambda prompt, answer: asking.grade(prompt.prompt, prompt.reference or "", answer), asking
 
 
 @contextmanager
 def _interruptible(count: Callable[[], int], plan: Plan, journal: Path) -> Iterator[None]:
-    """Let Ctrl-C, or a model that does not answer, end the recording with one line that says what is kept."""
+    """End the recording with one line on what is stored, after Ctrl-C or if a model does not answer."""
     try:
         yield
     except (KeyboardInterrupt, BackendError) as error:
-        kept = f"{count():,} of {plan.answers:,} answers are kept in {journal}; go on with --resume"
+        stored = f"{count():,} of {plan.answers:,} answers are stored in {journal}; continue with --resume"
         if isinstance(error, KeyboardInterrupt):
-            raise StoppedError(f"stopped; {kept}") from None
-        raise BackendError(f"{error}; {kept}") from error
+            raise StoppedError(f"interrupted; {stored}") from None
+        raise BackendError(f"{error}; {stored}") from error
 
 
 @contextmanager
 def _progress(plan: Plan, begun: int) -> Iterator[Callable[[int], None]]:
-    """Yield what moves the progress bar on stderr."""
+    """Yield a function that takes the number of answers and moves the progress bar on stderr."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -228,9 +293,9 @@ def _report(
         if tally.failure:
             warn(f"{name}: {counted(tally.failed, 'answer')} failed, most often: {tally.failure}")
     for reason in read.skipped[:3]:
-        warn(f"skipped: {reason}")
+        warn(f"left out: {reason}")
     if read.skipped:
-        screen.print(f"{len(read.skipped):,} prompts were skipped")
+        screen.print(f"{len(read.skipped):,} prompts were left out")
     screen.print(
         plain(f"{output}: {counted(len(plan.prompts), 'request')}, {counted(len(plan.models), 'model')}"),
         soft_wrap=True,

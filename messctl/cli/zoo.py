@@ -1,4 +1,4 @@
-"""`messctl zoo`: say what the models of a zoo are, and whether they can be used."""
+"""`messctl zoo`: check the models of a zoo, and measure what they cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typer
 
 from messctl.cli import calibrate
 from messctl.cli.arguments import JsonOption, ZooOption
-from messctl.cli.output import console, print_json
+from messctl.cli.command import ZOO, Command, Group
+from messctl.cli.output import console, print_json, print_line
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, ConfigError
 
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 LEAST_FIRST = ("file", "architecture", "chat template", "parameters", "quantisation", "size")
-"""Columns of the table, in the order in which a narrow terminal does without them."""
+"""The columns that a narrow terminal leaves out, the first of them first."""
 
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look into a zoo of models: check, calibrate.")
-    group.command("check", epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
-    group.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
-    app.add_typer(group, name="zoo")
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Check the models of a zoo, and measure their costs.")
+    group.command("check", cls=Command, epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
+    group.command("calibrate", cls=Command, epilog=calibrate.EPILOG)(calibrate.calibrate)
+    app.add_typer(group, name="zoo", rich_help_panel=ZOO)
 
 
 def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
-    """Show every model's file, and what is wrong; exit code 2 where a model cannot be used."""
+    """Show every model and all problems. Exit 2 if a model cannot be used."""
     from messctl.backends import OpenAICompatible
     from messctl.backends.machine import free_memory
     from messctl.costs.meter_choice import meter_for
@@ -98,7 +99,7 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     from messctl.display.tables import fitting
     from messctl.zoo.memory import format_bytes
 
-    _say(f"{zoo_file.path}: {counted(len(zoo_file.models), 'model')}")
+    print_line(f"{zoo_file.path}: {counted(len(zoo_file.models), 'model')}")
     table = Table("model", "file", "architecture", "quantisation", "chat template")
     for title in ("size", "parameters", "context", "memory", f"{plain(meter.unit)} per token, in / out"):
         table.add_column(title, justify="right")
@@ -121,25 +122,27 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     screen = console()
     screen.print(fitting(table, screen.width, least_first=LEAST_FIRST))
     free = "unknown" if result.available_bytes is None else format_bytes(result.available_bytes)
-    _say(f"memory: about {format_bytes(result.needed_bytes)} for all models; free: {free}")
+    print_line(f"memory: about {format_bytes(result.needed_bytes)} for all models; free: {free}")
     for budget in result.budgets:
-        _say(str(budget))
-    _say(f"costs: {meter.source}")
-    _say_loads(zoo_file)
+        print_line(str(budget))
+    print_line(f"costs: {meter.source}")
+    _print_loads(zoo_file)
     for model in result.models:
         if model.listed is not None:
-            _say(f"{model.spec.name}: {model.spec.url} answers, and has {', '.join(model.listed[:10]) or 'no models'}")
+            print_line(
+                f"{model.spec.name}: {model.spec.url} answers, and lists {', '.join(model.listed[:10]) or 'no models'}"
+            )
     for problem in result.problems:
-        _say(f"{'✗' if problem.fatal else '!'} {problem}")
+        print_line(f"{'✗' if problem.fatal else '!'} {problem}")
 
 
-def _say_loads(zoo_file: ZooFile) -> None:
+def _print_loads(zoo_file: ZooFile) -> None:
     if any(model.cost and model.cost.load is not None for model in zoo_file.models):
-        _say("loads: as stated, from zoo.yaml; where nothing is stated, not counted")
+        print_line("loads: stated in zoo.yaml; a load that is not stated costs nothing")
     elif zoo_file.load_watts is not None and zoo_file.models[0].cost is None:
-        _say(f"loads: estimated: seconds × {zoo_file.load_watts:g} W")
+        print_line(f"loads: estimated: seconds × {zoo_file.load_watts:g} W")
     elif zoo_file.budget:
-        _say("loads: not counted; state energy.load_watts, or load in every cost")
+        print_line("loads: cost nothing; to count them, state energy.load_watts in zoo.yaml, or load in every cost")
 
 
 def _parameters(model: ModelCheck) -> str:
@@ -158,13 +161,9 @@ def _template(model: ModelCheck) -> str | None:
 
 
 def _cost(spec: ModelSpec, meter: Meter) -> tuple[float, float] | None:
-    """Return the cost of a prompt token and of a generated one; None where the model cannot be read."""
+    """Return the costs of a prompt token and of a generated token; None if the model cannot be read."""
     try:
         price = meter.per_token(spec)
     except BackendError:
         return None
     return price.prompt, price.generated
-
-
-def _say(line: str) -> None:
-    console().print(plain(line), soft_wrap=True)

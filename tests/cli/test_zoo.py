@@ -252,7 +252,7 @@ def test_servers_are_asked_what_they_have(capsys, zoo_file, monkeypatch):
         zoo_file.write_text(f"models:\n- {{name: big, url: {server.url}, parameters: 1e9}}\n")
         code, out, err = outcome(capsys, "zoo", "check")
         assert (code, err) == (0, "")
-        assert f"big: {server.url} answers, and has big\\x1b" in out
+        assert f"big: {server.url} answers, and lists big\\x1b" in out
         assert f"! big: {server.url} lists no model 'big'; it lists big\\x1b: set `model` to one of these" in out
         assert "the server's" in out
         code, out, err = outcome(capsys, "doctor")

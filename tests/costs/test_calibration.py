@@ -188,7 +188,7 @@ def test_a_load_is_shown_in_seconds_and_in_the_unit_of_costs(capsys, monkeypatch
         costs = ["1,000,000", "1,000", "0.123", "1.23e-06", "2.5e-06"]
         assert rows == {"tiny": ["0.00123", *costs, "0.25", "12.0%"], "large": ["12.3", *costs, "1.23e+03", "12.0%"]}
         assert " – 12.0%" in out
-        assert out.endswith(f"here; costs are known as: {known}\n")
+        assert out.endswith(f"here; quality of the costs: {known}\n")
         assert max(map(len, out.splitlines()[:-1])) <= width
 
 

@@ -377,14 +377,14 @@ def test_an_existing_trace_or_journal_is_replaced_only_with_overwrite(puzzles, t
     monkeypatch.chdir(tmp_path)
     command = ["record", str(puzzles), "-o", "t.parquet", "--grader", "exact", "--model", "pico-34k"]
     (tmp_path / "t.parquet").write_text("precious")
-    for more, message in (([], "is there already"), (["--resume"], "nothing to resume")):
+    for more, message in (([], "exists already"), (["--resume"], "nothing to resume")):
         assert message in assert_one_line(run([*command, *more]), *capsys.readouterr())
     assert (tmp_path / "t.parquet").read_text() == "precious"
     assert run([*command, "--overwrite"]) == 0
     with Journal(journal_path(tmp_path / "t.parquet"), {}):
         pass
     capsys.readouterr()
-    assert "was cut off; add --resume" in assert_one_line(run(command), *capsys.readouterr())
+    assert "was interrupted; add --resume" in assert_one_line(run(command), *capsys.readouterr())
     assert "started with another" in assert_one_line(run([*command, "--resume"]), *capsys.readouterr())
     assert run([*command, "--overwrite"]) == 0
     assert sorted(os.listdir(tmp_path)) == ["puzzles.jsonl", "t.parquet"]
@@ -425,14 +425,14 @@ def test_a_model_that_cannot_be_loaded_prints_one_line(puzzles, tmp_path, capsys
         *capsys.readouterr(),
     )
     assert "there is no such model file" in line
-    assert "0 of 20 answers are kept" in line
+    assert "0 of 20 answers are stored" in line
 
 
 def test_a_recording_resumes_after_the_zoo_entry_of_a_silent_model_was_corrected(puzzles, tmp_path, capsys):
     zoo = zoo_of(tmp_path, "first", "gone")
     backends_files.write_gguf(tmp_path / "first.gguf", backends_files.says(b"1"))
     command = ["record", str(puzzles), "--zoo", str(zoo), "--grader", "exact", "-o", str(tmp_path / "t"), "--json"]
-    assert "20 of 40 answers are kept" in assert_one_line(run(command), *capsys.readouterr())
+    assert "20 of 40 answers are stored" in assert_one_line(run(command), *capsys.readouterr())
     backends_files.write_gguf(tmp_path / "there.gguf", backends_files.says(b"2"))
     zoo.write_text(zoo.read_text().replace("gone.gguf", "there.gguf"))
     assert run([*command, "--resume", "--limit", "20"]) == 0
@@ -507,7 +507,7 @@ def test_ctrl_c_stores_the_answers_so_far_and_says_how_to_resume(tmp_path):
         time.sleep(0.7)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate()
-    assert "go on with --resume" in assert_one_line(running.returncode, out, err, 130)
+    assert "continue with --resume" in assert_one_line(running.returncode, out, err, 130)
     assert 0 < stored_answers(journal) < 6000
     assert not (tmp_path / "t.parquet").exists()
 
