@@ -1,1 +1,1 @@
-"""Doctor: what works on this machine, and what to do about what does not."""
+"""Doctor: what works on this machine, and what to do about the rest."""

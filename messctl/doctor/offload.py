@@ -1,4 +1,4 @@
-"""Whether layers really go to a GPU: a model is loaded, and llama.cpp and the devices' memory are asked."""
+"""The test whether layers go to a GPU: load a model, then read llama.cpp's report and the devices' memory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from messctl.zoo import ModelSpec, ZooFile
 from messctl.zoo.memory import format_bytes
 
 
-class Placing(Protocol):
-    """A backend that says where it puts a model."""
+class Loader(Protocol):
+    """A backend that loads a model and reports where its layers are."""
 
     def offload(self, model: ModelSpec) -> Offload:
-        """Load a model, and return where its parts are. Raises BackendError."""
+        """Load a model, and return where its layers are. Raises BackendError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What llama.cpp reported of one load, and by how many bytes the devices' memory grew; None where unknown."""
+    """The result of loading one model.
+
+    offload: llama.cpp's report. grown_bytes: the growth of the devices' used memory; None if it is unknown.
+    """
 
     model: str
     offload: Offload
@@ -29,7 +32,7 @@ class Proof:
 
     @property
     def offloaded(self) -> bool:
-        """Whether layers are on a GPU: by llama.cpp's report, and not against what the devices' memory says."""
+        """Whether layers are on a GPU: llama.cpp reports so, and the devices' memory does not contradict it."""
         return bool(self.offload.layers) and (self.grown_bytes is None or self.grown_bytes > 0)
 
     def __str__(self) -> str:
@@ -38,19 +41,19 @@ class Proof:
         if layers is not None:
             buffers = format_bytes(self.offload.device_bytes)
             report = f"llama.cpp put {layers} of {of} layers on a GPU, with {buffers} of buffers"
-        grown = (
-            "unknown, without nvidia-ml-py and its driver"
+        growth = (
+            "unknown; this needs nvidia-ml-py and its driver"
             if self.grown_bytes is None
             else f"{'+' if self.grown_bytes >= 0 else ''}{format_bytes(self.grown_bytes)} by the load"
         )
-        return f"{self.model}: {report}; memory of the devices: {grown}"
+        return f"{self.model}: {report}; memory of the devices: {growth}"
 
 
-def prove(zoo_file: ZooFile, backend: Placing) -> Proof:
-    """Load the smallest model of a zoo that may go to a GPU, and return what became of it. Raises BackendError."""
+def prove(zoo_file: ZooFile, backend: Loader) -> Proof:
+    """Load the smallest model of the zoo that may go to a GPU, and return the result. Raises BackendError."""
     files = [model for model in zoo_file.models if model.path is not None]
-    willing = [model for model in files if model.gpu_layers != 0 and model.file.is_file()]
-    smallest = min(willing or files, key=lambda model: model.file.stat().st_size)
+    eligible = [model for model in files if model.gpu_layers != 0 and model.file.is_file()]
+    smallest = min(eligible or files, key=lambda model: model.file.stat().st_size)
     devices = _devices()
     before = [device.memory_used() for device in devices]
     offload = backend.offload(smallest)

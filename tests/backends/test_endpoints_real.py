@@ -150,4 +150,4 @@ def test_what_goes_wrong_at_a_real_server(servers, zoo, monkeypatch, capsys):
     assert [model["listed"] for model in checked["models"]] == [["mini"], ["micro"], None]
     assert checked["problems"] == []
     assert run(["doctor"]) == 0
-    assert f"{first.url} answers for one, and has mini" in capsys.readouterr().out
+    assert f"{first.url} answers for one, and lists mini" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from messctl import cli
 from messctl.backends.llama_library import load_library
 from messctl.cli import doctor, zoo
 from messctl.costs.machine_counters import EnergyCounter
+from messctl.doctor import findings
 
 TEXT = """
 defaults: {max_tokens: 8, n_ctx: 0}
@@ -31,8 +32,8 @@ def commands(monkeypatch, tmp_path):
     zoo.register(app)
     doctor.register(app)
     monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr("messctl.costs.machine_counters.energy_counters", tuple)
-    monkeypatch.setattr(doctor, "NVIDIA_DRIVER", tmp_path / "no driver")
+    monkeypatch.setattr(findings, "energy_counters", tuple)
+    monkeypatch.setattr(findings, "NVIDIA_DRIVER", tmp_path / "no driver")
     monkeypatch.delenv("MESSCTL_STATE", raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -136,7 +137,7 @@ def test_a_healthy_machine(capsys, zoo_file, tmp_path):
     assert (code, err) == (0, "")
     assert found(out) == ["✓ llama.cpp", "✓ zoo", "✓ offload", "✓ energy", "✓ state"]
     assert "no counter can be read; costs are estimated" in out
-    assert "none yet; the first question makes it" in out
+    assert "does not exist yet; the first request creates it" in out
     assert not (tmp_path / "new").exists()
 
 
@@ -192,9 +193,9 @@ def test_no_zoo(capsys, tmp_path):
 
 def test_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
     counters = (EnergyCounter("RAPL a", None), EnergyCounter("RAPL b", "sudo this"))
-    monkeypatch.setattr("messctl.costs.machine_counters.energy_counters", lambda: counters)
+    monkeypatch.setattr(findings, "energy_counters", lambda: counters)
     _, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
-    assert "! energy: RAPL b is there, but cannot be read; sudo this" in out
+    assert "! energy: RAPL b exists, but cannot be read; sudo this" in out
     assert "✓ energy: RAPL a can be read (energy.meter); costs are estimated" in out
 
 

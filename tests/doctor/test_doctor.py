@@ -75,7 +75,7 @@ def test_a_llama_cpp_that_kills_together_with_pyarrow_is_a_warning(tmp_path, cod
     code, lines, err = doctor(tmp_path, PYTHONPATH=str(tmp_path))
     assert (code, err) == (0, "")
     assert subjects(lines) == [ALL[0], ALL[0], ALL[1], "offload", *ALL[2:]]
-    assert lines[1].startswith("! llama.cpp: a process that loads pyarrow, too, as `record`")
+    assert lines[1].startswith("! llama.cpp: a process that loads pyarrow too, as `record`")
     assert lines[1].endswith(f"dies ({SIGABRT}); {cure}")
 
 
