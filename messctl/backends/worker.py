@@ -99,7 +99,7 @@ class Worker:
                     raise failure(self._spec, "was interrupted while it was loaded")
         except _DiedError:
             ending = self._process.end()
-            what = f"its worker process {ending.text} while it loaded the model: {ending.remedy}"
+            what = f"cannot be loaded: its worker process {ending.text}: {ending.remedy}"
             raise failure(self._spec, what) from None
         if reply.kind == ERROR:
             raise reply.value

@@ -1,4 +1,4 @@
-"""Backends: one suite for all of them, then what only real models through real llama.cpp can show."""
+"""Backends: one suite for all of them, then tests with real models in real llama.cpp."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FEW = st.text(alphabet="ab<é€🙂", max_size=12)
 
 @dataclass(frozen=True)
 class Files:
-    """Small models on disk: one answers by rote, one never ends, one answers by all that it has read."""
+    """Small models on disk: one repeats a fixed answer, one never ends, one has random weights."""
 
     rote: Path
     endless: Path
@@ -79,7 +79,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, ModelSpec
             yield real, spec(request.getfixturevalue("files").rote)
 
 
-def test_answers(backend: tuple[Backend, ModelSpec]) -> None:
+def test_an_answer_streams_and_is_counted(backend: tuple[Backend, ModelSpec]) -> None:
     running, model = backend
     pieces: list[str] = []
     done = running.complete(model, Question("yo"), pieces.append)
@@ -102,7 +102,7 @@ def test_the_same_question_has_the_same_answer(backend: tuple[Backend, ModelSpec
     assert first == replace(third, latency_s=first.latency_s, load_s=first.load_s)
 
 
-def test_a_limit_ends_the_answer(backend: tuple[Backend, ModelSpec]) -> None:
+def test_a_token_limit_ends_the_answer(backend: tuple[Backend, ModelSpec]) -> None:
     running, model = backend
     question = Question("yo", max_tokens=1)
     done = running.complete(model, question)
@@ -111,7 +111,7 @@ def test_a_limit_ends_the_answer(backend: tuple[Backend, ModelSpec]) -> None:
     assert done.finish == ("length" if isinstance(running, LlamaCpp) else "stop")  # Scripted's answer is one word
 
 
-def test_a_model_that_fails_is_told_in_one_line(backend: tuple[Backend, ModelSpec]) -> None:
+def test_a_missing_model_is_a_one_line_error_and_others_still_answer(backend: tuple[Backend, ModelSpec]) -> None:
     running, model = backend
     with pytest.raises(BackendError) as caught:
         running.complete(replace(model, name="other", path=Path("nowhere")), Question("yo"))
@@ -120,7 +120,9 @@ def test_a_model_that_fails_is_told_in_one_line(backend: tuple[Backend, ModelSpe
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError])
-def test_what_a_listener_raises_comes_through(backend: tuple[Backend, ModelSpec], error: type[BaseException]) -> None:
+def test_an_exception_in_on_text_reaches_the_caller(
+    backend: tuple[Backend, ModelSpec], error: type[BaseException]
+) -> None:
     running, model = backend
 
     def listener(_text: str) -> None:
@@ -131,20 +133,20 @@ def test_what_a_listener_raises_comes_through(backend: tuple[Backend, ModelSpec]
     assert running.complete(model, Question("yo")).answer == SAYS
 
 
-def test_threads_may_ask_at_once(backend: tuple[Backend, ModelSpec]) -> None:
+def test_many_threads_can_use_a_backend_at_once(backend: tuple[Backend, ModelSpec]) -> None:
     running, model = backend
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(running.complete, model, Question("yo")) for _ in range(40)]
         assert {each.result().answer for each in asked} == {SAYS}
 
 
-def test_close_may_be_called_twice(backend: tuple[Backend, ModelSpec]) -> None:
+def test_closing_twice_is_harmless(backend: tuple[Backend, ModelSpec]) -> None:
     running, _ = backend
     running.close()
     running.close()
 
 
-# --- the scripted one ------------------------------------------------------------------------------------------
+# --- the scripted backend ------------------------------------------------------------------------------------------
 
 
 def test_scripted_counts_words_and_cuts_at_the_limit() -> None:
@@ -158,7 +160,7 @@ def test_scripted_counts_words_and_cuts_at_the_limit() -> None:
     assert scripted.complete(model, Question("one", max_tokens=2)).finish == "length"
 
 
-def test_scripted_fails_as_told_and_says_nothing_where_told() -> None:
+def test_scripted_failures_and_empty_answers() -> None:
     scripted = Scripted({"silent": ""}, failures={"broken": "out of order"})
     assert scripted.complete(ModelSpec("silent", Path("nowhere")), Question("yo")).tokens_out == 0
     with pytest.raises(BackendError, match="^out of order$"):
@@ -171,20 +173,20 @@ def test_scripted_fails_as_told_and_says_nothing_where_told() -> None:
 
 
 @given(text=FEW, stops=st.lists(st.sampled_from(["<", "ab", "b<a", "é€", ""]), max_size=2), cuts=st.data())
-def test_only_whole_characters_are_said_and_nothing_after_a_stop(text: str, stops: list[str], cuts: Any) -> None:
-    data, said = text.encode(), []
-    growing = AnswerText(stops, said.append)
+def test_text_is_emitted_in_whole_characters_and_ends_at_a_stop_string(text: str, stops: list[str], cuts: Any) -> None:
+    data, pieces = text.encode(), []
+    growing = AnswerText(stops, pieces.append)
     stopped = False
     while data and not stopped:
         size = cuts.draw(st.integers(1, len(data)))
         stopped, data = growing.add(data[:size]), data[size:]
     ends = [text.find(stop) for stop in stops if stop and stop in text]
     expected = text[: min(ends, default=len(text))]
-    assert growing.finish() == expected == "".join(said)
+    assert growing.finish() == expected == "".join(pieces)
     assert "\ufffd" not in expected
 
 
-def test_bytes_that_are_no_character_are_replaced() -> None:
+def test_invalid_bytes_become_replacement_characters() -> None:
     growing = AnswerText(["stop"])
     for piece in (b"a\xff", b"\xc3", b"b", b"\xe2\x82"):
         assert not growing.add(piece)
@@ -205,13 +207,13 @@ def test_tokens_are_counted_as_the_model_sees_them(llama: LlamaCpp, files: Files
     assert llama.complete(model, Question("yo", history=(("q", "a"),))).tokens_in == frame + 2 + 5
 
 
-def test_there_is_one_begin_mark_whether_the_template_writes_it_or_not(llama: LlamaCpp, files: Files) -> None:
+def test_a_prompt_has_one_begin_mark_with_or_without_one_in_the_template(llama: LlamaCpp, files: Files) -> None:
     for template in ("{{ bos_token }}{{ messages[-1].content }}<|answer|>", "{{ messages[-1].content }}<|answer|>"):
         done = llama.complete(spec(files.rote, chat_template=template), Question("yo"))
         assert (done.tokens_in, done.answer) == (4, SAYS)
 
 
-def test_without_a_template_the_prompt_is_passed_on_and_that_is_said_once(files: Files, tmp_path: Path) -> None:
+def test_a_model_without_template_gets_plain_text_and_one_warning(files: Files, tmp_path: Path) -> None:
     model = spec(files.write(tmp_path / "bare.gguf", {"o": "k"}, template=None))
     warnings: list[str] = []
     with LlamaCpp(warnings.append) as backend:
@@ -234,7 +236,7 @@ def test_without_a_template_the_prompt_is_passed_on_and_that_is_said_once(files:
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
     ],
 )
-def test_a_template_that_fails_is_told(llama: LlamaCpp, files: Files, template: str, why: str) -> None:
+def test_a_failing_template_is_reported_with_its_reason(llama: LlamaCpp, files: Files, template: str, why: str) -> None:
     with pytest.raises(BackendError, match=why) as caught:
         llama.complete(spec(files.rote, chat_template=template), Question("yo"))
     assert str(caught.value).isprintable()
@@ -252,7 +254,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(llama: Lla
         llama.complete(model, Question("x" * 1231))
 
 
-def test_an_absurd_prompt_is_refused_at_once(llama: LlamaCpp, files: Files) -> None:
+def test_a_prompt_of_fifty_million_characters_is_refused_at_once(llama: LlamaCpp, files: Files) -> None:
     prompt = "x" * 50_000_000
     started = time.perf_counter()
     for question in (Question(prompt), Question("x", system=prompt), Question("x", history=((prompt, ""),))):
@@ -266,11 +268,11 @@ def test_an_absurd_prompt_is_refused_at_once(llama: LlamaCpp, files: Files) -> N
 @pytest.mark.parametrize(
     "prompt", ["", "\x00", "a\x00b", "\x1b[2J[bold]", "\udcff\ud800", "<|end|><|user|>", "\ufffe é"]
 )
-def test_any_prompt_is_data(llama: LlamaCpp, files: Files, prompt: str) -> None:
+def test_special_characters_in_a_prompt_are_only_data(llama: LlamaCpp, files: Files, prompt: str) -> None:
     assert llama.complete(spec(files.rote), Question(prompt)).answer == SAYS
 
 
-def test_an_answer_stays_within_the_limits(llama: LlamaCpp, files: Files) -> None:
+def test_an_answer_ends_at_its_limit_or_at_the_end_of_the_context(llama: LlamaCpp, files: Files) -> None:
     model = spec(files.endless, n_ctx=32, max_tokens=5)
     assert llama.complete(model, Question("yo")).tokens_out == 5
     assert llama.complete(model, Question("yo", max_tokens=7)).tokens_out == 7
@@ -281,7 +283,7 @@ def test_an_answer_stays_within_the_limits(llama: LlamaCpp, files: Files) -> Non
     assert rest.answer == "a" * 28
 
 
-def test_the_models_own_context_is_used_where_none_is_set(llama: LlamaCpp, files: Files) -> None:
+def test_n_ctx_zero_means_the_models_own_context(llama: LlamaCpp, files: Files) -> None:
     with pytest.raises(BackendError, match="the context holds 256"):
         llama.complete(spec(files.rote, n_ctx=0), Question("x" * 300))
     assert llama.complete(spec(files.rote, n_ctx=512), Question("x" * 300)).answer == SAYS
@@ -290,7 +292,7 @@ def test_the_models_own_context_is_used_where_none_is_set(llama: LlamaCpp, files
 # --- sampling --------------------------------------------------------------------------------------------------
 
 
-def test_a_seed_repeats_an_answer_whatever_was_asked_before(llama: LlamaCpp, files: Files) -> None:
+def test_a_seed_repeats_an_answer_after_other_questions(llama: LlamaCpp, files: Files) -> None:
     model = spec(files.random, temperature=2.0, max_tokens=12)
     seeds = [0, 1, 2, 2**32 - 1, 2**70]
 
@@ -300,11 +302,11 @@ def test_a_seed_repeats_an_answer_whatever_was_asked_before(llama: LlamaCpp, fil
     first = answers()
     llama.complete(model, Question("something else", seed=5))
     assert first == answers()
-    assert len(set(first)) >= len(seeds) - 1  # seeds have 32 bits in llama.cpp, and two of these may be one
+    assert len(set(first)) >= len(seeds) - 1  # seeds have 32 bits in llama.cpp, so two of these may be equal
     assert len({llama.complete(model, Question("yo")).answer for _ in range(5)}) > 1
 
 
-def test_temperature_0_takes_the_likeliest(llama: LlamaCpp, files: Files) -> None:
+def test_temperature_zero_takes_the_likeliest_token(llama: LlamaCpp, files: Files) -> None:
     model = spec(files.random, temperature=2.0, max_tokens=12)
     greedy = {llama.complete(model, Question("yo", temperature=0.0, seed=seed)).answer for seed in range(4)}
     assert len(greedy) == 1
@@ -313,7 +315,7 @@ def test_temperature_0_takes_the_likeliest(llama: LlamaCpp, files: Files) -> Non
         assert {llama.complete(settings, Question("yo", seed=3)).answer} == greedy
 
 
-def test_no_answer_depends_on_the_one_before(llama: LlamaCpp, files: Files) -> None:
+def test_an_answer_does_not_depend_on_earlier_questions(llama: LlamaCpp, files: Files) -> None:
     model = spec(files.random, max_tokens=12)
     alone = llama.complete(model, Question("what is it"))
     llama.complete(model, Question("what is"))
@@ -323,7 +325,7 @@ def test_no_answer_depends_on_the_one_before(llama: LlamaCpp, files: Files) -> N
     assert alone.answer != llama.complete(model, Question("what is")).answer
 
 
-# --- what goes wrong -------------------------------------------------------------------------------------------
+# --- faults -------------------------------------------------------------------------------------------
 
 
 def _cut(files: Files, path: Path, size: int) -> Path:
@@ -371,7 +373,7 @@ DAMAGE: dict[str, tuple[Callable[[Files, Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_told_and_harms_no_other_model(
+def test_a_damaged_file_is_reported_and_other_models_still_answer(
     llama: LlamaCpp, files: Files, tmp_path: Path, damage: str
 ) -> None:
     make, why = DAMAGE[damage]
@@ -387,32 +389,32 @@ def test_a_damaged_file_is_told_and_harms_no_other_model(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(llama: LlamaCpp, tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_reported(llama: LlamaCpp, tmp_path: Path) -> None:
     path = _bytes(tmp_path / "bad.gguf", b"GGUF")
     path.chmod(0)
     with pytest.raises(BackendError, match="cannot be read: Permission denied"):
         llama.complete(spec(path), Question("yo"))
 
 
-def test_a_context_that_is_not_stated_is_not_beyond_what_the_model_was_trained_for(
-    llama: LlamaCpp, files: Files
-) -> None:
+def test_the_default_context_is_at_most_the_models_own(llama: LlamaCpp, files: Files) -> None:
     with pytest.raises(BackendError, match=r"the prompt has 303 tokens, but the context holds 256"):
         llama.complete(spec(files.rote, n_ctx=None), Question("x" * 300))
     assert llama.complete(spec(files.rote, n_ctx=512), Question("x" * 300)).answer == SAYS
 
 
-def test_a_context_that_does_not_fit_is_refused(llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_context_larger_than_the_free_memory_is_refused(
+    llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(BackendError, match=r"cannot have a context of 2,147,483,647 tokens: set n_ctx"):
         llama.complete(spec(files.rote, n_ctx=2**31 - 1), Question("yo"))
     monkeypatch.setattr("messctl.backends.llama_model.free_memory", lambda: 10**6)
     with pytest.raises(BackendError, match=r"needs 1\.14 GB for a context of 1,048,576 tokens, but 1 MB are free"):
-        llama.complete(spec(files.rote, n_ctx=2**20, gpu="off"), Question("yo"))  # a GPU's memory is not looked at
+        llama.complete(spec(files.rote, n_ctx=2**20, gpu="off"), Question("yo"))  # a GPU's memory is not checked
     assert llama.complete(spec(files.rote), Question("yo")).answer == SAYS
 
 
 @pytest.mark.parametrize("settings", [{"n_threads": 2}, {"n_gpu_layers": 0}, {"n_gpu_layers": 7}, {"top_k": 0}])
-def test_settings_that_do_not_matter_do_no_harm(llama: LlamaCpp, files: Files, settings: dict[str, Any]) -> None:
+def test_settings_that_do_not_change_the_answer(llama: LlamaCpp, files: Files, settings: dict[str, Any]) -> None:
     assert llama.complete(spec(files.rote, **settings), Question("yo")).answer == SAYS
 
 
@@ -429,7 +431,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 # --- threads, signals, output ----------------------------------------------------------------------------------
 
 
-def test_a_model_is_loaded_once_and_its_loading_is_told_apart(
+def test_a_model_is_loaded_once_and_loading_is_not_part_of_latency(
     llama: LlamaCpp, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from messctl.backends.llama_model import LlamaModel
@@ -456,7 +458,7 @@ def test_a_model_is_loaded_once_and_its_loading_is_told_apart(
     assert len(loads) == 2
 
 
-def test_close_waits_for_the_answer_being_given(llama: LlamaCpp, files: Files) -> None:
+def test_close_waits_for_a_running_answer(llama: LlamaCpp, files: Files) -> None:
     started, go = threading.Event(), threading.Event()
 
     def listener(_text: str) -> None:
@@ -475,16 +477,16 @@ def test_close_waits_for_the_answer_being_given(llama: LlamaCpp, files: Files) -
 
 
 def test_ctrl_c_ends_an_answer_and_leaves_the_model_usable(llama: LlamaCpp, files: Files) -> None:
-    heard: list[str] = []
+    pieces: list[str] = []
 
     def listener(text: str) -> None:
-        heard.append(text)
-        if len(heard) == 3:
+        pieces.append(text)
+        if len(pieces) == 3:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         llama.complete(spec(files.endless), Question("yo"), listener)
-    assert heard == ["a"] * 3
+    assert pieces == ["a"] * 3
     assert llama.complete(spec(files.endless), Question("yo", max_tokens=2)).answer == "aa"
 
 
@@ -525,7 +527,7 @@ ticking.join()
 """
 
 
-def test_nothing_is_printed_and_nobody_elses_output_is_lost(files: Files, tmp_path: Path) -> None:
+def test_llama_cpp_prints_nothing_and_no_other_output_is_lost(files: Files, tmp_path: Path) -> None:
     bad = [
         _cut(files, tmp_path / "cut.gguf", 500_000),
         files.write(tmp_path / "bad.gguf", architecture="lama"),

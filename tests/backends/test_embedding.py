@@ -1,4 +1,4 @@
-"""Features by an embedding model: real GGUF models in real llama.cpp, decoders and an encoder."""
+"""Features from an embedding model: real GGUF models in real llama.cpp, decoders and an encoder."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁name", "▁a", "▁river"
 
 
 def write_bert(path, size=32, context=16, pooling=1, seed=0):
-    """Write an encoder model such as embedding models are: BERT with one block and random weights."""
+    """Write an embedding model: a BERT encoder with one block and random weights."""
     coin = np.random.default_rng(seed)
 
     def draw(*shape):
@@ -95,7 +95,7 @@ def rows_of(features):
     return features.csr().toarray()
 
 
-def test_a_column_has_the_features_of_each(model):
+def test_a_column_of_prompts_has_the_same_features_as_single_prompts(model):
     encoder = GgufEncoder(model)
     odd = "ž̈ 🎈 \u0000 [MASK] <|user|>"
     prompts = ["name a river", "prove sums", "", "prove sums", "what is 17 + 25?", odd, "name " * 900]
@@ -110,8 +110,7 @@ def test_a_column_has_the_features_of_each(model):
     assert rows_of(column)[:, WORDS:].tobytes() == rows_of(words)[:, WORDS:].tobytes()
 
 
-def test_the_meaning_is_the_models_own():
-    """Beside what llama-cpp-python's own class makes of the same file."""
+def test_embeddings_equal_those_of_llama_cpp_python():
     import llama_cpp
 
     own = llama_cpp.Llama(str(PICO), embedding=True, pooling_type=llama_cpp.LLAMA_POOLING_TYPE_MEAN, verbose=False)
@@ -122,7 +121,7 @@ def test_the_meaning_is_the_models_own():
     own.close()
 
 
-def test_the_same_in_another_process():
+def test_features_are_the_same_in_another_process():
     code = (
         "import sys; from pathlib import Path; from messctl.backends.embedding import GgufEncoder\n"
         "encoder = GgufEncoder(Path(sys.argv[1]))\n"
@@ -133,14 +132,14 @@ def test_the_same_in_another_process():
     assert done.stdout == f"{encoder.version} {encoder.one('name a river').values.tobytes().hex()}\n"
 
 
-def test_another_file_is_another_version(tmp_path):
+def test_another_model_file_has_another_version(tmp_path):
     one, other = (GgufEncoder(write_bert(tmp_path / f"{seed}.gguf", seed=seed)) for seed in range(2))
     assert len({one.version, other.version, GgufEncoder(PICO).version, WordEncoder().version}) == 4
 
 
 @settings(deadline=None)
 @given(st.integers(1, 1200), st.integers(0, 99))
-def test_folding_keeps_the_length_and_tells_opposites_apart(size, seed):
+def test_folding_gives_length_two_and_keeps_opposites_opposite(size, seed):
     embedding = np.random.default_rng(seed).standard_normal(size)
     once = folded(embedding)
     assert once.shape == (WORDS,)
@@ -151,15 +150,15 @@ def test_folding_keeps_the_length_and_tells_opposites_apart(size, seed):
         assert once[:size] == pytest.approx(2.0 * embedding / np.linalg.norm(embedding), abs=1e-6)
 
 
-def test_nothing_folds_to_nothing_and_no_number_is_refused():
+def test_zero_folds_to_zero_and_values_that_are_not_numbers_are_refused():
     assert not folded(np.zeros(7)).any()
     with pytest.raises(BackendError, match="not numbers"):
         folded(np.array([1.0, np.nan]))
 
 
 @pytest.mark.parametrize("name", live_names())
-def test_both_drivers_take_the_same_decisions_by_meaning(name):
-    """And what was learned of words means nothing to it."""
+def test_live_and_replay_decide_the_same_with_embeddings(name):
+    """A state that was learned with words is not used with embeddings."""
     encoder, prompts, promise = GgufEncoder(PICO), prompts_for(250), Settings(alpha=0.85, policy=name)
     rounds = replace(learnable(250), features=encoder.column(pa.array(prompts, pa.large_string())))
     start, compiled = (live_build(name)(rounds.zoo, promise, Snapshot(), encoder) for _ in range(2))
@@ -189,7 +188,7 @@ def test_both_drivers_take_the_same_decisions_by_meaning(name):
         (lambda path: backends_files.write_gguf(path, broken_weights=True), "not numbers"),
     ],
 )
-def test_a_file_that_cannot_be_used(make, says, tmp_path):
+def test_an_unusable_embedding_file_is_refused(make, says, tmp_path):
     with pytest.raises(BackendError, match=says) as raised:
         GgufEncoder(make(tmp_path / "e.gguf")).one("name a river")
     assert "\n" not in str(raised.value)
@@ -204,7 +203,7 @@ def test_a_file_that_cannot_be_used(make, says, tmp_path):
         ("router:\n  features: {gguf: 3}", "line 2: router.features.gguf is 3; it must be text"),
     ],
 )
-def test_what_zoo_yaml_may_not_say(text, says, tmp_path):
+def test_invalid_features_in_zoo_yaml_are_refused(text, says, tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
@@ -212,7 +211,7 @@ def test_what_zoo_yaml_may_not_say(text, says, tmp_path):
     assert says in str(raised.value)
 
 
-def test_zoo_yaml_says_by_what_prompts_are_seen(tmp_path):
+def test_zoo_yaml_chooses_the_encoder(tmp_path):
     path = tmp_path / "zoo.yaml"
     for text, wanted in (
         ("words", None),
@@ -225,8 +224,8 @@ def test_zoo_yaml_says_by_what_prompts_are_seen(tmp_path):
     assert encoder_of(Settings(features=PICO)).version == GgufEncoder(PICO).version
 
 
-def test_replay_tune_and_ask_see_by_meaning(tmp_path, capsys, monkeypatch):
-    """From zoo.yaml to the decisions; the trace's embeddings are kept beside it."""
+def test_replay_tune_and_ask_use_the_embedding_model(tmp_path, capsys, monkeypatch):
+    """The encoder is set in zoo.yaml; the trace's embeddings are cached beside the trace."""
     coin = np.random.default_rng(0)
     rows = [
         {model: (float(coin.random() < level), cost) for model, level, cost in (("a", 0.6, 1.0), ("b", 0.9, 9.0))}

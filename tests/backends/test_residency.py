@@ -1,4 +1,4 @@
-"""A zoo larger than the memory: which models are loaded, and which make room."""
+"""A zoo larger than the memory: which models are loaded, and which are evicted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Held:
 
 
 def box(name: str) -> ModelSpec:
-    """A model of the box, on the processor: the budgets here are of its memory."""
+    """A model in the box, on the processor, whose memory the budgets limit."""
     return ModelSpec(name, BOX / f"{name}.gguf", n_ctx=0, temperature=0.0, max_tokens=32, n_threads=1, gpu="off")
 
 
@@ -64,7 +64,7 @@ def size(name: str) -> float:
         ("Dab", "ab"),
     ],
 )
-def test_the_least_recently_used_makes_room(uses: str, left: str) -> None:
+def test_the_least_recently_used_model_is_evicted(uses: str, left: str) -> None:
     residency: Residency[str, Held] = Residency({CPU: 2})
     for use in uses:
         if residency.get(use) is None:
@@ -76,8 +76,8 @@ NEEDS = st.fixed_dictionaries({CPU: st.integers(0, 4), GPU: st.integers(0, 4)})
 
 
 @given(st.integers(4, 9), st.integers(4, 9), st.lists(st.tuples(st.sampled_from("abcde"), NEEDS)))
-def test_room_is_made_as_by_a_plain_list(cpu: int, gpu: int, uses: list[tuple[str, dict[str, int]]]) -> None:
-    """On two devices; the list is searched anew for every byte that is missing, in the plainest way."""
+def test_eviction_equals_that_of_a_plain_list(cpu: int, gpu: int, uses: list[tuple[str, dict[str, int]]]) -> None:
+    """With two devices. The list is searched again from the start for each model to evict."""
     budget = {CPU: cpu, GPU: gpu}
     memory: Memory[str] = Memory(budget)
     plain: list[tuple[str, dict[str, int]]] = []
@@ -106,7 +106,7 @@ def test_room_is_made_as_by_a_plain_list(cpu: int, gpu: int, uses: list[tuple[st
         assert list(memory) == [name for name, _ in plain]
 
 
-def test_what_is_held_stays_and_where_only_that_is_left_there_is_no_room() -> None:
+def test_busy_models_are_never_evicted() -> None:
     memory: Memory[str] = Memory({CPU: 3})
     for key in "abc":
         memory.take(key, {CPU: 1})
@@ -121,7 +121,7 @@ def test_what_is_held_stays_and_where_only_that_is_left_there_is_no_room() -> No
     ("layers", "offload", "on_gpu"),
     [(-1, True, 1.0), (0, True, 0.0), (2, True, 0.5), (99, True, 1.0), (-1, False, 0.0)],
 )
-def test_layers_are_shared_out(layers: int, offload: bool, on_gpu: float) -> None:
+def test_memory_is_divided_between_devices_by_layers(layers: int, offload: bool, on_gpu: float) -> None:
     header = replace(read_header(BOX / "mini-1m.gguf"), block_count=3)
     total = header.memory_bytes(0)
     parts = {CPU: total * (1 - on_gpu), GPU: total * on_gpu}
@@ -132,7 +132,7 @@ def test_layers_are_shared_out(layers: int, offload: bool, on_gpu: float) -> Non
 # --- loading and evicting ----------------------------------------------------------------------------------------
 
 
-def test_a_load_for_which_there_is_too_little_memory_is_tried_again_without_the_others() -> None:
+def test_a_load_without_enough_memory_is_tried_again_after_evicting_all() -> None:
     residency: Residency[str, Held] = Residency({})
     models = {key: residency.load(key, {}, Held) for key in "abc"}
     tries = []
@@ -152,8 +152,8 @@ def test_a_load_for_which_there_is_too_little_memory_is_tried_again_without_the_
 
 
 @pytest.mark.parametrize(("error", "left"), [(BackendError("damaged"), "ab"), (NoRoomError("far too large"), "")])
-def test_a_load_that_fails_for_good(error: BackendError, left: str) -> None:
-    """Where it is not for lack of memory, the others are as before; and in any case models go on being loaded."""
+def test_a_failed_load_evicts_only_for_lack_of_memory(error: BackendError, left: str) -> None:
+    """Other errors leave the loaded models in memory. After any error, other models can be loaded."""
     residency: Residency[str, Held] = Residency({})
     for key in "ab":
         residency.load(key, {}, Held)
@@ -168,7 +168,7 @@ def test_a_load_that_fails_for_good(error: BackendError, left: str) -> None:
     assert residency.holds("d")
 
 
-def test_a_model_that_answers_is_passed_over_or_waited_for() -> None:
+def test_a_load_evicts_another_model_or_waits_for_one_that_answers() -> None:
     residency: Residency[str, Held] = Residency({CPU: 2})
     first, second = (residency.load(key, {CPU: 1}, Held) for key in "ab")
     with ThreadPoolExecutor(1) as pool:
@@ -183,7 +183,7 @@ def test_a_model_that_answers_is_passed_over_or_waited_for() -> None:
     assert "".join(residency.resident()) == "d"
 
 
-def test_whoever_answers_does_not_wait_for_itself() -> None:
+def test_a_load_within_an_answer_fails_instead_of_waiting_for_itself() -> None:
     residency: Residency[str, Held] = Residency({CPU: 1})
     model = residency.load("a", {CPU: 1}, Held)
     with residency.using(model), pytest.raises(OverBudgetError, match="that are answering"):
@@ -203,7 +203,7 @@ def expected() -> dict[str, Completion]:
 
 @pytest.fixture
 def two(expected: dict[str, Completion]) -> Iterator[LlamaCpp]:
-    """A backend whose budget holds two of the four, whichever they are but for the two largest with something else."""
+    """A backend whose budget holds any two of the four models, but no third one beside the two largest."""
     with LlamaCpp(budget={CPU: size("micro-400k") + size("mini-1m")}) as backend:
         yield backend
 
@@ -212,7 +212,7 @@ def loaded(backend: LlamaCpp) -> set[str]:
     return {name for name in NAMES if backend.resident(box(name))}
 
 
-def test_four_models_in_the_room_of_two(two: LlamaCpp, expected: dict[str, Completion]) -> None:
+def test_four_models_answer_with_memory_for_two(two: LlamaCpp, expected: dict[str, Completion]) -> None:
     budget = size("micro-400k") + size("mini-1m")
     for name in (*NAMES, *NAMES, *reversed(NAMES)):
         there = name in loaded(two)
@@ -230,7 +230,7 @@ def test_four_models_in_the_room_of_two(two: LlamaCpp, expected: dict[str, Compl
     assert loaded(two) == {"micro-400k", "pico-34k"}
 
 
-def test_a_model_larger_than_the_budget_is_told(expected: dict[str, Completion]) -> None:
+def test_a_model_larger_than_the_budget_is_refused(expected: dict[str, Completion]) -> None:
     with LlamaCpp(budget={CPU: size("nano-109k")}) as backend:
         backend.complete(box("nano-109k"), ASK)
         with pytest.raises(NoRoomError, match="model 'mini-1m' .* 4.77 MB, but memory.cpu_gb .* 1.01 MB"):
@@ -238,23 +238,23 @@ def test_a_model_larger_than_the_budget_is_told(expected: dict[str, Completion])
         assert backend.complete(box("nano-109k"), ASK).load_s == 0.0
 
 
-def test_threads_ask_four_models_in_the_room_of_two(two: LlamaCpp, expected: dict[str, Completion]) -> None:
+def test_threads_use_four_models_with_memory_for_two(two: LlamaCpp, expected: dict[str, Completion]) -> None:
     asked = [*NAMES, *reversed(NAMES)] * 5
     with ThreadPoolExecutor(4) as pool:
         answers = [each.result(60).answer for each in [pool.submit(two.complete, box(name), ASK) for name in asked]]
     assert answers == [expected[name].answer for name in asked]
 
 
-def test_within_an_answer_other_models_may_be_asked_as_far_as_there_is_room(
+def test_within_an_answer_another_model_answers_if_there_is_room(
     two: LlamaCpp, expected: dict[str, Completion]
 ) -> None:
-    """From two threads at once, neither of which can have what it wants; nobody waits for ever."""
-    both, told = threading.Barrier(2), []
+    """Two threads each need memory that the other one uses: both get an error, and neither waits for ever."""
+    both, tried = threading.Barrier(2), []
 
     def ask(name: str, other: str) -> str:
         def listener(_text: str) -> None:
-            if other not in told:
-                told.append(other)
+            if other not in tried:
+                tried.append(other)
                 both.wait(30)
                 with pytest.raises(BackendError, match="beside the models that are answering"):
                     two.complete(box(other), ASK)
@@ -267,7 +267,7 @@ def test_within_an_answer_other_models_may_be_asked_as_far_as_there_is_room(
         assert [each.result(60) for each in asked] == [expected["mini-1m"].answer, expected["micro-400k"].answer]
 
 
-def test_a_context_for_which_there_is_no_memory_leaves_the_others_working(
+def test_a_context_too_large_for_memory_leaves_other_models_working(
     expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [0, size("mini-1m")]
@@ -285,7 +285,7 @@ def test_a_context_for_which_there_is_no_memory_leaves_the_others_working(
             assert backend.complete(box(name), ASK).answer == expected[name].answer
 
 
-def test_a_damaged_file_evicts_nobody(expected: dict[str, Completion], tmp_path: Path) -> None:
+def test_a_damaged_file_evicts_no_model(expected: dict[str, Completion], tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes((BOX / "pico-34k.gguf").read_bytes()[:20000])
     with LlamaCpp() as backend:

@@ -1,4 +1,4 @@
-"""Models in processes of their own: the same answers as in this one, and what becomes of them when processes die."""
+"""Models in worker processes: they answer as in this process, and a crash loses one answer at most."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LONGEST_WAIT_S = 30
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models: one answers by rote, one never ends, one answers by all that it has read."""
+    """Small models: one repeats a fixed answer, one never ends, one has an answer that depends on the whole prompt."""
     folder = tmp_path_factory.mktemp("models")
     making.write_gguf(folder / "rote.gguf", making.says(SAYS.encode()))
     making.write_gguf(folder / "bare.gguf", making.says(SAYS.encode()), template=None)
@@ -80,7 +80,7 @@ def workers() -> Iterator[LlamaCpp]:
 
 
 OTHERS: set[int] = set()
-"""What other tests have started that lives on, as joblib's processes do."""
+"""Processes that other tests have started and that are still running, such as joblib's."""
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def _others() -> Iterator[None]:
 
 
 def processes(of: int | None = None) -> set[int]:
-    """Return the processes that a process, by default this one, has started and that are not gone; zombies count."""
+    """Return the children of a process, by default of this one; zombies count, processes in OTHERS do not."""
     return {int(pid) for pid, parent in parents().items() if parent == (of or os.getpid())} - OTHERS
 
 
@@ -106,7 +106,7 @@ def parents() -> dict[int, int]:
 
 
 def state_of(pid: int) -> str:
-    """Return whether a process runs (R), is a zombie (Z), is gone (X) …"""
+    """Return the state of a process as one letter: running (R), zombie (Z), gone (X) …"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -120,12 +120,12 @@ def descriptors() -> int:
 def wait_until(true: Callable[[], bool], seconds: float = LONGEST_WAIT_S) -> None:
     ends = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < ends, "it does not come true"
+        assert time.monotonic() < ends, "the condition is still false"
         time.sleep(0.01)
 
 
 def kill(pids: set[int], how: signal.Signals = signal.SIGKILL) -> None:
-    """Kill processes at rest, and wait until they are dead, and not yet buried."""
+    """Kill processes and wait until they are zombies."""
     for pid in pids:
         os.kill(pid, how)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -135,7 +135,7 @@ def without_times(completion: Completion) -> Completion:
     return replace(completion, latency_s=0.0, load_s=0.0)
 
 
-# --- the same as in this process ---------------------------------------------------------------------------------
+# --- same as in this process ---------------------------------------------------------------------------------
 
 
 QUESTIONS: list[tuple[str, dict[str, Any], Question]] = [
@@ -151,20 +151,20 @@ QUESTIONS: list[tuple[str, dict[str, Any], Question]] = [
 
 
 @pytest.mark.parametrize(("name", "settings", "question"), QUESTIONS)
-def test_answers_are_those_of_this_process_token_for_token(workers, spec, name, settings, question) -> None:
+def test_a_worker_answers_exactly_as_this_process_does(workers, spec, name, settings, question) -> None:
     model = spec(name, **settings)
-    told: list[list[str]] = []
+    pieces: list[list[str]] = []
     done: list[Completion] = []
     with LlamaCpp() as here:
         for backend, asked in ((here, replace(model, isolate=False)), (workers, model)):
-            told.append([])
-            done.append(backend.complete(asked, question, told[-1].append))
+            pieces.append([])
+            done.append(backend.complete(asked, question, pieces[-1].append))
     assert without_times(done[0]) == without_times(done[1])
-    assert told[0] == told[1]
+    assert pieces[0] == pieces[1]
     assert without_times(workers.complete(model, question)) == without_times(done[0])
 
 
-def test_box_answers_are_those_of_this_process() -> None:
+def test_workers_with_the_models_in_the_box_answer_as_this_process_does() -> None:
     prompts = ["What is 17 + 25?", "Reverse the word stone.", "Is 7 odd or even?", "What is the capital of Italy?"]
     with LlamaCpp() as backend:
         for model in load_zoo(PACKAGED_FILE).models:
@@ -187,7 +187,7 @@ WRONG: list[tuple[str, dict[str, Any], Question]] = [
 
 
 @pytest.mark.parametrize(("name", "settings", "question"), WRONG)
-def test_errors_are_those_of_this_process(workers, spec, name, settings, question) -> None:
+def test_a_worker_raises_the_same_errors_as_this_process(workers, spec, name, settings, question) -> None:
     model = spec(name, **settings)
     errors: list[BackendError] = []
     for apart in (False, True, True):
@@ -197,17 +197,17 @@ def test_errors_are_those_of_this_process(workers, spec, name, settings, questio
     assert len({(type(error), str(error), getattr(error, "excess", None)) for error in errors}) == 1
 
 
-def test_a_warning_comes_through_once(spec) -> None:
-    heard: list[str] = []
-    with LlamaCpp(heard.append) as backend:
+def test_a_warning_of_a_worker_arrives_once(spec) -> None:
+    warnings: list[str] = []
+    with LlamaCpp(warnings.append) as backend:
         for apart in (False, True):
             for _ in range(2):
                 assert backend.complete(spec("bare", isolate=apart), Question("yo", max_tokens=1)).tokens_out == 1
-    assert len(heard) == 2
-    assert heard[0] == heard[1]
+    assert len(warnings) == 2
+    assert warnings[0] == warnings[1]
 
 
-def test_starting_is_loading_and_is_told_apart(workers, spec) -> None:
+def test_starting_a_worker_counts_as_loading_and_not_as_latency(workers, spec) -> None:
     model = spec("rote")
     called = time.perf_counter()
     first = workers.complete(model, Question("yo"))
@@ -218,7 +218,7 @@ def test_starting_is_loading_and_is_told_apart(workers, spec) -> None:
     assert workers.complete(model, Question("yo")).load_s == 0
     with ThreadPoolExecutor(4) as pool:
         others = [pool.submit(workers.complete, spec("random"), Question("yo", max_tokens=2)) for _ in range(4)]
-    assert all(other.result().load_s > 0 for other in others)  # each has waited for it
+    assert all(other.result().load_s > 0 for other in others)  # each of them waited for the load
     workers.complete(replace(model, name="twin", temperature=1.0, system="S"), Question("yo"))
     assert len(processes()) == 2
 
@@ -233,54 +233,54 @@ def test_starting_is_loading_and_is_told_apart(workers, spec) -> None:
         UnknownNameError("model", "a", ["ab"]),
     ],
 )
-def test_errors_travel(error: Exception) -> None:
+def test_errors_survive_pickling(error: Exception) -> None:
     there = pickle.loads(pickle.dumps(error))
     assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
 
 
-# --- deaths --------------------------------------------------------------------------------------------------------
+# --- crashes --------------------------------------------------------------------------------------------------------
 
 LONG = {"n_ctx": 30_000, "max_tokens": 30_000}
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM])
-def test_a_death_in_mid_answer_loses_that_answer_alone(workers, spec, how) -> None:
+def test_a_crash_during_an_answer_loses_only_that_answer(workers, spec, how) -> None:
     other, model = spec("rote"), spec("endless", **LONG)
     assert workers.complete(other, Question("yo")).answer == SAYS
     (bystander,) = processes()
-    before, told = descriptors(), []
+    before, pieces = descriptors(), []
 
     def listener(text: str) -> None:
-        if not told:
+        if not pieces:
             (victim,) = processes() - {bystander}
             os.kill(victim, how)
-        told.append(text)
+        pieces.append(text)
 
     for _ in range(2):
-        told.clear()
+        pieces.clear()
         with pytest.raises(CrashedError) as caught:
             workers.complete(model, Question("yo"), listener)
         message = str(caught.value)
         assert message.startswith(f"model 'endless' ({model.path}): its worker process was ended by {how.name}")
-        assert ": this answer is lost; it starts again when it is next asked; if that ends so too, " in message
+        assert ": this answer is lost; the next request starts a new one; if it dies again, " in message
         assert ("memory runs out" in message) == (how == signal.SIGKILL)
         assert message.isprintable()
-        assert 0 < len(told) < 30_000
+        assert 0 < len(pieces) < 30_000
         assert processes() == {bystander}
         assert descriptors() == before
         assert workers.complete(other, Question("yo")).answer == SAYS
     assert workers.complete(model, Question("yo", max_tokens=3)).answer == "aaa"
 
 
-def test_a_death_at_rest_loses_nothing(workers, spec) -> None:
+def test_a_crash_between_answers_loses_nothing(workers, spec) -> None:
     for _ in range(3):
         assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
         kill(processes())
     assert workers.complete(spec("rote"), Question("yo")).load_s > 0
 
 
-def test_an_abort_of_llama_cpp_is_told_with_its_own_words(workers, spec, tmp_path, monkeypatch) -> None:
-    """The real thing: the library's own abort, which prints why and ends the process."""
+def test_an_abort_of_llama_cpp_is_reported_with_its_reason(workers, spec, tmp_path, monkeypatch) -> None:
+    """It is llama.cpp's own abort, which prints the reason and ends the process."""
     (tmp_path / "sitecustomize.py").write_text(
         "import ctypes, pathlib, sys\n"
         "from messctl.backends.llama_model import LlamaModel\n"
@@ -297,7 +297,7 @@ def test_an_abort_of_llama_cpp_is_told_with_its_own_words(workers, spec, tmp_pat
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
 
-def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypatch) -> None:
+def test_a_worker_that_cannot_start_is_reported(workers, spec, tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", str(tmp_path / "python"))
         with pytest.raises(BackendError, match=r"model 'rote' .*: its worker process cannot start: No such file"):
@@ -306,14 +306,14 @@ def test_a_worker_that_does_not_start_is_told(workers, spec, tmp_path, monkeypat
     with monkeypatch.context() as patched:
         patched.syspath_prepend(str(tmp_path))
         with pytest.raises(
-            BackendError, match=r"process ended with exit code 3 \(no\\x1b\[2J\) while it loaded the model: "
+            BackendError, match=r"cannot be loaded: its worker process ended with exit code 3 \(no\\x1b\[2J\): "
         ):
             workers.complete(spec("rote"), Question("yo"))
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
 
 def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
-    """Every kill loses one request at most; all others are answered as ever."""
+    """Every kill loses one request at most; all others get the right answer."""
     models = [spec("rote"), spec("random", max_tokens=8), spec("endless", max_tokens=20)]
     right = {model.name: workers.complete(model, Question("yo")).answer for model in models}
     before, killed, coin = descriptors(), threading.Event(), random.Random(0)
@@ -338,9 +338,9 @@ def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
         while not killed.is_set():
             answers += pool.map(ask, range(30))
         attacked.result()
-    lost = [(name, said) for name, said in answers if said != right[name]]
+    lost = [(name, text) for name, text in answers if text != right[name]]
     assert 0 < len(lost) <= 8
-    assert all("was ended by SIGKILL" in said for _, said in lost)
+    assert all("was ended by SIGKILL" in text for _, text in lost)
     assert len(processes()) <= len(models)
     for model in models:
         assert workers.complete(model, Question("yo")).answer == right[model.name]
@@ -361,7 +361,7 @@ def test_nothing_is_left_after_close(spec) -> None:
             assert threading.active_count() == threads_before
 
 
-def test_close_waits_for_the_answer_being_given(workers, spec) -> None:
+def test_close_waits_for_a_running_answer(workers, spec) -> None:
     started, go = threading.Event(), threading.Event()
 
     def listener(_text: str) -> None:
@@ -380,7 +380,7 @@ def test_close_waits_for_the_answer_being_given(workers, spec) -> None:
     assert not processes()
 
 
-def test_a_worker_that_does_not_listen_is_ended(workers, spec, monkeypatch) -> None:
+def test_close_kills_a_worker_that_does_not_respond(workers, spec, monkeypatch) -> None:
     monkeypatch.setattr("messctl.backends.worker._PATIENCE_S", 0.1)
     workers.complete(spec("rote"), Question("yo"))
     (pid,) = processes()
@@ -389,22 +389,22 @@ def test_a_worker_that_does_not_listen_is_ended(workers, spec, monkeypatch) -> N
     assert not processes()
 
 
-# --- Ctrl-C, and the end of whoever asks --------------------------------------------------------------------------
+# --- Ctrl-C, and the end of the parent process -----------------------------------------------------------------
 
 
 def test_ctrl_c_ends_an_answer_and_leaves_the_worker_usable(workers, spec) -> None:
-    model, told = spec("endless", **LONG), []
+    model, pieces = spec("endless", **LONG), []
 
     def listener(text: str) -> None:
-        told.append(text)
-        if len(told) == 3:
+        pieces.append(text)
+        if len(pieces) == 3:
             signal.raise_signal(signal.SIGINT)
 
     for _ in range(3):
-        told.clear()
+        pieces.clear()
         with pytest.raises(KeyboardInterrupt):
             workers.complete(model, Question("yo"), listener)
-        assert told == ["a"] * 3
+        assert pieces == ["a"] * 3
         pids = processes()
         assert len(pids) == 1
         assert workers.complete(model, Question("yo", max_tokens=2)).answer == "aa"
@@ -412,7 +412,7 @@ def test_ctrl_c_ends_an_answer_and_leaves_the_worker_usable(workers, spec) -> No
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, ValueError])
-def test_what_a_listener_raises_comes_through(workers, spec, error) -> None:
+def test_an_exception_in_on_text_reaches_the_caller(workers, spec, error) -> None:
     def listener(_text: str) -> None:
         raise error
 
@@ -421,8 +421,8 @@ def test_what_a_listener_raises_comes_through(workers, spec, error) -> None:
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
 
-def test_ctrl_c_at_any_instant_leaves_it_usable(workers, spec) -> None:
-    """As the worker starts, loads, reads, answers, and between: always KeyboardInterrupt, or the answer."""
+def test_ctrl_c_at_any_instant_leaves_the_backend_usable(workers, spec) -> None:
+    """While the worker starts, loads, reads, answers, and between: the result is KeyboardInterrupt or the answer."""
     model, coin, interrupted = spec("random", n_ctx=4096, max_tokens=200), random.Random(0), 0
     question = Question("x" * 2000)
     right = workers.complete(model, question).answer
@@ -434,7 +434,7 @@ def test_ctrl_c_at_any_instant_leaves_it_usable(workers, spec) -> None:
             timer.start()
             assert workers.complete(model, question, lambda _: None).answer == right
             timer.join()
-            time.sleep(1)  # it comes in these
+            time.sleep(1)  # the interrupt comes here
         except KeyboardInterrupt:
             interrupted += 1
         timer.join()
@@ -443,8 +443,8 @@ def test_ctrl_c_at_any_instant_leaves_it_usable(workers, spec) -> None:
     assert workers.complete(model, question).answer == right
 
 
-def test_ctrl_c_within_a_long_prompt_costs_the_worker_and_nothing_else(workers, spec) -> None:
-    """The worker has heard half a message, and would not understand another."""
+def test_ctrl_c_while_a_long_prompt_is_sent_ends_only_the_worker(workers, spec) -> None:
+    """The worker has received half a message, so it could not read another one."""
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
     (pid,) = processes()
     os.kill(pid, signal.SIGSTOP)
@@ -459,9 +459,9 @@ def test_ctrl_c_within_a_long_prompt_costs_the_worker_and_nothing_else(workers, 
 
 @pytest.fixture
 def wired(spec) -> Iterator[Callable[..., Any]]:
-    """A worker's process, spoken to as `Worker` does: what is told goes in, what it says until it is done comes out.
+    """A worker's process, used as `Worker` does: a function sends messages and returns all replies to the last one.
 
-    When it has said something `after` times, `then` happens.
+    After the reply number `after`, it calls `then`.
     """
     command = [sys.executable, "-m", "messctl.backends.worker_main"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
@@ -469,33 +469,33 @@ def wired(spec) -> Iterator[Callable[..., Any]]:
         def talk(*messages: Ask | Stop, after: int = 0, then: Callable[..., None] = print) -> list[Reply]:
             for message in messages:
                 send(worker.stdin, message)
-            said: list[Reply] = []
-            while not said or said[-1].kind == TEXT:
-                if after and len(said) == after:
+            replies: list[Reply] = []
+            while not replies or replies[-1].kind == TEXT:
+                if after and len(replies) == after:
                     then(worker)
-                said.append(receive(worker.stdout))
-            return said
+                replies.append(receive(worker.stdout))
+            return replies
 
         yield talk
         worker.stdin.close()
         assert worker.wait(LONGEST_WAIT_S) == 0
 
 
-def test_a_worker_stops_when_it_is_told_to_and_only_then(wired, spec) -> None:
+def test_a_worker_stops_for_a_stop_message_and_not_for_ctrl_c(wired, spec) -> None:
     model, question, long = spec("endless", **LONG), Question("yo"), Question("yo", max_tokens=2000)
     assert wired(Ask(1, model, question, True), Stop(1)) == [Reply(1, STOPPED, None)]
     short = Ask(2, model, Question("yo", max_tokens=3), False)
-    assert wired(short, Stop(1))[-1].value.answer == "aaa"  # that one is over
-    said = wired(Ask(3, model, long, True), after=2, then=lambda worker: worker.send_signal(signal.SIGINT))
-    assert (len(said), said[-1].kind) == (2001, ANSWER)  # Ctrl-C is not for it
+    assert wired(short, Stop(1))[-1].value.answer == "aaa"  # question 1 is over
+    replies = wired(Ask(3, model, long, True), after=2, then=lambda worker: worker.send_signal(signal.SIGINT))
+    assert (len(replies), replies[-1].kind) == (2001, ANSWER)  # a worker ignores Ctrl-C
     stop = Stop(4)
-    said = wired(
+    replies = wired(
         Ask(4, model, question, True),
         after=2,
         then=lambda worker: send(worker.stdin, stop),
     )
-    assert said[-1] == Reply(4, STOPPED, None)
-    assert len(said) < 30_000
+    assert replies[-1] == Reply(4, STOPPED, None)
+    assert len(replies) < 30_000
 
 
 ASKING = """
@@ -518,7 +518,7 @@ if sys.argv[2] == "leaving":
 
 
 @pytest.mark.parametrize("state", ["resting", "answering", "leaving"])
-def test_a_worker_does_not_outlive_whoever_asks(folder, state) -> None:
+def test_a_worker_ends_with_the_process_that_started_it(folder, state) -> None:
     command = [sys.executable, "-c", ASKING, str(folder / "endless.gguf"), state]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
         assert asking.stdout.readline() == b"rests\n"
@@ -563,7 +563,7 @@ def test_workers_print_nothing(folder) -> None:
 
 @pytest.fixture
 def routing(folder, tmp_path) -> Iterator[Router]:
-    """A router over a cheap model that never ends and a dear one, each in a process of its own."""
+    """A router with a cheap model that never ends and an expensive one, each in a process of its own."""
     (tmp_path / "zoo.yaml").write_text(
         f"""
 sla: {{alpha: 0.5}}
@@ -582,7 +582,7 @@ models:
     assert not processes()
 
 
-def test_a_worker_that_is_killed_is_routed_around(routing) -> None:
+def test_another_model_answers_when_a_worker_is_killed(routing) -> None:
     question = Question("yo", max_tokens=9)
 
     def murder(_: object) -> None:
@@ -607,7 +607,7 @@ def test_a_worker_that_is_killed_is_routed_around(routing) -> None:
     assert asked.completion.model == decided[1]
 
 
-def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -> None:
+def test_a_worker_killed_after_its_first_text_loses_one_request(routing) -> None:
     def listener(_text: str) -> None:
         for pid in processes():
             os.kill(pid, signal.SIGKILL)
@@ -616,7 +616,7 @@ def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -
         routing.ask(Question("yo"), model="cheap", on_text=listener)
     (lost,) = routing.ledger().lost.values()
     assert lost.attempts == 1
-    assert lost.again_at <= lost.at  # nothing keeps it from being asked
+    assert lost.again_at <= lost.at  # it may be queried again at once
     decided = []
     asked = routing.ask(Question("yo", max_tokens=2), on_decision=decided.append)
     assert (decided[0].request.excluded, asked.failures) == (frozenset(), {})
@@ -624,8 +624,8 @@ def test_a_worker_killed_once_it_has_told_something_loses_one_request(routing) -
     assert routing.ledger().lost["cheap"].again_at is None
 
 
-def test_a_worker_that_dies_while_it_loads_is_left_alone_as_its_message_has_it(routing, tmp_path, monkeypatch) -> None:
-    """No answer of it was lost, and nothing says that the next request would do better."""
+def test_a_worker_that_dies_while_loading_is_left_alone_for_a_while(routing, tmp_path, monkeypatch) -> None:
+    """It is not a crash during an answer, so the next request would probably fail too."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
         "from messctl.backends.llama_cpp import LlamaCpp\n"
@@ -637,7 +637,7 @@ def test_a_worker_that_dies_while_it_loads_is_left_alone_as_its_message_has_it(r
             routing.ask(Question("yo"), model="cheap")
     assert not isinstance(caught.value, CrashedError)
     message = str(caught.value)
-    assert ": its worker process, while it loaded, was ended by SIGKILL, as the system does when " in message
+    assert ": cannot be loaded: its worker process was ended by SIGKILL, as the system does when " in message
     assert message.endswith(": lower n_ctx or n_gpu_layers in zoo.yaml")
     lost = routing.ledger().lost["cheap"]
     assert lost.again_at - lost.at == FIRST_PAUSE_S
@@ -646,7 +646,7 @@ def test_a_worker_that_dies_while_it_loads_is_left_alone_as_its_message_has_it(r
     assert decided[0].request.excluded == {"cheap"}
 
 
-def test_only_what_is_to_be_isolated_is(spec) -> None:
+def test_only_models_with_isolate_run_in_a_worker(spec) -> None:
     backend = LlamaCpp()
     assert backend.complete(spec("rote", isolate=False), Question("yo")).answer == SAYS
     assert not processes()
@@ -657,7 +657,7 @@ def test_only_what_is_to_be_isolated_is(spec) -> None:
 
 
 def test_ctrl_c_at_a_terminal_ends_the_answer_and_not_the_worker(folder, tmp_path, monkeypatch) -> None:
-    """A terminal sends it to every process that belongs to the chat."""
+    """A terminal sends SIGINT to every process of the chat's process group."""
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     zoo = tmp_path / "zoo.yaml"
     models = "\n".join(f"- {{name: {name}, path: {folder}/{name}.gguf}}" for name in ("endless", "rote"))

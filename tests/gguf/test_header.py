@@ -1,4 +1,4 @@
-"""The header of GGUF files: sound ones against the gguf package's own reader, broken ones by their message."""
+"""The header of GGUF files: valid files equal what the gguf package reads, damaged ones have an error each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from messctl.gguf import read_header
 from messctl.gguf.tables import FILE_TYPES, TENSOR_TYPES
 
 
-def test_a_sound_file(tmp_path):
+def test_a_valid_file_is_read(tmp_path):
     path = write_gguf(
         tmp_path / "a.gguf", texts={"general.license": "mit", "general.description": "small", "general.name": "A"}
     )
@@ -46,17 +46,17 @@ def test_a_sound_file(tmp_path):
         ({"counts": {"llama.attention.key_length": 5, "llama.attention.value_length": 3}}, 2 * 2 * (5 + 3) * 2),
     ],
 )
-def test_the_cache_for_a_token(tmp_path, made, per_token):
+def test_the_bytes_of_one_token_in_the_cache(tmp_path, made, per_token):
     assert read_header(write_gguf(tmp_path / "a.gguf", **made)).kv_bytes_per_token == per_token
 
 
-def test_what_is_left_out(tmp_path):
+def test_missing_fields_have_defaults(tmp_path):
     header = read_header(write_gguf(tmp_path / "some.gguf", kind=None, file_type=None, template=None))
     assert (header.kind, header.name, header.quantisation, header.chat_template) == ("model", "some", "F16", False)
     assert (header.license, header.description) == (None, None)
 
 
-def test_of_a_mixture_only_the_experts_that_are_used_are_active(tmp_path):
+def test_only_the_used_experts_of_a_mixture_are_active_parameters(tmp_path):
     tensors = {
         "token_embd.weight": np.zeros((10, 32), np.float16),
         "blk.0.ffn_up_exps.weight": np.zeros((8, 4, 32), np.float16),
@@ -67,7 +67,7 @@ def test_of_a_mixture_only_the_experts_that_are_used_are_active(tmp_path):
     assert header.active_parameters == 320 + 256
 
 
-def test_it_agrees_with_the_package_that_defines_the_format(tmp_path):
+def test_the_header_equals_that_of_the_gguf_package(tmp_path):
     tensors = {"a": np.zeros((3, 32), np.float32), "b": np.zeros((2, 5, 32), np.float16), "c": np.zeros(7, np.float32)}
     path = write_gguf(tmp_path / "a.gguf", tensors=tensors, vocabulary=5000)
     theirs = gguf.GGUFReader(path)
@@ -135,7 +135,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("content", "message"), DAMAGED)
-def test_a_damaged_file_is_one_line(tmp_path, content, message):
+def test_a_damaged_file_is_a_one_line_error(tmp_path, content, message):
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
     with pytest.raises(BackendError) as caught:
@@ -145,7 +145,7 @@ def test_a_damaged_file_is_one_line(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_file(tmp_path):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
         (tmp_path / "absent", "there is no such model file"),
@@ -160,7 +160,7 @@ def test_what_is_no_file(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(tmp_path):
+def test_a_file_without_read_permission_is_refused(tmp_path):
     path = write_gguf(tmp_path / "a.gguf")
     path.chmod(0)
     with pytest.raises(BackendError, match="cannot be read"):
@@ -180,7 +180,7 @@ def test_a_file_without_permission(tmp_path):
         ({"architecture": "a\n\x1b[31m"}, "does not name its architecture"),
     ],
 )
-def test_absurd_values_do_no_harm(tmp_path, made, message):
+def test_absurd_values_are_refused_or_harmless(tmp_path, made, message):
     path = write_gguf(tmp_path / "a.gguf", **made)
     if message is None:
         assert read_header(path).kv_bytes_per_token > 2**30
@@ -210,7 +210,7 @@ def test_a_split_model_is_the_sum_of_its_parts(tmp_path):
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_damage_does_anything_but_say_so(tmp_path, data):
+def test_random_damage_never_causes_more_than_a_backend_error(tmp_path, data):
     path = tmp_path / "whole.gguf"
     if not path.exists():
         write_gguf(path, vocabulary=4)
@@ -225,7 +225,7 @@ def test_no_damage_does_anything_but_say_so(tmp_path, data):
         assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_the_tables_are_those_of_the_package_that_defines_the_format():
+def test_the_tables_equal_those_of_the_gguf_package():
     theirs = {int(kind): (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in gguf.GGMLQuantizationType}
     assert {kind: tuple(entry) for kind, entry in TENSOR_TYPES.items() if kind in theirs} == theirs
     names = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
@@ -234,7 +234,7 @@ def test_the_tables_are_those_of_the_package_that_defines_the_format():
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64, np.float64])
-def test_weights_that_llama_cpp_cannot_compute_with(tmp_path, kind):
+def test_weight_types_without_arithmetic_in_llama_cpp_are_refused(tmp_path, kind):
     name = np.dtype(kind).name.upper().replace("INT", "I").replace("FLOAT", "F")
     path = write_gguf(tmp_path / "a.gguf", tensors={"output.weight": np.zeros((2, 32), kind)})
     with pytest.raises(
@@ -247,7 +247,7 @@ def test_weights_that_llama_cpp_cannot_compute_with(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("Q8_1", (1, 40)), ("Q8_K", (1, 292))])
-def test_types_that_are_only_for_what_is_computed_in_between(tmp_path, kind, shape):
+def test_types_of_intermediate_results_are_refused(tmp_path, kind, shape):
     def more(writer):
         writer.add_tensor("a", np.zeros(shape, np.uint8), raw_dtype=gguf.GGMLQuantizationType[kind])
 
@@ -265,9 +265,9 @@ BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
     [
         ("gpt2", ("a", "b"), None),
         ("gpt2", ("a", "b", "a"), "holds a token twice"),
-        ("gpt2", ("a", "a\0b"), "holds a token twice"),  # for llama.cpp, a text ends at its first NUL
-        ("gpt2", ("", ""), None),  # llama.cpp gives each a name of its own …
-        ("gpt2", ("", "[EMPTY_0]"), "holds a token twice"),  # … and this is one
+        ("gpt2", ("a", "a\0b"), "holds a token twice"),  # for llama.cpp, text ends at its first NUL
+        ("gpt2", ("", ""), None),  # llama.cpp gives each empty token a name …
+        ("gpt2", ("", "[EMPTY_0]"), "holds a token twice"),  # … and this is one of these names
         ("none", ("a",), "has no vocabulary"),
         ("no_vocab", ("a",), "has no vocabulary"),
         ("none\0", ("a",), "has no vocabulary"),
@@ -278,7 +278,7 @@ BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
         ("llama", (*BYTES[:255], "<0xff>"), "without all 256 bytes"),
     ],
 )
-def test_vocabularies_of_which_llama_cpp_dies(tmp_path, tokenizer, tokens, message):
+def test_vocabularies_that_crash_llama_cpp_are_refused(tmp_path, tokenizer, tokens, message):
     path = write_gguf(tmp_path / "a.gguf", vocabulary=tokens, texts={"tokenizer.ggml.model": tokenizer})
     if message is None:
         assert read_header(path).parameters == 320
@@ -287,7 +287,7 @@ def test_vocabularies_of_which_llama_cpp_dies(tmp_path, tokenizer, tokens, messa
         read_header(path)
 
 
-def test_a_part_is_judged_like_the_first(tmp_path):
+def test_every_part_of_a_split_model_is_checked(tmp_path):
     for number, kind in enumerate((np.float16, np.int8)):
         name = f"m-0000{number + 1}-of-00002.gguf"
         split = {"split.no": number, "split.count": 2}

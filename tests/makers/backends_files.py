@@ -1,7 +1,7 @@
-"""Tiny GGUF models for the tests: the right shape for llama.cpp, written in milliseconds.
+"""Tiny GGUF models for tests, which llama.cpp can run and which are written in milliseconds.
 
-A model here answers by rote: its layers add nothing, so that the next token follows from the last one alone, as
-`follows` says. One without `follows` has random weights, and an answer that depends on all that it has read.
+A model with `follows` gives a fixed answer: its layers add nothing, so the last token alone decides the next one. A
+model without it has random weights, and an answer that depends on the whole prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BOS, END, USER, ANSWER = "<s>", "<|end|>", "<|user|>", "<|answer|>"
 
 
 def _byte_names() -> list[str]:
-    """Return how GPT-2's byte-level vocabulary writes each of the 256 bytes."""
+    """Return the name of each of the 256 bytes in GPT-2's byte-level vocabulary."""
     kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     names, fresh = {}, 256
     for byte in range(256):
@@ -31,7 +31,7 @@ def _byte_names() -> list[str]:
     return [names[byte] for byte in range(256)]
 
 
-# The 257th token is there for the one merge without which llama.cpp loads no such vocabulary.
+# Token 257 is for the one merge that llama.cpp requires in such a vocabulary.
 TOKENS = (*_byte_names(), "ab", BOS, END, USER, ANSWER)
 ID = {name: place for place, name in enumerate(TOKENS)}
 SPECIAL = (BOS, END, USER, ANSWER)
@@ -56,9 +56,9 @@ def write_gguf(
     tokens: tuple[str, ...] = TOKENS,
     other_weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Path:
-    """Write a model that answers by rote (`follows`), or one with random weights where there is none.
+    """Write a model in which each token decides the next one (`follows`), or without it a model with random weights.
 
-    Its weights are those of `other_weights` as far as they are there.
+    `other_weights` replace weights of the same name.
     """
     size, heads = (272, 4) if follows is not None else (32, 4)
 
@@ -97,10 +97,10 @@ def write_gguf(
 
 
 def _weights(size: int, follows: Mapping[str | int, str | int] | None) -> dict[str, np.ndarray[Any, Any]]:
-    coin = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def draw(rows: int, columns: int) -> np.ndarray[Any, Any]:
-        return (coin.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
+        return (rng.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
 
     weights = {
         "token_embd.weight": draw(len(TOKENS), size),
@@ -124,7 +124,7 @@ def _weights(size: int, follows: Mapping[str | int, str | int] | None) -> dict[s
 
 
 def says(answer: bytes) -> dict[str | int, str | int]:
-    """Return what follows what in a model that always answers `answer`, none of whose bytes may occur twice."""
+    """Return `follows` for a model that always answers `answer`, in which no byte may occur twice."""
     assert len(set(answer)) == len(answer)
     chain: list[str | int] = [ANSWER, *answer, END]
     return dict(pairwise(chain))

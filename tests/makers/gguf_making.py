@@ -1,4 +1,4 @@
-"""Tiny GGUF files, written with the gguf package: their headers are what is tested. `backends_files` makes models."""
+"""Tiny GGUF files for tests of their headers, written with the gguf package. `backends_files` makes models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_gguf(
     vocabulary: int | Sequence[str] | None = 3,
     more: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
-    """Write a file that holds a header and a few weights; by default 32 × 10 of them. `more` adds what it likes."""
+    """Write a file with a header and a few weights, by default 32 × 10 of them. `more` may add fields and tensors."""
     writer = gguf.GGUFWriter(path, architecture)
     if kind is not None:
         writer.add_type(kind)

@@ -1,4 +1,4 @@
-"""Servers for the tests: one that misbehaves as it is told, and the real one of llama-cpp-python, both on loopback."""
+"""Servers for tests, on loopback: one that misbehaves as the test says, and llama-cpp-python's real one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def events(*documents: Any, done: bool = True) -> bytes:
 
 
 def streamed(*pieces: str, usage: Any = USAGE, finish: str = "stop", done: bool = True) -> bytes:
-    """Return a sound streamed answer."""
+    """Return a valid streamed answer."""
     documents = [chunk(delta={"role": "assistant"}), *(chunk(delta={"content": piece}) for piece in pieces)]
     documents.append(chunk(delta={}, finish_reason=finish))
     return events(*documents, *([{"choices": [], "usage": usage}] if usage else []), done=done)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by the server's list of behaviours: each serves one request, and the last all that follow."""
+    """Answers with the server's behaviours, one per request; the last one answers all further requests."""
 
     protocol_version = "HTTP/1.1"
     server: Misbehaving
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         length: int | None = None,
         **headers: str,
     ) -> None:
-        """Send a response; with a `length` above the content's, break off in the middle."""
+        """Send a response; with a `length` above the content's, close the connection too early."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content) if length is None else length))
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Misbehaving(ThreadingHTTPServer):
-    """An HTTP server on loopback that does as told, and keeps what it was sent."""
+    """An HTTP server on loopback that misbehaves, and stores the requests that it gets."""
 
     daemon_threads = True
 
@@ -119,14 +119,14 @@ def misbehaving(*behaviours: Callable[[Handler], None]) -> Iterator[Misbehaving]
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens at."""
+    """Return a port on loopback that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class LlamaServer:
-    """llama-cpp-python's server with one GGUF file, which can be killed and started again at the same port."""
+    """llama-cpp-python's server with one GGUF file; it can be killed and started again on the same port."""
 
     def __init__(self, file: Path, alias: str, folder: Path, api_key: str | None = None) -> None:
         self.port = free_port()
@@ -150,7 +150,7 @@ class LlamaServer:
             try:
                 urllib.request.urlopen(f"{self.url}/models", timeout=5).close()
             except urllib.error.HTTPError:
-                return  # it is there, and wants a key
+                return  # it runs and needs a key
             except OSError:
                 assert self._process.poll() is None, self._log.read_text()
                 time.sleep(0.1)
@@ -159,7 +159,7 @@ class LlamaServer:
         raise AssertionError(self._log.read_text())
 
     def kill(self) -> None:
-        """Kill it, as the machine's owner or its lack of memory does."""
+        """Kill it, as the system does when memory runs out."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -32,13 +32,13 @@ NAN = float("nan")
         ({"b": NAN, "a": NAN}, "a"),
     ],
 )
-def test_the_first_by_name_of_the_costliest_is_taken_in_any_order(costs, model):
+def test_a_tie_between_the_costliest_goes_to_the_first_name(costs, model):
     for order in itertools.permutations(costs):
         assert costliest({name: costs[name] for name in order}) == model
 
 
 def written(path: Path, columns, costs) -> Path:
-    """A live log whose models stand in the order of `columns`; each answers every request at its cost."""
+    """Write a live log with the models in the order of `columns`; each answers every request at its cost."""
     request = ("propensity", "served", "explored", "judged", "alpha")
     with TraceWriter(path, TraceMetadata(models=tuple(columns), cost_unit="J"), request=request) as writer:
         for row in range(6):
@@ -60,7 +60,7 @@ def written(path: Path, columns, costs) -> Path:
 @pytest.mark.parametrize(
     ("costs", "reference"), [((1.0, 3.0, 2.0), "b"), ((1.0, 3.0, 3.0), "b"), ((2.0, 2.0, 2.0), "a")]
 )
-def test_every_command_takes_the_same_reference_whatever_the_order_of_columns(tmp_path, costs, reference):
+def test_every_command_takes_the_same_reference_for_any_order_of_columns(tmp_path, costs, reference):
     by_name = dict(zip("abc", costs, strict=True))
     columns = random.Random(str(costs)).sample("abc", 3)
     path = written(tmp_path / "t.parquet", columns, by_name)
@@ -73,7 +73,7 @@ def test_every_command_takes_the_same_reference_whatever_the_order_of_columns(tm
         assert Router(models, Settings(), Scripted({}), StatedMeter("J"), store).zoo.reference == reference
 
 
-def test_a_warm_start_takes_the_first_by_name_of_the_costliest_as_reference(tmp_path, monkeypatch):
+def test_a_warm_start_takes_the_costliest_model_as_reference(tmp_path, monkeypatch):
     """If the zoo's own reference is not in the trace."""
     trace = TraceFile(written(tmp_path / "t.parquet", "cab", {"a": 1.0, "b": 2.0, "c": 2.0}))
     references = set()

@@ -1,4 +1,4 @@
-"""What a change to a zoo.yaml leaves as it was: comments where they belong, line ends, and what paths lead to."""
+"""A change to a zoo.yaml keeps its comments in place, its line ends, and the files that its paths lead to."""
 
 import pytest
 
@@ -23,7 +23,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("before", "after"), PLACES)
-def test_new_keys_stand_in_their_section_and_new_sections_by_themselves(tmp_path, before, after):
+def test_new_keys_go_into_their_section_and_new_sections_to_the_end(tmp_path, before, after):
     """The comment above the next section stays above it."""
     path = tmp_path / "zoo.yaml"
     path.write_text(before + NEXT)
@@ -43,13 +43,13 @@ def test_new_keys_stand_in_their_section_and_new_sections_by_themselves(tmp_path
         ("{memory: {cpu_gb: 1}}\n", "{memory: {cpu_gb: 1}, sla: {alpha: 0.9}}\n"),
     ],
 )
-def test_a_new_section_comes_last_below_a_blank_line(tmp_path, before, after):
+def test_a_new_section_is_last_below_a_blank_line(tmp_path, before, after):
     path = tmp_path / "zoo.yaml"
     path.write_text(before)
     assert edit_settings(path, {"alpha": 0.9})[1] == after
 
 
-def test_a_cost_that_gets_a_new_key_keeps_what_follows(tmp_path):
+def test_a_new_key_in_a_cost_keeps_the_comments_below(tmp_path):
     path = tmp_path / "zoo.yaml"
     cost = "models:\n  - name: a\n    path: a.gguf\n    cost:\n      unit: J\n      prompt: 1.0\n      generated: 1.0\n"
     path.write_text(cost + NEXT)
@@ -60,7 +60,7 @@ def test_a_cost_that_gets_a_new_key_keeps_what_follows(tmp_path):
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
-def test_line_ends_and_a_byte_order_mark_stay(tmp_path, bom, ends):
+def test_line_ends_and_byte_order_mark_are_preserved(tmp_path, bom, ends):
     path = tmp_path / "zoo.yaml"
     before = bom + b"sla:\n  alpha: 0.7  # \xc3\xa4\nrouter:\n  seed: 7\n\n# models\nmodels: []\n".replace(b"\n", ends)
     path.write_bytes(before)
@@ -107,13 +107,13 @@ def test_in_another_folder_paths_lead_to_the_same_files(tmp_path, folder, costs)
     assert [model.file.resolve() for model in moved] == [model.file.resolve() for model in models]
     assert [model.chat_template for model in moved] == [model.chat_template for model in models]
     assert load_settings(new)[0].features.resolve() == tmp_path / "old" / "models" / "e.gguf"
-    assert str(tmp_path) not in after  # relative they stay
+    assert str(tmp_path) not in after  # paths stay relative
     assert [line in after for line in MOVED.splitlines()[-2:]] == [True, True]
     if folder == "old":
         assert after.startswith(MOVED)
 
 
-def test_an_encoder_is_named_relative_to_the_file(tmp_path):
+def test_the_path_of_an_encoder_is_relative_to_the_file(tmp_path):
     path = tmp_path / "zoo.yaml"
     for encoder, text in ((tmp_path / "m" / "e.gguf", "{gguf: m/e.gguf}"), (None, "words")):
         write(path, edit_settings(path, {"features": encoder or "words"})[1])
@@ -130,7 +130,7 @@ def test_a_reference_must_be_a_model_of_the_file(tmp_path):
     assert load_zoo(path).settings.reference == "a"
 
 
-def test_a_difference_whose_last_line_has_no_end(tmp_path):
+def test_a_diff_marks_a_last_line_without_line_end(tmp_path):
     path = tmp_path / "zoo.yaml"
     path.write_text("sla: {alpha: 0.7}")
     before, after = edit_settings(path, {"alpha": 0.9})

@@ -1,4 +1,4 @@
-"""zoo.yaml and the models in it: what is read, what is refused and at which line, and how files are judged."""
+"""zoo.yaml and its models: what is read, what is refused and at which line, and how files are checked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_models_are_sorted_and_indexed_by_name():
         Zoo.of(["a", "c/x"], "c/y")
 
 
-def test_the_zoo_file_at_the_top_says_what_is_true_without_it(root, tmp_path, monkeypatch):
+def test_zoo_yaml_at_the_top_states_the_defaults(root, tmp_path, monkeypatch):
     from_file, path = load_settings(root / "zoo.yaml")
     assert from_file == Settings()
     assert path == root / "zoo.yaml"
@@ -51,7 +51,7 @@ def test_the_zoo_file_at_the_top_says_what_is_true_without_it(root, tmp_path, mo
     assert str(path) == "zoo.yaml"
 
 
-def test_the_zoo_in_the_box_is_the_one_at_the_top(root, tmp_path, monkeypatch):
+def test_the_zoo_in_the_box_equals_the_one_at_the_top(root, tmp_path, monkeypatch):
     assert (root / "zoo.yaml").read_bytes() == (BOX / "zoo.yaml").read_bytes()
     monkeypatch.chdir(tmp_path)
     in_the_box = load_zoo(None)
@@ -62,7 +62,7 @@ def test_the_zoo_in_the_box_is_the_one_at_the_top(root, tmp_path, monkeypatch):
     assert load_zoo(None).names == ("a",)
 
 
-def test_the_commented_example_is_a_zoo(root, tmp_path):
+def test_the_commented_example_in_zoo_yaml_is_valid(root, tmp_path):
     above, _, example = (root / "zoo.yaml").read_text().partition("# Your own models")
     lines = [line.removeprefix("#").removeprefix(" ") for line in example.splitlines()]
     text = "\n".join(lines[lines.index("defaults:") :])
@@ -74,7 +74,7 @@ def test_the_commented_example_is_a_zoo(root, tmp_path):
     assert load_zoo(written(tmp_path, commented)).settings.reference is not None
 
 
-def test_a_box_that_is_not_installed(tmp_path, monkeypatch):
+def test_a_missing_box_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(zoo_file_module, "PACKAGED_FILE", tmp_path / "box" / "zoo.yaml")
     with pytest.raises(ConfigError, match="the zoo in the box .* is not installed; install messctl again"):
@@ -82,14 +82,14 @@ def test_a_box_that_is_not_installed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "sla:\n", "router:\nsla:\n", "# nothing\n", "models:\n", "models: []\ndefaults:"])
-def test_what_is_left_out_is_the_default(tmp_path, text):
+def test_missing_sections_have_defaults_and_missing_models_are_an_error(tmp_path, text):
     path = written(tmp_path, text)
     assert load_settings(path)[0] == Settings()
     with pytest.raises(ConfigError, match="lists no models; add them under `models`"):
         load_zoo(path)
 
 
-def test_a_full_zoo(tmp_path, monkeypatch):
+def test_every_section_of_a_zoo_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     (tmp_path / "t.jinja").write_text("{{ é }}", encoding="utf-8")
     text = """
@@ -248,7 +248,7 @@ ZOOS_REFUSED = [
 
 @pytest.mark.parametrize(("text", "message"), SETTINGS_REFUSED)
 @pytest.mark.parametrize("load", [load_settings, load_zoo])
-def test_a_wrong_file_is_named_by_line(tmp_path, text, message, load):
+def test_an_invalid_setting_is_reported_with_its_line(tmp_path, text, message, load):
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, text))
     assert message in str(caught.value)
@@ -257,7 +257,7 @@ def test_a_wrong_file_is_named_by_line(tmp_path, text, message, load):
 
 
 @pytest.mark.parametrize(("text", "message"), MODEL_VALUES_REFUSED)
-def test_a_wrong_value_of_a_model_is_named_by_line(tmp_path, text, message):
+def test_an_invalid_value_of_a_model_is_reported_with_its_line(tmp_path, text, message):
     for load in (load_settings, load_zoo):
         with pytest.raises(ConfigError) as caught:
             load(
@@ -273,7 +273,7 @@ def test_a_wrong_value_of_a_model_is_named_by_line(tmp_path, text, message):
 
 
 @pytest.mark.parametrize(("text", "message"), ZOOS_REFUSED)
-def test_models_that_do_not_fit_together_do_not_stop_a_replay(tmp_path, text, message):
+def test_models_that_do_not_fit_together_are_refused_except_for_settings_alone(tmp_path, text, message):
     path = written(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load_zoo(path)
@@ -281,7 +281,7 @@ def test_models_that_do_not_fit_together_do_not_stop_a_replay(tmp_path, text, me
     assert load_settings(path)[1] == path
 
 
-def test_many_aliases_do_no_harm(tmp_path):
+def test_nested_yaml_aliases_are_refused_at_once(tmp_path):
     bombs = "\n".join(f"  - &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]" for i in range(1, 30))
     with pytest.raises(ConfigError, match=r"models\[1\] must be keys and values"):
         load_zoo(written(tmp_path, f"models:\n  - &x0 [a]\n{bombs}"))
@@ -289,7 +289,7 @@ def test_many_aliases_do_no_harm(tmp_path):
         load_zoo(written(tmp_path, "models: &a [*a]"))
 
 
-def test_a_file_that_cannot_be_read(tmp_path):
+def test_an_unreadable_zoo_file_is_reported(tmp_path):
     for load in (load_settings, load_zoo):
         with pytest.raises(ConfigError, match="cannot be read"):
             load(tmp_path / "absent.yaml")
@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
             load(tmp_path / "zoo.yaml")
 
 
-def test_a_chat_template_that_cannot_be_used(tmp_path):
+def test_an_unusable_chat_template_file_is_reported(tmp_path):
     path = written(tmp_path, f"{MODEL}    chat_template: {{file: t}}")
     (tmp_path / "t").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="line 4: the chat template .* is not UTF-8"):
@@ -311,7 +311,7 @@ def test_a_chat_template_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": -0.1}, {"v": -1}, {"c": float("inf")}, {"seed": -1}, {"cost_scale": -2}])
-def test_impossible_settings(wrong):
+def test_settings_out_of_range_are_refused_in_code(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Settings(**wrong)
 
@@ -319,7 +319,7 @@ def test_impossible_settings(wrong):
 @pytest.mark.parametrize(
     "wrong", [{"name": ""}, {"path": "text"}, {"n_ctx": 1.5}, {"chat_template": 3}, {"cost": 3}, {"top_p": 0}]
 )
-def test_impossible_models(wrong):
+def test_models_out_of_range_are_refused_in_code(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         replace(ModelSpec("a", Path("a")), **wrong)
     with pytest.raises(UsageError, match="unit"):
@@ -327,7 +327,7 @@ def test_impossible_models(wrong):
 
 
 def text_as_written(text: str) -> bool:
-    """PyYAML leaves `0E0` without quotes, which here, as in JSON, is a number."""
+    """Exclude `0E0`: PyYAML writes it without quotes, and here, as in JSON, it is a number."""
     return text.isprintable() and bool(text.strip()) and not re.fullmatch(r"[-+.\d]+[eE][-+\d]+", text)
 
 
@@ -379,7 +379,7 @@ prices = st.fixed_dictionaries({"prompt": amount, "generated": st.floats(1e-12, 
     price=st.none() | prices,
     flop_per_j=st.none() | st.floats(1e-300, 1e300),
 )
-def test_any_valid_keys_come_back_as_they_were_written(tmp_path, alpha, router, defaults, models, price, flop_per_j):
+def test_any_valid_values_are_read_as_they_were_written(tmp_path, alpha, router, defaults, models, price, flop_per_j):
     cost = {} if price is None else {"cost": {"unit": "J", **price}}
     document = {
         "sla": {} if alpha is None else {"alpha": alpha},
@@ -399,7 +399,7 @@ def test_any_valid_keys_come_back_as_they_were_written(tmp_path, alpha, router, 
     assert zoo_file.flop_per_j == (1e10 if flop_per_j is None else flop_per_j)
 
 
-def test_models_are_judged_by_their_files(tmp_path):
+def test_a_check_reports_the_problems_of_each_file(tmp_path):
     write_gguf(tmp_path / "good.gguf")
     write_gguf(tmp_path / "bare.gguf", template=None)
     write_gguf(tmp_path / "lora.gguf", kind="adapter")
@@ -444,12 +444,12 @@ models:
         *(("n_ctx: 0", 131_072, 131_072), ("n_ctx: 512", 256, 512), ("n_ctx: 8192", 131_072, 8192)),
     ],
 )
-def test_the_context_is_the_models_own_unless_that_is_long_or_another_is_stated(tmp_path, keys, own, context):
+def test_the_context_is_the_models_own_up_to_4096_unless_n_ctx_says_otherwise(tmp_path, keys, own, context):
     (model,) = load_zoo(written(tmp_path, f"{MODEL}    {keys}")).models
     assert model.context(own) == context
 
 
-def test_a_context_that_is_not_stated_is_judged_by_the_file(tmp_path):
+def test_a_check_without_n_ctx_uses_the_context_in_the_file(tmp_path):
     write_gguf(tmp_path / "a.gguf")  # for 256 tokens
     checked, stated = (
         check_zoo(load_zoo(written(tmp_path, f"memory: {{cpu_gb: 1}}\n{MODEL}    max_tokens: 9{keys}")), None)
@@ -463,7 +463,7 @@ def test_a_context_that_is_not_stated_is_judged_by_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(("keys", "problems"), [("", 0), ("max_tokens: auto", 0), ("max_tokens: 256", 1)])
-def test_an_answer_whose_bound_is_left_out_fits_a_small_context(tmp_path, keys, problems):
+def test_the_default_answer_limit_fits_a_small_context(tmp_path, keys, problems):
     write_gguf(tmp_path / "a.gguf")  # for 256 tokens
     checked = check_zoo(load_zoo(written(tmp_path, f"{MODEL}    {keys}")), None)
     assert len(checked.problems) == problems
@@ -477,7 +477,7 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
         check_zoo(load_zoo(written(tmp_path, MODEL)), None)
 
 
-def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
+def test_too_little_memory_is_a_warning(tmp_path):
     write_gguf(tmp_path / "a.gguf")
     zoo_file = load_zoo(written(tmp_path, f"{MODEL}    n_ctx: 0\n    max_tokens: 9"))
     for available, problems in ((1 << 30, 0), (1000, 1), (None, 0)):
@@ -500,7 +500,7 @@ def test_memory_that_does_not_suffice_is_a_warning(tmp_path):
         *((999_700_000, "1 GB"), (17_062_003_712, "17.1 GB"), (3 * 10**12, "3,000 GB")),
     ],
 )
-def test_an_amount_of_memory_is_decimal(size, text):
+def test_bytes_are_written_with_decimal_units(size, text):
     assert format_bytes(size) == text
 
 
@@ -509,7 +509,7 @@ def test_an_amount_of_memory_is_decimal(size, text):
 URL = "http://localhost:8080/v1"
 
 
-def test_a_zoo_of_files_and_servers(tmp_path):
+def test_a_zoo_may_mix_files_and_servers(tmp_path):
     text = f"""
 defaults: {{n_ctx: 512, top_k: 3, timeout_s: 5, key_env: A_KEY, system: Be brief.}}
 models:
@@ -564,14 +564,14 @@ SERVERS_REFUSED = [
 
 
 @pytest.mark.parametrize(("keys", "message"), SERVERS_REFUSED)
-def test_servers_that_are_refused(tmp_path, keys, message):
+def test_invalid_servers_are_refused_without_repeating_secrets(tmp_path, keys, message):
     with pytest.raises(ConfigError) as raised:
         load_zoo(written(tmp_path, f"models:\n- {{name: m, {keys}}}\n"))
     assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
-def test_a_server_stated_in_code():
+def test_a_server_made_in_code_is_checked_too():
     with pytest.raises(UsageError, match="either a path or a url"):
         ModelSpec("m")
     with pytest.raises(UsageError, match="url must be a url without a user or password") as raised:
@@ -579,7 +579,7 @@ def test_a_server_stated_in_code():
     assert "secret" not in str(raised.value)
 
 
-def test_what_is_judged_of_a_server(tmp_path):
+def test_a_check_reports_a_model_that_its_server_does_not_list(tmp_path):
     zoo_file = load_zoo(written(tmp_path, f"models:\n- {{name: m, url: {URL}, parameters: 1}}\n"))
     asked = []
 
@@ -611,7 +611,7 @@ def test_what_is_judged_of_a_server(tmp_path):
         ),
     ],
 )
-def test_a_memory_budget(tmp_path, memory, budget, rooms, broken):
+def test_a_check_reports_what_the_memory_budgets_hold(tmp_path, memory, budget, rooms, broken):
     pytest.importorskip("gguf", reason="gguf is not installed")
     path = tmp_path / "zoo.yaml"
     models = "".join(

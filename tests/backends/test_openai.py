@@ -1,4 +1,4 @@
-"""Models at servers: what is asked, what is made of every kind of answer, how often a request is sent again."""
+"""Models at servers: the request, every kind of answer and fault, and how often a request is sent again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def hangs_up(handler):
 
 
 def pings_forever(handler):
-    """Keep the line open with comments, and say nothing."""
+    """Keep the connection open with comments, and send no answer."""
     handler.send_response(200)
     handler.send_header("Content-Type", "text/event-stream")
     handler.end_headers()
@@ -85,10 +85,10 @@ def asked(server, question=QUESTION, on_text=None, pauses=None, **more):
         backend.close()
 
 
-# --- what is asked, and what is understood -----------------------------------------------------------
+# --- requests and answers -----------------------------------------------------------
 
 
-def test_what_is_asked():
+def test_the_request_holds_the_question_in_openai_format():
     question = Question("and now?", "Be brief.", (("hi", "hello"),), max_tokens=9, temperature=0.5, seed=7)
     with misbehaving(sound) as server:
         got = asked(server, question, model="org/big", temperature=0.0, top_p=0.9)
@@ -114,7 +114,7 @@ def test_what_is_asked():
     assert (got.load_s, 0 < got.latency_s < 60) == (0.0, True)
 
 
-def test_the_models_own_settings_hold_where_the_question_has_none():
+def test_a_models_own_settings_apply_if_the_question_has_none():
     with misbehaving(sound) as server:
         asked(server, system="Be kind.", max_tokens=5, temperature=0.25)
         body = server.requests[0][2]
@@ -138,24 +138,23 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("behaviour", "answer", "finish"), ANSWERS)
-def test_answers(behaviour, answer, finish):
-    heard = []
+def test_every_valid_form_of_answer_is_understood(behaviour, answer, finish):
+    pieces = []
     with misbehaving(behaviour) as server:
-        got = asked(server, on_text=heard.append)
+        got = asked(server, on_text=pieces.append)
     assert (got.answer, got.finish, got.tokens_in, got.tokens_out) == (answer, finish, 7, 3)
-    assert "".join(heard) == answer
+    assert "".join(pieces) == answer
 
 
-def test_half_a_character_is_no_character():
+def test_half_a_surrogate_pair_becomes_a_replacement_character():
     lone = b'data: {"choices": [{"delta": {"content": "a\\ud83d"}, "finish_reason": "stop"}], "usage": '
     with misbehaving(sends(lone + json.dumps(USAGE).encode() + b"}\n\n")) as server:
         assert asked(server).answer == "a\ufffd"
         assert asked(server, Question("x\udcff")).answer == "a\ufffd"
 
 
-def test_it_streams():
-    """A piece is told before the next is sent."""
-    told = threading.Event()
+def test_a_piece_arrives_before_the_next_is_sent():
+    shown = threading.Event()
 
     def waits(handler):
         handler.send_response(200)
@@ -164,15 +163,15 @@ def test_it_streams():
         handler.end_headers()
         handler.wfile.write(events(chunk(delta={"content": "first"}), done=False))
         handler.wfile.flush()
-        assert told.wait(20)
+        assert shown.wait(20)
         handler.wfile.write(streamed(" second"))
         handler.close_connection = True
 
     with misbehaving(waits) as server:
-        assert asked(server, on_text=lambda text: told.set(), timeout_s=30).answer == "first second"
+        assert asked(server, on_text=lambda text: shown.set(), timeout_s=30).answer == "first second"
 
 
-def test_tokens_that_the_stream_does_not_count_are_asked_for():
+def test_a_stream_without_token_counts_is_followed_by_a_request_for_them():
     whole = {
         "choices": [{"message": {"content": "4"}, "finish_reason": "length"}],
         "usage": {**USAGE, "completion_tokens": 1},
@@ -194,7 +193,7 @@ ABSURD = [counting(10**30, 3), counting(7, 10**400), counting(-1, 3), counting(2
 
 
 @pytest.mark.parametrize("usage", [None, {}, counting(0, 0), {"prompt_tokens": "7"}, counting(True, 3), *ABSURD])
-def test_tokens_that_nobody_counts_are_an_error_and_no_zero(usage):
+def test_missing_or_absurd_token_counts_are_an_error(usage):
     with misbehaving(sends(streamed("4", "2", usage=usage))) as server, pytest.raises(BackendError) as raised:
         asked(server)
     assert "gives no token counts (`usage`), so its cost is unknown: use a server that counts tokens" in str(
@@ -202,7 +201,7 @@ def test_tokens_that_nobody_counts_are_an_error_and_no_zero(usage):
     )
 
 
-# --- what goes wrong: (behaviour, what the message says, how often it is asked with two retries) ------
+# --- faults: (behaviour, message, number of attempts with two retries) ------
 
 BROKEN = events(chunk(delta={"content": "4"}), done=False)
 FAULTS = [
@@ -238,7 +237,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("behaviour", "message", "times"), FAULTS)
-def test_faults(behaviour, message, times, monkeypatch):
+def test_each_fault_has_its_message_and_its_number_of_attempts(behaviour, message, times, monkeypatch):
     monkeypatch.setenv("THE_KEY", KEY)
     with misbehaving(behaviour) as server, pytest.raises(BackendError) as raised:
         asked(server, key_env="THE_KEY")
@@ -253,7 +252,7 @@ def test_faults(behaviour, message, times, monkeypatch):
 @pytest.mark.parametrize(
     ("behaviour", "message"), [(hangs, "sends nothing for 0.3 s"), (pings_forever, "sends nothing for 0.3 s")]
 )
-def test_a_server_that_hangs_is_asked_once(behaviour, message):
+def test_a_silent_server_gets_no_second_request(behaviour, message):
     started = time.monotonic()
     with misbehaving(behaviour) as server, pytest.raises(BackendError, match=message):
         asked(server, timeout_s=0.3)
@@ -262,16 +261,16 @@ def test_a_server_that_hangs_is_asked_once(behaviour, message):
 
 
 @pytest.mark.parametrize(("timeout_s", "retries", "patience"), [(60, 0, 65), (60, 2, 3 * 65 + 2 * 8), (0.5, 1, 19)])
-def test_how_long_a_server_may_take_to_fail(timeout_s, retries, patience):
+def test_the_longest_time_in_which_a_server_can_fail(timeout_s, retries, patience):
     assert patience_s(spec("http://h/v1", timeout_s=timeout_s, retries=retries)) == patience
 
 
-def test_nobody_there(backend):
+def test_an_unreachable_server_is_tried_three_times(backend):
     with pytest.raises(BackendError, match=r"cannot be reached \(.*refused\): start the server.*\(tried 3 times\)"):
         backend.complete(spec(f"http://127.0.0.1:{free_port()}/v1"), QUESTION)
 
 
-def test_a_host_that_is_not_known(backend, monkeypatch):
+def test_an_unknown_host_is_reported(backend, monkeypatch):
     def unknown(*_arguments, **_options):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -281,30 +280,30 @@ def test_a_host_that_is_not_known(backend, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [status(500), status(429), hangs_up, sends(BROKEN), sends(b"{", "application/json")])
-def test_what_is_lost_is_sent_again(fault):
-    heard, pauses = [], []
+def test_a_failed_request_is_sent_again(fault):
+    pieces, pauses = [], []
     with misbehaving(fault, fault, sound) as server:
         got = asked(server, pauses=pauses)
         assert (got.answer, len(server.requests)) == ("42", 3)
     assert 0.125 <= pauses[0] <= 0.25 <= pauses[1] <= 0.5
     with misbehaving(fault) as server, pytest.raises(BackendError) as raised:
-        asked(server, on_text=heard.append, retries=0)
+        asked(server, on_text=pieces.append, retries=0)
     assert len(server.requests) == 1
     assert "tried" not in str(raised.value)
 
 
-def test_what_somebody_has_read_is_not_answered_again():
-    heard = []
+def test_no_retry_after_a_part_of_the_answer_was_shown():
+    pieces = []
     with (
         misbehaving(sends(BROKEN, length=9999), sound) as server,
         pytest.raises(BackendError, match="connection too early"),
     ):
-        asked(server, on_text=heard.append)
-    assert (heard, len(server.requests)) == (["4"], 1)
+        asked(server, on_text=pieces.append)
+    assert (pieces, len(server.requests)) == (["4"], 1)
 
 
-def test_a_stream_that_never_began_is_asked_for_the_reason():
-    """llama-cpp-python's server ends a stream without a word where the prompt is too long, and says so otherwise."""
+def test_after_an_empty_stream_the_retry_does_not_stream():
+    """llama-cpp-python's server gives no reason in a stream if the prompt is too long, but does so otherwise."""
     with misbehaving(sends(b"", "text/event-stream"), error_of(400, "maximum context length is 512")) as server:
         with pytest.raises(PromptError, match="refuses the request with 400 .maximum context length is 512.*2 times"):
             asked(server)
@@ -323,8 +322,8 @@ def test_pauses_grow_to_a_bound():
     [("2", 2, 2.0), ("8", 2, 8.0), ("9", 0, 9.0), ("in an hour", 0, 3600), ("soon", 2, 0.0), ("-1", 2, 0.0),
      ("nan", 2, 0.0), ("1e999", 0, 86400), (format_datetime(datetime(2001, 1, 1, tzinfo=UTC)), 2, 0.0)],
 )  # fmt: skip
-def test_retry_after(header, pauses, again_after_s):
-    """Kept to where it is short, told on where it is long: nobody is asked sooner than he wants."""
+def test_the_retry_after_header_sets_the_pause(header, pauses, again_after_s):
+    """A short pause is waited for; a long one ends the request, and the error holds it."""
     waited = []
     if header == "in an hour":
         header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
@@ -349,7 +348,7 @@ def test_the_key_goes_into_the_header(monkeypatch):
     ("value", "message"),
     [(None, "THE_KEY is not set"), (" ", "THE_KEY is not set"), ("sk-\u00e9", "characters"), ("a\nb", "characters")],
 )
-def test_a_key_that_is_none(value, message, monkeypatch):
+def test_an_unset_or_invalid_key_is_refused(value, message, monkeypatch):
     if value is None:
         monkeypatch.delenv("THE_KEY", raising=False)
     else:
@@ -365,8 +364,8 @@ def test_a_key_that_is_none(value, message, monkeypatch):
     [*(behaviour for behaviour, _, _ in FAULTS), error_of(401, f"wrong key {KEY} given"), error_of(500, KEY),
      error_of(400, "x" * 190 + KEY), status(500, KEY.encode()), sends(events({"error": KEY})), sound],
 )  # fmt: skip
-def test_the_key_is_nowhere_else(behaviour, backend, monkeypatch, caplog, capfd):
-    """Not in messages, logs, tracebacks with all their variables, nor in what objects say of themselves."""
+def test_the_key_appears_nowhere_but_in_the_header(behaviour, backend, monkeypatch, caplog, capfd):
+    """Not in messages, logs, tracebacks with all their variables, nor in the repr of objects."""
     monkeypatch.setenv("THE_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     with misbehaving(behaviour) as server:
@@ -387,7 +386,7 @@ def test_the_key_is_nowhere_else(behaviour, backend, monkeypatch, caplog, capfd)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_loopback_is_asked_without_the_environments_proxy(host, backend, monkeypatch):
+def test_loopback_addresses_bypass_the_proxy(host, backend, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with misbehaving(sound) as server:
@@ -395,7 +394,7 @@ def test_loopback_is_asked_without_the_environments_proxy(host, backend, monkeyp
         assert backend.complete(spec(url), QUESTION).answer == "42"
 
 
-def test_other_hosts_are_asked_through_it(backend, monkeypatch):
+def test_other_hosts_use_the_proxy(backend, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with misbehaving(sound) as proxy:
@@ -405,14 +404,14 @@ def test_other_hosts_are_asked_through_it(backend, monkeypatch):
         assert proxy.requests[0][0] == "http://models.invalid/v1/chat/completions"
 
 
-def test_a_proxy_that_cannot_be(backend, monkeypatch):
+def test_an_invalid_proxy_is_reported(backend, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "gopher://x")
     monkeypatch.setenv("http_proxy", "gopher://x")
     with pytest.raises(BackendError, match="cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"):
         backend.complete(spec("http://models.invalid/v1"), QUESTION)
 
 
-def test_each_model_is_asked_where_it_is():
+def test_dispatch_sends_each_model_to_its_backend():
     with misbehaving(sound) as server:
         backend = Dispatch(Scripted({"here": "local"}), OpenAICompatible())
         here = ModelSpec("here", Path("here.gguf"))
@@ -434,7 +433,7 @@ def test_a_zoo_of_servers_needs_no_llama_cpp(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
 
 
-def test_the_models_that_a_server_lists(backend):
+def test_a_server_lists_its_models(backend):
     listing = json.dumps({"object": "list", "data": [{"id": "a"}, {"id": "b\x1b"}, {}, 3]}).encode()
     with misbehaving(sends(listing, "application/json")) as server:
         assert backend.list_models(spec(server.url)) == ("a", "b\x1b")
@@ -447,7 +446,7 @@ def test_the_models_that_a_server_lists(backend):
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text())), st.data())
-def test_events_come_apart_however_they_are_cut(sent, data):
+def test_events_are_read_whole_from_pieces_cut_anywhere(sent, data):
     whole = events(*sent).replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r\n"])))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
     pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
@@ -455,6 +454,6 @@ def test_events_come_apart_however_they_are_cut(sent, data):
 
 
 @given(st.lists(st.binary()))
-def test_noise_is_no_answer_and_no_crash(pieces):
+def test_random_bytes_never_crash_the_event_reader(pieces):
     with contextlib.suppress(NotEventsError):
         assert all(document is None or isinstance(document, dict) for document in read_events(pieces))

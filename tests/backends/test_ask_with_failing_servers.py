@@ -1,4 +1,4 @@
-"""`messctl ask` and `chat` with a zoo of servers of which one misbehaves: what comes of it where it is typed."""
+"""`messctl ask` and `chat` with a zoo of servers, one of which misbehaves."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ def sends(content):
 
 @pytest.fixture
 def zoo(tmp_path):
-    """Writes a zoo.yaml of servers, the first the cheapest, each asked once per request."""
+    """Writes a zoo.yaml of servers, the cheapest first, without retries."""
 
     def written(*servers, retries=0, timeout_s=20):
         models = "".join(
@@ -40,7 +40,7 @@ def zoo(tmp_path):
 
 
 @pytest.mark.parametrize("tokens", [10**30, 10**400, -1], ids=["large", "larger", "negative"])
-def test_a_server_that_miscounts_is_a_broken_one(tokens, zoo, state, capsys):
+def test_absurd_token_counts_count_as_a_failure(tokens, zoo, state, capsys):
     counts = {"prompt_tokens": tokens, "completion_tokens": 3}
     with misbehaving(sends(streamed("6", "6", usage=counts))) as broken, misbehaving(sound) as other:
         zoo(broken, other)
@@ -52,8 +52,8 @@ def test_a_server_that_miscounts_is_a_broken_one(tokens, zoo, state, capsys):
     assert_sound(state, requests=2)
 
 
-def test_a_chat_of_documents_goes_on_where_a_server_breaks_off(zoo, monkeypatch, capsys):
-    """Nobody has seen a part of an answer that is shown when it is whole; of one that streams, somebody has."""
+def test_a_json_chat_uses_another_model_after_a_broken_answer_and_a_streamed_one_fails(zoo, monkeypatch, capsys):
+    """With --json no part of the broken answer was shown; without it, a part was."""
     half = events(chunk(delta={"content": "4"}), done=False)
     for options, code in (["--json"], 0), ([], 2):
         with misbehaving(sends(half)) as broken, misbehaving(sound) as other:
@@ -73,7 +73,7 @@ def refuses(message, code=400):
     return lambda handler: handler.answer(json.dumps({"error": {"message": message}}).encode(), code)
 
 
-def test_a_server_that_refuses_everything_is_not_asked_first_for_ever(zoo, state, capsys, clock):
+def test_a_server_that_refuses_everything_is_left_alone_after_three_requests(zoo, state, capsys, clock):
     with misbehaving(refuses("top_p is not known")) as broken, misbehaving(sound) as other:
         zoo(broken, other)
         for request in range(6):
@@ -89,7 +89,7 @@ def test_a_server_that_refuses_everything_is_not_asked_first_for_ever(zoo, state
     assert_sound(state, requests=6)
 
 
-def test_a_server_that_refuses_long_prompts_is_asked_on(zoo, state, capsys):
+def test_a_server_that_refuses_long_prompts_still_gets_requests(zoo, state, capsys):
     with misbehaving(refuses("maximum context length is 512")) as small, misbehaving(sound) as other:
         zoo(small, other)
         for _ in range(5):
@@ -103,8 +103,8 @@ def fails(handler):
     handler.answer(b"", 500)
 
 
-def test_a_server_that_hangs_is_tried_by_one_request_at_a_time(zoo, state, capsys, clock):
-    """The others are answered by the next best, however long it hangs; and all of that is one failure."""
+def test_a_hanging_server_gets_one_request_at_a_time(zoo, state, capsys, clock):
+    """Other requests go to the next model as long as it hangs, and the log counts one failure."""
     hangs = threading.Event()
 
     def hangs_then_hangs_up(handler):

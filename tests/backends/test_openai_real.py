@@ -1,4 +1,4 @@
-"""A zoo of two real servers on loopback and one model in this process, and what becomes of it when servers die."""
+"""A zoo of two real servers on loopback and one model in this process, while servers die and return."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEY = "sk-of-the-first-server"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """Two servers of models in the box; the first wants a key."""
+    """Two servers with models in the box; the first one needs a key."""
     folder = tmp_path_factory.mktemp("servers")
     first = LlamaServer(BOX / "mini-1m.gguf", "mini", folder, api_key=KEY)
     second = LlamaServer(BOX / "micro-400k.gguf", "micro", folder)
@@ -35,7 +35,7 @@ def servers(tmp_path_factory):
 
 @pytest.fixture
 def zoo(servers, tmp_path, monkeypatch):
-    """The cheapest is at the first server, the next at the second, and the dearest, which knows least, is here."""
+    """A zoo: the cheapest model is at the first server, the next at the second, the most expensive in this process."""
     first, second = servers
     common = "unit: USD, prompt"
     (tmp_path / "zoo.yaml").write_text(
@@ -70,7 +70,7 @@ def test_a_run_survives_the_death_and_return_of_its_servers(servers, zoo, capsys
         return document(capsys, "ask", prompt, "--expect", answer)
 
     def until(model, most=60):
-        """Ask on, a few times a second, until this model answers."""
+        """Ask again, twice a second, until this model answers."""
         for _ in range(most):
             if ask()["model"] == model:
                 return
@@ -84,7 +84,7 @@ def test_a_run_survives_the_death_and_return_of_its_servers(servers, zoo, capsys
     assert all(each["answer"] and each["model"] != "one" for each in meanwhile)
     lost = [each for each in meanwhile if each["failures"]]
     assert {name for each in lost for name in each["failures"]} == {"one"}
-    assert 1 <= len(lost) < 10  # not every request finds out for itself
+    assert 1 <= len(lost) < 10  # not every request tries it again
     second.kill()
     assert {ask()["model"] for _ in range(6)} == {"here"}
     status = document(capsys, "status")
@@ -108,8 +108,8 @@ def test_a_run_survives_the_death_and_return_of_its_servers(servers, zoo, capsys
     assert KEY not in (zoo / "state").read_bytes().decode("latin-1")
 
 
-def test_a_server_and_this_process_say_the_same(servers):
-    """Through the same chat template, counted alike, the end mark aside, which the server does not count."""
+def test_a_server_gives_the_same_answer_as_this_process(servers):
+    """They use the same chat template. Token counts are equal, except that the server does not count the end mark."""
     first, _ = servers
     there = ModelSpec("there", url=first.url, model="mini", key_env="FIRST_KEY", temperature=0.0, max_tokens=24)
     here = ModelSpec("here", BOX / "mini-1m.gguf", temperature=0.0, max_tokens=24, n_ctx=0)
@@ -126,10 +126,10 @@ def test_a_server_and_this_process_say_the_same(servers):
             same += theirs.answer == ours.answer and theirs.tokens_out == ours.tokens_out - (ours.finish == "stop")
     local.close()
     remote.close()
-    assert same >= 18  # the server draws with a repeat penalty of its own
+    assert same >= 18  # the server samples with a repeat penalty of its own
 
 
-def test_what_goes_wrong_at_a_real_server(servers, zoo, monkeypatch, capsys):
+def test_errors_of_a_real_server(servers, zoo, monkeypatch, capsys):
     first, second = servers
     backend = OpenAICompatible()
     closed = ModelSpec("m", url=first.url, key_env="FIRST_KEY")
