@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROMISE, POLICY, REQUESTS, OUTPUT = "Promise", "Policy", "Requests", "Output"
 """The panels in which every command's help groups its options."""
+SEARCH = "Search"
+"""The panel of the options of a search."""
 MOST_BYTES = 8 * 10**6
 """The longest prompt, in bytes. A longer one is refused before all of it is read."""
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS
+from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 
-ASK, TRACES, ZOO = "Ask", "Traces", "Zoo"
+ASK, COMPARE, TRACES, ZOO = "Ask", "Compare", "Traces", "Zoo"
 """The panels in which `messctl --help` groups the commands."""
 
 
@@ -40,4 +40,4 @@ def _without_flag_types(parameters: list[Any]) -> list[Any]:
 
 def _panel(parameter: Any) -> int:
     panel = getattr(parameter, "rich_help_panel", None)
-    return 1 + (PROMISE, POLICY, REQUESTS, OUTPUT).index(panel) if panel else 0
+    return 1 + (PROMISE, POLICY, SEARCH, REQUESTS, OUTPUT).index(panel) if panel else 0

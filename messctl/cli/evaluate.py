@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, in_range, settings_of
+from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, ignore_closed_output, print_json, progress_console
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ ImputeOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("evaluate", epilog=EPILOG)(evaluate)
+    app.command("evaluate", cls=Command, epilog=EPILOG, rich_help_panel=COMPARE)(evaluate)
 
 
 def evaluate(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, JsonOption, in_range, settings_of
+from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, in_range, settings_of
+from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.errors import UsageError
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from messctl.tune.report import Tuning
     from messctl.zoo import Settings
 
-SEARCH = "Search"
-"""The panel of the options that say what is tried, and how."""
 INT64 = in_range(-math.inf, 2**62)
 """The check of an integer option: numpy's int64 must hold it, with room to spare."""
 INTERRUPTED = 130
@@ -195,7 +194,7 @@ CsvOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("tune", epilog=EPILOG)(tune)
+    app.command("tune", cls=Command, epilog=EPILOG, rich_help_panel=COMPARE)(tune)
 
 
 def tune(
