@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Has every model of the zoo beside this script answer the prompts beside it, plays the answers through the router, and
-# fails where the promise is not kept. Usage: check.sh [FOLDER], which takes the trace.
+# Lets every model of the zoo beside this script answer the prompts beside it, plays the answers through the router, and
+# fails if the promise is not kept. Usage: check.sh [FOLDER]. The trace is written into FOLDER.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 trace=${1:-.}/trace.parquet

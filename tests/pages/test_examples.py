@@ -1,58 +1,32 @@
-"""Every file in examples/: zoos load, commands exist, and the build fails when the promise breaks."""
+"""Every file in examples/: zoos load, and the build fails if the promise breaks."""
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 from live_making import MESSCTL
 
-from messctl.cli import app, run
+from messctl.cli import run
 from messctl.zoo import load_zoo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDERS = sorted(path.name for path in EXAMPLES.iterdir())
-COMMANDS = typer.main.get_command(app).commands
-needs_record = pytest.mark.skipif("record" not in COMMANDS, reason="there is no `messctl record` yet")
 
 
-def test_what_there_is():
+def test_every_example_is_short():
     assert FOLDERS == ["ci", "one-gpu", "servers"]
     for folder in FOLDERS:
-        text = (EXAMPLES / folder / "README.md").read_text()
-        assert len(text.splitlines()) <= 40, folder
-        for link in re.findall(r"\]\(([^)#]+)\)", text):
-            assert (EXAMPLES / folder / link).exists(), link
+        text = (EXAMPLES / folder / "README.md").read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 45, folder
 
 
-def messctl_commands():
-    """The messctl commands in READMEs, scripts and workflows."""
-    for path in sorted(EXAMPLES.rglob("*")):
-        if path.suffix in (".md", ".sh", ".yml"):
-            for command in re.findall(r"(?:^|`)(messctl [^`#\n]+)", path.read_text(), re.MULTILINE):
-                yield pytest.param(command, id=f"{path.parent.name}/{path.name}: {command[:40]}")
-
-
-@pytest.mark.parametrize("command", list(messctl_commands()))
-def test_its_commands_and_options_exist(command):
-    _, name, *words = shlex.split(command)
-    if name == "record" and name not in COMMANDS:
-        pytest.skip("there is no `messctl record` yet")
-    found = COMMANDS[name]
-    if hasattr(found, "commands"):
-        found = found.commands[words.pop(0)]
-    known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("-")} <= known
-
-
-def test_one_gpu_loads(tmp_path, monkeypatch, capsys):
-    """The files that are got by its README's commands, small ones in their place."""
+def test_zoo_for_one_gpu_loads_the_files_that_its_readme_downloads(tmp_path, monkeypatch, capsys):
+    """Small files stand in for the large ones."""
     pytest.importorskip("gguf")
     from backends_files import says, write_gguf
 
@@ -70,7 +44,7 @@ def test_one_gpu_loads(tmp_path, monkeypatch, capsys):
     assert "qwen-14b" in capsys.readouterr().out
 
 
-def test_servers_load(monkeypatch):
+def test_zoo_of_servers_agrees_with_the_commands_that_start_them(monkeypatch):
     monkeypatch.setenv("LLAMA_API_KEY", "k")
     monkeypatch.setenv("VLLM_API_KEY", "k")
     zoo = load_zoo(EXAMPLES / "servers" / "zoo.yaml")
@@ -83,7 +57,7 @@ def test_servers_load(monkeypatch):
         assert model.key_env in commands
 
 
-def test_the_workflow_is_sound():
+def test_workflow_runs_an_executable_script():
     workflow = yaml.safe_load((EXAMPLES / "ci" / "promise.yml").read_text())
     assert workflow[True].keys() == {"push", "schedule"}  # YAML 1.1 takes `on` for a truth value, GitHub does not
     (job,) = workflow["jobs"].values()
@@ -92,13 +66,12 @@ def test_the_workflow_is_sound():
     assert os.access(script, os.X_OK)
 
 
-def test_the_prompts_have_references():
+def test_every_prompt_has_a_reference():
     lines = (EXAMPLES / "ci" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 300
     assert all(set(json.loads(line)) == {"prompt", "reference"} for line in lines)
 
 
-@needs_record
 @pytest.mark.parametrize(
     ("changes", "code", "says"),
     [
@@ -108,7 +81,7 @@ def test_the_prompts_have_references():
         ({"box:mini-1m": "absent"}, 2, "absent.gguf"),
     ],
 )
-def test_the_build_fails_when_the_promise_breaks(changes, code, says, tmp_path):
+def test_build_fails_if_the_promise_breaks(changes, code, says, tmp_path):
     pytest.importorskip("llama_cpp")
     copied = tmp_path / "promise"
     shutil.copytree(EXAMPLES / "ci", copied)
