@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from messctl.cli.arguments import settings_of
+from messctl.cli.command import COMPARE, Command
 from messctl.cli.off_policy import check_options, evaluate_log
 from messctl.cli.output import console, ignore_closed_output, print_json, progress_console, warn
 from messctl.display.text import plain
@@ -28,7 +29,7 @@ EPILOG = "Example: messctl replay traces/box.parquet --alpha 0.8 --plot replay.p
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
-    app.command("replay", epilog=EPILOG)(replay)
+    app.command("replay", cls=Command, epilog=EPILOG, rich_help_panel=COMPARE)(replay)
 
 
 def replay(

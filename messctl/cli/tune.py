@@ -14,7 +14,7 @@ import typer
 from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, in_range, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, progress_console, warn
-from messctl.errors import UsageError
+from messctl.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
     from messctl.replay.holdout import Holdout
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 INT64 = in_range(-math.inf, 2**62)
 """The check of an integer option: numpy's int64 must hold it, with room to spare."""
-INTERRUPTED = 130
 EPILOG = (
     "LIST is numbers such as 0.1,0.2 or a logarithmic grid LOW:HIGH:COUNT. "
     "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
@@ -253,7 +252,8 @@ def tune(
     if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
         warn("one seed gives no confidence; play more seeds, as with --seeds 10")
     if tuning.found.interrupted:
-        return _interrupted(output)
+        result = f"nothing is written to {output}" if output else "the results are of the seeds played so far"
+        raise StoppedError(f"interrupted; {result}")
     if output and chosen and not dry_run:
         write(output, zoo_change(output, zoo, chosen.settings)[-1])
     return int(not all(choice.chosen for choice in tuning.choices))
@@ -348,13 +348,6 @@ def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> 
         screen = console()
         screen.print(report.table(tuning, screen.width), crop=False)
         sys.stdout.write(diff or "")
-
-
-def _interrupted(output: Path | None) -> int:
-    """Warn that `-o` was not written, and return the exit code."""
-    if output:
-        warn(f"interrupted; nothing is written to {output}")
-    return INTERRUPTED
 
 
 @contextmanager
