@@ -8,10 +8,10 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and exit: 0 fine, 1 the SLA asked for was missed, 2 bad usage or input."""
+    """Run the command line and exit: 0 fine, 1 a required SLA is missed, 2 bad usage or input, 130 Ctrl-C."""
     try:
         _mend_streams()
-        from messctl.cli import run  # noqa: PLC0415  # Ctrl-C may come while this is still being imported
+        from messctl.cli import run  # noqa: PLC0415  # Ctrl-C may come during this import
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _mend_streams() -> None:
-    """Open the standard streams that were closed, on nothing, and have none refuse a character."""
+    """Open closed standard streams on the null device, and let all streams print every character as an escape."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))

@@ -1,1 +1,1 @@
-"""Display: tables and text for a terminal."""
+"""Display: tables and text for a terminal, and plots."""

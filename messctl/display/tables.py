@@ -1,4 +1,4 @@
-"""Tables that fit a terminal: no number is cut, and what is too wide for a table is told row by row."""
+"""Tables that fit a terminal. No number is cut; a table that is too wide becomes one line per cell."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 FOLDED = 10
-"""A column that may be folded keeps so many characters."""
+"""The least width of a folded column, in characters, if its cells are longer."""
 _ANY_WIDTH = Console(width=10**6)
 
 
 def fitting(table: Table, width: int, *, folding: Collection[str] = (), least_first: Sequence[str] = ()) -> Table:
     """Return the table so that it fits into `width` characters.
 
-    Headings are folded between words, and so are the cells of the columns `folding`. Where that is not enough, the
-    columns `least_first` are left out, one after the other; where nothing is, every cell has a line of its own.
+    Headings are folded between words, and so are the cells of the columns `folding`. If the table is still too wide,
+    the columns `least_first` are left out, one after the other. If that is not enough, each cell is on its own line.
     """
     smaller = table
     for heading in (None, *least_first):
@@ -30,7 +30,7 @@ def fitting(table: Table, width: int, *, folding: Collection[str] = (), least_fi
 
 
 def _fit(table: Table, width: int, folding: Collection[str]) -> bool:
-    """Give every column its width, where the table has room for all; tell whether it has."""
+    """Set the width of every column; return whether the table fits."""
     more: list[tuple[int, Column]] = []
     for column in table.columns:
         heading = str(column.header)
