@@ -363,7 +363,7 @@ def test_costs_in_two_units_are_refused(state, document, capsys):
 
 def test_replay_of_a_log_or_a_state_names_evaluate(log, state, document, capsys):
     message = assert_one_line(run(["replay", log]), *capsys.readouterr())
-    assert "nothing to replay; for a live log: add --policy logged, or use `messctl evaluate`" in message
+    assert "for a live log, add --policy logged, or use `messctl evaluate`" in message
     message = assert_one_line(run(["replay", log, "--stream"]), *capsys.readouterr())
     assert "for a live log: add" in message
     document("ask", "is it", "--expect", "yes")
