@@ -1,4 +1,4 @@
-"""A conversation: what is remembered of it, what may be judged, and how it outgrows a context."""
+"""A conversation: its history, feedback on its latest answer, and how it outgrows a context."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CHEAP, DEAR = "cheap[red]", "dear"
 
 
 class Narrow:
-    """Answers two words; more than `most` are too many to read, and it may tell by how much."""
+    """Answers two words. It reads `most` words, and may say by how many a question is too long."""
 
     def __init__(self, most: int, *, tells: bool = True) -> None:
         self.most = most
@@ -55,17 +55,17 @@ def talk(tmp_path):
 
 
 def test_the_model_reads_all_earlier_turns(talk):
-    asked = []
+    questions = []
 
     def answer(model, question):
-        asked.append(question)
-        return f"answer {len(asked)}"
+        questions.append(question)
+        return f"answer {len(questions)}"
 
     conversation, store = talk(answer, Question("", "be brief", max_tokens=9, temperature=0.5, seed=3))
     for prompt in ("one", "two", "three"):
         conversation.ask(prompt)
     turns = (("one", "answer 1"), ("two", "answer 2"))
-    assert asked[2] == Question("three", "be brief", turns, max_tokens=9, temperature=0.5, seed=3)
+    assert questions[2] == Question("three", "be brief", turns, max_tokens=9, temperature=0.5, seed=3)
     assert conversation.history == (*turns, ("three", "answer 3"))
     assert [each.decision.request.prompt for each in store.requests.newest(9)] == ["one", "two", "three"]
 
@@ -120,11 +120,11 @@ def test_the_history_keeps_what_was_shown_of_an_interrupted_answer(said, listeni
 @pytest.mark.parametrize("listening", [True, False])
 def test_another_model_answers_after_a_break_only_if_nothing_was_shown(listening, talk, monkeypatch):
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
-    complete, asked, shown = Scripted.complete, [], []
+    complete, queried, shown = Scripted.complete, [], []
 
     def breaks_off(self, model, question, on_text=None):
-        asked.append(model.name)
-        if len(asked) > 1:
+        queried.append(model.name)
+        if len(queried) > 1:
             return complete(self, model, question, on_text)
         if on_text:
             on_text("half")
@@ -134,10 +134,10 @@ def test_another_model_answers_after_a_break_only_if_nothing_was_shown(listening
     if listening:
         with pytest.raises(BackendError, match="part of its answer was shown"):
             conversation.ask("hi", shown.append)
-        assert (len(asked), shown, conversation.history) == (1, ["half"], ())
+        assert (len(queried), shown, conversation.history) == (1, ["half"], ())
     else:
-        assert conversation.ask("hi").attempts == tuple(asked)
-        assert (set(asked), conversation.history) == ({CHEAP, DEAR}, (("hi", "d" if asked[1] == DEAR else "c"),))
+        assert conversation.ask("hi").attempts == tuple(queried)
+        assert (set(queried), conversation.history) == ({CHEAP, DEAR}, (("hi", "d" if queried[1] == DEAR else "c"),))
 
 
 def test_a_failed_turn_is_not_in_the_history(talk):

@@ -24,7 +24,7 @@ from messctl.zoo import CostPerToken, ModelSpec, Settings
 PRICES = {"pico-34k": 1.0, "nano-109k": 3.0, "micro-400k": 12.0, "mini-1m": 38.0}
 NEEDS = {"pico-34k": 1, "nano-109k": 2, "micro-400k": 6, "mini-1m": 18}
 BUDGET = NEEDS["micro-400k"] + NEEDS["mini-1m"]
-ASKED = 400
+REQUESTS = 400
 
 
 class InMemory:
@@ -62,7 +62,7 @@ class Recorded:
 
 
 class Heedless(Loads):
-    """Loads are paid for, and the router does not know of them."""
+    """Loads cost something, and the router does not know it."""
 
     def surcharge(self, cold: Iterable[ModelSpec]) -> Mapping[str, float]:
         return {}
@@ -71,7 +71,7 @@ class Heedless(Loads):
 def served(loads: Loads, root: Path, alpha: float) -> tuple[int, float, float]:
     """Return how often a model was loaded over a stream of requests, the share satisfied, and the mean cost."""
     rows = {row["prompt"]: row for row in pq.read_table(root / "traces" / "box.parquet").to_pylist()}
-    prompts = random.Random(1).sample(sorted(rows), ASKED)
+    prompts = random.Random(1).sample(sorted(rows), REQUESTS)
     models = {
         name: ModelSpec(name, Path("/x.gguf"), cost=CostPerToken("J", price, price, load=1000 * price))
         for name, price in PRICES.items()
@@ -82,15 +82,15 @@ def served(loads: Loads, root: Path, alpha: float) -> tuple[int, float, float]:
         for prompt in prompts:
             right = next((row for name in PRICES if (row := rows[prompt])[f"satisfied/{name}"] == 1.0), None)
             right_answers = {right[f"answer/{name}"] for name in PRICES if right[f"satisfied/{name}"]} if right else ()
-            asked = router.ask(Question(prompt), grader=lambda answer, fine=right_answers: float(answer in fine))
-            good += asked.satisfied or 0.0
-            cost += asked.cost
-    return backend.loads, good / ASKED, cost / ASKED
+            answered = router.ask(Question(prompt), grader=lambda answer, fine=right_answers: float(answer in fine))
+            good += answered.satisfied or 0.0
+            cost += answered.cost
+    return backend.loads, good / REQUESTS, cost / REQUESTS
 
 
 @pytest.mark.parametrize("alpha", [0.75, 0.85])
 def test_a_router_that_knows_load_costs_does_not_thrash(root: Path, alpha: float) -> None:
-    """Half the loads at most, for less, and the promise is kept as well."""
+    """It loads half as often at most, costs less, and keeps the promise as well."""
     loads, attained, cost = served(Loads(), root, alpha)
     thrashing, otherwise, dear = served(Heedless(), root, alpha)
     assert loads <= thrashing / 2

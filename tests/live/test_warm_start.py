@@ -54,15 +54,15 @@ def traced(path, n=1200, seed=0, models=MODELS, unit="J", meter="recorded"):
 
 
 def first_decisions(policy, n=60, seed=1):
-    """Mean satisfaction and cost of the first decisions in that world, each judged at once."""
+    """Mean satisfaction and cost of the first decisions in that world, with feedback at once."""
     prompts, satisfied, cost = world(n, seed)
     got = []
     for row in range(n):
         decision = policy.decide(Request(f"q{row}", prompts[row], gradable=False))
         index = MODELS.index(decision.served)
         got.append((satisfied[row, index], cost[row, index]))
-        costs, judgement = ({decision.served: value} for value in got[-1][::-1])
-        policy.learn(decision, Feedback(costs=costs, satisfied=judgement))
+        costs, satisfaction = ({decision.served: value} for value in got[-1][::-1])
+        policy.learn(decision, Feedback(costs=costs, satisfied=satisfaction))
     return np.mean(got, axis=0)
 
 
@@ -151,8 +151,8 @@ def test_a_router_starts_from_a_warm_start(name, unit, meter, tmp_path):
         answered = routing.ask(Question("name a river in france"))
         assert (answered.decision.request_number, answered.decision.queue) == (1, 0.0)
         assert answered.decision.predicted == predicted(name, learned.snapshot)
-        kept = (unit, meter) == ("J", "recorded")
-        assert set(answered.decision.mean_cost) == (set(MODELS) if kept else set())
+        same_source = (unit, meter) == ("J", "recorded")
+        assert set(answered.decision.mean_cost) == (set(MODELS) if same_source else set())
         with pytest.raises(UsageError, match="has requests, and has learned from them; give --overwrite"):
             routing.start_from(learned.snapshot)
 
@@ -177,7 +177,7 @@ def test_overwriting_keeps_requests_and_debt(name, tmp_path):
         after = store.policy.snapshot(name)
         assert (after.decided, after.queue, after.balance) == (10, before.queue, before.balance)
         assert after.queue > 8
-        # Costs in dollars are of no use here; those paid in joules are still known.
+        # Costs in dollars are of no use here; those in joules are still known.
         assert {model: known.mean_cost for model, known in after.models.items()} == {
             model: before.models[model].mean_cost for model in MODELS
         }
@@ -187,7 +187,7 @@ def test_overwriting_keeps_requests_and_debt(name, tmp_path):
 
 
 def test_after_overwriting_pending_feedback_counts_at_once(tmp_path):
-    """However long the trace was: an answer that is not judged yet counts as its model's mean, doubted."""
+    """However long the trace was: an answer with pending feedback counts as its model's mean, less a doubt."""
     with Store(tmp_path / "state") as store:
         routing = router(store, "bandit")
         for row in range(10):
@@ -203,7 +203,7 @@ def test_after_overwriting_pending_feedback_counts_at_once(tmp_path):
 
 @every_policy
 def test_a_policy_learns_the_served_answers_of_an_exported_log(name, tmp_path):
-    """The loop closes: a log that was exported warms another state, whatever that policy would have served."""
+    """An exported log warms another state, whatever its policy would have served."""
     with Store(tmp_path / "state") as store:
         routing = router(store, name)
         for row in range(30):

@@ -135,7 +135,7 @@ def assert_one_line(code: int, out: str | bytes, err: str | bytes, expected: int
 
 
 def assert_sound(state: Path, requests: int | None = None) -> None:
-    """Check that the state is sound and holds so many requests."""
+    """Check that the state is sound, and holds this number of requests."""
     assert check(state) == []
     if requests is not None:
         with Store(state) as store:

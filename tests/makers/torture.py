@@ -1,7 +1,7 @@
-"""Processes that ask and judge without end, to be run many at once, and to be killed.
+"""Processes that ask and give feedback without end, to be run many at once, and to be killed.
 
-    python tests/torture.py crowd STATE ACKNOWLEDGED POLICY PROCESSES SECONDS
-    python tests/torture.py kill STATE ACKNOWLEDGED POLICY TIMES SEED
+    python tests/makers/torture.py crowd STATE ACKNOWLEDGED POLICY PROCESSES SECONDS
+    python tests/makers/torture.py kill STATE ACKNOWLEDGED POLICY TIMES SEED
 
 Each process is a real one, forked once everything is imported; it opens the state for itself, asks the models of
 the zoo in the box, gives feedback, and appends `id value` to its own file in the folder ACKNOWLEDGED once the
@@ -39,7 +39,7 @@ def routing(backend: Backend, store: Store, policy: str) -> Router:
 
 
 def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
-    """Ask, judge, and correct, until the time is over."""
+    """Ask, give feedback, and correct it, until the time is over."""
     rng = random.Random(os.getpid())
     ends = time.monotonic() + seconds
     with Store(state) as store, LlamaCpp() as backend, acknowledged.open("a") as said:
@@ -54,16 +54,16 @@ def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
                 print(request_id, answered.satisfied, file=said, flush=True)
             mine.append(request_id)
             if rng.random() < 0.7:
-                judged = rng.choice(mine[-5:])
+                chosen_id = rng.choice(mine[-5:])
                 value = rng.choice([0.0, 0.25, 1.0])
-                # Said before as an intention: a kill may come between the commit and the line after it.
-                print(judged, value, "?", file=said, flush=True)
-                router.feedback(judged, value)
-                print(judged, value, file=said, flush=True)
+                # The intention comes first: a kill may come between the commit and the line after it.
+                print(chosen_id, value, "?", file=said, flush=True)
+                router.feedback(chosen_id, value)
+                print(chosen_id, value, file=said, flush=True)
 
 
 def warm(policy: str) -> None:
-    """Have everything imported and compiled that a process will use."""
+    """Import and compile everything that a process will use."""
     backend = Scripted({model.name: "42" for model in load_zoo(PACKAGED).models})
     with Store(Path(":memory:")) as store:
         router = routing(backend, store, policy)

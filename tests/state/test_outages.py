@@ -1,4 +1,4 @@
-"""A model that is down is left alone for a while, the request goes to the next best, and the books stay right."""
+"""A failed model is left alone for a while, the request goes to the next best, and all counts stay right."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_if_a_model_fails_the_request_goes_to_the_next_best(world):
 
 
 def test_a_failed_decision_leaves_no_trace_in_the_policy(world, tmp_path):
-    """The same state, coin, number and odds as where it was known beforehand that the model is down."""
+    """State, coin, number and odds are the same as if the model was known to be out."""
     router, backend, store = world
     for row in range(30):
         router().ask(Question(f"prompt {row}"), grader=lambda answer: float(answer != "cheap"))
@@ -192,7 +192,7 @@ def fail(router, error=BackendError):
 
 
 def test_a_claim_lasts_as_long_as_an_answer_may_take(world, clock):
-    """Also where the one that tries it is killed; but not for ever."""
+    """Also if the request that claimed the model is killed."""
     router, backend, store = world
     patience = patience_s(MODELS["cheap"])
     assert patience > 100
@@ -268,9 +268,7 @@ def test_an_interrupted_answer_ends_an_outage_if_some_of_it_was_shown(world, clo
         with pytest.raises(KeyboardInterrupt):
             router().ask(Question("x"), model="cheap", on_text=[].append)
         assert store.outages.down(places) == down
-        assert (
-            breaks or store.outages.lost()["cheap"].again_at == clock.now + 5
-        )  # the next may try soon, whoever gave up
+        assert breaks or store.outages.lost()["cheap"].again_at == clock.now + 5  # the next request may try soon
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt])
@@ -290,7 +288,7 @@ def test_an_answer_cut_short_by_its_listener_ends_an_outage(error, world, clock)
 
 
 def test_a_model_that_fails_during_a_reset_is_left_alone(world):
-    """The request is gone; the failure is told as it is, and the model is left alone."""
+    """The request is gone; the error is the model's own, and the model is left alone."""
     router, backend, store = world
 
     def error(_):
@@ -342,7 +340,7 @@ def test_no_other_model_continues_an_answer_that_was_shown_in_part(world):
     (lost,) = store.outages.lost().values()
     assert lost.attempts == 1
     backend.breaks = {backend.queried[0]}
-    assert len(router().ask(Question("y")).attempts) <= 2  # nobody listens, so nothing was told
+    assert len(router().ask(Question("y")).attempts) <= 2  # nobody listens, so nothing was shown
 
 
 def test_a_refused_prompt_is_no_outage(world):

@@ -118,7 +118,7 @@ def test_each_policys_arrays_are_stored_separately(store):
     store.policy.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
     again = store.policy.snapshot("p").models["a"]
     assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (9.0, ["w"], [])
-    # A model that is kept aside forgets too what means nothing any more.
+    # The arrays of an older version are deleted, also those of a model that the snapshot lacks.
     store.policy.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
     assert not store.policy.snapshot("p").models["a"].arrays
     assert store.policy.snapshot("p").models["b"].arrays
@@ -194,7 +194,7 @@ def test_a_state_of_an_older_messctl_is_migrated_without_loss(tmp_path, version)
     ]
     assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
     assert [each.circumstances.characters for each in logged] == [None, None]
-    with Store(tmp_path / "s") as store:  # how long those questions were was not kept
+    with Store(tmp_path / "s") as store:  # the length of those questions was not stored
         assert store.requests.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
     policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
@@ -302,8 +302,8 @@ def test_the_queue_is_the_recursion_over_the_stored_order(tmp_path_factory, feed
         total = Standing.of(store)
         assert total.judged == len(feedback)
         if feedback:
-            promised, got = (sum(column) for column in zip(*feedback, strict=True))
-            assert got >= promised - queue - 1e-9
+            aims, got = (sum(column) for column in zip(*feedback, strict=True))
+            assert got >= aims - queue - 1e-9
 
 
 def test_a_transaction_is_all_or_nothing(store):
@@ -372,7 +372,7 @@ def test_reset_deletes_everything(store):
 
 @pytest.mark.parametrize("others", ["idle", "reading"])
 def test_reset_leaves_no_text_in_the_files_while_others_have_them_open(others, tmp_path):
-    """Also where SQLite did not overwrite what it let go; where somebody reads at that moment, at the last closing."""
+    """Also from pages freed earlier. If a process is reading meanwhile, it is gone once the last one closes it."""
 
     def left():
         return [path.name for path in tmp_path.iterdir() if b"the combination" in path.read_bytes()]
@@ -467,11 +467,11 @@ from messctl.state import sqlite_file
 from messctl.__main__ import main
 sqlite_file.WAIT_S = 10**6
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever was inherited
-class Telling(sqlite3.Connection):
+class Tracing(sqlite3.Connection):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.set_trace_callback(lambda statement: print(statement, file=sys.stderr, flush=True))
-sqlite3.connect = functools.partial(sqlite3.connect, factory=Telling)
+sqlite3.connect = functools.partial(sqlite3.connect, factory=Tracing)
 main()
 """
 

@@ -1,4 +1,4 @@
-"""Many processes at once, and processes killed at any instant: what was acknowledged is there, all is sound."""
+"""Many processes at once, and processes killed at any instant: the state is sound, and nothing acknowledged is lost."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def torture(tmp_path, *arguments):
 
 
 def assert_sound(state, acknowledged):
-    """Every acknowledged judgement stands, and the queue is the recursion over the stored order."""
+    """All acknowledged feedback is stored, and the queue is the recursion over the stored order."""
     said = 0
     with Store(state) as store:
         assert store.check() == []

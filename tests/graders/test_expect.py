@@ -1,0 +1,47 @@
+"""Graders of a live answer: the text or the pattern that is expected."""
+
+import pytest
+
+from messctl.errors import UsageError
+from messctl.graders import expect_regex, expect_text
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "satisfied"),
+    [
+        ("42", "42", 1),
+        ("42", " It is 42.\n", 1),
+        ("42", "142", 0),
+        ("42", "4.2", 0),
+        ("42", "42.5", 0),
+        ("42", "42, of course", 1),
+        ("42", "1,42", 0),
+        ("42", "-42", 0),
+        ("42", "it is −42", 0),
+        ("3", "1/3", 0),
+        ("-3", "-3", 1),
+        ("42", "", 0),
+        ("Paris", "It's paris!", 1),
+        ("Paris", "comparison", 0),
+        ("new  york", "New\nYork", 1),
+        ("-3", "x = -3", 1),
+        ("a.b", "axb", 0),
+        ("c++", "I like C++ best", 1),
+    ],
+)
+def test_an_expected_text_is_found_as_whole_words_and_numbers(expected, answer, satisfied):
+    assert expect_text(expected)(answer) == satisfied
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer", "satisfied"), [(r"^\d+$", "42", 1), (r"^\d+$", "42 ", 0), ("(?i)YES|no", "yes", 1)]
+)
+def test_an_expected_pattern_is_searched(expression, answer, satisfied):
+    assert expect_regex(expression)(answer) == satisfied
+
+
+def test_an_empty_text_and_a_broken_pattern_are_refused():
+    with pytest.raises(UsageError, match="--expect is empty"):
+        expect_text("  ")
+    with pytest.raises(UsageError, match="not a regular expression"):
+        expect_regex("(")
