@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from messctl.state.ledger import Ledger
-    from messctl.state.outages import Lost, Refused
+    from messctl.state.outages import LostAttempts, RefusedPrompts
     from messctl.zoo import Settings
 
 ROUNDING = 1e-9
@@ -125,14 +125,14 @@ def _failures(ledger: Ledger) -> list[tuple[str, str]]:
     ]
 
 
-def _lost(lost: Lost) -> str:
+def _lost(lost: LostAttempts) -> str:
     attempts = counted(lost.attempts, "attempt")
     if lost.again_at is None:
         return f"{attempts}; the model is in use again; the last error: {lost.reason}"
     return f"{attempts}; the model is tried again {_when(lost.again_at)}; the last error: {lost.reason}"
 
 
-def _refused(refused: Refused) -> str:
+def _refused(refused: RefusedPrompts) -> str:
     return f"{counted(refused.prompts, 'prompt')}; the last reason: {refused.reason}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from messctl.learning.certificate import certificate
-from messctl.state.outages import Lost, Refused
+from messctl.state.outages import LostAttempts, RefusedPrompts
 from messctl.state.store import Store
 
 CONFIDENCE_Z = 1.959963984540054
@@ -67,8 +67,8 @@ class Ledger:
     cost_vs_costliest: float | None
     served: Mapping[str, int]
     model_share: Mapping[str, float]
-    lost: Mapping[str, Lost]
-    refused: Mapping[str, Refused]
+    lost: Mapping[str, LostAttempts]
+    refused: Mapping[str, RefusedPrompts]
 
     @classmethod
     def of(cls, store: Store) -> Ledger:

@@ -26,7 +26,7 @@ _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostAttempts:
     """The attempts of a model that failed, refused prompts aside: their number, and why and when the last one failed.
 
     Times are in seconds since 1970. `again_at` is when the model may be tried again, None if it is in use.
@@ -39,7 +39,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedPrompts:
     """The prompts that a model could not answer, as too long for it: their number, and why and when it refused last."""
 
     prompts: int
@@ -110,7 +110,7 @@ class Outages:
         else:
             self._begin(model, place, error, now, now if started_at is None else started_at)
 
-    def lost(self) -> dict[str, Lost]:
+    def lost(self) -> dict[str, LostAttempts]:
         """Return, by name, the failed attempts of every model that has any."""
         rows = self._database.rows(
             "SELECT attempts.model, count(*) AS count, reason, max(failed_at) AS failed_at, until FROM attempts "
@@ -118,15 +118,15 @@ class Outages:
             "WHERE NOT refused GROUP BY attempts.model ORDER BY attempts.model"
         )
         # SQLite takes `reason` from the row that has the maximum.
-        return {row["model"]: Lost(row["count"], row["reason"], row["failed_at"], row["until"]) for row in rows}
+        return {row["model"]: LostAttempts(row["count"], row["reason"], row["failed_at"], row["until"]) for row in rows}
 
-    def refused(self) -> dict[str, Refused]:
+    def refused(self) -> dict[str, RefusedPrompts]:
         """Return, by name, the refused prompts of every model that has any."""
         rows = self._database.rows(
             "SELECT model, count(*) AS count, reason, max(failed_at) AS failed_at FROM attempts "
             "WHERE refused GROUP BY model ORDER BY model"
         )
-        return {row["model"]: Refused(row["count"], row["reason"], row["failed_at"]) for row in rows}
+        return {row["model"]: RefusedPrompts(row["count"], row["reason"], row["failed_at"]) for row in rows}
 
     def _begin(self, model: str, place: str, error: BackendError, now: float, started_at: float) -> None:
         """Begin an outage, or prolong it.
