@@ -528,7 +528,8 @@ def test_a_prompt_that_is_too_long_is_counted_as_refused(state, tmp_path, capsys
     capsys.readouterr()
     assert run(["status"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert re.search("refused by small 1 prompt; the last: .*the prompt has 1. tokens, but the context holds 8", out)
+    reason = "the prompt has 1. tokens, but the context holds 8"
+    assert re.search(f"refused by small 1 prompt; the last reason: .*{reason}", out)
     assert "lost by" not in out
     assert run(["status", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -555,7 +556,7 @@ def test_ask_log_and_status_show_failures(state, tmp_path, capsys, monkeypatch):
     assert run(["status"]) == 0
     out = capsys.readouterr().out
     assert "lost by a[red]" in out
-    assert "1 attempt, tried again in " in out
+    assert "1 attempt; the model is tried again in " in out
     assert "\x1b" not in out
     assert run(["status", "--json"]) == 0
     lost = json.loads(capsys.readouterr().out)["lost"]["a[red]"]
