@@ -41,6 +41,9 @@ def in_range(low: float, high: float = math.inf) -> Callable[[float | None], flo
     return check
 
 
+INT64 = in_range(-math.inf, 2**62)
+"""The check of an integer option: numpy's int64 must hold it, with room to spare."""
+
 ZooOption = Annotated[
     Path | None,
     typer.Option(

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, in_range, settings_of
+from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, ignore_closed_output, print_json, progress_console
+from messctl.cli.replay_options import (
+    CostScaleOption,
+    MarginOption,
+    ReferenceOption,
+    SeedOption,
+    TrialBudgetOption,
+    VOption,
+    ZooOption,
+)
 
 if TYPE_CHECKING:
     from messctl.off_policy import Evaluation
     from messctl.zoo import Settings
 
-LARGEST = 2**62  # an int64 holds it, with room to spare
 EPILOG = "Example: messctl evaluate traces/live.parquet --policy always:nano-109k --policy bandit"
 
 
 LogArgument = Annotated[
     Path, typer.Argument(metavar="LOG", help="A live log from `messctl export`, or the state file itself.")
-]
-MarginOption = Annotated[
-    float | None,
-    typer.Option("--margin", metavar="0..1", help="How far above α the policies aim.", rich_help_panel=PROMISE),
 ]
 RequireOption = Annotated[
     bool,
@@ -44,58 +47,6 @@ PolicyOption = Annotated[
         metavar="NAME",
         help="A policy to evaluate, such as bandit or always:<model>; repeatable. Default: zoo.yaml's.",
         rich_help_panel=POLICY,
-    ),
-]
-VOption = Annotated[
-    str | None,
-    typer.Option(
-        "--v",
-        metavar="N",
-        help="Weight of cost against debt, or auto. A small V stays close to α.",
-        rich_help_panel=POLICY,
-    ),
-]
-TrialBudgetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--trial-budget",
-        metavar="0..1",
-        help="Share of all costs for the bandit's trials, or none.",
-        rich_help_panel=POLICY,
-    ),
-]
-ReferenceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--reference",
-        metavar="NAME",
-        help="The most capable model. Default: the costliest.",
-        rich_help_panel=POLICY,
-    ),
-]
-CostScaleOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cost-scale",
-        metavar="N",
-        help="Costs are divided by this before V applies, or auto. 1 is the paper's.",
-        rich_help_panel=POLICY,
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        callback=in_range(-math.inf, LARGEST),
-        metavar="N",
-        help="The seed of all randomness.",
-        rich_help_panel=POLICY,
-    ),
-]
-ZooOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--zoo", metavar="FILE", help="The settings. Default: ./zoo.yaml, if it exists.", rich_help_panel=POLICY
     ),
 ]
 SkipForcedOption = Annotated[

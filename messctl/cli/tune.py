@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, in_range, settings_of
+from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, progress_console, warn
 from messctl.errors import StoppedError, UsageError
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from messctl.tune.report import Tuning
     from messctl.zoo import Settings
 
-INT64 = in_range(-math.inf, 2**62)
-"""The check of an integer option: numpy's int64 must hold it, with room to spare."""
 EPILOG = (
     "LIST is numbers such as 0.1,0.2 or a logarithmic grid LOW:HIGH:COUNT. "
     "Example: messctl tune traces/box.parquet --alpha 0.8 -o zoo.yaml --dry-run"
@@ -269,8 +266,8 @@ def _check_formats(output: Path | None, *, dry_run: bool, as_json: bool, as_csv:
 
 def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -> None:
     """Raise UsageError, before the search, for an output that cannot be written."""
+    from messctl.display.plotting import check_format
     from messctl.outputs import check_distinct, check_writable
-    from messctl.replay.plot import check_format
 
     outputs = [path for path in (output, plot) if path]
     check_distinct(outputs, traces)
@@ -320,7 +317,7 @@ def _search(
         status("yardsticks")
         tuning = Tuning(found, choices, tuple(play_yardsticks(found, choice.alpha) for choice in choices), zoo)
         if plot and choices:
-            write_plot(tuning, plot)
+            write_plot(tuning, plot, warn)
     return tuning
 
 

@@ -13,21 +13,23 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
 from messctl.replay.holdout import Holdout
 from messctl.replay.result import MET, Conditions, Replay, Result
 from messctl.zoo import Settings
 
 BAR_CELLS = 12
+"""The width of the bar of shares, in characters."""
 LONGEST_NAME = 40
-SHORTEST_NAME = 12
 LEAST_FIRST = ("certificate", "explored", "queue", "÷ costliest", "served by", "÷ static-mix")
+"""The columns that a narrow table leaves out, in this order."""
 LETTERS = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-    "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθλμξπσφψωБДЖИЛЦЧШЩЭЮЯбджилцчшщэюя"  # those that no Latin letter looks like
+    "ΓΔΘΛΞΠΣΦΨΩαβγδεζηθλμξπσφψωБДЖИЛЦЧШЩЭЮЯбджилцчшщэюя"  # only letters that do not look like a Latin one
 )
 OTHERS = "·"
-"""Stands for each model beyond the letters."""
+"""The mark of every model beyond the letters."""
 COLOURS = (
     "cyan",
     "magenta",
@@ -72,7 +74,7 @@ def document(replay: Replay) -> dict[str, Any]:
 
 
 def as_csv(replay: Replay) -> str:
-    """Return one line per policy, under a header; the share of each model is a column `model_share/<model>`."""
+    """Return CSV: a header, then one line per policy. The share of each model is a column `model_share/<model>`."""
     rows = []
     for result in replay.results:
         row = asdict(result)
@@ -86,31 +88,13 @@ def as_csv(replay: Replay) -> str:
 
 
 def table(replay: Replay, width: int) -> RenderableType:
-    """Return the table of a replay, with what was asked above it and a legend of the models below.
+    """Return the table of a replay, with its conditions above it and a legend of the models below.
 
-    Where `width` (characters) does not hold all columns, those that matter least are left out.
+    If `width` (characters) is too small for all columns, the least important ones are left out.
     """
-    columns = _columns(replay)
-    names = list(columns)
-    for least in LEAST_FIRST:
-        if _width(columns, names) > width:
-            names.remove(least)
-    grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    room = max(SHORTEST_NAME, width - _width(columns, names[1:]) - 2)
-    columns["policy"] = [_shortened(text.plain, room) for text in columns["policy"]]
-    for name in names:
-        grid.add_column(name, justify="left" if name in ("policy", "served by") else "right", no_wrap=True)
-    for index, result in enumerate(replay.results):
-        style = "bold" if result.policy == replay.judged.policy else ""
-        grid.add_row(*(columns[name][index] for name in names), style=style)
-    return Group(_heading(replay), Text(), grid, Text(), _legend(replay))
-
-
-def _columns(replay: Replay) -> dict[str, list[Text]]:
-    """Return the cells of all columns, by heading."""
     unit = plain(replay.facts.cost_unit)
     cells: dict[str, Callable[[Result], Text | str]] = {
-        "policy": lambda result: _shortened(plain(result.policy), LONGEST_NAME),
+        "policy": lambda result: _shortened(plain(result.policy)),
         "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
         "SLA": _verdict,
         f"{unit}/request": lambda result: _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
@@ -121,35 +105,41 @@ def _columns(replay: Replay) -> dict[str, list[Text]]:
         "queue": lambda result: f"{result.queue_final:.1f}",
         "certificate": lambda result: _number(result.certificate, ".4f"),
     }
-    return {
-        heading: [text if isinstance(text, Text) else Text(text) for text in map(cell, replay.results)]
-        for heading, cell in cells.items()
-    }
+    grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for heading in cells:
+        grid.add_column(heading, justify="left" if heading in ("policy", "served by") else "right")
+    for result in replay.results:
+        style = "bold" if result.policy == replay.judged.policy else ""
+        grid.add_row(*(cell(result) for cell in cells.values()), style=style)
+    return Group(
+        _heading(replay),
+        Text(),
+        fitting(grid, width, folding=("policy",), least_first=LEAST_FIRST),
+        Text(),
+        _legend(replay),
+    )
 
 
-def _width(columns: dict[str, list[Text]], names: list[str]) -> int:
-    return sum(2 + max(len(name), *(text.cell_len for text in columns[name])) for name in names) - 2
-
-
-def _shortened(name: str, room: int) -> Text:
-    """Shorten in the middle: names differ at their ends as often as at their beginnings."""
-    if len(name) <= room:
-        return Text(name)
-    return Text(f"{name[: room // 2]}…{name[len(name) - (room - room // 2 - 1) :]}")
+def _shortened(name: str) -> str:
+    """Shorten a long name in the middle: names differ at their ends as often as at their beginnings."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = LONGEST_NAME // 2
+    return f"{name[:half]}…{name[len(name) - (LONGEST_NAME - half - 1) :]}"
 
 
 def verdict(replay: Replay) -> str:
-    """Return one sentence on the judged policy."""
+    """Return one sentence: whether the judged policy keeps the promise."""
     result = replay.judged
     if result.sla_met is None:
-        return f"{plain(result.policy)}: nothing was judged, so nobody can tell whether the promise was kept"
+        return f"{plain(result.policy)}: no answer has feedback, so it is unknown whether the promise is kept"
     kept = "keeps" if result.sla_met else "misses"
-    attained = _telling(result.attained or 0.0, replay.settings.alpha)
+    attained = _compared(result.attained or 0.0, replay.settings.alpha)
     return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
 
 
-def _telling(attained: float, alpha: float) -> str:
-    """Return what was attained with as many digits, four at least, as show on which side of α it lies."""
+def _compared(attained: float, alpha: float) -> str:
+    """Return what was attained with enough digits, at least four, to show on which side of α it lies."""
     met = attained >= alpha - MET
     digits = next(digits for digits in range(4, 17) if (round(attained, digits) >= alpha - MET) is met)
     return f"{attained:.{digits}f}"
@@ -165,22 +155,22 @@ def _heading(replay: Replay) -> Text:
     if replay.holdout:
         lines.append(_held_out(replay.holdout, conditions))
     margin = f", margin {replay.settings.margin:g}" if replay.settings.margin else ""
-    asked = f"α = {replay.settings.alpha:g}{margin}, seed {replay.settings.seed}"
+    line = f"α = {replay.settings.alpha:g}{margin}, seed {replay.settings.seed}"
     if conditions.seeds > 1:
-        asked += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
+        line += f" to {replay.settings.seed + conditions.seeds - 1} (means ± standard deviation)"
     if conditions.shuffle:
-        asked += ", shuffled"
+        line += ", shuffled"
     if conditions.replicas > 1:
-        asked += f", {conditions.replicas} replicas"
+        line += f", {conditions.replicas} replicas"
     if conditions.feedback_rate < 1 or conditions.feedback_delay:
-        asked += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
+        line += f", feedback on {conditions.feedback_rate:.0%} after {conditions.feedback_delay} requests"
     if replay.prompt_costs:
-        asked += ", told what reading a prompt costs"
-    lines.append(asked)
+        line += ", cost of reading each prompt known"
+    lines.append(line)
     if replay.streamed:
         lines.append(
-            "streamed: what needs the whole trace at once (hindsight, clairvoyant, "
-            "and whether a request id comes twice) is left out"
+            "streamed: hindsight, clairvoyant and the check for repeated request ids are left out, "
+            "because they need the whole trace at once"
         )
     learner = next((result for result in replay.results if result.v_per_cost_unit), None)
     if learner:
@@ -191,7 +181,7 @@ def _heading(replay: Replay) -> Text:
 def _held_out(holdout: Holdout, conditions: Conditions) -> str:
     how = "the last to arrive" if holdout.by == "time" else "by a hash of their ids"
     if holdout.varies(conditions.shuffle):
-        how += " under each seed; of yardsticks all requests count"
+        how += " under each seed; yardsticks count all requests"
     return f"held out: {100 * holdout.share:g}%, {how}"
 
 
@@ -220,7 +210,7 @@ def _spread(value: str, spread: float | None, form: str) -> str:
 
 
 def _bar(result: Result) -> Text:
-    """Draw the shares as a run of letters, one letter per model, largest remainders rounded up."""
+    """Return the shares as a bar of letters, one letter per model; the largest remainders are rounded up."""
     shares = list(result.model_share.values())
     cells = [int(share * BAR_CELLS) for share in shares]
     by_remainder = sorted(range(len(shares)), key=lambda index: cells[index] - shares[index] * BAR_CELLS)

@@ -1,4 +1,4 @@
-"""Steps: every decision of a played policy, with all it was made of, for someone else to recompute."""
+"""Steps: every decision of a policy with its inputs, so that others can recompute it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from messctl.replay.result import Replay
 
 
 def check_played(policy: str, policies: Collection[str]) -> None:
-    """Raise UsageError where the steps of `policy` are wanted, and it is not among those to be played."""
+    """Raise UsageError if `policy`, whose steps are wanted, is not among the `policies` to play."""
     if policy not in policies:
-        raise UsageError(f"--steps needs the policy {policy!r} among those played; add --policy {policy}")
+        raise UsageError(f"--steps writes the decisions of {policy!r}, which is not played; add --policy {policy}")
 
 
 def write_steps(replay: Replay, policy: str, path: Path) -> None:
     """Write one row per request of `policy`, in order of arrival.
 
-    Columns: `t` from 1, `request_id`, `explored`, `served`, `queue_before` and `queue_after` (what the next
-    decision sees; the last row: once all feedback is in), `cost` (of everything queried), `satisfied` (null
-    without feedback), `p_explore`, and per model `predicted/<model>` and `mean_cost/<model>` as they stood when
-    the decision was taken (null before the first observed cost). The queue is what decisions go by: the debt against
-    α + margin, at most 1. The schema metadata `messctl` holds the settings, with the `v` that was gone by. Raises
-    UsageError for a policy without steps, OutputError.
+    Columns: `t` from 1; `request_id`; `explored`; `served`; `queue_before` and `queue_after`, the queue before this and
+    the next decision (in the last row, after all feedback); `cost` of every model queried; `satisfied`, null without
+    feedback; `p_explore`; and per model `predicted/<model>` and `mean_cost/<model>` at the decision, null before the
+    first observed cost. The queue is the one that decisions use: the debt against α + margin, at most 1. The schema
+    metadata `messctl` has the settings, with the `v` that was used. Raises UsageError for a policy without steps,
+    OutputError.
     """
     check_played(policy, replay.played)
     played = replay.played[policy]
@@ -53,7 +53,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         columns[f"predicted/{model}"] = pa.array(played.predicted[:, index])
         columns[f"mean_cost/{model}"] = pa.array(played.mean_cost[:, index], from_pandas=True)
     settings = replay.settings
-    stated = {
+    metadata = {
         "trace": str(replay.facts.path),
         **asdict(replay.conditions),
         "policy": policy,
@@ -68,6 +68,6 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
         "reference": rounds.zoo.reference,
         "cost_unit": replay.facts.cost_unit,
     }
-    table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(stated, sort_keys=True)})
+    table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(metadata, sort_keys=True)})
     with atomic_write(path) as aside:
         pq.write_table(table, aside, compression="zstd")

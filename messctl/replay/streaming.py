@@ -89,7 +89,7 @@ def _checked_times(path: Path, rows: npt.NDArray[np.int64], arrived_at: Times, l
     return times[-1:]
 
 
-def streamable(policies: Sequence[str], conditions: Conditions) -> str | None:
+def needs_whole_trace(policies: Sequence[str], conditions: Conditions) -> str | None:
     """Return the first option or policy of these that needs the whole trace at once; None if none does."""
     if conditions.shuffle:
         return "--shuffle"
@@ -118,7 +118,7 @@ def replay_streamed(
     `progress` gets the number of requests done. Raises UsageError for a condition or policy that needs the whole trace
     at once, or if no policy can reach α; TraceError.
     """
-    needed = streamable([*policies], conditions)
+    needed = needs_whole_trace([*policies], conditions)
     if needed:
         raise UsageError(f"{needed} needs the whole trace at once; leave it out, or add --no-stream")
     kind_of(settings.policy)

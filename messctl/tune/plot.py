@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from messctl.display.text import plain
+from messctl.display.plotting import COLOURS, check_format, drawable, new_figure, save, tidy
 from messctl.outputs import atomic_write
-from messctl.replay.plot import COLOURS, check_format
 from messctl.tune.choice import Choice
 from messctl.tune.report import Tuning
 
 
-def write_plot(tuning: Tuning, path: Path) -> None:
+def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
     """Draw one panel per trace, with a colour for each α.
 
+    `warn` gets a line if the font lacks characters of the names.
     Raises UsageError for another format than .png or .svg, MissingExtraError if matplotlib is not installed, and
     OutputError if the file cannot be written.
     """
     check_format(path)
-    from matplotlib import rc_context  # noqa: PLC0415
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     traces = tuning.found.traces
-    figure = Figure(figsize=(7.5 * len(traces), 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5 * len(traces), 5.5)
     panels = figure.subplots(1, len(traces), squeeze=False)[0]
     for at, (axes, trace) in enumerate(zip(panels, traces, strict=True)):
         for k, (choice, marks) in enumerate(zip(tuning.choices, tuning.yardsticks, strict=True)):
             _draw(axes, choice, marks[at], at, COLOURS[k % len(COLOURS)])
         axes.set(
-            title=_name(trace.facts.path.name),
-            xlabel=f"{_name(trace.facts.cost_unit)} per request, held out",
+            title=drawable(trace.facts.path.name),
+            xlabel=f"{drawable(trace.facts.cost_unit)} per request, held out",
             ylabel="attained, held out",
         )
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    with atomic_write(path) as aside, rc_context({"svg.hashsalt": "messctl"}):
-        kind = path.suffix.lower()[1:]
-        figure.savefig(aside, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else {})
+    with atomic_write(path) as aside:
+        complete = save(figure, aside, path.suffix)
+    if not complete:
+        warn(f"{path}: the font lacks some characters of the names; the plot shows boxes instead")
 
 
 def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
@@ -53,7 +49,7 @@ def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
     for result in marks:
         if result.attained is not None:
             axes.plot(result.mean_cost, result.attained, marker="x", color=colour, ls="")
-            axes.annotate(_name(result.policy), (result.mean_cost, result.attained), fontsize=7, color="0.35")
+            axes.annotate(drawable(result.policy), (result.mean_cost, result.attained), fontsize=7, color="0.35")
     if choice.chosen:
         level = choice.chosen.held_out[at]
         axes.errorbar(
@@ -67,8 +63,3 @@ def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
             capsize=3,
             label=f"chosen for {choice.alpha:g}",
         )
-
-
-def _name(text: str) -> str:
-    """Return a name for matplotlib: a dollar sign is no formula, and control characters are shown."""
-    return plain(text).replace("$", r"\$")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from making import learnable, write_trace
+from rich.cells import cell_len
 
 from messctl.cli import run
 
@@ -31,7 +32,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_table_for_people(trace, capsys):
+def test_the_default_output_is_a_table(trace, capsys):
     assert run(["replay", trace, "--alpha", "0.8"]) == 0
     out, err = capsys.readouterr()
     for word in (
@@ -47,19 +48,19 @@ def test_a_table_for_people(trace, capsys):
     assert err == ""
 
 
-def test_json_and_nothing_else(trace, capsys):
+def test_json_prints_one_document(trace, capsys):
     assert run(["replay", trace, "--alpha", "0.8", "--policy", "messplus", "--policy", "random", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["trace"] == document["trace"] | {"path": trace, "requests": 300, "cost_unit": "J"}
     assert [result["policy"] for result in document["results"]] == ["messplus", "random"]
 
 
-def test_csv(trace, capsys):
+def test_csv_prints_a_line_per_policy(trace, capsys):
     assert run(["replay", trace, "--alpha", "0.8", "--policy", "random", "--csv"]) == 0
     assert len(list(csv.DictReader(io.StringIO(capsys.readouterr().out)))) == 1
 
 
-def test_every_option_arrives(trace, capsys):
+def test_every_option_reaches_the_replay(trace, capsys):
     arguments = "--alpha 0.7 --v 2 --c 0.5 --seed 3 --seeds 2 --shuffle --feedback-rate 0.9 --feedback-delay 2"
     assert run(["replay", trace, *arguments.split(), "--reference", "middle", "--cost-scale", "1", "--json",
                 "--policy", "messplus"]) == 0  # fmt: skip
@@ -72,33 +73,33 @@ def test_every_option_arrives(trace, capsys):
     assert (result["v"], result["c"], result["v_per_cost_unit"]) == (2, 0.5, 2)
 
 
-IN_VAIN = (
-    "messctl: warning: --prompt-costs changes nothing here, since none of these policies goes by it; "
+UNUSED = (
+    "messctl: warning: --prompt-costs changes nothing here, because no policy played uses it; "
     "leave it out, or add --policy bandit\n"
 )
 
 
-def test_what_reading_costs_is_told_where_it_is_asked_for(capsys):
+def test_prompt_costs_change_the_bandit_alone(capsys):
     box = str(Path(__file__).parents[2] / "traces" / "box.parquet")
-    told, silent = [], []
-    for options, documents in ((["--prompt-costs", "--holdout", "0.3"], told), (["--holdout", "0.3"], silent)):
+    known, unknown = [], []
+    for options, documents in ((["--prompt-costs", "--holdout", "0.3"], known), (["--holdout", "0.3"], unknown)):
         for policy in ("bandit", "messplus"):
             assert run(["replay", box, "--alpha", "0.8", "--policy", policy, *options, "--json"]) == 0
             out, err = capsys.readouterr()
             documents.append(json.loads(out))
-            assert err == (IN_VAIN if policy == "messplus" and documents is told else "")
-    assert [each["prompt_costs"] for each in told + silent] == [True, True, False, False]
-    assert told[0]["results"][0]["mean_cost"] != silent[0]["results"][0]["mean_cost"]
-    assert told[1]["results"] == silent[1]["results"]  # MESS+ is as it was published
+            assert err == (UNUSED if policy == "messplus" and documents is known else "")
+    assert [each["prompt_costs"] for each in known + unknown] == [True, True, False, False]
+    assert known[0]["results"][0]["mean_cost"] != unknown[0]["results"][0]["mean_cost"]
+    assert known[1]["results"] == unknown[1]["results"]  # MESS+ stays as published
     assert run(["replay", box, "--alpha", "0.8", "--policy", "static-mix", "--prompt-costs"]) == 0
     out, err = capsys.readouterr()
-    assert "told what reading a prompt costs" in out
-    assert err == IN_VAIN
+    assert "cost of reading each prompt known" in out
+    assert err == UNUSED
     assert run(["replay", box, "--policy", "static-mix", "--policy", "bandit", "--prompt-costs", "--csv"]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
+def test_options_replace_the_settings_of_the_zoo_file(trace, capsys, tmp_path):
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {v: 9, cost_scale: 1}\n")
     run(["replay", trace, "--policy", "messplus", "--json"])
     document = json.loads(capsys.readouterr().out)
@@ -110,7 +111,7 @@ def test_options_go_before_the_zoo_file(trace, capsys, tmp_path):
     assert document["results"][0]["v_per_cost_unit"] != 9
 
 
-def test_steps_replace_no_file_of_another_kind(trace, tmp_path, capsys):
+def test_steps_do_not_replace_a_file_of_another_kind(trace, tmp_path, capsys):
     (tmp_path / "precious").write_text("sla: {alpha: 0.8}\n")
     assert run(["replay", trace, "--steps", "precious"]) == 2
     assert "precious: exists and is not a Parquet file" in capsys.readouterr().err
@@ -132,7 +133,7 @@ def test_steps_and_plot_are_written(trace, tmp_path):
         ("0.5", "messplus", 0),
     ],
 )
-def test_require_sla_is_an_exit_code(trace, alpha, policy, code):
+def test_require_sla_sets_the_exit_code(trace, alpha, policy, code):
     assert run(["replay", trace, "--alpha", alpha, "--policy", policy, "--require-sla"]) == code
     assert run(["replay", trace, "--alpha", alpha, "--policy", policy]) == 0
 
@@ -155,12 +156,33 @@ def test_a_router_is_judged_before_a_yardstick(trace, capsys, tmp_path, policies
     assert found == ("static-mix" if "static-mix" in policies else judged)
 
 
-def test_what_is_judged_is_in_the_help(capsys):
+def test_the_help_fits_two_screens(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    assert run(["replay", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 80
+    assert max(map(cell_len, lines)) <= 80
+    text = "\n".join(lines)
+    assert all(f"─ {panel} ─" in text for panel in ("Promise", "Policy", "Requests", "Output"))
+    assert not any(word in text for word in ("range", "--off-policy", "--skip-forced", "--impute"))
+
+
+@pytest.mark.parametrize("options", [["--off-policy"], ["--skip-forced"], ["--impute"], ["--no-impute", "--c", "1"]])
+def test_options_that_moved_name_the_new_command(capsys, options):
+    assert run(["replay", "my log.parquet", *options]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "messctl: --off-policy is now a command: messctl evaluate 'my log.parquet'\n",
+    )
+
+
+def test_the_help_says_which_policy_is_judged(capsys):
     assert run(["replay", "--help"]) == 0
     assert "else the first router, else the first" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
-def test_a_terminal_does_not_obey_names(tmp_path, capsys, monkeypatch):
+def test_control_characters_in_names_do_not_reach_a_terminal(tmp_path, capsys, monkeypatch):
     rows = [{"a": (1.0, 1.0), "b\x1b[31m": (1.0, 2.0)}] * 4
     path = str(write_trace(tmp_path / "t.parquet", rows, models=("a", "b\x1b[31m")))
     command = ["replay", path, "--alpha", "0.5", "--csv"]
@@ -174,12 +196,12 @@ def test_a_terminal_does_not_obey_names(tmp_path, capsys, monkeypatch):
     assert shown == piped.replace("\x1b", r"\x1b")
 
 
-def test_characters_that_the_font_lacks_are_one_line(tmp_path):
+def test_missing_characters_of_the_font_are_one_warning(tmp_path):
     path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "日本語": (1.0, 2.0)}] * 4, models=("a", "日本語"))
     for name in ("p.png", "p.svg"):
         command = [sys.executable, "-m", "messctl", "replay", str(path), "--policy", "always:日本語", "--plot", name]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        line = f"messctl: warning: {name}: the font lacks characters of the names, and boxes stand for them\n"
+        line = f"messctl: warning: {name}: the font lacks some characters of the names; the plot shows boxes instead\n"
         assert (done.returncode, done.stderr) == (0, line)
         assert (tmp_path / name).is_file()
 
@@ -240,7 +262,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(trace, capsys, tmp_path, argument
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_read_is_not_written_over(trace, capsys, tmp_path):
+def test_an_input_is_not_overwritten(trace, capsys, tmp_path):
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\nrouter: {features: {gguf: seen.svg}}\n")
     (tmp_path / "other.svg").write_text("sla: {alpha: 0.6}\n")
     (tmp_path / "seen.svg").write_bytes(b"GGUF")
@@ -256,25 +278,25 @@ def test_what_is_read_is_not_written_over(trace, capsys, tmp_path):
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_steps_of_what_is_not_played_are_refused_before_anything_is_read(capsys):
+def test_steps_of_a_policy_not_played_are_refused_before_reading(capsys):
     assert run(["replay", "absent.parquet", "--steps", "s.parquet", "--policy", "random"]) == 2
     assert "add --policy messplus" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [[], ["--stream"], ["--holdout", "0.5"], ["--alpha", "1"]])
-def test_a_model_that_is_scarcely_observed_is_told(capsys, tmp_path, more):
+def test_a_model_that_most_rows_lack_is_a_warning(capsys, tmp_path, more):
     rows = [{"a": (0.0, 1.0), "b\x1b": (1.0, 2.0)} if row % 5 else {"b\x1b": (0.0, 2.0)} for row in range(40)]
-    for observed, told in ((rows, False), (rows[::5] * 2 + rows[1:5], True)):
+    for observed, warned in ((rows, False), (rows[::5] * 2 + rows[1:5], True)):
         path = str(
             write_trace(tmp_path / "t.parquet", observed, [f"r{k}" for k in range(len(observed))], ["a", "b\x1b"])
         )
         run(["replay", path, "--alpha", "0.5", "--policy", "messplus", *more])
         err = capsys.readouterr().err
-        line = "messctl: warning: {}: an outcome or a cost of 'a' is missing in 16 rows, and with them"
-        assert err.startswith(line.format(path)) is told
+        line = "messctl: warning: {}: 16 rows lack an outcome or a cost of 'a', and these rows are left out"
+        assert err.startswith(line.format(path)) is warned
 
 
-def test_a_real_process_has_no_traceback_either(trace, tmp_path):
+def test_a_process_prints_no_traceback(trace, tmp_path):
     def messctl(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "messctl", *arguments],
@@ -295,7 +317,7 @@ def test_a_real_process_has_no_traceback_either(trace, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", ["", "replay --help", "replay TRACE --json", "replay TRACE", "trace info TRACE"])
-def test_a_reader_who_leaves_early_is_no_error(trace, arguments):
+def test_a_reader_who_leaves_early_causes_no_error(trace, arguments):
     """The reader is gone before the first byte is written."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -306,7 +328,7 @@ def test_a_reader_who_leaves_early_is_no_error(trace, arguments):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_an_output_that_takes_nothing(trace):
+def test_a_full_disk_is_one_line(trace):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "messctl", "replay", trace, "--policy", "random", "--json"],
@@ -320,11 +342,11 @@ def test_an_output_that_takes_nothing(trace):
     assert done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path, root):
+def test_ctrl_c_is_one_line_and_leaves_no_file(tmp_path, root):
     """A real signal to a real process, in the middle of its work."""
     heeding = (
         "import signal, sys; from messctl.__main__ import main\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever was inherited
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # Python may have inherited another handler
         "main()"
     )
     command = [sys.executable, "-c", heeding, "replay", str(root / "traces" / "box.parquet")]

@@ -1,7 +1,8 @@
+"""The reports of a replay: table, JSON and CSV."""
+
 import csv
 import io
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,8 @@ from making import learnable, make_recording, make_rounds
 from rich.cells import cell_len
 from rich.console import Console
 
-from messctl.errors import MissingExtraError, UsageError
 from messctl.policies import default_names
-from messctl.replay import plot, report
+from messctl.replay import report
 from messctl.replay.holdout import Holdout, held_out
 from messctl.replay.play import replay
 from messctl.replay.result import MET, Conditions
@@ -47,7 +47,7 @@ def test_the_json_document_has_its_stable_keys(outcome):
     assert document["judged"] == "bandit"
 
 
-def test_the_json_document_says_what_was_asked():
+def test_the_json_document_has_the_settings_and_conditions():
     settings = Settings(
         alpha=0.75, margin=0.125, v=1.0, c=0.25, exponent=0.5, cost_scale=2.0, trial_budget=0.125, seed=3
     )
@@ -55,12 +55,12 @@ def test_the_json_document_says_what_was_asked():
     names = ["bandit", "messplus", "random"]
     played = replay(make_recording(learnable(60)), names, settings, conditions, holdout=Holdout(0.25, "hash"))
     document = report.document(played)
-    asked = {
+    expected = {
         "alpha": 0.75, "margin": 0.125, "v": 1.0, "c": 0.25, "exponent": 0.5, "cost_scale": 2.0, "trial_budget": 0.125,
         "seed": 3, "seeds": 2, "shuffle": True, "feedback_rate": 0.5, "feedback_delay": 4, "replicas": 2,
         "holdout": 0.25, "holdout_by": "hash",
     }  # fmt: skip
-    assert {key: document[key] for key in asked} == asked
+    assert {key: document[key] for key in expected} == expected
     assert [result["v"] for result in document["results"]] == [1.0, 1.0, None]
     plain = report.document(replay(make_recording(learnable(60)), names, Settings(alpha=0.75), Conditions()))
     assert list(plain) == list(document)
@@ -77,7 +77,7 @@ def test_the_json_document_says_what_was_asked():
             Holdout(0.3),
             True,
             (90, 300),
-            "held out: 30%, the last to arrive under each seed; of yardsticks all requests count",
+            "held out: 30%, the last to arrive under each seed; yardsticks count all requests",
         ),
         (Holdout(0.125, "hash"), True, (47, 47), "held out: 12.5%, by a hash of their ids"),
     ],
@@ -94,7 +94,7 @@ def test_what_is_held_out_is_named_and_alone_counted(holdout, shuffle, counts, h
     assert [line for line in lines if line.startswith("held out")] == ([heading] if heading else [])
 
 
-def test_a_margin_is_named():
+def test_the_heading_shows_the_margin():
     played = replay(make_recording(learnable(30)), ["bandit"], Settings(alpha=0.75, margin=0.01), Conditions())
     assert "α = 0.75, margin 0.01, seed 0" in shown(report.table(played, 160))
 
@@ -106,7 +106,7 @@ def test_csv_has_a_line_per_policy(outcome):
     assert float(rows[0]["mean_cost"]) == outcome.results[0].mean_cost
 
 
-def test_the_table_tells_what_json_tells(outcome):
+def test_the_table_shows_the_numbers_of_the_results(outcome):
     text = shown(report.table(outcome, 160))
     for result in outcome.results:
         line = next(line for line in text.splitlines() if line.startswith(result.policy))
@@ -119,7 +119,7 @@ def test_the_table_tells_what_json_tells(outcome):
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_a_narrow_table_leaves_out_what_matters_least(outcome, width):
+def test_a_narrow_table_leaves_out_the_least_important_columns(outcome, width):
     lines = shown(report.table(outcome, width), width).splitlines()
     rows = lines[next(index for index, line in enumerate(lines) if line.startswith("policy")) + 1 :]
     for result, line in zip(outcome.results, rows, strict=False):
@@ -129,7 +129,7 @@ def test_a_narrow_table_leaves_out_what_matters_least(outcome, width):
         assert ("met" if result.sla_met else "missed") in line.split()
 
 
-def test_bars_are_whole_and_in_proportion(outcome):
+def test_bars_have_full_width_and_right_proportions(outcome):
     for result in outcome.results:
         bar = report._bar(result).plain
         assert len(bar) == report.BAR_CELLS
@@ -138,7 +138,7 @@ def test_bars_are_whole_and_in_proportion(outcome):
 
 
 @pytest.mark.parametrize(
-    ("attained", "alpha", "told"),
+    ("attained", "alpha", "verdict"),
     [
         (0.79998, 0.8, "misses the promise: attained 0.79998 of α = 0.8"),
         (0.7999999, 0.8, "misses the promise: attained 0.7999999 of α = 0.8"),
@@ -150,10 +150,10 @@ def test_bars_are_whole_and_in_proportion(outcome):
         (1 / 3, 1 / 3 + 1e-8, "misses the promise: attained 0.3333 of α = 0.3333333433"),
     ],
 )
-def test_the_verdict_has_digits_enough_to_tell_on_which_side_of_alpha_it_lies(outcome, attained, alpha, told):
+def test_the_verdict_has_enough_digits_to_show_on_which_side_of_alpha_it_lies(outcome, attained, alpha, verdict):
     result = replace(outcome.judged, attained=attained, sla_met=attained >= alpha - MET)
     settings = replace(outcome.settings, alpha=alpha)
-    assert report.verdict(replace(outcome, settings=settings, results=(result,))) == f"{result.policy} {told}"
+    assert report.verdict(replace(outcome, settings=settings, results=(result,))) == f"{result.policy} {verdict}"
 
 
 @pytest.mark.parametrize("models", [53, 112, 130])
@@ -171,7 +171,7 @@ def test_no_two_models_share_a_letter(models):
     assert all(cell_len(letter) == 1 for letter in legend.values())
 
 
-def test_names_are_data_and_not_markup():
+def test_markup_in_names_is_not_interpreted():
     names = ["[bold]x[/bold]", "a\x1b[31mred", ":smile:"]
     rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, names)
     played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())
@@ -187,61 +187,3 @@ def test_costs_of_zero_have_no_ratio():
     assert [result.cost_vs_costliest for result in played.results] == [None, None]
     assert "–" in shown(report.table(played, 160))
     json.dumps(report.document(played), allow_nan=False)
-
-
-@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
-def test_a_plot_is_drawn_and_the_same_twice(outcome, tmp_path, name, start):
-    plot.write_plot(outcome, tmp_path / name)
-    first = (tmp_path / name).read_bytes()
-    assert first.startswith(start)
-    assert len(first) > 10_000
-    plot.write_plot(outcome, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == first
-
-
-def test_the_debt_is_drawn_against_what_is_promised(monkeypatch, tmp_path):
-    """One axis has one α, whatever each policy aims at."""
-    drawn = {}
-    monkeypatch.setattr(plot, "_queue", lambda axes, curves: drawn.update(curves))
-    conditions = Conditions(feedback_delay=3)
-    settings = Settings(alpha=0.75, margin=0.125)
-    played = replay(make_recording(learnable(300)), ["messplus", "static-mix"], settings, conditions)
-    plot.write_plot(played, tmp_path / "a.png")
-    assert {name: curve.queue_final for name, curve in drawn.items()} == {
-        result.policy: result.queue_final for result in played.results
-    }
-    assert played.played["messplus"].queue_final > drawn["messplus"].queue_final
-
-
-def test_names_are_drawn_as_they_are(tmp_path):
-    rounds = make_rounds([[1, 0, 1]] * 9, [[1, 2, 3]] * 9, ["a$\\frac$", "b$x_$", "\x1b[31mc"])
-    played = replay(make_recording(rounds), default_names(rounds.zoo.models), Settings(alpha=0.5), Conditions())
-    plot.write_plot(played, tmp_path / "a.svg")
-    assert (tmp_path / "a.svg").stat().st_size > 10_000
-
-
-def test_a_plot_of_single_models_and_of_little_feedback(tmp_path):
-    recording = make_recording(learnable(30))
-    conditions = Conditions(feedback_rate=0.0)
-    for names in (["always:large"], ["messplus"]):
-        plot.write_plot(replay(recording, names, Settings(alpha=0.5), conditions), tmp_path / "a.png")
-
-
-def test_a_live_log_is_drawn_with_the_models_that_it_knows(tmp_path):
-    nan = float("nan")
-    rounds = replace(
-        make_rounds([[1, nan, nan], [nan, 0, nan]], [[1, nan, nan], [nan, 2, nan]]), served=np.array([0, 1])
-    )
-    recording = make_recording(rounds, partial=True)
-    played = replay(recording, ["logged"], Settings(alpha=0.5), Conditions())
-    plot.write_plot(played, tmp_path / "a.png")
-    assert "nan" not in json.dumps(report.document(played), allow_nan=False).lower()
-    assert "logged keeps the promise" in shown(report.table(played, 160))
-
-
-def test_what_cannot_be_drawn(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"\.png or \.svg"):
-        plot.check_format(tmp_path / "a.pdf")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"messctl\[plot\]"):
-        plot.check_format(tmp_path / "a.png")
