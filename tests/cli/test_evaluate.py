@@ -365,7 +365,7 @@ def test_replay_of_a_log_or_a_state_names_evaluate(log, state, document, capsys)
     message = assert_one_line(run(["replay", log]), *capsys.readouterr())
     assert "for a live log, add --policy logged, or use `messctl evaluate`" in message
     message = assert_one_line(run(["replay", log, "--stream"]), *capsys.readouterr())
-    assert "for a live log: add" in message
+    assert "for a live log, add" in message
     document("ask", "is it", "--expect", "yes")
     message = assert_one_line(run(["replay", str(state)]), *capsys.readouterr())
     assert f"{state}: a state, not a trace; use `messctl evaluate`, or `messctl export` it" in message
