@@ -134,9 +134,9 @@ class Router:
         """Route one question, get it answered, and learn what the answer cost and, with a `grader`, how good it is.
 
         `model` overrides the policy. `on_decision` gets the decision before any model runs, `on_text` the served
-        answer as it comes. A model that cannot answer is left alone for a while (see `messctl.state.outages`), and the
-        request goes to the next best, unless part of an answer was shown or `model` is given. Raises BackendError if no
-        model answers, StoreError, UsageError.
+        answer as it comes. If a model cannot answer, the request goes to the next best, unless part of the answer was
+        shown or `model` is given. The model is then left alone for a while, see `messctl.state.outages`. Raises
+        BackendError if no model answers, StoreError, UsageError.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None

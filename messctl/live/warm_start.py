@@ -1,8 +1,8 @@
 """Warm starts: what a policy learns from a trace, for a live router to start from.
 
-The policy plays the trace in its order, one request at a time, and gets the outcomes of the models it queried. If a
-row lacks a model, as rows of an exported live log do, the policy gets the outcome of the model that was served, as if
-the user had chosen that model.
+The policy plays the trace in its order, one request at a time, and gets the outcomes of the models it queried. Rows of
+an exported live log lack most outcomes: there the policy gets the outcome of the model that was served, as if the user
+had chosen it.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 def export(store: Store, output: Path) -> int:
     """Write every answered request to the trace `output`, oldest first, and return how many there are.
 
-    Raises UsageError if nothing was answered yet or costs are in several units, OutputError if `output` cannot be
-    written, or is a file that is not Parquet.
+    Raises UsageError if nothing was answered yet or costs are in several units. Raises OutputError if `output` cannot
+    be written, or is a file that is not Parquet.
     """
     check_trace_writable(output)
     with store.unchanging():

@@ -2,8 +2,9 @@
 
 A circuit breaker. A model that failed is left out of decisions for five seconds, and for twice as long after every
 further failure: five minutes at most, or as long as its server asks for. Then one request may try it again, and the
-others go on without it. That request has the model to itself until the model answers or fails, or, if the request is
-killed, for as long as an answer may take. An answer ends the outage. Of failures that overlap, one counts.
+others go on without it. That request has the model to itself until the model answers or fails. If the request is
+killed, it has the model for as long as an answer may take. An answer ends the outage. Of failures that overlap, one
+counts.
 
 Some failures are forgiven. If the process of a model crashed during an answer, the next request starts it again; the
 model is left alone only if it fails then, too. If a server refuses a request, the prompt may be to blame: the model is

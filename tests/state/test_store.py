@@ -316,6 +316,15 @@ def test_a_transaction_is_all_or_nothing(store):
     assert store.policy.snapshot().decided == 5
 
 
+def test_an_error_of_the_block_is_not_reported_as_one_of_the_state(store):
+    """Only what SQLite says of the file is a StoreError."""
+    for error in (FileNotFoundError, BrokenPipeError):
+        with pytest.raises(error), store.transaction():
+            store.policy.save(Snapshot(5, 1.0))
+            raise error
+    assert store.policy.snapshot() == Snapshot()
+
+
 def test_the_ledger_counts_everything(store):
     add(store, "r1", served="big", satisfied=1.0, cost=10.0)
     add(store, "r2", served="small", satisfied=0.0, cost=1.0)
