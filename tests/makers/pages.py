@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -299,7 +299,11 @@ def rewritten(page: Path) -> str:
             now = next(played)
             if now.errors or now.code:
                 raise ValueError(f"{name_of(page)}: {command.line}: exit code {now.code}\n{now.errors}")
-            lines += [f"$ {command.line}", *updated(command.printed, now.printed)]
+            try:
+                printed = updated(command.printed, now.printed)
+            except ValueError as error:
+                raise ValueError(f"{name_of(page)}: {command.line}: {error}") from None
+            lines += [f"$ {command.line}", *printed]
         parts += [text[done : block.start], "".join(f"{line}\n" for line in lines)]
         done = block.end
     text = "".join([*parts, text[done:]])
@@ -316,29 +320,29 @@ def with_options(text: str) -> str:
     return OPTIONS.sub(lambda match: f"{match[1]}\n{option_table(match[2])}\n\n{match[3]}", text)
 
 
-def out_of_date(chosen: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield each page that is out of date, and its text as it should be."""
-    for page in chosen:
-        text = rewritten(page)
-        if text != page.read_text(encoding="utf-8"):
-            yield page, text
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Say which pages are out of date, or rewrite them with --write. Pages may be named; else it is all of them."""
+    """Say which pages are out of date, or rewrite them with --write. Pages may be named; otherwise it is all of them.
+
+    The exit code is 1 if a page is out of date or cannot be rewritten.
+    """
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import conftest
 
     conftest.pytest_configure()  # the compiler's cache must be that of this source
-    write = "--write" in arguments
-    named = [Path(name).resolve() for name in arguments if name != "--write"]
-    stale = 0
-    for page, text in out_of_date(named or pages()):
-        stale += 1
-        print(f"{name_of(page)}: {'rewritten' if write else 'out of date; see --write'}")
-        if write:
-            page.write_text(text, encoding="utf-8")
-    return int(bool(stale) and not write)
+    write, failed = "--write" in arguments, False
+    for page in [Path(name).resolve() for name in arguments if name != "--write"] or pages():
+        try:
+            text = rewritten(page)
+        except ValueError as error:
+            print(error)
+            failed = True
+            continue
+        if text != page.read_text(encoding="utf-8"):
+            print(f"{name_of(page)}: {'rewritten' if write else 'out of date; see --write'}", flush=True)
+            failed = failed or not write
+            if write:
+                page.write_text(text, encoding="utf-8")
+    return int(failed)
 
 
 if __name__ == "__main__":
