@@ -40,8 +40,9 @@ def replay(
             f"{recording.facts.path}: a live log holds only the models that were queried; play --policy logged alone"
         )
     counted = held_out(recording, holdout) if holdout else None
-    fixed = counted is not None and holdout is not None and not holdout.varies(conditions.shuffle)
-    judged = recording.only(np.flatnonzero(counted)) if fixed else recording
+    judged = recording
+    if counted is not None and holdout and not holdout.varies(conditions.shuffle):
+        judged = recording.only(np.flatnonzero(counted))
     check_reachable(judged.facts, settings.alpha)
     arranged = [
         recording.rounds.arranged(
