@@ -133,15 +133,14 @@ def _print(routing: Router, answered: Answered, *, as_json: bool) -> None:
     footer(routing, answered)
 
 
-def _grader(expect: str | None, expect_regex: str | None) -> Grader | None:
-    from messctl.graders import expect_regex as by_regex
-    from messctl.graders import expect_text
+def _grader(text: str | None, pattern: str | None) -> Grader | None:
+    from messctl.graders import expect_regex, expect_text
 
-    if expect is not None and expect_regex is not None:
+    if text is not None and pattern is not None:
         raise UsageError("--expect and --expect-regex exclude each other; choose one")
-    if expect is not None:
-        return expect_text(expect)
-    return None if expect_regex is None else by_regex(expect_regex)
+    if text is not None:
+        return expect_text(text)
+    return None if pattern is None else expect_regex(pattern)
 
 
 def _prompt(argument: str | None) -> str:

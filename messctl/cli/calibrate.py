@@ -127,7 +127,7 @@ def _measure(
     from rich.progress import Progress
 
     from messctl.backends import LlamaCpp
-    from messctl.costs.calibration import calibrate as calibrate_model
+    from messctl.costs.calibration import calibrate_model
 
     found: list[Calibration] = []
     _start_up(chosen[0])

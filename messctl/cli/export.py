@@ -33,12 +33,12 @@ def export(
     An existing trace is replaced.
     """
     from messctl.outputs import check_distinct
-    from messctl.state.export import export as write_trace
+    from messctl.state.export import export_log
     from messctl.state.sqlite_file import files
 
     with open_state(state, required=True) as store:
         check_distinct([output], [*files(store.path), history_path(store.path)])
-        rows = write_trace(store, output)
+        rows = export_log(store, output)
     if as_json:
         print_json({"output": str(output), "rows": rows})
     else:

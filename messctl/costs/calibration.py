@@ -68,7 +68,7 @@ def origin(meter: Meter, today: date | None = None) -> str:
     return f"{platform.node() or 'unknown machine'}, {(today or date.today()).isoformat()}, {meter.source}"
 
 
-def calibrate(
+def calibrate_model(
     model: ModelSpec,
     backend: Backend,
     meter: Meter,

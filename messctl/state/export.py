@@ -15,7 +15,7 @@ FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer",
 REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 
 
-def export(store: Store, output: Path) -> int:
+def export_log(store: Store, output: Path) -> int:
     """Write every answered request to the trace `output`, oldest first, and return how many there are.
 
     Raises UsageError if nothing was answered yet or costs are in several units. Raises OutputError if `output` cannot

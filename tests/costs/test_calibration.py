@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messctl.cli import calibrate as calibrate_command
-from messctl.cli import run
-from messctl.costs.calibration import Calibration, Trial, calibrate, origin
+from messctl.cli import calibrate, run
+from messctl.costs.calibration import Calibration, Trial, calibrate_model, origin
 from messctl.costs.cost_line import Line
 from messctl.costs.seconds import SecondsMeter
 from messctl.costs.tokens import StatedMeter
@@ -70,7 +69,7 @@ class Machine:
 
 def test_a_model_is_measured_over_a_range_of_lengths():
     model, machine, done = ModelSpec("m", Path("m"), n_ctx=4096, max_tokens=200), Machine(), []
-    found = calibrate(model, machine, SecondsMeter(), repeats=2, least_s=1.2, on_measured=lambda: done.append(1))
+    found = calibrate_model(model, machine, SecondsMeter(), repeats=2, least_s=1.2, on_measured=lambda: done.append(1))
     assert (found.model, found.unit, found.load_s, found.quality) == ("m", "s", 3.0, "measured")
     assert len(found.trials) == len(done) == 18
     lengths = {(trial.tokens_in, trial.tokens_out) for trial in found.trials}
@@ -82,7 +81,7 @@ def test_a_model_is_measured_over_a_range_of_lengths():
     assert found.load == pytest.approx(3.0)  # part of the measured time, but not of the fitted cost
     assert found.cost_per_token("here") == CostPerToken("s", 0.001, 0.01, 0.5, 3.0, measured="here")
     assert found.cost.error < 1e-9
-    small = calibrate(ModelSpec("m", Path("m"), n_ctx=128), Machine(), SecondsMeter(), repeats=1, least_s=0)
+    small = calibrate_model(ModelSpec("m", Path("m"), n_ctx=128), Machine(), SecondsMeter(), repeats=1, least_s=0)
     assert max(a + b for a, b in ((t.tokens_in, t.tokens_out) for t in small.trials)) <= 128
 
 
@@ -149,7 +148,7 @@ def zoo(tmp_path):
 QUICK = ["--repeats", "1", "--seconds", "0", "--prompt-tokens", "64"]
 
 
-def test_calibrate_command_writes_measured_costs(zoo, capsys):
+def test_calibrate_writes_measured_costs(zoo, capsys):
     pytest.importorskip("llama_cpp")
     text = zoo.read_text()
     command = ["zoo", "calibrate", "--zoo", str(zoo), "--meter", "seconds", *QUICK]
@@ -182,7 +181,7 @@ def test_a_load_is_shown_in_seconds_and_in_the_unit_of_costs(capsys, monkeypatch
             Calibration(name, "J", load_s, load=load, trials=trials[each], **lines)
             for (name, load_s, load), each in zip(loads, of_each, strict=True)
         ]
-        calibrate_command._print(found, "here")
+        calibrate._print(found, "here")
         out = capsys.readouterr().out
         rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("tiny", "large "))}
         costs = ["1,000,000", "1,000", "0.123", "1.23e-06", "2.5e-06"]

@@ -19,7 +19,7 @@ from messctl.records import Completion, Question
 from messctl.replay.loading import load
 from messctl.replay.play import drive, replay
 from messctl.replay.result import Conditions
-from messctl.state.export import export
+from messctl.state.export import export_log
 from messctl.state.ledger import Ledger
 from messctl.state.store import Store
 from messctl.zoo import CostPerToken, ModelSpec, Settings
@@ -323,7 +323,7 @@ def test_status_export_and_replay_of_the_export_agree(world, tmp_path):
         ids.append(answered.decision.request.request_id)
     for row in range(59, 0, -2):  # late, out of order, not for all, some graded by a rule already
         router().feedback(ids[row], 0.25 * (row % 5))
-    export(store, tmp_path / "log.parquet")
+    export_log(store, tmp_path / "log.parquet")
     ledger = Ledger.of(store)
     recording = load(tmp_path / "log.parquet", partial=True)
     result = replay(recording, ["logged"], Settings(alpha=0.85), Conditions()).results[0]
@@ -409,7 +409,7 @@ def test_a_failed_model_has_no_answer_and_no_feedback(world):
     answered = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
     assert list(answered.failures) == ["small"]
     assert set(store.requests.find("last").answers) == {"large", "middle"}
-    export(store, store.path.with_name("log.parquet"))
+    export_log(store, store.path.with_name("log.parquet"))
     recording = load(store.path.with_name("log.parquet"), partial=True)
     assert replay(recording, ["logged"], Settings(), Conditions()).results[0].explored == 1.0
     assert Ledger.of(store).explored == 1

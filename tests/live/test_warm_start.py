@@ -17,7 +17,7 @@ from messctl.live.router import Router
 from messctl.live.warm_start import learn_from
 from messctl.policies import live_build, live_names
 from messctl.records import Completion, Feedback, Question, Request
-from messctl.state.export import export
+from messctl.state.export import export_log
 from messctl.state.store import Store
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter
 from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo
@@ -210,7 +210,7 @@ def test_a_policy_learns_the_served_answers_of_an_exported_log(name, tmp_path):
             routing.ask(Question(f"prove {row}"), model="small")
             if row % 3:
                 routing.feedback("last", 0.0)
-        export(store, tmp_path / "log")
+        export_log(store, tmp_path / "log")
     learned = learn_from(TraceFile(tmp_path / "log"), ZOO, Settings(policy=name, alpha=0.85))
     assert (learned.requests, learned.left_out, learned.models) == (30, 0, ("small",))
     assert learned.snapshot.models["small"].cost_count == 30

@@ -22,7 +22,7 @@ from messctl.records import Completion, Question
 from messctl.replay.loading import load
 from messctl.replay.play import replay
 from messctl.replay.result import Conditions
-from messctl.state.export import export
+from messctl.state.export import export_log
 from messctl.state.ledger import Ledger
 from messctl.state.outages import LONGEST_PAUSE_S, pause_s
 from messctl.state.store import Store
@@ -474,7 +474,7 @@ def test_status_log_and_replay_agree_under_random_failures(world, clock, tmp_pat
     assert sum(lost.attempts for lost in ledger.lost.values()) == losses > 30
     assert sum(logged.rerouted for logged in store.requests) > 10
     assert store.check() == []
-    export(store, tmp_path / "log.parquet")
+    export_log(store, tmp_path / "log.parquet")
     result = replay(
         load(tmp_path / "log.parquet", partial=True), ["logged"], Settings(alpha=0.5), Conditions()
     ).results[0]
