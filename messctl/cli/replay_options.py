@@ -1,4 +1,4 @@
-"""The options of `messctl replay`; `messctl evaluate` has those of the settings, too."""
+"""The options of `messctl replay`; `messctl evaluate` and `messctl tune` share some of them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CostScaleOption = Annotated[
     typer.Option(
         "--cost-scale",
         metavar="N",
-        help="Costs are divided by this before V applies, or auto. 1 is the paper's.",
+        help="The divisor of costs before V applies, or auto. 1 is the paper's.",
         rich_help_panel=POLICY,
     ),
 ]

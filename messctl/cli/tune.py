@@ -13,6 +13,14 @@ import typer
 from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, progress_console, warn
+from messctl.cli.replay_options import (
+    CacheOption,
+    CostScaleOption,
+    FeedbackDelayOption,
+    FeedbackRateOption,
+    ReferenceOption,
+    ZooOption,
+)
 from messctl.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -56,24 +64,6 @@ PolicyOption = Annotated[
     list[str] | None,
     typer.Option(
         "--policy", metavar="NAME", help="messplus or bandit; repeatable. Default: both.", rich_help_panel=POLICY
-    ),
-]
-ReferenceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--reference", metavar="NAME", help="The most capable model. Default: the costliest.", rich_help_panel=POLICY
-    ),
-]
-CostScaleOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cost-scale", metavar="N", help="The divisor of costs before V applies, or auto.", rich_help_panel=POLICY
-    ),
-]
-ZooOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--zoo", metavar="FILE", help="The settings. Default: ./zoo.yaml if it exists.", rich_help_panel=POLICY
     ),
 ]
 VOption = Annotated[
@@ -141,30 +131,6 @@ ShuffleOption = Annotated[
     typer.Option(
         "--shuffle/--no-shuffle",
         help="Shuffle the requests, by seed. Default: if a trace lacks arrival times.",
-        rich_help_panel=REQUESTS,
-    ),
-]
-FeedbackRateOption = Annotated[
-    float,
-    typer.Option(
-        "--feedback-rate", metavar="0..1", help="The share of requests with feedback.", rich_help_panel=REQUESTS
-    ),
-]
-FeedbackDelayOption = Annotated[
-    int,
-    typer.Option(
-        "--feedback-delay",
-        callback=INT64,
-        metavar="N",
-        help="Feedback comes N requests later.",
-        rich_help_panel=REQUESTS,
-    ),
-]
-CacheOption = Annotated[
-    bool,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Store the features of a large trace beside it, as <trace>.features.npz.",
         rich_help_panel=REQUESTS,
     ),
 ]
@@ -243,16 +209,13 @@ def tune(
     tuning = _search(
         traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack, engine=engine, at=address, plot=plot
     )
-    chosen = tuning.chosen
-    diff = _difference(output, zoo, chosen) if output and dry_run else None
+    diff = _difference(output, zoo, tuning.chosen) if output and dry_run else None
     _print(tuning, diff, as_json=as_json, as_csv=as_csv)
-    if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
-        warn("one seed gives no confidence; play more seeds, as with --seeds 10")
     if tuning.found.interrupted:
         result = f"nothing is written to {output}" if output else "the results are of the seeds played so far"
         raise StoppedError(f"interrupted; {result}")
-    if output and chosen and not dry_run:
-        write(output, zoo_change(output, zoo, chosen.settings)[-1])
+    if output and tuning.chosen and not dry_run:
+        write(output, zoo_change(output, zoo, tuning.chosen.settings)[-1])
     return int(not all(choice.chosen for choice in tuning.choices))
 
 
@@ -333,7 +296,10 @@ def _difference(output: Path, zoo: Path | None, chosen: Trial | None) -> str:
 
 
 def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> None:
-    """Print the tuning, and the `diff` of a dry run: a key of the JSON, on stderr beside CSV, below the table."""
+    """Print the tuning, and a warning if it has one seed only.
+
+    The `diff` of a dry run is a key of the JSON, on stderr beside CSV, and below the table.
+    """
     from messctl.tune import report
 
     if as_json:
@@ -345,6 +311,8 @@ def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> 
         screen = console()
         screen.print(report.table(tuning, screen.width), crop=False)
         sys.stdout.write(diff or "")
+    if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
+        warn("one seed gives no confidence; play more seeds, as with --seeds 10")
 
 
 @contextmanager

@@ -13,9 +13,8 @@ from messctl.tune.report import Tuning
 
 
 def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
-    """Draw one panel per trace, with a colour for each α.
+    """Draw one panel per trace, with a colour for each α. `warn` gets a line if the font lacks a character of a name.
 
-    `warn` gets a line if the font lacks characters of the names.
     Raises UsageError for another format than .png or .svg, MissingExtraError if matplotlib is not installed, and
     OutputError if the file cannot be written.
     """
@@ -40,23 +39,23 @@ def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda 
 
 
 def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
-    levels = [trial.held_out[at] for trial in choice.trials]
-    axes.scatter([level.cost for level in levels], [level.attained for level in levels], s=6, color=colour, alpha=0.25)
-    front = sorted((trial.held_out[at] for trial in choice.front), key=lambda level: level.cost)
+    points = [trial.held_out[at] for trial in choice.trials]
+    axes.scatter([each.cost for each in points], [each.attained for each in points], s=6, color=colour, alpha=0.25)
+    front = sorted((trial.held_out[at] for trial in choice.front), key=lambda each: each.cost)
     label = f"α = {choice.alpha:g}"
-    axes.plot([level.cost for level in front], [level.attained for level in front], color=colour, lw=1.3, label=label)
+    axes.plot([each.cost for each in front], [each.attained for each in front], color=colour, lw=1.3, label=label)
     axes.axhline(choice.alpha, color=colour, lw=0.9, ls="--")
     for result in marks:
         if result.attained is not None:
             axes.plot(result.mean_cost, result.attained, marker="x", color=colour, ls="")
             axes.annotate(drawable(result.policy), (result.mean_cost, result.attained), fontsize=7, color="0.35")
     if choice.chosen:
-        level = choice.chosen.held_out[at]
+        chosen = choice.chosen.held_out[at]
         axes.errorbar(
-            level.cost,
-            level.attained,
-            xerr=level.cost_spread,
-            yerr=level.attained_spread,
+            chosen.cost,
+            chosen.attained,
+            xerr=chosen.cost_spread,
+            yerr=chosen.attained_spread,
             marker="o",
             ms=8,
             color=colour,
