@@ -1,3 +1,5 @@
+"""`messctl replay`: its outputs, options, errors and exit codes."""
+
 import csv
 import io
 import json

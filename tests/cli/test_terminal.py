@@ -1,4 +1,4 @@
-"""The live commands at a terminal, and data that would play with it: real processes on pseudo-terminals."""
+"""The live commands at a terminal, and data with control characters: real processes on pseudo-terminals."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FOOTER = re.compile(
 )
 EVIL = "\x1b]0;x\x07\x1b[31m[red]\r[/]\u202e\u200f\x9b2J\0\x08🙂\t[bold]"
 ESCAPES = b"\x1b]0;x\x07\r\xe2\x80\xae\xff"
-"""An answer in which no byte occurs twice: the terminal's title, a bell, a return, right-to-left, and no UTF-8."""
+"""An answer in which no byte occurs twice: terminal title, bell, return, right-to-left, and a byte not in UTF-8."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ NEITHER = b"messctl: warning: '%s' is neither y nor n; give feedback later with 
         (b"\xff\n", None, b"\xff\r\n" + NEITHER % b"\\xff"),
     ],
 )
-def test_the_footer_and_the_question(reply, satisfied, echo, state):
+def test_the_reply_to_the_question_is_stored_as_feedback(reply, satisfied, echo, state):
     code, out, err = at_terminal(["ask", SUM, "--model", "micro-400k"], reply)
     footer, question, rest = STYLE.sub(b"", err).partition(b"Was the answer good? [y/n, Enter to skip] ")
     assert (code, out, rest) == (0, b"42\r\n", echo)
@@ -71,7 +71,7 @@ def test_the_footer_and_the_question(reply, satisfied, echo, state):
         ("bandit", r"expected cost –, −λ·ŝ [\d.e−-]+( \(a trial\))?"),
     ],
 )
-def test_the_footer_says_why(policy, why, tmp_path):
+def test_the_footer_explains_the_decision(policy, why, tmp_path):
     (tmp_path / "zoo.yaml").write_text(PACKAGED_FILE.read_text().replace("policy: bandit", f"policy: {policy}"))
     _, _, err = at_terminal(["ask", SUM], b"\n")
     footer = STYLE.sub(b"", err).decode().partition("Was the answer")[0]
@@ -79,34 +79,34 @@ def test_the_footer_says_why(policy, why, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["--expect", "42"], ["--no-log"]])
-def test_no_question_where_nobody_need_answer(arguments):
+def test_no_question_is_asked_if_no_reply_is_needed(arguments):
     code, out, err = at_terminal(["ask", SUM, *arguments])
     assert (code, out) == (0, b"42\r\n")
     assert b"good?" not in err
     assert STYLE.sub(b"", err).count(b"\r\n") == 1
 
 
-def test_a_document_has_neither():
+def test_json_prints_no_footer_and_no_question():
     code, out, err = at_terminal(["ask", SUM, "--json"])
     assert (code, err) == (0, b"")
     assert json.loads(out)["answer"] == "42"
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_no_colours(name, value):
+def test_colours_can_be_turned_off(name, value):
     code, out, err = at_terminal(["ask", SUM, "--explain", "--expect", "42"], env={name: value})
     assert (code, out) == (0, b"42\r\n")
     styles = {number for style in STYLE.findall(err) for number in style[2:-1].split(b";")}
     assert styles <= ({b"0", b"1", b"2"} if name == "NO_COLOR" else set())
 
 
-def test_no_prompt_at_a_terminal():
+def test_a_missing_prompt_is_one_line():
     code, out, err = at_terminal(["ask"])
     assert "no prompt" in assert_one_line(code, out, err.replace(b"\r\n", b"\n"))
 
 
 @pytest.mark.parametrize(("reply", "left"), [(b"y\n", 0), (b"\x04", 1)])
-def test_reset_asks(reply, left, monkeypatch, tmp_path, state):
+def test_reset_asks_before_it_forgets(reply, left, monkeypatch, tmp_path, state):
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": "yes"}))
     (tmp_path / "zoo.yaml").write_text(STATED)
     assert run(["ask", "hi", "--model", "dear"]) == 0
@@ -116,8 +116,8 @@ def test_reset_asks(reply, left, monkeypatch, tmp_path, state):
     assert_sound(state, requests=left)
 
 
-def test_an_answer_of_escapes(tmp_path, capsys, state):
-    """A real model that spells them out: a terminal is shown them, a pipe gets what was said, JSON holds it."""
+def test_escapes_in_an_answer_do_not_reach_a_terminal(tmp_path, capsys, state):
+    """A real model answers with escapes. A terminal shows them as text; a pipe and JSON get the answer itself."""
     write_gguf(tmp_path / "evil.gguf", says(ESCAPES))
     zoo_of(tmp_path, "evil")
     shown = rb"\x1b]0;x\x07\r\u202e" + "�".encode() + b"\r\n"
@@ -137,7 +137,7 @@ def test_an_answer_of_escapes(tmp_path, capsys, state):
     assert_sound(state, requests=3)
 
 
-def test_evil_data_is_shown_by_log_and_status(tmp_path, monkeypatch, capsys, state):
+def test_log_and_status_show_control_characters_as_text(tmp_path, monkeypatch, capsys, state):
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": EVIL}))
     (tmp_path / "zoo.yaml").write_text(STATED)
     typed(monkeypatch, EVIL.encode() + b"\xff\xed\xa0\x80")
@@ -164,7 +164,7 @@ def test_evil_data_is_shown_by_log_and_status(tmp_path, monkeypatch, capsys, sta
 @pytest.mark.parametrize(
     "prompt", [b"caf\xe9 \xed\xa0\x80 \xff\xfe \x1b[2J[bold]\x9b", "a\u202eb\u2067 👩\u200d👧 \U0010ffff".encode()]
 )
-def test_hostile_arguments_of_a_real_process(prompt, state):
+def test_hostile_arguments_are_stored_as_text(prompt, state):
     done = process("ask", prompt, "--system", prompt, "--expect", prompt, "--json", input=prompt)
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["judged"] == 1
