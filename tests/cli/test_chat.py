@@ -93,7 +93,7 @@ COMMANDS = [
     (f"/{'x' * 99999}\n", [], f"messctl: unknown command '/{'x' * 39}'; /help"),
     ("/\x1b[31m\n", [], r"messctl: unknown command '/\x1b[31m'"),
     ("break\n/good\n", [None], "messctl: no model could answer: "),
-    ('hi\n"""break', [None], 'messctl: standard input ends in a turn that began with """; end it so, too\n'),
+    ('hi\n"""break', [None], 'messctl: standard input ends in a turn that began with """; end it with """\n'),
 ]
 
 
