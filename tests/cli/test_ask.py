@@ -66,7 +66,7 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize(("arguments", "data", "prompt"), PROMPTS)
-def test_the_prompt(arguments, data, prompt, monkeypatch, state, capsys):
+def test_the_prompt_comes_from_the_argument_and_standard_input(arguments, data, prompt, monkeypatch, state, capsys):
     typed(monkeypatch, data)
     assert run(["ask", *arguments]) == 0
     with Store(state) as store:
@@ -76,13 +76,13 @@ def test_the_prompt(arguments, data, prompt, monkeypatch, state, capsys):
     assert capsys.readouterr() == (answer if answer.endswith("\n") else f"{answer}\n", "")
 
 
-def test_a_real_process_prints_the_answer_and_nothing_else(state):
+def test_a_real_process_prints_only_the_answer(state):
     done = process("ask", SUM, "--model", "mini-1m")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"42\n", b"")
     assert_sound(state, requests=1)
 
 
-def test_it_streams(monkeypatch, capsys, scripted):
+def test_each_piece_is_printed_before_the_next_comes(monkeypatch, capsys, scripted):
     """Every piece is out before the next comes."""
     seen = []
 
@@ -98,7 +98,7 @@ def test_it_streams(monkeypatch, capsys, scripted):
     assert [*seen, *capsys.readouterr()] == ["one ", "two", "\n", ""]
 
 
-def test_the_document(asked, policy):
+def test_the_json_document_has_all_keys_and_true_values(asked, policy):
     document = asked(SUM, "--model", "micro-400k")
     assert list(document) == KEYS
     expected = {
@@ -125,7 +125,7 @@ GRADES = [
 
 
 @pytest.mark.parametrize(("arguments", "satisfied", "code"), GRADES)
-def test_grades(arguments, satisfied, code, asked, state, policy):
+def test_grades_change_the_attainment_the_queue_and_what_is_learned(arguments, satisfied, code, asked, state, policy):
     document = asked(SUM, "--model", "mini-1m", *arguments, code=code)
     assert (document["satisfied"], document["attained"], document["judged"]) == (satisfied, satisfied, 1)
     assert document["queue"] == max(0.0, 0.8 - satisfied)
@@ -172,7 +172,7 @@ def test_options_reach_the_model(arguments, expected, scripted, asked):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_an_answer_that_nobody_reads_is_kept_and_graded(state, arguments):
+def test_an_answer_without_a_reader_is_stored_and_graded(state, arguments):
     """As `messctl ask … | true`: the model was paid, and the exit code is that of the grade."""
     command = [*MESSCTL, "ask", SUM, "--model", "mini-1m", "--expect", "43", "--require-satisfied", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as asking:
@@ -183,7 +183,7 @@ def test_an_answer_that_nobody_reads_is_kept_and_graded(state, arguments):
     assert (logged.answers["mini-1m"].answer, logged.satisfied) == ("42", 0.0)
 
 
-def test_a_grader_of_the_zoo_is_enough_to_require_satisfaction(scripted, tmp_path, capsys):
+def test_require_satisfied_accepts_the_grader_of_the_zoo(scripted, tmp_path, capsys):
     (tmp_path / "zoo.yaml").write_text(STATED + 'grader: "forty"\n')
     assert run(["ask", "hi", "--model", "dear", "--require-satisfied"]) == 0
     assert run(["ask", "hi", "--model", "cheap[red]", "--require-satisfied"]) == 1
@@ -204,13 +204,13 @@ def test_an_error_is_on_a_line_of_its_own(tmp_path, monkeypatch, capsys):
     assert "broke off" in assert_one_line(code, "", err)
 
 
-def test_words_without_quotes(scripted, capsys):
+def test_a_prompt_without_quotes_is_refused_with_advice(scripted, capsys):
     line = assert_one_line(run(["ask", "What", "is", "1+1"]), *capsys.readouterr())
     assert "unexpected extra argument(s) (is 1+1); quote a text that has spaces (see `messctl ask --help`)" in line
     assert scripted == []
 
 
-def test_max_tokens_cut_a_real_answer(asked):
+def test_max_tokens_limits_a_real_answer(asked):
     document = asked(SUM, "--model", "mini-1m", "--max-tokens", "1")
     assert (document["answer"], document["tokens_out"], document["finish"]) == ("4", 1, "length")
 
@@ -227,7 +227,7 @@ def test_the_same_seed_gives_the_same_answer(asked, tmp_path):
     assert len({first for first, _ in drawn}) > 1
 
 
-def test_another_promise_for_one_request(asked, state, capsys, policy):
+def test_alpha_of_one_request_counts_when_it_gets_feedback_later(asked, state, capsys, policy):
     """What was promised then counts when the answer is judged later."""
     document = asked(SUM, "--alpha", "0.5", "--expect", "no", "--model", "mini-1m")
     assert (document["alpha"], document["queue"], document["certificate"]) == (0.5, 0.5, 0.0)
@@ -237,7 +237,7 @@ def test_another_promise_for_one_request(asked, state, capsys, policy):
     assert_sound(state, requests=2)
 
 
-def test_unlogged(asked, state, policy):
+def test_no_log_shows_right_numbers_and_stores_nothing(asked, state, policy):
     """The numbers are right, and nothing of it stays; where there was no state, none is made."""
     fresh = asked(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
     assert (fresh["judged"], fresh["attained"], fresh["queue"]) == (1, 0.0, 0.8)
@@ -259,7 +259,7 @@ EXPLAINED = {
 }
 
 
-def test_explained(capsys, scripted, policy, monkeypatch):
+def test_explain_prints_the_figures_and_a_table_of_models(capsys, scripted, policy, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     assert run(["ask", "hi", "--explain", "--expect", "42"]) == 0
     out, err = capsys.readouterr()
@@ -278,7 +278,7 @@ def test_explained(capsys, scripted, policy, monkeypatch):
     assert "…" not in capsys.readouterr().err
 
 
-def test_what_a_model_will_cost_that_never_answered_is_not_known(capsys, scripted, policy, monkeypatch):
+def test_explain_shows_an_unknown_cost_as_a_dash(capsys, scripted, policy, monkeypatch):
     """The table says so; the decision weighs the sums that it shows."""
     monkeypatch.setenv("COLUMNS", "80")
     capsys.readouterr()
@@ -307,12 +307,12 @@ def test_what_a_model_will_cost_that_never_answered_is_not_known(capsys, scripte
         ("badnit", "did you mean 'bandit'"),
     ],
 )
-def test_a_policy_that_cannot_serve(chosen, message, scripted, tmp_path, capsys):
+def test_a_policy_that_cannot_serve_live_is_refused(chosen, message, scripted, tmp_path, capsys):
     (tmp_path / "zoo.yaml").write_text(STATED.replace("v: 0.2", f"v: 0.2, policy: {chosen}"))
     assert message in assert_one_line(run(["ask", "hi"]), *capsys.readouterr())
 
 
-def test_a_zoo_elsewhere(asked, scripted, tmp_path, monkeypatch):
+def test_zoo_option_reads_another_zoo_file(asked, scripted, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     document = asked("hi", "--zoo", "../zoo.yaml", "--model", "dear")
@@ -321,14 +321,14 @@ def test_a_zoo_elsewhere(asked, scripted, tmp_path, monkeypatch):
     assert asked("hi", "--model", "dear")["alpha"] == 0.75
 
 
-def test_a_grader_in_the_zoo(asked, scripted, tmp_path):
+def test_the_grader_of_the_zoo_grades_unless_expect_does(asked, scripted, tmp_path):
     (tmp_path / "zoo.yaml").write_text("grader: forty" + STATED)
     assert asked("hi", "--model", "dear")["satisfied"] == 1.0
     assert asked("hi", "--model", "cheap[red]")["satisfied"] == 0.0
     assert asked("hi", "--model", "cheap[red]", "--expect", "no idea")["satisfied"] == 1.0
 
 
-def test_a_queried_model_that_fails_is_named(asked, monkeypatch, tmp_path):
+def test_the_document_names_a_queried_model_that_fails(asked, monkeypatch, tmp_path):
     (tmp_path / "zoo.yaml").write_text(STATED.replace("c: 0", "c: 9, policy: messplus"))
     failing = Scripted({"dear": "42"}, failures={"cheap[red]": "it is out of order"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: failing)

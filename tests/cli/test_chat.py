@@ -68,14 +68,14 @@ TURNS = [
 
 
 @pytest.mark.parametrize(("lines", "prompts"), TURNS)
-def test_a_turn_per_line(lines, prompts, chat, questions):
+def test_each_line_of_standard_input_is_a_turn(lines, prompts, chat, questions):
     code, out, err = chat(lines)
     assert [question.prompt for question in questions] == prompts
     assert len(out.splitlines()) == len(prompts)
     assert err.startswith("messctl: unknown command '//'") if b"//" in bytes(str(lines), "utf-8") else err == ""
 
 
-def test_a_turn_is_asked_with_those_before_it_and_as_the_options_say(chat, questions):
+def test_a_turn_is_sent_with_earlier_turns_and_the_options(chat, questions):
     options = ["--system", "be brief", "--max-tokens", "9", "--temperature", "0.5", "--seed", "3", "--model", "dear"]
     assert chat("one\ntwo\n", *options) == (0, "dear 1\ndear 2\n", "")
     turn = ("one", "dear 1")
@@ -98,7 +98,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("lines", "judged", "error"), COMMANDS)
-def test_commands(lines, judged, error, chat, questions, state):
+def test_commands_give_feedback_or_an_error(lines, judged, error, chat, questions, state):
     code, out, err = chat(lines)
     assert code == (2 if error else 0)
     assert err.startswith(error)
@@ -117,7 +117,7 @@ def test_a_failure_is_one_line_and_the_chat_goes_on(chat, questions, state):
         assert [each.satisfied for each in store.requests.newest(9)] == [None, None, 0.0]
 
 
-def test_model_fixes_a_model_and_lets_it_go(chat, questions, state):
+def test_the_model_command_chooses_a_model_until_auto(chat, questions, state):
     code, out, err = chat("/model\n/model dear\nhi\n/model\n/model cheap[red]\nhi\n/model auto\nhi\n")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -128,7 +128,7 @@ def test_model_fixes_a_model_and_lets_it_go(chat, questions, state):
         assert [each.circumstances.forced for each in store.requests.newest(9)] == [True, True, False]
 
 
-def test_status_and_help(chat, questions, state):
+def test_status_and_help_print_their_lines(chat, questions, state):
     code, out, err = chat("hi\n/good\n/status\n/help\n")
     assert (code, err) == (0, "")
     assert "1 answered, 0 with pending feedback" in out
@@ -137,7 +137,7 @@ def test_status_and_help(chat, questions, state):
         assert f"\n{name} " in out
 
 
-def test_documents_for_machines(chat, questions, capsys):
+def test_json_prints_one_document_per_turn(chat, questions, capsys):
     code, out, err = chat("hi\n/good\nhi\n/status\n/help\n", "--json")
     first, second, status = (json.loads(line) for line in out.splitlines())
     assert (code, "/quit" in err) == (0, True)
@@ -146,7 +146,7 @@ def test_documents_for_machines(chat, questions, capsys):
     assert status == json.loads(capsys.readouterr().out)
 
 
-def test_no_log_leaves_nothing(chat, questions, state):
+def test_no_log_stores_nothing(chat, questions, state):
     assert chat("hi\n/good\n", "--no-log")[0] == 0
     assert not state.exists()
     assert chat("hi\n")[0] == 0
@@ -163,7 +163,7 @@ def test_a_grader_of_the_zoo_judges_every_turn(chat, questions, tmp_path, state)
         assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 0.0]
 
 
-def test_a_turn_that_no_context_holds(chat, questions, monkeypatch):
+def test_a_turn_that_is_too_long_is_an_error(chat, questions, monkeypatch):
     monkeypatch.setattr("messctl.cli.chat_turns.MOST_BYTES", 100)
     assert chat(f"{'x' * 99}\n") == (0, "cheap[red] 1\n", "")
     for lines in (f"{'x' * 250}\nhi\n", f'"""{"x" * 90}\n{"x" * 90}"""\nhi\n'):
@@ -182,30 +182,30 @@ def test_a_turn_that_no_context_holds(chat, questions, monkeypatch):
         (["hello"], "unexpected extra argument(s) (hello) (see"),
     ],
 )
-def test_options_that_are_wrong(arguments, message, chat, questions):
+def test_wrong_options_are_refused(arguments, message, chat, questions):
     assert message in assert_one_line(*chat("hi\n", *arguments))
     assert questions == []
 
 
-def test_escapes_in_an_answer_reach_a_pipe_as_they_are(chat, monkeypatch, questions):
+def test_escapes_in_an_answer_reach_a_pipe_unchanged(chat, monkeypatch, questions):
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": "\x1b[2J[red]"}))
     assert chat("hi\n", "--model", "dear") == (0, "\x1b[2J[red]\n", "")
 
 
-def test_nothing_is_loaded_that_only_a_terminal_needs():
+def test_the_line_editor_is_not_loaded_without_a_terminal():
     code = "import sys; from messctl.cli import run; run(['chat']); print('prompt_toolkit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert done.stdout == b"False\n"
 
 
-def test_a_real_process(state):
+def test_a_real_process_prints_the_answers(state):
     pytest.importorskip("llama_cpp")
     done = process("chat", "--model", "mini-1m", input=f"{SUM}\n/good\nReverse the word stone.\n".encode())
     assert (done.returncode, done.stdout, done.stderr) == (0, b"42\nenots\n", b"")
     assert_sound(state, requests=2)
 
 
-def test_ctrl_c_ends_a_chat_that_nobody_types(tmp_path, state):
+def test_ctrl_c_ends_a_chat_without_a_terminal(tmp_path, state):
     pytest.importorskip("llama_cpp")
     with subprocess.Popen(
         [*MESSCTL, "chat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
@@ -220,7 +220,7 @@ def test_ctrl_c_ends_a_chat_that_nobody_types(tmp_path, state):
 
 
 @pytest.mark.parametrize("turns", range(1, 5))
-def test_a_kill_loses_nothing_that_was_acknowledged(turns, state):
+def test_a_killed_chat_loses_nothing_that_was_acknowledged(turns, state):
     """Every answer that was read, and every judgement after which another answer was read, is in the state."""
     pytest.importorskip("llama_cpp")
     with subprocess.Popen([*MESSCTL, "chat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as running:

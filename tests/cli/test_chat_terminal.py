@@ -61,7 +61,7 @@ def prompts_in(state):
         return [each.decision.request.prompt for each in store.requests.newest(99)]
 
 
-def test_a_chat(chatting, state):
+def test_a_chat_with_answers_feedback_and_commands(chatting, state):
     terminal = chatting()
     shown = answered(terminal, SUM)
     assert re.fullmatch(rb"42\|[\w-]+ \xc2\xb7 .*no feedback yet, \xce\xb1 = 0.8\|", shown), shown
@@ -102,7 +102,7 @@ def test_reset_forgets_what_was_typed(chatting, state):
     assert run(["reset", "--yes"]) == 0
 
 
-def test_what_is_typed_after_a_reset_elsewhere_is_for_its_owner_alone(chatting, state):
+def test_the_history_is_private_after_a_reset_elsewhere(chatting, state):
     before = os.umask(0o022)
     try:
         terminal = chatting()
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
     assert_sound(state, requests=2)
 
 
-def test_ctrl_c_again_and_again(chatting, endless, state):
+def test_repeated_ctrl_c_never_ends_the_chat(chatting, endless, state):
     """Nobody's hand is as fast; none of them ends the chat, or shows its insides."""
     terminal = chatting("--model", "endless")
     for _ in range(3):
@@ -210,7 +210,7 @@ def test_a_signal_at_the_prompt_ends_nothing(chatting, state):
     assert prompts_in(state) == ["What is 17 + 25?"]
 
 
-def test_a_window_changes_its_size(chatting, state):
+def test_a_change_of_the_window_size_does_no_harm(chatting, state):
     terminal = chatting(size=(24, 30))
     terminal.type(b"What is the sum of " + b"1 " * 30)
     terminal.resize(10, 200)
@@ -219,7 +219,7 @@ def test_a_window_changes_its_size(chatting, state):
     assert prompts_in(state) == ["What is the sum of " + "1 " * 30 + "!"]
 
 
-def test_escapes_are_shown_and_not_obeyed(tmp_path, chatting):
+def test_escapes_in_an_answer_are_shown_and_not_obeyed(tmp_path, chatting):
     write_gguf(tmp_path / "evil.gguf", says(b"\x1b]0;x\x07\r"))
     zoo_of(tmp_path, "evil")
     terminal = chatting()
@@ -229,7 +229,7 @@ def test_escapes_are_shown_and_not_obeyed(tmp_path, chatting):
     assert leave(terminal) == 0
 
 
-def test_no_log_keeps_nothing_that_was_typed(chatting, state, tmp_path):
+def test_no_log_stores_no_history(chatting, state, tmp_path):
     terminal = chatting("--no-log")
     assert answered(terminal, SUM).startswith(b"42|")
     assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may be asked, and be wrong
@@ -238,7 +238,7 @@ def test_no_log_keeps_nothing_that_was_typed(chatting, state, tmp_path):
 
 
 @pytest.mark.parametrize("breaks", ["a folder", "a loop"])
-def test_a_history_that_cannot_be_kept(breaks, chatting, state):
+def test_a_chat_goes_on_without_a_history(breaks, chatting, state):
     kept = state.with_name("state-chat")
     kept.mkdir() if breaks == "a folder" else kept.symlink_to(kept)
     terminal = chatting()
@@ -248,7 +248,7 @@ def test_a_history_that_cannot_be_kept(breaks, chatting, state):
 
 
 @pytest.mark.parametrize(("env", "prompt"), [({"TERM": "dumb"}, rb"> "), ({"NO_COLOR": "1"}, PROMPT)])
-def test_a_terminal_that_can_do_little(env, prompt, state):
+def test_a_simple_terminal_gets_a_plain_prompt(env, prompt, state):
     with Terminal("chat", env=env) as terminal:
         terminal.until(prompt)
         terminal.type(SUM + b"\r")

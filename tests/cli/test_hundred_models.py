@@ -26,7 +26,7 @@ pytest.importorskip("llama_cpp")
 
 
 @pytest.mark.parametrize("policy", live_names())
-def test_a_hundred_asks_in_the_process(policy):
+def test_a_hundred_requests_end_near_the_promise(policy):
     """Many streams of a hundred: each ends near the promise, all together nearer, each with a mixture."""
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
@@ -51,7 +51,7 @@ def test_a_hundred_asks_in_the_process(policy):
 
 
 @pytest.mark.slow
-def test_a_hundred_asks_in_a_shell_loop(tmp_path, monkeypatch, capsys):
+def test_a_hundred_processes_end_near_the_promise_and_agree(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))
     rng = random.Random(3)

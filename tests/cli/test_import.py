@@ -51,7 +51,7 @@ def failed(capsys, *arguments):
     return captured.err
 
 
-def test_a_file_that_is_no_trace_is_not_replaced(capsys, source, tmp_path):
+def test_a_file_that_is_not_a_trace_is_not_replaced(capsys, source, tmp_path):
     (tmp_path / "zoo.yaml").write_text("sla: {alpha: 0.6}\n")
     error = failed(capsys, "import", "routerdc", source, "-o", tmp_path / "zoo.yaml")
     assert "zoo.yaml: exists and is not a Parquet file" in error
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_trace_is_not_replaced(capsys, source, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-def test_every_format(tmp_path, capsys, output, name):
+def test_every_format_becomes_a_sound_trace(tmp_path, capsys, output, name):
     case = CASES[name]
     sources = map(str, case.write(tmp_path, case.models))
     assert run(["import", name, *sources, "-o", str(output), "--json"]) == 0
@@ -72,7 +72,7 @@ def test_every_format(tmp_path, capsys, output, name):
     assert run(["trace", "validate", str(output)]) == 0
 
 
-def test_summary_for_people(capsys, source, output):
+def test_the_summary_names_models_and_missing_costs(capsys, source, output):
     assert run(["import", "routerdc", source, "-o", str(output)]) == 0
     captured = capsys.readouterr()
     assert "2 rows, 2 models: b, x=y:z" in captured.out
@@ -81,7 +81,7 @@ def test_summary_for_people(capsys, source, output):
     assert captured.err == ""
 
 
-def test_costs(capsys, source, output):
+def test_stated_costs_and_their_unit_are_used(capsys, source, output):
     costs = ["--cost", "x=y:z=0.5", "--cost", "b=1e-3:per-request", "--cost-unit", "J", "--json"]
     assert run(["import", "routerdc", source, "-o", str(output), *costs]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -105,12 +105,12 @@ def test_costs(capsys, source, output):
         (["--cots", "b=1"], "--cots"),
     ],
 )
-def test_bad_options(capsys, source, output, arguments, part):
+def test_bad_options_are_one_line_and_write_nothing(capsys, source, output, arguments, part):
     assert part in failed(capsys, "import", "routerdc", source, "-o", output, *arguments)
     assert not output.exists()
 
 
-def test_bad_input(capsys, tmp_path, source, output):
+def test_bad_input_is_one_line(capsys, tmp_path, source, output):
     assert "did you mean 'routerdc'" in failed(capsys, "import", "routedc", source, "-o", output)
     assert "nowhere: no such file" in failed(capsys, "import", "routerdc", tmp_path / "nowhere", "-o", output)
     assert "is a directory" in failed(capsys, "import", "routerdc", source, "-o", tmp_path)
@@ -130,7 +130,7 @@ def test_bad_input(capsys, tmp_path, source, output):
     ],
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
-def test_a_name_that_no_column_can_have(capsys, tmp_path, output, name, part, as_json):
+def test_a_model_name_that_no_column_can_have_is_refused(capsys, tmp_path, output, name, part, as_json):
     bad = write_json(tmp_path / "bad.json", [{"question": "q", "scores": {name: 1, "b": 1}}])
     line = failed(capsys, "import", "routerdc", bad, "-o", output, *as_json)
     assert part in line
@@ -146,7 +146,7 @@ def test_a_name_that_no_column_can_have(capsys, tmp_path, output, name, part, as
     "measured",
     [{"a": {"reward": 1, "cost": 1e-200}}, {"a": {"reward": 1, "cost": 1}, "b": {"reward": None, "cost": 1e-200}}],
 )
-def test_a_cost_that_no_trace_may_hold(capsys, tmp_path, output, measured):
+def test_a_cost_out_of_range_is_refused(capsys, tmp_path, output, measured):
     sound = {"prompt": "p", "arms": {"a": {"reward": 1, "cost": 0.5}, "b": {"reward": 0, "cost": 0}}}
     bad = write_jsonl(tmp_path / "s.jsonl", [sound, {"prompt": "q", "arms": measured}])
     line = failed(capsys, "import", "paretobandit", bad, "-o", output)
@@ -154,7 +154,7 @@ def test_a_cost_that_no_trace_may_hold(capsys, tmp_path, output, measured):
     assert os.listdir(tmp_path) == ["s.jsonl"]
 
 
-def test_a_stated_cost_is_checked_with_the_tokens_it_is_for(capsys, tmp_path, output):
+def test_a_stated_cost_per_tokens_is_checked_with_the_tokens(capsys, tmp_path, output):
     sources = list(map(str, CASES["llmrouterbench"].write(tmp_path, ["m"])))
     command = ["import", "llmrouterbench", *sources, "-o", str(output), "--cost-unit", "J", "--cost"]
     assert "but a cost must be 0, or between 1e-100" in failed(capsys, *command, "m=1e-102:per-1k-tokens")
@@ -163,13 +163,13 @@ def test_a_stated_cost_is_checked_with_the_tokens_it_is_for(capsys, tmp_path, ou
     assert run(["trace", "validate", str(output)]) == 0
 
 
-def test_names_are_never_markup_nor_escapes(capsys, tmp_path, output):
+def test_model_names_are_printed_without_markup_and_escapes(capsys, tmp_path, output):
     evil = write_json(tmp_path / "evil.json", [{"question": "q", "scores": {"\x1b[31m[bold]m[/]": 1}}])
     assert run(["import", "routerdc", str(evil), "-o", str(output)]) == 0
     assert r"\x1b[31m[bold]m[/]" in capsys.readouterr().out
 
 
-def test_formats_are_listed(capsys):
+def test_formats_option_lists_all_formats(capsys):
     assert run(["import", "--formats"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert listed == sorted(CASES)
@@ -180,14 +180,14 @@ def test_help_has_an_example(capsys):
     assert "Example: messctl import" in capsys.readouterr().out
 
 
-def test_progress_on_a_terminal_only(capsys, monkeypatch, source, output):
+def test_the_progress_bar_does_not_disturb_the_document(capsys, monkeypatch, source, output):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert run(["import", "routerdc", source, "-o", str(output), "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["rows"] == 2
 
 
-def test_an_interrupt_is_one_line(capsys, monkeypatch, source, output):
+def test_an_interrupted_import_prints_one_line(capsys, monkeypatch, source, output):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
@@ -196,7 +196,7 @@ def test_an_interrupt_is_one_line(capsys, monkeypatch, source, output):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_parse_costs_is_per_request_by_default():
+def test_stated_costs_are_per_request_by_default():
     from messctl.cli.import_ import parse_costs
 
     assert not parse_costs(["m=1"])["m"].per_1k_tokens

@@ -30,7 +30,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     ("command", "option"), [(command, option) for command, options in COMMANDS for option in options]
 )
-def test_what_is_no_finite_number_is_refused(command, option, number, tmp_path, capsys):
+def test_an_infinite_number_is_refused(command, option, number, tmp_path, capsys):
     (tmp_path / "zoo.yaml").write_text(STATED)
     write_trace(tmp_path / "t.parquet", [{"a": (0, 1), "b": (1, 2)}] * 3)
     error = assert_one_line(run([*command, option, number]), *capsys.readouterr())

@@ -36,7 +36,7 @@ def ask(document):
     return ask
 
 
-def test_judgements(ask, document, state, policy):
+def test_feedback_changes_the_attainment_the_queue_and_what_is_learned(ask, document, state, policy):
     """By id, by the start of one, of the last; late and out of order; in words and numbers."""
     ids = [ask(model) for model in (CHEAP, DEAR, CHEAP, DEAR)]
     queue = 0.0
@@ -55,7 +55,7 @@ def test_judgements(ask, document, state, policy):
     assert_sound(state, requests=4)
 
 
-def test_last_is_the_last_that_was_answered(ask, document, monkeypatch, capsys):
+def test_last_means_the_last_answered_request(ask, document, monkeypatch, capsys):
     answered = ask()
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({}))
     assert run(["ask", "again"]) == 2
@@ -63,7 +63,7 @@ def test_last_is_the_last_that_was_answered(ask, document, monkeypatch, capsys):
     assert document("feedback", "last", "good")["request_id"] == answered
 
 
-def test_a_second_judgement_corrects_the_first(ask, capsys, document, state, policy):
+def test_second_feedback_replaces_the_first(ask, capsys, document, state, policy):
     first, second = ask(), ask(DEAR)
     document("feedback", first, "bad")
     document("feedback", second, "0.5")
@@ -76,7 +76,7 @@ def test_a_second_judgement_corrects_the_first(ask, capsys, document, state, pol
     assert_sound(state, requests=2)
 
 
-def test_a_grade_is_corrected_too(ask, document, state, policy):
+def test_feedback_replaces_a_grade(ask, document, state, policy):
     request_id = ask(CHEAP, "--expect", "yes")
     assert document("feedback", "last", "0.5")["corrected"] == 0.0
     assert document("status")["standing"] == {"judged": 1, "attained": 0.5, "queue": 0.25, "certificate": 0.5}
@@ -103,14 +103,14 @@ BAD_FEEDBACK = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_FEEDBACK)
-def test_bad_feedback(arguments, message, ask, capsys, state):
+def test_bad_feedback_is_refused(arguments, message, ask, capsys, state):
     ask()
     assert message in assert_one_line(run(["feedback", *arguments]), *capsys.readouterr())
     with Store(state) as store:
         assert store.requests.feedback_sums().count == 0
 
 
-def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state):
+def test_feedback_on_no_request_or_several_requests_is_refused(ask, capsys, monkeypatch, state):
     Store(state).close()
     assert "no request has been answered yet" in assert_one_line(run(["feedback", "good"]), *capsys.readouterr())
     ids = [ask() for _ in range(17)]
@@ -126,7 +126,7 @@ def test_feedback_that_fits_nothing_or_too_much(ask, capsys, monkeypatch, state)
     assert "has no answer to give feedback on" in error
 
 
-def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
+def test_status_agrees_with_numbers_computed_by_hand(ask, document, monkeypatch, capsys, state, policy):
     ask(CHEAP, "--expect", "yes")  # misses
     ask(DEAR, "--expect", "yes")
     ask(DEAR)
@@ -178,7 +178,7 @@ def test_status_by_hand(ask, document, monkeypatch, capsys, state, policy):
 
 
 @pytest.mark.parametrize(("judgements", "code"), [([], 1), (["bad"], 1), (["good"], 0), (["1", "0.5"], 0)])
-def test_require_sla(judgements, code, ask, document, capsys, state):
+def test_require_sla_exits_1_below_alpha_or_without_feedback(judgements, code, ask, document, capsys, state):
     Store(state).close()
     for judgement in judgements:
         ask()
@@ -190,7 +190,7 @@ def test_require_sla(judgements, code, ask, document, capsys, state):
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tmp_path):
+def test_an_empty_state_is_shown_and_not_created(made, capsys, document, monkeypatch, state, tmp_path):
     """One that is empty, and the user's own before anything was asked, which looking does not make."""
     if made:
         Store(state).close()
@@ -217,7 +217,9 @@ def test_a_state_without_anything(made, capsys, document, monkeypatch, state, tm
 @pytest.mark.parametrize(
     "command", [["status"], ["log"], ["export", "-o", "x.parquet"], ["feedback", "good"], ["reset", "--yes"]]
 )
-def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, monkeypatch, tmp_path):
+def test_a_named_state_that_does_not_exist_is_reported_and_not_created(
+    command, by, place, capsys, monkeypatch, tmp_path
+):
     """A slip of the keyboard is told, and makes neither file nor folder."""
     if by == "environment":
         monkeypatch.setenv("MESSCTL_STATE", place)
@@ -231,7 +233,7 @@ def test_a_state_that_was_named_and_is_not_there(command, by, place, capsys, mon
     assert os.listdir(tmp_path) == ["zoo.yaml"]
 
 
-def test_log(ask, document, capsys):
+def test_log_lists_the_newest_requests(ask, document, capsys):
     ids = [ask(), ask(DEAR, "--expect", "yes"), ask()]
     got = document("log", "-n", "2")
     assert [each["request_id"] for each in got] == ids[1:]
@@ -259,12 +261,12 @@ def test_log(ask, document, capsys):
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", str(10**20)])
-def test_a_bad_count(number, capsys):
+def test_a_bad_count_is_refused(number, capsys):
     assert_one_line(run(["log", "-n", number]), *capsys.readouterr())
 
 
 @pytest.mark.parametrize("judged", [0, 12, 24])
-def test_the_export_replayed_agrees_with_status(judged, document, tmp_path, policy):
+def test_a_replay_of_the_export_agrees_with_status(judged, document, tmp_path, policy):
     """Chosen by the router and by the user, graded and judged late, corrected, and some never."""
     rng = random.Random(judged)
     ids = []
@@ -291,7 +293,7 @@ def test_the_export_replayed_agrees_with_status(judged, document, tmp_path, poli
     )
 
 
-def test_what_is_exported(ask, document, tmp_path):
+def test_the_export_has_prompts_answers_costs_and_feedback(ask, document, tmp_path):
     ids = [ask(DEAR), ask()]
     document("feedback", ids[1], "0.5")
     document("export", "-o", "log.parquet")
@@ -307,7 +309,7 @@ def test_what_is_exported(ask, document, tmp_path):
     [("x.parquet", "no request has been answered yet; nothing to export"), (".", "is a directory"),
      ("no/x.parquet", "the folder no does not exist")],
 )  # fmt: skip
-def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
+def test_an_export_that_cannot_be_written_is_refused(output, message, capsys, state, tmp_path):
     Store(state).close()
     assert message in assert_one_line(run(["export", "-o", output]), *capsys.readouterr())
     assert sorted(path for path in os.listdir(tmp_path) if not path.startswith("state")) == ["zoo.yaml"]
@@ -320,7 +322,7 @@ def test_an_export_that_cannot_be(output, message, capsys, state, tmp_path):
      ("link", "is read by the same command"), ("zoo.yaml", "exists and is not a Parquet file")],
 )  # fmt: skip
 @pytest.mark.parametrize("named", ["state", "link"])
-def test_an_export_replaces_nothing_but_a_trace(named, output, message, ask, capsys, state, tmp_path):
+def test_an_export_does_not_replace_other_files(named, output, message, ask, capsys, state, tmp_path):
     ask()
     (tmp_path / "link").symlink_to("state")
     kept = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix or path == state}
@@ -331,7 +333,7 @@ def test_an_export_replaces_nothing_but_a_trace(named, output, message, ask, cap
     assert (tmp_path / "link").is_symlink()
 
 
-def test_an_export_replaces_an_older_one(ask, document):
+def test_an_export_replaces_an_older_export(ask, document):
     for requests in (1, 2):
         ask()
         assert document("export", "-o", "log.parquet")["rows"] == requests
@@ -344,7 +346,7 @@ def test_an_export_replaces_an_older_one(ask, document):
      ("type", "float65", "not understood"), ("type", "object", "no type of numbers"), ("shape", "x", "invalid literal"),
      ("model", "gone", "nothing else is known of that model")],
 )  # fmt: skip
-def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, state, policy):
+def test_a_damaged_array_is_reported_and_reset_helps(column, value, why, ask, capsys, document, state, policy):
     """It is told by whatever needs it, and by `doctor`; the log can be taken out, and a reset mends it."""
     ask(CHEAP, "--expect", "maybe")
     with closing(sqlite3.connect(state)) as database, database:
@@ -364,7 +366,7 @@ def test_an_array_that_is_damaged(column, value, why, ask, capsys, document, sta
     assert_sound(state, requests=1)
 
 
-def test_reset(ask, capsys, document, state, policy):
+def test_reset_asks_first_and_forgets_everything(ask, capsys, document, state, policy):
     ask(CHEAP, "--expect", "maybe")
     error = assert_one_line(run(["reset"]), *capsys.readouterr())
     assert "standard input is not a terminal; give --yes" in error
@@ -378,7 +380,7 @@ def test_reset(ask, capsys, document, state, policy):
     assert capsys.readouterr().out == f"{state}: forgot 1 request\n"
 
 
-def test_what_was_forgotten_is_not_left_in_the_file(document, state):
+def test_forgotten_prompts_are_not_left_in_the_file(document, state):
     secret = "the combination is 17-25-42"
     document("ask", secret * 1000, "--model", DEAR)
     document("ask", secret, "--model", DEAR)
@@ -387,7 +389,7 @@ def test_what_was_forgotten_is_not_left_in_the_file(document, state):
     assert not any(secret.encode() in path.read_bytes() for path in state.parent.glob("state*"))
 
 
-def test_a_state_of_another_zoo(ask, document, tmp_path, state, policy):
+def test_answers_of_a_removed_model_get_feedback_and_are_exported(ask, document, tmp_path, state, policy):
     """Answers of a model that is gone can still be judged, exported and listed."""
     gone = ask(DEAR)
     (tmp_path / "zoo.yaml").write_text(STATED.replace("name: dear", "name: new"))
@@ -399,7 +401,7 @@ def test_a_state_of_another_zoo(ask, document, tmp_path, state, policy):
     assert_sound(state, requests=2)
 
 
-def test_models_come_and_go_between_asks(document, tmp_path, state, policy):
+def test_a_model_that_returns_to_the_zoo_keeps_what_was_learned(document, tmp_path, state, policy):
     """zoo.yaml is edited while the state lives on: what was there before comes back as it was."""
     newcomer = STATED + "- {name: new, path: new.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"
     alone = "".join(STATED.splitlines(keepends=True)[:-1])

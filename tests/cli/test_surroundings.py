@@ -111,7 +111,7 @@ MODEL_FILES = [
 
 
 @pytest.mark.parametrize(("breaks", "message"), MODEL_FILES)
-def test_a_broken_model_file(breaks, message, capsys, tmp_path, state):
+def test_a_broken_model_file_is_one_line(breaks, message, capsys, tmp_path, state):
     zoo_of(tmp_path, "one", "broken")
     shutil.copy(BOX / "pico-34k.gguf", tmp_path / "one.gguf")
     breaks(tmp_path / "broken.gguf", (BOX / "nano-109k.gguf").read_bytes())
@@ -134,7 +134,7 @@ def test_a_broken_model_file(breaks, message, capsys, tmp_path, state):
         ("chat_template: {file: absent.jinja}", "absent.jinja"),
     ],
 )
-def test_a_wrong_setting(defaults, message, capsys, tmp_path, monkeypatch, state):
+def test_a_wrong_setting_is_one_line(defaults, message, capsys, tmp_path, monkeypatch, state):
     zoo_of(tmp_path, "one", defaults=defaults)
     shutil.copy(BOX / "pico-34k.gguf", tmp_path / "one.gguf")
     monkeypatch.setattr("messctl.backends.llama_model.free_memory", lambda: 2**30)
@@ -142,7 +142,7 @@ def test_a_wrong_setting(defaults, message, capsys, tmp_path, monkeypatch, state
     assert_sound(state)
 
 
-def test_a_full_disk_under_the_state(disk, capsys):
+def test_a_full_disk_is_reported_and_the_state_stays_sound(disk, capsys):
     place, _ = disk
     state = place / "state"
     filler = fill(place)
@@ -172,7 +172,7 @@ def test_a_full_disk_under_the_state(disk, capsys):
     assert_sound(state)
 
 
-def test_a_full_disk_under_an_export(disk, capsys):
+def test_an_export_to_a_full_disk_leaves_no_file(disk, capsys):
     place, _ = disk
     assert run(["ask", SUM, "--model", "pico-34k"]) == 0
     fill(place)
@@ -183,7 +183,7 @@ def test_a_full_disk_under_an_export(disk, capsys):
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_folder_that_is_read_only(disk, made, capsys, tmp_path):
+def test_a_read_only_folder_is_reported_and_can_be_read(disk, made, capsys, tmp_path):
     place, mount = disk
     arguments = ["--state", str(place / "state")]
     if made:
@@ -207,7 +207,7 @@ def test_a_folder_that_is_read_only(disk, made, capsys, tmp_path):
         assert run(["ask", SUM, "--no-log", *arguments]) == 0
 
 
-def test_no_permission(tmp_path, state):
+def test_missing_permissions_are_one_line(tmp_path, state):
     """For a model file and for the folder of the state; root is made to heed permissions, too."""
     command = [*MESSCTL, "ask", SUM]
     if os.geteuid() == 0:
@@ -246,7 +246,7 @@ STATES = [
 
 
 @pytest.mark.parametrize(("makes", "message"), STATES)
-def test_a_state_that_is_none(makes, message, capsys, tmp_path):
+def test_a_file_that_is_not_a_state_is_refused_and_unchanged(makes, message, capsys, tmp_path):
     path = tmp_path / "other\x1b[31m"
     made = makes(path)
     path = made if isinstance(made, Path) else path
@@ -257,7 +257,7 @@ def test_a_state_that_is_none(makes, message, capsys, tmp_path):
     assert before == (path.read_bytes() if path.is_file() else None)
 
 
-def test_somebody_else_s_database(capsys, tmp_path):
+def test_a_database_of_another_program_is_refused_and_unchanged(capsys, tmp_path):
     path = tmp_path / "theirs"
     theirs = sqlite3.connect(path)
     theirs.executescript("CREATE TABLE songs (name TEXT); INSERT INTO songs VALUES ('x')")
@@ -291,7 +291,7 @@ def endless(tmp_path):
         running.wait()
 
 
-def test_ctrl_c_in_mid_answer(endless, state, capsys):
+def test_ctrl_c_during_an_answer_is_one_line(endless, state, capsys):
     running, reading = endless(sys.executable, "-c", HEEDING)
     running.send_signal(signal.SIGINT)
     with os.fdopen(reading, "rb") as rest:
@@ -306,7 +306,7 @@ def test_ctrl_c_in_mid_answer(endless, state, capsys):
     assert (status["answered"], status["unanswered"]) == (1, 1)
 
 
-def test_ctrl_c_while_a_model_is_loaded(state):
+def test_ctrl_c_while_a_model_loads_is_one_line(state):
     """It comes while llama.cpp calls back into Python, and is not lost there."""
     interrupting = (
         "import signal; from messctl.backends.llama_library import LlamaLibrary\n"
@@ -322,7 +322,7 @@ def test_ctrl_c_while_a_model_is_loaded(state):
     assert_sound(state, requests=1)
 
 
-def test_a_reader_who_leaves_in_mid_answer(endless, state):
+def test_a_reader_that_leaves_ends_the_answer_quietly(endless, state):
     running, reading = endless(*MESSCTL)
     os.close(reading)
     _, err = running.communicate()
@@ -331,7 +331,7 @@ def test_a_reader_who_leaves_in_mid_answer(endless, state):
 
 
 @pytest.mark.parametrize("arguments", [["ask", SUM], ["log"]])
-def test_a_reader_who_was_never_there(arguments, state):
+def test_output_without_a_reader_is_no_error(arguments, state):
     assert run(["ask", SUM, "--state", str(state)]) == 0
     reading, writing = os.pipe()
     os.close(reading)
@@ -342,7 +342,7 @@ def test_a_reader_who_was_never_there(arguments, state):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_an_answer_that_nobody_can_take(state):
+def test_an_answer_that_cannot_be_written_is_one_line(state):
     with Path("/dev/full").open("w") as full:
         done = process("ask", SUM, stdout=full)
     error = assert_one_line(done.returncode, b"", done.stderr)
@@ -351,7 +351,7 @@ def test_an_answer_that_nobody_can_take(state):
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed, state):
+def test_closed_standard_streams_do_no_harm(closed, state):
     command = f'exec "$@" {closed}'
     done = subprocess.run(
         ["bash", "-c", command, "bash", *MESSCTL, "ask", SUM, "--model", "mini-1m"], capture_output=True, check=False
@@ -361,7 +361,7 @@ def test_closed_streams(closed, state):
     assert_sound(state, requests=1)
 
 
-def test_a_stream_that_knows_only_ascii(state):
+def test_an_ascii_stream_gets_escapes(state):
     Store(state).close()
     done = process("status", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, b"")
@@ -369,7 +369,7 @@ def test_a_stream_that_knows_only_ascii(state):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured through /proc")
-def test_a_gigabyte_on_standard_input(state):
+def test_a_gigabyte_on_standard_input_is_refused_early(state):
     """Refused after its first 8 MB: whoever sends it is cut off, and memory stays flat."""
     code = (
         "import sys; from pathlib import Path; from messctl.cli import run; code = run(['ask'])\n"

@@ -45,7 +45,7 @@ def outcome(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
-def test_info(capsys, trace):
+def test_info_shows_rows_unit_and_models(capsys, trace):
     code, out, err = outcome(capsys, "info", trace)
     assert (code, err) == (0, "")
     assert "8 rows, 7 of them complete" in out
@@ -54,7 +54,7 @@ def test_info(capsys, trace):
     assert "\x1b" not in out
 
 
-def test_info_json(capsys, trace):
+def test_info_prints_one_json_document(capsys, trace):
     code, out, err = outcome(capsys, "info", trace, "--json")
     document = json.loads(out)
     assert (code, err) == (0, "")
@@ -79,7 +79,7 @@ def test_info_json(capsys, trace):
     }
 
 
-def test_validate(capsys, trace):
+def test_validate_accepts_a_sound_trace(capsys, trace):
     code, out, err = outcome(capsys, "validate", trace)
     assert (code, err) == (0, "")
     assert "sound (8 rows, 2 models)" in out
@@ -106,7 +106,7 @@ def test_validate_lists_every_problem(capsys, tmp_path):
     }
 
 
-def test_head(capsys, trace):
+def test_head_shows_the_first_rows_without_escapes(capsys, trace):
     code, out, err = outcome(capsys, "head", trace, "-n", "2")
     assert (code, err) == (0, "")
     assert out.count("[red]line one line") == 2
@@ -117,7 +117,7 @@ def test_head(capsys, trace):
     assert "row 3" not in out
 
 
-def test_head_json(capsys, trace):
+def test_head_prints_one_json_document(capsys, trace):
     code, out, _ = outcome(capsys, "head", trace, "-n", "100", "--json")
     document = json.loads(out)
     assert (code, list(document), len(document["rows"])) == (0, ["version", "file", "cost_unit", "rows"], 8)
@@ -155,7 +155,7 @@ def no_rows(path):
         (no_rows, "has no rows"),
     ],
 )
-def test_files_that_are_no_trace(capsys, tmp_path, command, make, part):
+def test_files_that_are_not_traces_are_refused(capsys, tmp_path, command, make, part):
     path = tmp_path / "t.parquet"
     make(path)
     code, out, err = outcome(capsys, command, path)
@@ -171,13 +171,13 @@ def test_help_has_an_example(capsys, command):
     assert f"Example: messctl trace {command}" in out
 
 
-def test_bad_number_of_rows(capsys, trace):
+def test_a_bad_number_of_rows_is_refused(capsys, trace):
     code, _, err = outcome(capsys, "head", trace, "-n", "0")
     assert (code, err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("group", ["trace", "zoo"])
-def test_a_group_without_a_command_says_so(group, capsys):
+def test_a_group_without_a_command_prints_its_help(group, capsys):
     assert run([group]) == 2
     out, err = capsys.readouterr()
     assert f"Usage: messctl {group}" in out

@@ -52,7 +52,7 @@ def outcome(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
-def test_a_sound_zoo(capsys, zoo_file):
+def test_check_shows_a_sound_zoo(capsys, zoo_file):
     code, out, err = outcome(capsys, "zoo", "check")
     assert (code, err) == (0, "")
     assert "zoo.yaml: 2 models" in out
@@ -63,7 +63,7 @@ def test_a_sound_zoo(capsys, zoo_file):
     assert "memory: about" in out
 
 
-def test_a_sound_zoo_for_machines(capsys, zoo_file):
+def test_check_prints_one_json_document(capsys, zoo_file):
     code, out, err = outcome(capsys, "zoo", "check", "--zoo", zoo_file, "--json")
     document = json.loads(out)
     assert (code, err) == (0, "")
@@ -86,7 +86,7 @@ def test_a_sound_zoo_for_machines(capsys, zoo_file):
     assert (large["chat_template"], large["cost_per_prompt_token"]) == ("own", 6.4e-8)
 
 
-def test_stated_costs_and_a_template_of_one_s_own(capsys, zoo_file):
+def test_check_shows_stated_costs_and_templates(capsys, zoo_file):
     more = 'defaults: {cost: {unit: USD, prompt: 0.25, generated: 0.5}, chat_template: "{{ x }}", '
     zoo_file.write_text(TEXT.replace("defaults: {", more))
     code, out, _ = outcome(capsys, "zoo", "check")
@@ -96,7 +96,7 @@ def test_stated_costs_and_a_template_of_one_s_own(capsys, zoo_file):
     assert "costs: stated: USD per prompt token" in out
 
 
-def test_warnings_are_listed_and_do_no_harm(capsys, zoo_file):
+def test_check_lists_warnings_and_exits_0(capsys, zoo_file):
     zoo_file.write_text(TEXT.replace("n_ctx: 0", "n_ctx: 512"))
     code, out, err = outcome(capsys, "zoo", "check")
     assert (code, err) == (0, "")
@@ -104,7 +104,7 @@ def test_warnings_are_listed_and_do_no_harm(capsys, zoo_file):
     assert "large: " not in out
 
 
-def test_a_model_that_cannot_be_used(capsys, zoo_file, tmp_path):
+def test_check_exits_2_if_a_model_cannot_be_used(capsys, zoo_file, tmp_path):
     (tmp_path / "large.gguf").write_bytes(b"GGUF\x1b[31m")
     code, out, err = outcome(capsys, "zoo", "check")
     assert code == 2
@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_used(capsys, zoo_file, tmp_path):
     assert [(problem["model"], problem["fatal"]) for problem in document["problems"]] == [("large", True)]
 
 
-def test_a_zoo_that_is_none(capsys, tmp_path):
+def test_check_refuses_an_invalid_zoo_file(capsys, tmp_path):
     (tmp_path / "zoo.yaml").write_text("modls: []")
     code, out, err = outcome(capsys, "zoo", "check")
     assert (code, out) == (2, "")
@@ -131,7 +131,7 @@ def found(out):
     return [line[0] + line[1:].split(":")[0] for line in out.splitlines()]
 
 
-def test_a_healthy_machine(capsys, zoo_file, tmp_path):
+def test_doctor_finds_a_healthy_machine(capsys, zoo_file, tmp_path):
     pytest.importorskip("llama_cpp")
     code, out, err = outcome(capsys, "doctor", "--state", tmp_path / "new" / "state.sqlite")
     assert (code, err) == (0, "")
@@ -141,7 +141,7 @@ def test_a_healthy_machine(capsys, zoo_file, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_healthy_machine_for_programs(capsys, zoo_file, tmp_path):
+def test_doctor_prints_one_json_document(capsys, zoo_file, tmp_path):
     pytest.importorskip("llama_cpp")
     code, out, _ = outcome(capsys, "doctor", "--json", "--state", tmp_path / "state")
     document = json.loads(out)
@@ -157,7 +157,7 @@ def test_a_healthy_machine_for_programs(capsys, zoo_file, tmp_path):
     assert list(document["findings"][0]) == ["subject", "status", "text", "remedy"]
 
 
-def test_a_sound_state_and_a_broken_one(capsys, zoo_file, tmp_path, monkeypatch):
+def test_doctor_tells_a_sound_state_from_a_broken_one(capsys, zoo_file, tmp_path, monkeypatch):
     from messctl.state.store import Store
 
     path = tmp_path / "state.sqlite"
@@ -176,7 +176,7 @@ def test_a_sound_state_and_a_broken_one(capsys, zoo_file, tmp_path, monkeypatch)
     assert "✗ state: " in out
 
 
-def test_a_zoo_with_a_missing_model(capsys, zoo_file, tmp_path):
+def test_doctor_reports_a_missing_model_file(capsys, zoo_file, tmp_path):
     (tmp_path / "small.gguf").unlink()
     code, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
     assert code == 2
@@ -184,14 +184,14 @@ def test_a_zoo_with_a_missing_model(capsys, zoo_file, tmp_path):
     assert "✓ zoo" not in out
 
 
-def test_no_zoo(capsys, tmp_path):
+def test_doctor_reports_a_missing_zoo_file(capsys, tmp_path):
     code, out, _ = outcome(capsys, "doctor", "--zoo", tmp_path / "absent.yaml", "--state", tmp_path / "s")
     assert code == 2
     assert "absent.yaml: cannot be read" in out
     assert "costs are estimated from FLOPs" in out
 
 
-def test_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
+def test_doctor_lists_the_energy_counters(capsys, zoo_file, tmp_path, monkeypatch):
     counters = (EnergyCounter("RAPL a", None), EnergyCounter("RAPL b", "sudo this"))
     monkeypatch.setattr(findings, "energy_counters", lambda: counters)
     _, out, _ = outcome(capsys, "doctor", "--state", tmp_path / "s")
@@ -225,7 +225,7 @@ def llama(info, *, offload):
         (None, False, "✗ llama.cpp: is not installed; pip install llama-cpp-python"),
     ],
 )
-def test_how_llama_cpp_is_built(capsys, zoo_file, tmp_path, monkeypatch, module, driver, line):
+def test_doctor_says_how_llama_cpp_is_built(capsys, zoo_file, tmp_path, monkeypatch, module, driver, line):
     load_library()  # what answers is the real one, as it was loaded before
     monkeypatch.setitem(sys.modules, "llama_cpp", module)
     if driver:
@@ -246,7 +246,7 @@ def test_help_imports_nothing_heavy(root):
     assert done.stdout == "[]\n"
 
 
-def test_servers_are_asked_what_they_have(capsys, zoo_file, monkeypatch):
+def test_check_and_doctor_list_the_models_of_servers(capsys, zoo_file, monkeypatch):
     with misbehaving(
         lambda handler: handler.answer(b'{"data": [{"id": "big\\u001b"}]}', 200, "application/json")
     ) as server:

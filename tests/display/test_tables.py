@@ -31,13 +31,13 @@ def shown(made, width):
     return lines
 
 
-def test_what_fits_is_a_table():
+def test_a_table_that_fits_stays_a_table():
     lines = shown(fitting(table(), 100, folding=("prompt",)), 100)
     assert [line.split("  ")[0] for line in lines] == ["model", "mini-1m", "pico"]
     assert lines[1].endswith(ROWS[0][3])
 
 
-def test_headings_and_folding_columns_are_folded_and_numbers_are_not():
+def test_headings_and_folding_columns_are_folded_but_not_numbers():
     assert shown(fitting(table(), 46, folding=("prompt",)), 46) == [
         "                  all",
         "model      parameters   J/token  prompt",
@@ -49,13 +49,13 @@ def test_headings_and_folding_columns_are_folded_and_numbers_are_not():
     ]
 
 
-def test_columns_that_matter_least_are_left_out():
+def test_the_least_important_columns_are_left_out():
     lines = shown(fitting(table(), 40, folding=("prompt",), least_first=("J/token", "all parameters")), 40)
     assert lines[0] == "model    all parameters  prompt"
     assert lines[1] == "mini-1m       1,329,408  What is 17 +"
 
 
-def test_what_is_too_wide_has_a_line_for_every_cell():
+def test_a_table_that_is_too_wide_has_a_line_for_every_cell():
     lines = shown(fitting(table(), 40), 10**4)
     assert lines == [
         "model           mini-1m",
@@ -71,7 +71,7 @@ def test_what_is_too_wide_has_a_line_for_every_cell():
 
 @pytest.mark.parametrize("options", [{}, {"box": Table().box, "pad_edge": True}, {"padding": (0, 1, 0, 0)}])
 @given(width=st.integers(20, 140))
-def test_nothing_is_lost_at_any_width(options, width):
+def test_no_cell_is_lost_at_any_width(options, width):
     screen = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
     screen.print(fitting(table(**options), width, folding=("prompt",)))
     text = screen.file.getvalue()

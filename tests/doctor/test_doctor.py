@@ -48,7 +48,7 @@ def subjects(lines):
         ),
     ],
 )
-def test_a_llama_cpp_that_kills_is_told_with_what_helps(tmp_path, code, line):
+def test_a_llama_cpp_that_crashes_is_reported_with_a_remedy(tmp_path, code, line):
     (tmp_path / "llama_cpp.py").write_text(code, encoding="utf-8")
     code, lines, err = doctor(tmp_path, PYTHONPATH=str(tmp_path))
     assert (code, err) == (2, "")
@@ -68,7 +68,7 @@ def test_a_llama_cpp_that_kills_is_told_with_what_helps(tmp_path, code, line):
         ),
     ],
 )
-def test_a_llama_cpp_that_kills_together_with_pyarrow_is_a_warning(tmp_path, code, cure):
+def test_a_llama_cpp_that_crashes_with_pyarrow_is_a_warning(tmp_path, code, cure):
     """Questions are answered all the same, since what answers them does not load pyarrow."""
     pytest.importorskip("llama_cpp")
     (tmp_path / "pyarrow.py").write_text(code, encoding="utf-8")
@@ -79,7 +79,7 @@ def test_a_llama_cpp_that_kills_together_with_pyarrow_is_a_warning(tmp_path, cod
     assert lines[1].endswith(f"dies ({SIGABRT}); {cure}")
 
 
-def test_a_llama_cpp_that_lives_says_nothing_on_stderr(tmp_path):
+def test_a_working_llama_cpp_prints_nothing_on_stderr(tmp_path):
     pytest.importorskip("llama_cpp")
     code, lines, err = doctor(tmp_path)
     assert (code, err) == (0, "")

@@ -56,7 +56,7 @@ def box(name="pico-34k", **settings):
     return ModelSpec(given.name, given.path, **{"n_ctx": 0, "max_tokens": 8, "temperature": 0.0, **settings})
 
 
-def test_what_llama_cpp_reports():
+def test_the_report_of_llama_cpp_is_read():
     offload = Offload.from_log(CUDA_LOG)
     assert (offload.layers, offload.all_layers) == (17, 17)
     assert offload.buffers_mib == {
@@ -78,7 +78,7 @@ def test_what_llama_cpp_reports():
         ("missing tensor 'output_norm.weight'", "download the file again, or use another one"),
     ],
 )
-def test_what_helps_where_a_model_is_not_loaded(complaint, advice):
+def test_a_model_that_does_not_load_gets_advice(complaint, advice):
     assert load_remedy(complaint) == advice
 
 
@@ -94,14 +94,14 @@ def test_what_helps_where_a_model_is_not_loaded(complaint, advice):
         ({"gpu": "require", "n_gpu_layers": 0}, True),
     ],
 )
-def test_what_a_build_for_the_cpu_lacks(settings, told):
+def test_a_build_for_the_cpu_names_what_it_lacks(settings, told):
     built_for = {True: SimpleNamespace(llama_supports_gpu_offload=lambda: True)}
     built_for[False] = SimpleNamespace(llama_supports_gpu_offload=lambda: False)
     assert missing_gpu(built_for[True], model(**settings)) is None
     assert (missing_gpu(built_for[False], model(**settings)) is not None) == told
 
 
-def test_what_llama_cpp_is_told():
+def test_the_settings_reach_llama_cpp():
     params = API.llama_model_default_params()
     set_model_params(API, params, model(main_gpu=1, split_mode="row", tensor_split=(3.0, 1.0)))
     shares = ctypes.cast(params.tensor_split, ctypes.POINTER(ctypes.c_float))
@@ -118,7 +118,7 @@ def test_what_llama_cpp_is_told():
 
 
 @cpu_only
-def test_a_gpu_that_is_required_is_missed_in_one_line():
+def test_a_missing_required_gpu_is_one_line():
     with LlamaCpp() as backend, pytest.raises(BackendError) as caught:
         backend.complete(box(gpu="require"), Question("What is 1 + 1?"))
     assert REBUILD in str(caught.value)
@@ -126,7 +126,7 @@ def test_a_gpu_that_is_required_is_missed_in_one_line():
 
 
 @cpu_only
-def test_layers_that_cannot_go_to_a_gpu_are_warned_of_once():
+def test_layers_that_cannot_go_to_a_gpu_cause_one_warning():
     heard: list[str] = []
     with LlamaCpp(on_warning=heard.append) as backend:
         for settings in ({}, {"n_gpu_layers": 0}, {"gpu": "off", "n_gpu_layers": 9}):
@@ -156,7 +156,7 @@ def test_the_answer_does_not_depend_on_where_it_is_computed(settings):
 
 
 @gpu_only
-def test_a_split_by_rows_is_done_or_refused_with_what_helps():
+def test_a_split_by_rows_works_or_is_refused_with_advice():
     """Newer versions of llama.cpp cannot split by rows among NVIDIA devices, however many there are."""
     with LlamaCpp() as backend:
         usual = backend.complete(box("mini-1m"), Question("What is 17 + 25?"))
@@ -167,13 +167,13 @@ def test_a_split_by_rows_is_done_or_refused_with_what_helps():
     assert told == usual.answer or told.endswith(": set `split_mode: layer` in zoo.yaml")
 
 
-def test_a_cache_type_that_cannot_be_is_an_error_and_no_crash():
+def test_an_impossible_cache_type_is_an_error_and_no_crash():
     """Blocks of a quantised cache hold 32 numbers, and so must a head; of values, llama.cpp wants flash attention."""
     with LlamaCpp() as backend, pytest.raises(BackendError, match="cannot have a context"):
         backend.complete(box("mini-1m", cache_type_v="q8_0", flash_attn="off"), Question("What is 17 + 25?"))
 
 
-def test_what_was_placed_is_heard():
+def test_the_placement_of_layers_is_read_from_the_log():
     with LlamaCpp() as backend:
         offload = backend.offload(box())
     assert {what for _, what in offload.buffers_mib} >= {"model", "KV"}
@@ -198,7 +198,7 @@ class Device:
         ((Device(1, 2), Device(5, 5)), [], False, "llama.cpp does not say that it put layers on a GPU"),
     ],
 )
-def test_offload_is_proved_by_the_report_and_by_memory(monkeypatch, devices, log, offloaded, text):
+def test_offload_needs_the_report_and_the_memory_to_agree(monkeypatch, devices, log, offloaded, text):
     monkeypatch.setattr("messctl.doctor.offload.nvml_counters", lambda: devices)
     loaded = []
     backend = SimpleNamespace(offload=lambda spec: loaded.append(spec.name) or Offload.from_log(log))
@@ -210,7 +210,7 @@ def test_offload_is_proved_by_the_report_and_by_memory(monkeypatch, devices, log
 
 
 @cpu_only
-def test_doctor_says_plainly_that_there_is_no_offload(tmp_path, capsys):
+def test_doctor_says_that_there_is_no_offload(tmp_path, capsys):
     state = ["--state", str(tmp_path / "state.sqlite")]
     assert run(["doctor", "--zoo", str(PACKAGED_FILE), *state]) == 0
     assert "✓ offload: llama.cpp is built for the CPU alone, where all layers stay" in capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_doctor_says_plainly_that_there_is_no_offload(tmp_path, capsys):
     assert REBUILD in capsys.readouterr().out
 
 
-def test_an_answer_to_the_limit_does_not_end_before():
+def test_an_answer_to_the_limit_has_all_tokens():
     with LlamaCpp() as backend:
         usual = backend.complete(box(), Question("What is 1 + 1?", max_tokens=40))
         whole = backend.complete(box(), Question("What is 1 + 1?", max_tokens=40, to_the_limit=True))
