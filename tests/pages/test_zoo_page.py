@@ -9,6 +9,7 @@ from typing import Any
 import pages
 import pytest
 
+from messctl.zoo import load_zoo
 from messctl.zoo.file import ENERGY_KEYS, ROUTER_KEYS, SECTIONS, SLA_KEYS, ZooFile
 from messctl.zoo.models import CostPerToken, ModelSpec
 from messctl.zoo.schema import RULE, rules
@@ -68,3 +69,19 @@ def _default(field: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _zoos() -> list[object]:
+    """Return the blocks of the pages that are a zoo.yaml."""
+    return [
+        pytest.param(block.text, id=f"{pages.name_of(page)}-{number}")
+        for page in pages.pages()
+        for number, block in enumerate(pages.blocks(page.read_text(encoding="utf-8")))
+        if block.language == "yaml" and "models:" in block.text
+    ]
+
+
+@pytest.mark.parametrize("text", _zoos())
+def test_zoo_on_a_page_loads(text, tmp_path):
+    (tmp_path / "zoo.yaml").write_text(text, encoding="utf-8")
+    assert len(load_zoo(tmp_path / "zoo.yaml").models) >= 2
