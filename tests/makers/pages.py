@@ -201,7 +201,8 @@ def prepare(page: Path, scratch: Path) -> None:
 def surroundings(scratch: Path) -> dict[str, str]:
     """Return the environment of a page's commands: a home folder of its own, and messctl first on the path."""
     home = scratch.parent / "home"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MESSCTL_", "COLUMNS"))}
+    foreign = ("XDG_", "MESSCTL_", "COLUMNS", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return kept | {
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
