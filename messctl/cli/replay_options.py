@@ -91,7 +91,6 @@ ReplicasOption = Annotated[
         metavar="N",
         help="Split the requests among N routers that share nothing.",
         rich_help_panel=POLICY,
-        show_default=False,
     ),
 ]
 ZooOption = Annotated[
@@ -112,7 +111,6 @@ SeedsOption = Annotated[
         metavar="N",
         help="Play N seeds, and show and judge their means.",
         rich_help_panel=REQUESTS,
-        show_default=False,
     ),
 ]
 ShuffleOption = Annotated[
@@ -128,7 +126,6 @@ FeedbackRateOption = Annotated[
         metavar="0..1",
         help="The share of requests with feedback.",
         rich_help_panel=REQUESTS,
-        show_default=False,
     ),
 ]
 FeedbackDelayOption = Annotated[
@@ -139,7 +136,6 @@ FeedbackDelayOption = Annotated[
         metavar="N",
         help="Feedback comes N requests later.",
         rich_help_panel=REQUESTS,
-        show_default=False,
     ),
 ]
 HoldoutOption = Annotated[
@@ -164,7 +160,7 @@ StreamOption = Annotated[
     bool | None,
     typer.Option(
         "--stream/--no-stream",
-        help="Read batch by batch. Default: above a million requests.",
+        help="Read batch by batch. Default: above a million requests, if possible.",
         rich_help_panel=REQUESTS,
     ),
 ]

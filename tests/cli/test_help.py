@@ -26,8 +26,7 @@ def commands(group=ROOT, path=()):
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:
-            marks = [pytest.mark.xfail(reason="its options are not in panels yet", strict=False)] * (name == "replay")
-            yield pytest.param((*path, name), command, id=" ".join((*path, name)), marks=marks)
+            yield pytest.param((*path, name), command, id=" ".join((*path, name)))
 
 
 COMMANDS = list(commands())
