@@ -151,8 +151,8 @@ def _prompt(argument: str | None) -> str:
         if len(data) > MOST_BYTES:
             raise UsageError(f"standard input is larger than {MOST_BYTES // 10**6} MB; no model's context holds that")
         text = data.decode("utf-8", "replace").strip()
-    asked = valid_utf8(argument or "").strip()
-    prompt = "\n\n".join(part for part in (asked, text) if part)
+    instruction = valid_utf8(argument or "").strip()
+    prompt = "\n\n".join(part for part in (instruction, text) if part)
     if not prompt:
         raise UsageError('no prompt; give one as an argument or on standard input: messctl ask "What is 17 + 25?"')
     return prompt

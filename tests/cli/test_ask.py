@@ -1,4 +1,4 @@
-"""`messctl ask` as it is typed: prompts, options, grades; on the models in the box, through llama.cpp."""
+"""`messctl ask`: prompts, options and grades, with the models in the box and llama.cpp."""
 
 import json
 import re
@@ -28,21 +28,21 @@ KEYS = [
 
 
 @pytest.fixture
-def asked(capsys):
-    """Asks, and returns the JSON document."""
+def ask(capsys):
+    """Runs `messctl ask`, and returns the JSON document."""
 
-    def ask(*arguments, code=0):
+    def run_ask(*arguments, code=0):
         assert run(["ask", *arguments, "--json"]) == code
         out, err = capsys.readouterr()
         assert err == ""
         return json.loads(out)
 
-    return ask
+    return run_ask
 
 
 @pytest.fixture
 def scripted(tmp_path, monkeypatch):
-    """Two scripted models in ./zoo.yaml, of which one is right; the questions that they were asked."""
+    """Two scripted models in ./zoo.yaml, of which one is right. Returns the list of their questions."""
     questions = []
 
     def answer(model, question):
@@ -98,8 +98,8 @@ def test_each_piece_is_printed_before_the_next_comes(monkeypatch, capsys, script
     assert [*seen, *capsys.readouterr()] == ["one ", "two", "\n", ""]
 
 
-def test_the_json_document_has_all_keys_and_true_values(asked, policy):
-    document = asked(SUM, "--model", "micro-400k")
+def test_the_json_document_has_all_keys_and_true_values(ask, policy):
+    document = ask(SUM, "--model", "micro-400k")
     assert list(document) == KEYS
     expected = {
         "answer": "42", "model": "micro-400k", "explored": False, "cost_unit": "J", "satisfied": None, "attained": None,
@@ -125,8 +125,8 @@ GRADES = [
 
 
 @pytest.mark.parametrize(("arguments", "satisfied", "code"), GRADES)
-def test_grades_change_the_attainment_the_queue_and_what_is_learned(arguments, satisfied, code, asked, state, policy):
-    document = asked(SUM, "--model", "mini-1m", *arguments, code=code)
+def test_grades_change_the_attainment_the_queue_and_what_is_learned(arguments, satisfied, code, ask, state, policy):
+    document = ask(SUM, "--model", "mini-1m", *arguments, code=code)
     assert (document["satisfied"], document["attained"], document["judged"]) == (satisfied, satisfied, 1)
     assert document["queue"] == max(0.0, 0.8 - satisfied)
     assert document["certificate"] == pytest.approx(0.8 - document["queue"])
@@ -141,12 +141,12 @@ def test_grades_change_the_attainment_the_queue_and_what_is_learned(arguments, s
     assert_sound(state, requests=1)
 
 
-def test_an_explored_request_pays_for_all_and_learns_from_all(asked, tmp_path, state):
+def test_an_explored_request_pays_for_all_and_learns_from_all(ask, tmp_path, state):
     path = tmp_path / "exploring.yaml"
     path.write_text(
         PACKAGED_FILE.read_text().replace("\n  c: ", "\n  c: 9 #", 1).replace("policy: bandit", "policy: messplus")
     )
-    document = asked(SUM, "--expect", "42", "--zoo", str(path))
+    document = ask(SUM, "--expect", "42", "--zoo", str(path))
     assert (document["explored"], document["model"], document["propensity"]) == (True, "mini-1m", 1.0)
     assert document["queried"] == ["micro-400k", "mini-1m", "nano-109k", "pico-34k"]
     with Store(state) as store:
@@ -165,15 +165,15 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("arguments", "expected"), OPTIONS)
-def test_options_reach_the_model(arguments, expected, scripted, asked):
-    asked("hi", *arguments)
+def test_options_reach_the_model(arguments, expected, scripted, ask):
+    ask("hi", *arguments)
     (question,) = scripted
     assert {name: getattr(question, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_an_answer_without_a_reader_is_stored_and_graded(state, arguments):
-    """As `messctl ask … | true`: the model was paid, and the exit code is that of the grade."""
+    """As in `messctl ask … | true`: the answer had a cost, and the exit code is that of the grade."""
     command = [*MESSCTL, "ask", SUM, "--model", "mini-1m", "--expect", "43", "--require-satisfied", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as asking:
         asking.stdout.close()
@@ -210,42 +210,42 @@ def test_a_prompt_without_quotes_is_refused_with_advice(scripted, capsys):
     assert scripted == []
 
 
-def test_max_tokens_limits_a_real_answer(asked):
-    document = asked(SUM, "--model", "mini-1m", "--max-tokens", "1")
+def test_max_tokens_limits_a_real_answer(ask):
+    document = ask(SUM, "--model", "mini-1m", "--max-tokens", "1")
     assert (document["answer"], document["tokens_out"], document["finish"]) == ("4", 1, "length")
 
 
-def test_the_same_seed_gives_the_same_answer(asked, tmp_path):
+def test_the_same_seed_gives_the_same_answer(ask, tmp_path):
     write_gguf(tmp_path / "random.gguf")
     zoo_of(tmp_path, "random", defaults="max_tokens: 8, temperature: 1")
 
     def answers(seed):
-        return [asked("Once upon a time", "--seed", str(seed))["answer"] for _ in range(2)]
+        return [ask("Once upon a time", "--seed", str(seed))["answer"] for _ in range(2)]
 
     drawn = [answers(seed) for seed in range(6)]
     assert all(first == second for first, second in drawn)
     assert len({first for first, _ in drawn}) > 1
 
 
-def test_alpha_of_one_request_counts_when_it_gets_feedback_later(asked, state, capsys, policy):
-    """What was promised then counts when the answer is judged later."""
-    document = asked(SUM, "--alpha", "0.5", "--expect", "no", "--model", "mini-1m")
+def test_alpha_of_one_request_counts_when_it_gets_feedback_later(ask, state, capsys, policy):
+    """The promise at the time of the request counts."""
+    document = ask(SUM, "--alpha", "0.5", "--expect", "no", "--model", "mini-1m")
     assert (document["alpha"], document["queue"], document["certificate"]) == (0.5, 0.5, 0.0)
-    asked(SUM, "--alpha", "0.25", "--model", "mini-1m")
+    ask(SUM, "--alpha", "0.25", "--model", "mini-1m")
     assert run(["feedback", "bad", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["queue"] == 0.75
     assert_sound(state, requests=2)
 
 
-def test_no_log_shows_right_numbers_and_stores_nothing(asked, state, policy):
-    """The numbers are right, and nothing of it stays; where there was no state, none is made."""
-    fresh = asked(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
+def test_no_log_shows_right_numbers_and_stores_nothing(ask, state, policy):
+    """The numbers are right, and nothing is stored; a missing state is not created."""
+    fresh = ask(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
     assert (fresh["judged"], fresh["attained"], fresh["queue"]) == (1, 0.0, 0.8)
     assert not state.exists()
-    asked(SUM, "--expect", "no", "--model", "mini-1m")
+    ask(SUM, "--expect", "no", "--model", "mini-1m")
     with Store(state) as store:
         before = store.policy.snapshot()
-    document = asked(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
+    document = ask(SUM, "--no-log", "--expect", "no", "--model", "mini-1m")
     assert (document["judged"], document["attained"], document["queue"]) == (2, 0.0, 1.6)
     with Store(state) as store:
         after = store.policy.snapshot()
@@ -279,7 +279,7 @@ def test_explain_prints_the_figures_and_a_table_of_models(capsys, scripted, poli
 
 
 def test_explain_shows_an_unknown_cost_as_a_dash(capsys, scripted, policy, monkeypatch):
-    """The table says so; the decision weighs the sums that it shows."""
+    """The table has a dash for it; the decision weighs the sums in the table."""
     monkeypatch.setenv("COLUMNS", "80")
     capsys.readouterr()
     shown = []
@@ -312,27 +312,27 @@ def test_a_policy_that_cannot_serve_live_is_refused(chosen, message, scripted, t
     assert message in assert_one_line(run(["ask", "hi"]), *capsys.readouterr())
 
 
-def test_zoo_option_reads_another_zoo_file(asked, scripted, tmp_path, monkeypatch):
+def test_zoo_option_reads_another_zoo_file(ask, scripted, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    document = asked("hi", "--zoo", "../zoo.yaml", "--model", "dear")
+    document = ask("hi", "--zoo", "../zoo.yaml", "--model", "dear")
     assert (document["alpha"], document["cost_unit"], document["cost"]) == (0.75, "USD", 10 * 1 + 20 * 1)
     monkeypatch.chdir(tmp_path)
-    assert asked("hi", "--model", "dear")["alpha"] == 0.75
+    assert ask("hi", "--model", "dear")["alpha"] == 0.75
 
 
-def test_the_grader_of_the_zoo_grades_unless_expect_does(asked, scripted, tmp_path):
+def test_the_grader_of_the_zoo_grades_unless_expect_does(ask, scripted, tmp_path):
     (tmp_path / "zoo.yaml").write_text("grader: forty" + STATED)
-    assert asked("hi", "--model", "dear")["satisfied"] == 1.0
-    assert asked("hi", "--model", "cheap[red]")["satisfied"] == 0.0
-    assert asked("hi", "--model", "cheap[red]", "--expect", "no idea")["satisfied"] == 1.0
+    assert ask("hi", "--model", "dear")["satisfied"] == 1.0
+    assert ask("hi", "--model", "cheap[red]")["satisfied"] == 0.0
+    assert ask("hi", "--model", "cheap[red]", "--expect", "no idea")["satisfied"] == 1.0
 
 
-def test_the_document_names_a_queried_model_that_fails(asked, monkeypatch, tmp_path):
+def test_the_document_names_a_queried_model_that_fails(ask, monkeypatch, tmp_path):
     (tmp_path / "zoo.yaml").write_text(STATED.replace("c: 0", "c: 9, policy: messplus"))
     failing = Scripted({"dear": "42"}, failures={"cheap[red]": "it is out of order"})
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: failing)
-    document = asked("hi", "--expect", "42")
+    document = ask("hi", "--expect", "42")
     assert (document["model"], document["failures"]) == ("dear", {"cheap[red]": "it is out of order"})
 
 

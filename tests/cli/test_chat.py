@@ -21,14 +21,14 @@ SUM = "What is 17 + 25?"
 
 @pytest.fixture
 def questions(tmp_path, monkeypatch):
-    """Two scripted models in ./zoo.yaml, of which one breaks when told to; the questions that they were asked."""
-    asked = []
+    """Two scripted models in ./zoo.yaml, which fail on the word break. Returns the list of their questions."""
+    questions = []
 
     def answer(model, question):
-        asked.append(question)
+        questions.append(question)
         if "break" in question.prompt:
             raise ZeroDivisionError if model.name == "none" else broken(model)
-        return f"{model.name} {len(asked)}"
+        return f"{model.name} {len(questions)}"
 
     def broken(model):
         from messctl.errors import BackendError
@@ -37,12 +37,12 @@ def questions(tmp_path, monkeypatch):
 
     (tmp_path / "zoo.yaml").write_text(STATED)
     monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted(answer))
-    return asked
+    return questions
 
 
 @pytest.fixture
 def chat(monkeypatch, capsys):
-    """Says lines to a chat; returns the exit code, stdout and stderr."""
+    """Sends lines to a chat; returns the exit code, stdout and stderr."""
 
     def said(lines, *arguments):
         typed(monkeypatch, lines if isinstance(lines, bytes) else lines.encode())

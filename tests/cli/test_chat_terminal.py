@@ -20,7 +20,7 @@ if not hasattr(os, "openpty"):
 
 SUM = b"What is 17 + 25?"
 PROMPT = rb"\x1b\[\?2004h.*?> ?\x08?.*?\x1b\[\?25h"
-"""Pasting is told apart from typing, and the prompt is shown: now somebody may type."""
+"""Bracketed paste is on and the prompt is shown: now the test may type."""
 STYLE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r|\x08")
 HOME, UP, INTERRUPT, END_OF_FILE = b"\x01", b"\x1b[A", b"\x03", b"\x04"
 
@@ -88,9 +88,9 @@ def test_the_line_is_edited_and_recalled(chatting, state):
     assert leave(terminal) == 0
     answered(chatting(), UP + b"\x7f\x7f5?")
     assert prompts_in(state) == ["What is 17 + 25?", "Is 3 odd or even?", "What is 17 + 25?", "What is 17 + 25?"]
-    kept = state.with_name("state-chat")
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert kept.read_text().count("+What is 17 + 25?") == 2  # the same again is kept once
+    history = state.with_name("state-chat")
+    assert history.stat().st_mode & 0o777 == 0o600
+    assert history.read_text().count("+What is 17 + 25?") == 2  # a repeated line is stored once
 
 
 def test_reset_forgets_what_was_typed(chatting, state):
@@ -113,8 +113,8 @@ def test_the_history_is_private_after_a_reset_elsewhere(chatting, state):
     assert not state.with_name("state-chat").exists()
     answered(terminal, b"Is 3 odd or even?")
     leave(terminal)
-    kept = state.with_name("state-chat")
-    assert (kept.stat().st_mode & 0o777, b"odd or even" in kept.read_bytes()) == (0o600, True)
+    history = state.with_name("state-chat")
+    assert (history.stat().st_mode & 0o777, b"odd or even" in history.read_bytes()) == (0o600, True)
 
 
 def test_commands_and_names_are_completed(chatting):
@@ -232,18 +232,18 @@ def test_escapes_in_an_answer_are_shown_and_not_obeyed(tmp_path, chatting):
 def test_no_log_stores_no_history(chatting, state, tmp_path):
     terminal = chatting("--no-log")
     assert answered(terminal, SUM).startswith(b"42|")
-    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may be asked, and be wrong
+    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may answer, and be wrong
     assert leave(terminal) == 0
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("breaks", ["a folder", "a loop"])
 def test_a_chat_goes_on_without_a_history(breaks, chatting, state):
-    kept = state.with_name("state-chat")
-    kept.mkdir() if breaks == "a folder" else kept.symlink_to(kept)
+    history = state.with_name("state-chat")
+    history.mkdir() if breaks == "a folder" else history.symlink_to(history)
     terminal = chatting()
     assert answered(terminal, SUM).startswith(b"42|")
-    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may be asked, and be wrong
+    assert re.match(rb"\d+\|", answered(terminal, UP))  # another model may answer, and be wrong
     assert leave(terminal) == 0
 
 

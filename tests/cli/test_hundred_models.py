@@ -1,4 +1,4 @@
-"""A hundred graded asks: the promise is kept, by a mixture of the models in the box, and all tallies agree."""
+"""A hundred graded requests: the attainment is near the promise, and all figures agree."""
 
 import json
 import random

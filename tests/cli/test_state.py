@@ -1,4 +1,4 @@
-"""`messctl feedback`, `status`, `log`, `export` and `reset` as they are typed, over answers written beforehand."""
+"""`messctl feedback`, `status`, `log`, `export` and `reset` on scripted answers."""
 
 import os
 import random
@@ -191,7 +191,7 @@ def test_require_sla_exits_1_below_alpha_or_without_feedback(judgements, code, a
 
 @pytest.mark.parametrize("made", [True, False])
 def test_an_empty_state_is_shown_and_not_created(made, capsys, document, monkeypatch, state, tmp_path):
-    """One that is empty, and the user's own before anything was asked, which looking does not make."""
+    """Either an empty state, or the default path before the first request; looking creates no file."""
     if made:
         Store(state).close()
     else:
@@ -220,16 +220,16 @@ def test_an_empty_state_is_shown_and_not_created(made, capsys, document, monkeyp
 def test_a_named_state_that_does_not_exist_is_reported_and_not_created(
     command, by, place, capsys, monkeypatch, tmp_path
 ):
-    """A slip of the keyboard is told, and makes neither file nor folder."""
+    """A mistyped path is reported, and creates neither file nor folder."""
     if by == "environment":
         monkeypatch.setenv("MESSCTL_STATE", place)
     code = run([*command, *(["--state", place] if by == "option" else [])])
     out, err = capsys.readouterr()
-    told = f"{place}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`\n"
+    missing = f"{place}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`\n"
     if command[0] in ("export", "feedback"):
-        assert (code, out, err) == (2, "", f"messctl: {told}")
+        assert (code, out, err) == (2, "", f"messctl: {missing}")
     else:  # nothing is as good as an empty one
-        assert (code, bool(out), err) == (0, True, f"messctl: warning: {told}")
+        assert (code, bool(out), err) == (0, True, f"messctl: warning: {missing}")
     assert os.listdir(tmp_path) == ["zoo.yaml"]
 
 
@@ -325,11 +325,11 @@ def test_an_export_that_cannot_be_written_is_refused(output, message, capsys, st
 def test_an_export_does_not_replace_other_files(named, output, message, ask, capsys, state, tmp_path):
     ask()
     (tmp_path / "link").symlink_to("state")
-    kept = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix or path == state}
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix or path == state}
     assert message in assert_one_line(
         run(["export", "-o", output.replace("NAMED", named), "--state", named]), *capsys.readouterr()
     )
-    assert {path: path.read_bytes() for path in kept} == kept
+    assert {path: path.read_bytes() for path in before} == before
     assert (tmp_path / "link").is_symlink()
 
 
@@ -347,7 +347,7 @@ def test_an_export_replaces_an_older_export(ask, document):
      ("model", "gone", "nothing else is known of that model")],
 )  # fmt: skip
 def test_a_damaged_array_is_reported_and_reset_helps(column, value, why, ask, capsys, document, state, policy):
-    """It is told by whatever needs it, and by `doctor`; the log can be taken out, and a reset mends it."""
+    """Every command that needs it reports it, and `doctor` too; the log can be exported, and a reset repairs it."""
     ask(CHEAP, "--expect", "maybe")
     with closing(sqlite3.connect(state)) as database, database:
         array = "(SELECT max(rowid) FROM arrays WHERE policy = ? AND model <> '')"
@@ -394,8 +394,8 @@ def test_answers_of_a_removed_model_get_feedback_and_are_exported(ask, document,
     gone = ask(DEAR)
     (tmp_path / "zoo.yaml").write_text(STATED.replace("name: dear", "name: new"))
     assert document("feedback", gone, "bad")["queue"] == 0.75
-    kept = document("ask", "is it", "--model", CHEAP)
-    assert (kept["queue"], kept["judged"]) == (0.75, 1)
+    got = document("ask", "is it", "--model", CHEAP)
+    assert (got["queue"], before["judged"]) == (0.75, 1)
     assert document("status")["served"] == {CHEAP: 1, DEAR: 1}
     assert document("export", "-o", "log.parquet")["rows"] == 2
     assert_sound(state, requests=2)
@@ -405,7 +405,7 @@ def test_a_model_that_returns_to_the_zoo_keeps_what_was_learned(document, tmp_pa
     """zoo.yaml is edited while the state lives on: what was there before comes back as it was."""
     newcomer = STATED + "- {name: new, path: new.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"
     alone = "".join(STATED.splitlines(keepends=True)[:-1])
-    kept = {}
+    before = {}
     for round_, zoo in enumerate((STATED, newcomer, alone, STATED, newcomer)):
         (tmp_path / "zoo.yaml").write_text(zoo)
         for row in range(4):
@@ -415,9 +415,9 @@ def test_a_model_that_returns_to_the_zoo_keeps_what_was_learned(document, tmp_pa
             snapshot = store.policy.snapshot(policy)
         assert snapshot.decided == 4 * (round_ + 1)
         if zoo in (STATED, alone) and "new" in snapshot.models:
-            assert snapshot.models["new"].arrays.keys() == kept["new"].arrays.keys()
+            assert snapshot.models["new"].arrays.keys() == before["new"].arrays.keys()
             for name, array in snapshot.models["new"].arrays.items():
-                assert array.tobytes() == kept["new"].arrays[name].tobytes()
-        kept = dict(snapshot.models)
-    assert set(kept) == {CHEAP, DEAR, "new"}
+                assert array.tobytes() == before["new"].arrays[name].tobytes()
+        before = dict(snapshot.models)
+    assert set(before) == {CHEAP, DEAR, "new"}
     assert_sound(state, requests=20)

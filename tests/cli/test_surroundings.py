@@ -1,4 +1,4 @@
-"""The live commands where things are broken: model files, disks, states, readers who leave, and Ctrl-C."""
+"""The live commands with broken model files, disks and states, readers that leave, and Ctrl-C."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`messctl doctor` where llama.cpp kills whoever loads it: real processes that load a real module, and die."""
+"""`messctl doctor` with a llama.cpp that crashes the process: real child processes load a real module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from messctl.zoo import PACKAGED_FILE
 
 ALL = ["llama.cpp", "zoo", "energy", "state"]
-"""What is looked at where no model can be loaded."""
+"""The subjects of the findings if no model can be loaded."""
 SIGABRT, SIGILL = signal.strsignal(signal.SIGABRT), signal.strsignal(signal.SIGILL)
 
 

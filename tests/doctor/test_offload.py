@@ -1,4 +1,4 @@
-"""Putting layers on a GPU: what zoo.yaml says of it, what llama.cpp is told, and what it reports."""
+"""Layers on a GPU: the settings in zoo.yaml, the parameters of llama.cpp, and its report."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_model_that_does_not_load_gets_advice(complaint, advice):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "lacking"),
     [
         ({}, False),
         ({"n_gpu_layers": 0}, False),
@@ -94,11 +94,11 @@ def test_a_model_that_does_not_load_gets_advice(complaint, advice):
         ({"gpu": "require", "n_gpu_layers": 0}, True),
     ],
 )
-def test_a_build_for_the_cpu_names_what_it_lacks(settings, told):
+def test_a_build_for_the_cpu_names_what_it_lacks(settings, lacking):
     built_for = {True: SimpleNamespace(llama_supports_gpu_offload=lambda: True)}
     built_for[False] = SimpleNamespace(llama_supports_gpu_offload=lambda: False)
     assert missing_gpu(built_for[True], model(**settings)) is None
-    assert (missing_gpu(built_for[False], model(**settings)) is not None) == told
+    assert (missing_gpu(built_for[False], model(**settings)) is not None) == lacking
 
 
 def test_the_settings_reach_llama_cpp():
@@ -127,15 +127,15 @@ def test_a_missing_required_gpu_is_one_line():
 
 @cpu_only
 def test_layers_that_cannot_go_to_a_gpu_cause_one_warning():
-    heard: list[str] = []
-    with LlamaCpp(on_warning=heard.append) as backend:
+    warnings: list[str] = []
+    with LlamaCpp(on_warning=warnings.append) as backend:
         for settings in ({}, {"n_gpu_layers": 0}, {"gpu": "off", "n_gpu_layers": 9}):
             backend.complete(box(**settings), Question("What is 1 + 1?"))
-        assert heard == []
+        assert warnings == []
         for name in ("pico-34k", "nano-109k"):
             backend.complete(box(name, n_gpu_layers=9), Question("What is 1 + 1?"))
-    assert len(heard) == 1
-    assert REBUILD in heard[0]
+    assert len(warnings) == 1
+    assert REBUILD in warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_a_split_by_rows_works_or_is_refused_with_advice():
     with LlamaCpp() as backend:
         usual = backend.complete(box("mini-1m"), Question("What is 17 + 25?"))
         try:
-            told = backend.complete(box("mini-1m", split_mode="row"), Question("What is 17 + 25?")).answer
+            text = backend.complete(box("mini-1m", split_mode="row"), Question("What is 17 + 25?")).answer
         except BackendError as error:
-            told = str(error)
-    assert told == usual.answer or told.endswith(": set `split_mode: layer` in zoo.yaml")
+            text = str(error)
+    assert text == usual.answer or text.endswith(": set `split_mode: layer` in zoo.yaml")
 
 
 def test_an_impossible_cache_type_is_an_error_and_no_crash():
@@ -213,7 +213,7 @@ def test_offload_needs_the_report_and_the_memory_to_agree(monkeypatch, devices, 
 def test_doctor_says_that_there_is_no_offload(tmp_path, capsys):
     state = ["--state", str(tmp_path / "state.sqlite")]
     assert run(["doctor", "--zoo", str(PACKAGED_FILE), *state]) == 0
-    assert "✓ offload: llama.cpp is built for the CPU alone, where all layers stay" in capsys.readouterr().out
+    assert "✓ offload: llama.cpp is built for the CPU alone; all layers stay there" in capsys.readouterr().out
     zoo = tmp_path / "zoo.yaml"
     zoo.write_text("defaults: {gpu: require}\nmodels: [{name: a, path: 'box:pico-34k.gguf'}]\n")
     assert run(["doctor", "--zoo", str(zoo), *state]) == 2
