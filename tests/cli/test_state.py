@@ -395,7 +395,7 @@ def test_answers_of_a_removed_model_get_feedback_and_are_exported(ask, document,
     (tmp_path / "zoo.yaml").write_text(STATED.replace("name: dear", "name: new"))
     assert document("feedback", gone, "bad")["queue"] == 0.75
     got = document("ask", "is it", "--model", CHEAP)
-    assert (got["queue"], before["judged"]) == (0.75, 1)
+    assert (got["queue"], got["judged"]) == (0.75, 1)
     assert document("status")["served"] == {CHEAP: 1, DEAR: 1}
     assert document("export", "-o", "log.parquet")["rows"] == 2
     assert_sound(state, requests=2)
