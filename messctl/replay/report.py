@@ -133,9 +133,9 @@ def verdict(replay: Replay) -> str:
     result = replay.judged
     if result.sla_met is None:
         return f"{plain(result.policy)}: no answer has feedback, so it is unknown whether the promise is kept"
-    kept = "keeps" if result.sla_met else "misses"
+    verb = "keeps" if result.sla_met else "misses"
     attained = _compared(result.attained or 0.0, replay.settings.alpha)
-    return f"{plain(result.policy)} {kept} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
+    return f"{plain(result.policy)} {verb} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
 
 
 def _compared(attained: float, alpha: float) -> str:

@@ -114,7 +114,7 @@ def test_a_streamed_replay_refuses_rows_out_of_order(untimed, tmp_path, capsys, 
         TraceFile, "_row_groups", lambda self, _: ([group] for group in range(self._file.num_row_groups))
     )
     path = tmp_path / "t.parquet"
-    for late in (75, 140):  # within a batch, and where one begins
+    for late in (75, 140):  # within a batch, and at the beginning of one
         order = [row for row in range(N) if row != 7]
         order.insert(late, 7)
         timed(untimed, path, MINUTES, order=order)

@@ -30,7 +30,7 @@ def test_an_unknown_policy_is_refused_before_anything_is_played():
 
 @pytest.mark.parametrize("conditions", [Conditions(), Conditions(feedback_delay=4, feedback_rate=0.6)])
 def test_the_queue_at_alpha_is_that_of_a_policy_that_aims_at_alpha(conditions):
-    """The same answers give the same queue, whatever the policy aimed at."""
+    """The same answers give the same queue, even if the policy aimed at another level."""
     recording = make_recording(learnable(200))
     for policy in ("messplus", "bandit"):
         own = replay(recording, [policy], Settings(alpha=0.75), conditions).played[policy]
@@ -47,7 +47,7 @@ def test_replicas_share_nothing_and_their_debts_add_up(holdout):
     recording, settings = make_recording(learnable(301)), Settings(alpha=0.85, seed=5)
     conditions = Conditions(seeds=2, replicas=3, shuffle=True)
     together = replay(recording, ["messplus", "static-mix"], settings, conditions, holdout=holdout).results
-    paid, good, queue = [], [], []
+    cost, satisfied, queue = [], [], []
     for k in range(2):
         arranged = recording.rounds.arranged(seed=5 + k, shuffle=True, feedback_rate=1.0, feedback_delay=0)
         for replica in range(3):
@@ -56,15 +56,15 @@ def test_replicas_share_nothing_and_their_debts_add_up(holdout):
             queue.append(played.queue_final)
             if holdout:
                 played = played.only(held_out(recording, holdout)[np.flatnonzero(np.arange(301) % 3 == replica)])
-            paid.append(played.cost)
-            good.append(played.satisfied)
-    assert sum(map(len, paid)) == 2 * (round(0.4 * 301) if holdout else 301)
-    assert together[0].mean_cost == pytest.approx(np.concatenate(paid).mean())
-    assert together[0].attained == pytest.approx(np.concatenate(good).mean())
+            cost.append(played.cost)
+            satisfied.append(played.satisfied)
+    assert sum(map(len, cost)) == 2 * (round(0.4 * 301) if holdout else 301)
+    assert together[0].mean_cost == pytest.approx(np.concatenate(cost).mean())
+    assert together[0].attained == pytest.approx(np.concatenate(satisfied).mean())
     if not holdout:
         assert together[0].attained >= together[0].certificate - 1e-12
     assert together[0].queue_final == pytest.approx(sum(queue) / 2)
-    assert together[1].attained == pytest.approx(0.85)  # a yardstick is one, whatever the replicas
+    assert together[1].attained == pytest.approx(0.85)  # a yardstick has no replicas
 
 
 def test_replicas_without_requests_do_no_harm():
