@@ -257,8 +257,8 @@ def test_the_warm_command(typed_here, policy, capsys):
     assert run(["warm", "t.parquet", "--json"]) == 0  # there are no requests yet
     out, err = capsys.readouterr()
     assert json.loads(out) == {
-        "trace": "t.parquet", "policy": policy, "requests": 40, "left_out": 0, "models": ["cheap[red]", "dear"],
-        "new_models": [], "costs_kept": False,
+        "version": 1, "trace": "t.parquet", "policy": policy, "requests": 40, "left_out": 0,
+        "models": ["cheap[red]", "dear"], "new_models": [], "costs_kept": False,
     }  # fmt: skip
     assert err == ""
     assert run(["ask", "prompt 7", "--json", "--expect", "yes"]) == 0
