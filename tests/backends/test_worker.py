@@ -612,7 +612,7 @@ def test_a_worker_killed_after_its_first_text_loses_one_request(routing) -> None
         for pid in processes():
             os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(BackendError, match="was ended by SIGKILL.*; part of its answer was told"):
+    with pytest.raises(BackendError, match="was ended by SIGKILL.*; part of its answer was shown"):
         routing.ask(Question("yo"), model="cheap", on_text=listener)
     (lost,) = routing.ledger().lost.values()
     assert lost.attempts == 1
