@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -613,7 +614,7 @@ def guarded(tmp_path):
     folder.chmod(0o555)
     for parent in tmp_path.parents:
         if parent.is_relative_to(tempfile.gettempdir()) and parent.owner() == Path.home().owner():
-            parent.chmod(0o755)
+            parent.chmod(stat.S_IMODE(parent.stat().st_mode) | 0o055)  # whoever may write there still may
     tmp_path.chmod(0o755)
     yield folder / "s"
     folder.chmod(0o755)
