@@ -1,4 +1,7 @@
-"""Evaluates `bandit` on recorded traces and made-up worlds, and prints every table: python evaluate.py TRACE…"""
+"""Evaluates `bandit` on recorded traces and made-up worlds, and prints every table.
+
+python benchmarks/bandit_against_rivals.py TRACE…
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ LATE = 100
 V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
 TOLD = 1e6
-"""As if so many answers had been heard."""
+"""[answers] As if this number of answers had got feedback."""
 UNTRIED: Mapping[str, float] = {
     "memory": 1e12,
     "idle_memory": 1e12,
@@ -81,6 +84,7 @@ ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
     "guard: never careful": {"guard_care": -1e9},
     "guard: careful at any depth": {"guard_care": 1e9},
 }
+DEFAULTS = Tuning()
 DRAWN = (
     "as it is",
     "no trials at all",
@@ -95,6 +99,15 @@ DRAWN = (
     "guard: no good start for the reference",
 )
 """The ablations that are also played on zoos drawn at random."""
+
+
+def tuned(changes: Mapping[str, float]) -> Tuning:
+    """Return the constants with these changes, by name: `guard.depth` is the guard's depth."""
+    tuning = Tuning()
+    for name, value in changes.items():
+        group, field = name.split(".")
+        tuning = tuning._replace(**{group: getattr(tuning, group)._replace(**{field: value})})
+    return tuning
 
 
 @dataclass(frozen=True)
@@ -141,11 +154,11 @@ def run(
     rate: float = 1.0,
     delay: int = 0,
     v: float | None = None,
-    **tuning: float,
+    tuning: Tuning = DEFAULTS,
 ) -> Run:
     plays = []
     for seed in range(seeds):
-        policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed, v=v), tuning=Tuning(**tuning))
+        policy = Bandit(trace.rounds.zoo, Settings(alpha=alpha, seed=seed, v=v), tuning=tuning)
         plays.append(policy.play(trace.arranged(seed, rate, delay)))
     return summed(plays, alpha)
 
@@ -265,13 +278,14 @@ def ablation_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: in
         "| variant | " + " | ".join(trace.name for trace in traces) + " | ÷ hindsight | missed | dipped | worst end |"
     )
     print("|---" * (len(traces) + 5) + "|")
-    for name, tuning in ABLATIONS.items():
+    for name, changes in ABLATIONS.items():
         missed = dipped = 0
         worst, means = 0.0, []
         for trace in traces:
             part = []
             for share in SHARES:
-                one = run(trace, trace.alpha(share), min(seeds, 3) if len(trace.rounds) > 10_000 else seeds, **tuning)
+                few = min(seeds, 3) if len(trace.rounds) > 10_000 else seeds
+                one = run(trace, trace.alpha(share), few, tuning=tuned(changes))
                 part.append(one.cost / marks[trace.name][share][1])
                 missed, dipped, worst = missed + one.missed, dipped + one.dipped, min(worst, float(one.end.min()))
             means.append(geometric(part))
@@ -279,10 +293,12 @@ def ablation_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: in
         print(f"| {name} | {cells} | {geometric(means):.3f} | {missed} | {dipped} | {worst * 100:+.1f} |", flush=True)
 
 
-def play_world(made: Shuffled, share: float, seed: int, delay: int = 0, **tuning: float) -> tuple[float, float, float]:
+def play_world(
+    made: Shuffled, share: float, seed: int, delay: int = 0, tuning: Tuning = DEFAULTS
+) -> tuple[float, float, float]:
     """Return mean cost, end and lowest of one run at α = `share` × the best model's mean."""
     alpha = share * float(made.rounds.satisfied.mean(axis=0).max())
-    policy = Bandit(made.rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=Tuning(**tuning))
+    policy = Bandit(made.rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=tuning)
     played = policy.play(replace(made.rounds, delay=delay))
     level = np.cumsum(played.satisfied) / np.arange(1, len(played.satisfied) + 1)
     return float(played.cost.mean()), level[-1] - alpha, level[SETTLED - 1 :].min() - alpha
@@ -294,8 +310,8 @@ def mixed(made: Shuffled, share: float) -> float:
     return float(build("static-mix", made.rounds, Settings(alpha=alpha)).play(made.rounds).cost.mean())
 
 
-def run_world(worlds: Sequence[Shuffled], delay: int = 0, **tuning: float) -> Run:
-    rows = [play_world(made, 0.95, seed, delay, **tuning) for seed, made in enumerate(worlds)]
+def run_world(worlds: Sequence[Shuffled], delay: int = 0, tuning: Tuning = DEFAULTS) -> Run:
+    rows = [play_world(made, 0.95, seed, delay, tuning) for seed, made in enumerate(worlds)]
     cost, end, lowest = np.array(rows).T
     return Run(float(cost.mean() / np.mean([mixed(made, 0.95) for made in worlds])), end, lowest, lowest)
 
@@ -312,7 +328,7 @@ def world_table(seeds: int) -> None:
         plain = run_world(made)
         cells = [
             f"{one.cost:.2f} | {one.missed} | {one.dipped}"
-            for one in (run_world(made, **ABLATIONS["nothing is forgotten"]), run_world(made, LATE))
+            for one in (run_world(made, 0, tuned(ABLATIONS["nothing is forgotten"])), run_world(made, LATE))
         ]
         print(
             f"| {name} | {plain.cost:.2f} | {plain.end.min() * 100:+.1f} | {plain.missed} "
@@ -329,7 +345,10 @@ def drawn_table(zoos: int) -> None:
     mixes = np.array([[mixed(one, share) for one in made] for share in SHARES])
     runs = {
         name: np.array(
-            [[play_world(one, share, zoo, **ABLATIONS[name]) for zoo, one in enumerate(made)] for share in SHARES]
+            [
+                [play_world(one, share, zoo, 0, tuned(ABLATIONS[name])) for zoo, one in enumerate(made)]
+                for share in SHARES
+            ]
         )
         for name in DRAWN
     }
@@ -373,7 +392,7 @@ def told_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -
             for seed in range(seeds):
                 settings = Settings(alpha=alpha, seed=seed)
                 told = told_means(trace, Bandit(trace.rounds.zoo, settings))
-                policy = Bandit(trace.rounds.zoo, settings, told, Tuning(**UNTRIED))
+                policy = Bandit(trace.rounds.zoo, settings, told, tuned(UNTRIED))
                 plays.append(policy.play_on(trace.arranged(seed)))
             one = summed(plays, alpha)
             ratios.append((run(trace, alpha, seeds).cost / hindsight, one.cost / hindsight))

@@ -35,7 +35,7 @@ from messctl.learning.mean_costs import AUTO_SCALE, observe, scale_of
 from messctl.learning.virtual_queue import advance
 from messctl.policies import Rounds, build
 from messctl.policies.base import Floats, Played
-from messctl.policies.messplus import explore_probability
+from messctl.policies.messplus.rounds import explore_probability
 from messctl.replay.loading import load
 from messctl.zoo import Settings
 

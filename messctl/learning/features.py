@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,14 @@ KEPT = np.array(
 """What a byte adds to a word: itself, lower case for A–Z, and 0 for one that is not of a word."""
 
 
+class SparseRows(NamedTuple):
+    """The arrays of Features, for compiled loops."""
+
+    starts: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """Sparse rows (compressed sparse row): row r is `indices`, `values` in `starts[r]:starts[r + 1]`.
@@ -61,6 +69,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def sparse_rows(self) -> SparseRows:
+        """The arrays, for compiled loops."""
+        return SparseRows(self.starts, self.indices, self.values)
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Features:
         """Return these rows, in this order."""

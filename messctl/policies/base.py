@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,14 @@ from messctl.records import Decision, Feedback, Request
 from messctl.zoo import Settings, Zoo
 
 Floats = npt.NDArray[np.float64]
+
+
+class Arrivals(NamedTuple):
+    """How requests arrive, for compiled loops: `order` and `has_feedback` (n,), and `delay`, as in Rounds."""
+
+    order: npt.NDArray[np.int64]
+    has_feedback: npt.NDArray[np.bool_]
+    delay: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,11 @@ class Rounds:
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """How the requests arrive, for compiled loops."""
+        return Arrivals(self.order, self.has_feedback, self.delay)
 
     def rows(self, rows: npt.NDArray[np.int64]) -> Rounds:
         """Return these rows of the trace as a trace of their own, arriving in this order, all with feedback."""
@@ -150,7 +163,7 @@ def surcharges(zoo: Zoo, request: Request) -> Floats:
     )
 
 
-def known_costs(zoo: Zoo, request: Request) -> Floats:
+def reading_costs(zoo: Zoo, request: Request) -> Floats:
     """Return what reading the prompt will cost each model, (models,); 0 where that is not known."""
     return np.array([request.prompt_cost.get(model, 0.0) for model in zoo.models])
 

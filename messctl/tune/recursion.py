@@ -16,7 +16,7 @@ from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.policies import Rounds
 from messctl.policies.base import Floats
-from messctl.policies.messplus import explore_probabilities, learn_along
+from messctl.policies.messplus.rounds import explore_probabilities, learn_along
 from messctl.tune.two_model_recursion import BLOCK, recurse_two_models
 from messctl.tune.windows import PARTS
 from messctl.zoo import Settings
@@ -45,9 +45,9 @@ def sweep(
     predicted = np.empty((n, models))
     weights, features = Weights.zero(models, rounds.features.width), rounds.features
     learn_along(
-        (rounds.order, rounds.has_feedback, rounds.delay),
+        rounds.arrivals,
         explored,
-        (features.starts, features.indices, features.values),
+        features.sparse_rows,
         rounds.satisfied,
         (weights.weight, weights.bias, weights.steps),
         predicted,

@@ -636,12 +636,13 @@ def test_models_may_leave_the_zoo_and_come_back(world):
 @only_bandit
 def test_recent_prompts_stay_if_models_leave_the_zoo(world):
     """λ is solved on prompts alone, on which any model can be weighed anew."""
-    from messctl.policies.bandit.state import RECALLED
+    from messctl.policies.bandit.state import TALLY
 
     router, rounds, prompts, _, store = world
+    stored = TALLY.names.index("prompts")
 
     def recalled():
-        return int(store.policy.snapshot("bandit").shared["counts"][RECALLED])
+        return int(store.policy.snapshot("bandit").shared["counts"][stored])
 
     for prompt in prompts[:10]:
         router().ask(Question(prompt), grader=judge(rounds))

@@ -13,26 +13,17 @@ from worlds import WORLDS, flat
 from messctl.learning.snapshot import Snapshot
 from messctl.policies import build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.awaited import hold_back
-from messctl.policies.bandit.choice import WEIGHED_GUARDED, WEIGHED_PRICE, WEIGHED_SEARCHED, choose, odds_of, weighing
-from messctl.policies.bandit.debt import depth, guard, note_lateness
-from messctl.policies.bandit.price import price_of, reserved
-from messctl.policies.bandit.satisfaction import expect, hear, plain_means
-from messctl.policies.bandit.search import searching
-from messctl.policies.bandit.state import (
-    AUTO_V,
-    BALANCE,
-    DECIDED,
-    HEARD,
-    LABELS,
-    LATEST,
-    RECALLED,
-    RECENT,
-    SOLVED,
-    Promise,
-    Tuning,
-    fresh,
-)
+from messctl.policies.bandit.choice import Prices, choose
+from messctl.policies.bandit.debt import record_delay
+from messctl.policies.bandit.guard import guard_choice, guard_depth
+from messctl.policies.bandit.pending import hold_back
+from messctl.policies.bandit.policy import GUARDED, HELD_BACK, SEARCHED, TRIED
+from messctl.policies.bandit.price import price_of, reserve_of
+from messctl.policies.bandit.satisfaction import Levels, learn_satisfaction, levels_of
+from messctl.policies.bandit.search import is_searching
+from messctl.policies.bandit.state import AUTO_V, WIDTH, Promise, fresh
+from messctl.policies.bandit.trials import odds_of
+from messctl.policies.bandit.tuning import SatisfactionTuning, SearchTuning, Tuning
 from messctl.records import Feedback, Request
 from messctl.replay.play import drive
 from messctl.zoo import Settings, Zoo
@@ -46,10 +37,10 @@ def levels(played):
     return np.cumsum(has_feedback) / np.arange(1, len(has_feedback) + 1)
 
 
-def played_in(world, seed, share=0.95, **tuning):
+def played_in(world, seed, share=0.95):
     made = WORLDS[world](seed)
     alpha = share * float(made.rounds.satisfied.mean(axis=0).max())
-    return alpha, Bandit(made.rounds.zoo, Settings(alpha=alpha), tuning=Tuning(**tuning)).play(made.rounds)
+    return alpha, Bandit(made.rounds.zoo, Settings(alpha=alpha)).play(made.rounds)
 
 
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500), (0.1, 40)])
@@ -140,8 +131,8 @@ def test_a_snapshot_holds_every_array_of_the_state():
     policy = Bandit(rounds.zoo, Settings(alpha=0.85))
     list(drive(policy, rounds, prompts))
     again = Bandit(rounds.zoo, Settings(alpha=0.85), policy.snapshot())
-    for name, array in policy._state._asdict().items():
-        assert getattr(again._state, name).tobytes() == array.tobytes(), name
+    for name, part in policy._state._asdict().items():
+        assert getattr(again._state, name).tobytes() == part.tobytes(), name
 
 
 def test_a_state_from_before_the_recent_mean_was_kept_goes_on():
@@ -211,7 +202,7 @@ def test_the_reference_need_not_be_the_best():
 def test_even_wild_predictions_cannot_keep_the_debt_unpaid():
     """With next to no regularisation the estimates are noise; the guard goes by plain means."""
     made = flat([0.5, 0.6, 0.95], [1, 2, 30], 4000)(2)
-    tuning = Tuning(own_ridge=1e-3, shared_ridge=1e-3)
+    tuning = Tuning(satisfaction=SatisfactionTuning(own_ridge=1e-3, shared_ridge=1e-3))
     played = Bandit(made.rounds.zoo, Settings(alpha=0.85), tuning=tuning).play(made.rounds)
     assert levels(played)[-1] > 0.85 - 0.01
 
@@ -257,14 +248,6 @@ def test_a_fixed_v_prices_satisfaction_as_messplus_does():
     assert costs[0] > costs[2]
 
 
-def plain(state, promise):
-    """Each model's plain mean and the answers that it rests on."""
-    level, means, known = (np.empty(len(state.good)) for _ in range(3))
-    expect(state, promise, Tuning(), level)
-    plain_means(state, promise, Tuning(), level, means, known)
-    return means, known
-
-
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 40), (0.5, 25), (1.0, 0), (0.1, 5)])
 def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, monkeypatch):
     """The balance that decides, recomputed from the decisions: what was heard, and what may still come."""
@@ -274,7 +257,7 @@ def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, mo
     decide, standings = policy.decide, []
 
     def recording(request):
-        standings.append((*plain(policy._state, policy._promise), policy._state.answers.copy()))
+        standings.append((levels_of(policy._state, policy._promise, Tuning()), policy._state.answers.copy()))
         return decide(request)
 
     monkeypatch.setattr(policy, "decide", recording)
@@ -287,17 +270,17 @@ def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, mo
         longest = 2 * (8 + delay) if has_feedback else 1024
         coming = [(t - 1 - at, each) for at, (each, _) in enumerate(steps[:t]) if at >= latest]
         share = len(has_feedback) / latest if has_feedback else 1.0
-        means, known, answers = standings[t]
+        levels, answers = standings[t]
         expected = sum(satisfied - 0.8 for satisfied in due if satisfied is not None)
         for ago, each in coming:
             index = rounds.zoo.index(each.served)
-            awaited = ago < longest or answers[index] < 8
-            expected += awaited * share * (means[index] - 0.4 / np.sqrt(known[index]) - 0.8)
+            pending = ago < longest or answers[index] < 8
+            expected += pending * share * (levels.mean[index] - 0.4 / np.sqrt(levels.answers[index]) - 0.8)
         assert decision.weighed.figures["balance"] == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("awaited", "answers", "reference_gone", "held"),
+    ("pending", "answers", "reference_gone", "held"),
     [
         ([8, 8, 900], [0, 0, 0], False, []),
         ([9, 8, 900], [0, 0, 0], False, [0]),
@@ -307,13 +290,12 @@ def test_feedback_that_is_awaited_counts_as_its_model_with_doubt(rate, delay, mo
         ([9, 9, 0], [0, 0, 0], True, []),  # somebody must answer
     ],
 )
-def test_no_more_is_awaited_of_a_model_than_what_is_known_of_it_bears(awaited, answers, reference_gone, held):
-    state, promise, _, _ = standing([0.5, 0.5, 0.5], [1, 2, 30], answers)
+def test_no_more_is_awaited_of_a_model_than_what_is_known_of_it_bears(pending, answers, reference_gone, held):
+    state, promise, _ = state_with([0.5, 0.5, 0.5], [1, 2, 30], answers)
     extra = np.array([0.0, 1.0, np.inf if reference_gone else 0.0])
-    before = extra.copy()
-    hold_back(state, promise, Tuning(), np.array(awaited, dtype=float), extra)
-    before[held] = np.inf
-    assert extra.tolist() == before.tolist()
+    after = hold_back(state, promise, Tuning(), np.array(pending, dtype=float), extra)
+    extra[held] = np.inf
+    assert after.tolist() == extra.tolist()
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.002, 0.004, None])
@@ -323,7 +305,7 @@ def test_trials_stay_within_their_budget(budget):
     policy = Bandit(rounds.zoo, Settings(alpha=0.8, trial_budget=budget))
     tried = paid = trials = 0.0
     for decision, _ in drive(policy, rounds, prompts):
-        if decision.weighed.note == "a trial":
+        if decision.weighed.note == TRIED:
             terms = decision.weighed.terms.values()
             best = min(rounds.zoo.models, key=lambda model: sum(term[model] for term in terms))
             means = [decision.mean_cost.get(model, 0.0) for model in (decision.served, best)]
@@ -331,7 +313,7 @@ def test_trials_stay_within_their_budget(budget):
             trials += means[0] > means[1]
         paid += rounds.cost[rounds.request_ids.index(decision.request.request_id), rounds.zoo.index(decision.served)]
         assert budget is None or tried <= budget * paid * 1.02 + 1e-12
-    assert tried == pytest.approx(policy._state.tried[0])
+    assert tried == pytest.approx(policy._state.ledger.trial_cost)
     if budget is None:
         assert tried > 0.005 * paid
     else:
@@ -343,11 +325,10 @@ def test_odds_sum_to_one_whatever_models_cost(budget):
     """With a budget that is spent as well: the choice itself costs nothing beyond the choice, to the last bit."""
     rng = np.random.default_rng(1)
     for _ in range(500):
-        state, promise, _, _ = standing([0.9, 0.9, 0.9], rng.lognormal(0.0, 2.0, 3), [KNOWN, 3, KNOWN])
-        state.tried[0] = 1e9
-        best, odds = int(rng.integers(3)), np.empty(3)
-        promise = promise._replace(trial_budget=budget)
-        odds_of(state, promise, Tuning(), np.zeros(3), rng.lognormal(0.0, 2.0, 3), 0.0, best, odds)
+        state, promise, _ = state_with([0.9, 0.9, 0.9], rng.lognormal(0.0, 2.0, 3), [KNOWN, 3, KNOWN])
+        state.ledger.trial_cost = 1e9
+        best, promise = int(rng.integers(3)), promise._replace(trial_budget=budget)
+        odds = odds_of(state, promise, Tuning(), np.zeros(3), rng.lognormal(0.0, 2.0, 3), 0.0, best)
         assert odds.sum() == pytest.approx(1.0)
         assert odds[best] > 0.4
 
@@ -365,7 +346,7 @@ def test_who_never_hears_anything_serves_what_is_thought_best():
         share = asked(steps, model)
         assert share > 0.95 if model == rounds.zoo.reference else share * 600 <= 9
     notes = {decision.weighed.note for decision, _ in steps}
-    assert "another would be asked, but of its answers too few are judged yet" in notes
+    assert HELD_BACK in notes
 
 
 def test_who_is_no_longer_told_goes_on_as_before():
@@ -405,11 +386,11 @@ def test_a_newcomer_is_held_back_where_nothing_is_heard_any_more():
 
 def test_how_late_feedback_is():
     """The first tells at once; what is later counts by a quarter, what is earlier fades by a hundredth."""
-    state, _, _, _ = standing([0.5], [1], [0])
+    state, _, _ = state_with([0.5], [1], [0])
     seen = []
-    for late in (100, 100, 500, 0, 0, 99):
-        note_lateness(state, float(late))
-        seen.append(state.lateness[0])
+    for delay in (100, 100, 500, 0, 0, 99):
+        record_delay(state, float(delay))
+        seen.append(state.ledger.delay)
     assert seen == pytest.approx([100, 100, 200, 198, 196.02, 194.0598])
 
 
@@ -437,20 +418,16 @@ def test_late_feedback_costs_no_promise():
 )
 def test_what_is_known_of_a_model_fades_while_others_answer(balance, recent, before, memory):
     """And so, where nothing else is known of it, what is thought of its mean goes back to what is expected."""
-    state, promise, means_before, _ = standing([0.3, 0.9, 0.9], [1, 2, 30], [100, 100, 100])
-    z = np.zeros(state.own.shape[1])
-    z[0] = 1.0
-    state.ledger[[BALANCE, RECENT]] = balance, recent
-    state.counts[LABELS] = before
+    state, promise, levels_before = state_with([0.3, 0.9, 0.9], [1, 2, 30], [100, 100, 100])
+    state.ledger.balance, state.ledger.recent_surplus = balance, recent
+    state.tally.labels = before
     for _ in range(memory):
-        hear(state, promise, Tuning(), 2, z, 0.9)
+        learn_satisfaction(state, promise, Tuning(), 2, PLAIN, 0.9)
     assert state.answers[:2] == pytest.approx(100 / np.e, rel=0.01)
-    assert state.good[:2] / state.answers[:2] == pytest.approx([0.3, 0.9])
+    assert state.satisfaction_sum[:2] / state.answers[:2] == pytest.approx([0.3, 0.9])
     assert state.answers[2] == pytest.approx(300, rel=0.5)
-    level, means, known = np.empty(3), np.empty(3), np.empty(3)
-    expect(state, promise, Tuning(), level)
-    plain_means(state, promise, Tuning(), level, means, known)
-    assert means_before[0] + 0.05 < means[0] < level[0]
+    levels = levels_of(state, promise, Tuning())
+    assert levels_before.mean[0] + 0.05 < levels.mean[0] < levels.expected[0]
 
 
 @pytest.mark.parametrize(("world", "model"), [("degrades halfway", 0), ("swapped halfway", 2)])
@@ -511,11 +488,12 @@ def test_sparse_and_late_feedback(rate, delay):
 def test_the_price_answers_a_debt_however_long_it_has_run():
     """Did its response slow down for ever, a bias in what is predicted would run up a debt in proportion to time."""
     state = fresh(2, Tuning())
-    state.ledger[SOLVED] = 1.0
-    means = np.array([0.7, 0.9])
-    for has_feedback in (100, 10_000, 10_000_000):
-        state.counts[[DECIDED, HEARD, LABELS]] = has_feedback
-        even, owing = (price_of(state, Promise(0.8, 1, AUTO_V), Tuning(), b, 5.0, means, False) for b in (0.0, -110.0))
+    state.ledger.base_price = 1.0
+    levels = Levels(*(np.array([0.7, 0.9]) for _ in range(3)))
+    for answers in (100, 10_000, 10_000_000):
+        state.tally.decided = state.tally.with_feedback = state.tally.labels = answers
+        promise = Promise(0.8, 1, AUTO_V)
+        even, owing = (price_of(state, promise, Tuning(), levels, b, 5.0, False) for b in (0.0, -110.0))
         assert owing / even >= np.e * (1 - 1e-9)
 
 
@@ -556,15 +534,20 @@ def test_below_tuned_messplus_on_the_toy():
 KNOWN = 100.0
 
 
-def standing(satisfied, cost, answers, reference=-1):
-    """A state in which each model has this mean satisfaction over so many answers, and this mean cost."""
+PLAIN = np.zeros(WIDTH)
+PLAIN[0] = 1.0  # a prompt that says nothing
+
+
+def state_with(satisfied, cost, answers):
+    """A state in which each model has this mean satisfaction over this number of answers, and this mean cost."""
     answers = np.array(answers, dtype=float)
     state = fresh(len(cost), Tuning())
-    state.answers[:], state.good[:] = answers, answers * satisfied
+    state.answers[:], state.satisfaction_sum[:] = answers, answers * satisfied
     state.mean_cost[:], state.cost_count[:] = cost, 10
-    state.counts[[DECIDED, HEARD, LATEST, LABELS]] = int(answers.sum())
-    promise = Promise(0.8, reference % len(cost), AUTO_V)
-    return state, promise, *plain(state, promise)
+    tally, total = state.tally, int(answers.sum())
+    tally.decided = tally.with_feedback = tally.latest = tally.labels = total
+    promise = Promise(0.8, len(cost) - 1, AUTO_V)
+    return state, promise, levels_of(state, promise, Tuning())
 
 
 @pytest.mark.parametrize(
@@ -579,94 +562,90 @@ def standing(satisfied, cost, answers, reference=-1):
     ],
 )
 def test_whom_the_guard_serves(satisfied, cost, answers, careful, served):
-    state, _, means, known = standing(satisfied, cost, answers)
-    nothing, everywhere = np.zeros(3), np.array([0.0, 0.0, np.inf])
-    assert guard(state, Tuning(), means, known, nothing, nothing, careful) == served
-    assert guard(state, Tuning(), means, known, nothing, everywhere, careful) != 2
+    state, _, levels = state_with(satisfied, cost, answers)
+    nothing, without_last = np.zeros(3), np.array([0.0, 0.0, np.inf])
+    assert guard_choice(state, Tuning(), levels, nothing, nothing, careful) == served
+    assert guard_choice(state, Tuning(), levels, nothing, without_last, careful) != 2
 
 
 @pytest.mark.parametrize("balance", [-20.0, -0.5, 0.0, 3.0])
 def test_early_trials_wait_until_there_is_no_debt(balance):
-    state, promise, _, _ = standing([0.9, 0.9, 0.9], [1, 1, 1], [KNOWN, 3, KNOWN])
-    odds = np.empty(3)
-    for awaited, tried in ((0.0, balance >= 0), (4.9, balance >= 0), (5.0, False)):
-        odds_of(state, promise, Tuning(), np.array([0.0, awaited, 0.0]), np.zeros(3), balance, 0, odds)
+    state, promise, _ = state_with([0.9, 0.9, 0.9], [1, 1, 1], [KNOWN, 3, KNOWN])
+    trials = Tuning().trials
+    for pending, tried in ((0.0, balance >= 0), (4.9, balance >= 0), (5.0, False)):
+        odds = odds_of(state, promise, Tuning(), np.array([0.0, pending, 0.0]), np.zeros(3), balance, 0)
         assert odds.sum() == pytest.approx(1.0)
-        assert odds[1] == pytest.approx(Tuning().retrial_rate / 3 + (Tuning().trial_rate if tried else 0.0))
+        assert odds[1] == pytest.approx(trials.later_rate / 3 + (trials.rate if tried else 0.0))
 
 
 def test_the_reserve_is_what_bad_luck_asks_for_and_what_was_paid_allows():
     """Six lengths of luck, less as answers come; never more than 30 % of what was paid would buy at λ₀."""
     wanted = {}
     for best in (0.82, 0.85, 0.95):
-        state, promise, means, _ = standing([0.5, 0.5, best], [1, 2, 30], [0, 0, 1e5])
-        state.counts[[DECIDED, HEARD, LATEST]] = 100
-        state.ledger[SOLVED] = 1e-9
-        wanted[best] = reserved(state, promise, Tuning(), means)
-        assert means.max() == pytest.approx(best, abs=1e-3)
-        assert wanted[best] == pytest.approx(max(0.0, 6 * 0.4**2 / (2 * (means.max() - 0.8)) - 0.02 * 100))
-        state.ledger[SOLVED] = 1000.0
-        state.counts[[HEARD, LATEST]] = 50, 100
-        assert reserved(state, promise, Tuning(), means) == pytest.approx(0.3 * 100 * 11 * 0.5 / 1000.0)
-        state.counts[DECIDED] = 0
-        assert reserved(state, promise, Tuning(), means) == 0.0
+        state, promise, levels = state_with([0.5, 0.5, best], [1, 2, 30], [0, 0, 1e5])
+        state.tally.decided = state.tally.with_feedback = state.tally.latest = 100
+        state.ledger.base_price = 1e-9
+        wanted[best] = reserve_of(state, promise, Tuning(), levels)
+        top = levels.mean.max()
+        assert top == pytest.approx(best, abs=1e-3)
+        assert wanted[best] == pytest.approx(max(0.0, 6 * 0.4**2 / (2 * (top - 0.8)) - 0.02 * 100))
+        state.ledger.base_price = 1000.0
+        state.tally.with_feedback, state.tally.latest = 50, 100
+        assert reserve_of(state, promise, Tuning(), levels) == pytest.approx(0.3 * 100 * 11 * 0.5 / 1000.0)
+        state.tally.decided = 0
+        assert reserve_of(state, promise, Tuning(), levels) == 0.0
     assert wanted[0.82] > wanted[0.85] > wanted[0.95] >= 0.0
 
 
 @pytest.mark.parametrize(("below", "served"), [(0.5, 2), (9.5, 2), (10.5, 0)])
 def test_the_guard_is_careful_for_ten_units_below_its_line(below, served):
     """The model that nobody has tried for long is served once the debt is ten units deeper than the line."""
-    state, promise, means, known = standing([0.0, 0.6, 0.9], [1, 2, 30], [0, 30, 30])
-    line = -depth(state, promise, Tuning(), means)
-    state.ledger[BALANCE] = line - below
-    predicted, weighed = np.empty(3), weighing(3)
-    z = np.zeros(state.own.shape[1])
-    z[0] = 1.0
-    assert choose(state, promise, Tuning(), z, (np.zeros(3), np.zeros(3)), 0.5, predicted, weighed) == served
-    assert weighed[3][WEIGHED_GUARDED]
+    state, promise, levels = state_with([0.0, 0.6, 0.9], [1, 2, 30], [0, 30, 30])
+    state.ledger.balance = -guard_depth(state, promise, Tuning(), levels) - below
+    choice = choose(state, promise, Tuning(), PLAIN, Prices(np.zeros(3), np.zeros(3)), 0.5)
+    assert choice.model == served
+    assert choice.guarded
 
 
-SEARCHED = [0.6, 0.78, 0.9]  # the second may yet keep the promise of 0.8, the last can pay for finding out
+HOPEFUL = [0.6, 0.78, 0.9]  # the second may yet keep the promise of 0.8, the last can pay for finding out
 
 
 @pytest.mark.parametrize(
     ("satisfied", "cost", "answers", "changed", "expected"),
     [
-        (SEARCHED, [1, 2, 30], [90, 90, 90], {}, True),
-        (SEARCHED, [1, 2, 30], [100, 100, 100], {}, False),  # by now the prompts tell more
+        (HOPEFUL, [1, 2, 30], [90, 90, 90], {}, True),
+        (HOPEFUL, [1, 2, 30], [100, 100, 100], {}, False),  # by now the prompts tell more
         ([0.6, 0.6, 0.9], [1, 2, 30], [90, 90, 90], {}, False),  # none of the cheap ones may
         ([0.6, 0.6, 0.9], [1, 2, 30], [140, 1, 140], {}, True),  # but one that was hardly asked may
         ([0.6, 0.78, 0.83], [1, 2, 30], [90, 90, 90], {}, False),  # what it costs could not be paid back
-        (SEARCHED, [1, 20, 30], [90, 90, 90], {}, False),  # one cheap model is no choice
-        (SEARCHED, [1, 2, 30], [90, 90, 90], {"v": 1.0}, False),  # the price is somebody else's affair
-        (SEARCHED, [1, 2, 30], [90, 90, 90], {"latest": 10_000}, False),  # few answers are judged
-        (SEARCHED, [1, 2, 30], [90, 90, 90], {"gone": 1}, False),  # it cannot be asked
+        (HOPEFUL, [1, 20, 30], [90, 90, 90], {}, False),  # one cheap model is no choice
+        (HOPEFUL, [1, 2, 30], [90, 90, 90], {"v": 1.0}, False),  # the price is somebody else's affair
+        (HOPEFUL, [1, 2, 30], [90, 90, 90], {"latest": 10_000}, False),  # few answers are judged
+        (HOPEFUL, [1, 2, 30], [90, 90, 90], {"gone": 1}, False),  # it cannot be asked
     ],
 )
 def test_when_a_cheap_model_is_searched_for(satisfied, cost, answers, changed, expected):
-    state, promise, means, known = standing(satisfied, cost, answers)
+    state, promise, levels = state_with(satisfied, cost, answers)
     promise = promise._replace(v=changed.get("v", AUTO_V))
-    state.counts[LATEST] = changed.get("latest", state.counts[LATEST])
+    state.tally.latest = changed.get("latest", state.tally.latest)
     extra, cheap = np.zeros(3), np.empty(3)
     extra[changed.get("gone", 2)] = np.inf if "gone" in changed else 0.0
-    assert searching(state, promise, Tuning(), means, known, extra, cheap) is expected
-    assert not searching(state, promise, Tuning(search_cost=0.0), means, known, extra, cheap)
+    assert is_searching(state, promise, Tuning(), levels, extra, cheap) is expected
+    assert not is_searching(state, promise, Tuning(search=SearchTuning(cheap=0.0)), levels, extra, cheap)
 
 
 @pytest.mark.parametrize(("balance", "searched", "served"), [(0.0, False, 0), (-5.0, True, 1), (-20.0, True, 2)])
 def test_a_search_serves_the_boldest_cheap_model_until_the_guard_does(balance, searched, served):
     """No dear model is bought in debt, though the prompt speaks for it: 0.1 more for 28 is above 5·c."""
-    state, promise, _, _ = standing(SEARCHED, [1, 2, 30], [100, 20, 100])
-    state.own[:, 0] += [0.0, 0.0, 0.1]
-    state.ledger[[BALANCE, SOLVED]] = balance, 1e-6 if balance == 0.0 else 1e6
-    state.counts[[HEARD, LATEST]] = state.counts[DECIDED] = 2020  # λ₀ is not solved again at once
-    state.counts[RECALLED] = 1000
-    predicted, weighed = np.empty(3), weighing(3)
-    z = np.zeros(state.own.shape[1])
-    z[0] = 1.0
-    assert choose(state, promise, Tuning(), z, (state.mean_cost, np.zeros(3)), 0.5, predicted, weighed) == served
-    assert bool(weighed[3][WEIGHED_SEARCHED]) is searched
-    assert weighed[3][WEIGHED_PRICE] <= Tuning().search_price * 30
+    state, promise, _ = state_with(HOPEFUL, [1, 2, 30], [100, 20, 100])
+    state.own_weight[:, 0] += [0.0, 0.0, 0.1]
+    state.ledger.balance, state.ledger.base_price = balance, 1e-6 if balance == 0.0 else 1e6
+    state.tally.with_feedback = state.tally.latest = state.tally.decided = 2020
+    state.tally.prompts = 1000  # λ₀ is not solved again at once
+    choice = choose(state, promise, Tuning(), PLAIN, Prices(state.mean_cost, np.zeros(3)), 0.5)
+    assert choice.model == served
+    assert choice.searched is searched
+    assert choice.price <= Tuning().search.price * 30
 
 
 def test_what_a_search_weighed_is_what_it_tells():
@@ -681,9 +660,9 @@ def test_what_a_search_weighed_is_what_it_tells():
         if "search" in decision.weighed.note:
             assert "−λ·(s̄ + b)" in decision.weighed.terms
             assert decision.weighed.figures["λ"] == pytest.approx(150.0, rel=0.2)
-        if notes[-1] in ("", "the search for a cheap model chose"):
+        if notes[-1] in ("", SEARCHED):
             assert total[decision.served] <= min(total.values()) + 1e-9
-    assert min(notes.count(note) for note in ("", "the search for a cheap model chose", "the debt guard chose")) > 10
+    assert min(notes.count(note) for note in ("", SEARCHED, GUARDED)) > 10
 
 
 def test_where_a_cheap_model_suffices_the_search_finds_it():
@@ -691,7 +670,7 @@ def test_where_a_cheap_model_suffices_the_search_finds_it():
     searched, plain = [], []
     for seed in range(SEEDS):
         rounds = flat([*np.linspace(0.5, 0.74, 9), 0.84, 0.92], [*np.linspace(0.9, 1.1, 10), 30.0])(seed).rounds
-        for costs, tuning in ((searched, Tuning()), (plain, Tuning(search_cost=0.0))):
+        for costs, tuning in ((searched, Tuning()), (plain, Tuning(search=SearchTuning(cheap=0.0)))):
             played = Bandit(rounds.zoo, Settings(alpha=0.82), tuning=tuning).play(rounds)
             assert levels(played)[-1] > 0.82 - 0.01
             costs.append(played.cost.mean())

@@ -1,107 +1,67 @@
-"""The debt: the balance, how deep it may get, and the guard, which serves what can pay it."""
+"""The debt: the balance, the virtual queue, and how regularly feedback comes.
+
+The balance B = Σ(s − α) is never clipped: it tells how far the promise is met so far. Of a surplus only `credit` may be
+spent later. Otherwise a model that fails after thousands of good answers would serve thousands more.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-
 from messctl.learning.compiled import compiled
 from messctl.learning.virtual_queue import advance
-from messctl.policies.bandit.state import (
-    BALANCE,
-    DECIDED,
-    HEARD,
-    LABELS,
-    LATE,
-    LATENESS_GROWN,
-    LATENESS_KEPT,
-    LATEST,
-    LEAST_SLACK,
-    QUEUE,
-    RECENT,
-    RECENT_ANSWERS,
-    Promise,
-    State,
-    Tuning,
-)
-from messctl.policies.base import Floats
+from messctl.policies.bandit.state import PENDING_LIMIT, State
+from messctl.policies.bandit.tuning import Tuning
+
+RECENT_ANSWERS = 50
+"""[answers] Length of the running mean of s − α, which shows that beliefs are wrong."""
+DELAY_KEPT = 0.99
+"""[factor per feedback] The known delay of feedback falls by this when feedback comes earlier."""
+DELAY_GROWN = 0.25
+"""[share] The known delay grows by this share of what feedback is later: one old answer says little."""
 
 
 @compiled
-def note_lateness(state: State, late: float) -> None:
-    """Take it that feedback came so many requests later."""
-    known = state.lateness[0]
+def record_delay(state: State, delay: float) -> None:
+    """Record that feedback came `delay` ≥ 0 requests after its answer."""
+    known = state.ledger.delay
     if known < 0.0:
-        state.lateness[0] = late
-    elif late > known:
-        state.lateness[0] = known + LATENESS_GROWN * (late - known)
+        state.ledger.delay = delay
+    elif delay > known:
+        state.ledger.delay = known + DELAY_GROWN * (delay - known)
     else:
-        state.lateness[0] = max(late, LATENESS_KEPT * known)
+        state.ledger.delay = max(delay, DELAY_KEPT * known)
 
 
 @compiled
-def balance_of(state: State) -> float:
-    """Return the balance Σ(s − α) that is counted on: what was forgone is not."""
-    return state.ledger[BALANCE] - state.forgone[0]
+def usable_balance(state: State) -> float:
+    """Return the balance less the part of a surplus that may not be spent."""
+    return state.ledger.balance - state.ledger.forfeited
 
 
 @compiled
-def forgo(state: State, tuning: Tuning) -> None:
-    """Count on no more of what was attained beyond α than may be spent later.
+def limit_credit(state: State, tuning: Tuning) -> None:
+    """Forfeit the part of a surplus that is more than `credit`."""
+    state.ledger.forfeited = max(state.ledger.forfeited, state.ledger.balance - tuning.balance.credit)
 
-    Were all of it spent, a model that failed after thousands of good answers would serve for thousands more.
+
+@compiled
+def record_debt(state: State, tuning: Tuning, alpha: float, number: int, satisfied: float) -> None:
+    """Add the feedback on request `number` to the balance and to the virtual queue.
+
+    Requests count from 1; 0 stands for one that this policy did not decide.
     """
-    state.forgone[0] = max(state.forgone[0], state.ledger[BALANCE] - tuning.credit)
+    ledger, tally = state.ledger, state.tally
+    ledger.balance += satisfied - alpha
+    limit_credit(state, tuning)
+    ledger.recent_surplus += (satisfied - alpha - ledger.recent_surplus) / RECENT_ANSWERS
+    ledger.queue = advance(ledger.queue, alpha, satisfied)
+    if number > 0:  # feedback on another policy's answer tells nothing about how regularly feedback comes here
+        tally.with_feedback += 1
+        record_delay(state, float(min(PENDING_LIMIT, max(0, tally.decided - number))))
+        tally.latest = max(tally.latest, min(number, tally.decided))
 
 
 @compiled
-def owe(state: State, tuning: Tuning, alpha: float, number: int, satisfied: float) -> None:
-    """Take the feedback on decision `number` (from 1; 0: not one of these) into the balance and the virtual queue."""
-    state.ledger[BALANCE] += satisfied - alpha
-    forgo(state, tuning)
-    state.ledger[RECENT] += (satisfied - alpha - state.ledger[RECENT]) / RECENT_ANSWERS
-    state.ledger[QUEUE] = advance(state.ledger[QUEUE], alpha, satisfied)
-    if number > 0:  # of an answer that somebody else chose it says nothing that it was judged, or when
-        state.counts[HEARD] += 1
-        note_lateness(state, float(min(LATE, max(0, state.counts[DECIDED] - number))))
-        state.counts[LATEST] = max(state.counts[LATEST], min(number, state.counts[DECIDED]))
-
-
-@compiled
-def heard_share(state: State) -> float:
-    """Return the share of answers that get feedback, as far as it has come; 1 before any has."""
-    latest = state.counts[LATEST]
-    return min(1.0, state.counts[HEARD] / latest) if latest else 1.0
-
-
-@compiled
-def depth(state: State, promise: Promise, tuning: Tuning, means: Floats) -> float:
-    """Return how far the balance may fall before the guard serves: less where the debt is slow to pay."""
-    slack = max(LEAST_SLACK, means.max() - promise.alpha)
-    deep = max(1.0, tuning.guard_depth - tuning.guard_slack / slack) + tuning.guard_slope * state.counts[HEARD]
-    # Where few answers are judged, each is a larger part of the promise; but one bad answer is no emergency.
-    return max(1.0, deep * np.sqrt(heard_share(state)))
-
-
-@compiled
-def guard(
-    state: State, tuning: Tuning, means: Floats, known: Floats, awaited: Floats, extra: Floats, careful: bool
-) -> int:
-    """Return the model that can pay the debt, as far as plain means tell; the cheaper one on a tie.
-
-    If `careful`, one that surely can: a model that is little known is doubted. One whose answers are awaited is not
-    left alone.
-    """
-    index = np.empty(len(means))
-    doubt = tuning.guard_doubt if careful else 0.0
-    best = 0
-    for model in range(len(means)):
-        fair = len(means) * (state.answers[model] + awaited[model] + 1.0)
-        left_alone = max(0.0, np.log((state.counts[LABELS] + 1.0) / fair))
-        bonus = tuning.guard_retry * np.sqrt(left_alone / (known[model] + awaited[model]))
-        index[model] = means[model] + tuning.noise * (bonus - doubt / np.sqrt(known[model]))
-        if extra[model] == np.inf:
-            index[model] = -np.inf
-        tied = index[model] == index[best] and state.mean_cost[model] < state.mean_cost[best]
-        if index[model] > index[best] or tied:
-            best = model
-    return best
+def feedback_share(state: State) -> float:
+    """Return the share of answers that get feedback, in 0..1, as far as it has come; 1 before any has."""
+    latest = state.tally.latest
+    return min(1.0, state.tally.with_feedback / latest) if latest else 1.0

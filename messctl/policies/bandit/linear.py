@@ -1,4 +1,4 @@
-"""Sums that have one order, and the update that all of the ridges share."""
+"""Linear algebra for the ridges: sums in one fixed order, and the update of a covariance."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def dot(left: Floats, right: Floats) -> float:
 
 
 @compiled
-def gain(cov: Floats, z: Floats, out: Floats) -> None:
-    """Write cov·z into `out`; by rows, so that it runs in vector registers and sums in one order all the same."""
+def gain(covariance: Floats, z: Floats, out: Floats) -> None:
+    """Write covariance·z into `out`, row by row: this uses vector registers and still sums in one order."""
     out[:] = 0.0
     for row in range(len(z)):
         factor = z[row]
         if factor != 0.0:
             for column in range(len(z)):
-                out[column] += factor * cov[row, column]
+                out[column] += factor * covariance[row, column]
 
 
 @compiled
-def shrink(cov: Floats, gained: Floats, scale: float) -> None:
-    """Take gained·gainedᵀ/scale from `cov`, in place."""
+def shrink(covariance: Floats, gained: Floats, scale: float) -> None:
+    """Subtract gained·gainedᵀ/scale from `covariance`, in place."""
     for row in range(len(gained)):
         factor = gained[row] / scale
         for column in range(len(gained)):
-            cov[row, column] -= factor * gained[column]
+            covariance[row, column] -= factor * gained[column]

@@ -1,4 +1,8 @@
-"""A prompt as `bandit` sees it: z, of a constant, the hashed words folded, and the properties."""
+"""What the bandit sees of a prompt: a vector z of a constant, folded word buckets, and the prompt's properties.
+
+The encoder's word buckets are folded into BUCKETS, since the bandit learns from one answer per request and so from few
+answers. The properties are taken relative to a common prompt, TYPICAL, so that the constant stands for the mean.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,23 @@ from messctl.learning.features import WORDS, Features
 from messctl.policies.base import Floats
 
 BUCKETS = 64
-"""The encoder's word buckets are folded into this many."""
+"""[features] The encoder's word buckets are folded into these: few, since answers are few."""
 PROPERTIES = 8
+"""[features] The encoder's properties of a prompt, as its length."""
 TYPICAL = np.array([0.6, 0.1, 0.1, 0.15, 0.2, 0.0, 0.3, 0.5])
-"""What the properties are of a common prompt; subtracted, so that the constant stands for the mean."""
+"""[features] The properties of a common prompt."""
 
 
 def features_of(features: Features) -> Floats:
-    """Return z of a single row of features, (1 + BUCKETS + PROPERTIES,)."""
+    """Return z, (1 + BUCKETS + PROPERTIES,), of a single row of features."""
     z = np.empty(1 + BUCKETS + PROPERTIES)
-    reduce(features.indices, features.values, z)
+    fold(features.indices, features.values, z)
     return z
 
 
 @compiled
-def reduce(indices: npt.NDArray[np.int32], values: npt.NDArray[np.float32], z: Floats) -> None:
-    """Write z of one sparse row: 1, the words folded, the properties less what is typical."""
+def fold(indices: npt.NDArray[np.int32], values: npt.NDArray[np.float32], z: Floats) -> None:
+    """Write z of one sparse row: 1, the folded word buckets, and the properties less TYPICAL."""
     z[0] = 1.0
     z[1 : 1 + BUCKETS] = 0.0
     for index in range(PROPERTIES):

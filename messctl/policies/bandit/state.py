@@ -1,101 +1,50 @@
-"""What `bandit` knows: its constants, what is promised, and its state, as arrays that change in place."""
+"""What the bandit knows: its promise and its state, as arrays and records that change in place.
+
+Python and the compiled functions share the same memory. `stored_arrays` gives that memory under the names by which a
+snapshot keeps it; these names never change, so that states of earlier versions keep working.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES
+from messctl.policies.bandit.tuning import Tuning
 from messctl.policies.base import Floats
 
 Counts = npt.NDArray[np.int64]
 
-WINDOW = 128
-"""So many recent prompts are kept to solve λ on."""
-LATE = 1024
-"""So many recent decisions are kept in mind while their feedback may still come."""
-LATENESS_KEPT, LATENESS_GROWN = 0.99, 0.25
-"""How late feedback is, fades by the first with every answer that is judged; of what one was later it grows by the
-second, since a single old answer that is judged after all says little."""
-UNSOLVED = -1.0
-"""Stands for a price that is still to be solved."""
-UNKNOWN_LATENESS = -1.0
-"""Stands for a lateness of feedback that is still to be seen."""
-AUTO_V = -1.0
-"""Stands for "λ is re-solved" where compiled code takes a V."""
-
+WIDTH = 1 + BUCKETS + PROPERTIES
+"""[features] The width of a prompt's vector z."""
+COST_WIDTH = 1 + PROPERTIES
+"""[features] The part of z that the cost ridges see: a constant and the properties."""
+RECENT_PROMPTS = 128
+"""[prompts] λ₀ is solved on this number of recent prompts: few, so that it follows them."""
+PENDING_LIMIT = 1024
+"""[requests] Feedback is expected for this long at most: later answers say little about today's models."""
 LEAST_SLACK = 0.012
-"""The best model is taken to lie at least so far above α where something is divided by that."""
-
-RECENT_ANSWERS = 50
-"""Over about so many judged answers goes the running mean of s − α."""
-
-# Places in State.ledger
-BALANCE, QUEUE, SOLVED, RECENT = range(4)
-# Places in State.counts
-DECIDED, HEARD, LATEST, RECALLED, LABELS = range(5)
-# Places in State.costs: answers paid, the mean of what was not known of their costs, and each way's errors
-PAID, REST, ERRORS = range(3)
-
-
-class Tuning(NamedTuple):
-    """The constants of the algorithm; the defaults are meant for every zoo. For ablations."""
-
-    noise: float = 0.4  # σ, the deviation of one answer's feedback
-    spread: float = 0.08  # the deviation of models' means about their common mean
-    hope: float = 0.25  # the common mean before anything is known, worth one model, lies this far from α to 1
-    reference_above: float = 0.5  # the reference is expected so many `spread` above
-    shared_ridge: float = 16.0  # 0: no shared ridge
-    own_ridge: float = 32.0
-    memory: float = 300.0  # about so many of a model's answers, and costs, are remembered
-    idle_memory: float = 2000.0  # what is known of a mean fades with so many answers of others, or all so far
-    wrong_debt: float = 20.0  # with more debt than this, and s − α below
-    wrong_rate: float = -0.1  # this on the recent mean, what is believed must be wrong,
-    wrong_memory: float = 300.0  # and what is known of idle models fades with every so many
-    prompt_costs: bool = True
-    reach: float = 0.98
-    smooth: float = 0.01  # λ₀ is between the prices of α less and of α more so much
-    temper: float = 6.0  # λ grows e-fold for so many answers that the balance falls
-    temper_growth: float = 0.02  # and for so many more with every answer heard
-    temper_most: float = 110.0
-    price_most: float = 12.0  # λ is at most so many times the mean cost of the costliest model
-    price_known: float = 50.0  # and as many times more for every so many requests per model
-    credit: float = 20.0  # of what was attained beyond α, so many answers may be spent later
-    setpoint: float = 0.25  # the balance is held at this share of the guard's depth
-    setpoint_fade: float = 800.0  # but ever closer to 0, e-fold after so many answers
-    reserve: float = 6.0  # and above 0 by so many lengths of bad luck
-    reserve_fade: float = 0.02  # less by this with every answer heard
-    reserve_share: float = 0.3  # but by no more than this share of what was paid so far would buy
-    trial_answers: float = 8.0  # an affordable model gets so many answers early, and again when they have faded
-    trial_rate: float = 0.5
-    trial_cost: float = 4.0  # affordable: at most so many times as dear as what would be served
-    trial_doubt: float = 1.3  # not once its mean is so many deviations below α
-    trial_balance: float = 0.0  # nor while the balance is below this
-    retrial_rate: float = 0.02
-    search_cost: float = 0.5  # cheap: at most so many times what the costliest model costs; 0: no search
-    search_hope: float = 1.0  # one may yet keep the promise if it does with its mean so many deviations higher
-    search_time: float = 100.0  # only for so many judged answers for every model
-    search_bold: float = 0.4  # and a model left alone is overrated by this times √log
-    search_slack: float = 0.035  # the best model must be so far above α
-    search_doubt: float = 0.5  # its mean taken to be so many deviations lower
-    search_price: float = 5.0  # λ is at most so many times the mean cost of the costliest model
-    search_debt: float = 0.5  # below this share of the guard's depth no prompt is looked at
-    late_answers: float = 8.0  # so many answers of a model may be awaited, and none of one known better for long
-    late_growth: float = 4.0  # so many more for each that is known
-    late_doubt: float = 1.0  # what is awaited is taken to be so many deviations worse than the model's mean
-    guard_depth: float = 8.0
-    guard_slope: float = 0.001
-    guard_slack: float = 0.15  # the depth is smaller by this over the slack
-    guard_retry: float = 1.0
-    guard_reference: float = 10.0
-    guard_care: float = 10.0  # for so much below its line the guard is careful
-    guard_doubt: float = 1.5  # it takes each mean to be so many deviations lower
+"""[satisfaction] The best model counts as at least this far above α if something is divided by its slack."""
+COST_RIDGE = 0.3
+"""[answers] Penalty on the weights of the cost ridges: small, since costs have little noise."""
+COST_PRIOR = 1e6
+"""[variance] The cost ridges' constant starts with this variance: so large that the first cost decides."""
+UNSOLVED = -1.0
+"""A base price that is still to be solved."""
+UNKNOWN_DELAY = -1.0
+"""The delay of feedback before any feedback came."""
+AUTO_V = -1.0
+"""A V that is not set: λ is solved instead."""
 
 
 class Promise(NamedTuple):
-    """What is promised, and by which zoo: α, the index of the reference, V, or AUTO_V, and what trials may cost."""
+    """What is promised, and by which zoo: α, the index of the reference, V or AUTO_V, and the budget for trials.
+
+    `trial_budget` is a share of the total cost, ≥ 0; infinite without a budget.
+    """
 
     alpha: float
     reference: int
@@ -103,67 +52,128 @@ class Promise(NamedTuple):
     trial_budget: float = np.inf
 
 
+class Ledger(Protocol):
+    """A record of what is owed and paid."""
+
+    balance: float  # [answers] B = Σ(s − α) over all answers with feedback, never clipped
+    queue: float  # [answers] Q, the virtual queue, ≥ 0
+    base_price: float  # [cost per satisfaction] λ₀; UNSOLVED at first
+    recent_surplus: float  # [satisfaction] running mean of s − α
+    forfeited: float  # [answers] the part of the balance that may not be spent
+    trial_cost: float  # [cost] what trials were expected to cost beyond the choices
+    delay: float  # [requests] how late recent feedback was, about the latest; UNKNOWN_DELAY at first
+
+
+class Tally(Protocol):
+    """A record of counts. `elsewhere` requests were decided by other policies; all numbers here leave these out."""
+
+    decided: int  # [requests] decided under this promise
+    with_feedback: int  # [answers] of this policy's own that got feedback
+    latest: int  # [number of a request] the newest one with feedback, counted from 1; 0 before any
+    prompts: int  # [prompts] that were kept for solving λ₀
+    labels: int  # [answers] learned from, those of a warm start included
+    elsewhere: int  # [requests] decided by other policies
+
+
+class CostRecord(Protocol):
+    """What is known of one model's costs beyond their mean."""
+
+    answers: float  # [answers] whose cost was learned
+    rest: float  # [cost] mean of what reading the prompt does not explain
+    errors: Floats  # (3,) [cost] fading sum of each prediction method's absolute errors
+
+
+LEDGER = np.dtype([(name, np.float64) for name in Ledger.__annotations__])
+TALLY = np.dtype([(name, np.int64) for name in Tally.__annotations__])
+COST_RECORD = np.dtype([("answers", np.float64), ("rest", np.float64), ("errors", np.float64, (3,))])
+
+
 class State(NamedTuple):
-    """All that is known, as arrays that change in place; M models, d = 1 + BUCKETS + PROPERTIES features."""
+    """All that is known, as memory that changes in place; M models, d = WIDTH, k = COST_WIDTH."""
 
-    shared: Floats  # (d,)
-    shared_cov: Floats  # (d, d)
-    own: Floats  # (M, d)
-    own_cov: Floats  # (M, d, d)
-    lean: Floats  # (M, d), v_m
-    good: Floats  # (M,) sum of satisfaction, fading
-    answers: Floats  # (M,) of so many answers
-    mean_cost: Floats  # (M,)
+    shared_weight: Floats  # (d,)
+    shared_covariance: Floats  # (d, d)
+    own_weight: Floats  # (M, d) without the part that the model's expected mean adds
+    own_covariance: Floats  # (M, d, d)
+    level_weight: Floats  # (M, d) v: what one unit of the model's expected mean adds
+    satisfaction_sum: Floats  # (M,) fading sum of satisfaction
+    answers: Floats  # (M,) fading number of answers with feedback
+    mean_cost: Floats  # (M,) Ē
     cost_count: Counts  # (M,)
-    cost_weight: Floats  # (M, 1 + PROPERTIES)
-    cost_cov: Floats  # (M, 1 + PROPERTIES, 1 + PROPERTIES)
-    costs: Floats  # (M, 5) PAID, REST, ERRORS: a fading sum for each way
-    recent_known: Floats  # (M, WINDOW) what was known of the recent prompts' costs
-    recent: Floats  # (WINDOW, d) the prompts as they were
-    served_at: Counts  # (M, LATE) the numbers of the recent decisions that served a model, each at number % LATE
-    lateness: Floats  # (1,) by about how many requests the later feedback is late; −1 before any came
-    forgone: Floats  # (1,) what was attained beyond α and is not counted on
-    elsewhere: Counts  # (1,) how many of the promise's decisions others took; all numbers here are without them
-    tried: Floats  # (1,) what trials were expected to cost beyond the choices
-    ledger: Floats  # BALANCE, QUEUE, SOLVED, RECENT
-    counts: Counts  # DECIDED, HEARD, LATEST, RECALLED, LABELS
+    cost_weight: Floats  # (M, k)
+    cost_covariance: Floats  # (M, k, k)
+    cost_records: Any  # (M,) of CostRecord
+    recent_prompts: Floats  # (RECENT_PROMPTS, d)
+    recent_reading: Floats  # (M, RECENT_PROMPTS) what reading each of them costs; 0 if that is unknown
+    served_at: Counts  # (M, PENDING_LIMIT) numbers of the recent requests that a model served, each at number % limit
+    ledger: Ledger
+    tally: Tally
 
 
-SHARED = ("shared", "shared_cov", "recent", "lateness", "forgone", "elsewhere", "tried", "ledger", "counts")
-"""The fields of State that belong to no model; all others have a model's part."""
+SHARED_FIELDS = ("shared_weight", "shared_covariance", "recent_prompts", "ledger", "tally")
+"""The fields of State that belong to no model. All others hold one part per model."""
 
 
 def fresh(models: int, tuning: Tuning) -> State:
     """Return the state before anything is known."""
-    d, k = 1 + BUCKETS + PROPERTIES, 1 + PROPERTIES
-    shared_cov = np.eye(d) / tuning.shared_ridge if tuning.shared_ridge else np.zeros((d, d))
-    shared_cov[0, 0] = 0.0  # the common level is μ's affair
-    own_cov = np.eye(d) / tuning.own_ridge
-    own_cov[0, 0] = (tuning.spread / tuning.noise) ** 2
-    cost_cov = np.eye(k) / 0.3
-    cost_cov[0, 0] = 1e6
-    lean = np.zeros((models, d))
-    lean[:, 0] = 1.0
+    shared_covariance = np.zeros((WIDTH, WIDTH))
+    if tuning.satisfaction.shared_ridge:
+        shared_covariance = np.eye(WIDTH) / tuning.satisfaction.shared_ridge
+    shared_covariance[0, 0] = 0.0  # the expected means hold the common level
+    own_covariance = np.eye(WIDTH) / tuning.satisfaction.own_ridge
+    own_covariance[0, 0] = (tuning.satisfaction.spread / tuning.satisfaction.noise) ** 2
+    cost_covariance = np.eye(COST_WIDTH) / COST_RIDGE
+    cost_covariance[0, 0] = COST_PRIOR
+    level_weight = np.zeros((models, WIDTH))
+    level_weight[:, 0] = 1.0
+    ledger: Any = np.zeros(1, LEDGER).view(np.recarray)[0]
+    ledger.base_price, ledger.delay = UNSOLVED, UNKNOWN_DELAY
+    tally: Any = np.zeros(1, TALLY).view(np.recarray)[0]
     return State(
-        shared=np.zeros(d),
-        shared_cov=shared_cov,
-        own=np.zeros((models, d)),
-        own_cov=np.tile(own_cov, (models, 1, 1)),
-        lean=lean,
-        good=np.zeros(models),
+        shared_weight=np.zeros(WIDTH),
+        shared_covariance=shared_covariance,
+        own_weight=np.zeros((models, WIDTH)),
+        own_covariance=np.tile(own_covariance, (models, 1, 1)),
+        level_weight=level_weight,
+        satisfaction_sum=np.zeros(models),
         answers=np.zeros(models),
         mean_cost=np.zeros(models),
         cost_count=np.zeros(models, dtype=np.int64),
-        cost_weight=np.zeros((models, k)),
-        cost_cov=np.tile(cost_cov, (models, 1, 1)),
-        costs=np.zeros((models, 5)),
-        recent_known=np.zeros((models, WINDOW)),
-        recent=np.zeros((WINDOW, d)),
-        served_at=np.zeros((models, LATE), dtype=np.int64),
-        lateness=np.array([UNKNOWN_LATENESS]),
-        forgone=np.zeros(1),
-        elsewhere=np.zeros(1, dtype=np.int64),
-        tried=np.zeros(1),
-        ledger=np.array([0.0, 0.0, UNSOLVED, 0.0]),
-        counts=np.zeros(5, dtype=np.int64),
+        cost_weight=np.zeros((models, COST_WIDTH)),
+        cost_covariance=np.tile(cost_covariance, (models, 1, 1)),
+        cost_records=np.zeros(models, COST_RECORD).view(np.recarray),
+        recent_prompts=np.zeros((RECENT_PROMPTS, WIDTH)),
+        recent_reading=np.zeros((models, RECENT_PROMPTS)),
+        served_at=np.zeros((models, PENDING_LIMIT), dtype=np.int64),
+        ledger=ledger,
+        tally=tally,
     )
+
+
+def stored_arrays(state: State) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the state's memory, as views, under the names by which snapshots store it."""
+    record: Any = state.ledger
+    amounts: Floats = record.base.view(np.float64)
+    record = state.tally
+    counts: Counts = record.base.view(np.int64)
+    return {
+        "shared": state.shared_weight,
+        "shared_cov": state.shared_covariance,
+        "own": state.own_weight,
+        "own_cov": state.own_covariance,
+        "lean": state.level_weight,
+        "good": state.satisfaction_sum,
+        "answers": state.answers,
+        "cost_weight": state.cost_weight,
+        "cost_cov": state.cost_covariance,
+        "costs": state.cost_records.view(np.float64).reshape(len(state.answers), -1),
+        "recent": state.recent_prompts,
+        "recent_known": state.recent_reading,
+        "served_at": state.served_at,
+        "ledger": amounts[:4],  # balance, queue, base_price, recent_surplus
+        "forgone": amounts[4:5],
+        "tried": amounts[5:6],
+        "lateness": amounts[6:7],
+        "counts": counts[:5],  # decided, with_feedback, latest, prompts, labels
+        "elsewhere": counts[5:6],
+    }
