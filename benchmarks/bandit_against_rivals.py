@@ -18,7 +18,7 @@ from worlds import WORLDS, Shuffled, drawn
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.state import Tuning
+from messctl.policies.bandit.tuning import Tuning
 from messctl.policies.base import Floats, Played
 from messctl.replay.loading import load
 from messctl.zoo import Settings
@@ -29,60 +29,60 @@ SETTLED = 500
 LATE = 100
 V = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 C = (0.03, 0.1, 0.3, 0.5, 1.0)
-TOLD = 1e6
+KNOWN = 1e6
 """[answers] As if this number of answers had got feedback."""
 UNTRIED: Mapping[str, float] = {
-    "memory": 1e12,
-    "idle_memory": 1e12,
-    "wrong_debt": 1e12,
-    "trial_answers": 0.0,
-    "retrial_rate": 0.0,
+    "forgetting.memory": 1e12,
+    "forgetting.idle_memory": 1e12,
+    "forgetting.wrong_debt": 1e12,
+    "trials.answers": 0.0,
+    "trials.later_rate": 0.0,
 }
 LINES = (-1.0, 0.0, 1.0, 2.0, 4.0)
 LESS = (0.0, -0.03, -0.1)
 MORE = (0.005, 0.02, 0.05, 1.0)
-ABLATIONS: Mapping[str, Mapping[str, float | bool]] = {
+ABLATIONS: Mapping[str, Mapping[str, float]] = {
     "as it is": {},
-    "costs by running mean only": {"prompt_costs": False},
-    "no shared ridge": {"shared_ridge": 0.0},
-    "own ridge 60": {"own_ridge": 60.0},
-    "no early trials": {"trial_answers": 0.0},
-    "no trials later": {"retrial_rate": 0.0},
-    "no trials at all": {"trial_answers": 0.0, "retrial_rate": 0.0},
-    "nothing is forgotten": {"memory": 1e9, "idle_memory": 1e9, "wrong_debt": 1e9},
-    "memory of 1000": {"memory": 1000.0},
-    "means of idle models do not fade": {"idle_memory": 1e12, "wrong_debt": 1e12},
-    "a debt that grows does not make them fade faster": {"wrong_debt": 1e9},
-    "idle models fade in 1000": {"idle_memory": 1000.0},
-    "models' means spread by 0.1": {"spread": 0.1},
-    "models' means spread by 0.05": {"spread": 0.05},
-    "reference expected like the others": {"reference_above": 0.0},
-    "expected halfway from α to 1": {"hope": 0.5},
-    "λ may use all that is in reach": {"reach": 1.0},
-    "λ₀ for α alone": {"smooth": 0.0},
-    "no debt for learning": {"setpoint": 0.0},
-    "twice the debt for learning": {"setpoint": 0.5},
-    "no reserve": {"reserve": 0.0},
-    "a reserve without bounds": {"reserve_share": 1e9},
-    "early trials in debt, too": {"trial_balance": -1e9},
-    "λ reacts twice as fast": {"temper": 3.0, "temper_growth": 0.01},
-    "λ reacts half as fast": {"temper": 12.0, "temper_growth": 0.04},
-    "λ does not slow down": {"temper_growth": 0.0},
-    "no search": {"search_cost": 0.0},
-    "search: λ bounded by 5·c alone": {"search_debt": 1e9},
-    "search: at any time": {"search_time": 1e9},
-    "search: whatever the slack": {"search_slack": -1e9},
-    "search: twice as hopeful": {"search_hope": 2.0},
-    "search: not bold": {"search_bold": 0.0},
-    "λ has no bound": {"price_most": 1e9},
-    "λ is bounded by 5·c, longer": {"price_most": 5.0, "price_known": 100.0},
-    "no guard": {"guard_depth": 1e9, "setpoint": 2.25e-9},  # the debt for learning stays
-    "guard at 4": {"guard_depth": 4.0},
-    "guard: the slack does not matter": {"guard_slack": 0.0},
-    "guard: no good start for the reference": {"guard_reference": 0.0},
-    "guard: no retry": {"guard_retry": 0.0},
-    "guard: never careful": {"guard_care": -1e9},
-    "guard: careful at any depth": {"guard_care": 1e9},
+    "costs by running mean only": {"costs.per_prompt": False},
+    "no shared ridge": {"satisfaction.shared_ridge": 0.0},
+    "own ridge 60": {"satisfaction.own_ridge": 60.0},
+    "no early trials": {"trials.answers": 0.0},
+    "no trials later": {"trials.later_rate": 0.0},
+    "no trials at all": {"trials.answers": 0.0, "trials.later_rate": 0.0},
+    "nothing is forgotten": {"forgetting.memory": 1e9, "forgetting.idle_memory": 1e9, "forgetting.wrong_debt": 1e9},
+    "memory of 1000": {"forgetting.memory": 1000.0},
+    "means of idle models do not fade": {"forgetting.idle_memory": 1e12, "forgetting.wrong_debt": 1e12},
+    "a debt that grows does not make them fade faster": {"forgetting.wrong_debt": 1e9},
+    "idle models fade in 1000": {"forgetting.idle_memory": 1000.0},
+    "models' means spread by 0.1": {"satisfaction.spread": 0.1},
+    "models' means spread by 0.05": {"satisfaction.spread": 0.05},
+    "reference expected like the others": {"satisfaction.reference_lead": 0.0},
+    "expected halfway from α to 1": {"satisfaction.prior": 0.5},
+    "λ may use all that is in reach": {"price.reach": 1.0},
+    "λ₀ for α alone": {"price.step": 0.0},
+    "no debt for learning": {"balance.learning_debt": 0.0},
+    "twice the debt for learning": {"balance.learning_debt": 0.5},
+    "no reserve": {"balance.reserve": 0.0},
+    "a reserve without bounds": {"balance.reserve_share": 1e9},
+    "early trials in debt, too": {"trials.balance": -1e9},
+    "λ reacts twice as fast": {"price.temper": 3.0, "price.temper_growth": 0.01},
+    "λ reacts half as fast": {"price.temper": 12.0, "price.temper_growth": 0.04},
+    "λ does not slow down": {"price.temper_growth": 0.0},
+    "no search": {"search.cheap": 0.0},
+    "search: λ bounded by 5·c alone": {"search.debt": 1e9},
+    "search: at any time": {"search.time": 1e9},
+    "search: with any slack": {"search.slack": -1e9},
+    "search: twice as hopeful": {"search.hope": 2.0},
+    "search: not bold": {"search.boldness": 0.0},
+    "λ has no bound": {"price.limit": 1e9},
+    "λ is bounded by 5·c, longer": {"price.limit": 5.0, "price.limit_growth": 100.0},
+    "no guard": {"guard.depth": 1e9, "balance.learning_debt": 2.25e-9},  # the debt for learning stays
+    "guard at 4": {"guard.depth": 4.0},
+    "guard: the slack does not matter": {"guard.slack": 0.0},
+    "guard: no good start for the reference": {"guard.reference": 0.0},
+    "guard: no retry": {"guard.retry": 0.0},
+    "guard: never careful": {"guard.care": -1e9},
+    "guard: careful at any depth": {"guard.care": 1e9},
 }
 DEFAULTS = Tuning()
 DRAWN = (
@@ -126,7 +126,7 @@ class Trace:
 class Run:
     """Over the seeds: mean cost, the attainment's distance to α at the end, and its lowest from request 500 on.
 
-    `lowest_judged` is its lowest from the 500th judged answer on, NaN where there are fewer.
+    `lowest_judged` is its lowest from the 500th answer with feedback on, NaN if there are fewer.
     """
 
     cost: float
@@ -366,24 +366,24 @@ def drawn_table(zoos: int) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def told_means(trace: Trace, policy: Bandit) -> Snapshot:
-    """Return the policy's state as if it had been told each model's mean satisfaction and cost, and nothing else."""
+def with_known_means(trace: Trace, policy: Bandit) -> Snapshot:
+    """Return the policy's state as if it knew each model's mean satisfaction and cost exactly, and nothing else."""
     known = policy.snapshot()
     models = {}
     for index, (name, model) in enumerate(known.models.items()):
         mean, cost = (float(table[:, index].mean()) for table in (trace.rounds.satisfied, trace.rounds.cost))
         arrays = {array: value.copy() for array, value in model.arrays.items()}
-        arrays["good"][...], arrays["answers"][...] = mean * TOLD, TOLD
+        arrays["good"][...], arrays["answers"][...] = mean * KNOWN, KNOWN
         arrays["own"][0], arrays["lean"][:] = mean, 0.0
         arrays["own_cov"][0, :] = arrays["own_cov"][:, 0] = 0.0
-        models[name] = ModelSnapshot(mean_cost=cost, cost_count=int(TOLD), arrays=arrays)
+        models[name] = ModelSnapshot(mean_cost=cost, cost_count=int(KNOWN), arrays=arrays)
     return replace(known, models=models)
 
 
-def told_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -> None:
-    """Play the same bandit, told the means beforehand: it need not try anything, and never forgets."""
-    print(f"\n## Told every model's mean beforehand, and learning the rest; {seeds} seeds\n")
-    print("| trace | α/best | ÷ hindsight | told: ÷ hindsight | missed | dipped |\n|---|---|---|---|---|---|")
+def known_means_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -> None:
+    """Play the same bandit with known means: it has nothing to try, and never forgets."""
+    print(f"\n## Every model's mean known in advance, the rest learned; {seeds} seeds\n")
+    print("| trace | α/best | ÷ hindsight | means known: ÷ hindsight | missed | dipped |\n|---|---|---|---|---|---|")
     ratios = []
     for trace in traces:
         for share in SHARES:
@@ -391,8 +391,8 @@ def told_table(traces: Sequence[Trace], marks: Mapping[str, dict], seeds: int) -
             plays = []
             for seed in range(seeds):
                 settings = Settings(alpha=alpha, seed=seed)
-                told = told_means(trace, Bandit(trace.rounds.zoo, settings))
-                policy = Bandit(trace.rounds.zoo, settings, told, tuned(UNTRIED))
+                known = with_known_means(trace, Bandit(trace.rounds.zoo, settings))
+                policy = Bandit(trace.rounds.zoo, settings, known, tuned(UNTRIED))
                 plays.append(policy.play_on(trace.arranged(seed)))
             one = summed(plays, alpha)
             ratios.append((run(trace, alpha, seeds).cost / hindsight, one.cost / hindsight))
@@ -435,7 +435,7 @@ def steered_table(traces: Sequence[Trace], seeds: int, rate: float) -> None:
 
 
 def hindsight(trace: Trace, alpha: float) -> tuple[Floats, Floats] | None:
-    """Return each request's cost and satisfaction by hindsight's choice; None where α is out of its reach."""
+    """Return each request's cost and satisfaction by hindsight's choice; None if α is out of its reach."""
     played = build("hindsight", trace.rounds, Settings(alpha=min(1.0, alpha))).play(trace.rounds)
     return None if played.satisfied.mean() < alpha - 0.001 else (played.cost, played.satisfied)
 
@@ -443,7 +443,7 @@ def hindsight(trace: Trace, alpha: float) -> tuple[Floats, Floats] | None:
 def steered(
     alpha: float, line: float, rounds: Rounds, cheap: tuple[Floats, Floats], dear: tuple[Floats, Floats]
 ) -> tuple[float, float]:
-    """Return the mean cost, and where the attainment ends against α, of serving the dear choice below the line."""
+    """Return the mean cost, and the attainment at the end less α, of serving the expensive choice below the line."""
     balance, cost, has_feedback = 0.0, 0.0, 0
     for row, judged in zip(rounds.order.tolist(), rounds.has_feedback.tolist(), strict=True):
         costs, satisfied = cheap if balance >= line else dear
@@ -469,31 +469,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--only", default="main,told,speed,auto,sparse,steered,worlds,drawn,ablations")
-    asked = parser.parse_args()
-    traces = [Trace(path.stem, load(path).rounds) for path in asked.traces]
-    only = asked.only.split(",")
+    parser.add_argument("--only", default="main,known-means,speed,auto,sparse,steered,worlds,drawn,ablations")
+    arguments = parser.parse_args()
+    traces = [Trace(path.stem, load(path).rounds) for path in arguments.traces]
+    only = arguments.only.split(",")
     marks = {}
-    if {"main", "told", "ablations"} & set(only):
+    if {"main", "known-means", "ablations"} & set(only):
         marks = {trace.name: yardsticks(trace, 5) for trace in traces}
     if "main" in only:
-        main_table(traces, marks, asked.seeds)
-    if "told" in only:
-        told_table(traces, marks, asked.seeds)
+        main_table(traces, marks, arguments.seeds)
+    if "known-means" in only:
+        known_means_table(traces, marks, arguments.seeds)
     if "speed" in only:
         speed(traces)
     if "auto" in only:
-        auto_v_table(traces, min(asked.seeds, 10))
+        auto_v_table(traces, min(arguments.seeds, 10))
     if "sparse" in only:
-        sparse_table(traces, asked.seeds)
+        sparse_table(traces, arguments.seeds)
     if "steered" in only:
-        steered_table(traces, asked.seeds, 0.1)
+        steered_table(traces, arguments.seeds, 0.1)
     if "worlds" in only:
-        world_table(min(asked.seeds, 10))
+        world_table(min(arguments.seeds, 10))
     if "drawn" in only:
         drawn_table(200)
     if "ablations" in only:
-        ablation_table(traces, marks, min(asked.seeds, 10))
+        ablation_table(traces, marks, min(arguments.seeds, 10))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What it brings the bandit to see prompts by an embedding model instead of by their words.
+"""What the bandit gains by seeing prompts through an embedding model instead of their words.
 
     python benchmarks/encoders.py TRACE [GGUF …]
 
-Prints, for α = 0.90, 0.95 and 0.98 × the best model's mean, the mean cost ÷ that of the costliest model over shuffled
-seeds, with its deviation, the lowest attainment less α in points, and what it takes to see one prompt. Without GGUF
-files it takes the models in the box, whose last layers serve as embeddings.
+Prints, for α = 0.90, 0.95 and 0.98 × the best model's mean: the mean cost ÷ that of the costliest model over shuffled
+seeds with its standard deviation, the lowest attainment less α in points, and the time to see one prompt. Without GGUF
+files it uses the models in the box, whose last layers serve as embeddings.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def main() -> None:
     parser.add_argument("trace", type=Path)
     parser.add_argument("gguf", type=Path, nargs="*")
     parser.add_argument("--seeds", type=int, default=20)
-    asked = parser.parse_args()
-    files = asked.gguf or sorted(BOX.glob("*.gguf"), key=lambda path: path.stat().st_size)
+    arguments = parser.parse_args()
+    files = arguments.gguf or sorted(BOX.glob("*.gguf"), key=lambda path: path.stat().st_size)
     table = Table("seen by", "µs", *(f"α = {share:g} × best" for share in SHARES))
     for encoder, name in [(WordEncoder(), "words"), *((GgufEncoder(path), path.stem) for path in files)]:
-        recording = load(asked.trace, encoder=encoder, cache=False)
-        prompts = next(TraceFile(asked.trace).batches()).prompts.slice(0, 500)
+        recording = load(arguments.trace, encoder=encoder, cache=False)
+        prompts = next(TraceFile(arguments.trace).batches()).prompts.slice(0, 500)
         started = time.perf_counter()
         encoder.column(prompts)
         took = (time.perf_counter() - started) / len(prompts)
-        cells = [cell(recording.rounds, share, asked.seeds) for share in SHARES]
+        cells = [cell(recording.rounds, share, arguments.seeds) for share in SHARES]
         table.add_row(name, f"{took * 1e6:.0f}", *cells)
     Console(width=140).print(table)
 

@@ -2,9 +2,9 @@
 
     python benchmarks/generation_speed.py MODEL.gguf [--tokens 128] [--rounds 9] [--threads 1] [--temperature 0.7]
 
-The same model, prompt, sampling settings, threads and number of tokens; the two take turns, each round in the other
-order, and each one's first answers are not counted. The time is the whole call's, prompt included. A model that ends
-its answer early is given the prompt again until the tokens are there.
+Both use the same model, prompt, sampling settings, threads and number of tokens. They take turns, and the order changes
+every round; the first answers do not count. The time is that of the whole call, prompt included. A model that ends its
+answer early gets the prompt again until the tokens are there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from messctl.records import Question
 from messctl.zoo import ModelSpec
 
 Way = Callable[[int, int], int]
-"""Answers the prompt once, with at most so many tokens and this seed; returns how many it generated."""
+"""Answers the prompt once, with this maximum of tokens and this seed; returns the number of generated tokens."""
 
 
 def backend(spec: ModelSpec, prompt: str) -> Way:

@@ -6,7 +6,7 @@ Checks for CUDA; builds llama-cpp-python for this chip alone, into the Python th
 runs the live tests with the zoo in the box on the GPU, and `messctl doctor`; writes random-weight models of real
 shapes, calibrates them by the device's energy counter, runs llama-bench beside it where its binary is found, and prints
 joules per token and tokens per second against size. The zoo.yaml with the measured costs stays there. Live tests that
-fail stop nothing: they are told again at the end, and the exit code is 1.
+fail stop nothing: they are repeated at the end, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def live_tests() -> list[str]:
     return failed or ([f"pytest: exit code {tests.returncode}"] if tests.returncode else [])
 
 
-def told(command: list[str]) -> str:
+def output_of(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -95,7 +95,7 @@ def check_cuda(*, build: bool) -> str:
     if importlib.util.find_spec("pynvml") is None:
         raise SystemExit("nvidia-ml-py is not installed: pip install 'messctl[gpu]'")
     name, capability = (
-        told(["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]).splitlines()[0].split(", ")
+        output_of(["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]).splitlines()[0].split(", ")
     )
     if build and not offloads():
         flags = f"-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES={capability.replace('.', '')}"
@@ -107,9 +107,9 @@ def check_cuda(*, build: bool) -> str:
 
 
 def offloads() -> bool:
-    asked = "import llama_cpp; print(llama_cpp.llama_supports_gpu_offload())"
+    code = "import llama_cpp; print(llama_cpp.llama_supports_gpu_offload())"
     return (
-        subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False).stdout.strip()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
         == "True"
     )
 
@@ -144,14 +144,14 @@ def calibrate(zoo: Path, meter: str, *, quick: bool) -> dict[str, object]:
     command = [*MESSCTL, "zoo", "calibrate", "--zoo", str(zoo), "--meter", meter, "--json", "-o", str(zoo)]
     command += ["--repeats", "1", "--seconds", "0", "--prompt-tokens", "64"] if quick else ["--seconds", "1"]
     print("$", " ".join(command), flush=True)
-    return json.loads(told(command))
+    return json.loads(output_of(command))
 
 
 def bench(binary: str | None, model: Path) -> dict[str, float]:
     """Return llama-bench's tokens per second of a prompt and of generation; nothing without its binary."""
     if not binary:
         return {}
-    rows = json.loads(told([binary, "-m", str(model), *BENCHED]))
+    rows = json.loads(output_of([binary, "-m", str(model), *BENCHED]))
     return {"generated" if row["n_gen"] else "prompt": row["avg_ts"] for row in rows}
 
 

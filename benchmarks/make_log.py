@@ -1,9 +1,9 @@
-"""Make the log that a live policy would have left of a trace's requests: what it served, and how likely that was.
+"""Makes the log that a live policy would leave of a trace's requests: what it served, and how likely that was.
 
     python benchmarks/make_log.py traces/box.parquet traces/live.parquet
 
-The requests come in the trace's order, a share of the answers is judged at once, and of every request the log holds
-the served model's outcome alone, as `messctl export` writes it.
+The requests come in the trace's order, and a share of the answers gets feedback at once. For every request the log
+holds the served model's outcome alone, in the format of `messctl export`.
 """
 
 from __future__ import annotations

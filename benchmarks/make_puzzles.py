@@ -1,9 +1,9 @@
-"""Make a prompt file of puzzles that the models in the box have not seen, for `messctl record`.
+"""Makes a prompt file of puzzles that the models in the box have not seen, for `messctl record`.
 
     python benchmarks/make_puzzles.py puzzles.jsonl --count 6000
 
-The families take turns, as on the model card. Some of them hold fewer different puzzles than are asked for, and then
-repeat themselves. The seed is none of those that the models were measured by.
+The families take turns, as on the model card. Some families have fewer different puzzles than the file needs, and
+repeat them. The seed is not one of those that the models were measured with.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--count", type=int, default=6_000)
     parser.add_argument("--seed", type=int, default=23)
-    asked = parser.parse_args()
-    puzzles = held_out(asked.count, asked.seed)
-    random.Random(asked.seed).shuffle(puzzles)  # families in turn would be an order that no user has
-    with asked.output.open("w", encoding="utf-8") as file:
+    arguments = parser.parse_args()
+    puzzles = held_out(arguments.count, arguments.seed)
+    random.Random(arguments.seed).shuffle(puzzles)  # families in turn would be an order that no user has
+    with arguments.output.open("w", encoding="utf-8") as file:
         for number, puzzle in enumerate(puzzles, start=1):
             record = {
                 "request_id": f"p{number}",

@@ -1,11 +1,11 @@
-"""Make a synthetic trace of any length, the same from the same seed.
+"""Makes a synthetic trace of any length; the same seed makes the same trace.
 
     python benchmarks/make_trace.py synthetic.parquet
     python benchmarks/make_trace.py /tmp/large.parquet --rows 10000000 --words 80
 
-Nothing in it was ever asked or answered: prompts are random words of eight topics, each request has a hidden
-difficulty that some of its words give away, and each model satisfies with a probability that rises with its
-skill, more in the topics that it is good at. Costs follow the prompt's length and the model's price.
+No model answered any of it. Prompts are random words of eight topics. Each request has a hidden difficulty, which some
+of its words give away. Each model satisfies with a probability that rises with its skill, more in the topics that it is
+good at. Costs follow the prompt's length and the model's price.
 """
 
 from __future__ import annotations

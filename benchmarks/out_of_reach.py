@@ -1,23 +1,24 @@
-"""Measures what no learner escapes: luck, and the price of finding out. python out_of_reach.py rb.parquet mmlu.parquet…
+"""Measures what no learner escapes: luck, and the price of finding out.
 
-Four tables, for benchmarks/BANDIT.md.
+    python benchmarks/out_of_reach.py TRACE…
 
-*Luck*: the best model alone, known beforehand, serving everything; and for every prompt the model that hindsight's
-regressions, fitted with full information, think the likeliest to satisfy. How often they end low and dip, with all
-feedback and with a tenth of it. Of those that look at no prompt, none ends low or dips less often than the best model
-alone: whatever is served instead satisfies at most as often, whatever came before.
+It prints four tables, for benchmarks/notes/BANDIT.md.
 
-*Blind to cost*: learners that want nothing but satisfaction, at any price, from single answers; how often even they are
-two points below α, from request 500 on.
+*Luck*: how often two routers end low and dip that know everything in advance, with all feedback and with a tenth of it.
+One serves the best model alone. The other serves for every prompt the model that hindsight's regressions, fitted with
+full information, think the likeliest to satisfy. No router that looks at no prompt ends low or dips less often than the
+best model alone: any other model satisfies at most as often, no matter what came before.
 
-*All but which known*: α = 0.90 × the best model's mean, where one of several cheap models attains α. Known beforehand:
-the best model, which models are cheap, and the exact means of the cheap ones, but not whose each is. The beliefs are
-exact, and all constants are chosen in hindsight, on the very orders that they are judged by.
+*Blind to cost*: learners that want nothing but satisfaction, at any price, from single answers. How often even they are
+two points below α, from request 500 on. They look at no prompt.
 
-Both look at no prompt.
+*All but which known*: α = 0.90 × the best model's mean, and one of several cheap models attains α. It is known in
+advance which model is the best, which ones are cheap, and the exact means of the cheap ones, but not which mean is
+whose. The beliefs are exact, and all constants are chosen in hindsight, on the very orders that are scored. It looks at
+no prompt.
 
-*Shown every answer*: the bandit itself, to which every request shows the outcomes of all models, and their costs, at no
-price. It tries nothing and searches for nothing, since it need not.
+*Shown every answer*: the bandit itself, to which every request shows the outcomes and costs of all models for nothing.
+It has nothing to try and nothing to search for.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ import numpy as np
 import numpy.typing as npt
 
 from messctl.learning.compiled import compiled
+from messctl.learning.features import SparseRows
 from messctl.policies import Rounds, build
 from messctl.policies.bandit import Bandit, Tuning
-from messctl.policies.bandit.choice import choose, weighing
-from messctl.policies.bandit.costs import pay
-from messctl.policies.bandit.debt import owe
-from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
-from messctl.policies.bandit.satisfaction import hear
-from messctl.policies.bandit.state import AUTO_V, Promise, State, fresh
+from messctl.policies.bandit.choice import Prices, choose
+from messctl.policies.bandit.costs import learn_cost
+from messctl.policies.bandit.debt import record_debt
+from messctl.policies.bandit.prompt import fold
+from messctl.policies.bandit.satisfaction import learn_satisfaction
+from messctl.policies.bandit.state import AUTO_V, WIDTH, Promise, State, fresh
+from messctl.policies.bandit.tuning import ForgettingTuning, SearchTuning, TrialTuning
 from messctl.policies.hindsight import out_of_fold
 from messctl.replay.loading import load
 from messctl.zoo import Settings
@@ -57,12 +60,12 @@ PRIOR_ANSWERS = (5.0, 25.0)
 REFERENCE_ANSWERS = (0.0, 10.0, 40.0)
 DEVIATIONS = {"greedy": 0.0, "half a deviation bold": 0.5, "one deviation bold": 1.0, "half a deviation shy": -0.5}
 CHEAP, ALIKE = 0.5, 6.0
-"""Cheap: less than so many times what the costliest model costs, and within such a factor of each other."""
+"""Cheap models cost less than CHEAP times the costliest model, and are within a factor ALIKE of each other."""
 LINES = (4.0, 7.0, 9.0, 12.0, 16.0, 24.0)
 PAID_BACK = (0.0, 1.0, 3.0)
 BOLD = (0.0, 0.5, 1.0, 2.0)
-UNTRIED = {"trial_rate": 0.0, "retrial_rate": 0.0, "search_cost": 0.0}
-UNFORGOTTEN = {"memory": 1e9, "idle_memory": 1e9}
+WITHOUT_TRIALS = Tuning(trials=TrialTuning(rate=0.0, later_rate=0.0), search=SearchTuning(cheap=0.0))
+WITHOUT_FORGETTING = WITHOUT_TRIALS._replace(forgetting=ForgettingTuning(memory=1e9, idle_memory=1e9))
 
 
 @compiled
@@ -148,24 +151,23 @@ def shown(
     promise: Promise,
     tuning: Tuning,
     order: Rows,
-    words: tuple[Rows, npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    words: SparseRows,
     outcomes: tuple[Floats, Floats],
     served: Rows,
 ) -> None:
-    """Play all rounds; learn of every model after each, though one answer alone is owed."""
-    starts, indices, values = words
+    """Play all rounds; learn the answers of every model after each, though only one counts in the balance."""
     satisfied, cost = outcomes
     models = satisfied.shape[1]
-    z, predicted, weighed = np.empty(1 + BUCKETS + PROPERTIES), np.empty(models), weighing(models)
-    prices = (np.zeros(models), np.zeros(models))
+    z, prices = np.empty(WIDTH), Prices(np.zeros(models), np.zeros(models))
     for t in range(len(order)):
         row = order[t]
-        reduce(indices[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]], z)
-        served[t] = choose(state, promise, tuning, z, prices, 0.5, predicted, weighed)
-        owe(state, tuning, promise.alpha, t + 1, satisfied[row, served[t]])
+        part = slice(words.starts[row], words.starts[row + 1])
+        fold(words.indices[part], words.values[part], z)
+        served[t] = choose(state, promise, tuning, z, prices, 0.5).model
+        record_debt(state, tuning, promise.alpha, t + 1, satisfied[row, served[t]])
         for model in range(models):
-            pay(state, tuning, model, z, 0.0, cost[row, model])
-            hear(state, promise, tuning, model, z, satisfied[row, model])
+            learn_cost(state, tuning, model, z, 0.0, cost[row, model])
+            learn_satisfaction(state, promise, tuning, model, z, satisfied[row, model])
 
 
 def orders(rounds: Rounds, seeds: int) -> list[Rows]:
@@ -181,11 +183,11 @@ def luck_of(satisfied: Floats, alpha: float) -> Sequence[float]:
     for luck in unlucky:
         order, has_feedback = rng.permutation(n), np.flatnonzero(rng.random(n) < JUDGED)
         off = satisfied[order].cumsum() / np.arange(1, n + 1) - alpha
-        off_heard = satisfied[order[has_feedback]].cumsum() / np.arange(1, len(has_feedback) + 1) - alpha
+        off_judged = satisfied[order[has_feedback]].cumsum() / np.arange(1, len(has_feedback) + 1) - alpha
         luck[0] = off[SETTLED - 1 :].min() < -0.02
-        luck[1] = off_heard[-1] < -0.005
-        luck[2] = off_heard[has_feedback >= SETTLED - 1].min() < -0.02
-        luck[3] = off_heard[SETTLED - 1 :].min(initial=np.inf) < -0.02
+        luck[1] = off_judged[-1] < -0.005
+        luck[2] = off_judged[has_feedback >= SETTLED - 1].min() < -0.02
+        luck[3] = off_judged[SETTLED - 1 :].min(initial=np.inf) < -0.02
     return unlucky.mean(axis=0)
 
 
@@ -206,7 +208,7 @@ def luck_table(traces: dict[str, Rounds]) -> None:
 
 def blind_table(traces: dict[str, Rounds], seeds: int) -> None:
     print(f"\n## Blind to cost, α = 0.98 × the best model's mean: how many of {seeds} orders dip, in per cent\n")
-    print("A prior worth so many answers, a quarter of the way from α to 1, and so many good ones for the reference.\n")
+    print("Answers that the prior counts for, a quarter of the way from α to 1, and good answers of the reference.\n")
     print(f"| learner | prior | reference | {' | '.join(traces)} |\n{'|---' * (3 + len(traces))}|")
     played = {name: orders(rounds, seeds) for name, rounds in traces.items()}
     for (learner, deviations), prior, trusted in product(DEVIATIONS.items(), PRIOR_ANSWERS, REFERENCE_ANSWERS):
@@ -259,7 +261,7 @@ def shown_all(rounds: Rounds, alpha: float, tuning: Tuning, seeds: int) -> tuple
     """Return the mean cost over the orders, how many end half a point low, and how many dip by two."""
     costs, missed, dipped = [], 0, 0
     promise = Promise(alpha, rounds.zoo.index(rounds.zoo.reference), AUTO_V)
-    words = (rounds.features.starts, rounds.features.indices, rounds.features.values)
+    words = rounds.features.sparse_rows
     for order in orders(rounds, seeds):
         state, served = fresh(len(rounds.zoo.models), tuning), np.empty(len(order), dtype=np.int64)
         shown(state, promise, tuning, order, words, (rounds.satisfied, rounds.cost), served)
@@ -282,8 +284,8 @@ def shown_table(traces: dict[str, Rounds], seeds: int) -> None:
             Bandit(rounds.zoo, replace(settings, seed=seed)).play(replace(rounds, order=order)).cost.mean()
             for seed, order in enumerate(orders(rounds, seeds))
         ]
-        fading, _, _ = shown_all(rounds, settings.alpha, Tuning(**UNTRIED), seeds)
-        kept, missed, dipped = shown_all(rounds, settings.alpha, Tuning(**UNTRIED, **UNFORGOTTEN), seeds)
+        fading, _, _ = shown_all(rounds, settings.alpha, WITHOUT_TRIALS, seeds)
+        kept, missed, dipped = shown_all(rounds, settings.alpha, WITHOUT_FORGETTING, seeds)
         ratios.append(np.array([np.mean(usual), fading, kept]) / hindsight)
         cells = " | ".join(f"{ratio:.2f}" for ratio in ratios[-1])
         print(f"| {name} | {share} | {cells} | {missed} | {dipped} |", flush=True)
@@ -294,8 +296,8 @@ def shown_table(traces: dict[str, Rounds], seeds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
-    asked = parser.parse_args()
-    traces = {path.stem: load(path).rounds for path in asked.traces}
+    arguments = parser.parse_args()
+    traces = {path.stem: load(path).rounds for path in arguments.traces}
     luck_table(traces)
     blind_table(traces, 400)
     informed_table(traces, 20)

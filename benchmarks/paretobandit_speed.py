@@ -2,10 +2,10 @@
 
     python benchmarks/paretobandit_speed.py [TRACE] [--requests 2000] [--rounds 5]
 
-All learn: each request is routed, and the answer's feedback taken, before the next. paretobandit gets its features as
-finished dense vectors, with the budget pacer on; messctl's policies get the same features sparse, as replay gives
-them. Without a trace, a synthetic one of four models. Prints medians over the rounds with their spread, and the ratio
-within a round. Needs `pip install -e '.[bench]'`.
+All learn: each request is routed, and its feedback learned, before the next one. paretobandit gets its features as
+dense vectors, with the budget pacer on; messctl's policies get the same features sparse, as in a replay. Without a
+trace, a synthetic one of four models is used. Prints medians over the rounds with their spread, and the ratio within a
+round. Needs `pip install -e '.[bench]'`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from messctl.zoo import Settings
 
 SETTINGS = Settings(alpha=0.8)
 PLAYS = 10
-"""messctl plays so many times per timing: once is over in milliseconds."""
+"""The number of plays of messctl per timing: one takes only milliseconds."""
 
 
 def route(rounds: Rounds, folded: bool) -> Callable[[], float]:
@@ -67,13 +67,13 @@ def main() -> None:
     parser.add_argument("trace", nargs="?", type=Path)
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = asked.trace or Path(folder) / "trace.parquet"
-        if asked.trace is None:
-            write(path, asked.requests, words=16, seed=1)
+        path = arguments.trace or Path(folder) / "trace.parquet"
+        if arguments.trace is None:
+            write(path, arguments.requests, words=16, seed=1)
         rounds = load(path).rounds
-    n = min(asked.requests, len(rounds))
+    n = min(arguments.requests, len(rounds))
     rounds = replace(rounds, order=rounds.order[:n], has_feedback=rounds.has_feedback[:n])
     ways: dict[str, Callable[[], float]] = {
         "paretobandit": route(rounds, folded=False),
@@ -84,7 +84,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for work in ways.values():
         work()  # compiled and warm before anything is timed
-    for _ in range(asked.rounds):
+    for _ in range(arguments.rounds):
         for name, work in ways.items():
             rates[name].append(n / work())
     title = f"{path.stem}: {n:,} requests, {len(rounds.zoo.models)} models, {rounds.features.width} features"

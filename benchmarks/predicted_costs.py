@@ -1,13 +1,15 @@
-"""What it brings the bandit to be told beforehand what reading a prompt will cost: predicted_costs.py TRACE…
+"""What the bandit gains by knowing in advance what reading a prompt costs.
 
-Every trace is played as it is, where it has tokens, and with *contexts*, as a conversation or a document puts before a
-question. There the router sees the prompts as they are, and who satisfies is as recorded, but each prompt is read with
-1 to 50 times its own tokens (log-uniform), and an answer is half to twice as long as the question itself (log-uniform,
-each model's own). A context says nothing of how hard a question is.
+    python benchmarks/predicted_costs.py TRACE…
 
-Prices, in the order of the models' mean costs: generating a token is 100 times as dear by the dearest as by the
-cheapest, the others lie between in equal steps of the logarithm; reading one is 1/2 of that by the cheapest and 1/8 by
-the dearest, in the same way. 4 characters make a token.
+Every trace with tokens is played as it is. Every trace is also played with *contexts*, as conversations and documents
+put them before a question. The router sees the prompts without contexts, and outcomes are those recorded. But each
+prompt is read with 1 to 50 times its own tokens (log-uniform), and an answer is half to twice as long as the question
+(log-uniform, for each model). A context tells nothing about how hard a question is.
+
+Prices, in the order of the models' mean costs: a generated token costs the costliest model 100 times as much as the
+cheapest one; the others lie between, in equal steps of the logarithm. To read a token costs the cheapest model 1/2 of
+that and the costliest 1/8, with the same steps. 4 characters make a token.
 """
 
 from __future__ import annotations
@@ -24,9 +26,18 @@ import pyarrow.parquet as pq
 from messctl.errors import TraceError
 from messctl.policies import Rounds
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.costs import BY_KNOWN, BY_MEAN, BY_RIDGE, best_way, foretold, pay, properties_of
-from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES, reduce
-from messctl.policies.bandit.state import Tuning, fresh
+from messctl.policies.bandit.costs import (
+    BY_MEAN,
+    BY_READING,
+    BY_RIDGE,
+    best_method,
+    learn_cost,
+    predicted_cost,
+    properties_of,
+)
+from messctl.policies.bandit.prompt import fold
+from messctl.policies.bandit.state import WIDTH, fresh
+from messctl.policies.bandit.tuning import CostTuning, Tuning
 from messctl.replay.loading import load
 from messctl.zoo import Settings
 
@@ -56,54 +67,63 @@ def with_contexts(path: Path) -> Rounds:
 
 
 def errors(rounds: Rounds) -> Mapping[str, float]:
-    """Return each way's mean absolute error over the mean cost, the mean of all models, each paid for every prompt."""
+    """Return each method's mean absolute error ÷ mean cost, averaged over models; each answers every prompt."""
     n, models = rounds.cost.shape
-    features, z = rounds.features, np.empty(1 + BUCKETS + PROPERTIES)
-    told = rounds.prompt_cost if rounds.prompt_cost is not None else np.zeros((n, models))
+    features, z = rounds.features, np.empty(WIDTH)
+    readings = rounds.prompt_cost if rounds.prompt_cost is not None else np.zeros((n, models))
     silent, state = fresh(models, Tuning()), fresh(models, Tuning())
-    off = dict.fromkeys(("running mean", "ridge, told nothing", "told, mean rest", "told, ridge", "told, chosen"), 0.0)
+    off = dict.fromkeys(
+        (
+            "running mean",
+            "ridge, reading unknown",
+            "reading known, mean rest",
+            "reading known, ridge",
+            "reading known, chosen",
+        ),
+        0.0,
+    )
     scale = rounds.cost.mean(axis=0)
     order = np.random.default_rng(0).permutation(n)
     for row in order:
         start, stop = features.starts[row], features.starts[row + 1]
-        reduce(features.indices[start:stop], features.values[start:stop], z)
+        fold(features.indices[start:stop], features.values[start:stop], z)
         properties = properties_of(z)
         for model in range(models):
-            cost, known = rounds.cost[row, model], told[row, model]
+            cost, known = rounds.cost[row, model], readings[row, model]
             guesses = {
-                "running mean": foretold(state, model, properties, known, BY_MEAN),
-                "ridge, told nothing": foretold(silent, model, properties, 0.0, BY_RIDGE),
-                "told, mean rest": foretold(state, model, properties, known, BY_KNOWN),
-                "told, ridge": foretold(state, model, properties, known, BY_RIDGE),
-                "told, chosen": foretold(state, model, properties, known, best_way(state, model)),
+                "running mean": predicted_cost(state, model, properties, known, BY_MEAN),
+                "ridge, reading unknown": predicted_cost(silent, model, properties, 0.0, BY_RIDGE),
+                "reading known, mean rest": predicted_cost(state, model, properties, known, BY_READING),
+                "reading known, ridge": predicted_cost(state, model, properties, known, BY_RIDGE),
+                "reading known, chosen": predicted_cost(state, model, properties, known, best_method(state, model)),
             }
             for name, guess in guesses.items():
                 off[name] += abs(cost - guess) / scale[model] / (n * models)
-            pay(silent, Tuning(), model, z, 0.0, cost)
-            pay(state, Tuning(), model, z, known, cost)
+            learn_cost(silent, Tuning(), model, z, 0.0, cost)
+            learn_cost(state, Tuning(), model, z, known, cost)
     return off
 
 
 def routed(rounds: Rounds, seeds: int) -> None:
-    """Print what the bandit's answers cost, told and not, with as many orders of arrival as there are seeds."""
+    """Print the bandit's cost with and without known reading costs; each seed is one order of arrival."""
     for share in SHARES:
         alpha = share * float(rounds.satisfied.mean(axis=0).max())
         costs: dict[str, list[float]] = {}
         ends: dict[str, list[float]] = {}
         for seed in range(seeds):
             arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
-            for name, told, tuning in (
-                ("by the mean", None, Tuning(prompt_costs=False)),
-                ("told nothing", None, Tuning()),
-                ("told", rounds.prompt_cost, Tuning()),
+            for name, reading, tuning in (
+                ("by the mean", None, Tuning(costs=CostTuning(per_prompt=False))),
+                ("unknown", None, Tuning()),
+                ("known", rounds.prompt_cost, Tuning()),
             ):
                 policy = Bandit(rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=tuning)
-                played = policy.play(replace(arranged, prompt_cost=told))
+                played = policy.play(replace(arranged, prompt_cost=reading))
                 costs.setdefault(name, []).append(float(played.cost.mean()))
                 ends.setdefault(name, []).append(100.0 * (float(played.satisfied.mean()) - alpha))
-        ratio = [told / silent for told, silent in zip(costs["told"], costs["told nothing"], strict=True)]
+        ratio = [with_it / without for with_it, without in zip(costs["known"], costs["unknown"], strict=True)]
         cells = " | ".join(f"{fmean(costs[name]):.4g} ({fmean(ends[name]):+.1f})" for name in costs)
-        print(f"| {share} | {cells} | {fmean(costs['told']) / fmean(costs['told nothing']):.3f} "
+        print(f"| {share} | {cells} | {fmean(costs['known']) / fmean(costs['unknown']):.3f} "
               f"| {fmean(ratio):.3f} ± {stdev(ratio) / len(ratio) ** 0.5:.3f} |", flush=True)  # fmt: skip
 
 
@@ -112,9 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     worlds: dict[str, Rounds] = {}
-    for path in asked.traces:
+    for path in arguments.traces:
         worlds[f"{path.stem}, with contexts"] = with_contexts(path)
         try:
             worlds[path.stem] = load(path, prompt_costs=True).rounds
@@ -123,10 +143,10 @@ def main() -> None:
     for name, rounds in worlds.items():
         print(f"\n## {name}\n\nMean absolute error ÷ mean cost: ", end="")
         print(", ".join(f"{way} {off:.3f}" for way, off in errors(rounds).items()))
-        print(f"\nThe bandit's mean cost (points from α), {asked.seeds} seeds, shuffled:\n")
-        print("| α/best | by the mean | told nothing | told | told ÷ told nothing | seed by seed, ± standard error |")
+        print(f"\nThe bandit's mean cost (points from α), {arguments.seeds} seeds, shuffled:\n")
+        print("| α/best | by the mean | reading unknown | known | known ÷ unknown | seed by seed, ± standard error |")
         print("|---|---|---|---|---|---|", flush=True)
-        routed(rounds, asked.seeds)
+        routed(rounds, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What `messctl record` adds to a model's own time, per answer: python benchmarks/recording_overhead.py [--answers N]
 
-In every round the same prompts are asked of the same loaded model twice: bare, through the backend alone, and as
-`record` does it, with the log-probability, cost, grade and journal. Rounds alternate which comes first. Printed are the
-medians over rounds, least and most, and the difference within a round.
+In every round the same loaded model answers the same prompts twice: through the backend alone, and as in `record`, with
+log-probability, cost, grade and journal. The order changes every round. Prints medians over the rounds, least and
+largest values, and the difference within a round.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--answers", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=9)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     zoo = load_zoo(None)
     exact, meter = reference_grader("exact"), meter_for(zoo)
-    prompts = [Prompt(str(n), puzzle.prompt, puzzle.answer) for n, puzzle in enumerate(held_out(asked.answers, 31))]
+    prompts = [Prompt(str(n), puzzle.prompt, puzzle.answer) for n, puzzle in enumerate(held_out(arguments.answers, 31))]
     table = Table("model", "bare, ms", "recorded, ms", "added, ms (median)", "least to most")
     with LlamaCpp() as backend:
         for model in zoo.models:
@@ -62,7 +62,7 @@ def main() -> None:
 
             bare()
             times = {bare: [], recorded: []}
-            for round_ in range(asked.rounds):
+            for round_ in range(arguments.rounds):
                 for way in (bare, recorded) if round_ % 2 else (recorded, bare):
                     started = time.perf_counter()
                     way()

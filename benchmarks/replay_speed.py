@@ -42,14 +42,14 @@ SETTINGS = Settings(alpha=0.8)
 
 
 def scikit_learn(rounds: Rounds, n: int) -> list[int]:
-    """Return the models served on the first `n` requests: MESS+ as a first draft has it."""
+    """Return the models served on the first `n` requests: MESS+ as one would first write it."""
     features = rounds.features.csr()[:n].toarray()
     models = rounds.cost.shape[1]
     learners = [
         SGDClassifier(loss="log_loss", learning_rate="invscaling", eta0=STEP, power_t=DECAY, alpha=SHRINKAGE)
         for _ in range(models)
     ]
-    paid: list[list[float]] = [[] for _ in range(models)]
+    costs: list[list[float]] = [[] for _ in range(models)]
     coins = stream(SETTINGS.seed, "exploration").random(n)
     served, queue = [], 0.0
     for t in range(n):
@@ -57,12 +57,12 @@ def scikit_learn(rounds: Rounds, n: int) -> list[int]:
         explored = coins[t] < min(1.0, SETTINGS.c / (t + 1) ** SETTINGS.exponent)
         known = hasattr(learners[0], "coef_")
         predicted = [float(each.predict_proba(x)[0, 1]) if known else 0.5 for each in learners]
-        mean = [float(np.mean(costs)) if costs else 0.0 for costs in paid]
+        mean = [float(np.mean(seen)) if seen else 0.0 for seen in costs]
         scale = max(mean) or 1.0
         scores = [SETTINGS.weight * mean[m] / scale + queue * (SETTINGS.alpha - predicted[m]) for m in range(models)]
         choice = rounds.zoo.index(rounds.zoo.reference) if explored else int(np.argmin(scores))
         for m in range(models) if explored else (choice,):
-            paid[m].append(float(rounds.cost[t, m]))
+            costs[m].append(float(rounds.cost[t, m]))
             if explored:
                 learners[m].partial_fit(x, rounds.satisfied[t, m : m + 1], classes=[0.0, 1.0])
         queue = max(0.0, queue + SETTINGS.alpha - float(rounds.satisfied[t, choice]))

@@ -1,12 +1,12 @@
 """Other ways to route, on the same recorded requests as `bandit`: python benchmarks/rivals.py TRACE… [--seeds 5]
 
-Every router gets the same features, hears of the answer it served and of no other, at once, and meets the requests
-in the same shuffled orders. `bandit` runs as it is. Every rival is tuned in its favour: all settings of its grid are
-run on these very orders, and the cheapest whose attainment is on average no more than 0.5 points below α is shown
-(where none is, the one that comes closest); beside it, the cheapest of those that keep the promise in every order.
+Every router gets the same features, the feedback on the answer that it served and on no other, at once, and the same
+shuffled orders. `bandit` has its one setting. Every rival is tuned in its favour: all settings of its grid are run on
+these very orders. The cheapest one whose attainment is on average at most 0.5 points below α is shown; if there is
+none, the one that comes closest. Beside it is the cheapest of those that keep the promise in every order.
 
-A rival that has no way of its own to keep a promise gets MESS+'s virtual queue: it serves
-argmin of V·Ē/scale + Q·(α − ŝ), with its own estimate ŝ, or an optimistic or sampled one in its place.
+A rival without a way to keep a promise gets MESS+'s virtual queue. It serves argmin of V·Ē/scale + Q·(α − ŝ), where ŝ
+is its own estimate, or an optimistic or sampled one.
 
 Needs `pip install -e '.[bench]'`.
 """
@@ -56,7 +56,7 @@ class Rival(Protocol):
     """One router with its settings."""
 
     @property
-    def told_alpha(self) -> bool:
+    def knows_alpha(self) -> bool:
         """Whether α changes what it does."""
 
     def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:
@@ -82,7 +82,7 @@ def cheapest_for_debt(v: float, alpha: float, queue: float, mean_cost: Floats, e
 class Policy:
     """One of messctl's own policies; `v` and `c` as in its settings, `raw` costs not divided by anything."""
 
-    told_alpha: ClassVar[bool] = True
+    knows_alpha: ClassVar[bool] = True
     name: str
     v: float | None = None
     c: float = 0.5
@@ -102,7 +102,7 @@ class Neighbours:
     has no good answer of. A model without answers is thought to satisfy always.
     """
 
-    told_alpha: ClassVar[bool] = True
+    knows_alpha: ClassVar[bool] = True
     v: float
     k: int
     c: float
@@ -146,7 +146,7 @@ class Linear:
     What is not known is thought to satisfy at α. `ridge` shrinks all weights but the constant's, which has 1.
     """
 
-    told_alpha: ClassVar[bool] = True
+    knows_alpha: ClassVar[bool] = True
     sampled: bool
     v: float
     optimism: float
@@ -213,13 +213,13 @@ def learn(weight: Floats, covariance: Floats, z: Floats, filled: Floats, label: 
 @dataclass(frozen=True)
 class ParetoBandit:
     """The package `paretobandit`, driven as its own demonstration drives it: features given, no priors, and each
-    answer's true cost told before its feedback.
+    answer's true cost given before its feedback.
 
     It keeps a budget, not a promise: `budget` is its pacer's target as a share of the way from the cheapest
     model's mean cost to the dearest's, in logarithms. Its other means is a fixed `penalty` on (normalised, logarithmic)
     cost. With `v` that penalty is V/Q instead, anew before each request, which makes it keep a promise. It knows
-    every model's mean cost beforehand. `hope` is what it thinks of a model that it never tried; its default of 0 keeps
-    it with whatever it tried first.
+    every model's mean cost in advance. `hope` is what it expects of a model that it never tried; its default of 0
+    keeps it with the model that it tried first.
     """
 
     optimism: float
@@ -231,7 +231,7 @@ class ParetoBandit:
     folded: bool = True
 
     @property
-    def told_alpha(self) -> bool:
+    def knows_alpha(self) -> bool:
         return self.v is not None
 
     def run(self, rounds: Rounds, alpha: float, seed: int) -> tuple[Floats, Floats]:
@@ -244,16 +244,16 @@ class ParetoBandit:
     def drive(self, router: BanditRouter, x: Floats, rounds: Rounds, alpha: float) -> tuple[Floats, Floats]:
         """Route every request and give back its cost and feedback."""
         index = {model: place for place, model in enumerate(rounds.zoo.models)}
-        paid, satisfied, queue = np.empty(len(rounds)), np.empty(len(rounds)), 0.0
+        costs, satisfied, queue = np.empty(len(rounds)), np.empty(len(rounds)), 0.0
         for t, row in enumerate(rounds.order):
             if self.v is not None:
                 router.cost_penalty = self.v / max(queue, 1e-6)
             model, log = router.route(x[row])
-            paid[t], satisfied[t] = rounds.cost[row, index[model]], rounds.satisfied[row, index[model]]
-            log.cost_usd = float(paid[t])
+            costs[t], satisfied[t] = rounds.cost[row, index[model]], rounds.satisfied[row, index[model]]
+            log.cost_usd = float(costs[t])
             router.process_feedback(log.request_id, reward=float(satisfied[t]))
             queue = advance(queue, alpha, float(satisfied[t]))
-        return paid, satisfied
+        return costs, satisfied
 
     def router(self, rounds: Rounds, seed: int) -> BanditRouter:
         """Return a fresh router for this zoo."""
@@ -351,12 +351,12 @@ def outcomes(rival: Rival, rounds: Rounds, alphas: Sequence[float], seeds: int, 
     for seed in range(seeds):
         arranged = rounds.arranged(seed=first + seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
         for place, alpha in enumerate(alphas):
-            if place and not rival.told_alpha:
+            if place and not rival.knows_alpha:
                 level[place, seed], cost[place, seed] = level[0, seed], cost[0, seed]
                 continue
-            paid, satisfied = rival.run(arranged, alpha, first + seed)
+            costs, satisfied = rival.run(arranged, alpha, first + seed)
             level[place, seed] = np.cumsum(satisfied) / np.arange(1, len(rounds) + 1)
-            cost[place, seed] = paid.mean()
+            cost[place, seed] = costs.mean()
     return [
         Outcome(
             rival,
@@ -374,7 +374,7 @@ def chosen(tried: Sequence[Outcome]) -> Outcome:
     return min(attaining, key=lambda each: each.cost) if attaining else max(tried, key=lambda each: each.end.mean())
 
 
-def table(name: str, rounds: Rounds, asked: argparse.Namespace) -> None:
+def table(name: str, rounds: Rounds, arguments: argparse.Namespace) -> None:
     n, models = rounds.cost.shape
     alphas = [share * float(rounds.satisfied.mean(axis=0).max()) for share in SHARES]
     marks = [
@@ -383,12 +383,13 @@ def table(name: str, rounds: Rounds, asked: argparse.Namespace) -> None:
     ]
     tried: dict[str, list[list[Outcome]]] = {}
     for router, grid in grids(n > LARGE).items():
-        if router != "bandit" and asked.only and router not in asked.only.split(","):
+        if router != "bandit" and arguments.only and router not in arguments.only.split(","):
             continue
         slow = n > HUGE and not isinstance(grid[0], Policy)
         started = time.perf_counter()
-        tried[router] = Parallel(n_jobs=asked.jobs)(
-            delayed(outcomes)(rival, rounds, alphas, min(asked.seeds, 2) if slow else asked.seeds) for rival in grid
+        tried[router] = Parallel(n_jobs=arguments.jobs)(
+            delayed(outcomes)(rival, rounds, alphas, min(arguments.seeds, 2) if slow else arguments.seeds)
+            for rival in grid
         )
         print(f"<!-- {name}: {router}, {len(grid)} settings, {time.perf_counter() - started:.0f} s -->", flush=True)
     print(f"\n## {name}: {models} models, {n} requests\n")
@@ -408,8 +409,8 @@ def table(name: str, rounds: Rounds, asked: argparse.Namespace) -> None:
                 f"| {f'{min(kept) / hindsight:.2f}' if kept else '–'} |"
             )
     print(flush=True)
-    if asked.fresh:
-        fresh_table(rounds, alphas, [hindsight for hindsight, _ in marks], tried, asked)
+    if arguments.fresh:
+        fresh_table(rounds, alphas, [hindsight for hindsight, _ in marks], tried, arguments)
 
 
 def fresh_table(
@@ -417,10 +418,10 @@ def fresh_table(
     alphas: Sequence[float],
     hindsight: Sequence[float],
     tried: Mapping[str, Sequence[Sequence[Outcome]]],
-    asked: argparse.Namespace,
+    arguments: argparse.Namespace,
 ) -> None:
     """Run the cheapest setting that kept the promise on the orders it was chosen by on orders it was not."""
-    print(f"On {asked.fresh} other orders:\n")
+    print(f"On {arguments.fresh} other orders:\n")
     print("| α/best | router | ÷ hindsight | missed | dipped | the setting, cheapest of those that kept the promise |")
     print("|---|---|---:|---:|---:|---|")
     for place, alpha in enumerate(alphas):
@@ -430,11 +431,11 @@ def fresh_table(
                 print(f"| {SHARES[place]:.2f} | {router} | – | – | – | none kept it |")
                 continue
             best = min(kept, key=lambda each: each.cost) if kept else results[0][place]
-            (again,) = outcomes(best.rival, rounds, [alpha], asked.fresh, first=1000)
+            (again,) = outcomes(best.rival, rounds, [alpha], arguments.fresh, first=1000)
             setting = "–" if router == "bandit" else best.setting
             print(
                 f"| {SHARES[place]:.2f} | {router} | {again.cost / hindsight[place]:.2f} "
-                f"| {again.missed}/{asked.fresh} | {again.dipped}/{asked.fresh} | {setting} |"
+                f"| {again.missed}/{arguments.fresh} | {again.dipped}/{arguments.fresh} | {setting} |"
             )
     print(flush=True)
 
@@ -444,13 +445,13 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--fresh", type=int, default=0, help="so many other orders to run the chosen settings on")
+    parser.add_argument("--fresh", type=int, default=0, help="the number of other orders to run the chosen settings on")
     parser.add_argument("--only", default="", help="rivals' names, with commas between them")
-    asked = parser.parse_args()
-    print(f"{asked.seeds} shuffled orders, 2 for slow rivals on traces with more than {HUGE:,} requests.")
+    arguments = parser.parse_args()
+    print(f"{arguments.seeds} shuffled orders, 2 for slow rivals on traces with more than {HUGE:,} requests.")
     print("missed: orders that end more than 0.5 points below α; dipped: more than 2 below from request 500 on.\n")
-    for path in asked.traces:
-        table(path.stem, load(path).rounds, asked)
+    for path in arguments.traces:
+        table(path.stem, load(path).rounds, arguments)
     packages = ("paretobandit", "scikit-learn", "numpy", "numba")
     print(f"Python {platform.python_version()}, " + ", ".join(f"{package} {version(package)}" for package in packages))
 

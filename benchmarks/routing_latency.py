@@ -1,4 +1,4 @@
-"""What routing adds to an answer: from prompt to durable decision, and all of it, beside the model's own time.
+"""What routing adds to an answer, from the prompt to the durable decision and after it, beside the model's own time.
 
     python benchmarks/routing_latency.py [--asks 500] [--policy bandit] [--state FILE]
 
@@ -36,14 +36,14 @@ def measure(router: Router, asks: int) -> dict[str, list[float]]:
     for index in range(asks):
         decided: list[float] = []
         started = time.perf_counter()
-        asked = router.ask(
+        answer = router.ask(
             Question(f"What is {index % 90} + {index % 7}?"),
             on_decision=lambda _, at=decided: at.append(time.perf_counter()),
         )
         answered = time.perf_counter()
         router.feedback("last", float(index % 5 > 0))
         judged = time.perf_counter()
-        model = asked.completion.latency_s + asked.completion.load_s
+        model = answer.completion.latency_s + answer.completion.load_s
         parts["decide"].append(decided[0] - started)
         parts["model"].append(model)
         parts["rest"].append(answered - decided[0] - model)

@@ -1,9 +1,9 @@
-"""What a process of its own adds to a model's answers: python benchmarks/worker_overhead.py [MODEL.gguf …]
+"""What a process per model adds to its answers: python benchmarks/worker_overhead.py [MODEL.gguf …]
 
-In every round the same prompts are asked of the same loaded model twice: in this process, and in a worker's. Rounds
-alternate which comes first. Printed are milliseconds per answer, their ratio within a round and what is added, as
-medians over rounds, least and most; and what starting a worker takes beyond loading the model here, once. Answers
-are streamed: short ones, as the models give them to puzzles, and long ones, of tokens drawn at random.
+In every round the same loaded model answers the same prompts twice: in this process, and in a worker's. The order
+changes every round. Prints milliseconds per answer, their ratio within a round and the difference, as medians over the
+rounds with least and largest values; and, once, the time to start a worker beyond loading the model here. Answers are
+streamed: short ones, as models give them to puzzles, and long ones, of tokens drawn at random.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, default=BOX)
     parser.add_argument("--answers", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=9)
-    asked = parser.parse_args()
-    questions = [Question(puzzle.prompt, seed=n) for n, puzzle in enumerate(held_out(asked.answers, 31))]
+    arguments = parser.parse_args()
+    questions = [Question(puzzle.prompt, seed=n) for n, puzzle in enumerate(held_out(arguments.answers, 31))]
     table = Table("model", "tokens/answer", "here, ms", "worker, ms", "ratio", "added, ms/answer", "start, s")
-    for path in asked.models:
+    for path in arguments.models:
         short = ModelSpec(path.stem, path, n_ctx=0, max_tokens=200, temperature=0.0)
         long = replace(short, temperature=1e3, top_k=0, top_p=1.0, min_p=0.0)
         with LlamaCpp() as backend:
-            loads = [backend.complete(each, questions[0], _heard).load_s for each in _here_and_apart(short)]
+            loads = [backend.complete(each, questions[0], _drop).load_s for each in _here_and_apart(short)]
             for model in (short, long):
-                rounds = [_round(backend, model, questions, number) for number in range(asked.rounds)]
+                rounds = [_round(backend, model, questions, number) for number in range(arguments.rounds)]
                 here_ms, worker_ms = ([1e3 * each[way] / len(questions) for each in rounds] for way in (0, 1))
                 table.add_row(
                     model.name,
@@ -73,16 +73,16 @@ def _round(backend: LlamaCpp, model: ModelSpec, questions: list[Question], numbe
     seconds: dict[int, float] = {}
     tokens: dict[int, int] = {}
     for way in (0, 1) if number % 2 else (1, 0):
-        asked = _here_and_apart(model)[way]
+        spec = _here_and_apart(model)[way]
         started = time.perf_counter()
-        done = [backend.complete(asked, question, _heard) for question in questions]
+        done = [backend.complete(spec, question, _drop) for question in questions]
         seconds[way] = time.perf_counter() - started
         tokens[way] = sum(each.tokens_out for each in done)
     assert tokens[0] == tokens[1]
     return seconds[0], seconds[1], tokens[0]
 
 
-def _heard(_text: str) -> None:
+def _drop(_text: str) -> None:
     """Listen, so that answers are streamed."""
 
 

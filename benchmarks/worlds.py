@@ -1,4 +1,4 @@
-"""Made-up worlds: what no recorded trace contains, among them the adversarial ones."""
+"""Made-up worlds: situations that no recorded trace contains, adversarial ones among them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def flat(means: list[float], cost: list[float], n: int = N) -> Callable[[int], S
 
 
 def signal(seed: int) -> Shuffled:
-    """The prompt's words tell all."""
+    """The prompt's words tell which models satisfy."""
     rng = np.random.default_rng(seed)
     hard = rng.random(N) < 0.4
     chance = np.where(hard[:, None], [0.15, 0.4, 0.92], [0.95, 0.95, 0.96])
@@ -88,7 +88,7 @@ def blocks(seed: int) -> Shuffled:
 
 
 def drawn(seed: int) -> Shuffled:
-    """A zoo drawn at random: three to six models, a dearer one no worse, and a prompt that tells a little."""
+    """A random zoo: three to six models, none better than a costlier one, and prompts that tell a little."""
     rng = np.random.default_rng(seed)
     models = int(rng.integers(3, 7))
     means = np.sort(rng.beta(6.0, 1.2, models))

@@ -1,1 +1,1 @@
-"""Learning: features, predictor, virtual queue, mean costs, and the named random streams."""
+"""Learning: features of prompts, predictors, the virtual queue, mean costs, random streams, and stored state."""

@@ -1,10 +1,10 @@
-"""The one way in which this project compiles a function.
+"""`compiled`: the decorator by which this project compiles a function, with numba.
 
-Compiled once per machine and cached on disk. No fast-math: a sum has one order and one result, so that
-replay and live, and two runs of either, agree to the last bit.
+A function is compiled once per machine and cached on disk. There is no fast-math: a sum has one order and one result,
+so that replay and live use agree to the last bit, and so do two runs of either.
 
-numba compiles a function again when its own file changes, and not when that of a function that it calls does. Whoever
-edits the code, or pulls another version into a checkout, clears the cache: `make dev` does.
+numba compiles a function again when its own file changes, but not when the file of a function that it calls changes.
+Clear the cache after editing the code or pulling another version: `make dev` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-# Where colorama is installed, numba would have it write an escape sequence to stdout when the process ends.
+# If colorama is installed, numba makes it write an escape sequence to stdout when the process ends.
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 from numba import njit
 
@@ -21,5 +21,5 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile `function` on its first call; types stay as annotated."""
+    """Return `function`, compiled on its first call for the types that it is called with."""
     return njit(cache=True, error_model="numpy", nogil=True)(function)

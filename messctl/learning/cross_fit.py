@@ -1,9 +1,9 @@
-"""Cross-fitting: what a model would have brought on a request, predicted by a regression that has not seen the request.
+"""Cross-fitting: predicts what each model would have brought on each request of a log.
 
-A value that is known of one model per request only, as feedback or cost in a live log, is predicted for all of them:
-a ridge regression per model on the prompt's features, fitted on the other folds. The predictions are what the doubly
-robust estimator corrects; that no row is predicted by what was fitted on it keeps the estimator free of the fit's
-optimism (Chernozhukov et al., *Double/debiased machine learning*, 2018).
+A live log knows a value, such as feedback or cost, of one model per request. A ridge regression per model, on the
+prompt's features, predicts it for all models. Each request is predicted by regressions that were fitted on other
+requests. So the doubly robust estimator, which corrects these predictions, is free of the fit's optimism (Chernozhukov
+et al., *Double/debiased machine learning*, 2018).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ Floats = npt.NDArray[np.float64]
 
 FOLDS = 5
 PENALTY = 1.0
+"""Of the ridge regressions, on values in standard deviations."""
 FEWEST = 20
-"""A model seen on fewer rows of the other folds is expected to bring its mean, whatever the prompt."""
+"""[rows] A model with fewer rows in the other folds is predicted by its mean alone."""
 
 
 def folds(n: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield the rows of each fold and all the others: five folds by chance, always the same, or n where n is less."""
+    """Yield the rows of each fold, and all others: FOLDS random folds, always the same, or n folds if n is smaller."""
     count = min(FOLDS, n)
     fold_of = np.random.Generator(np.random.PCG64(0)).permutation(n) % max(1, count)
     for fold in range(count):
@@ -33,11 +34,11 @@ def folds(n: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 
 
 def cross_fitted(features: Features, served: npt.NDArray[np.int64], value: Floats, models: int) -> Floats:
-    """Return what each model is expected to bring on each row, (n, models), in the unit of `value`.
+    """Return the value that is expected of each model on each row, (n, models), in the unit of `value`.
 
-    `served` (n,) holds the model whose `value` (n,) was observed, NaN where it was not. Predictions lie within the
-    range of the values that they were fitted on. A model that the other folds do not hold is expected to bring what
-    all models together do, and NaN where there is no value at all.
+    `served` (n,) is the index of the model whose `value` (n,) was observed; a value that was not observed is NaN.
+    Predictions stay within the range of the values that they were fitted on. A model without rows in the other folds is
+    predicted by the rows of all models. All predictions are NaN if no value was observed.
     """
     n = len(served)
     predicted = np.full((n, models), np.nan)
@@ -55,7 +56,7 @@ def cross_fitted(features: Features, served: npt.NDArray[np.int64], value: Float
 
 
 def _predicted(table: Any, rows: npt.NDArray[np.int64], value: Floats, wanted: npt.NDArray[np.int64]) -> Floats:
-    """Return the values expected on the rows `wanted`, by what was observed on `rows`."""
+    """Return the values that are expected on the rows `wanted`, given those observed on `rows`."""
     from sklearn.linear_model import Ridge  # noqa: PLC0415  # a second to import, for this alone
 
     seen = value[rows]

@@ -1,8 +1,8 @@
-"""The features of a trace's prompts, kept so that they are hashed once.
+"""The feature cache: the features of a trace's prompts, stored so that prompts are hashed once.
 
-They lie beside the trace as `<trace>.features.npz`, or, where its folder is read-only, under the user's cache folder;
-both may be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder. It is
-written aside and renamed, so that two processes may do so at once. Small traces have none (`Encoder.kept_from`).
+The file is beside the trace, as `<trace>.features.npz`, or in the user's cache folder if the trace's folder is
+read-only. It may be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder.
+It is written aside and renamed, so that two processes may write at once. Small traces have none (`Encoder.kept_from`).
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from messctl.outputs import atomic_write
 
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
-    """Where the features of one trace are kept: its file, and the `key` of its content and encoder."""
+    """The cache of one trace: its `file`, and the `key` of the trace's content and the encoder."""
 
     file: Path
     key: str
 
     @classmethod
     def of(cls, trace: Path, encoder: Encoder) -> FeatureCache:
-        """Find the place, and read the whole trace once for its key, a gigabyte in about a second."""
+        """Return the cache of `trace`. This reads the whole trace once for the key, a gigabyte in about a second."""
         with trace.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         key = f"{encoder.version}, {width()} features, {digest}"
         beside = trace.with_name(f"{trace.name}.features.npz")
         if os.access(trace.parent, os.W_OK | os.X_OK):
             return cls(beside, key)
-        import platformdirs  # noqa: PLC0415  # where the trace's folder is read-only
+        import platformdirs  # noqa: PLC0415  # needed for a read-only folder alone
 
         return cls(Path(platformdirs.user_cache_dir("messctl")) / f"{digest}.features.npz", key)
 
     def read(self, rows: int) -> Features | None:
-        """Return the features of all `rows` of the trace, or None where there are none, or others, or a broken file."""
+        """Return the features of all `rows` of the trace; None if the file is missing, broken, or of another trace."""
         try:
-            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                if str(kept["key"]) != self.key:
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                if str(stored["key"]) != self.key:
                     return None
-                features = Features(kept["starts"], kept["indices"], kept["values"], width())
+                features = Features(stored["starts"], stored["indices"], stored["values"], width())
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):
             return None
         return features if _whole(features, rows) else None
 
     def write(self, features: Features) -> None:
-        """Keep the features of all rows of the trace; where the disk refuses, go without."""
+        """Store the features of all rows of the trace. A disk that refuses is no error: the cache is left out."""
         with suppress(OutputError, OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.file) as aside, aside.open("wb") as file:
@@ -68,7 +68,7 @@ class FeatureCache:
 
 
 def _whole(features: Features, rows: int) -> bool:
-    """Tell whether features are of so many rows, and may be read without a look at every place."""
+    """Tell whether the features have this number of rows, and only indices and values that are valid."""
     starts, indices, values = features.starts, features.indices, features.values
     return (
         [part.dtype.name for part in (starts, indices, values)] == ["int64", "int32", "float32"]

@@ -1,10 +1,10 @@
 """Features of a prompt: hashed words and a few cheap properties, read straight from UTF-8 bytes.
 
-A word is a run of ASCII letters and digits and of bytes from 0x80 up (so that any script makes words without
-being decoded); A–Z count as a–z. Each word goes to one of `words` buckets with a sign, by a 32-bit FNV-1a hash
-with murmur3's finaliser; a bucket with signed count k gets sign(k)·√|k|, and the whole is scaled to length 1.
-Then follow the `PROPERTIES`, each about 0..1. The function is the same for one prompt and for a whole Arrow
-column, and gives the same numbers on every machine.
+A word is a run of ASCII letters and digits and of bytes from 0x80 up, so that any script makes words without being
+decoded; A–Z count as a–z. Each word goes to one of `words` buckets with a sign, by a 32-bit FNV-1a hash with murmur3's
+finaliser. A bucket with signed count k gets sign(k)·√|k|, and the whole is scaled to length 1. The `PROPERTIES` follow,
+each about 0..1. One prompt and a whole Arrow column go through the same function, which gives the same numbers on every
+machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WORDS = 256
-"""Buckets for hashed words."""
+"""[features] Buckets for hashed words."""
 
 PROPERTIES = (
     "length",  # log(1 + bytes) / 10
@@ -32,19 +32,19 @@ PROPERTIES = (
     "punctuation",
     "beyond_ascii",
     "word_length",  # mean bytes per word / 16, at most 1
-    "question",  # 1 where there is a question mark
+    "question",  # 1 if there is a question mark
 )
 VERSION = "words-1"
 """Changes whenever the same prompt would get other features."""
 
 KEPT_FROM = 100_000
-"""Fewer prompts are hashed in a fraction of a second, and need no file."""
+"""[prompts] Fewer are hashed in a fraction of a second, and need no cache."""
 
 PROPERTY_COUNT = len(PROPERTIES)
 KEPT = np.array(
     [byte | 32 * (65 <= byte <= 90) if byte >= 128 or chr(byte).isalnum() else 0 for byte in range(256)], np.uint8
 )
-"""What a byte adds to a word: itself, lower case for A–Z, and 0 for one that is not of a word."""
+"""What a byte adds to a word: itself, in lower case for A–Z; 0 for a byte between words."""
 
 
 class SparseRows(NamedTuple):
@@ -106,27 +106,27 @@ def encode(prompts: pa.LargeStringArray, words: int = WORDS) -> Features:
 
 
 def encode_one(prompt: str, words: int = WORDS) -> Features:
-    """Return the features of one prompt, a single row. Lone surrogates are hashed as they stand."""
+    """Return the features of one prompt, a single row. Lone surrogates are hashed as they are."""
     text = np.frombuffer(prompt.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     return Features(*_encode(text, np.array([0, len(text)], dtype=np.int64), words), width(words))
 
 
 class Encoder(Protocol):
-    """Makes features of prompts, `width()` columns of them: of what is said, and then the `PROPERTIES`."""
+    """Makes features of prompts, `width()` columns: those of the words or the meaning first, then the `PROPERTIES`."""
 
     @property
     def version(self) -> str:
-        """What the features depend on: it changes whenever the same prompt would get other ones."""
+        """A name that changes whenever the same prompt would get other features."""
 
     @property
     def kept_from(self) -> int:
-        """From how many prompts on their features are worth keeping in a file."""
+        """The number of prompts from which on their features are worth a cache."""
 
     def one(self, prompt: str) -> Features:
         """Return the features of one prompt, a single row."""
 
     def column(self, prompts: pa.LargeStringArray) -> Features:
-        """Return the features of a column of prompts without nulls, one row each: those of `one`."""
+        """Return the features of a column of prompts without nulls, one row each, the same as `one` returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _encode(
         first = at
         total = 0
         for bucket in range(words):
-            indices[at] = bucket  # kept where the bucket holds something
+            indices[at] = bucket  # stays only if the bucket is not empty
             at += counts[bucket] != 0
             total += abs(counts[bucket])
         for place in range(first, at):
@@ -204,8 +204,8 @@ def _encode(
     return starts, indices[:at].copy(), values[:at].copy()
 
 
-# Words, and the bytes between them, are as long as they please: a processor that has to guess where each one ends
-# guesses wrong every time. So these loops store in any case, and move on only where what was stored is to be kept.
+# Words have any length: a processor that must guess where each one ends guesses wrong every time. So these loops have
+# no branches: they always store, and move on only if the stored value is to stay.
 
 
 @compiled
@@ -239,7 +239,7 @@ def _tally(hashes: npt.NDArray[np.uint32], number: int, counts: npt.NDArray[np.i
 
 @compiled
 def _measure(prompt: npt.NDArray[np.uint8], words: int, found: npt.NDArray[np.float64]) -> None:
-    """Write the `PROPERTIES` of a prompt that has so many words into `found`."""
+    """Write the `PROPERTIES` of a prompt with this number of words into `found`."""
     lines = np.int64(1)
     digits = capitals = letters = printable = beyond = questions = np.int64(0)
     for at in range(0, len(prompt), 128):

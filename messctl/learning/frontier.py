@@ -1,8 +1,8 @@
-"""The frontier of cost against satisfaction: what one more point of satisfaction costs, and where.
+"""The frontier of cost against satisfaction: the least cost of every level of satisfaction, knowing all outcomes.
 
-Three yardsticks are one computation. Each request offers M points (cost, satisfaction). Its efficient points
-form a convex chain that starts at the cheapest; each link of it buys satisfaction at a price, the slope.
-Taking links in order of price, over all requests, traces the least total cost of every level of satisfaction.
+Three yardsticks use this computation. Each request offers M points (cost, satisfaction). Its efficient points form a
+convex chain that starts at the cheapest one. Each link of the chain buys satisfaction at a price, the slope. Taking
+links of all requests in order of price gives the least total cost of every level of satisfaction.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def cheapest_mixture(
 ) -> npt.NDArray[np.float64]:
     """Return the lottery (rows, models) of least expected cost whose mean satisfaction is at least `alpha`.
 
-    Every row is served by one model for certain but for at most one row, which mixes two: the optimum of the
-    linear program. Where `alpha` is out of reach, the lottery reaches as far as possible.
+    This is the optimum of the linear program: one model serves each row for certain, except at most one row, which
+    mixes two. If `alpha` is out of reach, the lottery attains as much as possible.
     """
     rows = np.arange(len(cost))
     links = chain(cost, satisfied)

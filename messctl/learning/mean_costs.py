@@ -1,4 +1,4 @@
-"""What each model costs: a running mean of what was paid, and the scale that makes V free of units."""
+"""Mean costs: a running mean of each model's costs, and the scale that makes V free of units."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy.typing as npt
 from messctl.learning.compiled import compiled
 
 AUTO_SCALE = 0.0
-"""Stands for "divide by the costliest model's running mean" where compiled code takes a scale."""
+"""A scale that stands for the running mean of the costliest model."""
 
 
 @compiled
 def observe(mean_cost: npt.NDArray[np.float64], count: npt.NDArray[np.int64], model: int, cost: float) -> None:
-    """Take one observed cost of `model` into its running mean, in place.
+    """Add one observed cost of `model` to its running mean, in place; `mean_cost` and `count` are (M,).
 
-    In the incremental form the mean of equal costs is that very cost, so that equal models stay equal and a
-    tie is a tie. A model not observed yet (`count` 0) has the mean 0: it looks free, and so gets tried.
+    In this incremental form the mean of equal costs is exactly that cost, so that equal models stay equal and a tie
+    stays a tie. A model without any cost has the mean 0: it looks free, and so gets tried.
     """
     count[model] += 1
     mean_cost[model] += (cost - mean_cost[model]) / count[model]
@@ -26,7 +26,7 @@ def observe(mean_cost: npt.NDArray[np.float64], count: npt.NDArray[np.int64], mo
 def scale_of(mean_cost: npt.NDArray[np.float64], fixed_scale: float) -> float:
     """Return what costs are divided by before V weighs them: > 0.
 
-    `fixed_scale` where it is set, or else the largest running mean; 1 while nothing has cost anything.
+    It is `fixed_scale` if that is set, otherwise the largest running mean; 1 while all means are 0.
     """
     if fixed_scale > 0.0:
         return fixed_scale

@@ -15,10 +15,11 @@ from messctl.learning.compiled import compiled
 from messctl.learning.features import Features
 
 STEP = 0.3
-"""The first step's length; the t-th step of a model is STEP / t^DECAY."""
+"""Length of the first step; the t-th step of a model has length STEP / t^DECAY."""
 DECAY = 0.25
+"""See STEP."""
 SHRINKAGE = 1e-3
-"""L2 penalty on the weights, not on the bias."""
+"""L2 penalty on the weights, but not on the bias."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Snapshots: what a router has learned, by model name, as it is saved between requests."""
+"""Snapshots: what a policy has learned, by model name, as it is stored between requests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class ModelSnapshot:
     """What is known of one model: its running mean cost over `cost_count` costs, and its part of the policy's state.
 
-    `arrays` hold what was learned of its answers, `cost_arrays` what was learned of its costs beyond their mean.
-    `cost_source` says in which unit, and by which meter, its costs were; what was learned from those of another
-    source means nothing.
+    `arrays` hold what was learned from its answers, `cost_arrays` what was learned from its costs beyond their mean.
+    `cost_source` is the unit and the meter of its costs. What was learned from another source is void.
     """
 
     mean_cost: float = 0.0
@@ -30,12 +29,12 @@ class ModelSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The router's whole state: where the promise stands, and what is known of each model.
+    """The router's whole state: how well the promise is kept so far, and what is known of each model.
 
-    The virtual `queue` Q and the `balance` Σ(s − α), never clipped, are of all answers with feedback; `decided` counts
-    the requests. All else that was learned is the state of one `policy`: the arrays that all models share, and each
-    model's part. `version` is that of the policy's arrays and `encoder` names the features that they belong to;
-    arrays of another policy or version, and weights of another encoder, mean nothing. `cost_source` is that of
+    `queue` is the virtual queue Q, and `balance` is Σ(s − α), never clipped; both count all answers with feedback.
+    `decided` is the number of requests. The rest is the state of one `policy`: the arrays that all models share, and
+    each model's part. `version` is that of the policy's arrays, and `encoder` names the features that they belong to.
+    Arrays of another policy or version are void, and so are weights of another encoder. `cost_source` is that of
     `cost_shared`.
     """
 
@@ -51,14 +50,14 @@ class Snapshot:
     models: Mapping[str, ModelSnapshot] = field(default_factory=dict)
 
     def learned_by(self, policy: str, version: int) -> Snapshot:
-        """Return the state with all arrays forgotten that are not this policy's, in this version."""
+        """Return the state without arrays, unless they are this policy's, in this version."""
         if (self.policy, self.version) == (policy, version):
             return self
         models = {name: replace(model, arrays={}, cost_arrays={}) for name, model in self.models.items()}
         return replace(self, policy=policy, version=version, encoder="", shared={}, cost_shared={}, models=models)
 
     def costs_from(self, source: str) -> Snapshot:
-        """Return the state with all forgotten that was learned from costs that came from elsewhere."""
+        """Return the state without what was learned from the costs of another source."""
         models = {
             name: model
             if model.cost_source == source
@@ -69,20 +68,20 @@ class Snapshot:
         return replace(self, cost_source=source, cost_shared=shared, models=models)
 
     def with_source(self, source: str) -> Snapshot:
-        """Return the state with `source` said to be where all of its costs came from."""
+        """Return the state with `source` as the source of all its costs."""
         models = {name: replace(each, cost_source=source) for name, each in self.models.items()}
         return replace(self, cost_source=source, models=models)
 
 
 def cost_source(unit: str, meter: str) -> str:
-    """Return the name of where costs come from."""
+    """Return the name of a source of costs: its unit and its meter."""
     return f"{unit}: {meter}"
 
 
 def restore(saved: Arrays, into: Arrays) -> bool:
-    """Copy saved arrays over those of the same names, in place; tell whether it was done.
+    """Copy stored arrays over those of the same names, in place, and tell whether this was done.
 
-    It is done for all of `into`, or, where one of them was not saved in the same shape and type, for none.
+    It is done for all arrays of `into`, or for none if one of them is missing or has another shape or type.
     """
     fits = all(
         name in saved and (saved[name].shape, saved[name].dtype) == (array.shape, array.dtype)

@@ -1,4 +1,4 @@
-"""The virtual queue: the debt that the service-level agreement has run up (MESS+, arXiv:2505.19947)."""
+"""The virtual queue: how far the service-level promise has fallen behind (the debt; MESS+, arXiv:2505.19947)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def advance(queue: float, alpha: float, satisfied: float) -> float:
 def path(
     satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64], start: float = 0.0
 ) -> npt.NDArray[np.float64]:
-    """Return the queue before each of n answers and after the last, (n + 1,); `alpha` is what each was promised."""
+    """Return the queue before each of n answers and after the last one, (n + 1,).
+
+    `satisfied` and `alpha` are (n,): the feedback, and the promise under which each answer was given.
+    """
     queue = np.full(len(satisfied) + 1, start)
     for t in range(len(satisfied)):
         queue[t + 1] = advance(queue[t], alpha[t], satisfied[t])

@@ -1,4 +1,4 @@
-"""Policies and yardsticks: each module here that has a `POLICY` is one, and is found by that alone."""
+"""Policies and yardsticks: each module or package here with a `POLICY` is one, and needs no other registration."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def live_names() -> list[str]:
 
 
 def live_build(name: str) -> LiveBuild:
-    """Return what builds the policy `name` to serve live. Raises UnknownNameError, UsageError for one that cannot."""
+    """Return what builds the policy `name` to serve live. Raises UnknownNameError, UsageError if it cannot."""
     build_live = kind_of(name).live
     if build_live is None:
         able = " or ".join(repr(each) for each in live_names())

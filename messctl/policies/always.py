@@ -10,7 +10,7 @@ from messctl.zoo import Settings
 
 
 def build(argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
-    """Raise UsageError without a model, UnknownNameError for one that is not in the zoo."""
+    """Build it for the model `argument`. Raises UsageError without one, UnknownNameError if it is not in the zoo."""
     if not argument:
         raise UsageError(f"policy 'always' needs a model: always:{rounds.zoo.models[0]}")
     if argument not in rounds.zoo.models:

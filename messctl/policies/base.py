@@ -1,7 +1,7 @@
-"""What a policy is, what it may be built from, and what playing it over recorded requests yields.
+"""What a policy is, what it is built from, and what playing it over recorded requests returns.
 
-A policy has two verbs, `decide` and `learn`; nothing else changes its state. Over recorded requests the same
-arithmetic also runs as one compiled loop, `play`, which must take the very same decisions.
+A policy has two verbs, `decide` and `learn`; nothing else changes its state. Over recorded requests the same arithmetic
+also runs as one compiled loop, `play`, which takes exactly the same decisions.
 """
 
 from __future__ import annotations
@@ -38,12 +38,16 @@ class Arrivals(NamedTuple):
 class Rounds:
     """Recorded requests in the order in which they arrive, with everything that can be observed of them.
 
-    `request_ids`, `features`, `satisfied` and `cost` are in the trace's order, the last two (n, models) with the
-    models as in `zoo`; `order` (n,) holds the row that arrives t-th. `has_feedback` (n,), by arrival, tells which
-    requests get feedback at all; it comes after `delay` further requests have been decided. In an exported live log
-    `served` is the model's index, -1 where it is not known, `judged` the place of the feedback, NaN without any, and
-    `alpha` what was promised, and whether it was `explored` (0 or 1), NaN where that is not known. `prompt_cost`, as
-    `cost`, is what a policy is told before it decides: what reading each prompt will cost; None: nothing.
+    In the trace's order: `request_ids`, `features`, and `satisfied` and `cost`, both (n, models) with the models as in
+    `zoo`. `prompt_cost` has the same shape: what reading each prompt will cost, which a policy knows before it decides;
+    None if that is unknown.
+
+    By arrival: `order` (n,) is the row that arrives t-th, and `has_feedback` (n,) tells which requests get feedback.
+    Feedback comes after `delay` further requests have been decided.
+
+    In an exported live log, in the trace's order and (n,): `served` is the model's index, −1 if unknown; `judged` is
+    the place of the feedback among all, NaN without feedback; `alpha` is the promise; `explored` is 0 or 1. The last
+    two are NaN if unknown.
     """
 
     zoo: Zoo
@@ -85,11 +89,11 @@ class Rounds:
         )
 
     def arranged(self, *, seed: int, shuffle: bool, feedback_rate: float, feedback_delay: int) -> Rounds:
-        """Return the same requests as one seed has them arrive and be judged."""
+        """Return the same requests in the order, and with the feedback, that one seed draws."""
         n = len(self)
         order = stream(seed, "shuffle").permutation(n) if shuffle else np.arange(n)
         has_feedback = stream(seed, "feedback").random(n) < feedback_rate
-        # What would come after the last request comes when all is done, however late it is.
+        # Feedback that would come after the last request comes at the end, however late it is.
         return replace(self, order=order, has_feedback=has_feedback, delay=min(feedback_delay, n))
 
 
@@ -97,12 +101,12 @@ class Rounds:
 class Played:
     """What a policy did, request by request in order of arrival; every array is (n,) or (n, models).
 
-    `order` is the trace's row of each; `served` is the model's index, or None for a lottery, which is scored by its
-    expectation. `cost` is what was paid for everything queried; `satisfied` is NaN where no feedback came,
+    `order` is the trace's row of each request. `served` is the model's index; None for a lottery, which is scored by
+    its expectation. `cost` is the cost of all models that were queried. `satisfied` is NaN without feedback, and
     `satisfied_all` is what only a replay can know. `propensity` is the probability with which `served` was to be
-    served, None where that is not told. `queue_after` is the queue at the next decision, and the last one
-    is the queue once all feedback is in. `predicted` and `mean_cost` are None for a policy that keeps none; a mean
-    not yet observed is NaN. `cost_scale` and `weights` are as they stood at the end.
+    served; None if the policy has none. `queue_after` is the queue at the next decision; the last one is the queue
+    after all feedback. `predicted` and `mean_cost` are None for a policy without them; a mean without any cost is NaN.
+    `cost_scale` and `weights` are those at the end.
     """
 
     zoo: Zoo
@@ -124,38 +128,39 @@ class Played:
     weights: Weights | None = None
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Played:
-        """Return what was done on these requests, (n,) by arrival; the queue is that of the whole play."""
+        """Return what was done on the requests of `mask`, (n,) by arrival; the queue stays that of the whole play."""
         parts: dict[str, Any] = {
             name: None if table is None else table[mask]
             for name in ("order", "cost", "satisfied", "satisfied_all", "served", "explored", "p_explore", "predicted")
             for table in (getattr(self, name),)
         }
-        kept = replace(self, **parts)
-        if kept.served is None:
-            return kept
-        return replace(kept, share=np.bincount(kept.served, minlength=len(self.zoo.models)) / max(1, mask.sum()))
+        chosen = replace(self, **parts)
+        if chosen.served is None:
+            return chosen
+        share = np.bincount(chosen.served, minlength=len(self.zoo.models)) / max(1, mask.sum())
+        return replace(chosen, share=share)
 
     @property
     def attained(self) -> float | None:
-        """The mean satisfaction of the answers that got feedback; None where there was none."""
+        """The mean satisfaction of the answers with feedback, in 0..1; None without any."""
         has_feedback = ~np.isnan(self.satisfied)
         return float(self.satisfied[has_feedback].mean()) if has_feedback.any() else None
 
     @property
     def queue_final(self) -> float:
-        """The queue once all feedback is in."""
+        """The queue after all feedback."""
         return float(self.queue_after[-1])
 
     @property
     def certificate(self) -> float | None:
-        """The level attained for certain, α − Q/n."""
+        """The level that is attained for certain, α − Q/n; None without feedback."""
         return certificate(self.alpha, self.queue_final, int((~np.isnan(self.satisfied)).sum()))
 
 
 def surcharges(zoo: Zoo, request: Request) -> Floats:
-    """Return what each model would cost now beyond its answer, (models,): infinitely much where it cannot be asked.
+    """Return what each model would cost now beyond its answer, (models,); infinite if it cannot be asked.
 
-    Where none can be asked, all can: something has to be tried.
+    If no model can be asked, all can: something has to be tried.
     """
     left = set(zoo.models) - request.excluded
     return np.array(
@@ -164,48 +169,48 @@ def surcharges(zoo: Zoo, request: Request) -> Floats:
 
 
 def reading_costs(zoo: Zoo, request: Request) -> Floats:
-    """Return what reading the prompt will cost each model, (models,); 0 where that is not known."""
+    """Return what reading the prompt will cost each model, (models,); 0 if that is unknown."""
     return np.array([request.prompt_cost.get(model, 0.0) for model in zoo.models])
 
 
 class Policy(Protocol):
-    """Decides which model serves a request, and learns from what came of it."""
+    """Decides which model serves a request, and learns from the outcome."""
 
     @property
     def name(self) -> str:
-        """The name under which it is asked for."""
+        """The name by which it is chosen."""
 
     def decide(self, request: Request) -> Decision:
-        """Choose what to query and what to serve. Requests count from 1."""
+        """Choose which models to query and which one to serve. Requests count from 1."""
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
         """Take what became known about a decision: costs, satisfaction, or both."""
 
     def play(self, rounds: Rounds) -> Played:
-        """Start afresh and play all rounds in one compiled loop; this instance stays as it is."""
+        """Start afresh and play all rounds in one compiled loop. This instance does not change."""
 
 
 class LivePolicy(Protocol):
-    """A policy that serves live: all it knows can be saved, and a later instance goes on from there."""
+    """A policy that serves live: its whole state can be stored, and a later instance goes on from there."""
 
     @property
     def name(self) -> str:
-        """The name under which it is asked for."""
+        """The name by which it is chosen."""
 
     def decide(self, request: Request) -> Decision:
-        """Choose what to query and what to serve."""
+        """Choose which models to query and which one to serve."""
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
         """Take what became known about a decision: costs, satisfaction, or both."""
 
     def snapshot(self) -> Snapshot:
-        """Return the state as it stands."""
+        """Return a copy of the state."""
 
 
 class LiveBuild(Protocol):
-    """Builds a policy that goes on from a snapshot, as far as that means anything to it.
+    """Builds a policy that goes on from a snapshot, as far as the snapshot is valid for it.
 
-    What it learns is of the encoder's features, by default those of words.
+    It learns from the features of `encoder`; without one, from those of words.
     """
 
     def __call__(
@@ -218,19 +223,19 @@ class Streamed(Policy, Protocol):
     """A policy that can be played in pieces, in order of arrival, so that it never holds a whole trace."""
 
     def play_on(self, rounds: Rounds) -> Played:
-        """Play rounds from where this instance stands, and stand where they end."""
+        """Play rounds from where this instance is, and end after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyKind:
     """A kind of policy: its name, how well-informed it is (for the order of tables), and how to build one.
 
-    `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the
-    arguments to replay by default, given the models; without it the kind takes none. A kind that `learns` is
-    built anew for every seed, and uses what is told of a prompt's cost beforehand, unless it goes `by_mean_costs`
-    alone. One that is not there `by_default` is replayed only when asked for. `live` builds one
-    that serves live; without it the kind cannot. One that `streams`
-    builds `Streamed` policies, from rounds of which it looks at the zoo, the features' width and the means alone.
+    `build(argument, rounds, settings)` gets the text after the colon in `name:argument`. `choices` lists the arguments
+    to replay by default, given the models; without it the kind takes none. A kind that `learns` is built anew for every
+    seed. It uses what is known of a prompt's cost in advance, unless it decides `by_mean_costs` alone. A kind that is
+    not `by_default` is replayed only if its name is given. `live` builds a policy that serves live; without it the kind
+    cannot. A kind that `streams` builds `Streamed` policies, and uses only the zoo, the features' width and the means
+    of the rounds that it is built from.
     """
 
     name: str
@@ -246,16 +251,16 @@ class PolicyKind:
 
     @property
     def uses_prompt_costs(self) -> bool:
-        """Whether it decides otherwise where it is told what reading a prompt will cost."""
+        """Whether the known cost of reading a prompt changes its decisions."""
         return self.learns and not self.by_mean_costs
 
 
 class Lottery:
     """A policy that serves by fixed odds and never learns: all yardsticks are lotteries.
 
-    `odds` is (1, models), the same for every request, or (n, models), a row for each of the trace's. Played
-    over rounds it is scored by its expectation, so that a yardstick carries no luck of its own; having known
-    everything beforehand, it needs no feedback, and every request counts.
+    `odds` is (1, models), the same for every request, or (n, models), one row for each row of the trace. Over rounds it
+    is scored by its expectation, so that a yardstick has no luck of its own. It knows everything in advance and needs
+    no feedback, so every request counts.
     """
 
     def __init__(self, name: str, rounds: Rounds, settings: Settings, odds: Floats) -> None:
@@ -284,7 +289,7 @@ class Lottery:
         return Decision(request, self._decided, model, (model,), chances[model], queue=self._queue, odds=chances)
 
     def learn(self, decision: Decision, feedback: Feedback) -> None:
-        """Keep the books; the odds stay as they are."""
+        """Add the feedback to the queue; the odds do not change."""
         if decision.served in feedback.satisfied:
             self._queue = advance(self._queue, self._alpha, feedback.satisfied[decision.served])
 
@@ -293,7 +298,7 @@ class Lottery:
         return self._score(rounds, 0.0)
 
     def play_on(self, rounds: Rounds) -> Played:
-        """Score the odds by their expectation, from where the queue stands; they are the same for every request."""
+        """Score the odds by their expectation, starting with the present queue."""
         played = self._score(rounds, self._queue)
         self._queue = played.queue_final
         return played
@@ -316,6 +321,6 @@ class Lottery:
 
 
 def _expected(odds: Floats, values: Floats) -> Floats:
-    # A certain choice gives the recorded value to the last bit, whatever the other columns hold.
+    # A certain choice gives the recorded value to the last bit, no matter what the other columns hold.
     certain = odds.max(axis=1) == 1.0
     return np.where(certain, values[np.arange(len(odds)), odds.argmax(axis=1)], (odds * values).sum(axis=1))

@@ -1,7 +1,7 @@
-"""`clairvoyant`: knows every outcome beforehand; the floor.
+"""`clairvoyant`: knows every outcome in advance. It is the floor: no policy that meets α on these requests costs less.
 
-No policy that meets α on these requests costs less. To be a floor also where satisfaction is graded, one single
-request may be served by a mixture of two models (the optimum of the linear program over all requests).
+It is the optimum of the linear program over all requests. So that it is a floor for graded satisfaction too, a mixture
+of two models may serve one single request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`hindsight`: what a router with these features could have done, had it been fitted with full information.
+"""`hindsight`: what a router with these features could have done with full information.
 
-One logistic regression per model on the router's own features predicts satisfaction out of fold; each request
-then goes to argmin of Ē − λ·ŝ, at the λ that meets α for the least cost.
+One logistic regression per model, on the router's own features, predicts satisfaction out of fold. Each request then
+goes to argmin of Ē − λ·ŝ, at the λ that meets α at the least cost.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from messctl.zoo import Settings
 
 
 def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
-    """Fit, sweep every λ at which some request changes its model, and keep the cheapest that meets α.
+    """Fit, sweep every λ at which some request changes its model, and use the cheapest one that meets α.
 
-    Where none meets α, keep the one that comes closest.
+    If none meets α, use the one that comes closest.
     """
     n, models = rounds.cost.shape
     rows = np.arange(n)
@@ -38,7 +38,7 @@ def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Lottery:
 
 
 def out_of_fold(features: Any, satisfied: Floats) -> Floats:
-    """Return each model's predicted satisfaction, (n, models), each row predicted without having been seen."""
+    """Return each model's predicted satisfaction, (n, models), each row by regressions fitted on other rows."""
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  # a second to import, for this alone
 
     n, models = satisfied.shape

@@ -1,7 +1,7 @@
-"""`logged`: what was served live, row by row, as an exported log tells it.
+"""`logged`: what was served live, row by row, as an exported log says.
 
-Its requests come in the order in which they were judged, those without feedback last: the order in which the queue
-went its way, under the α that each was promised. Rows that hold the served model alone are enough for it.
+Requests come in the order of their feedback, those without feedback last: the order in which the queue changed, under
+the α of each request. Rows that hold the outcome of the served model alone are enough.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ class Logged(Lottery):
         self._served = rounds.served
 
     def play(self, rounds: Rounds) -> Played:
-        """Score what was served; `order` is the order of judgement."""
+        """Score what was served; `order` is the order of the feedback."""
         rows = np.arange(len(rounds))
         judged = np.full(len(rounds), np.inf) if rounds.judged is None else np.nan_to_num(rounds.judged, nan=np.inf)
         order = np.lexsort((judged, np.isnan(rounds.satisfied[rows, self._served])))
         satisfied = rounds.satisfied[order, self._served[order]]
-        promised = np.full(len(rounds), np.nan) if rounds.alpha is None else rounds.alpha[order]
-        promised = np.where(np.isnan(promised), self._alpha, promised)
+        alpha = np.full(len(rounds), np.nan) if rounds.alpha is None else rounds.alpha[order]
+        alpha = np.where(np.isnan(alpha), self._alpha, alpha)
         has_feedback = ~np.isnan(satisfied)
-        # What was judged comes first; afterwards the queue stays as it is.
-        queue = path(satisfied[has_feedback], promised[has_feedback])
+        # Requests with feedback come first; after them the queue does not change.
+        queue = path(satisfied[has_feedback], alpha[has_feedback])
         queue = np.append(queue, np.full(len(order) - int(has_feedback.sum()), queue[-1]))
         observed = ~np.isnan(rounds.cost[order])
         return Played(
             zoo=rounds.zoo,
-            alpha=float(promised[has_feedback].mean()) if has_feedback.any() else self._alpha,
+            alpha=float(alpha[has_feedback].mean()) if has_feedback.any() else self._alpha,
             order=order,
             share=np.bincount(self._served, minlength=len(rounds.zoo.models)) / len(rounds),
             cost=np.where(observed, rounds.cost[order], 0.0).sum(axis=1),
@@ -53,7 +53,7 @@ class Logged(Lottery):
 
 
 def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Logged:
-    """Build it. Raises UsageError for a trace that is no exported log."""
+    """Build it. Raises UsageError if the trace is not an exported log."""
     return Logged(rounds, settings)
 
 

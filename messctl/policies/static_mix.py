@@ -1,7 +1,7 @@
-"""`static-mix`: the cheapest fixed mixture of models that meets α, knowing every model's mean beforehand.
+"""`static-mix`: the cheapest fixed mixture of models that meets α, knowing every model's mean in advance.
 
-It is the optimum of the linear program over mean cost and mean satisfaction, and it mixes at most two models.
-Where α is above every model's mean, the best model serves everything and the promise is missed.
+It is the optimum of the linear program over mean cost and mean satisfaction, and mixes at most two models. If α is
+above every model's mean, the best model serves everything and the promise is missed.
 """
 
 from __future__ import annotations

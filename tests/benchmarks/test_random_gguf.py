@@ -1,4 +1,4 @@
-"""The random-weight models of real shapes by which a machine is measured: small ones, loaded and asked for real."""
+"""The random-weight models of real shapes that measure a machine: small ones, loaded and queried by llama.cpp."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ random_gguf = pytest.importorskip("random_gguf")
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_K"])
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_random_model_loads_and_talks(tmp_path, kind, tied):
+def test_a_random_model_loads_and_answers(tmp_path, kind, tied):
     pytest.importorskip("llama_cpp")
     from dataclasses import replace
 
@@ -31,11 +31,11 @@ def test_a_random_model_loads_and_talks(tmp_path, kind, tied):
         assert got.tokens_out == 20
         other = backend.complete(spec, Question("stone river lamp", max_tokens=20, to_the_limit=True))
     assert got.answer
-    assert tied or got.answer != other.answer  # a tied one says the last token again
+    assert tied or got.answer != other.answer  # a tied one repeats the last token
 
 
 @pytest.mark.parametrize(("kind", "size"), [("Q8_0", (64, 256)), ("Q4_K", (64, 256))])
-def test_random_weights_are_centred_and_of_the_usual_spread(kind, size):
+def test_random_weights_have_mean_zero_and_the_usual_spread(kind, size):
     import gguf
 
     quantised, _ = random_gguf.TYPES[kind]
@@ -46,5 +46,5 @@ def test_random_weights_are_centred_and_of_the_usual_spread(kind, size):
 
 
 @pytest.mark.parametrize(("name", "billions"), [("1B", 1.24), ("3B", 3.21), ("8B", 8.03), ("14B", 14.9)])
-def test_the_shapes_are_of_the_sizes_they_are_called_by(name, billions):
+def test_shapes_have_the_number_of_parameters_in_their_name(name, billions):
     assert random_gguf.SHAPES[name].parameters / 1e9 == pytest.approx(billions, rel=0.03)

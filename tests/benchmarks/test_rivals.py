@@ -1,4 +1,4 @@
-"""The rivals that `bandit` is measured beside do what their papers say."""
+"""The rivals of `bandit` in the benchmarks do what their papers say."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shuffled(rounds: Rounds, seed: int) -> Rounds:
     return rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
 
 
-def test_learning_one_by_one_gives_the_ridge() -> None:
+def test_learning_one_by_one_gives_the_ridge_regression() -> None:
     rng = np.random.default_rng(3)
     x, labels = rng.normal(size=(40, 7)) * (rng.random((40, 7)) < 0.6), rng.random(40)
     weight, covariance = np.zeros(7), np.eye(7) / 2.0
@@ -38,7 +38,7 @@ def test_learning_one_by_one_gives_the_ridge() -> None:
 
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("folded", [False, True])
-def test_linear_rivals_serve_what_the_equations_say(sampled: bool, folded: bool) -> None:
+def test_linear_rivals_follow_their_equations(sampled: bool, folded: bool) -> None:
     rounds, alpha = shuffled(world(40), 1), 0.8
     rival = Linear(sampled, v=3.0, optimism=0.4, ridge=3.0, folded=folded)
     x = design(rounds, folded)[rounds.order]
@@ -57,10 +57,10 @@ def test_linear_rivals_serve_what_the_equations_say(sampled: bool, folded: bool)
             mean[model] = cost[known, model].mean() if len(known) else 0.0
         served.append(int(np.argmin(3.0 * mean / (mean.max() or 1.0) + queue * (alpha - estimate))))
         queue = advance(queue, alpha, satisfied[t, served[-1]])
-    paid, heard = rival.run(rounds, alpha, 5)
+    costs, feedback = rival.run(rounds, alpha, 5)
     assert len(set(served)) > 1
-    np.testing.assert_array_equal(paid, cost[np.arange(40), served])
-    np.testing.assert_array_equal(heard, satisfied[np.arange(40), served])
+    np.testing.assert_array_equal(costs, cost[np.arange(40), served])
+    np.testing.assert_array_equal(feedback, satisfied[np.arange(40), served])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_linear_rivals_serve_what_the_equations_say(sampled: bool, folded: bool)
     ],
     ids=str,
 )
-def test_rivals_keep_an_easy_promise_for_less_than_the_dearest_model(rival: Rival) -> None:
+def test_rivals_keep_an_easy_promise_for_less_than_the_costliest_model(rival: Rival) -> None:
     if isinstance(rival, ParetoBandit):
         pytest.importorskip("pareto_bandit")
     rounds = world(1500)
@@ -84,7 +84,7 @@ def test_rivals_keep_an_easy_promise_for_less_than_the_dearest_model(rival: Riva
     assert outcome.cost < 0.9 * rounds.cost[:, 2].mean()
 
 
-def test_paretobandit_spends_what_its_budget_allows() -> None:
+def test_paretobandit_spends_more_with_a_larger_budget() -> None:
     pytest.importorskip("pareto_bandit")
     rounds = world(600)
     few, many = (outcomes(ParetoBandit(0.3, 1.0, 1.0, budget), rounds, [0.8, 0.9], seeds=1) for budget in (0.2, 0.8))
@@ -104,5 +104,5 @@ def outcome(cost: float, *end: float) -> Outcome:
         ([outcome(3, 0.0, 0.0), outcome(2, 0.03, -0.03)], 1),
     ],
 )
-def test_the_cheapest_that_attains_is_chosen_or_the_closest(tried: list[Outcome], place: int) -> None:
+def test_the_cheapest_setting_that_attains_is_chosen_or_else_the_closest(tried: list[Outcome], place: int) -> None:
     assert chosen(tried) is tried[place]

@@ -1,4 +1,4 @@
-"""Features kept beside a trace: the same numbers, never those of another trace, and never litter."""
+"""The feature cache of a trace: the same numbers, never those of another trace, and no stray files."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def same(one, other):
     assert one.cost.tobytes() == other.cost.tobytes()
 
 
-def test_what_is_kept_gives_the_same_recording(trace, tmp_path):
+def test_a_cached_trace_gives_the_same_recording(trace, tmp_path):
     plain = load(trace, cache=False)
     assert os.listdir(tmp_path) == ["t.parquet"]
     assert plain.left_out == 4
@@ -46,13 +46,13 @@ def test_what_is_kept_gives_the_same_recording(trace, tmp_path):
         assert len(kept["starts"]) == len(ROWS) + 1  # all rows, whatever is usable of them
 
 
-def test_a_small_trace_has_none(tmp_path, monkeypatch):
+def test_a_small_trace_has_no_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "KEPT_FROM", len(ROWS) + 1)
     load(write_trace(tmp_path / "t.parquet", ROWS))
     assert os.listdir(tmp_path) == ["t.parquet"]
 
 
-def test_another_content_or_encoder_has_other_features(trace):
+def test_the_cache_of_another_content_or_encoder_is_not_used(trace):
     load(trace)
     write_trace(trace, ROWS[:6])
     same(load(trace).rounds, load(trace, cache=False).rounds)
@@ -61,7 +61,7 @@ def test_another_content_or_encoder_has_other_features(trace):
 
 
 @pytest.mark.parametrize("broken", [b"", b"PK", b"x" * 1000, None])
-def test_a_broken_file_is_made_again(trace, tmp_path, broken):
+def test_a_broken_cache_is_written_again(trace, tmp_path, broken):
     load(trace)
     whole = (tmp_path / KEPT).read_bytes()
     (tmp_path / KEPT).write_bytes(whole[: len(whole) // 2] if broken is None else broken)
@@ -100,8 +100,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
-def test_features_that_would_be_read_from_elsewhere_are_made_again(trace, tmp_path, damage):
-    """The key is right, so that it was made of this trace; what lies beside it is not."""
+def test_a_damaged_cache_with_the_right_key_is_written_again(trace, tmp_path, damage):
     load(trace)
     with np.load(tmp_path / KEPT) as kept:
         parts = {name: kept[name].copy() for name in kept.files}
@@ -114,7 +113,7 @@ def test_features_that_would_be_read_from_elsewhere_are_made_again(trace, tmp_pa
 
 @given(st.data())
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_byte_may_be_wrong(trace, tmp_path, data):
+def test_a_cache_with_any_wrong_byte_gives_the_right_features(trace, tmp_path, data):
     (tmp_path / KEPT).unlink(missing_ok=True)
     load(trace)
     content = bytearray((tmp_path / KEPT).read_bytes())
@@ -124,7 +123,7 @@ def test_any_byte_may_be_wrong(trace, tmp_path, data):
     same(load(trace).rounds, load(trace, cache=False).rounds)
 
 
-def test_beside_a_trace_that_may_not_be_written_to_it_goes_to_the_cache_folder(trace, tmp_path, monkeypatch):
+def test_the_cache_of_a_read_only_folder_is_in_the_users_cache_folder(trace, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("messctl.learning.feature_cache.os.access", lambda *_: False)
     place = FeatureCache.of(trace, WordEncoder()).file
@@ -137,13 +136,13 @@ def test_beside_a_trace_that_may_not_be_written_to_it_goes_to_the_cache_folder(t
     assert FeatureCache(place, "another").read(len(kept)) is None
 
 
-def test_where_nothing_can_be_written_it_does_without(trace, tmp_path):
+def test_a_cache_that_cannot_be_written_is_left_out(trace, tmp_path):
     (tmp_path / KEPT).mkdir()
     same(load(trace).rounds, load(trace, cache=False).rounds)
     assert sorted(os.listdir(tmp_path)) == ["t.parquet", KEPT]
 
 
-def test_several_processes_at_once(trace, tmp_path):
+def test_several_processes_may_write_the_cache_at_once(trace, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         "from messctl.learning import features; from messctl.replay.loading import load\n"
@@ -160,7 +159,7 @@ def test_several_processes_at_once(trace, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["t.parquet", KEPT]
 
 
-def test_the_flag_turns_it_off(trace, tmp_path, capsys):
+def test_no_cache_writes_no_file(trace, tmp_path, capsys):
     for command in (["replay", str(trace), "--alpha", "0.5"], ["tune", str(trace), "--alpha", "0.5", "--v", "1"]):
         assert run([*command, "--no-cache"]) in (0, 1)
         assert os.listdir(tmp_path) == ["t.parquet"]

@@ -56,12 +56,12 @@ anything = st.text(max_size=200) | st.text(alphabet=st.characters(categories=["C
 
 @settings(max_examples=300)
 @given(anything, st.sampled_from([WORDS, 32, 7]))
-def test_one_prompt_is_what_the_description_says(prompt, words):
+def test_the_features_of_a_prompt_match_a_second_implementation(prompt, words):
     assert as_dict(encode_one(prompt, words)) == pytest.approx(plain_features(prompt, words), rel=1e-6)
 
 
 @given(st.lists(st.text(max_size=60), max_size=12), st.integers(0, 12))
-def test_a_column_is_its_prompts_one_by_one(prompts, skip):
+def test_the_features_of_a_column_are_those_of_each_prompt(prompts, skip):
     column = pa.array(prompts, pa.large_string())[skip:]
     features = encode(column)
     assert len(features) == len(column)
@@ -70,7 +70,7 @@ def test_a_column_is_its_prompts_one_by_one(prompts, skip):
 
 
 @given(st.lists(st.lists(st.text(max_size=20), max_size=4), min_size=1, max_size=4))
-def test_concatenated_parts_are_the_whole(parts):
+def test_concatenated_parts_equal_the_whole(parts):
     whole = encode(pa.array([prompt for part in parts for prompt in part], pa.large_string()))
     joined = concatenate([encode(pa.array(part, pa.large_string())) for part in parts])
     assert joined.starts.tolist() == whole.starts.tolist()
@@ -88,7 +88,7 @@ def test_rows_are_sorted_bounded_and_of_length_one(prompt):
     assert features.width == width() == WORDS + len(PROPERTIES)
 
 
-def test_case_does_not_matter_to_words_and_csr_holds_the_same():
+def test_case_does_not_change_words_and_csr_holds_the_same_numbers():
     lower, upper = encode_one("prove it"), encode_one("PROVE it")
     assert lower.indices[lower.indices < WORDS].tolist() == upper.indices[upper.indices < WORDS].tolist()
     dense = lower.csr().toarray()

@@ -24,7 +24,7 @@ def least_cost(cost, satisfied, alpha):
 
 @settings(max_examples=60)
 @given(arbitrary_rounds(most=12), st.floats(0, 1))
-def test_it_is_the_optimum_of_the_linear_program(rounds, alpha):
+def test_the_cheapest_mixture_is_the_optimum_of_the_linear_program(rounds, alpha):
     lottery = cheapest_mixture(rounds.cost, rounds.satisfied, alpha)
     assert lottery.sum(axis=1) == pytest.approx(np.ones(len(rounds)))
     assert (lottery >= 0).all()
@@ -39,7 +39,7 @@ def test_it_is_the_optimum_of_the_linear_program(rounds, alpha):
 
 @settings(max_examples=60)
 @given(arbitrary_rounds(graded=False, most=6), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
-def test_nothing_that_meets_alpha_costs_less_tried_one_by_one(rounds, alpha):
+def test_no_assignment_that_meets_alpha_costs_less(rounds, alpha):
     n, models = rounds.cost.shape
     floor = (cheapest_mixture(rounds.cost, rounds.satisfied, alpha) * rounds.cost).sum()
     rows = np.arange(n)
@@ -49,7 +49,7 @@ def test_nothing_that_meets_alpha_costs_less_tried_one_by_one(rounds, alpha):
 
 
 @given(arbitrary_rounds())
-def test_links_come_in_order_of_price_and_hang_together(rounds):
+def test_links_are_in_order_of_price_and_connected(rounds):
     links = chain(rounds.cost, rounds.satisfied)
     assert (np.diff(links.price) >= 0).all()
     at = links.start.copy()

@@ -8,7 +8,7 @@ from messctl.learning.features import encode
 from messctl.learning.predictor import DECAY, SHRINKAGE, STEP, Weights
 
 
-def test_step_for_step_it_is_scikit_learns_sgd():
+def test_every_step_equals_that_of_scikit_learn():
     n = 300
     features = encode(pa.array(prompts_for(n), pa.large_string()))
     labels = (np.random.default_rng(1).random((n, 2)) < [0.3, 0.8]).astype(float)
@@ -36,7 +36,7 @@ def test_step_for_step_it_is_scikit_learns_sgd():
     assert mine.steps.tolist() == [n, n]
 
 
-def test_a_graded_label_pulls_between_no_and_yes():
+def test_a_graded_label_moves_the_prediction_between_those_of_0_and_1():
     features = encode(pa.array(["what is it"], pa.large_string()))
     after = []
     for label in (0.0, 0.4, 1.0):
@@ -46,6 +46,6 @@ def test_a_graded_label_pulls_between_no_and_yes():
     assert after[0] < after[1] < 0.5 < after[2]
 
 
-def test_before_any_step_every_prediction_is_a_half():
+def test_every_prediction_is_one_half_before_any_step():
     features = encode(pa.array(["anything"], pa.large_string()))
     assert Weights.zero(3, features.width).predict(features).tolist() == [0.5] * 3

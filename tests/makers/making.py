@@ -85,8 +85,8 @@ def learnable(n: int = 400, seed: int = 0) -> Rounds:
     return make_rounds(satisfied, cost, ["small", "middle", "large"], prompts)
 
 
-def told(rounds: Rounds, seed: int = 0) -> Rounds:
-    """The same rounds, of whose costs a part is told beforehand, now and then more than was paid."""
+def with_reading_costs(rounds: Rounds, seed: int = 0) -> Rounds:
+    """The same rounds with known reading costs: a part of each cost, at times more than the cost."""
     share = np.random.default_rng(seed).uniform(0.0, 1.1, rounds.cost.shape)
     return replace(rounds, prompt_cost=rounds.cost * share)
 

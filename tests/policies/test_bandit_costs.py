@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import arbitrary_rounds, learnable, prompts_for, told
+from making import arbitrary_rounds, learnable, prompts_for, with_reading_costs
 
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.costs import (
@@ -42,7 +42,7 @@ def state_after(costs, reading, seed=0):
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (0.5, 7), (1.0, 500)])
 def test_both_drivers_take_the_same_decisions(rate, delay):
     """To the last bit, the expected costs included."""
-    rounds, prompts = told(learnable(400)), prompts_for(400)
+    rounds, prompts = with_reading_costs(learnable(400)), prompts_for(400)
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     policy, played = Bandit(rounds.zoo, Settings(alpha=0.85)), Bandit(rounds.zoo, Settings(alpha=0.85))
     steps, play = list(drive(policy, arranged, prompts)), played.play_on(arranged)
@@ -54,13 +54,13 @@ def test_both_drivers_take_the_same_decisions(rate, delay):
 @given(rounds=arbitrary_rounds(), power=st.integers(-8, 8))
 @few
 def test_the_unit_of_cost_does_not_matter(rounds, power):
-    policy, one = Bandit(rounds.zoo, Settings(alpha=0.6)), told(rounds)
+    policy, one = Bandit(rounds.zoo, Settings(alpha=0.6)), with_reading_costs(rounds)
     other = replace(one, cost=one.cost * 2.0**power, prompt_cost=one.prompt_cost * 2.0**power)
     assert policy.play(one).served.tolist() == policy.play(other).served.tolist()
 
 
 def test_rows_of_rounds_keep_their_prompt_costs():
-    rounds = told(learnable(50))
+    rounds = with_reading_costs(learnable(50))
     rows = np.array([7, 3, 3])
     assert rounds.rows(rows).prompt_cost.tolist() == rounds.prompt_cost[rows].tolist()
     assert learnable(50).rows(rows).prompt_cost is None
@@ -138,7 +138,7 @@ def test_the_method_that_predicts_best_is_found(method):
 
 
 def test_a_model_that_never_answered_is_expected_to_cost_its_reading():
-    rounds = told(learnable(5))
+    rounds = with_reading_costs(learnable(5))
     decision = Bandit(rounds.zoo, Settings()).decide(Request("r", "what?", prompt_cost={"large": 3.0}))
     assert decision.weighed.terms["expected cost"] == {"large": 3.0, "middle": 0.0, "small": 0.0}
 
@@ -148,7 +148,7 @@ def test_the_price_is_solved_for_the_recent_prompts_at_their_known_costs():
 
     Recomputed from the state, by another search.
     """
-    alpha, rounds = 0.8, told(learnable(600))
+    alpha, rounds = 0.8, with_reading_costs(learnable(600))
     policy = Bandit(rounds.zoo, Settings(alpha=alpha))
     policy.play_on(rounds)
     policy._state.ledger.base_price = UNSOLVED

@@ -37,8 +37,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("settings", "conditions"), CASES)
-def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
-    """With nothing but the file: what was served, at which probability, and where the queue went."""
+def test_every_decision_can_be_recomputed_from_its_row(tmp_path, settings, conditions):
+    """From the file of steps alone: the served model, its probability, and the queue."""
     table, _, played = steps_of(tmp_path, settings, conditions)
     stated = json.loads(table.schema.metadata[b"messctl"])
     assert stated["v"] == settings.weight
@@ -60,10 +60,10 @@ def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
         assert row["served"] == min(models, key=lambda model: (score[model], mean[model], model))
     for row, following in itertools.pairwise(rows):
         assert following["queue_before"] == row["queue_after"]
-    # The certificate, telescoped: the debt bounds what the sum of satisfaction lacks, against what was aimed at ...
+    # The certificate: the queue bounds how much satisfaction is missing, first against the aim with its margin ...
     has_feedback = [row["satisfied"] for row in rows if row["satisfied"] is not None]
     assert sum(has_feedback) >= aim * len(has_feedback) - rows[-1]["queue_after"] - 1e-9
-    # ... and, in what is printed, against what was promised.
+    # ... and, in the printed result, against the promise.
     debt = 0.0
     for value in has_feedback:
         debt = max(0.0, debt + stated["alpha"] - value)
@@ -81,8 +81,8 @@ def test_every_decision_follows_from_its_row(tmp_path, settings, conditions):
 
 
 @pytest.mark.parametrize(("settings", "conditions"), CASES)
-def test_the_whole_run_follows_from_the_paper(tmp_path, settings, conditions):
-    """A second implementation, in plain Python, of everything: features, predictor, costs, queue, coins."""
+def test_a_second_implementation_from_the_paper_decides_the_same(tmp_path, settings, conditions):
+    """All of it in plain Python: features, predictor, costs, queue, coins."""
     table, rounds, _ = steps_of(tmp_path, settings, conditions)
     rows = table.to_pylist()
     n, models, prompts = len(rows), rounds.zoo.models, prompts_for(300)
@@ -136,8 +136,8 @@ def test_the_whole_run_follows_from_the_paper(tmp_path, settings, conditions):
         assert row["queue_after"] == pytest.approx(queue, abs=1e-9)
 
 
-def test_it_learns_and_saves(tmp_path):
-    """On requests whose words tell how hard they are, it keeps α and beats serving the costliest model."""
+def test_it_keeps_the_promise_for_less_than_the_costliest_model(tmp_path):
+    """The words of these requests tell how hard they are."""
     rounds = learnable(3000, seed=2)
     result = replay(make_recording(rounds), ["messplus"], Settings(alpha=0.85, v=0.3), Conditions(seeds=3)).results[0]
     assert result.attained >= 0.845
@@ -145,7 +145,7 @@ def test_it_learns_and_saves(tmp_path):
     assert all(share > 0 for share in result.model_share.values())
 
 
-def test_small_v_keeps_close_and_large_v_saves(tmp_path):
+def test_a_small_v_attains_more_and_a_large_v_costs_less(tmp_path):
     rounds = make_recording(learnable(2000, seed=4))
     runs = [replay(rounds, ["messplus"], Settings(alpha=0.85, v=v), Conditions(seeds=3)).results[0] for v in (0.01, 30)]
     assert runs[0].attained > runs[1].attained

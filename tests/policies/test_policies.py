@@ -1,4 +1,4 @@
-"""The conformance suite: what every policy must do, run against every one that is found."""
+"""The conformance suite: what every policy must do, for each policy that is found."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for, told
+from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for, with_reading_costs
 
 from messctl.errors import UnknownNameError, UsageError
 from messctl.learning.snapshot import Snapshot
@@ -35,13 +35,13 @@ promises = st.builds(
 
 
 def outcome(played):
-    """Everything that a run is, as bytes."""
+    """All results of a run, as bytes."""
     arrays = (played.cost, played.satisfied, played.queue_before, played.queue_after, played.share)
     chosen = b"" if played.served is None else played.served.tobytes()
     return b"".join(array.tobytes() for array in arrays) + chosen
 
 
-def test_the_yardsticks_are_found_in_order_of_what_they_know():
+def test_policies_are_found_from_the_worst_to_the_best_informed():
     assert list(kinds()) == [
         "always",
         "random",
@@ -66,7 +66,7 @@ def test_the_yardsticks_are_found_in_order_of_what_they_know():
         ("always:m9", UnknownNameError, "known: always:m0, always:m1"),
     ],
 )
-def test_a_policy_that_does_not_exist(name, error, message):
+def test_an_unknown_policy_is_refused(name, error, message):
     rounds = make_rounds([[0, 1]], [[1, 2]])
     with pytest.raises(error, match=message):
         build(name, rounds, Settings())
@@ -81,7 +81,7 @@ def test_a_policy_that_does_not_exist(name, error, message):
     delay=st.sampled_from([0, 1, 3, 1000]),
 )
 def test_the_certificate_holds_on_any_input(name, rounds, promise, rate, delay):
-    """With feedback on any share of the requests, however late."""
+    """With feedback on any share of the requests, and with any delay."""
     rounds = rounds.arranged(seed=promise.seed, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     played = build(name, rounds, promise).play(rounds)
     has_feedback = played.satisfied[~np.isnan(played.satisfied)]
@@ -99,7 +99,7 @@ def test_the_certificate_holds_on_any_input(name, rounds, promise, rate, delay):
 @few
 @given(rounds=arbitrary_rounds(), promise=promises, data=st.data())
 def test_the_order_of_the_models_does_not_matter(name, rounds, promise, data):
-    """The same models, handed over in another order, are the same zoo."""
+    """The same models in another order are the same zoo."""
     models = list(rounds.zoo.models)
     order = data.draw(st.permutations(range(len(models))))
     again = make_rounds(
@@ -134,7 +134,7 @@ def test_the_same_seed_gives_the_same_bytes(name, rounds, promise):
 
 
 @every_policy
-def test_decisions_are_well_formed_and_learning_takes_anything_in_any_order(name):
+def test_decisions_are_well_formed_and_feedback_may_come_in_any_order(name):
     rounds = learnable(50)
     prompts = prompts_for(50)
     policy = build(name.replace("m0", "small"), rounds, Settings(c=1.0))
@@ -162,7 +162,7 @@ def test_decisions_are_well_formed_and_learning_takes_anything_in_any_order(name
 def test_both_drivers_take_the_same_decisions(name, rate, delay, reading):
     """Live, one request at a time, and replay, in one compiled loop, agree to the last bit."""
     rounds, prompts = learnable(200), prompts_for(200)
-    rounds = told(rounds) if reading else rounds
+    rounds = with_reading_costs(rounds) if reading else rounds
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     promise = Settings(alpha=0.85, v=0.2, c=0.8, seed=5)
     played = build(name, rounds, promise).play(arranged)
@@ -185,7 +185,7 @@ def test_both_drivers_take_the_same_decisions(name, rate, delay, reading):
 
 
 @pytest.mark.parametrize("name", YARDSTICKS)
-def test_a_yardsticks_two_verbs_draw_by_the_odds_that_it_is_scored_by(name):
+def test_a_yardstick_serves_live_by_the_odds_that_it_is_scored_by(name):
     rounds, prompts = learnable(400), prompts_for(400)
     name = name.replace("m0", "small")
     policy = build(name, rounds, Settings(alpha=0.8))
@@ -197,7 +197,7 @@ def test_a_yardsticks_two_verbs_draw_by_the_odds_that_it_is_scored_by(name):
 
 
 @every_policy
-def test_playing_leaves_the_policy_as_it_was(name):
+def test_playing_does_not_change_the_policy(name):
     rounds = learnable(60)
     policy = build(name.replace("m0", "small"), rounds, Settings())
     assert outcome(policy.play(rounds)) == outcome(policy.play(rounds))
@@ -205,7 +205,7 @@ def test_playing_leaves_the_policy_as_it_was(name):
 
 @weighs_by_v
 @given(rounds=arbitrary_rounds(), v=st.sampled_from([0.01, 1.0, 50.0]))
-def test_at_alpha_0_nothing_is_owed_and_the_cheapest_known_model_serves(name, rounds, v):
+def test_at_alpha_0_there_is_no_debt_and_the_cheapest_known_model_serves(name, rounds, v):
     played = build(name, rounds, Settings(alpha=0.0, v=v, c=0.0)).play(rounds)
     assert (played.queue_after == 0).all()
     for served, means in zip(played.served, played.mean_cost, strict=True):
@@ -225,8 +225,8 @@ def test_at_v_0_cost_does_not_matter_while_there_is_debt(name, rounds, alpha):
 
 @given(arbitrary_rounds(), st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0]), st.integers(0, 3))
 @few
-def test_what_theory_demands_at_equal_alpha(rounds, alpha, seed):
-    """Nothing that meets α costs less than clairvoyant; static-mix never more than a single model that meets it."""
+def test_no_policy_that_meets_alpha_costs_less_than_clairvoyant(rounds, alpha, seed):
+    """And static-mix never costs more than a single model that meets α."""
     if alpha > rounds.satisfied.max(axis=1).mean():
         return
     promise = Settings(alpha=alpha, c=0.5, seed=seed)
@@ -248,13 +248,13 @@ def test_what_theory_demands_at_equal_alpha(rounds, alpha, seed):
 every_live = pytest.mark.parametrize("name", live_names())
 
 
-def test_those_that_learn_serve_live():
+def test_the_policies_that_learn_can_serve_live():
     assert live_names() == LEARNERS
 
 
 @every_live
-def test_what_was_weighed_tells_what_serves(name):
-    """The least sum of the terms, unless something else decided; at a high α the bandit's guard does, now and then."""
+def test_the_terms_of_a_decision_explain_which_model_serves(name):
+    """The one with the least sum, unless a note names what decided; at a high α the bandit's guard does at times."""
     rounds, prompts = learnable(300), prompts_for(300)
     policy = build(name, rounds, Settings(alpha=0.93, c=0.5))
     noted = 0
@@ -269,7 +269,7 @@ def test_what_was_weighed_tells_what_serves(name):
 
 
 @every_live
-def test_a_snapshot_of_nothing_is_a_fresh_start(name):
+def test_an_empty_snapshot_is_a_fresh_start(name):
     rounds, prompts = learnable(60), prompts_for(60)
     settings = Settings(alpha=0.85, c=0.5)
     ones = drive(build(name, rounds, settings), rounds, prompts)
@@ -279,7 +279,7 @@ def test_a_snapshot_of_nothing_is_a_fresh_start(name):
 
 @every_live
 @pytest.mark.parametrize("other", ["encoder", "version", "policy", "shape", "type"])
-def test_what_means_nothing_any_more_is_forgotten_and_the_rest_is_not(name, other):
+def test_a_restored_policy_forgets_only_the_parts_that_are_void(name, other):
     rounds, prompts = learnable(80), prompts_for(80)
     settings = Settings(alpha=0.85, c=0.5)
     policy = build(name, rounds, settings)
@@ -317,7 +317,7 @@ def test_what_means_nothing_any_more_is_forgotten_and_the_rest_is_not(name, othe
 
 
 @every_live
-def test_judgements_of_a_model_that_is_gone_count(name):
+def test_feedback_on_a_removed_model_counts_in_the_debt(name):
     rounds, prompts = learnable(20), prompts_for(20)
     settings = Settings(alpha=0.85, c=0.0)
     before = build(name, rounds, settings)
@@ -332,12 +332,12 @@ def test_judgements_of_a_model_that_is_gone_count(name):
     assert not any(model.cost_count for model in saved.models.values())
 
 
-def test_a_policy_cannot_peek():
-    """A request says nothing of outcomes: only what it asks, whether it can be graded, and what asking means now."""
+def test_a_request_says_nothing_about_outcomes():
+    """Only the prompt, whether it can be graded, and which models can be queried at which extra cost."""
     assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge", "prompt_cost")
 
 
-def lived(name, rounds, prompts, settings, of):
+def live_decisions(name, rounds, prompts, settings, of):
     """Drive a policy that serves live, its requests changed by `of`; yield the decisions."""
     policy = live_build(name)(rounds.zoo, settings, Snapshot())
     for row, prompt in enumerate(prompts):
@@ -358,14 +358,14 @@ def lived(name, rounds, prompts, settings, of):
     v=st.sampled_from([None, 0.0, 1.0]),
     seed=st.integers(0, 99),
 )
-def test_a_model_that_cannot_be_asked_is_not(name, rounds, alpha, v, seed):
+def test_an_excluded_model_is_never_queried(name, rounds, alpha, v, seed):
     models = rounds.zoo.models
     coins = np.random.default_rng(seed).random((len(rounds), len(models))) < 0.5
     down = [frozenset(model for model, coin in zip(models, row, strict=True) if coin) for row in coins]
     settings = Settings(alpha=alpha, v=v, c=0.5)
     prompts = prompts_for(len(rounds))
     for row, decision in enumerate(
-        lived(name, rounds, prompts, settings, lambda request, row: replace(request, excluded=down[row]))
+        live_decisions(name, rounds, prompts, settings, lambda request, row: replace(request, excluded=down[row]))
     ):
         assert 0.0 < decision.propensity <= 1.0
         if len(down[row]) < len(models):
@@ -375,12 +375,16 @@ def test_a_model_that_cannot_be_asked_is_not(name, rounds, alpha, v, seed):
 
 
 @every_live
-def test_what_a_model_costs_beyond_its_answer_counts(name):
-    """A surcharge of nothing changes nothing; one that nothing is worth leaves the choice to debt and chance."""
+def test_a_surcharge_makes_a_model_less_likely(name):
+    """A surcharge of 0 changes nothing. With a huge one the model serves only by debt or by chance."""
     rounds, prompts = learnable(300), prompts_for(300)
     settings = Settings(alpha=0.7, c=0.1)
     free, nothing, much = (
-        list(lived(name, rounds, prompts, settings, lambda request, _, more=more: replace(request, surcharge=more)))
+        list(
+            live_decisions(
+                name, rounds, prompts, settings, lambda request, _, more=more: replace(request, surcharge=more)
+            )
+        )
         for more in ({}, {"large": 0.0}, {"large": 1e6})
     )
     assert [decision.served for decision in nothing] == [decision.served for decision in free]

@@ -31,8 +31,8 @@ from messctl.policies.base import Floats
 class Levels(NamedTuple):
     """What is known of models without looking at the prompt, each (M,).
 
-    `expected` is μ, `mean` the plain mean s̄ in 0..1, and `answers` is n̄, the number of answers that s̄ rests on, those
-    that stand for the prior included.
+    `expected` is μ, `mean` the plain mean s̄ in 0..1, and `answers` is n̄, the number of answers that s̄ rests on,
+    those that stand for the prior included.
     """
 
     expected: Floats

@@ -4,11 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from messctl.learning.mean_costs import AUTO_SCALE, observe, scale_of
-from messctl.learning.random_streams import stream
 
 
 @given(st.floats(0, 1e6), st.integers(1, 50))
-def test_the_mean_of_equal_costs_is_that_cost(cost, times):
+def test_the_mean_of_equal_costs_is_exactly_that_cost(cost, times):
     mean, count = np.zeros(2), np.zeros(2, dtype=np.int64)
     for _ in range(times):
         observe(mean, count, 1, cost)
@@ -17,7 +16,7 @@ def test_the_mean_of_equal_costs_is_that_cost(cost, times):
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
-def test_the_mean_is_the_mean(costs):
+def test_the_running_mean_is_the_mean(costs):
     mean, count = np.zeros(1), np.zeros(1, dtype=np.int64)
     for cost in costs:
         observe(mean, count, 0, cost)
@@ -28,20 +27,5 @@ def test_the_mean_is_the_mean(costs):
     ("means", "fixed", "scale"),
     [([0.0, 0.0], AUTO_SCALE, 1.0), ([2.0, 5.0], AUTO_SCALE, 5.0), ([2.0, 5.0], 1.0, 1.0), ([0.0], 3.0, 3.0)],
 )
-def test_scale(means, fixed, scale):
+def test_the_scale_is_the_largest_mean_unless_it_is_fixed(means, fixed, scale):
     assert scale_of(np.array(means), fixed) == scale
-
-
-def test_streams_are_named_reproducible_and_apart():
-    assert stream(0, "exploration").random(3).tolist() == stream(0, "exploration").random(3).tolist()
-    assert stream(0, "exploration").random() != stream(0, "feedback").random()
-    assert stream(0, "exploration").random() != stream(1, "exploration").random()
-    one_at_a_time = stream(7, "exploration")
-    assert [one_at_a_time.random() for _ in range(5)] == stream(7, "exploration").random(5).tolist()
-
-
-def test_the_coins_of_seed_0_are_these_on_every_machine():
-    assert stream(0, "exploration").random(2).tolist() == pytest.approx(GOLDEN, abs=1e-15)
-
-
-GOLDEN = [0.29982013388758055, 0.49345845362684937]
