@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from making import learnable, make_recording, prompts_for
-from test_features import plain_features
+from plain_features import plain_features
 
 from messctl.learning.random_streams import stream
 from messctl.replay.play import replay
