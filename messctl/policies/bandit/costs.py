@@ -81,7 +81,8 @@ def total_cost(state: State) -> float:
 @compiled
 def learn_cost(state: State, tuning: Tuning, model: int, z: Floats, reading: float, cost: float) -> None:
     """Learn what an answer of `model` cost, in its means and its ridge. `reading` is the part that was known, or 0."""
-    properties, record, memory = properties_of(z), state.cost_records[model], tuning.forgetting.memory
+    properties, memory = properties_of(z), tuning.forgetting.memory
+    record = state.cost_records[model]
     if record.answers > 0.0:
         for method in range(3):
             error = abs(cost - predicted_cost(state, model, properties, reading, method))

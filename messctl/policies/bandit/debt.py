@@ -49,7 +49,8 @@ def record_debt(state: State, tuning: Tuning, alpha: float, number: int, satisfi
 
     Requests count from 1; 0 stands for one that this policy did not decide.
     """
-    ledger, tally = state.ledger, state.tally
+    ledger = state.ledger
+    tally = state.tally
     ledger.balance += satisfied - alpha
     limit_credit(state, tuning)
     ledger.recent_surplus += (satisfied - alpha - ledger.recent_surplus) / RECENT_ANSWERS
