@@ -79,7 +79,16 @@ def draw(steps: list[Step], output: Path) -> None:
     lowest = min(balance.min(), line.min()) - 2
     top.fill_between(at, lowest, line, color=COLORS["guard"], alpha=0.15, linewidth=0, label="the guard serves")
     edge = SearchTuning().debt * line
-    top.fill_between(at, line, edge, where=searching, color=COLORS["search"], alpha=0.2, linewidth=0, label="search")
+    top.fill_between(
+        at,
+        line,
+        edge,
+        where=searching,
+        color=COLORS["search"],
+        alpha=0.2,
+        linewidth=0,
+        label="the search ignores prompts",
+    )
     top.axhline(0, color="#888888", linewidth=0.8)
     top.plot(at, balance, color=INK, linewidth=1.0)
     top.set_ylim(lowest, None)
@@ -87,11 +96,13 @@ def draw(steps: list[Step], output: Path) -> None:
     top.legend(loc="upper left", frameon=False, ncols=2)
     middle.plot(at, [step.price for step in steps], color=LINE, linewidth=1.0)
     middle.set_yscale("log")
+    middle.set_ylim(1.0, 30.0)  # the first requests are cheaper: no cost is known yet
+    middle.set_yticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     middle.set_ylabel("price λ ÷ c")
     for row, name in enumerate(COLORS):
         hits = at[[step.decider == name for step in steps]]
         bottom.plot(hits, np.full(len(hits), row), "|", color=COLORS[name], markersize=9, markeredgewidth=0.6)
-    bottom.set_yticks(range(len(COLORS)), [f"{name}" for name in COLORS])
+    bottom.set_yticks(range(len(COLORS)), list(COLORS))
     bottom.set_ylim(-0.6, len(COLORS) - 0.4)
     bottom.set_ylabel("decided by")
     bottom.set_xlabel("request")

@@ -23,3 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F) -> F:
     """Return `function`, compiled on its first call for the types that it is called with."""
     return njit(cache=True, error_model="numpy", nogil=True)(function)
+
+
+def inlined(function: F) -> F:
+    """Compile `function` into each compiled function that calls it; it may return what no call can, such as records."""
+    return njit(inline="always", error_model="numpy", nogil=True)(function)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from messctl.policies.bandit.state import fresh, stored_arrays
-from messctl.policies.bandit.tuning import Tuning
+from messctl.policies.bandit.tuning import Tuning, constants_of, tuning_of
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "messctl" / "policies" / "bandit"
@@ -44,6 +44,14 @@ def test_every_constant_has_a_row_with_its_value():
     for (module, name), value in table.items():
         found = getattr(import_module(f"messctl.policies.bandit.{module}"), name)
         assert float(value) == pytest.approx(found, rel=0)
+
+
+def test_the_array_of_constants_gives_the_constants_by_part_again():
+    numbers = iter(range(1, 1000))
+    tuning = Tuning(*(type(group)(*(float(next(numbers)) for _ in group)) for group in Tuning()))
+    tuning = tuning._replace(costs=tuning.costs._replace(per_prompt=True))
+    assert tuning_of(constants_of(tuning)) == tuning
+    assert len(constants_of(tuning)) == sum(map(len, Tuning()))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ with the debt. If the debt grows too large, a guard serves the model that can pa
 - `price`: λ · `choice`: the decision · `trials`: coins that try other models
 - `debt`, `pending`: the balance, and feedback that is still to come
 - `search`: the search for a cheap model that suffices alone · `guard`: who pays the debt
-- `tuning`: all constants · `state`: all that is known · `rounds`: a replay in one loop · `policy`: the policy itself
+- `tuning`: all constants · `state`: all that is known · `rounds`: a replay · `policy`, `calls`: the policy itself
 
 docs/bandit.md explains the algorithm, with a figure, a table of the constants, and why the debt is paid.
 """

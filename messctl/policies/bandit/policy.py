@@ -10,14 +10,15 @@ from messctl.learning.features import Encoder, WordEncoder
 from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot, restore
-from messctl.policies.bandit.choice import Choice, Prices, choose
-from messctl.policies.bandit.costs import BY_MEAN, learn_cost
-from messctl.policies.bandit.debt import limit_credit, record_debt
+from messctl.policies.bandit.calls import choose, learn_cost, learn_satisfaction, record_debt
+from messctl.policies.bandit.choice import Choice, Prices
+from messctl.policies.bandit.costs import BY_MEAN
+from messctl.policies.bandit.debt import limit_credit
 from messctl.policies.bandit.prompt import features_of
 from messctl.policies.bandit.rounds import Outcomes, empty_steps, play
-from messctl.policies.bandit.satisfaction import learn_satisfaction, linear_weights
-from messctl.policies.bandit.state import AUTO_V, UNKNOWN_DELAY, Promise, fresh, stored_arrays
-from messctl.policies.bandit.tuning import Tuning
+from messctl.policies.bandit.satisfaction import linear_weights
+from messctl.policies.bandit.state import AUTO_V, UNKNOWN_DELAY, Promise, fresh, memory_of, stored_arrays
+from messctl.policies.bandit.tuning import Tuning, constants_of
 from messctl.policies.base import Played, PolicyKind, Rounds, reading_costs, surcharges
 from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
 from messctl.zoo import Settings, Zoo
@@ -67,9 +68,11 @@ class Bandit:
         self._encoder = encoder or WordEncoder()
         self._settings = settings
         self._tuning = tuning or Tuning()
+        self._constants = constants_of(self._tuning)
         self._promise = _promise(zoo, settings)
         self._coin = stream(settings.seed, "exploration")
         self._state = fresh(len(zoo.models), self._tuning)
+        self._memory = memory_of(self._state)
         self._arrays = stored_arrays(self._state)
         if snapshot:
             self._restore(snapshot)
@@ -99,7 +102,7 @@ class Bandit:
         }
         z, coin = features_of(self._encoder.one(request.prompt)), float(self._coin.random())
         prices = Prices(reading_costs(self._zoo, request), surcharges(self._zoo, request))
-        choice = choose(state, self._promise, self._tuning, z, prices, coin)
+        choice = choose(self._memory, self._promise, self._constants, z, prices, coin)
         return Decision(
             request=request,
             request_number=self._decided,
@@ -132,16 +135,16 @@ class Bandit:
         satisfied = feedback.satisfied.get(served)
         if satisfied is not None and not feedback.corrects:
             number = max(0, decision.request_number - int(state.tally.elsewhere))
-            record_debt(state, self._tuning, self._promise.alpha, number, satisfied)
+            record_debt(self._memory, self._constants, self._promise.alpha, number, satisfied)
         # Nothing can be learned about a model that is gone; its answer counts in the balance all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
         index, z = self._zoo.index(served), features_of(self._encoder.one(decision.request.prompt))
         if served in feedback.costs:
             reading = decision.request.prompt_cost.get(served, 0.0)
-            learn_cost(state, self._tuning, index, z, reading, feedback.costs[served])
+            learn_cost(self._memory, self._constants, index, z, reading, feedback.costs[served])
         if satisfied is not None:
-            learn_satisfaction(state, self._promise, self._tuning, index, z, satisfied)
+            learn_satisfaction(self._memory, self._promise, self._constants, index, z, satisfied)
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the state, for a later instance to go on from."""

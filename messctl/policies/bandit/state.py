@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from messctl.learning.compiled import inlined
 from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES
 from messctl.policies.bandit.tuning import Tuning
 from messctl.policies.base import Floats
@@ -110,8 +111,26 @@ class State(NamedTuple):
     tally: Tally
 
 
-SHARED_FIELDS = ("shared_weight", "shared_covariance", "recent_prompts", "ledger", "tally")
-"""The fields of State that belong to no model. All others hold one part per model."""
+class Memory(NamedTuple):
+    """The memory of a State as plain arrays, which numba takes from Python faster than records."""
+
+    shared_weight: Floats
+    shared_covariance: Floats
+    own_weight: Floats
+    own_covariance: Floats
+    level_weight: Floats
+    satisfaction_sum: Floats
+    answers: Floats
+    mean_cost: Floats
+    cost_count: Counts
+    cost_weight: Floats
+    cost_covariance: Floats
+    cost_records: Floats  # flat, as many numbers per model as CostRecord has
+    recent_prompts: Floats
+    recent_reading: Floats
+    served_at: Counts
+    ledger: Floats
+    tally: Counts
 
 
 def fresh(models: int, tuning: Tuning) -> State:
@@ -150,12 +169,45 @@ def fresh(models: int, tuning: Tuning) -> State:
     )
 
 
+def memory_of(state: State) -> Memory:
+    """Return the state's memory as plain arrays, as views."""
+    records: Any = (state.ledger, state.tally)
+    ledger, tally = (record.base.view(np.ndarray) for record in records)
+    arrays: Any = state._replace(
+        cost_records=state.cost_records.view(np.ndarray).view(np.float64).reshape(-1),
+        ledger=ledger.view(np.float64),
+        tally=tally.view(np.int64),
+    )
+    return Memory(*arrays)
+
+
+@inlined
+def state_of(memory: Memory) -> State:
+    """Return the state whose memory this is, within compiled code."""
+    return State(
+        memory.shared_weight,
+        memory.shared_covariance,
+        memory.own_weight,
+        memory.own_covariance,
+        memory.level_weight,
+        memory.satisfaction_sum,
+        memory.answers,
+        memory.mean_cost,
+        memory.cost_count,
+        memory.cost_weight,
+        memory.cost_covariance,
+        memory.cost_records.view(COST_RECORD),
+        memory.recent_prompts,
+        memory.recent_reading,
+        memory.served_at,
+        memory.ledger.view(LEDGER)[0],
+        memory.tally.view(TALLY)[0],
+    )
+
+
 def stored_arrays(state: State) -> Mapping[str, npt.NDArray[Any]]:
     """Return the state's memory, as views, under the names by which snapshots store it."""
-    record: Any = state.ledger
-    amounts: Floats = record.base.view(np.float64)
-    record = state.tally
-    counts: Counts = record.base.view(np.int64)
+    memory = memory_of(state)
     return {
         "shared": state.shared_weight,
         "shared_cov": state.shared_covariance,
@@ -166,14 +218,14 @@ def stored_arrays(state: State) -> Mapping[str, npt.NDArray[Any]]:
         "answers": state.answers,
         "cost_weight": state.cost_weight,
         "cost_cov": state.cost_covariance,
-        "costs": state.cost_records.view(np.float64).reshape(len(state.answers), -1),
+        "costs": memory.cost_records.reshape(len(state.answers), -1),
         "recent": state.recent_prompts,
         "recent_known": state.recent_reading,
         "served_at": state.served_at,
-        "ledger": amounts[:4],  # balance, queue, base_price, recent_surplus
-        "forgone": amounts[4:5],
-        "tried": amounts[5:6],
-        "lateness": amounts[6:7],
-        "counts": counts[:5],  # decided, with_feedback, latest, prompts, labels
-        "elsewhere": counts[5:6],
+        "ledger": memory.ledger[:4],  # balance, queue, base_price, recent_surplus
+        "forgone": memory.ledger[4:5],
+        "tried": memory.ledger[5:6],
+        "lateness": memory.ledger[6:7],
+        "counts": memory.tally[:5],  # decided, with_feedback, latest, prompts, labels
+        "elsewhere": memory.tally[5:6],
     }

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
+from messctl.learning.compiled import compiled
+from messctl.policies.base import Floats
+
 
 class SatisfactionTuning(NamedTuple):
     """What is expected of models before feedback, and how fast predictions follow feedback."""
@@ -116,3 +121,24 @@ class Tuning(NamedTuple):
     search: SearchTuning = SearchTuning()
     pending: PendingTuning = PendingTuning()
     guard: GuardTuning = GuardTuning()
+
+
+def constants_of(tuning: Tuning) -> Floats:
+    """Return all constants as one array, in order: Python passes it to compiled code far faster than nested tuples."""
+    return np.array([float(value) for group in tuning for value in group])
+
+
+@compiled
+def tuning_of(c: Floats) -> Tuning:
+    """Return the constants by part again: the inverse of `constants_of`."""
+    return Tuning(
+        SatisfactionTuning(c[0], c[1], c[2], c[3], c[4], c[5]),
+        ForgettingTuning(c[6], c[7], c[8], c[9], c[10]),
+        CostTuning(c[11] != 0.0),
+        PriceTuning(c[12], c[13], c[14], c[15], c[16], c[17], c[18]),
+        BalanceTuning(c[19], c[20], c[21], c[22], c[23], c[24]),
+        TrialTuning(c[25], c[26], c[27], c[28], c[29], c[30]),
+        SearchTuning(c[31], c[32], c[33], c[34], c[35], c[36], c[37], c[38]),
+        PendingTuning(c[39], c[40], c[41]),
+        GuardTuning(c[42], c[43], c[44], c[45], c[46], c[47], c[48]),
+    )
