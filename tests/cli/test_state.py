@@ -343,7 +343,8 @@ def test_an_export_replaces_an_older_export(ask, document):
 @pytest.mark.parametrize(
     ("column", "value", "why"),
     [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"), ("data", 7, "bytes-like"),
-     ("type", "float65", "not understood"), ("type", "object", "no type of numbers"), ("shape", "x", "invalid literal"),
+     ("type", "float65", "not understood"), ("type", "object", "not a type of numbers"),
+     ("shape", "x", "invalid literal"),
      ("model", "gone", "nothing else is known of that model")],
 )  # fmt: skip
 def test_a_damaged_array_is_reported_and_reset_helps(column, value, why, ask, capsys, document, state, policy):
