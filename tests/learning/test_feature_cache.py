@@ -38,7 +38,7 @@ def same(one, other):
 def test_a_cached_trace_gives_the_same_recording(trace, tmp_path):
     plain = load(trace, cache=False)
     assert os.listdir(tmp_path) == ["t.parquet"]
-    assert plain.left_out == 4
+    assert plain.facts.left_out == 4
     for _ in range(2):
         same(load(trace).rounds, plain.rounds)
         assert sorted(os.listdir(tmp_path)) == ["t.parquet", KEPT]
