@@ -76,7 +76,7 @@ def test_every_prompt_has_a_reference():
     ("changes", "code", "says"),
     [
         pytest.param({}, 0, "messplus keeps the promise", marks=pytest.mark.slow),
-        ({"alpha: 0.8": "alpha: 0.9"}, 1, "messplus misses the promise"),
+        pytest.param({"alpha: 0.8": "alpha: 0.9"}, 1, "messplus misses the promise", marks=pytest.mark.slow),
         pytest.param({"max_tokens: 64": "max_tokens: 4"}, 2, "is beyond every policy", marks=pytest.mark.slow),
         ({"box:mini-1m": "absent"}, 2, "absent.gguf"),
     ],
