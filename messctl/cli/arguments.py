@@ -30,12 +30,12 @@ def in_range(low: float, high: float = math.inf) -> Callable[[float | None], flo
     """
 
     def check(value: float | None) -> float | None:
-        if value is not None and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise typer.BadParameter(f"{value:g} is not a finite number")
         if value is not None and value < low:
-            raise typer.BadParameter(f"{value} is too small; the least is {low:g}")
+            raise typer.BadParameter(f"{value} is too small; the least is {low}")
         if value is not None and value > high:
-            raise typer.BadParameter(f"{value} is too large; the most is {high:g}")
+            raise typer.BadParameter(f"{value} is too large; the most is {high}")
         return value
 
     return check
