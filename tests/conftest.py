@@ -35,6 +35,7 @@ def pytest_configure() -> None:
     # The first example of a test may be the one that compiles; in CI the same examples run every time.
     settings.register_profile("messctl", deadline=None, derandomize="CI" in os.environ)
     settings.load_profile("messctl")
+    os.environ.pop("COLUMNS", None)  # parallel workers get the width of the terminal; a test that needs one sets it
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / digest.hexdigest()[:16]))
 
 

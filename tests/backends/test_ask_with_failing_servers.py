@@ -39,6 +39,7 @@ def zoo(tmp_path):
     return written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [10**30, 10**400, -1], ids=["large", "larger", "negative"])
 def test_absurd_token_counts_count_as_a_failure(tokens, zoo, state, capsys):
     counts = {"prompt_tokens": tokens, "completion_tokens": 3}

@@ -121,6 +121,7 @@ def test_embeddings_equal_those_of_llama_cpp_python():
     own.close()
 
 
+@pytest.mark.slow
 def test_features_are_the_same_in_another_process():
     code = (
         "import sys; from pathlib import Path; from messctl.backends.embedding import GgufEncoder\n"
@@ -156,6 +157,7 @@ def test_zero_folds_to_zero_and_values_that_are_not_numbers_are_refused():
         folded(np.array([1.0, np.nan]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", live_names())
 def test_live_and_replay_decide_the_same_with_embeddings(name):
     """A state that was learned with words is not used with embeddings."""

@@ -243,6 +243,7 @@ def test_errors_survive_pickling(error: Exception) -> None:
 LONG = {"n_ctx": 30_000, "max_tokens": 30_000}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM])
 def test_a_crash_during_an_answer_loses_only_that_answer(workers, spec, how) -> None:
     other, model = spec("rote"), spec("endless", **LONG)
@@ -312,6 +313,7 @@ def test_a_worker_that_cannot_start_is_reported(workers, spec, tmp_path, monkeyp
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
 
+@pytest.mark.slow
 def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
     """Every kill loses one request at most; all others get the right answer."""
     models = [spec("rote"), spec("random", max_tokens=8), spec("endless", max_tokens=20)]
@@ -347,6 +349,7 @@ def test_many_threads_ask_while_workers_are_killed(workers, spec) -> None:
     assert descriptors() == before
 
 
+@pytest.mark.slow
 def test_nothing_is_left_after_close(spec) -> None:
     processes_before, descriptors_before, threads_before = processes(), descriptors(), threading.active_count()
     with LlamaCpp() as workers:
@@ -421,6 +424,7 @@ def test_an_exception_in_on_text_reaches_the_caller(workers, spec, error) -> Non
     assert workers.complete(spec("rote"), Question("yo")).answer == SAYS
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_instant_leaves_the_backend_usable(workers, spec) -> None:
     """While the worker starts, loads, reads, answers, and between: the result is KeyboardInterrupt or the answer."""
     model, coin, interrupted = spec("random", n_ctx=4096, max_tokens=200), random.Random(0), 0
@@ -517,6 +521,7 @@ if sys.argv[2] == "leaving":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["resting", "answering", "leaving"])
 def test_a_worker_ends_with_the_process_that_started_it(folder, state) -> None:
     command = [sys.executable, "-c", ASKING, str(folder / "endless.gguf"), state]
@@ -551,6 +556,7 @@ with LlamaCpp() as workers:
 """
 
 
+@pytest.mark.slow
 def test_workers_print_nothing(folder) -> None:
     names = ("rote", "cut", "damaged", "absent")
     command = [sys.executable, "-W", "error", "-c", QUIET, *(str(folder / f"{name}.gguf") for name in names)]
@@ -656,6 +662,7 @@ def test_only_models_with_isolate_run_in_a_worker(spec) -> None:
     assert not processes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_a_terminal_ends_the_answer_and_not_the_worker(folder, tmp_path, monkeypatch) -> None:
     """A terminal sends SIGINT to every process of the chat's process group."""
     monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state"))

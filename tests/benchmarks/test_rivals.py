@@ -36,6 +36,7 @@ def test_learning_one_by_one_gives_the_ridge_regression() -> None:
     np.testing.assert_allclose(covariance, np.linalg.inv(whole), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("folded", [False, True])
 def test_linear_rivals_follow_their_equations(sampled: bool, folded: bool) -> None:

@@ -171,6 +171,7 @@ def test_options_reach_the_model(arguments, expected, scripted, ask):
     assert {name: getattr(question, name) for name in expected} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_an_answer_without_a_reader_is_stored_and_graded(state, arguments):
     """As in `messctl ask … | true`: the answer had a cost, and the exit code is that of the grade."""

@@ -219,6 +219,7 @@ def test_ctrl_c_ends_a_chat_without_a_terminal(tmp_path, state):
     assert_sound(state, requests=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", range(1, 5))
 def test_a_killed_chat_loses_nothing_that_was_acknowledged(turns, state):
     """Every answer that was read, and every judgement after which another answer was read, is in the state."""

@@ -80,6 +80,7 @@ def test_a_chat_with_answers_feedback_and_commands(chatting, state):
     assert_sound(state, requests=2)
 
 
+@pytest.mark.slow
 def test_the_line_is_edited_and_recalled(chatting, state):
     terminal = chatting()
     answered(terminal, b"is 17 + 25?" + HOME + b"What ")
@@ -93,6 +94,7 @@ def test_the_line_is_edited_and_recalled(chatting, state):
     assert history.read_text().count("+What is 17 + 25?") == 2  # a repeated line is stored once
 
 
+@pytest.mark.slow
 def test_reset_forgets_what_was_typed(chatting, state):
     terminal = chatting()
     answered(terminal, SUM)
@@ -102,6 +104,7 @@ def test_reset_forgets_what_was_typed(chatting, state):
     assert run(["reset", "--yes"]) == 0
 
 
+@pytest.mark.slow
 def test_the_history_is_private_after_a_reset_elsewhere(chatting, state):
     before = os.umask(0o022)
     try:
@@ -129,6 +132,7 @@ def test_commands_and_names_are_completed(chatting):
     assert leave(terminal) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "prompt"),
     [
@@ -155,6 +159,7 @@ def endless(tmp_path):
     zoo_of(tmp_path, "endless", "rote", defaults="max_tokens: 80000, n_ctx: 0, temperature: 0")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
     terminal = chatting("--model", "endless")
     terminal.type(b"go on\r")
@@ -189,6 +194,7 @@ def test_repeated_ctrl_c_never_ends_the_chat(chatting, endless, state):
     assert_sound(state, requests=3)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_prompt_clears_the_line(chatting, state):
     terminal = chatting()
     terminal.type(b"no, not this" + INTERRUPT)
@@ -237,6 +243,7 @@ def test_no_log_stores_no_history(chatting, state, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks", ["a folder", "a loop"])
 def test_a_chat_goes_on_without_a_history(breaks, chatting, state):
     history = state.with_name("state-chat")
@@ -247,6 +254,7 @@ def test_a_chat_goes_on_without_a_history(breaks, chatting, state):
     assert leave(terminal) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "prompt"), [({"TERM": "dumb"}, rb"> "), ({"NO_COLOR": "1"}, PROMPT)])
 def test_a_simple_terminal_gets_a_plain_prompt(env, prompt, state):
     with Terminal("chat", env=env) as terminal:

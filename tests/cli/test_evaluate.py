@@ -265,6 +265,7 @@ def state(state, monkeypatch):
     return state
 
 
+@pytest.mark.slow
 def test_a_state_and_its_export_give_the_same_estimates(state, document, policy, capsys):
     """With real routing: some requests have feedback, some a forced model, and one no answer."""
     for row in range(60):
@@ -296,6 +297,7 @@ def test_a_state_and_its_export_give_the_same_estimates(state, document, policy,
     assert (got["log"]["requests"], got["log"]["forced_left_out"]) == (60, 1)
 
 
+@pytest.mark.slow
 def test_the_logged_policy_matches_its_own_decisions(state, document, tmp_path):
     """Under the same settings, MESS+ repeats every decision of its own log."""
     (tmp_path / "zoo.yaml").write_text(STATED.replace("router: {", "router: {policy: messplus, "))

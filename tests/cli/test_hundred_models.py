@@ -25,6 +25,7 @@ from messctl.zoo import PACKAGED_FILE, load_zoo
 pytest.importorskip("llama_cpp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", live_names())
 def test_a_hundred_requests_end_near_the_promise(policy):
     """Many streams of a hundred: each ends near the promise, all together nearer, each with a mixture."""

@@ -198,6 +198,7 @@ def test_control_characters_in_names_do_not_reach_a_terminal(tmp_path, capsys, m
     assert shown == piped.replace("\x1b", r"\x1b")
 
 
+@pytest.mark.slow
 def test_missing_characters_of_the_font_are_one_warning(tmp_path):
     path = write_trace(tmp_path / "t.parquet", [{"a": (1.0, 1.0), "日本語": (1.0, 2.0)}] * 4, models=("a", "日本語"))
     for name in ("p.png", "p.svg"):
@@ -298,6 +299,7 @@ def test_a_model_that_most_rows_lack_is_a_warning(capsys, tmp_path, more):
         assert err.startswith(line.format(path)) is warned
 
 
+@pytest.mark.slow
 def test_a_process_prints_no_traceback(trace, tmp_path):
     def messctl(*arguments):
         return subprocess.run(
@@ -318,6 +320,7 @@ def test_a_process_prints_no_traceback(trace, tmp_path):
     assert "replay" in messctl().stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["", "replay --help", "replay TRACE --json", "replay TRACE", "trace info TRACE"])
 def test_a_reader_who_leaves_early_causes_no_error(trace, arguments):
     """The reader is gone before the first byte is written."""

@@ -265,6 +265,7 @@ def test_a_bad_count_is_refused(number, capsys):
     assert_one_line(run(["log", "-n", number]), *capsys.readouterr())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judged", [0, 12, 24])
 def test_a_replay_of_the_export_agrees_with_status(judged, document, tmp_path, policy):
     """Chosen by the router and by the user, graded and judged late, corrected, and some never."""
@@ -340,6 +341,7 @@ def test_an_export_replaces_an_older_export(ask, document):
     assert pq.read_table("log.parquet").num_rows == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "value", "why"),
     [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"), ("data", 7, "bytes-like"),
@@ -402,6 +404,7 @@ def test_answers_of_a_removed_model_get_feedback_and_are_exported(ask, document,
     assert_sound(state, requests=2)
 
 
+@pytest.mark.slow
 def test_a_model_that_returns_to_the_zoo_keeps_what_was_learned(document, tmp_path, state, policy):
     """zoo.yaml is edited while the state lives on: what was there before comes back as it was."""
     newcomer = STATED + "- {name: new, path: new.gguf, cost: {unit: USD, prompt: 2, generated: 2}}\n"

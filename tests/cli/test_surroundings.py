@@ -350,6 +350,7 @@ def test_an_answer_that_cannot_be_written_is_one_line(state):
     assert_sound(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_do_no_harm(closed, state):
     command = f'exec "$@" {closed}'

@@ -39,6 +39,7 @@ def state(tmp_path, monkeypatch):
 NEITHER = b"messctl: warning: '%s' is neither y nor n; give feedback later with `messctl feedback`\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "satisfied", "echo"),
     [
@@ -64,6 +65,7 @@ def test_the_reply_to_the_question_is_stored_as_feedback(reply, satisfied, echo,
     assert_sound(state, requests=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "why"),
     [
@@ -78,6 +80,7 @@ def test_the_footer_explains_the_decision(policy, why, tmp_path):
     assert re.fullmatch(rf"[\w-]+ · {why} · \d+\+\d+ tokens · [\d.e-]+ J · no feedback yet, α = 0.8\r\n", footer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--expect", "42"], ["--no-log"]])
 def test_no_question_is_asked_if_no_reply_is_needed(arguments):
     code, out, err = at_terminal(["ask", SUM, *arguments])
@@ -92,6 +95,7 @@ def test_json_prints_no_footer_and_no_question():
     assert json.loads(out)["answer"] == "42"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colours_can_be_turned_off(name, value):
     code, out, err = at_terminal(["ask", SUM, "--explain", "--expect", "42"], env={name: value})
@@ -161,6 +165,7 @@ def test_log_and_status_show_control_characters_as_text(tmp_path, monkeypatch, c
     assert all(line.isprintable() for line in out.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prompt", [b"caf\xe9 \xed\xa0\x80 \xff\xfe \x1b[2J[bold]\x9b", "a\u202eb\u2067 👩\u200d👧 \U0010ffff".encode()]
 )

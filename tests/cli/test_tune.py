@@ -92,6 +92,7 @@ OTHERWISE = (
 MESSPLUS, BANDIT = FEW, ["--policy", "bandit", "--v", "auto,0.3", "--margin", "0", "--seeds", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", ["", OTHERWISE])
 @pytest.mark.parametrize(
     "options",
@@ -188,6 +189,7 @@ def test_csv_has_a_line_per_setting(trace, capsys):
     assert float(rows[0]["held_out/cost"]) > 0
 
 
+@pytest.mark.slow
 def test_the_bandit_has_its_own_default_v(trace, capsys):
     command = ["tune", trace, "--alpha", "0.8,0.85", "--policy", "bandit", "--seeds", "2", "--csv"]
     assert run(command) in (0, 1)
@@ -419,6 +421,7 @@ def test_ctrl_c_after_one_seed_gets_a_warning(trace, capsys, monkeypatch):
     assert "one seed gives no confidence; play more seeds" in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_the_results_so_far(tmp_path, root):
     """With a real signal to a real process during the search."""
     heeding = (

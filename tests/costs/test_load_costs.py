@@ -207,6 +207,7 @@ def alternating(router: Router, requests: int) -> list[Answered]:
     return [router.ask(Question(f"{('left', 'right')[t % 2]} question {t % 7}")) for t in range(requests)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", live_names())
 def test_alternating_prompts_do_not_thrash_and_the_promise_holds(policy: str, tmp_path: Path) -> None:
     loads, cost = {}, {}
@@ -221,6 +222,7 @@ def test_alternating_prompts_do_not_thrash_and_the_promise_holds(policy: str, tm
     assert cost[OneAtATime] < cost[HidesLoaded] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", live_names())
 def test_the_promise_holds_however_expensive_a_load_is(policy: str, tmp_path: Path) -> None:
     """Only cold models satisfy, and a load costs as much as 500 answers."""

@@ -111,6 +111,7 @@ def test_a_damaged_cache_with_the_right_key_is_written_again(trace, tmp_path, da
     assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is not None
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cache_with_any_wrong_byte_gives_the_right_features(trace, tmp_path, data):
@@ -142,6 +143,7 @@ def test_a_cache_that_cannot_be_written_is_left_out(trace, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["t.parquet", KEPT]
 
 
+@pytest.mark.slow
 def test_several_processes_may_write_the_cache_at_once(trace, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
@@ -159,6 +161,7 @@ def test_several_processes_may_write_the_cache_at_once(trace, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["t.parquet", KEPT]
 
 
+@pytest.mark.slow
 def test_no_cache_writes_no_file(trace, tmp_path, capsys):
     for command in (["replay", str(trace), "--alpha", "0.5"], ["tune", str(trace), "--alpha", "0.5", "--v", "1"]):
         assert run([*command, "--no-cache"]) in (0, 1)

@@ -8,6 +8,7 @@ from messctl.learning.features import encode
 from messctl.learning.predictor import DECAY, SHRINKAGE, STEP, Weights
 
 
+@pytest.mark.slow
 def test_every_step_equals_that_of_scikit_learn():
     n = 300
     features = encode(pa.array(prompts_for(n), pa.large_string()))

@@ -88,6 +88,7 @@ def served(loads: Loads, root: Path, alpha: float) -> tuple[int, float, float]:
     return backend.loads, good / REQUESTS, cost / REQUESTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.75, 0.85])
 def test_a_router_that_knows_load_costs_does_not_thrash(root: Path, alpha: float) -> None:
     """It loads half as often at most, costs less, and keeps the promise as well."""

@@ -299,6 +299,7 @@ class Stored:
         self._save(policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500), (0.1, 40)])
 @pytest.mark.parametrize("name", live_names())
 def test_a_stored_policy_and_replay_agree_on_late_and_missing_feedback(name, rate, delay):

@@ -66,6 +66,7 @@ def first_decisions(policy, n=60, seed=1):
     return np.mean(got, axis=0)
 
 
+@pytest.mark.slow
 @every_policy
 def test_the_first_decisions_after_a_warm_start_route_well(name, tmp_path):
     """Over the first requests of several worlds: nearer the promise at once, and by the bandit cheaper."""

@@ -37,7 +37,7 @@ WIDTH = 100
 
 LONGEST_WAIT_S = 300
 """A command at a terminal that says nothing for this long hangs."""
-SLOW = ("docs/ask.md", "docs/replay.md", "docs/tune.md")
+SLOW = ("README.md", "docs/ask.md", "docs/evaluate.md", "docs/replay.md", "docs/tune.md")
 """Pages whose commands take long."""
 
 PAGE_OF = {

@@ -277,6 +277,7 @@ LOGGED_BY = {"evenly": [1 / 3, 1 / 3, 1 / 3], "mostly one": [0.7, 0.2, 0.1]}
 DRAWS = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logging", LOGGED_BY)
 @pytest.mark.parametrize("world", WORLDS)
 def test_intervals_of_fixed_policies_hold_the_truth(world, logging):
@@ -314,6 +315,7 @@ def box(root):
     return load(trace).rounds, prompts
 
 
+@pytest.mark.slow
 def test_intervals_on_logs_of_the_bandit_hold_the_truth(box):
     """At least 20 of 24 do, although the bandit's propensities go down to 0.005."""
     rounds, prompts = box

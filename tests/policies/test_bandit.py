@@ -145,6 +145,7 @@ def test_adversarial_worlds_end_at_alpha(world):
     assert sum(end < -0.005 for end in ends) <= (3 if world == "swapped halfway" else 1), np.round(ends, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_adversarial_worlds_never_dip_far(world):
     """From request 500 on, at least nine of ten seeds stay within two points of α.

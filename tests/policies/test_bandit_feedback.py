@@ -131,6 +131,7 @@ def test_the_known_delay_grows_by_a_quarter_and_falls_by_a_hundredth():
     assert seen == pytest.approx([100, 100, 200, 198, 196.02, 194.0598])
 
 
+@pytest.mark.slow
 def test_the_promise_holds_with_late_feedback():
     """All of it a hundred requests late: no end half a point low, no dip of more than five points."""
     for world in ("no signal", "strong signal"):
@@ -142,6 +143,7 @@ def test_the_promise_holds_with_late_feedback():
             assert attained_levels(played)[499:].min() >= alpha - 0.05, (world, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "delay"), [(0.1, 0), (1.0, 100), (0.3, 30)])
 def test_the_promise_holds_with_sparse_and_late_feedback(rate, delay):
     ends = []

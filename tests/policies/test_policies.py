@@ -95,6 +95,7 @@ def test_the_certificate_holds_on_any_input(name, rounds, promise, rate, delay):
     assert played.queue_before[1:].tolist() == played.queue_after[:-1].tolist()
 
 
+@pytest.mark.slow
 @every_policy
 @few
 @given(rounds=arbitrary_rounds(), promise=promises, data=st.data())
@@ -112,6 +113,7 @@ def test_the_order_of_the_models_does_not_matter(name, rounds, promise, data):
     assert outcome(build(name, rounds, promise).play(rounds)) == outcome(build(name, again, promise).play(again))
 
 
+@pytest.mark.slow
 @every_policy
 @few
 @given(rounds=arbitrary_rounds(), promise=promises, power=st.integers(-8, 8))

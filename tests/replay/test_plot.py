@@ -20,6 +20,7 @@ def outcome():
     return replay(recording, default_names(recording.rounds.zoo.models), Settings(alpha=0.85), Conditions(seeds=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.PNG", b"\x89PNG")])
 def test_the_same_replay_gives_the_same_plot(outcome, tmp_path, name, start):
     plot.write_plot(outcome, tmp_path / name)

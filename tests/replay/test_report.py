@@ -156,6 +156,7 @@ def test_the_verdict_has_enough_digits_to_show_on_which_side_of_alpha_it_lies(ou
     assert report.verdict(replace(outcome, settings=settings, results=(result,))) == f"{result.policy} {verdict}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [53, 112, 130])
 def test_no_two_models_share_a_letter(models):
     names = [f"m{index:03}" for index in range(models)]

@@ -172,6 +172,7 @@ def test_puzzles_state_their_family_difficulty_and_split(family: Family) -> None
         assert split_of(puzzle.key) == split
 
 
+@pytest.mark.slow
 def test_the_splits_share_no_prompt() -> None:
     trained = {prompt for prompt, _ in islice(training_stream(0), 30_000)}
     assert trained.isdisjoint(puzzle.prompt for puzzle in held_out(3000))

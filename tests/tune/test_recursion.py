@@ -37,6 +37,7 @@ def summed(values):
     return float(np.cumsum([0.0, *values])[-1])
 
 
+@pytest.mark.slow
 @given(
     arbitrary_rounds(),
     st.sampled_from([0.0, 0.3, 1.0, 5.0]),
@@ -55,6 +56,7 @@ def test_the_grid_decides_as_the_policy(rounds, c, exponent, scale, seed, shuffl
     check(arranged, settings, *zip(*pairs, strict=True))
 
 
+@pytest.mark.slow
 @given(
     arbitrary_rounds(models=2),
     st.sampled_from([0.0, 0.3, 1.0, 5.0]),
@@ -68,6 +70,7 @@ def test_the_grid_decides_as_the_policy_on_two_models(rounds, c, seed, rate):
     check(arranged, Settings(c=c, seed=seed), *zip(*pairs, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [2, 3])
 def test_more_settings_than_a_block_agree(models):
     vs = np.geomspace(1e-3, 1e2, 2 * BLOCK + 7)

@@ -91,6 +91,7 @@ def test_the_choice_keeps_the_promise_and_a_replay_confirms_it(root):
         assert all(each.attainable < 0.8 for each in cheaper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["loky", "ray"])
 def test_all_engines_give_the_same_results(engine):
     if engine == "ray" and importlib.util.find_spec("ray") is None:
