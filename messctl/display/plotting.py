@@ -30,8 +30,8 @@ def check_format(path: Path) -> None:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of this size, in inches, that needs no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # matplotlib is an extra, and slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415  # see above
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -54,7 +54,7 @@ def save(figure: Figure, file: Path, ending: str) -> bool:
 
     Returns whether the font has all characters of the texts. Boxes are drawn instead of those that it lacks.
     """
-    from matplotlib import rc_context  # noqa: PLC0415
+    from matplotlib import rc_context  # noqa: PLC0415  # matplotlib is an extra
 
     kind = ending.lower()[1:]
     # An SVG would hold today's date, and random names.
