@@ -143,10 +143,12 @@ class Completion:
     tokens_out: the generated tokens, including the end mark.
     latency_s: seconds from the call to the last token, without loading.
     load_s: seconds to load the model; 0 if it was loaded already.
-    finish: why the answer ended: the model was done ("stop"), or a limit was reached ("length").
+    finish: why the answer ended, in the server's word: the model was done ("stop"), a limit was reached ("length"), a
+        filter cut it ("content_filter"), or another reason.
     logprob: mean natural log-probability, at temperature 1, of the generated tokens, including the end mark. None if
         it was not requested or the backend does not report it.
     cost: None if no meter was running.
+    thinking: what the model thought before its answer; no part of `answer`.
     """
 
     model: str
@@ -158,6 +160,7 @@ class Completion:
     finish: str
     logprob: float | None = None
     cost: Cost | None = None
+    thinking: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,16 @@ OnText = Callable[[str], None]
 class Backend(Protocol):
     """Runs models. It maps every exception of the library beneath it to `messctl.errors.BackendError`."""
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer; load the model first if it is not loaded.
+
+        `on_text` gets the answer as it comes, and `on_thinking` what the model thinks before it.
 
         Raises BackendError, and PromptTooLongError if a question with a shorter history may fit.
         """

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from messctl.backends.thinking import OPEN
 from messctl.display.text import plain
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -21,10 +22,14 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text that a model reads, and the strings that end its answer when the answer contains one of them."""
+    """The text that a model reads, and the strings that end its answer when the answer contains one of them.
+
+    thinks: whether the text ends by opening the model's thinking, so that the answer begins within it.
+    """
 
     text: str
     stops: tuple[str, ...] = ()
+    thinks: bool = False
 
 
 class ChatTemplate:
@@ -47,7 +52,7 @@ class ChatTemplate:
         except Exception as error:
             raise TemplateError(_reason(error)) from error
         stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
-        return Prompt(made.prompt, tuple(stops))
+        return Prompt(made.prompt, tuple(stops), made.prompt.rstrip().endswith(OPEN))
 
 
 def chat_messages(model: ModelSpec, question: Question) -> list[Message]:

@@ -16,10 +16,16 @@ class Dispatch:
     files: Backend
     servers: Backend
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer. Raises BackendError."""
         backend = self.files if model.url is None else self.servers
-        return backend.complete(model, question, on_text)
+        return backend.complete(model, question, on_text, on_thinking)
 
     def resident(self, model: ModelSpec) -> bool:
         """Return whether a model can answer without being loaded; true for every model at a server."""

@@ -26,13 +26,19 @@ class LatestTurns:
     on_warning: OnWarning
     _dropped: dict[str, int] = field(default_factory=dict)
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer. Raises BackendError, PromptTooLongError if the question alone is too long."""
         while True:
             dropped = min(self._dropped.get(model.name, 0), len(question.history))
             latest = replace(question, history=question.history[dropped:])
             try:
-                return self.backend.complete(model, latest, on_text)
+                return self.backend.complete(model, latest, on_text, on_thinking)
             except PromptTooLongError as error:
                 if not latest.history:
                     raise

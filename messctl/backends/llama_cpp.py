@@ -74,7 +74,13 @@ class LlamaCpp:
         self._residency: Residency[_ModelKey, LlamaModel | Worker] = Residency(budget or {})
         self._warned_of_cpu = False
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer; load the model first if it is not loaded.
 
         Raises BackendError, and MissingExtraError if llama-cpp-python is not installed.
@@ -94,8 +100,8 @@ class LlamaCpp:
                         loaded.close()
                         self._residency.drop(_ModelKey.of(model), loaded)
                         continue
-                    return self._answer_in_worker(loaded, model, question, on_text, load_s)
-                return self._answer(loaded, model, question, on_text, started, load_s)
+                    return self._answer_in_worker(loaded, model, question, on_text, on_thinking, load_s)
+                return self._answer(loaded, model, question, on_text, on_thinking, started, load_s)
 
     def offload(self, model: ModelSpec) -> Offload:
         """Return llama.cpp's report of where a model is; load the model first if it is not loaded.
@@ -151,10 +157,16 @@ class LlamaCpp:
         return memory_needed(model, header, offload=load_library().api.llama_supports_gpu_offload())
 
     def _answer_in_worker(
-        self, worker: Worker, model: ModelSpec, question: Question, on_text: OnText | None, load_s: float
+        self,
+        worker: Worker,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None,
+        on_thinking: OnText | None,
+        load_s: float,
     ) -> Completion:
         try:
-            completion = worker.complete(model, question, on_text)
+            completion = worker.complete(model, question, on_text, on_thinking)
         finally:
             if worker.closed:
                 self._residency.drop(_ModelKey.of(model), worker)
@@ -170,6 +182,7 @@ class LlamaCpp:
         model: ModelSpec,
         question: Question,
         on_text: OnText | None,
+        on_thinking: OnText | None,
         started: float,
         load_s: float,
     ) -> Completion:
@@ -185,7 +198,8 @@ class LlamaCpp:
                 (wanted - room) / len(tokens),
             )
         limit = max(1, min(limit, room))
-        answer, generated, finish, logprobs = AnswerText(prompt.stops, on_text), 0, "length", 0.0
+        answer = AnswerText(prompt.stops, on_text, on_thinking, thinks=prompt.thinks)
+        generated, finish, logprobs = 0, "length", 0.0
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:
                 generated += 1
@@ -198,7 +212,17 @@ class LlamaCpp:
         text = answer.finish()
         latency_s = time.perf_counter() - started
         logprob = logprobs / generated if question.logprob else None
-        return Completion(model.name, text, len(tokens), generated, latency_s, load_s, finish, logprob)
+        return Completion(
+            model.name,
+            text,
+            len(tokens),
+            generated,
+            latency_s,
+            load_s,
+            finish,
+            logprob,
+            thinking=answer.thinking,
+        )
 
     def _prompt(self, loaded: LlamaModel, model: ModelSpec, question: Question) -> Prompt:
         """Return the text that the model reads. Raises PromptTooLongError at once for text that can never fit."""

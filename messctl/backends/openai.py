@@ -43,13 +43,19 @@ class OpenAICompatible:
         self._random = random.Random()
         self._lock = threading.Lock()
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer. Raises BackendError."""
         started = time.perf_counter()
         stream = AnswerStream(on_text)
         body = _request_body(model, question)
         for attempt in range(model.retries + 1):
-            reply = ServerReply(AnswerText((), stream.listener))
+            reply = ServerReply(AnswerText((), stream.listener, on_thinking))
             try:
                 self._attempt(model, body, reply)
                 break
@@ -66,8 +72,16 @@ class OpenAICompatible:
         answer = reply.text.finish()
         latency_s = time.perf_counter() - started
         tokens_in, tokens_out = self._count_tokens(model, body, reply)
-        finish = "length" if reply.finish == "length" else "stop"
-        return Completion(model.name, answer, tokens_in, tokens_out, latency_s, 0.0, finish)
+        return Completion(
+            model.name,
+            answer,
+            tokens_in,
+            tokens_out,
+            latency_s,
+            load_s=0.0,
+            finish=reply.finish or "stop",
+            thinking=reply.text.thinking,
+        )
 
     def list_models(self, model: ModelSpec) -> tuple[str, ...]:
         """Return the names of all models at the model's server, as the server lists them. Raises BackendError."""

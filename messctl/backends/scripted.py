@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import chat_messages
 from messctl.errors import BackendError
@@ -27,7 +28,8 @@ def _no_failures() -> Mapping[str, str]:
 class Scripted:
     """Gives scripted answers; the same question has the same completion, latency included.
 
-    A token is a word: text between white space, in the prompt (with system message and history) and in the answer.
+    Answers may begin with thinking in tags. A token is a word: text between white space, in the prompt (with system
+    message and history) and in the answer, its thinking included.
     Every answer takes `delay_s` ≥ 0 seconds, which is its latency. `failures` holds, by model name, the message of
     the BackendError to raise; `logprob` is that of every answer. Thread-safe if `answers` is.
     """
@@ -37,7 +39,13 @@ class Scripted:
     failures: Mapping[str, str] = field(default_factory=_no_failures)
     logprob: float | None = None
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the scripted answer, cut at the token limit.
 
         Raises BackendError for a model in `failures`, and for one without an answer.
@@ -50,14 +58,23 @@ class Scripted:
         limit = model.answer_limit(question.max_tokens)
         pieces = re.findall(r"\s*\S+(?:\s+$)?", answer) or [answer]
         generated = pieces[:limit]
-        if on_text is not None:
-            for piece in filter(None, generated):
-                on_text(piece)
-        text = "".join(generated)
+        text = AnswerText((), on_text, on_thinking)
+        for piece in generated:
+            text.add(piece.encode())
         finish = "stop" if len(generated) == len(pieces) else "length"
         tokens_in = sum(len(message["content"].split()) for message in chat_messages(model, question))
         logprob = self.logprob if question.logprob else None
-        return Completion(model.name, text, tokens_in, len(text.split()), self.delay_s, 0.0, finish, logprob)
+        return Completion(
+            model.name,
+            text.finish(),
+            tokens_in,
+            len("".join(generated).split()),
+            self.delay_s,
+            load_s=0.0,
+            finish=finish,
+            logprob=logprob,
+            thinking=text.thinking,
+        )
 
     def close(self) -> None:
         """Do nothing: there are no models to free."""

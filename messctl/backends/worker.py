@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -19,7 +20,19 @@ from typing import BinaryIO
 from messctl.backends.base import OnText
 from messctl.backends.llama_errors import crashed, failure
 from messctl.backends.llama_library import interrupted
-from messctl.backends.worker_messages import ERROR, STOPPED, TEXT, WARNING, Ask, Load, Reply, Stop, receive, send
+from messctl.backends.worker_messages import (
+    ERROR,
+    STOPPED,
+    TEXT,
+    THINKING,
+    WARNING,
+    Ask,
+    Load,
+    Reply,
+    Stop,
+    receive,
+    send,
+)
 from messctl.display.text import plain
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -64,12 +77,20 @@ class Worker:
         """Whether the process ended without `close`, for instance between two answers."""
         return not self.closed and not self._process.alive
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer. Raises BackendError; CrashedError if the process died, which closes the worker."""
         self._number += 1
         try:
-            self._process.send(Ask(self._number, replace(model, isolate=False), question, on_text is not None))
-            reply = self._await_reply(on_text)
+            listeners = {TEXT: on_text, THINKING: on_thinking}
+            streamed = [listener is not None for listener in listeners.values()]
+            self._process.send(Ask(self._number, replace(model, isolate=False), question, *streamed))
+            reply = self._await_reply(listeners)
         except _DiedError:
             self.close()
             ending = self._process.end()
@@ -104,18 +125,22 @@ class Worker:
         if reply.kind == ERROR:
             raise reply.value
 
-    def _await_reply(self, on_text: OnText | None) -> Reply:
-        """Pass on each piece of text, and return the reply that ends the answer. Skip what is left of older answers."""
+    def _await_reply(self, listeners: Mapping[str, OnText | None]) -> Reply:
+        """Pass each piece of text on to the listener of its kind, and return the reply that ends the answer.
+
+        Skip what is left of older answers.
+        """
         while True:
             reply = self._process.receive()
             assert reply is not None
             if reply.kind == WARNING:
                 self.warnings.append(reply.value)
             elif reply.number == self._number:
-                if reply.kind not in (TEXT, STOPPED):
+                if reply.kind not in (*listeners, STOPPED):
                     return reply
-                if on_text is not None and reply.kind == TEXT:
-                    on_text(reply.value)
+                listener = listeners.get(reply.kind)
+                if listener is not None:
+                    listener(reply.value)
 
 
 class _DiedError(Exception):

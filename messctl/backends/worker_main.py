@@ -23,6 +23,7 @@ from messctl.backends.worker_messages import (
     ERROR,
     STOPPED,
     TEXT,
+    THINKING,
     WARNING,
     Ask,
     Load,
@@ -69,7 +70,8 @@ class _WorkerLoop:
                 llama.load(request.model)
                 return ANSWER, None
             on_text = (lambda text: self._reply(TEXT, text)) if request.stream else None
-            return ANSWER, llama.complete(request.model, request.question, on_text)
+            on_thinking = (lambda text: self._reply(THINKING, text)) if request.think else None
+            return ANSWER, llama.complete(request.model, request.question, on_text, on_thinking)
         except MessctlError as error:
             return ERROR, error
         except Exception as error:  # noqa: BLE001  # the worker must go on, and the user gets one line

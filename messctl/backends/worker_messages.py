@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 from messctl.records import Question
 from messctl.zoo import ModelSpec
 
-TEXT, WARNING, ANSWER, ERROR, STOPPED = "text", "warning", "answer", "error", "stopped"
+TEXT, THINKING, WARNING, ANSWER, ERROR, STOPPED = "text", "thinking", "warning", "answer", "error", "stopped"
 
 
 class Load(NamedTuple):
@@ -21,12 +21,13 @@ class Load(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Answer a question, numbered from 1; with `stream`, send the answer's pieces too."""
+    """Answer a question, numbered from 1. With `stream`, send the answer's pieces too; with `think`, the thinking's."""
 
     number: int
     model: ModelSpec
     question: Question
     stream: bool
+    think: bool = False
 
 
 class Stop(NamedTuple):
@@ -36,9 +37,9 @@ class Stop(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One reply to question `number`: any number of TEXT and WARNING, then one ANSWER, ERROR or STOPPED.
+    """One reply to question `number`: any number of TEXT, THINKING and WARNING, then one ANSWER, ERROR or STOPPED.
 
-    `value` is the text or the warning, a Completion, a MessctlError, or None.
+    `value` is the piece of text or the warning, a Completion, a MessctlError, or None.
     """
 
     number: int

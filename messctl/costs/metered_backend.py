@@ -24,10 +24,16 @@ class MeteredBackend:
     meter: Meter
     loads: Loads | None = None
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         """Return the model's answer with its cost. Raises BackendError, also if the cost is unknown."""
         with self.meter.measuring() as reading:
-            completion = self.backend.complete(model, question, on_text)
+            completion = self.backend.complete(model, question, on_text, on_thinking)
         return replace(completion, cost=self._with_load(model, completion, reading.cost(model, completion)))
 
     def _with_load(self, model: ModelSpec, completion: Completion, cost: Cost) -> Cost:

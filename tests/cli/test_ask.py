@@ -86,7 +86,7 @@ def test_each_piece_is_printed_before_the_next_comes(monkeypatch, capsys, script
     """Every piece is out before the next comes."""
     seen = []
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         for piece in ("one ", "two"):
             on_text(piece)
             seen.append(capsys.readouterr().out)
@@ -193,7 +193,7 @@ def test_require_satisfied_accepts_the_grader_of_the_zoo(scripted, tmp_path, cap
 
 def test_an_error_is_on_a_line_of_its_own(tmp_path, monkeypatch, capsys):
     class Breaking(Scripted):
-        def complete(self, model, question, on_text=None):
+        def complete(self, model, question, on_text=None, on_thinking=None):
             on_text("half of")
             raise BackendError("broke off")
 

@@ -55,7 +55,7 @@ class Machine:
     def __init__(self):
         self.requests = []
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         assert question.to_the_limit
         fresh = not self.requests
         tokens = 7 + 2 * len(question.prompt.split())

@@ -111,7 +111,13 @@ class Loading:
     def __init__(self) -> None:
         self.load_s = 2.0
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         self.load_s = 2.0 - self.load_s
         return Completion(model.name, "yes", 3, 2, 1.0, self.load_s, "stop")
 
@@ -162,7 +168,13 @@ class OneAtATime:
         self.memory: Memory[str] = Memory({"cpu": 1})
         self.broken: frozenset[str] = frozenset()
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
         if model.name in self.broken:
             raise BackendError(f"{model.name} is out of order")
         load_s = 0.0 if self.resident(model) else 1.0
@@ -185,8 +197,14 @@ class HidesLoaded:
 
     backend: OneAtATime
 
-    def complete(self, model: ModelSpec, question: Question, on_text: OnText | None = None) -> Completion:
-        return self.backend.complete(model, question, on_text)
+    def complete(
+        self,
+        model: ModelSpec,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
+        return self.backend.complete(model, question, on_text, on_thinking)
 
     def close(self) -> None:
         pass

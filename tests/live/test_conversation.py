@@ -28,7 +28,7 @@ class Narrow:
         self.tells = tells
         self.read = []
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         words = sum(len(text.split()) for turn in question.history for text in turn) + len(question.prompt.split())
         if words > self.most:
             raise PromptTooLongError(f"{words} words", (words - self.most) / words if self.tells else 0.0)
@@ -99,7 +99,7 @@ def test_the_history_keeps_what_was_shown_of_an_interrupted_answer(said, listeni
     conversation.ask("hi")
     conversation.give_feedback(1.0)
 
-    def interrupted(self, model, question, on_text=None):
+    def interrupted(self, model, question, on_text=None, on_thinking=None):
         for piece in said if on_text else ():
             on_text(piece)
         raise KeyboardInterrupt
@@ -122,7 +122,7 @@ def test_another_model_answers_after_a_break_only_if_nothing_was_shown(listening
     conversation, store = talk({CHEAP: "c", DEAR: "d"})
     complete, queried, shown = Scripted.complete, [], []
 
-    def breaks_off(self, model, question, on_text=None):
+    def breaks_off(self, model, question, on_text=None, on_thinking=None):
         queried.append(model.name)
         if len(queried) > 1:
             return complete(self, model, question, on_text)
@@ -180,7 +180,7 @@ def test_a_long_conversation_is_shortened_in_few_attempts():
     attempts = []
 
     class Counted(Narrow):
-        def complete(self, model, question, on_text=None):
+        def complete(self, model, question, on_text=None, on_thinking=None):
             attempts.append(len(question.history))
             return super().complete(model, question, on_text)
 

@@ -48,7 +48,9 @@ class Recorded:
     def resident(self, model: ModelSpec) -> bool:
         return self._residency.holds(model.name)
 
-    def complete(self, model: ModelSpec, question: Question, on_text: object = None) -> Completion:
+    def complete(
+        self, model: ModelSpec, question: Question, on_text: object = None, on_thinking: object = None
+    ) -> Completion:
         load_s = 0.0
         if self._residency.get(model.name) is None:
             self._residency.load(model.name, {"cpu": NEEDS[model.name]}, InMemory)

@@ -33,7 +33,7 @@ class Recorded(Backend):
         for row, prompt in enumerate(prompts):
             self.row_of.setdefault(prompt, row)
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         self.queried.append(model.name)
         if model.name in self.fail:
             raise BackendError(f"model {model.name!r} is out of order")
@@ -182,7 +182,7 @@ def test_tokens_are_estimated_from_each_models_earlier_questions(world):
     meter = RecordedMeter(rounds, prompt=2.0)
     complete, seen = backend.complete, {}
 
-    def counted(model, question, on_text=None):
+    def counted(model, question, on_text=None, on_thinking=None):
         tokens = 7 + {"small": 2, "middle": 3, "large": 5}[model.name] * characters(question)
         if not question.history:
             seen.setdefault(model.name, []).append((tokens, characters(question)))
@@ -561,7 +561,7 @@ def test_the_served_answer_is_stored_before_the_others_are_queried(world):
     class Stop(KeyboardInterrupt):
         pass
 
-    def complete(model, question, on_text=None):
+    def complete(model, question, on_text=None, on_thinking=None):
         if model.name == "small":
             raise Stop
         return Recorded.complete(backend, model, question, on_text)

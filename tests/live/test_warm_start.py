@@ -128,7 +128,7 @@ class Told(TokenMeter):
     def cost(self, model, completion):
         return {"small": 1.0, "middle": 4.0, "large": 20.0}[model.name]
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         return Completion(model.name, "yes", 1, 1, 0.1, 0.0, "stop")
 
     def close(self):

@@ -43,7 +43,7 @@ class Flaky:
         self.down, self.breaks, self.queried, self.error = set(), set(), [], BackendError
         self.meanwhile = None
 
-    def complete(self, model, question, on_text=None):
+    def complete(self, model, question, on_text=None, on_thinking=None):
         self.queried.append(model.name)
         if self.meanwhile:
             other, self.meanwhile = self.meanwhile, None
