@@ -9,7 +9,6 @@ import typer
 
 from messctl.cli.answer import document, end_line, footer, number, terms_of, write, write_if_read
 from messctl.cli.arguments import (
-    MOST_BYTES,
     OUTPUT,
     PROMISE,
     AlphaOption,
@@ -27,6 +26,7 @@ from messctl.cli.arguments import (
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_router
 from messctl.cli.output import ignore_closed_output, print_json, progress_console, prompt_user, warn
+from messctl.cli.standard_input import read_all
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from messctl.graders import Grader
     from messctl.live.router import Answered, Router
     from messctl.records import Decision, Weighed
+    from messctl.zoo import Grading
 
 REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
@@ -43,7 +44,12 @@ EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 
 ExpectOption = Annotated[
     str | None,
-    typer.Option("--expect", metavar="TEXT", help="A good answer contains this text.", rich_help_panel=PROMISE),
+    typer.Option(
+        "--expect",
+        metavar="TEXT",
+        help="A good answer contains this text. It is the reference if the zoo names a grader.",
+        rich_help_panel=PROMISE,
+    ),
 ]
 ExpectRegexOption = Annotated[
     str | None,
@@ -94,18 +100,20 @@ def ask(
     from messctl.backends.answer_stream import AnswerStream
     from messctl.records import Question
 
-    grader = _grader(expect, expect_regex)
+    if expect is not None and expect_regex is not None:
+        raise UsageError("--expect and --expect-regex exclude each other; choose one")
+    asks = log and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
+
+    def grader_of(grading: Grading | None) -> Grader | None:
+        return _grader(grading, expect, expect_regex, required=require_satisfied, asks=asks)
+
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with open_router(zoo, state, log=log, alpha=alpha) as routing:
-        graded = grader is not None or routing.grades
-        if require_satisfied and not graded:
-            raise UsageError("--require-satisfied needs a grade; add --expect, --expect-regex, or a grader in zoo.yaml")
-        stream = AnswerStream(None if as_json else write_if_read if graded else write)
+    with open_router(zoo, state, log=log, alpha=alpha, grader_of=grader_of) as routing:
+        stream = AnswerStream(None if as_json else write_if_read if routing.grades else write)
         try:
             answered = routing.ask(
                 question,
                 model=model,
-                grader=grader,
                 on_text=stream.listener,
                 on_decision=_explain if explain else None,
             )
@@ -115,8 +123,7 @@ def ask(
                     end_line(stream.text)
             raise
         _print(routing, answered, as_json=as_json)
-        no_feedback = log and not as_json and answered.satisfied is None
-        if no_feedback and sys.stdin.isatty() and sys.stderr.isatty():
+        if asks and answered.satisfied is None:
             _ask_for_feedback(routing, answered)
     return 1 if require_satisfied and not answered.satisfied else 0
 
@@ -133,24 +140,34 @@ def _print(routing: Router, answered: Answered, *, as_json: bool) -> None:
     footer(routing, answered)
 
 
-def _grader(text: str | None, pattern: str | None) -> Grader | None:
-    from messctl.graders import expect_regex, expect_text
+def _grader(
+    grading: Grading | None, text: str | None, pattern: str | None, *, required: bool, asks: bool
+) -> Grader | None:
+    """Return the grader of the answer: the zoo's, or the one of --expect or --expect-regex.
 
-    if text is not None and pattern is not None:
-        raise UsageError("--expect and --expect-regex exclude each other; choose one")
-    if text is not None:
-        return expect_text(text)
-    return None if pattern is None else expect_regex(pattern)
+    Without one, raise UsageError if a grade is `required`; say why there is none if the zoo's grader lacks a reference
+    and the user is not asked.
+    """
+    from messctl.graders import expect_regex
+    from messctl.live.grading import live_grader
+
+    if pattern is not None:
+        return expect_regex(pattern)
+    grader = live_grader(grading, text)
+    if grader is None and grading is not None:
+        lacks = f"the zoo's grader {grading.name!r} compares with a reference, so the answer is not graded"
+        if required:
+            raise UsageError(f"--require-satisfied needs a grade, and {lacks}; add --expect")
+        if not asks:
+            warn(f"{lacks}; add --expect")
+    elif grader is None and required:
+        raise UsageError("--require-satisfied needs a grade; add --expect, --expect-regex, or a grader in zoo.yaml")
+    return grader
 
 
 def _prompt(argument: str | None) -> str:
     """Return the prompt: the argument, standard input, or the argument as an instruction for the input."""
-    text = ""
-    if not sys.stdin.isatty():
-        data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise UsageError(f"standard input is larger than {MOST_BYTES // 10**6} MB; no model's context holds that")
-        text = data.decode("utf-8", "replace").strip()
+    text = "" if sys.stdin.isatty() else read_all().strip()
     instruction = valid_utf8(argument or "").strip()
     prompt = "\n\n".join(part for part in (instruction, text) if part)
     if not prompt:

@@ -33,8 +33,10 @@ from messctl.display.text import plain
 from messctl.errors import MessctlError, UnknownNameError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from messctl.graders import Grader
     from messctl.live.conversation import Conversation
     from messctl.live.router import Router
+    from messctl.zoo import Grading
 
 EPILOG = "Example: messctl chat --system 'Answer briefly.'"
 HELP = {
@@ -83,11 +85,22 @@ def chat(
 
     system = None if system is None else valid_utf8(system)
     like = Question("", system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with open_router(zoo, state, log=log, alpha=alpha, through=lambda backend: LatestTurns(backend, warn)) as routing:
+    with open_router(
+        zoo, state, log=log, alpha=alpha, through=lambda backend: LatestTurns(backend, warn), grader_of=_grader
+    ) as routing:
         talk = _Chat(routing, Conversation(routing, like), as_json=as_json)
         if model is not None:
             talk.choose(model)
         return talk.run(_turns(routing, log=log))
+
+
+def _grader(grading: Grading | None) -> Grader | None:
+    """Return the zoo's grader; if it compares with a reference, which a turn does not have, say so."""
+    from messctl.live.grading import live_grader
+
+    if grading is not None and grading.name is not None:
+        warn(f"the zoo's grader {grading.name!r} needs a reference, so turns are not graded; judge with /good and /bad")
+    return live_grader(grading)
 
 
 def _turns(routing: Router, *, log: bool) -> Turns:

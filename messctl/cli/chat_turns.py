@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Protocol
 
 from messctl.cli.arguments import MOST_BYTES
+from messctl.cli.standard_input import TOO_LONG, InputLines
 from messctl.errors import UsageError
 
 QUOTE = '"""'
@@ -27,32 +27,22 @@ class Lines:
 
     interactive = False
 
+    def __init__(self) -> None:
+        self._lines = InputLines()
+
     def read(self) -> str:
         """See `Turns`."""
-        turn = self._line()
-        while is_open(turn):
-            try:
-                turn += self._line()
-            except EOFError:
-                raise UsageError(
-                    f"standard input ends in a turn that began with {QUOTE}; end it with {QUOTE}"
-                ) from None
-            if len(turn) > MOST_BYTES:
-                raise UsageError(_TOO_LONG)
-        return turn
-
-    def _line(self) -> str:
-        data = sys.stdin.buffer.readline(MOST_BYTES + 1)
-        if not data:
+        turn = self._lines.next()
+        if turn is None:
             raise EOFError
-        if len(data) > MOST_BYTES:
-            while data and not data.endswith(b"\n"):
-                data = sys.stdin.buffer.readline(MOST_BYTES)
-            raise UsageError(_TOO_LONG)
-        return data.decode("utf-8", "replace")
-
-
-_TOO_LONG = f"a turn is larger than {MOST_BYTES // 10**6} MB; no model's context is that long; shorten it"
+        while is_open(turn):
+            line = self._lines.next()
+            if line is None:
+                raise UsageError(f"standard input ends in a turn that began with {QUOTE}; end it with {QUOTE}")
+            turn += line
+            if len(turn) > MOST_BYTES:
+                raise UsageError(TOO_LONG)
+        return turn
 
 
 def is_open(text: str) -> bool:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from messctl.backends.base import Backend
     from messctl.costs.load_costs import Loads
     from messctl.costs.meter import Meter
+    from messctl.graders import Grader
     from messctl.live.router import Router
     from messctl.state.store import Store
-    from messctl.zoo import ZooFile
+    from messctl.zoo import Grading, ZooFile
 
 
 def state_path(state: Path | None, *, required: bool = False) -> Path:
@@ -60,20 +61,25 @@ def open_router(
     log: bool = True,
     backend: Backend | None = None,
     through: Callable[[Backend], Backend] | None = None,
+    grader_of: Callable[[Grading | None], Grader | None] | None = None,
     **settings: Any,
 ) -> Iterator[Router]:
     """Yield the router of a zoo file and a state. Each of `settings` that is not None replaces the zoo file's.
 
     If `log` is off, the state is copied into memory, and changes to the copy are lost. `through` wraps the backend.
+    `grader_of` makes the grader of every answer out of the zoo's; by default it is the zoo's if it needs no reference.
     """
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
-    from messctl.graders import expect_regex
+    from messctl.live.grading import live_grader
     from messctl.live.router import Router
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
+    if described.grader is not None and described.grader.doubt:
+        warn(described.grader.doubt)
+    grader = (grader_of or live_grader)(described.grader)
     meter = meter_for(described)
     with _writable_store(state, log=log) as store:
         answering = backend or open_backends(described)
@@ -85,7 +91,7 @@ def open_router(
                 answering,
                 meter,
                 store,
-                expect_regex(described.grader) if described.grader else None,
+                grader,
                 encoder_of(described.settings),
                 _loads(described, meter),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -182,13 +182,17 @@ def _check_outputs(output: Path, journal: Path, *, resume: bool, overwrite: bool
 
 def _grading(zoo_file: ZooFile, grader: str | None, judge: str | None) -> tuple[str, Check]:
     """Return the grader's name, and the check of a prompt's reference. Raises UsageError."""
-    from messctl.graders import REFERENCE_GRADERS, check_reference, reference_grader
+    from messctl.graders import REFERENCE_GRADERS, best_grade, reference_grader
 
-    if grader is None:
-        if zoo_file.grader is None:
+    if grader in (None, ZOO):
+        own = zoo_file.grader
+        if own is None:
             names = ", ".join((*REFERENCE_GRADERS, JUDGE))
             raise UsageError(f"there is no grader; give --grader {names}, or none")
-        grader = ZOO
+        if own.doubt:
+            warn(own.doubt)
+        grader = own.name or ZOO
+    assert grader is not None
     if (grader == JUDGE) != (judge is not None):
         raise UsageError("--grader judge and --judge MODEL go together; give both, or neither")
     if grader not in (NONE, ZOO, JUDGE, *REFERENCE_GRADERS):
@@ -197,12 +201,12 @@ def _grading(zoo_file: ZooFile, grader: str | None, judge: str | None) -> tuple[
         return grader, lambda _: None
     rule = None if grader == JUDGE else reference_grader(grader)
 
-    def check(reference: str | None) -> str | None:
-        if reference is None:
-            return f"is missing, and --grader {grader} needs it"
+    def check(references: Sequence[str]) -> str | None:
+        if not references:
+            return f"is missing, and the grader {grader} needs it"
         try:
             if rule:
-                check_reference(rule, reference)
+                best_grade(rule, "", references)
         except UsageError as error:
             return str(error).rpartition("; ")[0] or str(error)  # the reader of the file says what to do
         return None
@@ -214,20 +218,20 @@ def _grade(
     zoo_file: ZooFile, grading: str, judge: ModelSpec | None, backend: Backend
 ) -> tuple[str, Grade, Judge | None]:
     """Return the grader's name with its settings, the grader itself, and the judge that it asks, if it asks one."""
-    from messctl.graders import expect_regex, reference_grader
+    from messctl.graders import best_grade, expect_regex, reference_grader
     from messctl.record.judge import Judge
 
     if grading == NONE:
         return grading, lambda _prompt, _answer: None, None
-    if grading == ZOO:
-        rule = expect_regex(zoo_file.grader or "")
-        return f"{grading} {zoo_file.grader}", lambda _prompt, answer: rule(answer), None
+    if grading == ZOO and zoo_file.grader is not None and zoo_file.grader.pattern is not None:
+        rule = expect_regex(zoo_file.grader.pattern)
+        return f"{grading} {zoo_file.grader.pattern}", lambda _prompt, answer: rule(answer), None
     if judge is None:
         by_reference = reference_grader(grading)
-        return grading, lambda prompt, answer: by_reference(answer, prompt.reference or ""), None
+        return grading, lambda prompt, answer: best_grade(by_reference, answer, prompt.references), None
     asking = Judge(judge, backend)
     name = f"{grading} {judge.name}"
-    return name, lambda prompt, answer: asking.grade(prompt.prompt, prompt.reference or "", answer), asking
+    return name, lambda prompt, answer: asking.grade(prompt.prompt, prompt.references, answer), asking
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from messctl.errors import UnknownNameError, UsageError
@@ -88,9 +88,23 @@ def reference_grader(name: str) -> ReferenceGrader:
     return REFERENCE_GRADERS[name]
 
 
-def check_reference(grader: ReferenceGrader, reference: str) -> None:
-    """Raise UsageError if a grader cannot use this reference."""
-    grader("", reference)
+def best_grade(grader: ReferenceGrader, answer: str, references: Sequence[str]) -> float:
+    """Return the satisfaction by the reference that suits the answer best, 0..1.
+
+    `numeric` and `choice` pass over references that they cannot use, such as "forty-two" beside "42". Raises UsageError
+    if there is none that they can use, or if another grader cannot use one.
+    """
+    grades, unusable = [], UsageError("there is no reference; add one")
+    for reference in references:
+        try:
+            grades.append(grader(answer, reference))
+        except UsageError as error:
+            if grader not in (numeric, choice):
+                raise
+            unusable = error
+    if not grades:
+        raise unusable
+    return max(grades)
 
 
 def _spaced(text: str) -> str:

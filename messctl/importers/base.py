@@ -91,17 +91,21 @@ class Place:
         return mapping.get(name)
 
     def text(self, column: str, value: object) -> str:
-        """Return a text. A list of strings, or its repr, is joined by newlines. None becomes "".
-
-        Raises SourceError for any other value.
-        """
+        """Return a text as it is. None becomes "". Raises SourceError for any other value."""
         if value is None:
             return ""
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return "\n".join(value)
         if not isinstance(value, str):
             raise self.error(f"is {_kind(value)}, but must be text", column)
-        return readable_prompt(value)
+        return value
+
+    def lines(self, column: str, value: object) -> str:
+        """Return a text. A list of strings, or its repr, is joined by newlines. None becomes "".
+
+        Only for a format that writes its texts so. Raises SourceError for any other value.
+        """
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return "\n".join(value)
+        return readable_prompt(self.text(column, value))
 
     def satisfaction(self, column: str, value: object) -> float | None:
         """Return a satisfaction in 0..1, or None for an empty cell. True is 1. Raises SourceError."""

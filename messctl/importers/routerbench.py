@@ -38,14 +38,14 @@ def _row(at: Place, record: dict[str, Any], models: Iterable[str]) -> Row:
         model: Outcome(
             satisfied=at.satisfaction(model, record[model]),
             cost=at.cost(model + TOTAL_COST, record.get(model + TOTAL_COST)),
-            answer=at.text(model + RESPONSE, record.get(model + RESPONSE)) or None,
+            answer=at.lines(model + RESPONSE, record.get(model + RESPONSE)) or None,
         )
         for model in models
     }
     name = record.get("sample_id")
     return Row(
         request_id=f"{at.path.stem}/{at.row}" if name in (None, "") else str(name),
-        prompt=at.text("prompt", record["prompt"]),
+        prompt=at.lines("prompt", record["prompt"]),
         outcomes=outcomes,
         source=str(record.get("eval_name") or at.path.stem),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from messctl.backends.base import Backend
 from messctl.errors import PromptError, RefusedError
@@ -41,11 +42,11 @@ class Judge:
         self.undecided = 0
         self.unread = 0
 
-    def grade(self, prompt: str, reference: str, answer: str) -> float | None:
+    def grade(self, prompt: str, references: Sequence[str], answer: str) -> float | None:
         """Return the satisfaction, 0 or 1; None if the judge cannot read it. Raises BackendError if the judge fails."""
         if not answer.strip():
             return 0.0
-        question = PROMPT.format(prompt=prompt, reference=reference, answer=answer)
+        question = PROMPT.format(prompt=prompt, reference="\nor\n".join(references), answer=answer)
         try:
             reply = self._backend.complete(
                 self._model, Question(question, max_tokens=_MOST_TOKENS, temperature=0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,18 @@ from messctl.importers.files import (
 from messctl.importers.text import encodable
 
 FIELDS = ("prompt", "reference", "request_id", "source")
-Check = Callable[[str | None], str | None]
-"""Takes a prompt's reference, and returns what is wrong with it, or None."""
+Check = Callable[[Sequence[str]], str | None]
+"""Takes a prompt's references, and returns what is wrong with them, or None."""
 Parts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt of a file. Its answers are graded by the `reference`, if there is one."""
+    """One prompt of a file. A good answer is any of the `references`; without one, the answers are not compared."""
 
     request_id: str
     prompt: str
-    reference: str | None = None
+    references: tuple[str, ...] = ()
     source: str | None = None
 
 
@@ -50,9 +51,8 @@ class PromptFile:
 def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _: None) -> PromptFile:
     """Read a prompt file. The suffix says the format; a file with an unknown suffix is text, with a prompt per line.
 
-    A prompt without a `request_id` gets the number of its row, line or record. `check` is called with each reference.
-    A bad prompt is an error that names its place; with `skip_bad` it is left out. Raises SourceError, also if no
-    prompt is left.
+    A prompt without a `request_id` gets the number of its row, line or record. `check` gets its references. A bad
+    prompt is an error that names its place; with `skip_bad` it is left out. Raises SourceError, also if none is left.
     """
     prompts: dict[str, Prompt] = {}
     skipped: list[str] = []
@@ -73,20 +73,33 @@ def read_prompts(path: Path, *, skip_bad: bool = False, check: Check = lambda _:
 
 
 def _prompt(at: Place, record: Parts, check: Check) -> Prompt:
-    texts = {name: _text(at, name, at.optional(record, name)) for name in FIELDS}
-    if texts["prompt"] is None:
+    values = {name: at.optional(record, name) for name in FIELDS}
+    prompt, request_id, source = (_text(at, name, values[name]) for name in ("prompt", "request_id", "source"))
+    if prompt is None:
         raise (at.missing("prompt", record) if "prompt" not in record else at.error("is empty", "prompt", "fill it"))
-    reference = texts["reference"]
-    problem = check(reference)
+    references = _references(at, values["reference"])
+    problem = check(references)
     if problem:
         raise at.error(problem, "reference")
-    return Prompt(texts["request_id"] or str(at.row), texts["prompt"], reference, texts["source"])
+    return Prompt(request_id or str(at.row), prompt, references, source)
+
+
+def _references(at: Place, value: object) -> tuple[str, ...]:
+    """Return the references: a text or a number, or a list of them, each once. Raises SourceError for a blank in it."""
+    if not isinstance(value, list):
+        text = _text(at, "reference", value)
+        return () if text is None else (text,)
+    texts = [_text(at, f"reference[{number}]", each) for number, each in enumerate(value, 1)]
+    for number, text in enumerate(texts, 1):
+        if text is None:
+            raise at.error("is empty", f"reference[{number}]", "fill it, or remove it from the list")
+    return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def _text(at: Place, name: str, value: object) -> str | None:
-    """Return a field as text, a number as it is written; None if it is missing or blank."""
+    """Return a field as text, a number as it is written; None if it is missing or blank. NaN is missing."""
     if isinstance(value, (int, float)):  # also True and False
-        value = json.dumps(value)
+        value = None if math.isnan(value) else json.dumps(value)
     return encodable(at.text(name, value)).strip() or None
 
 
@@ -119,6 +132,8 @@ def _lines(path: Path) -> Iterator[tuple[Place, Callable[[], str]]]:
 
 
 def _decoded(at: Place, line: bytes) -> str:
+    if b"\0" in line:
+        raise at.error("has NUL bytes, as UTF-16 text has", advice="convert it to UTF-8")
     try:
         return line.decode("utf-8-sig" if at.row == 1 else "utf-8")
     except UnicodeDecodeError as error:

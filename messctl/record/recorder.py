@@ -69,7 +69,7 @@ class Plan:
         """Return the terms of the recording: all that its answers, costs and grades depend on."""
         digest = hashlib.blake2b(digest_size=16)
         for prompt in self.prompts:
-            digest.update(repr((prompt.request_id, prompt.prompt, prompt.reference, prompt.source)).encode())
+            digest.update(repr((prompt.request_id, prompt.prompt, prompt.references, prompt.source)).encode())
         return {
             "prompts": f"{len(self.prompts)} prompts, {digest.hexdigest()}",
             "models": {model.name: _terms_of(model) for model in self.models},

@@ -2,6 +2,7 @@
 
 from messctl.zoo.check import ModelCheck, Problem, ZooCheck, check_zoo
 from messctl.zoo.file import DEFAULT_FILE, PACKAGED_FILE, SUBTRACTED, ZooFile, load_settings, load_zoo
+from messctl.zoo.grading import Grading
 from messctl.zoo.models import CostPerToken, ModelSpec, Zoo, costliest
 from messctl.zoo.settings import Settings
 
@@ -10,6 +11,7 @@ __all__ = [
     "PACKAGED_FILE",
     "SUBTRACTED",
     "CostPerToken",
+    "Grading",
     "ModelCheck",
     "ModelSpec",
     "Problem",

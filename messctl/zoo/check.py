@@ -99,6 +99,8 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, list_models: ListM
         context = spec.context(header.context_length)
         models.append(ModelCheck(spec, header, context, header.memory_bytes(context)))
         problems += _check_header(spec, header, context)
+    if zoo_file.grader is not None and zoo_file.grader.doubt:
+        problems.append(Problem(zoo_file.grader.doubt))
     total = sum(model.needed_bytes or 0 for model in models)
     budget = zoo_file.budget
     needs = _needs(budget, models)

@@ -5,13 +5,13 @@ The zoo.yaml at the top of the repository explains each key.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from messctl.errors import ConfigError, UnknownNameError, did_you_mean
+from messctl.zoo.grading import Grading, GradingRule
 from messctl.zoo.memory import CPU, GB, GPU, Bytes
 from messctl.zoo.models import BOX, ENDPOINT_KEYS, FILE_KEYS, ModelSpec, TemplateFile
 from messctl.zoo.schema import (
@@ -19,7 +19,6 @@ from messctl.zoo.schema import (
     Number,
     NumberOr,
     Place,
-    Text,
     check_fields,
     checked_by,
     read_fields,
@@ -57,7 +56,7 @@ class ZooFile:
     """A zoo.yaml as it was read: `models` in the file's order, at least one, each name once.
 
     - `settings` are its sections `sla` and `router`.
-    - `grader` is a regular expression that every good answer matches; None: answers are not graded automatically.
+    - `grader` is how answers are graded; None: they are not graded automatically.
     - `meter` is how costs are measured, one of METERS (see `messctl.costs`). `idle` ≥ 0 is the idle draw in watts to
       subtract from measurements; SUBTRACTED: it is measured first.
     - `flop_per_j` > 0 is the efficiency in floating-point operations per joule. It turns FLOPs into energy if no model
@@ -72,7 +71,7 @@ class ZooFile:
     path: Path
     settings: Settings
     models: tuple[ModelSpec, ...]
-    grader: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
+    grader: Grading | None = field(default=None, metadata=checked_by(GradingRule()))
     meter: str = field(default="auto", metadata=checked_by(Choice(METERS)))
     idle: float | str = field(default=0.0, metadata=checked_by(IDLE))
     flop_per_j: float = field(default=1.0e10, metadata=checked_by(Number(0, above=True)))
@@ -149,10 +148,6 @@ def _other_values(sections: Mapping[str, Place]) -> dict[str, Any]:
     values |= read_fields(ZooFile, sections.get("memory"), ("cpu_gb", "gpu_gb"))
     if "grader" in sections:
         values["grader"] = rules(ZooFile)["grader"].read(sections["grader"])
-        try:
-            re.compile(values["grader"] or "")
-        except re.error as error:
-            raise sections["grader"].error(f"grader is not a valid regular expression ({error}); correct it") from None
     return values
 
 

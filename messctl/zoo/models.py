@@ -146,7 +146,7 @@ class TemplateFile:
     def text(self) -> str:
         """Return the template. Raises ConfigError if it cannot be read or is blank."""
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of it
         except OSError as error:
             raise self.place.error(
                 f"the chat template {self.path} cannot be read ({error.strerror}); check its path"

@@ -1,5 +1,6 @@
 """`messctl ask`: prompts, options and grades, with the models in the box and llama.cpp."""
 
+import codecs
 import json
 import re
 import subprocess
@@ -61,6 +62,11 @@ PROMPTS = [
     ([f"  {SUM} "], b" \n", SUM),
     ([], "Größe 🙂\r\n".encode(), "Größe 🙂"),
     ([], b"a\0b \xff", "a\0b �"),
+    ([], codecs.BOM_UTF8 + b"What is 17 + 25?\r\n", SUM),
+    ([], "\ufeffGröße 🙂\r\n".encode("utf-16-le"), "Größe 🙂"),
+    ([], "\ufeffGröße 🙂\r\n".encode("utf-16-be"), "Größe 🙂"),
+    ([], "\ufeffGröße 🙂\r\n".encode("utf-32-le"), "Größe 🙂"),
+    (["Say"], codecs.BOM_UTF8 + b"stone\n", "Say\n\nstone"),
     (["--", "-3 + 5 = ?"], b"", "-3 + 5 = ?"),
 ]
 
@@ -185,7 +191,7 @@ def test_an_answer_without_a_reader_is_stored_and_graded(state, arguments):
 
 
 def test_require_satisfied_accepts_the_grader_of_the_zoo(scripted, tmp_path, capsys):
-    (tmp_path / "zoo.yaml").write_text(STATED + 'grader: "forty"\n')
+    (tmp_path / "zoo.yaml").write_text(STATED + 'grader: {regex: "forty"}\n')
     assert run(["ask", "hi", "--model", "dear", "--require-satisfied"]) == 0
     assert run(["ask", "hi", "--model", "cheap[red]", "--require-satisfied"]) == 1
     assert capsys.readouterr() == ("forty-two\nno idea\n", "")
@@ -323,10 +329,64 @@ def test_zoo_option_reads_another_zoo_file(ask, scripted, tmp_path, monkeypatch)
 
 
 def test_the_grader_of_the_zoo_grades_unless_expect_does(ask, scripted, tmp_path):
-    (tmp_path / "zoo.yaml").write_text("grader: forty" + STATED)
+    (tmp_path / "zoo.yaml").write_text("grader: {regex: forty}" + STATED)
     assert ask("hi", "--model", "dear")["satisfied"] == 1.0
     assert ask("hi", "--model", "cheap[red]")["satisfied"] == 0.0
     assert ask("hi", "--model", "cheap[red]", "--expect", "no idea")["satisfied"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("grader", "answer", "expected", "satisfied"),
+    [
+        ("numeric", "It is 42.0 km", "42", 1.0),
+        ("exact", "forty-two", "forty-two", 1.0),
+        ("exact", "It is forty-two", "forty-two", 0.0),
+        ("contains", "It is forty-two", "forty-two", 1.0),
+        ("choice", "The answer is (B).", "B", 1.0),
+        ("regex", "forty-two", "^forty", 1.0),
+        ("none", "It is forty-two", "forty-two", 1.0),
+        ("{regex: '^x'}", "It is forty-two", "forty-two", 1.0),
+    ],
+)
+def test_what_is_expected_is_the_reference_of_the_grader_that_the_zoo_names(
+    grader, answer, expected, satisfied, ask, monkeypatch, tmp_path
+):
+    (tmp_path / "zoo.yaml").write_text(f"grader: {grader}\n{STATED}")
+    monkeypatch.setattr("messctl.backends.LlamaCpp", lambda **_: Scripted({"dear": answer}))
+    assert ask("hi", "--model", "dear", "--expect", expected)["satisfied"] == satisfied
+
+
+@pytest.mark.parametrize("grader", ["exact", "contains", "regex", "numeric", "choice"])
+def test_without_a_reference_a_named_grader_grades_nothing_and_says_so(grader, scripted, tmp_path, capsys):
+    (tmp_path / "zoo.yaml").write_text(f"grader: {grader}\n{STATED}")
+    assert run(["ask", "hi", "--model", "dear", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["satisfied"] is None
+    assert err == (
+        f"messctl: warning: the zoo's grader '{grader}' compares with a reference, so the answer is not graded; "
+        "add --expect\n"
+    )
+    assert run(["ask", "hi", "--model", "dear", "--require-satisfied"]) == 2
+    assert "--require-satisfied needs a grade, and the zoo's grader" in assert_one_line(2, *capsys.readouterr())
+    assert len(scripted) == 1
+
+
+def test_a_reference_that_the_named_grader_cannot_use_is_refused_before_a_model_is_asked(scripted, tmp_path, capsys):
+    (tmp_path / "zoo.yaml").write_text(f"grader: numeric\n{STATED}")
+    assert run(["ask", "hi", "--expect", "forty"]) == 2
+    assert "`numeric` needs exactly one" in assert_one_line(2, *capsys.readouterr())
+    assert scripted == []
+
+
+def test_a_regular_expression_that_looks_like_a_name_causes_a_warning(scripted, tmp_path, capsys):
+    (tmp_path / "zoo.yaml").write_text("grader: contain" + STATED)
+    assert run(["ask", "hi", "--model", "dear"]) == 0
+    assert capsys.readouterr() == (
+        "forty-two\n",
+        "messctl: warning: zoo.yaml, line 1: grader 'contain' is taken for a regular expression (did you mean "
+        "'contains'?); write {regex: 'contain'} if it is one, or a grader's name: exact, contains, regex, numeric, "
+        "choice\n",
+    )
 
 
 def test_the_document_names_a_queried_model_that_fails(ask, monkeypatch, tmp_path):
@@ -342,6 +402,8 @@ BAD = [
     (["  "], b" \n", "no prompt"),
     (["hi", "--expect", "a", "--expect-regex", "b"], b"", "exclude each other"),
     (["hi", "--expect", " "], b"", "--expect is empty"),
+    ([], SUM.encode("utf-16-le"), "standard input is UTF-16 without a byte order mark; convert it to UTF-8"),
+    ([], SUM.encode("utf-16-be"), "standard input is UTF-16 without a byte order mark; convert it to UTF-8"),
     (["hi", "--expect-regex", "("], b"", "not a regular expression"),
     (["hi", "--require-satisfied"], b"", "--require-satisfied needs a grade; add --expect"),
     (["hi", "--model", "mini-2m"], b"", "did you mean 'mini-1m'"),

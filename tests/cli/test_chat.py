@@ -57,6 +57,13 @@ TURNS = [
     ("one", ["one"]),
     ("\n  one \r\n\n \t\ntwo\n\n", ["one", "two"]),
     (b"caf\xe9 \0\n", ["caf� \0"]),
+    ("\ufeffone\r\ntwo\r\n".encode(), ["one", "two"]),
+    ("\ufeff\none\n".encode(), ["one"]),
+    ("\ufeffGröße 🙂 \u0a0a\r\n\ntwo".encode("utf-16-le"), ["Größe 🙂 \u0a0a", "two"]),
+    ("\ufeffone\n\u0a0atwo\n".encode("utf-16-be"), ["one", "\u0a0atwo"]),
+    ('\ufeff"""one\ntwo"""\nthree\n'.encode("utf-32-le"), ["one\ntwo", "three"]),
+    (b"\xefone\n", ["\ufffdone"]),
+    (b"\xff\n", ["\ufffd"]),
     ('"""one\n\n  two"""\nthree\n', ["one\n\n  two", "three"]),
     ('"""\none\n"""\n"""two"""\n', ["one", "two"]),
     ('""""""\n"""/good"""\n', ["/good"]),
@@ -163,8 +170,24 @@ def test_a_grader_of_the_zoo_judges_every_turn(chat, questions, tmp_path, state)
         assert [each.satisfied for each in store.requests.newest(9)] == [1.0, 0.0]
 
 
+def test_a_grader_that_needs_a_reference_grades_no_turn_and_says_so_once(chat, questions, tmp_path, state):
+    (tmp_path / "zoo.yaml").write_text(STATED + "grader: numeric\n")
+    code, _, err = chat("one\ntwo\n")
+    assert code == 0
+    assert err.count("the zoo's grader 'numeric' needs a reference, so turns are not graded") == 1
+    with Store(state) as store:
+        assert [each.satisfied for each in store.requests.newest(9)] == [None, None]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_command_behind_a_byte_order_mark_is_obeyed(encoding, chat, questions):
+    code, out, err = chat("\ufeff/model dear\r\nhi\r\n".encode(encoding))
+    assert (code, out, err) == (0, "dear 1\n", "")
+
+
 def test_a_turn_that_is_too_long_is_an_error(chat, questions, monkeypatch):
-    monkeypatch.setattr("messctl.cli.chat_turns.MOST_BYTES", 100)
+    for module in ("chat_turns", "standard_input"):
+        monkeypatch.setattr(f"messctl.cli.{module}.MOST_BYTES", 100)
     assert chat(f"{'x' * 99}\n") == (0, "cheap[red] 1\n", "")
     for lines in (f"{'x' * 250}\nhi\n", f'"""{"x" * 90}\n{"x" * 90}"""\nhi\n'):
         code, out, err = chat(lines)

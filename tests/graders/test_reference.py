@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.graders import REFERENCE_GRADERS, check_reference, reference_grader
+from messctl.graders import REFERENCE_GRADERS, best_grade, reference_grader
 from messctl.graders.numbers import numbers
 
 EXACT = [
@@ -211,7 +211,39 @@ def test_each_answer_gets_the_expected_verdict(name, answer, reference, verdict)
 )
 def test_an_unusable_reference_is_refused(name, reference, message):
     with pytest.raises(UsageError, match=message):
-        check_reference(reference_grader(name), reference)
+        best_grade(reference_grader(name), "", [reference])
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "references", "verdict"),
+    [
+        ("exact", "forty-two", ["42", "forty-two"], 1),
+        ("exact", "42\nforty-two", ["42", "forty-two"], 0),
+        ("contains", "It is 42.", ["42", "forty-two"], 1),
+        ("contains", "It is forty.", ["42", "forty-two"], 0),
+        ("regex", "4 2", ["^42$", r"^4\s2$"], 1),
+        ("numeric", "42", ["forty-two", "42"], 1),
+        ("numeric", "41", ["forty-two", "42"], 0),
+        ("choice", "(B)", ["Paris", "B"], 1),
+        ("choice", "(C)", ["A", "B"], 0),
+    ],
+)
+def test_any_reference_of_a_list_is_accepted(name, answer, references, verdict):
+    assert best_grade(reference_grader(name), answer, references) == verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "references", "message"),
+    [
+        ("numeric", [], "there is no reference"),
+        ("numeric", ["forty", "two"], "has 0 numbers"),
+        ("choice", ["Paris", "Rome"], "no option letter"),
+        ("regex", ["42", "("], "not a regular expression"),
+    ],
+)
+def test_a_list_without_a_usable_reference_is_refused(name, references, message):
+    with pytest.raises(UsageError, match=message):
+        best_grade(reference_grader(name), "42", references)
 
 
 def test_an_unknown_grader_is_refused():

@@ -15,7 +15,7 @@ RECORDS = [
     {"request_id": "a", "prompt": "What is 2 + 2?", "reference": "4", "source": "sums"},
     {"request_id": "b", "prompt": 'Name a\nriver, "the" largest.', "reference": "Amazon", "source": "facts"},
 ]
-EXPECTED = tuple(Prompt(each["request_id"], each["prompt"], each["reference"], each["source"]) for each in RECORDS)
+EXPECTED = tuple(Prompt(each["request_id"], each["prompt"], (each["reference"],), each["source"]) for each in RECORDS)
 
 
 def write(path, records):
@@ -47,7 +47,41 @@ def test_a_text_file_has_a_prompt_per_line(tmp_path):
 def test_numbers_become_text_and_blank_fields_are_missing(tmp_path):
     numbered = {"prompt": "x", "reference": 42, "request_id": 7, "source": " "}
     path = write(tmp_path / "p.jsonl", [numbered, {"prompt": "y", "reference": True}])
-    assert read_prompts(path).prompts == (Prompt("7", "x", "42"), Prompt("2", "y", "true"))
+    assert read_prompts(path).prompts == (Prompt("7", "x", ("42",)), Prompt("2", "y", ("true",)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "references"),
+    [
+        (["42", "forty-two"], ("42", "forty-two")),
+        ([42, 42.5, True], ("42", "42.5", "true")),
+        (["42", " 42 "], ("42",)),
+        ([], ()),
+        (None, ()),
+        ("", ()),
+        ("['42', 'forty-two']", ("['42', 'forty-two']",)),
+        ('["42"]', ('["42"]',)),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
+def test_each_text_of_a_list_is_a_reference_and_a_text_stays_as_it_is(tmp_path, suffix, reference, references):
+    mixed = isinstance(reference, list) and len({type(each) for each in reference}) > 1
+    if suffix == "parquet" and mixed:
+        pytest.skip("a column of Parquet has one type")
+    path = write(tmp_path / f"p.{suffix}", [{"prompt": "x", "reference": reference}])
+    assert read_prompts(path).prompts == (Prompt("1", "x", references),)
+
+
+def test_a_number_that_is_missing_in_a_parquet_file_is_no_reference(tmp_path):
+    path = write(
+        tmp_path / "p.parquet", [{"prompt": "x", "reference": float("nan")}, {"prompt": "y", "reference": 2.5}]
+    )
+    assert [prompt.references for prompt in read_prompts(path).prompts] == [(), ("2.5",)]
+
+
+def test_a_cell_of_a_csv_file_is_one_text(tmp_path):
+    (tmp_path / "p.csv").write_text("prompt,reference\n\"['a', 'b']\",\"['b', 'a']\"\n")
+    assert read_prompts(tmp_path / "p.csv").prompts == (Prompt("1", "['a', 'b']", ("['b', 'a']",)),)
 
 
 BAD = [
@@ -56,6 +90,11 @@ BAD = [
     ('{"prompt": " "}', "line 2, column 'prompt': is empty"),
     ('{"promt": "x"}', "line 2: 'prompt' is missing (did you mean 'promt'?)"),
     ('{"prompt": {}}', "line 2, column 'prompt': is an object, but must be text"),
+    ('{"prompt": ["x", "y"]}', "line 2, column 'prompt': is a list, but must be text"),
+    ('{"prompt": "x", "reference": ["4", ["5"]]}', "line 2, column 'reference[2]': is a list, but must be text"),
+    ('{"prompt": "x", "reference": ["4", null]}', "line 2, column 'reference[2]': is empty; fill it, or remove it"),
+    ('{"prompt": "x", "reference": [" "]}', "line 2, column 'reference[1]': is empty"),
+    ('{"prompt": "x", "reference": {"any": ["4"]}}', "line 2, column 'reference': is an object, but must be text"),
     ('{"prompt": "x", "refrence": "4"}', "line 2: 'reference' is missing (did you mean 'refrence'?)"),
     ('{"prompt": "x", "request_id": "1"}', "line 2, column 'request_id': '1' appears twice"),
     ('{"prompt": "x", "reference": "forty"}', "line 2, column 'reference': no number"),
@@ -67,8 +106,8 @@ def test_a_bad_line_is_reported_or_skipped_and_counted(tmp_path, line, message):
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "first", "reference": "1"}\n' + line + '\n{"prompt": "last", "reference": "3"}\n')
 
-    def check(reference):
-        return None if (reference or "0").isdigit() else "no number"
+    def check(references):
+        return None if all(each.isdigit() for each in references) else "no number"
 
     with pytest.raises(SourceError) as raised:
         read_prompts(path, check=check)
@@ -85,6 +124,9 @@ def test_bytes_that_are_not_text_and_incomplete_rows_are_reported(tmp_path):
     with pytest.raises(SourceError, match="line 2: is not UTF-8"):
         read_prompts(tmp_path / "p.jsonl")
     assert len(read_prompts(tmp_path / "p.jsonl", skip_bad=True).prompts) == 1
+    (tmp_path / "p.txt").write_bytes("What is 2 + 2?\n".encode("utf-16-le"))
+    with pytest.raises(SourceError, match="line 1: has NUL bytes, as UTF-16 text has; convert it to UTF-8"):
+        read_prompts(tmp_path / "p.txt")
     (tmp_path / "p.csv").write_text("prompt,reference\na,1\nb\nc,3\n")
     with pytest.raises(SourceError, match="row 2: has 1 cells"):
         read_prompts(tmp_path / "p.csv")
@@ -119,7 +161,7 @@ def test_any_text_survives(tmp_path_factory, texts):
     read = read_prompts(path)
     assert len(read.prompts) == len(texts)
     for prompt, text in zip(read.prompts, texts, strict=True):
-        assert prompt.prompt == text.strip() or text[0] == "["
+        assert prompt.prompt == text.strip()
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character(tmp_path):

@@ -38,8 +38,8 @@ def spec(name):
 
 
 def plan_of(n, models=("a", "b"), grade=None, **more):
-    prompts = [Prompt(f"r{number}", f"question {number}", str(number % 3)) for number in range(n)]
-    by_reference = lambda prompt, answer: float(answer == prompt.reference)  # noqa: E731
+    prompts = [Prompt(f"r{number}", f"question {number}", (str(number % 3),)) for number in range(n)]
+    by_reference = lambda prompt, answer: float(answer in prompt.references)  # noqa: E731
     return Plan(prompts, [spec(name) for name in models], "exact", grade or by_reference, **more)
 
 
@@ -181,7 +181,7 @@ def test_a_failing_judge_ends_the_recording_but_an_unreadable_answer_stays_ungra
 
     for unable in (too_long, refused):
         judge = Judge(spec("a"), Scripted(unable))
-        assert judge.grade("q", "r", "answer") is None
+        assert judge.grade("q", ("r",), "answer") is None
         assert (judge.unread, judge.undecided) == (1, 0)
 
 
@@ -271,12 +271,12 @@ def test_the_judge_s_reply_is_read_as_yes_or_no(reply, verdict, undecided):
         return reply
 
     judge = Judge(spec("a"), Scripted(replying))
-    assert judge.grade("What is {2}?", "4", "four {answer}") == verdict
+    assert judge.grade("What is {2}?", ("4", "vier"), "four {answer}") == verdict
     assert judge.undecided == undecided
-    for text in ("What is {2}?", "4", "four {answer}"):
+    for text in ("What is {2}?", "4\nor\nvier", "four {answer}"):
         assert text in requests[0].prompt
     assert requests[0].temperature == 0.0
-    assert judge.grade("q", "r", " ") == 0.0
+    assert judge.grade("q", ("r",), " ") == 0.0
     assert len(requests) == 1
 
 

@@ -15,8 +15,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from messctl.errors import ConfigError, MissingExtraError, UnknownNameError, UsageError
-from messctl.zoo import CostPerToken, ModelSpec, Settings, Zoo, check_zoo, load_settings, load_zoo
+from messctl.graders import REFERENCE_GRADERS
+from messctl.zoo import CostPerToken, Grading, ModelSpec, Settings, Zoo, check_zoo, load_settings, load_zoo
 from messctl.zoo import file as zoo_file_module
+from messctl.zoo.grading import GRADERS
 from messctl.zoo.memory import format_bytes, memory_needed
 from messctl.zoo.models import BOX
 
@@ -115,10 +117,44 @@ router: {reference: b}
     differing = {"n_ctx": 0, "chat_template": "{{ x }}", "top_k": 0, "min_p": 0.0, "top_p": 1.0, "n_gpu_layers": -1}
     assert b == ModelSpec("b", Path("/home/someone/b.gguf"), **common | differing)
     assert c == ModelSpec("3", BOX / "c.gguf", **common | {"chat_template": None, "max_tokens": 7})
-    assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, "exact", "b")
+    assert (zoo_file.flop_per_j, zoo_file.grader, zoo_file.settings.reference) == (1e10, Grading(name="exact"), "b")
     assert zoo_file.model("b") is b
     with pytest.raises(UnknownNameError, match="did you mean 'org/a'"):
         zoo_file.model("org/b")
+
+
+@pytest.mark.parametrize(
+    ("text", "grading"),
+    [
+        *((name, Grading(name=name)) for name in REFERENCE_GRADERS),
+        ("none", None),
+        ("", None),
+        ("{regex: exact}", Grading(pattern="exact")),
+        ("'^-?[0-9]+$'", Grading(pattern="^-?[0-9]+$")),
+        ("(?i)yes", Grading(pattern="(?i)yes")),
+    ],
+)
+def test_a_grader_is_a_name_or_a_regular_expression(tmp_path, text, grading):
+    assert load_zoo(written(tmp_path, f"grader: {text}\n{MODEL}")).grader == grading
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("numerical", " (did you mean 'numeric'?)"),
+        ("Exact", " (did you mean 'exact'?)"),
+        ("exact_match", " (did you mean 'exact'?)"),
+        ("forty-two", ""),
+        ("yes or no", ""),
+    ],
+)
+def test_a_regular_expression_that_looks_like_a_name_is_doubted(tmp_path, text, hint):
+    zoo_file = load_zoo(written(tmp_path, f"\ngrader: {text}\n{MODEL}"))
+    assert zoo_file.grader.pattern == text
+    assert f"line 2: grader {text!r} is taken for a regular expression{hint}; write" in zoo_file.grader.doubt
+    assert [problem.text for problem in check_zoo(zoo_file, None).problems if not problem.fatal] == [
+        zoo_file.grader.doubt
+    ]
 
 
 SETTINGS_REFUSED = [
@@ -163,6 +199,14 @@ SETTINGS_REFUSED = [
     ("energy:\n  flop_per_j: 0", "line 2: energy.flop_per_j is 0; it must be a finite number above 0"),
     ("energy:\n  flops: 1", "line 2: unknown key 'flops' in energy (did you mean 'flop_per_j'?)"),
     ("grader: []", "line 1: grader is a list"),
+    ("grader: 42", "line 1: grader is 42; it must be exact, contains, regex, numeric, choice, none, or {regex:"),
+    ("grader: ''", "line 1: grader is ''; it must be exact, contains"),
+    ("grader: {regx: a}", "line 1: unknown key 'regx' in grader (did you mean 'regex'?); known: regex"),
+    ("grader: {}", "line 1: grader has no regex; it must be exact"),
+    ("grader: {regex: 3}", "line 1: grader.regex is 3; it must be text (put quotes around it)"),
+    ("grader:\n  regex: '('", "line 2: grader.regex is not a valid regular expression (missing ), unterminated"),
+    ("grader: '('", "line 1: grader is not a valid regular expression"),
+    ("grader: judge", "line 1: grader is 'judge', which needs a model that grades; name both to `messctl record`"),
     ("defaults:\n  name: a", "line 2: unknown key 'name' in defaults"),
     ("defaults:\n  path: a", "line 2: unknown key 'path' in defaults"),
     ("defaults:\n  temperatur: 1", "line 2: unknown key 'temperatur' in defaults (did you mean 'temperature'?)"),
@@ -627,3 +671,7 @@ def test_a_check_reports_what_the_memory_budgets_hold(tmp_path, memory, budget, 
     assert all(f"memory.{expected}" in str(room) for room, expected in zip(result.budgets, rooms, strict=True))
     assert [problem.model for problem in result.problems if problem.fatal] == broken
     assert not [problem for problem in check_zoo(described, 0).problems if problem.model is None and budget]
+
+
+def test_the_zoo_knows_the_graders_by_name():
+    assert tuple(REFERENCE_GRADERS) == GRADERS
