@@ -1,30 +1,105 @@
-"""`compiled`: the decorator by which this project compiles a function, with numba.
+"""Compiled functions: each runs as plain Python at first, and compiled by numba once that pays. Both give the same.
 
-A function is compiled once per machine and cached on disk. There is no fast-math: a sum has one order and one result,
-so that replay and live use agree to the last bit, and so do two runs of either.
+To import numba and to load what it compiled takes a third of a second, and a single decision in plain Python a few
+thousandths. So a process that decides once never compiles; one that decides often does after `PLAIN_CALLS`.
 
-numba compiles a function again when its own file changes, but not when the file of a function that it calls changes.
-Clear the cache after editing the code or pulling another version: `make dev` does.
+The two agree to the last bit, so a compiled function may only use what is exact in both: sums in one written order,
+whole numbers within 64 bits, and `math` for roots, exponentials and logarithms. `numpy` has its own exponential for
+arrays, and a sum that adds in pairs. There is no fast-math.
+
+numba keeps what it compiled on disk. It compiles a function again when its own file changes, but not when the file of
+a function that it calls changes. Clear the cache after editing the code or pulling another version: `make dev` does.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import cached_property, update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar
 
-# If colorama is installed, numba makes it write an escape sequence to stdout when the process ends.
-os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
-from numba import njit
+import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
-
-def compiled(function: F) -> F:
-    """Return `function`, compiled on its first call for the types that it is called with."""
-    return njit(cache=True, error_model="numpy", nogil=True)(function)
+PLAIN_CALLS = 100
+"""[calls] As many decisions in plain Python take as long as loading what was compiled before."""
 
 
-def inlined(function: F) -> F:
+def compiled(function: Callable[P, R]) -> Compiled[P, R]:
+    """Return `function`, which Python calls one request at a time: compiled after PLAIN_CALLS calls."""
+    return Compiled(function, PLAIN_CALLS)
+
+
+def compiled_loop(function: Callable[P, R]) -> Compiled[P, R]:
+    """Return `function`, which loops over many requests: compiled at its first call."""
+    return Compiled(function, 0)
+
+
+def inlined(function: Callable[P, R]) -> Compiled[P, R]:
     """Compile `function` into each compiled function that calls it; it may return what no call can, such as records."""
-    return njit(inline="always", error_model="numpy", nogil=True)(function)
+    return Compiled(function, PLAIN_CALLS, inline="always")
+
+
+class _Running(threading.local):
+    """Whether this thread is within the plain form of a compiled function."""
+
+    plain = False
+
+
+_running = _Running()
+
+
+class Compiled(Generic[P, R]):
+    """A function in two forms. Python calls the plain one `plain_calls` times, and the compiled one after that.
+
+    A plain function calls the plain form of others, and a compiled one their compiled form.
+    """
+
+    def __init__(self, function: Callable[P, R], plain_calls: int, **options: str | bool) -> None:
+        self.plain = function
+        self._plain_calls_left = plain_calls
+        self._options = options or {"cache": True}
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
+        """Call the function in the form that pays."""
+        if _running.plain:
+            return self.plain(*arguments, **named)
+        if self._plain_calls_left <= 0:
+            compiled_result: R = self.dispatcher(*arguments, **named)
+            return compiled_result
+        self._plain_calls_left -= 1
+        _running.plain = True
+        try:
+            with np.errstate(all="ignore"):  # as in compiled code, where 1.0 / 0.0 is infinite
+                return self.plain(*arguments, **named)
+        finally:
+            _running.plain = False
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The compiled form."""
+        # If colorama is installed, numba makes it write an escape sequence to stdout when the process ends.
+        os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
+        from numba import njit  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
+
+        return njit(error_model="numpy", nogil=True, **self._options)(self.plain)
+
+    # What numba asks of a function that a compiled one calls.
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_  # numba's protocol
+
+    @property
+    def targetoptions(self) -> Any:
+        """How numba is to treat calls, such as to inline them."""
+        return self.dispatcher.targetoptions
+
+    @property
+    def py_func(self) -> Any:
+        """The plain form, under numba's name."""
+        return self.plain

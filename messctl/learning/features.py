@@ -9,6 +9,7 @@ machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled, compiled_loop
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +41,11 @@ VERSION = "words-1"
 KEPT_FROM = 100_000
 """[prompts] Fewer are hashed in a fraction of a second, and need no cache."""
 
+LONG = 20_000
+"""[bytes] From this length on, to encode one prompt in plain Python takes longer than to load what was compiled."""
+
+HASH_START = 2166136261
+LOW_32 = 0xFFFFFFFF
 PROPERTY_COUNT = len(PROPERTIES)
 KEPT = np.array(
     [byte | 32 * (65 <= byte <= 90) if byte >= 128 or chr(byte).isalnum() else 0 for byte in range(256)], np.uint8
@@ -102,13 +108,14 @@ def encode(prompts: pa.LargeStringArray, words: int = WORDS) -> Features:
         return Features(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), width(words))
     ends = np.frombuffer(offsets, dtype=np.int64)[prompts.offset : prompts.offset + len(prompts) + 1]
     text = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, np.uint8)
-    return Features(*_encode(text, ends, words), width(words))
+    return Features(*_encode_many(text, ends, words), width(words))
 
 
 def encode_one(prompt: str, words: int = WORDS) -> Features:
     """Return the features of one prompt, a single row. Lone surrogates are hashed as they are."""
     text = np.frombuffer(prompt.encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    return Features(*_encode(text, np.array([0, len(text)], dtype=np.int64), words), width(words))
+    encoded = _encode if len(text) < LONG else _encode_many
+    return Features(*encoded(text, np.array([0, len(text)], dtype=np.int64), words), width(words))
 
 
 class Encoder(Protocol):
@@ -191,7 +198,7 @@ def _encode(
             total += abs(counts[bucket])
         for place in range(first, at):
             count = counts[indices[place]]
-            root = np.sqrt(abs(count) / total)
+            root = math.sqrt(abs(count) / total)
             values[place] = root if count > 0 else -root
         counts[:] = 0
         _measure(prompt, number, found)
@@ -204,6 +211,13 @@ def _encode(
     return starts, indices[:at].copy(), values[:at].copy()
 
 
+@compiled_loop
+def _encode_many(
+    text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], words: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    return _encode(text, ends, words)
+
+
 # Words have any length: a processor that must guess where each one ends guesses wrong every time. So these loops have
 # no branches: they always store, and move on only if the stored value is to stay.
 
@@ -211,15 +225,14 @@ def _encode(
 @compiled
 def _hash_words(prompt: npt.NDArray[np.uint8], hashes: npt.NDArray[np.uint32]) -> int:
     """Write the FNV-1a hash of every word into `hashes`, and return how many words there are."""
-    start = np.uint32(2166136261)
-    hashed = start
+    hashed = HASH_START
     number = 0
-    before = np.uint8(0)
+    before = 0
     for byte in prompt:
-        kept = KEPT[byte]
+        kept = int(KEPT[byte])
         hashes[number] = hashed
         number += (before != 0) & (kept == 0)
-        hashed = np.uint32((hashed ^ np.uint32(kept)) * np.uint32(16777619)) if kept != 0 else start
+        hashed = ((hashed ^ kept) * 16777619) & LOW_32 if kept != 0 else HASH_START
         before = kept
     hashes[number] = hashed
     return number + (before != 0)
@@ -229,44 +242,43 @@ def _hash_words(prompt: npt.NDArray[np.uint8], hashes: npt.NDArray[np.uint32]) -
 def _tally(hashes: npt.NDArray[np.uint32], number: int, counts: npt.NDArray[np.int32]) -> None:
     """Count the first `number` hashes, with their signs, in their buckets."""
     for word in range(number):
-        mixed = hashes[word]
-        mixed = np.uint32((mixed ^ (mixed >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-        mixed = np.uint32((mixed ^ (mixed >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-        mixed = np.uint32(mixed ^ (mixed >> np.uint32(16)))
-        bucket = np.uint32(mixed >> np.uint32(1)) % np.uint32(len(counts))
-        counts[bucket] += np.int32(2) * np.int32(mixed & np.uint32(1)) - np.int32(1)
+        mixed = int(hashes[word])
+        mixed = ((mixed ^ (mixed >> 16)) * 0x85EBCA6B) & LOW_32  # 64 bits may overflow here; the low 32 stay right
+        mixed = ((mixed ^ (mixed >> 13)) * 0xC2B2AE35) & LOW_32
+        mixed = mixed ^ (mixed >> 16)
+        counts[(mixed >> 1) % len(counts)] += 2 * (mixed & 1) - 1
 
 
 @compiled
 def _measure(prompt: npt.NDArray[np.uint8], words: int, found: npt.NDArray[np.float64]) -> None:
     """Write the `PROPERTIES` of a prompt with this number of words into `found`."""
-    lines = np.int64(1)
-    digits = capitals = letters = printable = beyond = questions = np.int64(0)
+    lines = 1
+    digits = capitals = letters = printable = beyond = questions = 0
     for at in range(0, len(prompt), 128):
         # Counted in bytes, so that a vector register holds many.
         breaks_8 = digits_8 = capitals_8 = letters_8 = printable_8 = beyond_8 = questions_8 = np.uint8(0)
         for byte in prompt[at : at + 128]:
             breaks_8 = np.uint8(breaks_8 + (byte == 10))
-            digits_8 = np.uint8(digits_8 + (np.uint8(byte - 48) < 10))
-            capitals_8 = np.uint8(capitals_8 + (np.uint8(byte - 65) < 26))
-            letters_8 = np.uint8(letters_8 + (np.uint8((byte | 32) - 97) < 26))
+            digits_8 = np.uint8(digits_8 + ((byte >= 48) & (byte < 58)))
+            capitals_8 = np.uint8(capitals_8 + ((byte >= 65) & (byte < 91)))
+            letters_8 = np.uint8(letters_8 + (((byte | 32) >= 97) & ((byte | 32) < 123)))
             printable_8 = np.uint8(printable_8 + (byte > 32))
             beyond_8 = np.uint8(beyond_8 + (byte >= 128))
             questions_8 = np.uint8(questions_8 + (byte == 63))
-        lines += np.int64(breaks_8)
-        digits += np.int64(digits_8)
-        capitals += np.int64(capitals_8)
-        letters += np.int64(letters_8)
-        printable += np.int64(printable_8)
-        beyond += np.int64(beyond_8)
-        questions += np.int64(questions_8)
+        lines += int(breaks_8)
+        digits += int(digits_8)
+        capitals += int(capitals_8)
+        letters += int(letters_8)
+        printable += int(printable_8)
+        beyond += int(beyond_8)
+        questions += int(questions_8)
     in_words = digits + letters + beyond
     size = max(1, len(prompt))
-    found[0] = np.log(1.0 + len(prompt)) / 10.0
-    found[1] = np.log(float(lines)) / 5.0
-    found[2] = np.sqrt(digits / size)
-    found[3] = np.sqrt(capitals / size)
-    found[4] = np.sqrt((printable - in_words) / size)
-    found[5] = np.sqrt(beyond / size)
+    found[0] = math.log(1.0 + len(prompt)) / 10.0
+    found[1] = math.log(float(lines)) / 5.0
+    found[2] = math.sqrt(digits / size)
+    found[3] = math.sqrt(capitals / size)
+    found[4] = math.sqrt((printable - in_words) / size)
+    found[5] = math.sqrt(beyond / size)
     found[6] = min(1.0, in_words / (16.0 * words)) if words else 0.0
     found[7] = 1.0 if questions else 0.0

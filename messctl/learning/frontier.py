@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled_loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def cheapest_mixture(
     return lottery
 
 
-@compiled
+@compiled_loop
 def _links(
     cost: npt.NDArray[np.float64], satisfied: npt.NDArray[np.float64]
 ) -> tuple[

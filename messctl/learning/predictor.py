@@ -6,6 +6,7 @@ stepped once per label; labels may also be graded, anywhere in 0..1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ DECAY = 0.25
 """See STEP."""
 SHRINKAGE = 1e-3
 """L2 penalty on the weights, but not on the bias."""
+LARGEST_EXPONENT = 700.0
+"""e to the power of more is too large for a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Weights:
 @compiled
 def sigmoid(z: float) -> float:
     """Return 1 / (1 + e^−z)."""
-    return 1.0 / (1.0 + np.exp(-z))
+    return 1.0 / (1.0 + math.exp(min(-z, LARGEST_EXPONENT)))
 
 
 @compiled

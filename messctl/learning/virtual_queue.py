@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled, compiled_loop
 
 
 @compiled
@@ -17,7 +17,7 @@ def advance(queue: float, alpha: float, satisfied: float) -> float:
     return max(0.0, queue + alpha - satisfied)
 
 
-@compiled
+@compiled_loop
 def path(
     satisfied: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64], start: float = 0.0
 ) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from messctl.errors import UsageError
+from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
 from messctl.state.database import Database, Row
 
@@ -213,13 +214,11 @@ class RequestLog:
 
     def queue(self) -> float:
         """Return the virtual queue: its recursion over all stored feedback, in the order in which it came."""
-        from messctl.learning.virtual_queue import advance  # noqa: PLC0415  # loads the compiler
-
         queue = 0.0
         for alpha, satisfied in self._database.rows(
             "SELECT alpha, satisfied FROM feedback JOIN requests ON requests.id = request ORDER BY feedback.id"
         ):
-            queue = advance(queue, alpha, satisfied)
+            queue = advance.plain(queue, alpha, satisfied)
         return queue
 
     def tokens_per_character(self, models: Iterable[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled, compiled_loop
 from messctl.learning.mean_costs import AUTO_SCALE
 from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
@@ -71,7 +71,7 @@ def sweep(
     return satisfied_sum, cost_sum, queue, served
 
 
-@compiled
+@compiled_loop
 def recurse(
     settings: tuple[Floats, Floats, float],
     reference: int,

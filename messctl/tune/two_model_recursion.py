@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled, compiled_loop
 from messctl.policies.base import Floats
 
 WIDTHS = (32, 128)
@@ -62,7 +62,7 @@ def recurse_two_models(
 def _loop(width: int) -> Callable[..., None]:
     """Return the loop over requests for a book of this width."""
 
-    @compiled
+    @compiled_loop
     def loop(
         book: Floats,
         reference: int,

@@ -98,4 +98,4 @@ def learn_cost(state: State, tuning: Tuning, model: int, z: Floats, reading: flo
     for at in range(len(gained)):
         state.cost_weight[model, at] += gained[at] * error / scale
     shrink(state.cost_covariance[model], gained, scale)
-    state.cost_covariance[model, 0, 0] += 1.0 / memory**2
+    state.cost_covariance[model, 0, 0] += 1.0 / (memory * memory)

@@ -11,6 +11,8 @@ model is close to α, since then a debt is slow to pay.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from messctl.learning.compiled import compiled
@@ -31,7 +33,7 @@ def guard_depth(state: State, promise: Promise, tuning: Tuning, levels: Levels) 
     slack = max(LEAST_SLACK, levels.mean.max() - promise.alpha)
     depth = max(LEAST_DEPTH, guard.depth - guard.slack / slack) + guard.slope * state.tally.with_feedback
     # With little feedback each answer is a larger part of the promise; but one bad answer is no emergency.
-    return max(LEAST_DEPTH, depth * np.sqrt(feedback_share(state)))
+    return max(LEAST_DEPTH, depth * math.sqrt(feedback_share(state)))
 
 
 @compiled
@@ -46,9 +48,9 @@ def guard_choice(state: State, tuning: Tuning, levels: Levels, pending: Floats, 
     best = 0
     for model in range(models):
         fair = models * (state.answers[model] + pending[model] + 1.0)
-        left_alone = max(0.0, np.log((state.tally.labels + 1.0) / fair))
-        bonus = tuning.guard.retry * np.sqrt(left_alone / (levels.answers[model] + pending[model]))
-        deviations = bonus - doubt / np.sqrt(levels.answers[model])
+        left_alone = max(0.0, math.log((state.tally.labels + 1.0) / fair))
+        bonus = tuning.guard.retry * math.sqrt(left_alone / (levels.answers[model] + pending[model]))
+        deviations = bonus - doubt / math.sqrt(levels.answers[model])
         index[model] = levels.mean[model] + tuning.satisfaction.noise * deviations
         if extra[model] == np.inf:
             index[model] = -np.inf

@@ -12,6 +12,8 @@ another model would do.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from messctl.learning.compiled import compiled
@@ -55,7 +57,7 @@ def balance_with_pending(state: State, promise: Promise, tuning: Tuning, levels:
     """Return the usable balance, with each pending answer counted as its model's plain mean less the doubt."""
     balance = usable_balance(state)
     for model in range(len(pending)):
-        doubt = tuning.pending.doubt * tuning.satisfaction.noise / np.sqrt(levels.answers[model])
+        doubt = tuning.pending.doubt * tuning.satisfaction.noise / math.sqrt(levels.answers[model])
         balance += pending[model] * (levels.mean[model] - doubt - promise.alpha)
     return balance
 

@@ -16,6 +16,8 @@ with every feedback, and is never more than what `reserve_share` of the total co
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from messctl.learning.compiled import compiled
@@ -110,21 +112,22 @@ def solve(state: State, promise: Promise, tuning: Tuning, expected: Floats) -> f
     middle = 0.0
     for step in (-tuning.price.step, tuning.price.step):
         target = max(low + edge, min(high - edge, promise.alpha + step))
-        below, above = np.log(1.0 / (PRICE_RANGE * 100.0)), np.log(PRICE_RANGE)
+        below, above = math.log(1.0 / (PRICE_RANGE * 100.0)), math.log(PRICE_RANGE)
         for _ in range(HALVINGS):
             between = 0.5 * (below + above)
-            if attained(cost, value, scale * np.exp(between), state.mean_cost) < target:
+            if attained(cost, value, scale * math.exp(between), state.mean_cost) < target:
                 below = between
             else:
                 above = between
         middle += 0.5 * above
-    return scale * np.exp(middle)
+    return scale * math.exp(middle)
 
 
 @compiled
 def reserve_of(state: State, promise: Promise, tuning: Tuning, levels: Levels) -> float:
     """Return r ≥ 0, the surplus that is held against bad luck, in answers."""
-    length = tuning.satisfaction.noise**2 / (2.0 * max(LEAST_SLACK, levels.mean.max() - promise.alpha))
+    variance = tuning.satisfaction.noise * tuning.satisfaction.noise
+    length = variance / (2.0 * max(LEAST_SLACK, levels.mean.max() - promise.alpha))
     wanted = tuning.balance.reserve * length - tuning.balance.reserve_fade * state.tally.with_feedback
     affordable = tuning.balance.reserve_share * total_cost(state) * feedback_share(state) / state.ledger.base_price
     return max(0.0, min(wanted, affordable))
@@ -140,11 +143,11 @@ def price_of(
     price, target = tuning.price, tuning.balance
     # Time passes with requests, with or without feedback; what a warm start taught counts as well.
     passed = max(state.tally.decided, state.tally.labels)
-    learning_debt = target.learning_debt * depth * np.exp(-passed / target.learning_fade)
+    learning_debt = target.learning_debt * depth * math.exp(-passed / target.learning_fade)
     steered = balance + (learning_debt - reserve_of(state, promise, tuning, levels))
     temper = min(price.temper_limit, price.temper + price.temper_growth * state.tally.with_feedback)
     exponent = min(LARGEST_EXPONENT, max(-LARGEST_EXPONENT, -steered / temper))
     most = price.limit * (1.0 + passed / (price.limit_growth * len(levels.mean)))
     if searching:
         most = min(most, tuning.search.price)
-    return min(state.ledger.base_price * np.exp(exponent), most * scale_of(state.mean_cost, AUTO_SCALE))
+    return min(state.ledger.base_price * math.exp(exponent), most * scale_of(state.mean_cost, AUTO_SCALE))

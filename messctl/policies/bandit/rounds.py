@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled_loop
 from messctl.learning.features import SparseRows
 from messctl.policies.bandit.choice import Prices, choose
 from messctl.policies.bandit.costs import learn_cost
@@ -45,7 +45,7 @@ def empty_steps(requests: int, models: int) -> Steps:
     return Steps(np.empty(requests, dtype=np.int64), propensity, satisfied, before, after, predicted, mean_cost)
 
 
-@compiled
+@compiled_loop
 def play(
     state: State,
     promise: Promise,

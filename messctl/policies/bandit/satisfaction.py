@@ -43,7 +43,8 @@ class Levels(NamedTuple):
 @compiled
 def prior_answers(tuning: Tuning) -> float:
     """Return the number of answers that a model's expected mean counts for."""
-    return (tuning.satisfaction.noise / tuning.satisfaction.spread) ** 2
+    ratio = tuning.satisfaction.noise / tuning.satisfaction.spread
+    return ratio * ratio
 
 
 @compiled
@@ -125,7 +126,7 @@ def learn_satisfaction(state: State, promise: Promise, tuning: Tuning, model: in
     shrink(state.own_covariance[model], own_gain, scale)
     shrink(state.shared_covariance, shared_gain, scale)
     # The level may drift: with this growth of its variance the filter remembers about `memory` answers.
-    state.own_covariance[model, 0, 0] += 1.0 / tuning.forgetting.memory**2
+    state.own_covariance[model, 0, 0] += 1.0 / (tuning.forgetting.memory * tuning.forgetting.memory)
 
 
 def linear_weights(state: State, promise: Promise, tuning: Tuning) -> Weights:

@@ -12,6 +12,8 @@ cheap model the more, the longer it was left alone. The guard comes before the s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from messctl.learning.compiled import compiled
@@ -26,8 +28,8 @@ from messctl.policies.base import Floats
 @compiled
 def boldness(state: State, tuning: Tuning, model: int) -> float:
     """Return by how many standard deviations the search overrates a model: more, the longer it was left alone."""
-    left_alone = np.log((state.tally.labels + 1.0) / (state.answers[model] + 1.0))
-    return tuning.search.boldness * np.sqrt(max(0.0, left_alone))
+    left_alone = math.log((state.tally.labels + 1.0) / (state.answers[model] + 1.0))
+    return tuning.search.boldness * math.sqrt(max(0.0, left_alone))
 
 
 @compiled
@@ -39,14 +41,14 @@ def is_searching(state: State, promise: Promise, tuning: Tuning, levels: Levels,
     dearest = search.cheap * scale_of(state.mean_cost, AUTO_SCALE)
     hopeful, slack = False, -np.inf
     for model in range(len(cheap)):
-        deviation = tuning.satisfaction.noise / np.sqrt(levels.answers[model])
+        deviation = tuning.satisfaction.noise / math.sqrt(levels.answers[model])
         cheap[model] = 1.0 if state.mean_cost[model] <= dearest and extra[model] < np.inf else 0.0
         hope = levels.mean[model] + (search.hope + boldness(state, tuning, model)) * deviation
         hopeful = hopeful or (cheap[model] > 0.0 and hope >= promise.alpha)
         if extra[model] < np.inf:
             slack = max(slack, levels.mean[model] - search.doubt * deviation - promise.alpha)
     # With little feedback, finding out takes longer than the debt allows.
-    affordable = slack * np.sqrt(feedback_share(state)) >= search.slack
+    affordable = slack * math.sqrt(feedback_share(state)) >= search.slack
     return hopeful and affordable and cheap.sum() >= 2.0
 
 
@@ -56,7 +58,7 @@ def overrated_means(state: State, tuning: Tuning, levels: Levels, cheap: Floats)
     value = np.empty(len(cheap))
     for model in range(len(cheap)):
         bold = cheap[model] * boldness(state, tuning, model)
-        value[model] = levels.mean[model] + bold * tuning.satisfaction.noise / np.sqrt(levels.answers[model])
+        value[model] = levels.mean[model] + bold * tuning.satisfaction.noise / math.sqrt(levels.answers[model])
     return value
 
 

@@ -84,9 +84,10 @@ class CostRecord(Protocol):
     errors: Floats  # (3,) [cost] fading sum of each prediction method's absolute errors
 
 
-LEDGER = np.dtype([(name, np.float64) for name in Ledger.__annotations__])
-TALLY = np.dtype([(name, np.int64) for name in Tally.__annotations__])
-COST_RECORD = np.dtype([("answers", np.float64), ("rest", np.float64), ("errors", np.float64, (3,))])
+# Of type np.record, so that plain Python reaches the fields as compiled code does.
+LEDGER = np.dtype((np.record, [(name, np.float64) for name in Ledger.__annotations__]))
+TALLY = np.dtype((np.record, [(name, np.int64) for name in Tally.__annotations__]))
+COST_RECORD = np.dtype((np.record, [("answers", np.float64), ("rest", np.float64), ("errors", np.float64, (3,))]))
 
 
 class State(NamedTuple):
@@ -145,9 +146,9 @@ def fresh(models: int, tuning: Tuning) -> State:
     cost_covariance[0, 0] = COST_PRIOR
     level_weight = np.zeros((models, WIDTH))
     level_weight[:, 0] = 1.0
-    ledger: Any = np.zeros(1, LEDGER).view(np.recarray)[0]
+    ledger: Any = np.zeros(1, LEDGER)[0]
     ledger.base_price, ledger.delay = UNSOLVED, UNKNOWN_DELAY
-    tally: Any = np.zeros(1, TALLY).view(np.recarray)[0]
+    tally: Any = np.zeros(1, TALLY)[0]
     return State(
         shared_weight=np.zeros(WIDTH),
         shared_covariance=shared_covariance,
@@ -160,7 +161,7 @@ def fresh(models: int, tuning: Tuning) -> State:
         cost_count=np.zeros(models, dtype=np.int64),
         cost_weight=np.zeros((models, COST_WIDTH)),
         cost_covariance=np.tile(cost_covariance, (models, 1, 1)),
-        cost_records=np.zeros(models, COST_RECORD).view(np.recarray),
+        cost_records=np.zeros(models, COST_RECORD),
         recent_prompts=np.zeros((RECENT_PROMPTS, WIDTH)),
         recent_reading=np.zeros((models, RECENT_PROMPTS)),
         served_at=np.zeros((models, PENDING_LIMIT), dtype=np.int64),
@@ -172,9 +173,9 @@ def fresh(models: int, tuning: Tuning) -> State:
 def memory_of(state: State) -> Memory:
     """Return the state's memory as plain arrays, as views."""
     records: Any = (state.ledger, state.tally)
-    ledger, tally = (record.base.view(np.ndarray) for record in records)
+    ledger, tally = (record.base for record in records)
     arrays: Any = state._replace(
-        cost_records=state.cost_records.view(np.ndarray).view(np.float64).reshape(-1),
+        cost_records=state.cost_records.view(np.float64).reshape(-1),
         ledger=ledger.view(np.float64),
         tally=tally.view(np.int64),
     )

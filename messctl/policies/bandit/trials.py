@@ -8,6 +8,8 @@ counts as free, and a trial counts as paid even if its model failed. The odds ar
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,7 +55,7 @@ def due_trial(
         answers = state.answers[model]
         asked = answers + pending[model]
         if asked < fewest and affordable[model]:
-            doubt = tuning.trials.doubt * tuning.satisfaction.noise / np.sqrt(max(1.0, answers))
+            doubt = tuning.trials.doubt * tuning.satisfaction.noise / math.sqrt(max(1.0, answers))
             if answers < FEW_ANSWERS or state.satisfaction_sum[model] / answers + doubt > promise.alpha:
                 due, fewest = model, asked
     return due

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from messctl.learning.compiled import compiled
+from messctl.learning.compiled import compiled, compiled_loop
 from messctl.learning.features import SparseRows
 from messctl.learning.mean_costs import observe, scale_of
 from messctl.learning.predictor import predict, step
@@ -53,7 +53,7 @@ def explore_probability(c: float, exponent: float, request_number: int) -> float
     return min(1.0, c / request_number**exponent)
 
 
-@compiled
+@compiled_loop
 def explore_probabilities(c: float, exponent: float, first: int, requests: int) -> Floats:
     """Return the probabilities of exploring, (requests,), from request number `first` on."""
     found = np.empty(requests)
@@ -80,7 +80,7 @@ def exploit(v: float, alpha: float, queue: float, scale: float, cost: Floats, pr
     return best
 
 
-@compiled
+@compiled_loop
 def learn_along(
     arrivals: Arrivals,
     explored: npt.NDArray[np.bool_],
@@ -108,7 +108,7 @@ def learn_along(
                 step(weight, bias, taken, model, rows.indices[part], rows.values[part], satisfied[row, model])
 
 
-@compiled
+@compiled_loop
 def decide_along(
     terms: Terms,
     arrivals: Arrivals,
