@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from messctl.backends.thinking import OPEN
 from messctl.display.text import plain
@@ -33,26 +31,30 @@ class Prompt:
 
 
 class ChatTemplate:
-    """A compiled Jinja template, run in the sandbox that llama-cpp-python sets up for templates from files.
+    """A compiled Jinja template, run in a sandbox: a template from a file can neither change nor reach anything.
 
+    It sees what Hugging Face's Transformers give a template: `messages`, `add_generation_prompt`, `bos_token`,
+    `eos_token`, `tools`, `raise_exception` and `strftime_now`, loop controls, `tojson`, and the tag `generation`.
     `bos` and `eos` are the texts of the vocabulary's begin and end marks. Raises TemplateError for invalid source.
     """
 
     def __init__(self, source: str, bos: str, eos: str) -> None:
-        formats = importlib.import_module("llama_cpp.llama_chat_format")
+        from messctl.backends.sandbox import sandbox  # noqa: PLC0415  # a model without a template needs no Jinja
+
+        self._given = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True, "tools": None}
+        self._eos = eos
         try:
-            self._render: Any = formats.Jinja2ChatFormatter(template=source, eos_token=eos, bos_token=bos)
+            self._template = sandbox().from_string(source)
         except Exception as error:
             raise TemplateError(_reason(error)) from error
 
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """Return the prompt for a chat. Raises TemplateError for any exception of the template."""
         try:
-            made = self._render(messages=messages)
+            text = self._template.render(messages=messages, **self._given)
         except Exception as error:
             raise TemplateError(_reason(error)) from error
-        stops = [made.stop] if isinstance(made.stop, str) else made.stop or []
-        return Prompt(made.prompt, tuple(stops), made.prompt.rstrip().endswith(OPEN))
+        return Prompt(text, (self._eos,), text.rstrip().endswith(OPEN))
 
 
 def chat_messages(model: ModelSpec, question: Question) -> list[Message]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
 
 from messctl.backends.base import Backend, OnText, resident
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Sends a question to `files` if its model has a path, and to `servers` if it has a url."""
+    """Sends a question to the backend of files if its model has a path, and to that of servers if it has a url.
 
-    files: Backend
-    servers: Backend
+    `files` and `servers` make these backends, each when it is first needed. Thread-safe.
+    """
+
+    def __init__(self, files: Callable[[], Backend], servers: Callable[[], Backend]) -> None:
+        self._make = {"files": files, "servers": servers}
+        self._made: dict[str, Backend] = {}
+        self._making = threading.Lock()
 
     def complete(
         self,
@@ -24,14 +29,20 @@ class Dispatch:
         on_thinking: OnText | None = None,
     ) -> Completion:
         """Return the model's answer. Raises BackendError."""
-        backend = self.files if model.url is None else self.servers
+        backend = self._backend("files" if model.url is None else "servers")
         return backend.complete(model, question, on_text, on_thinking)
 
     def resident(self, model: ModelSpec) -> bool:
         """Return whether a model can answer without being loaded; true for every model at a server."""
-        return model.url is not None or resident(self.files, model)
+        return model.url is not None or resident(self._backend("files"), model)
 
     def close(self) -> None:
-        """Close both backends."""
-        self.files.close()
-        self.servers.close()
+        """Close the backends that were made; may be called twice."""
+        for backend in self._made.values():
+            backend.close()
+
+    def _backend(self, kind: str) -> Backend:
+        with self._making:
+            if kind not in self._made:
+                self._made[kind] = self._make[kind]()
+            return self._made[kind]

@@ -6,9 +6,10 @@ lines about memory are kept, per thread.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import re
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class LlamaLibrary:
 
     def __init__(self) -> None:
         try:
-            self.api: Any = importlib.import_module("llama_cpp").llama_cpp
+            self.api: Any = _bindings()
         except ModuleNotFoundError as error:
             raise MissingExtraError("llama-cpp-python", "llama", "answering with a GGUF model") from error
         except (OSError, RuntimeError) as error:
@@ -76,6 +77,26 @@ class LlamaLibrary:
         lines = [_PREFIXES.sub("", " ".join(line.split())) for line in self._lines.errors]
         specific = [line for line in lines if line and not line.startswith(_GENERIC)]
         return plain("; ".join(dict.fromkeys(specific)))[:300] or "llama.cpp gives no reason"
+
+
+def _bindings() -> Any:
+    """Import the module with llama.cpp's C interface, without the rest of llama-cpp-python.
+
+    The package's own import brings its chat formats and its class `Llama`, and takes longer than a small model's
+    answer. So a bare package stands in while the module is imported.
+    """
+    package, name = "llama_cpp", "llama_cpp.llama_cpp"
+    if package in sys.modules:
+        return importlib.import_module(package).llama_cpp
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(name=package)
+    sys.modules[package] = importlib.util.module_from_spec(spec)
+    try:
+        return importlib.import_module(name)
+    finally:
+        for part in [each for each in sys.modules if each == package or each.startswith(f"{package}.")]:
+            del sys.modules[part]  # a later import of the whole package starts afresh
 
 
 _interrupts: list[int] = []

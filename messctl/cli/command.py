@@ -1,7 +1,12 @@
-"""The look of `--help`: the order of the panels, and the places of flags and of `--help` itself."""
+"""A command: the look of its `--help`, and how it takes the values of its options.
+
+Typer checks values with pydantic, whose import takes as long as half of a short answer. Text, paths
+and defaults need no check; so pydantic is imported only for an option that was given and is a number or a list.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -17,7 +22,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the arguments and the options, in the order of the help."""
-        parameters = _without_flag_types(super().get_params(ctx))
+        parameters = _prepared(super().get_params(ctx))
         parameters[-1].rich_help_panel = OUTPUT
         return sorted(parameters, key=_panel)
 
@@ -27,15 +32,33 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options."""
-        return _without_flag_types(super().get_params(ctx))
+        return _prepared(super().get_params(ctx))
 
 
-def _without_flag_types(parameters: list[Any]) -> list[Any]:
-    """Remove the type from every flag: some versions of Typer print `<bool>` behind it."""
+def _prepared(parameters: list[Any]) -> list[Any]:
+    """Remove the type from every flag: some versions of Typer print `<bool>` behind it. Let text pass unchecked."""
     for parameter in parameters:
+        _take_text_as_it_is(parameter)
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
+
+
+def _take_text_as_it_is(parameter: Any) -> None:
+    """Let a parameter take its default, and text if it is for text or a path, without Typer's check."""
+    if parameter.required or parameter.multiple or parameter.nargs != 1:
+        return
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    check = type(parameter).process_value
+
+    def process_value(context: Any, value: Any) -> Any:
+        if isinstance(value, str) and annotation in (str, Path):
+            value = annotation(value)
+        elif value is not None and type(value) is not annotation:
+            return check(parameter, context, value)
+        return value if parameter.callback is None else parameter.callback(context, parameter, value)
+
+    parameter.process_value = process_value
 
 
 def _panel(parameter: Any) -> int:

@@ -47,10 +47,19 @@ def open_state(state: Path | None, *, required: bool = False) -> Store:
 
 def open_backends(zoo_file: ZooFile) -> Backend:
     """Return one backend for all models of a zoo: llama.cpp for files, and a client for servers."""
-    from messctl.backends import Dispatch, LlamaCpp, OpenAICompatible
+    from messctl.backends import Dispatch
 
-    files = LlamaCpp(on_warning=warn, budget=zoo_file.budget)
-    return Dispatch(files, OpenAICompatible())
+    def files() -> Backend:
+        from messctl.backends import LlamaCpp
+
+        return LlamaCpp(on_warning=warn, budget=zoo_file.budget)
+
+    def servers() -> Backend:
+        from messctl.backends import OpenAICompatible
+
+        return OpenAICompatible()
+
+    return Dispatch(files, servers)
 
 
 @contextmanager

@@ -4,8 +4,8 @@ To import numba and to load what it compiled takes a third of a second, and a si
 thousandths. So a process that decides once never compiles; one that decides often does after `PLAIN_CALLS`.
 
 The two agree to the last bit, so a compiled function may only use what is exact in both: sums in one written order,
-whole numbers within 64 bits, and `math` for roots, exponentials and logarithms. `numpy` has its own exponential for
-arrays, and a sum that adds in pairs. There is no fast-math.
+whole numbers within 64 bits, and `math` for powers, roots, exponentials and logarithms. NumPy's own differ in the last
+bit, and its sums add in pairs. There is no fast-math.
 
 numba keeps what it compiled on disk. It compiles a function again when its own file changes, but not when the file of
 a function that it calls changes. Clear the cache after editing the code or pulling another version: `make dev` does.
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -52,6 +53,17 @@ class _Running(threading.local):
 _running = _Running()
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Run every compiled function within the block in its plain form, as one that Python calls seldom runs."""
+    before, _running.plain = _running.plain, True
+    try:
+        with np.errstate(all="ignore"):  # as in compiled code, where 1.0 / 0.0 is infinite
+            yield
+    finally:
+        _running.plain = before
+
+
 class Compiled(Generic[P, R]):
     """A function in two forms. Python calls the plain one `plain_calls` times, and the compiled one after that.
 
@@ -72,12 +84,8 @@ class Compiled(Generic[P, R]):
             compiled_result: R = self.dispatcher(*arguments, **named)
             return compiled_result
         self._plain_calls_left -= 1
-        _running.plain = True
-        try:
-            with np.errstate(all="ignore"):  # as in compiled code, where 1.0 / 0.0 is infinite
-                return self.plain(*arguments, **named)
-        finally:
-            _running.plain = False
+        with plainly():
+            return self.plain(*arguments, **named)
 
     @cached_property
     def dispatcher(self) -> Any:

@@ -105,7 +105,7 @@ def step(
 ) -> None:
     """Take one gradient step of `model` on the logistic loss of one label (0..1), in place."""
     steps[model] += 1
-    rate = STEP / steps[model] ** DECAY
+    rate = STEP / math.pow(steps[model], DECAY)
     slope = sigmoid(linear(weight, bias, model, indices, values)) - satisfied
     weight[model] *= 1.0 - rate * SHRINKAGE
     for at in range(len(indices)):

@@ -413,7 +413,7 @@ def test_an_invalid_proxy_is_reported(backend, monkeypatch):
 
 def test_dispatch_sends_each_model_to_its_backend():
     with misbehaving(sound) as server:
-        backend = Dispatch(Scripted({"here": "local"}), OpenAICompatible())
+        backend = Dispatch(lambda: Scripted({"here": "local"}), OpenAICompatible)
         here = ModelSpec("here", Path("here.gguf"))
         assert [backend.complete(model, QUESTION).answer for model in (here, spec(server.url))] == ["local", "42"]
         backend.close()

@@ -436,11 +436,22 @@ def test_looking_at_the_state_imports_no_compiler_and_no_parquet(command, state)
     Store(state).close()
     code = (
         f"import sys; from messctl.cli import run; run(['{command}'])\n"
-        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx', 'matplotlib'}\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx', 'pydantic'}\n"
         "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_answer_imports_neither_a_compiler_nor_what_it_does_not_use(state):
+    code = (
+        "import sys; from messctl.cli import run; run(['ask', 'What is 17 + 25?', '--expect', '42'])\n"
+        "run(['feedback', 'last', 'good'])\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'httpx', 'httpx2', 'llama_cpp.llama', 'pydantic'}\n"
+        "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "42"), done.stderr
 
 
 @pytest.mark.parametrize("command", ["ask", "status", "log", "feedback", "export", "reset", "warm"])

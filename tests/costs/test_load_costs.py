@@ -282,7 +282,7 @@ def test_a_failed_model_is_excluded_and_the_request_is_decided_again(policy: str
 
 def test_wrappers_report_which_models_their_backend_has_loaded() -> None:
     backend, model = OneAtATime(), ModelSpec("left", Path("left"))
-    before = LatestTurns(Dispatch(backend, Scripted({})), lambda _: None)
+    before = LatestTurns(Dispatch(lambda: backend, lambda: Scripted({})), lambda _: None)
     metered = MeteredBackend(before, FlopsMeter(1.0))
     assert not resident(metered, model)
     backend.complete(model, Question("left"))

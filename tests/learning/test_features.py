@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_features import plain_features
 
+from messctl.learning.compiled import plainly
 from messctl.learning.features import PROPERTIES, WORDS, concatenate, encode, encode_one, width
 
 
@@ -14,6 +15,19 @@ def as_dict(features, row=0):
 
 
 anything = st.text(max_size=200) | st.text(alphabet=st.characters(categories=["Cs", "L", "N", "P"]), max_size=30)
+
+
+@settings(max_examples=300)
+@given(anything, st.sampled_from([WORDS, 32, 7]))
+def test_a_prompt_has_the_same_features_in_plain_python_and_compiled(prompt, words):
+    with plainly():
+        plain = encode_one(prompt, words)
+    compiled = encode(pa.array([prompt.encode("utf-8", "replace").decode()], pa.large_string()), words)
+    if prompt.isprintable() or not any("\ud800" <= character <= "\udfff" for character in prompt):
+        assert (plain.indices.tolist(), plain.values.tobytes()) == (
+            compiled.indices.tolist(),
+            compiled.values.tobytes(),
+        )
 
 
 @settings(max_examples=300)

@@ -1,5 +1,6 @@
 """The conformance suite: what every policy must do, for each policy that is found."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for, with_reading_costs
 
 from messctl.errors import UnknownNameError, UsageError
+from messctl.learning.compiled import plainly
 from messctl.learning.snapshot import Snapshot
 from messctl.policies import build, default_names, kind_of, kinds, live_build, live_names
 from messctl.records import Decision, Feedback, Request
@@ -159,17 +161,22 @@ def test_decisions_are_well_formed_and_feedback_may_come_in_any_order(name):
 
 
 @every_learner
+@pytest.mark.parametrize("form", [plainly, nullcontext])
 @pytest.mark.parametrize("reading", [False, True])
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500)])
-def test_both_drivers_take_the_same_decisions(name, rate, delay, reading):
-    """Live, one request at a time, and replay, in one compiled loop, agree to the last bit."""
+def test_both_drivers_take_the_same_decisions(name, rate, delay, reading, form):
+    """Live, one request at a time, and replay, in one compiled loop, agree to the last bit.
+
+    Live runs in plain Python alone, or in plain Python first and compiled code after that.
+    """
     rounds, prompts = learnable(200), prompts_for(200)
     rounds = with_reading_costs(rounds) if reading else rounds
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     promise = Settings(alpha=0.85, v=0.2, c=0.8, seed=5)
     played = build(name, rounds, promise).play(arranged)
     policy = build(name, rounds, promise)
-    steps = list(drive(policy, arranged, prompts))
+    with form():
+        steps = list(drive(policy, arranged, prompts))
     models = rounds.zoo.models
     assert [decision.served for decision, _ in steps] == [models[index] for index in played.served]
     assert [decision.explored for decision, _ in steps] == played.explored.tolist()

@@ -6,6 +6,7 @@ one decides, given what explores and what is predicted.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ def empty_steps(requests: int, models: int) -> Steps:
 @compiled
 def explore_probability(c: float, exponent: float, request_number: int) -> float:
     """Return min(1, c / t^exponent); requests t count from 1."""
-    return min(1.0, c / request_number**exponent)
+    return min(1.0, c / math.pow(request_number, exponent))
 
 
 @compiled_loop

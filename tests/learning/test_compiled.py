@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from messctl.learning.compiled import PLAIN_CALLS, compiled, compiled_loop, plainly
+
+
+def spy(value):
+    return value + 1
+
+
+def test_a_function_runs_plain_at_first_and_compiled_once_it_is_called_often():
+    step = compiled(spy)
+    for _ in range(PLAIN_CALLS):
+        assert step(1.5) == 2.5
+        assert "dispatcher" not in vars(step)
+    assert step(1.5) == 2.5
+    assert step.dispatcher.signatures
+
+
+def test_a_loop_is_compiled_at_its_first_call():
+    loop = compiled_loop(spy)
+    assert loop(1.5) == 2.5
+    assert loop.dispatcher.signatures
+
+
+def test_within_a_plain_function_all_others_run_plain_and_are_not_counted():
+    inner = compiled_loop(spy)
+
+    def outer(value):
+        return inner(value) + inner(value)
+
+    assert compiled(outer)(1.0) == 4.0
+    with plainly():
+        assert inner(1.0) == 2.0
+    assert "dispatcher" not in vars(inner)
+
+
+def test_an_error_in_a_plain_function_leaves_later_calls_counted():
+    def fails(_value):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        compiled(fails)(1.0)
+    loop = compiled_loop(spy)
+    assert loop(1.0) == 2.0
+    assert "dispatcher" in vars(loop)
+
+
+def test_dividing_by_zero_is_silent_in_plain_python_too():
+    assert compiled(lambda value: value / 0.0)(np.float64(1.0)) == np.inf
+
+
+def test_importing_compiled_functions_does_not_import_numba():
+    code = (
+        "import sys, messctl.policies.bandit, messctl.policies.messplus, messctl.learning.features\n"
+        "sys.exit('numba' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
