@@ -85,13 +85,17 @@ class OpenAICompatible:
 
     def list_models(self, model: ModelSpec) -> tuple[str, ...]:
         """Return the names of all models at the model's server, as the server lists them. Raises BackendError."""
+        return tuple(str(entry["id"]) for entry in self.list_entries(model))
+
+    def list_entries(self, model: ModelSpec) -> tuple[Mapping[str, Any], ...]:
+        """Return what the model's server says of each of its models; `id` is its name. Raises BackendError."""
         try:
             with self._clients.send(model, "GET", "models") as response:
                 data = parse_json(model, read_body(model, response)).get("data")
         except AttemptFailedError as failed:
             raise failed.error from None
-        names = [entry.get("id") for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-        return tuple(name for name in names if isinstance(name, str))
+        entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+        return tuple(entry for entry in entries if isinstance(entry.get("id"), str))
 
     def close(self) -> None:
         """Close all connections; may be called twice."""

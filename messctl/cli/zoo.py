@@ -1,4 +1,4 @@
-"""`messctl zoo`: check the models of a zoo, and measure what they cost."""
+"""`messctl zoo`: find models, check the models of a zoo, and measure what they cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from messctl.cli import calibrate
+from messctl.cli import calibrate, zoo_init
 from messctl.cli.arguments import JsonOption, ZooOption
 from messctl.cli.command import ZOO, Command, Group
 from messctl.cli.output import console, print_json, print_line
@@ -24,7 +24,8 @@ LEAST_FIRST = ("file", "architecture", "chat template", "parameters", "quantisat
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(cls=Group, no_args_is_help=True, help="Check the models of a zoo, and measure their costs.")
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Find models, check them, and measure their costs.")
+    group.command("init", cls=Command, epilog=zoo_init.EPILOG)(zoo_init.init)
     group.command("check", cls=Command, epilog="Example: messctl zoo check --zoo zoo.yaml")(check)
     group.command("calibrate", cls=Command, epilog=calibrate.EPILOG)(calibrate.calibrate)
     app.add_typer(group, name="zoo", rich_help_panel=ZOO)

@@ -116,7 +116,7 @@ class _EnergyReading:
     def cost(self, model: ModelSpec, completion: Completion) -> Cost:
         """See `Reading`. A model at a server costs what its tokens cost, since no counter here sees that server."""
         if model.url is not None:
-            return Cost(self._expected.cost(model, completion), self._expected.quality)
+            return Cost(self._expected.cost(model, completion), self._expected.quality(model))
         if self._failed:
             raise self._failed
         measured = [span.joules() for span in self._spans]

@@ -48,17 +48,17 @@ class Meter(Protocol):
 
 
 class TokenMeter(ABC):
-    """A meter that computes costs from token counts alone. Nothing is measured while a model answers.
+    """A meter that computes costs from token counts alone. Nothing is measured while a model answers."""
 
-    quality: the quality of all its costs.
-    """
-
-    quality: Quality
     includes_loads: ClassVar[bool] = False
 
     @abstractmethod
     def per_token(self, model: ModelSpec) -> CostPerToken:
         """See `Meter`."""
+
+    @abstractmethod
+    def quality(self, model: ModelSpec) -> Quality:
+        """Return how the costs of a model are known. Raises BackendError if they are not known."""
 
     def cost(self, model: ModelSpec, completion: Completion) -> float:
         """Return the cost of `completion`, the answer of `model`. Raises BackendError if no tokens were counted."""
@@ -79,4 +79,4 @@ class _Counting:
     meter: TokenMeter
 
     def cost(self, model: ModelSpec, completion: Completion) -> Cost:
-        return Cost(self.meter.cost(model, completion), self.meter.quality)
+        return Cost(self.meter.cost(model, completion), self.meter.quality(model))

@@ -21,13 +21,19 @@ def meter_for(zoo_file: ZooFile) -> Meter:
     flops = FlopsMeter(zoo_file.flop_per_j)
     match zoo_file.meter:
         case "auto":
-            return flops if stated is None else StatedMeter(stated.unit)
+            return flops if stated is None else StatedMeter(stated.unit, _all_estimated(zoo_file))
         case "flops":
             return flops
         case "seconds":
             return SecondsMeter()
-    expected: TokenMeter = StatedMeter(JOULE) if stated is not None and stated.unit == JOULE else flops
+    expected: TokenMeter = (
+        StatedMeter(JOULE, _all_estimated(zoo_file)) if stated is not None and stated.unit == JOULE else flops
+    )
     return EnergyMeter(counters_for(zoo_file.meter), expected, zoo_file.idle)
+
+
+def _all_estimated(zoo_file: ZooFile) -> bool:
+    return all(model.cost is not None and model.cost.estimated for model in zoo_file.models)
 
 
 def counters_for(meter: str) -> tuple[Counter, ...]:

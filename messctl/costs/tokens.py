@@ -16,15 +16,23 @@ FLOPS_PER_PARAMETER = 2  # a multiplication and an addition, for each token
 
 @dataclass(frozen=True)
 class StatedMeter(TokenMeter):
-    """The price or energy per token that zoo.yaml states for each model. All have the same unit."""
+    """The price or energy per token that zoo.yaml states for each model. All have the same unit.
+
+    estimated: zoo.yaml says of every cost that it is an estimate.
+    """
 
     unit: str
-    quality: Quality = field(default="stated", init=False)
+    estimated: bool = False
 
     @property
     def source(self) -> str:
         """See `Meter`."""
-        return f"stated: {self.unit} per prompt token and per generated token, from zoo.yaml"
+        how = "estimated" if self.estimated else "stated"
+        return f"{how}: {self.unit} per prompt token and per generated token, from zoo.yaml"
+
+    def quality(self, model: ModelSpec) -> Quality:
+        """See `TokenMeter`."""
+        return "estimated" if self.per_token(model).estimated else "stated"
 
     def per_token(self, model: ModelSpec) -> CostPerToken:
         """See `Meter`."""
@@ -41,13 +49,16 @@ class FlopsMeter(TokenMeter):
     """
 
     flop_per_j: float
-    quality: Quality = field(default="estimated", init=False)
     _parameters: dict[Path, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def unit(self) -> str:
         """See `Meter`."""
         return JOULE
+
+    def quality(self, model: ModelSpec) -> Quality:  # noqa: ARG002  # the same for all models
+        """See `TokenMeter`."""
+        return "estimated"
 
     @property
     def source(self) -> str:

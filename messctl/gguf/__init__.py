@@ -5,6 +5,8 @@ needs. The `gguf` package's own reader takes ten seconds for a vocabulary of 150
 the length of an array is absurd.
 """
 
-from messctl.gguf.header import Header, read_header
+from messctl.gguf.file import read_part
+from messctl.gguf.header import Header, header_of, read_header
+from messctl.gguf.purpose import other_purpose
 
-__all__ = ["Header", "read_header"]
+__all__ = ["Header", "header_of", "other_purpose", "read_header", "read_part"]

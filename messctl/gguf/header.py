@@ -63,7 +63,11 @@ def read_header(path: Path) -> Header:
     Raises ModelFileError if the file is absent, unreadable, not GGUF, cut short or damaged, or if llama.cpp would crash
     with it.
     """
-    first = read_part(path)
+    return header_of(read_part(path))
+
+
+def header_of(first: Part) -> Header:
+    """Return the header of a model whose file, or first file, was read already. Raises as `read_header` does."""
     parts = [first, *(read_part(other) for other in _other_parts(first))]
     elements: Counter[int] = Counter()
     for part in parts:
@@ -86,10 +90,10 @@ def read_header(path: Path) -> Header:
     value = first.count(f"{architecture}.attention.value_length", head_size)
     all_kv_heads = kv_heads[0] * blocks if len(kv_heads) == 1 else sum(kv_heads[:blocks])
     return Header(
-        path=path,
+        path=first.path,
         kind=first.text("general.type") or "model",
         architecture=architecture,
-        name=first.text("general.name") or path.stem,
+        name=first.text("general.name") or first.path.stem,
         parameters=total,
         active_parameters=total - _unused_parameters(first, architecture, sum(part.expert_elements for part in parts)),
         file_bytes=sum(part.file_bytes for part in parts),

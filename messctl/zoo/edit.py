@@ -63,9 +63,12 @@ def edit_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | Non
         for model in document["models"]:
             cost = costs.get(model["name"])
             if cost is not None:
-                stated = {name: value for name, value in asdict(cost).items() if value is not None}
-                if model.get("cost") and model["cost"].get("unit") != cost.unit and not model["cost"].anchor.value:
-                    model["cost"].pop("load", None)  # it is in the old unit
+                stated = {name: value for name, value in asdict(cost).items() if value not in (None, False)}
+                old = model.get("cost")
+                if old and not old.anchor.value:
+                    _remove(old, "estimated")
+                    if old.get("unit") != cost.unit:
+                        _remove(old, "load")  # it is in the old unit
                 _put(model, "cost", stated)
 
     return before, _edited_text(path, before, change, output or path)
@@ -119,6 +122,17 @@ def _put(section: Any, key: str, value: object) -> None:
         comments = _take_comments(section, key if key in section else next(reversed(section)))
         section[key] = node
         _add_comments(section, key, comments)
+
+
+def _remove(section: Any, key: str) -> None:
+    """Remove a key, if it is there. The comments below it stay, at the key before it."""
+    if key not in section:
+        return
+    keys = list(section)
+    below = "" if section.fa.flow_style() else _take_comments(section, key)
+    del section[key]
+    if below and keys.index(key):
+        _add_comments(section, keys[keys.index(key) - 1], below)
 
 
 def _node(value: Any) -> Any:

@@ -35,6 +35,7 @@ ROUTER_KEYS = tuple(name for name in rules(Settings) if name not in SLA_KEYS)
 DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", "path", "url", "model"))
 ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
+FLOP_PER_J = 1.0e10
 SUBTRACTED, INCLUDED = "subtract", "include"
 SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models")
 
@@ -74,7 +75,7 @@ class ZooFile:
     grader: Grading | None = field(default=None, metadata=checked_by(GradingRule()))
     meter: str = field(default="auto", metadata=checked_by(Choice(METERS)))
     idle: float | str = field(default=0.0, metadata=checked_by(IDLE))
-    flop_per_j: float = field(default=1.0e10, metadata=checked_by(Number(0, above=True)))
+    flop_per_j: float = field(default=FLOP_PER_J, metadata=checked_by(Number(0, above=True)))
     load_watts: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
     cpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
     gpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))

@@ -188,7 +188,8 @@ class CostPerToken:
     """A model's cost in `unit`: per prompt token, per generated token, and `fixed` per request, all ≥ 0.
 
     zoo.yaml states it, or `messctl zoo calibrate` has measured it; then `measured` says where, when and how. `load` ≥ 0
-    is the cost of loading the model once; None: it is not counted. Raises UsageError for values out of range.
+    is the cost of loading the model once; None: it is not counted. `estimated`: the cost is neither a price nor a
+    measurement, but a guess from the model's size. Raises UsageError for values out of range.
     """
 
     unit: str = field(metadata=checked_by(Text()))
@@ -197,6 +198,7 @@ class CostPerToken:
     fixed: float = field(default=0.0, metadata=checked_by(Number(0)))
     load: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
     measured: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
+    estimated: bool = field(default=False, metadata=checked_by(Flag()))
 
     def of(self, tokens_in: float, tokens_out: float) -> float:
         """Return the cost of a request with these numbers of tokens, ≥ 0."""
@@ -260,7 +262,7 @@ class ModelSpec:
     top_k: int = field(default=40, metadata=checked_by(Number(0, MOST_TOKENS, whole=True)))
     min_p: float = field(default=0.05, metadata=checked_by(Number(0, 1)))
     cost: CostPerToken | None = field(
-        default=None, metadata=checked_by(Nested(CostPerToken, optional=("fixed", "load", "measured")))
+        default=None, metadata=checked_by(Nested(CostPerToken, optional=("fixed", "load", "measured", "estimated")))
     )
     url: str | None = field(default=None, metadata=checked_by(BaseUrl()))
     model: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
