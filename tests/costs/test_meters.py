@@ -15,7 +15,7 @@ from messctl.costs.meter_choice import meter_for
 from messctl.costs.tokens import FlopsMeter, StatedMeter
 from messctl.errors import BackendError
 from messctl.records import Completion
-from messctl.zoo import CostPerToken, ModelSpec, Settings, ZooFile
+from messctl.zoo import CostPerToken, ModelSpec, Settings, ZooFile, load_zoo
 
 NO_NVML = "libno-such-library.so.0"
 
@@ -127,3 +127,24 @@ def test_the_counters_of_nvidia_devices_are_listed(tmp_path, monkeypatch):
     assert shut == [True]
     monkeypatch.setattr(machine_counters.ctypes, "CDLL", lambda name: nvml(9, shut))
     assert energy_counters(tmp_path) == (EnergyCounter("NVML", "the NVIDIA driver does not answer: try nvidia-smi"),)
+
+
+@pytest.mark.parametrize(
+    ("flags", "source", "qualities"),
+    [
+        ((True, True), "estimated: USD per prompt token", ["estimated", "estimated"]),
+        ((True, False), "stated: USD per prompt token", ["estimated", "stated"]),
+        ((False, False), "stated: USD per prompt token", ["stated", "stated"]),
+    ],
+)
+def test_an_estimated_cost_in_zoo_yaml_stays_an_estimate(tmp_path, flags, source, qualities):
+    costs = [f"cost: {{unit: USD, prompt: 1, generated: 2, estimated: {str(flag).lower()}}}" for flag in flags]
+    lines = [f"- {{name: m{number}, path: m, {cost}}}" for number, cost in enumerate(costs)]
+    (tmp_path / "zoo.yaml").write_text("\n".join(["models:", *lines]))
+    zoo_file = load_zoo(tmp_path / "zoo.yaml")
+    meter = meter_for(zoo_file)
+    assert meter.source.startswith(source)
+    with meter.measuring() as reading:
+        pass
+    done = Completion("m", "x", 1, 1, 1.0, 0.0, "stop")
+    assert [reading.cost(model, done).quality for model in zoo_file.models] == qualities

@@ -192,6 +192,9 @@ def prepare(page: Path, scratch: Path) -> None:
     else:
         scratch.mkdir()
         shutil.copy(ROOT / "zoo.yaml", scratch)
+    (scratch / "models").mkdir()
+    for name in ("pico-34k.gguf", "mini-1m.gguf"):
+        (scratch / "models" / name).symlink_to(ROOT / "messctl" / "box" / name)
     (scratch / "traces").mkdir()
     for trace in (ROOT / "traces").iterdir():
         (scratch / "traces" / trace.name).symlink_to(trace)

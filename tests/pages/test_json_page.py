@@ -16,6 +16,7 @@ import pytest
 from live_making import typed
 
 from messctl.cli import run
+from messctl.zoo.models import BOX
 
 PAGE = pages.ROOT / "docs" / "json.md"
 BOX_ZOO = """
@@ -58,6 +59,7 @@ SCENES = {
     "trace info": ["trace info trace.parquet", "trace info bad.parquet"],
     "trace validate": ["trace validate trace.parquet", "trace validate bad.parquet"],
     "trace head": ["trace head trace.parquet"],
+    "zoo init": [f"zoo init --folder {BOX} --dry-run", "zoo init --yes -o found.yaml"],
     "zoo check": ["zoo check", "zoo check --zoo away.yaml"],
     "zoo calibrate": ["zoo calibrate --repeats 1 --seconds 0 --meter flops -o new.yaml --dry-run"],
     "doctor": ["doctor"],
@@ -65,7 +67,7 @@ SCENES = {
 """What is run for each command, each with --json added, in an order in which what one needs is there."""
 ORDER = [
     *("import", "trace info", "trace validate", "trace head", "replay", "tune", "chat", "ask", "feedback", "log"),
-    *("status", "export", "evaluate", "reset", "warm", "record", "zoo check", "zoo calibrate", "doctor"),
+    *("status", "export", "evaluate", "reset", "warm", "record", "zoo init", "zoo check", "zoo calibrate", "doctor"),
 ]
 
 
@@ -103,6 +105,7 @@ def _prepare(folder: Path) -> None:
         writer.writerow(["prompt", "a", "b"])
         writer.writerows([f"question {n}", n % 2 == 0, n % 5 > 0] for n in range(60))
     (folder / "prompts.csv").write_text("prompt,reference\nWhat is 1 + 1?,2\n", encoding="utf-8")
+    (folder / "bad.gguf").write_bytes(b"GGUF")
     bad = {"request_id": ["1"], "prompt": ["x"], "satisfied/a": [2.0], "cost/a": [1.0]}
     pq.write_table(pa.table(bad), folder / "bad.parquet")
 

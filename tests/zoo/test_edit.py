@@ -141,3 +141,21 @@ def test_a_diff_marks_a_last_line_without_line_end(tmp_path):
         "+sla: {alpha: 0.9}",
     ]
     assert difference(path, after, path, after) == ""
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        "    cost: {unit: J, prompt: 1.0, generated: 1.0, estimated: true}\n",
+        "    cost:\n      unit: J\n      prompt: 1.0\n      generated: 1.0\n      estimated: true\n",
+        "    cost:\n      estimated: true\n      unit: J\n      prompt: 1.0\n      generated: 1.0\n",
+    ],
+)
+def test_a_measured_cost_is_no_estimate_any_more(tmp_path, cost):
+    path = tmp_path / "zoo.yaml"
+    path.write_text(f"models:\n  - name: a\n    path: a.gguf\n{cost}{NEXT}")
+    _, after = edit_costs(path, {"a": CostPerToken("J", 2.0, 3.0, measured="here")})
+    assert "estimated" not in after
+    assert after.endswith(NEXT)
+    path.write_text(after)
+    assert load_zoo(path).models[0].cost == CostPerToken("J", 2.0, 3.0, measured="here")
