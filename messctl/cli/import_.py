@@ -66,6 +66,15 @@ FilterOption = Annotated[
     str | None,
     typer.Option("--filter", metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
 ]
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="FILE=NAME",
+        help="The model whose results are in this folder or file. Repeatable.",
+        rich_help_panel=REQUESTS,
+    ),
+]
 OutputOption = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
@@ -94,6 +103,7 @@ def import_(
     allow_pickle: AllowPickleOption = False,
     metric: MetricOption = None,
     filter: FilterOption = None,
+    name: NameOption = None,
     output: OutputOption,
     formats: FormatsOption = False,
     as_json: JsonOption = False,
@@ -104,7 +114,7 @@ def import_(
 
     kind = get_format(format)
     costs = CostStatement(parse_costs(cost or []), cost_unit)
-    options = ImportOptions(allow_pickle=allow_pickle, metric=metric, filter=filter)
+    options = ImportOptions(allow_pickle=allow_pickle, metric=metric, filter=filter, name=parse_names(name or []))
     with _progress() as progress:
         summary = convert(kind, sources, output, options=options, costs=costs, progress=progress)
     if as_json:
@@ -130,6 +140,22 @@ def parse_costs(statements: list[str]) -> dict[str, CostBasis]:
             raise UsageError(f"--cost {statement!r}: {model!r} has a cost already; state each model's cost once")
         costs[model] = CostBasis(_number(statement, value), per_1k_tokens=basis == PER_1K_TOKENS)
     return costs
+
+
+def parse_names(statements: list[str]) -> tuple[tuple[str, str], ...]:
+    """Parse `FILE=NAME` into pairs. The name may contain `=`, and so may the path of an existing folder or file.
+
+    Raises UsageError for a statement of another form.
+    """
+    pairs = []
+    for statement in statements:
+        parts = statement.split("=")
+        splits = [("=".join(parts[:at]), "=".join(parts[at:])) for at in range(1, len(parts))]
+        place, name = next((split for split in splits if Path(split[0]).exists()), splits[0] if splits else ("", ""))
+        if not (place and name):
+            raise UsageError(f"--name {statement!r}: write FOLDER=NAME")
+        pairs.append((place, name))
+    return tuple(pairs)
 
 
 def _number(statement: str, value: str) -> float:

@@ -21,11 +21,15 @@ TRUTHS = {"true": 1.0, "false": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """The user's choices for reading a source. Each format lists in `takes` those that it supports."""
+    """The user's choices for reading a source. Each format lists in `takes` those that it supports.
+
+    name: pairs of a folder or file and the name of the model whose results lie there.
+    """
 
     allow_pickle: bool = False
     metric: str | None = None
     filter: str | None = None
+    name: tuple[tuple[str, str], ...] = ()
 
     def given(self) -> set[str]:
         """Return the names of the options that differ from their defaults."""
@@ -107,11 +111,12 @@ class Place:
             return "\n".join(value)
         return readable_prompt(self.text(column, value))
 
-    def satisfaction(self, column: str, value: object) -> float | None:
-        """Return a satisfaction in 0..1, or None for an empty cell. True is 1. Raises SourceError."""
-        observed = self.number(column, value)
+    def satisfaction(self, column: str, value: object, advice: str = "correct it") -> float | None:
+        """Return a satisfaction in 0..1, or None for an empty cell. True is 1. Raises SourceError with the advice."""
+        truth = TRUTHS.get(str(value).strip().lower()) if isinstance(value, (str, bool)) else None
+        observed = self.number(column, value, advice) if truth is None else truth
         if observed is not None and not 0 <= observed <= 1:
-            raise self.error(f"is {observed:g}, but satisfaction must be in 0..1", column)
+            raise self.error(f"is {observed:g}, but satisfaction must be in 0..1", column, advice)
         return observed
 
     def cost(self, column: str, value: object) -> float | None:
@@ -130,18 +135,16 @@ class Place:
             raise self.error(f"is {observed:g}, but must be a whole number", column)
         return int(observed)
 
-    def number(self, column: str, value: object) -> float | None:
-        """Return any number, or None for an empty cell. Raises SourceError."""
+    def number(self, column: str, value: object, advice: str = "correct it") -> float | None:
+        """Return any number, or None for an empty cell. A truth value is no number. Raises SourceError."""
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
         try:
-            if isinstance(value, str):
-                return TRUTHS.get(value.strip().lower()) if value.strip().lower() in TRUTHS else float(value)
-            if isinstance(value, (numbers.Real, Decimal)):
+            if isinstance(value, (str, numbers.Real, Decimal)) and not isinstance(value, bool):
                 return float(value)
         except (ValueError, OverflowError):
             pass
-        raise self.error(f"is {_kind(value)}, but must be a number", column)
+        raise self.error(f"is {_kind(value)}, but must be a number", column, advice)
 
 
 def _kind(value: object) -> str:

@@ -2,7 +2,8 @@
 
 `results/bench/<dataset>/<split>/<model>/<dataset>-<split>-<model>-<stamp>.json` has `model_name`, `dataset_name`,
 `split`, `demo` and `records` of {`index`, `prompt`, `origin_query`, `score` (or null), `cost` (USD), `prompt_tokens`,
-`completion_tokens`, `prediction`}. The latest full run of a model counts; a demo run counts only without a full one.
+`completion_tokens`, `prediction`}. Of several runs of a model in one folder, the
+latest full one counts; a demo run counts only without a full one.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ from typing import Any
 
 from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import expand, json_document, json_records
+from messctl.importers.runs import Run, latest
 from messctl.trace import Outcome, Row
-
-Runs = dict[tuple[str, str], dict[str, Path]]
 
 
 def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
     """Yield one row per record. Only one split of a dataset is in memory at a time."""
-    del options
-    for (dataset, split), files in sorted(_latest_runs(expand(sources, ["*.json"], recursive=True)).items()):
-        name = f"{dataset}/{split}"
+    runs = [_run(path) for path in expand(sources, ["*.json"], recursive=True)]
+    for name, files in sorted(latest(runs, options.name).items()):
         prompts: dict[str, str] = {}
         outcomes: dict[str, dict[str, Outcome]] = defaultdict(dict)
         for model, path in sorted(files.items()):
@@ -38,25 +37,13 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
             yield Row(f"{name}/{index}", prompts[index], observed, source=name)
 
 
-def _latest_runs(files: Sequence[Path]) -> Runs:
-    latest: dict[tuple[str, str, str], tuple[tuple[bool, str], Path]] = {}
-    for path in files:
-        at = Place(path)
-        document = at.mapping(json_document(path))
-        key = (
-            _name(at, document, "dataset_name"),
-            _name(at, document, "split"),
-            _name(at, document, "model_name"),
-        )
-        at.key(document, "records")
-        # The files of a model differ in the time stamp, which sorts as text.
-        rank = (not document.get("demo"), path.stem)
-        if key not in latest or rank > latest[key][0]:
-            latest[key] = (rank, path)
-    runs: Runs = defaultdict(dict)
-    for (dataset, split, model), (_, path) in latest.items():
-        runs[dataset, split][model] = path
-    return runs
+def _run(path: Path) -> Run:
+    """Return the run that a file holds. The files of a model differ in the time stamp, which sorts as text."""
+    at = Place(path)
+    document = at.mapping(json_document(path))
+    dataset, split, model = (_name(at, document, key) for key in ("dataset_name", "split", "model_name"))
+    at.key(document, "records")
+    return Run(path, model, f"{dataset}/{split}", (not document.get("demo"), path.stem), path)
 
 
 def _name(at: Place, document: Mapping[str, Any], key: str) -> str:
@@ -93,4 +80,5 @@ FORMAT = Format(
     rows=rows,
     cost_unit="USD",
     meter="reported by LLMRouterBench",
+    takes=frozenset({"name"}),
 )

@@ -2,7 +2,7 @@
 
 `samples_<task>_<date>.jsonl` has a line per document and filter. The model's name is in the `results_<date>.json`
 beside it; without that file, it is the folder's name. Models are joined on the task and `doc_hash`, and repeated
-documents by their order. The latest date counts.
+documents by their order. Of several runs of a model in one folder, the latest date counts.
 """
 
 from __future__ import annotations
@@ -15,27 +15,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from messctl.errors import UnknownNameError
+from messctl.errors import SourceError, UnknownNameError
 from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import expand, json_document, json_lines
+from messctl.importers.runs import Run, latest
 from messctl.trace import Outcome, Row
 
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 NOT_METRICS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 NO_FILTER = "none"
-Runs = dict[str, dict[str, Path]]
 Key = tuple[str, int]
 
 
 @dataclass
 class _Task:
-    """The documents of one task: id, prompt and outcomes by key, in the order of their first appearance."""
+    """The documents of one task: id, prompt and outcomes by key, in the order of their first appearance.
+
+    chosen: the metric and the filter by which its first model is read; the others must have them.
+    common: the metrics and filters that all models so far have.
+    """
 
     name: str
     ids: dict[Key, str] = field(default_factory=dict)
     prompts: dict[Key, str] = field(default_factory=dict)
     outcomes: dict[Key, dict[str, Outcome]] = field(default_factory=lambda: defaultdict(dict))
-    default_filter: str | None = None
+    chosen: dict[str, str] = field(default_factory=dict)
+    common: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,6 +50,23 @@ class _Choice:
     kind: str
     wanted: str | None
     known: dict[str, None] = field(default_factory=dict)
+
+    def among(self, present: Sequence[str], first: str, task: _Task, at: Place) -> str:
+        """Return the wanted one of those `present`, or else the `first`; for a later model, that of the first model.
+
+        Raises SourceError if the models of a task cannot all be read by the same one.
+        """
+        self.known.update(dict.fromkeys(present))
+        common = [name for name in task.common.get(self.kind, present) if name in present]
+        chosen = task.chosen.setdefault(self.kind, self.wanted if self.wanted and self.wanted in present else first)
+        if chosen not in present or (self.wanted in present and chosen != self.wanted):
+            ours = ", ".join(present)
+            advice = f"choose one that all have: --{self.kind} {' or '.join(common)}" if common else "import it apart"
+            raise at.error(
+                f"has no {self.kind} {chosen!r}, as other models of {task.name} have, but {ours}", None, advice
+            )
+        task.common[self.kind] = common
+        return chosen
 
     def check(self) -> None:
         if self.wanted is not None and self.wanted not in self.known:
@@ -57,7 +79,8 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
     A task without the chosen metric or filter is read by its first one. Raises UnknownNameError if no task has it.
     """
     metric, filter_ = _Choice("metric", options.metric), _Choice("filter", options.filter)
-    for name, files in sorted(_latest_runs(expand(sources, ["samples_*.jsonl"], recursive=True)).items()):
+    runs = [_run(path) for path in expand(sources, ["samples_*.jsonl"], recursive=True)]
+    for name, files in sorted(latest(runs, options.name).items()):
         task = _Task(name)
         for model, path in sorted(files.items()):
             _read_samples(path, model, task, metric, filter_)
@@ -67,39 +90,46 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
     metric.check()
 
 
-def _latest_runs(files: Sequence[Path]) -> Runs:
-    latest: dict[tuple[str, str], tuple[str, Path]] = {}
-    for path in files:
-        found = SAMPLES.fullmatch(path.name)
-        if not found:
-            raise Place(path).error("is not named samples_<task>_<date>.jsonl, as by the harness", advice="rename it")
-        key = (found["task"], _model_name(path, found["date"]))
-        if key not in latest or found["date"] > latest[key][0]:
-            latest[key] = (found["date"], path)
-    runs: Runs = defaultdict(dict)
-    for (task, model), (_, path) in latest.items():
-        runs[task][model] = path
-    return runs
+def _run(samples: Path) -> Run:
+    """Return the run that a file of samples belongs to."""
+    found = SAMPLES.fullmatch(samples.name)
+    if not found:
+        raise Place(samples).error("is not named samples_<task>_<date>.jsonl, as by the harness", advice="rename it")
+    task, date = found["task"], found["date"]
+    own = samples.with_name(f"results_{date}.json")
+    if own.is_file():
+        name, settings = _model_of(own)
+        if name:
+            return Run(samples, name, task, date, own, settings)
+    return Run(samples, _name_without_results(samples), task, date, samples)
 
 
-def _model_name(samples: Path, date: str) -> str:
-    """Return the model's name from the results file of the same date, or from another one beside it."""
-    same_date = samples.with_name(f"results_{date}.json")
+def _name_without_results(samples: Path) -> str:
+    """Return the model's name by the other results files of the folder, or else the folder's name."""
     others = sorted(samples.parent.glob("results_*.json"), reverse=True)
-    for results in [same_date, *others] if same_date in others else others:
-        at = Place(results)
-        document = at.mapping(json_document(results))
-        config = document.get("config")
-        arguments = config.get("model_args") if isinstance(config, dict) else None
-        for name in (document.get("model_name"), _pretrained(arguments)):
-            if isinstance(name, str) and name:
-                return name
-    name = samples.absolute().parent.name
+    names = list(dict.fromkeys(name for name, _ in map(_model_of, others) if name))
+    if len(names) > 1:
+        raise SourceError(
+            f"{samples}: has no results_<date>.json of its own beside it, and the others name {' and '.join(names)}; "
+            f"name its model with --name {samples}=NAME"
+        )
+    name = names[0] if names else samples.absolute().parent.name
     if not name:
         raise Place(samples).error(
             "has no results_<date>.json beside it with the model's name", advice="keep the two files together"
         )
     return name
+
+
+def _model_of(results: Path) -> tuple[str | None, str | None]:
+    """Return the model's name in a results file, and the settings that it ran with; None for what is not there."""
+    document = Place(results).mapping(json_document(results))
+    config = document.get("config")
+    arguments = config.get("model_args") if isinstance(config, dict) else None
+    names = (document.get("model_name"), _pretrained(arguments))
+    name = next((name for name in names if isinstance(name, str) and name), None)
+    settings = arguments if isinstance(arguments, str) else json.dumps(arguments, sort_keys=True)
+    return name, settings if arguments else None
 
 
 def _pretrained(arguments: object) -> object:
@@ -119,8 +149,8 @@ def _read_samples(path: Path, model: str, task: _Task, metric: _Choice, filter_:
         document = _document_key(at, sample)
         key = (document, seen[document])
         seen[document] += 1
-        name = _choose_metric(at, sample, metric)
-        task.outcomes[key][model] = Outcome(satisfied=at.satisfaction(name, sample[name]), answer=_answer(sample))
+        satisfied = _satisfaction(at, sample, task, metric)
+        task.outcomes[key][model] = Outcome(satisfied=satisfied, answer=_answer(sample))
         if key not in task.ids:
             task.ids[key] = f"{task.name}/{at.key(sample, 'doc_id')}"
             task.prompts[key] = _prompt(at, sample)
@@ -131,17 +161,8 @@ def _filter_of(sample: Mapping[str, Any]) -> str:
 
 
 def _choose_filter(path: Path, task: _Task, choice: _Choice) -> str | None:
-    known = dict.fromkeys(_filter_of(sample) for _, sample in json_lines(path))
-    choice.known.update(known)
-    if choice.wanted in known:
-        return choice.wanted
-    task.default_filter = task.default_filter or next(iter(known), None)
-    if known and task.default_filter not in known:
-        raise Place(path).error(
-            f"has no filter {task.default_filter!r}, as other models of {task.name} have, but {', '.join(known)}",
-            advice="choose one that all have with --filter",
-        )
-    return task.default_filter
+    present = list(dict.fromkeys(_filter_of(sample) for _, sample in json_lines(path)))
+    return choice.among(present, present[0], task, Place(path)) if present else None
 
 
 def _document_key(at: Place, sample: Mapping[str, Any]) -> str:
@@ -149,17 +170,23 @@ def _document_key(at: Place, sample: Mapping[str, Any]) -> str:
     return str(sample["doc_hash"] if sample.get("doc_hash") else at.key(sample, "doc_id"))
 
 
-def _choose_metric(at: Place, sample: Mapping[str, Any], choice: _Choice) -> str:
+def _satisfaction(at: Place, sample: Mapping[str, Any], task: _Task, choice: _Choice) -> float | None:
+    """Return the satisfaction by the chosen metric: by default the first that is a number."""
     listed = sample.get("metrics")
     names = listed if isinstance(listed, list) else [n for n in sample if not n.endswith("_hash")]
     present = [name for name in names if isinstance(name, str) and name in sample and name not in NOT_METRICS]
     numeric = [name for name in present if isinstance(sample[name], (bool, int, float, type(None)))]
-    choice.known.update(dict.fromkeys(present))
-    if choice.wanted in present:
-        return str(choice.wanted)
-    if not numeric:
-        raise at.error("no metric of this line is a number in 0..1", "metrics", "choose one with --metric")
-    return numeric[0]
+    if not numeric and choice.wanted not in present:
+        choice.known.update(dict.fromkeys(present))
+        raise at.error("no metric of this line is a number in 0..1", "metrics", f"leave {task.name} out")
+    name = choice.among(present, numeric[0] if numeric else present[0], task, at)
+    usable = [other for other in numeric if other != name and _in_range(sample[other])]
+    advice = f"choose another metric: --metric {' or '.join(usable)}" if usable else f"leave {task.name} out"
+    return at.satisfaction(name, sample[name], advice)
+
+
+def _in_range(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def _prompt(at: Place, sample: Mapping[str, Any]) -> str:
@@ -207,5 +234,5 @@ FORMAT = Format(
     name="lm-eval",
     summary="lm-evaluation-harness folders written with --log_samples; no costs",
     rows=rows,
-    takes=frozenset({"metric", "filter"}),
+    takes=frozenset({"metric", "filter", "name"}),
 )

@@ -52,23 +52,24 @@ def _row(at: Place, record: dict[str, Any], models: Iterable[str]) -> Row:
 
 
 def _models(path: Path, columns: list[str]) -> list[str]:
-    """Return the models in a header: those with a cost column, otherwise all columns of unknown purpose."""
+    """Return the models in a header: those with costs or answers, otherwise all columns of unknown purpose."""
     suffixes = (RESPONSE, TOTAL_COST)
     for name in columns:
         suffix = name[name.rfind("|") :] if "|" in name else ""
         # A model's name may contain a bar, so only suffixes that look misspelt are refused.
         if suffix not in suffixes and (meant := did_you_mean(suffix, suffixes)):
             raise Place(path).error(f"is unknown{meant}", name, "rename it")
-    costed = [name.removesuffix(TOTAL_COST) for name in columns if name.endswith(TOTAL_COST)]
+    owners = (name.removesuffix(suffix) for name in columns for suffix in suffixes if name.endswith(suffix))
+    known = list(dict.fromkeys(owners))
     others = [
         name
         for name in columns
         if name not in NOT_MODELS and not name.endswith(suffixes) and not name.startswith("Unnamed:")
     ]
-    if not (costed or others):
+    if not (known or others):
         raise SourceError(f"{path}: has no model; add columns '<model>' and '<model>{TOTAL_COST}'")
-    require_columns(path, columns, costed)
-    return costed or others
+    require_columns(path, columns, known)
+    return known or others
 
 
 def _reader(path: Path, options: ImportOptions) -> Callable[[Path], Records]:

@@ -163,7 +163,7 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         exists, is_file = path.exists(), path.is_file()
     except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
+        raise TraceError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if not exists:
         raise TraceError(f"{path}: no such file; check the path")
     if not is_file:
@@ -197,13 +197,13 @@ def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str
         raise TraceError(f"{path}: column {min(twice)!r} appears twice; rename or remove one")
     for name in ("request_id", "prompt"):
         if name not in names:
-            raise TraceError(f"{path}: column {name!r} is missing{did_you_mean(name, names)}")
+            raise TraceError(f"{path}: column {name!r} is missing{did_you_mean(name, names)}; add or rename it")
     prefixed = [name.split("/", 1) for name in names if "/" in name]
     models = {model for prefix, model in prefixed if prefix in (SATISFIED, COST)} | set(metadata.models)
     for prefix, model in prefixed:
         if prefix not in FIELDS and did_you_mean(prefix, FIELDS):
             meant = did_you_mean(f"{prefix}/{model}", (column(name, model) for name in FIELDS))
-            raise TraceError(f"{path}: unknown column '{prefix}/{model}'{meant}")
+            raise TraceError(f"{path}: unknown column '{prefix}/{model}'{meant}; rename it")
         if prefix in FIELDS and not model:
             raise TraceError(f"{path}: column '{prefix}/' has no model's name after the slash; add it")
     if not models:

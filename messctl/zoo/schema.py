@@ -110,7 +110,9 @@ def read_file(path: Path) -> Place | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: invalid YAML ({getattr(error, 'problem', None) or error})") from None
+        raise ConfigError(
+            f"{path}{place}: invalid YAML ({getattr(error, 'problem', None) or error}); correct it"
+        ) from None
     return None if root is None else Place(path, root, TOP)
 
 

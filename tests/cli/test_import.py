@@ -9,6 +9,7 @@ import pytest
 from importer_cases import CASES, write_json, write_jsonl
 
 from messctl.cli import run
+from messctl.cli.import_ import parse_names
 from messctl.errors import UsageError
 
 JSON_KEYS = {
@@ -203,3 +204,23 @@ def test_stated_costs_are_per_request_by_default():
     assert parse_costs(["m=1:per-1k-tokens"])["m"].per_1k_tokens
     with pytest.raises(UsageError):
         parse_costs(["m=1:"[:0]])
+
+
+@pytest.mark.parametrize(
+    ("statements", "pairs"),
+    [
+        (["a=b"], (("a", "b"),)),
+        (["a=m,load_in_4bit=True"], (("a", "m,load_in_4bit=True"),)),
+        (["t=0.7=hot", "cold=m"], (("t=0.7", "hot"), ("cold", "m"))),
+    ],
+)
+def test_a_name_may_contain_an_equals_sign_and_so_may_an_existing_folder(statements, pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t=0.7").mkdir()
+    assert parse_names(statements) == pairs
+
+
+@pytest.mark.parametrize("statement", ["a", "=b", "a=", ""])
+def test_a_statement_that_names_no_model_is_refused(statement):
+    with pytest.raises(UsageError, match="write FOLDER=NAME"):
+        parse_names([statement])

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from importer_cases import CASES, imported, table_of, write_csv
+from importer_cases import CASES, imported, table_of, write_csv, write_jsonl
 
 from messctl.errors import MessctlError, SourceError, UnknownNameError, UsageError
 from messctl.importers.text import encodable, readable_prompt
@@ -138,6 +138,156 @@ def test_lm_eval_prompt_of_a_chat_is_its_messages(tmp_path, logged, prompt):
     (tmp_path / "m" / "samples_t_2026-01-01T00-00-00.000000.jsonl").write_text(json.dumps(sample))
     imported("lm-eval", [tmp_path / "m"], tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet")["prompt"].to_pylist() == [prompt]
+
+
+def harness_run(folder, date, args="pretrained=org/m", task="arc", named="org/m", **metrics):
+    """Write a run of the harness into a folder: one document, and a results file unless `named` is None."""
+    metrics = metrics or {"acc": 1.0}
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = f"2024-06-0{date}T00-00-00.000001"
+    if named:
+        document = {"model_name": named, "config": {"model_args": args}}
+        (folder / f"results_{stamp}.json").write_text(json.dumps(document))
+    sample = {"doc_id": 0, "doc": {"q": "q"}, "arguments": [["Question", " a"]], "resps": [[["-1", "True"]]],
+              "filter": "none", "metrics": list(metrics), "doc_hash": "h"} | metrics  # fmt: skip
+    (folder / f"samples_{task}_{stamp}.jsonl").write_text(json.dumps(sample))
+    return folder
+
+
+QUANTISED = "pretrained=org/m,load_in_4bit=True"
+
+
+@pytest.mark.parametrize(
+    ("runs", "parts"),
+    [
+        ([("full", {}), ("4bit", {"args": QUANTISED})], ["runs/full", "runs/4bit", "--name", "4bit=NAME", "settings"]),
+        ([("full", {}), ("4bit", {"args": QUANTISED, "task": "gsm"})], ["full", "4bit", "settings differ: pretrained"]),
+        ([("a", {}), ("b", {})], ["runs/a and ", "runs/b both name their model 'org/m', and both have results of arc"]),
+        ([("a/m", {"named": None}), ("b/m", {"named": None})], ["runs/a/m", "runs/b/m", "'m', and both have results"]),
+        ([("m", {}), ("m", {"args": QUANTISED})], ["m/results_2024-06-01", "--name", "m/results_2024-06-02T00-00-00"]),
+        (
+            [("m", {"named": "org/a"}), ("m", {"named": "org/b"}), ("m", {"named": None})],
+            ["samples_arc_2024-06-03", "the others name org/b and org/a; name its model with --name"],
+        ),
+    ],
+)
+def test_lm_eval_models_of_one_name_are_refused_with_the_way_out(tmp_path, runs, parts):
+    for date, (folder, more) in enumerate(runs, 1):
+        harness_run(tmp_path / "runs" / folder, date, **more)
+    with pytest.raises(SourceError) as caught:
+        imported("lm-eval", [tmp_path / "runs"], tmp_path / "t.parquet")
+    assert [part for part in parts if part not in str(caught.value)] == []
+    assert "\n" not in str(caught.value)
+
+
+def test_lm_eval_models_of_one_name_are_told_apart_by_the_user(tmp_path):
+    full, quantised = harness_run(tmp_path / "full", 1, acc=1.0), harness_run(tmp_path / "4bit", 2, QUANTISED, acc=0.0)
+    for place in (str(quantised), "4bit"):
+        imported("lm-eval", [full, quantised], tmp_path / "t.parquet", name=((place, "org/m-4bit"),))
+        assert table_of(tmp_path / "t.parquet") == {"arc/0": {"org/m": (1.0, None), "org/m-4bit": (0.0, None)}}
+    both = ((str(full), "m"), (str(quantised), "m"))
+    imported("lm-eval", [full, quantised], tmp_path / "t.parquet", name=both)
+    assert table_of(tmp_path / "t.parquet") == {"arc/0": {"m": (0.0, None)}}  # the latest
+
+
+def test_lm_eval_runs_in_one_folder_are_told_apart_by_their_files(tmp_path):
+    folder = harness_run(tmp_path / "m", 1, acc=1.0)
+    harness_run(folder, 2, QUANTISED, acc=0.0)
+    named = ((str(folder / "results_2024-06-02T00-00-00.000001.json"), "b"), (str(folder), "a"))
+    imported("lm-eval", [folder], tmp_path / "t.parquet", name=named)
+    assert table_of(tmp_path / "t.parquet") == {"arc/0": {"a": (1.0, None), "b": (0.0, None)}}
+
+
+def test_lm_eval_a_model_may_have_a_folder_for_each_task_and_repeat_a_run(tmp_path):
+    harness_run(tmp_path / "runs" / "arc", 1, acc=0.0)
+    harness_run(tmp_path / "runs" / "arc", 2, acc=1.0)
+    harness_run(tmp_path / "runs" / "gsm", 3, task="gsm")
+    imported("lm-eval", [tmp_path / "runs"], tmp_path / "t.parquet")
+    assert table_of(tmp_path / "t.parquet") == {"arc/0": {"org/m": (1.0, None)}, "gsm/0": {"org/m": (1.0, None)}}
+
+
+def test_a_name_for_a_place_without_results_is_refused(tmp_path):
+    folder = harness_run(tmp_path / "m", 1)
+    with pytest.raises(UsageError, match="--name elsewhere=a: no file of the sources lies there"):
+        imported("lm-eval", [folder], tmp_path / "t.parquet", name=(("elsewhere", "a"),))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "chosen", "message"),
+    [
+        ({"perplexity": -8.48, "acc": 0.0}, None, "'perplexity': is -8.48, but satisfaction must be in 0..1; choose "
+         "another metric: --metric acc"),
+        ({"bleu": 34.5, "ter": 80, "acc": 1, "f1": 0.5}, None, "is 34.5, but satisfaction must be in 0..1; choose "
+         "another metric: --metric acc or f1"),
+        ({"acc": 0.0, "bleu": 34.5}, "bleu", "is 34.5, but satisfaction must be in 0..1; choose another metric: "
+         "--metric acc"),
+        ({"words": [-3.2, 7], "acc": 0.0}, "words", "is a list, but must be a number; choose another metric: "
+         "--metric acc"),
+        ({"perplexity": -8.48}, None, "must be in 0..1; leave arc out"),
+        ({"words": [-3.2, 7]}, None, "no metric of this line is a number in 0..1; leave arc out"),
+    ],
+)  # fmt: skip
+def test_lm_eval_a_metric_that_is_no_satisfaction_is_refused_with_the_way_out(tmp_path, metrics, chosen, message):
+    folder = harness_run(tmp_path / "m", 1, **metrics)
+    with pytest.raises(SourceError) as caught:
+        imported("lm-eval", [folder], tmp_path / "t.parquet", metric=chosen)
+    assert message in str(caught.value)
+
+
+def test_lm_eval_models_of_a_task_are_read_by_one_metric(tmp_path):
+    harness_run(tmp_path / "a", 1, named="a", acc=1.0, acc_norm=0.0)
+    harness_run(tmp_path / "b", 1, named="b", acc_norm=0.0, acc=1.0)
+    imported("lm-eval", [tmp_path / "a", tmp_path / "b"], tmp_path / "t.parquet")
+    assert table_of(tmp_path / "t.parquet") == {"arc/0": {"a": (1.0, None), "b": (1.0, None)}}
+    harness_run(tmp_path / "b", 1, named="b", acc_norm=0.0)
+    for wanted in (None, "acc"):
+        with pytest.raises(
+            SourceError, match="has no metric 'acc', as other models .* that all have: --metric acc_norm"
+        ):
+            imported("lm-eval", [tmp_path / "a", tmp_path / "b"], tmp_path / "t.parquet", metric=wanted)
+    imported("lm-eval", [tmp_path / "a", tmp_path / "b"], tmp_path / "t.parquet", metric="acc_norm")
+    assert table_of(tmp_path / "t.parquet") == {"arc/0": {"a": (0.0, None), "b": (0.0, None)}}
+    harness_run(tmp_path / "b", 1, named="b", f1=0.5)
+    with pytest.raises(SourceError, match="but f1; import it apart"):
+        imported("lm-eval", [tmp_path / "a", tmp_path / "b"], tmp_path / "t.parquet")
+
+
+# --- llmrouterbench --------------------------------------------------------------------------------
+
+
+def test_llmrouterbench_folders_that_name_one_model_are_refused_until_the_user_names_them(tmp_path):
+    (folder,) = CASES["llmrouterbench"].write(tmp_path, ("qwen", "gpt"))
+    for file in folder.rglob("gpt/*.json"):
+        file.write_text(file.read_text().replace('"model_name": "gpt"', '"model_name": "qwen"'))
+    with pytest.raises(SourceError, match="test/gpt and .*test/qwen both name their model 'qwen'.*--name .*qwen=NAME"):
+        imported("llmrouterbench", [folder], tmp_path / "t.parquet")
+    assert imported("llmrouterbench", [folder], tmp_path / "t.parquet", name=(("gpt", "g"),)).models == ("g", "qwen")
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [True, "True"])
+def test_a_truth_value_is_a_satisfaction_and_no_cost(tmp_path, value):
+    records = [{"prompt": "p", "arms": {"a": {"reward": value, "cost": 1.0}}}]
+    imported("paretobandit", [write_jsonl(tmp_path / "s.jsonl", records)], tmp_path / "t.parquet")
+    assert table_of(tmp_path / "t.parquet") == {"s/1": {"a": (1.0, 1.0)}}
+    records[0]["arms"]["a"]["cost"] = value
+    with pytest.raises(SourceError, match="line 1, column 'arms/a/cost': is .*but must be a number"):
+        imported("paretobandit", [write_jsonl(tmp_path / "s.jsonl", records)], tmp_path / "t.parquet")
+
+
+def test_a_prompt_that_looks_like_a_list_stays_as_it_is_but_in_routerbench(tmp_path):
+    listed = "['a', 'b']"
+    write_jsonl(tmp_path / "s.jsonl", [{"prompt": listed, "arms": {"a": {"reward": 1, "cost": 1}}}])
+    imported("paretobandit", [tmp_path / "s.jsonl"], tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet")["prompt"].to_pylist() == [listed]
+
+
+def test_routerbench_models_with_answers_and_no_costs_are_read(tmp_path):
+    row = {"sample_id": "1", "prompt": "p", "a": "1", "a|total_cost": "2", "b": "0", "b|model_response": "x"}
+    imported("routerbench", [write_csv(tmp_path / "x.csv", [row])], tmp_path / "t.parquet")
+    assert table_of(tmp_path / "t.parquet") == {"1": {"a": (1.0, 2.0), "b": (0.0, None)}}
 
 
 # --- text ------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_a_missing_source_and_an_empty_folder_are_refused(source):
 @conforming
 def test_unsupported_options_are_refused(source):
     name, _, sources, tmp_path = source
-    for option, value in {"allow_pickle": True, "metric": "acc", "filter": "none"}.items():
+    for option, value in {"allow_pickle": True, "metric": "acc", "filter": "none", "name": (("a", "b"),)}.items():
         if option not in get_format(name).takes:
             with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}"):
                 imported(name, sources, tmp_path / "t.parquet", **{option: value})

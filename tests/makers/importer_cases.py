@@ -29,9 +29,9 @@ class Case:
     bad_values: tuple[tuple[str, str, str], ...]  # (text to replace, its replacement, part of the message)
 
 
-def imported(name: str, sources: list[Path], output: Path, **choices: Any) -> ImportSummary:
+def imported(name: str, sources: list[Path], output: Path, /, **choices: Any) -> ImportSummary:
     """Import in the same way as the command line."""
-    options = ImportOptions(**{k: choices.pop(k) for k in ("allow_pickle", "metric", "filter") if k in choices})
+    options = ImportOptions(**{k: choices.pop(k) for k in ("allow_pickle", "metric", "filter", "name") if k in choices})
     return convert(get_format(name), sources, output, options=options, **choices)
 
 
