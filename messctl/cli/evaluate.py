@@ -107,13 +107,14 @@ def estimate(
     """Evaluate the policies on the log; without any, the policy of the settings."""
     from messctl import off_policy
     from messctl.backends import encoder_of
+    from messctl.learning.compiled import compiling_told
     from messctl.learning.features import WordEncoder
     from messctl.policies import kind_of
 
     policies = policies or [settings.policy]
     for name in policies:
         kind_of(name)  # an unknown name is an error before the log is read
-    with progress_console().status("reading") as status:
+    with progress_console().status("reading") as status, compiling_told(status.update):
         encoder = encoder_of(settings) or WordEncoder()
         return off_policy.evaluate(
             off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),

@@ -62,6 +62,7 @@ def replay(
         raise UsageError(f"--off-policy is now a command: messctl evaluate {shlex.quote(str(trace))}")
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; choose one")
+    from messctl.learning.compiled import compiling_told
     from messctl.replay.result import Conditions
     from messctl.replay.run import Plan, run
 
@@ -81,7 +82,7 @@ def replay(
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     policies = tuple(policy) if policy else None
     plan = Plan(trace, policies, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, plot)
-    with progress_console().status("reading") as status:
+    with progress_console().status("reading") as status, compiling_told(status.update):
         played = run(plan, warn, status.update)
     with ignore_closed_output():
         _print(played, as_json=as_json, as_csv=as_csv)

@@ -265,12 +265,13 @@ def _search(
     `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
     """
     from messctl.backends import encoder_of
+    from messctl.learning.compiled import compiling_told
     from messctl.replay.loading import load
     from messctl.tune import choose, play_yardsticks, search
     from messctl.tune.plot import write_plot
     from messctl.tune.report import Tuning
 
-    with _progress() as (status, advance):
+    with _progress() as (status, advance), compiling_told(status):
         status("reading")
         encoder, reference = encoder_of(settings[0]), settings[0].reference
         recordings = [load(trace, reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]

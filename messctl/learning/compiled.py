@@ -64,6 +64,22 @@ def plainly() -> Iterator[None]:
         _running.plain = before
 
 
+@contextmanager
+def compiling_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Call `tell` with one line whenever numba starts to compile within the block; to load is not to compile."""
+    from numba.core import event  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
+
+    class Listener(event.Listener):  # type: ignore[misc]  # numba has no types
+        def on_start(self, _event: object) -> None:
+            tell("compiling, once after installing")
+
+        def on_end(self, _event: object) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
+
+
 class Compiled(Generic[P, R]):
     """A function in two forms. Python calls the plain one `plain_calls` times, and the compiled one after that.
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from messctl.learning.compiled import PLAIN_CALLS, compiled, compiled_loop, plainly
+from messctl.learning.compiled import PLAIN_CALLS, compiled, compiled_loop, compiling_told, plainly
 
 
 def spy(value):
@@ -51,6 +51,15 @@ def test_an_error_in_a_plain_function_leaves_later_calls_counted():
 
 def test_dividing_by_zero_is_silent_in_plain_python_too():
     assert compiled(lambda value: value / 0.0)(np.float64(1.0)) == np.inf
+
+
+def test_who_compiles_says_so_and_who_loads_does_not():
+    loop, told = compiled_loop(lambda value: value + 1), []
+    loop._options = {}  # nothing is kept on disk
+    with compiling_told(told.append):
+        loop(1.5)
+        loop(2.5)
+    assert told == ["compiling, once after installing"]
 
 
 def test_importing_compiled_functions_does_not_import_numba():
