@@ -96,7 +96,7 @@ class _EmbeddingModel:
         self._library = load_library()
         self._api = api = self._library.api
         self._library.clear_log()
-        self._model: Any = api.llama_model_load_from_file(os.fsencode(path), api.llama_model_default_params())
+        self._model: Any = api.llama_model_load_from_file(os.fsencode(path), self._library.model_params())
         if self._model is None:
             errors = self._library.last_errors()
             raise self._failure(f"cannot be loaded: {errors}: download the file again, or use another one")

@@ -7,6 +7,7 @@ lines about memory are kept, per thread.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 import sys
@@ -21,6 +22,8 @@ from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError
 
 _INFO, _ERROR = 2, 4
+_SPINS = "300"
+"""How often a thread looks whether the others are done before it sleeps: some microseconds."""
 _PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")
 _GENERIC = ("failed to load model", "failed to initialize the context", "failed to read")
 
@@ -42,7 +45,8 @@ class LlamaLibrary:
 
     def __init__(self) -> None:
         try:
-            self.api: Any = _bindings()
+            with _short_waits():
+                self.api: Any = _bindings()
         except ModuleNotFoundError as error:
             raise MissingExtraError("llama-cpp-python", "llama", "answering with a GGUF model") from error
         except (OSError, RuntimeError) as error:
@@ -63,6 +67,17 @@ class LlamaLibrary:
     def _on_progress(self, _progress: float, _user_data: object) -> bool:
         return not _interrupts
 
+    def model_params(self) -> Any:
+        """Return llama.cpp's parameters for loading a model, with what keeps it from crashing on this processor.
+
+        Many builds crash on processors with AMX: their compiler drops the set-up of AMX, see
+        https://github.com/ggml-org/llama.cpp/pull/26954. There, weights are kept as they are in the file.
+        """
+        params = self.api.llama_model_default_params()
+        if b"AMX_INT8 = 1" in self.api.llama_print_system_info():
+            params.use_extra_bufts = False
+        return params
+
     def clear_log(self) -> None:
         """Forget the log lines of this thread."""
         self._lines.errors.clear()
@@ -77,6 +92,24 @@ class LlamaLibrary:
         lines = [_PREFIXES.sub("", " ".join(line.split())) for line in self._lines.errors]
         specific = [line for line in lines if line and not line.startswith(_GENERIC)]
         return plain("; ".join(dict.fromkeys(specific)))[:300] or "llama.cpp gives no reason"
+
+
+@contextmanager
+def _short_waits() -> Iterator[None]:
+    """Make the threads of llama.cpp, if it is loaded within, sleep soon when they wait for each other.
+
+    GNU's OpenMP lets them spin for 3 ms. A spinning thread keeps the processor from the thread that it waits for, as
+    soon as another process computes: two processes that answer at once then take up to ten times as long. Settings of
+    the user's own stay. See benchmarks/README.md.
+    """
+    if not os.environ.keys().isdisjoint(("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = _SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _bindings() -> Any:

@@ -80,7 +80,7 @@ class LlamaModel:
 
     def _load(self) -> None:
         api, spec = self._api, self._spec
-        params = api.llama_model_default_params()
+        params = self._library.model_params()
         if spec.gpu == "require" and (problem := offload.missing_gpu(api, spec)):
             raise failure(spec, problem)
         offload.set_model_params(api, params, spec)
