@@ -5,16 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from messctl.backends.complaint import complaint_in
 from messctl.backends.openai_errors import (
     NOT_OPENAI,
-    SEE_LOG,
-    message_in,
+    broken_off,
     one_line,
     permanent,
     refused,
@@ -26,7 +26,7 @@ from messctl.backends.openai_errors import (
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 CONNECT_S = 5.0
 """The longest time in seconds that a machine may take to accept a connection."""
@@ -38,38 +38,40 @@ class Clients:
     """One HTTP client per server, made at its first request. Thread-safe."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, httpx.Client] = {}
+        self._clients: dict[str, httpx2.Client] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def send(
         self, model: ModelSpec, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[httpx2.Response]:
         """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
 
         `body` is sent as JSON. Raises BackendError for a key or a proxy that cannot be used, and AttemptFailedError for
         a status other than 200 and for what goes wrong while the response is read.
         """
-        import httpx  # noqa: PLC0415  # only a zoo with servers needs it
+        import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
 
         key = Key.of(model)
-        client, timeout = self._client(model), httpx.Timeout(model.timeout_s, connect=min(CONNECT_S, model.timeout_s))
+        client, timeout = self._client(model), httpx2.Timeout(model.timeout_s, connect=min(CONNECT_S, model.timeout_s))
         try:
             with client.stream(method, f"{model.url}/{path}", json=body, auth=key.auth(), timeout=timeout) as response:
                 if response.status_code != _OK:
-                    message = key.hide(message_in(read_body(model, response)))
-                    raise refused(model, response.status_code, message, response.headers.get("retry-after", ""))
+                    complaint = complaint_in(read_body(model, response.iter_bytes()))
+                    complaint = complaint.with_message(key.hide(complaint.message))
+                    retry_after = response.headers.get("retry-after", "")
+                    raise refused(model, response.status_code, complaint, body or (), retry_after)
                 yield response
-        except httpx.ConnectTimeout:
+        except httpx2.ConnectTimeout:
             what = "accepts no connection: check that the machine is up and the url is right"
             raise temporary(model, what) from None
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise silent(model) from None
-        except httpx.ConnectError as error:
+        except httpx2.ConnectError as error:
             raise unreachable(model, key.hide(one_line(error))) from None
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
-            raise temporary(model, f"closes the connection too early: {SEE_LOG}") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError):
+            raise broken_off(model) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             why = key.hide(one_line(error))
             raise permanent(
                 model, f"cannot get a request ({why}): check the url and the proxies in the environment"
@@ -81,15 +83,15 @@ class Clients:
             while self._clients:
                 self._clients.popitem()[1].close()
 
-    def _client(self, model: ModelSpec) -> httpx.Client:
-        import httpx  # noqa: PLC0415  # only a zoo with servers needs it
+    def _client(self, model: ModelSpec) -> httpx2.Client:
+        import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
 
         url = model.url or ""
         with self._lock:
             if url not in self._clients:
                 try:
-                    self._clients[url] = httpx.Client(trust_env=not _is_loopback(url), follow_redirects=False)
-                except (ImportError, ValueError, httpx.InvalidURL):
+                    self._clients[url] = httpx2.Client(trust_env=not _is_loopback(url), follow_redirects=False)
+                except (ImportError, ValueError, httpx2.InvalidURL):
                     what = "cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"
                     raise server_error(model, what) from None
             return self._clients[url]
@@ -124,10 +126,10 @@ class Key:
         return text.replace(key, "(the key)") if key else text
 
 
-def read_body(model: ModelSpec, response: httpx.Response) -> bytes:
+def read_body(model: ModelSpec, pieces: Iterable[bytes]) -> bytes:
     """Return the whole body of a response. Raises AttemptFailedError if it is larger than any answer, 64 MiB."""
     content = bytearray()
-    for piece in response.iter_bytes():
+    for piece in pieces:
         content += piece
         if len(content) > _MOST_BYTES:
             raise temporary(model, f"sends more than {_MOST_BYTES >> 20} MiB for one answer: {NOT_OPENAI}")
@@ -135,13 +137,13 @@ def read_body(model: ModelSpec, response: httpx.Response) -> bytes:
 
 
 def _bearer() -> Any:
-    import httpx  # noqa: PLC0415  # only a zoo with servers needs it
+    import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
 
-    class Bearer(httpx.Auth):
+    class Bearer(httpx2.Auth):
         def __init__(self, variable: str) -> None:
             self._variable = variable
 
-        def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
             request.headers["Authorization"] = f"Bearer {os.environ[self._variable].strip()}"
             yield request
 

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from messctl.backends.openai_reply import ServerReply, parse_json, valid_unicode
 from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
+from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
@@ -55,7 +57,7 @@ class OpenAICompatible:
         stream = AnswerStream(on_text)
         body = _request_body(model, question)
         for attempt in range(model.retries + 1):
-            reply = ServerReply(AnswerText((), stream.listener, on_thinking))
+            reply = ServerReply(AnswerText((), stream.listener, on_thinking), tuple(body))
             try:
                 self._attempt(model, body, reply)
                 break
@@ -91,7 +93,8 @@ class OpenAICompatible:
         """Return what the model's server says of each of its models; `id` is its name. Raises BackendError."""
         try:
             with self._clients.send(model, "GET", "models") as response:
-                data = parse_json(model, read_body(model, response)).get("data")
+                content = read_body(model, response.iter_bytes())
+                data = parse_json(model, content.decode("utf-8-sig", "replace")).get("data")
         except AttemptFailedError as failed:
             raise failed.error from None
         entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
@@ -110,9 +113,16 @@ class OpenAICompatible:
         self.close()
 
     def _attempt(self, model: ModelSpec, body: Mapping[str, Any], reply: ServerReply) -> None:
-        """Send the question once and receive the answer. Raises AttemptFailedError."""
-        with self._clients.send(model, "POST", "chat/completions", body) as response:
-            reply.receive(model, response)
+        """Send the question once and receive the answer. Raises AttemptFailedError.
+
+        If the connection breaks after the whole answer has come, only the counts of tokens are missing.
+        """
+        try:
+            with self._clients.send(model, "POST", "chat/completions", body) as response:
+                reply.receive(model, response)
+        except AttemptFailedError as failed:
+            if not (failed.cut and reply.whole):
+                raise
 
     def _next_pause_s(self, attempt: int, error: BackendError) -> float:
         """Return the pause after an attempt: twice the last one, in part random; the server's wish if it is longer."""
@@ -130,11 +140,10 @@ class OpenAICompatible:
         if counts is not None:
             return counts
         probe = ServerReply(AnswerText())
-        try:
-            self._attempt(model, {**_unstreamed(body), "max_tokens": 1}, probe)
-        except AttemptFailedError:
-            pass
-        else:
+        least = {name: 1 for name in body if name in MAX_TOKENS_KEYS}
+        if reply.streams:
+            with suppress(AttemptFailedError):
+                self._attempt(model, {**_unstreamed(body), **least}, probe)
             counts = probe.tokens()
         if counts is None or not reply.pieces:
             raise server_error(
@@ -152,17 +161,24 @@ def patience_s(model: ModelSpec) -> float:
 
 
 def _request_body(model: ModelSpec, question: Question) -> dict[str, Any]:
+    """Return the request, without the parameters that the model's `omit` names."""
+    parameters = {
+        MAX_TOKENS: model.answer_limit(question.max_tokens),
+        "temperature": model.temperature if question.temperature is None else question.temperature,
+        "top_p": model.top_p,
+        "seed": question.seed,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     messages = chat_messages(model, question)
     body: dict[str, Any] = {
         "model": model.model or model.name,
         "messages": [{**message, "content": valid_unicode(message["content"])} for message in messages],
-        "max_tokens": model.answer_limit(question.max_tokens),
-        "temperature": model.temperature if question.temperature is None else question.temperature,
-        "top_p": model.top_p,
-        "stream": True,
-        "stream_options": {"include_usage": True},
     }
-    return body if question.seed is None else {**body, "seed": question.seed}
+    for name, value in parameters.items():
+        if name not in model.omit and value is not None:
+            body[model.max_tokens_key if name == MAX_TOKENS else name] = value
+    return _unstreamed(body) if "stream" in model.omit else body
 
 
 def _unstreamed(body: Mapping[str, Any]) -> dict[str, Any]:

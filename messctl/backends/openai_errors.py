@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import email.utils
-import json
-import re
+from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
 
+from messctl.backends.complaint import Complaint
 from messctl.display.text import plain
 from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.zoo import ModelSpec
+from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
+SETTINGS = (MAX_TOKENS, "temperature", "top_p")
+"""The parameters whose values zoo.yaml sets."""
 NOT_OPENAI = "check that it is an OpenAI-compatible server"
 SEE_LOG = "see the server's log"
 
 _LONGEST_RETRY_AFTER_S = 86400.0
 _LONGEST_QUOTE = 200
-_TOO_LONG = re.compile(
-    r"context|too long|longer than|too many tokens|token count|maximum (allowed )?length", re.IGNORECASE
-)
-"""How servers say that a prompt is longer than a model's context."""
 _UNKNOWN_HOST = ("Name or service", "name resolution", "nodename", "No address", "getaddrinfo")
 _KEY_REFUSED = (401, 403)
+_NOT_OF_THE_PROMPT = (401, 402, 403, 404, 408, 429)
 _NOT_FOUND = 404
 _TOO_LARGE = 413
 _REFUSED = (400, 422)
@@ -31,17 +30,25 @@ _TEMPORARY = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 class AttemptFailedError(Exception):
-    """One attempt at a request failed. `error` is for the caller if no attempt succeeds; `retry`: another may."""
+    """One attempt at a request failed. `error` is for the caller if no attempt succeeds; `retry`: another may.
 
-    def __init__(self, error: BackendError, *, retry: bool) -> None:
+    `cut`: the connection broke or fell silent, so that what came before may be whole.
+    """
+
+    def __init__(self, error: BackendError, *, retry: bool, cut: bool = False) -> None:
         super().__init__()
         self.error = error
         self.retry = retry
+        self.cut = cut
 
 
 def server_error(model: ModelSpec, what: str, kind: type[BackendError] = BackendError) -> BackendError:
     """Return an error about a model at a server. It names the model, its url, `what` is wrong and what to do."""
-    return kind(f"model {plain(repr(model.name))} ({plain(model.place)}): {what}")
+    return kind(_text(model, what))
+
+
+def _text(model: ModelSpec, what: str) -> str:
+    return f"model {plain(repr(model.name))} ({plain(model.place)}): {what}"
 
 
 def with_attempts(error: BackendError, attempts: int) -> BackendError:
@@ -56,6 +63,12 @@ def temporary(model: ModelSpec, what: str) -> AttemptFailedError:
     return AttemptFailedError(server_error(model, what), retry=True)
 
 
+def broken_off(model: ModelSpec) -> AttemptFailedError:
+    """Return the failure of a connection that ends before the response does."""
+    error = server_error(model, f"closes the connection too early: {SEE_LOG}")
+    return AttemptFailedError(error, retry=True, cut=True)
+
+
 def permanent(model: ModelSpec, what: str) -> AttemptFailedError:
     """Return a failure after which another attempt is useless, or would make the caller wait too long."""
     return AttemptFailedError(server_error(model, what), retry=False)
@@ -63,9 +76,8 @@ def permanent(model: ModelSpec, what: str) -> AttemptFailedError:
 
 def silent(model: ModelSpec) -> AttemptFailedError:
     """Return the failure of a server that is silent for longer than the model's `timeout_s`."""
-    return permanent(
-        model, f"sends nothing for {model.timeout_s:g} s: check whether it hangs, or raise timeout_s in zoo.yaml"
-    )
+    what = f"sends nothing for {model.timeout_s:g} s: check whether it hangs, or raise timeout_s in zoo.yaml"
+    return AttemptFailedError(server_error(model, what), retry=False, cut=True)
 
 
 def unreachable(model: ModelSpec, why: str) -> AttemptFailedError:
@@ -77,28 +89,34 @@ def unreachable(model: ModelSpec, why: str) -> AttemptFailedError:
     return temporary(model, f"cannot be reached ({why}): start the server, or check the url")
 
 
-def refused(model: ModelSpec, status: int, message: str, retry_after: str = "") -> AttemptFailedError:
-    """Return the failure that an HTTP `status` other than 200 means.
+def refused(
+    model: ModelSpec, status: int | None, complaint: Complaint, sent: Collection[str] = (), retry_after: str = ""
+) -> AttemptFailedError:
+    """Return the failure that a server's complaint means.
 
-    `message` is the server's own, without the key; `retry_after` is the header of that name, "" without one.
+    `status` is the HTTP status of the response if that is not 200, and otherwise the one that the complaint states,
+    None without one. `complaint` is without the key. `sent` are the names of the request's parameters, `retry_after`
+    is the header of that name, "" without one.
     """
-    message = quote(message)
-    reason = f"{status} ({message})" if message else f"{status}"
+    message = quote(complaint.message)
+    reason = f"{status} ({message})" if status and message else f"{status or message}"
+    parameter = complaint.parameter(sent)
     kind: type[BackendError] = BackendError
-    if status in _KEY_REFUSED:
-        remedy = (
-            f"set {model.key_env} to a key that it accepts"
-            if model.key_env
-            else "set key_env in zoo.yaml to the variable that holds the key"
-        )
-        what = f"refuses the key with {reason}: {remedy}"
+    if _is_too_long(status, complaint):
+        what = f"refuses the request with {reason}: shorten it, lower max_tokens, or check the server's limits"
+        error: BackendError = PromptTooLongError(_text(model, what), complaint.excess)
+        return AttemptFailedError(error, retry=False)
+    if parameter is not None and (status in _REFUSED or (complaint.is_sure and status not in _NOT_OF_THE_PROMPT)):
+        what = f"refuses `{parameter}` with {reason}: {_remedy(model, parameter, complaint)}"
+        return AttemptFailedError(server_error(model, what, RefusedError), retry=False)
+    if status is None:
+        what = f"fails during its answer ({message}): {SEE_LOG}"
+    elif status in _KEY_REFUSED:
+        what = f"refuses the key with {reason}: {_key_remedy(model)}"
     elif status == _NOT_FOUND:
         what = f"is not found, {reason}: check `model` and the url, which usually ends in /v1"
     elif 300 <= status < 400:
         what = f"has moved, {status}: use the url that it redirects to"
-    elif status == _TOO_LARGE or (status in _REFUSED and _TOO_LONG.search(message)):
-        kind = PromptTooLongError
-        what = f"refuses the request with {reason}: shorten it, or check the server's limits"
     elif status in _REFUSED:
         kind = RefusedError
         what = f"refuses the request with {reason}: check which prompts and parameters the server accepts"
@@ -108,23 +126,37 @@ def refused(model: ModelSpec, status: int, message: str, retry_after: str = "") 
         what = f"fails with {reason}: {SEE_LOG}"
     error = server_error(model, what, kind)
     error.again_after_s = _retry_after_s(retry_after)
-    return AttemptFailedError(error, retry=status in _TEMPORARY)
+    return AttemptFailedError(error, retry=status is None or status in _TEMPORARY)
 
 
-def message_in(content: bytes) -> str:
-    """Return the message in the body of an error response, on one line; the body itself if it is not JSON."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return " ".join(content[:1000].decode("utf-8", "replace").split())
-    return message_of(document)
+def _is_too_long(status: int | None, complaint: Complaint) -> bool:
+    """Return whether the prompt is to blame: it is longer than the model's context."""
+    if status == _TOO_LARGE or complaint.has_overflow_code:
+        return True
+    possible = status is None or (status >= 400 and status not in _NOT_OF_THE_PROMPT)
+    return possible and complaint.says_overflow
 
 
-def message_of(document: Any) -> str:
-    """Return the message in an error document, on one line."""
-    while isinstance(document, dict):
-        document = next((document[name] for name in ("error", "message", "detail") if document.get(name)), "")
-    return " ".join(document.split()) if isinstance(document, str) else json.dumps(document)
+def _remedy(model: ModelSpec, parameter: str, complaint: Complaint) -> str:
+    """Return what to change in zoo.yaml so that a server no longer refuses a parameter."""
+    where = f"to model {plain(repr(model.name))} in zoo.yaml"
+    if parameter in MAX_TOKENS_KEYS:
+        (other,) = (key for key in MAX_TOKENS_KEYS if key != parameter)
+        if other in complaint.message:
+            return f"add `max_tokens_key: {other}` {where}"
+    name = MAX_TOKENS if parameter in MAX_TOKENS_KEYS else parameter
+    omit = f"`omit: [{', '.join(dict.fromkeys((*model.omit, name)))}]`"
+    if complaint.blames_value and name in SETTINGS:
+        return f"change `{name}`, or add {omit} {where}"
+    if name == MAX_TOKENS:
+        return f"add `max_tokens_key: {other}` or {omit} {where}"
+    return f"add {omit} {where}"
+
+
+def _key_remedy(model: ModelSpec) -> str:
+    if model.key_env:
+        return f"set {model.key_env} to a key that it accepts"
+    return "set key_env in zoo.yaml to the variable that holds the key"
 
 
 def one_line(error: Exception) -> str:

@@ -1,50 +1,90 @@
-"""What a server's response to a question holds: the answer's text, why it ended, and the counts of tokens."""
+"""What a server's response to a question holds: the answer's text, why it ended, and the counts of tokens.
+
+Whether it is a stream of events or one JSON document is decided by its first characters, and not by its header.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from messctl.backends.answer_parts import UnknownShapeError, pieces_of, unknown_key
 from messctl.backends.answer_text import AnswerText
-from messctl.backends.event_stream import NotEventsError, read_events
+from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is_error
+from messctl.backends.event_stream import DONE, ERROR, LONGEST_EVENT, MESSAGE, Event, EventTooLongError, read_events
 from messctl.backends.http import Key, read_body
-from messctl.backends.openai_errors import NOT_OPENAI, SEE_LOG, message_of, quote, silent, temporary
+from messctl.backends.openai_errors import (
+    NOT_OPENAI,
+    SEE_LOG,
+    AttemptFailedError,
+    quote,
+    refused,
+    server_error,
+    silent,
+    temporary,
+)
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
+
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+"""A byte order mark and white space, which may stand before either form."""
+_EVENTS = re.compile(rb"(data|event|id|retry|error)?:|(data|event)[\r\n]")
+_ALIVE = re.compile(r":.*|\W*(ping|pong|null|keep-?alive|heartbeat|processing)?\W*", re.IGNORECASE | re.DOTALL)
+"""Data that only say that the server is alive: a comment, nothing, or a usual word."""
+_ENOUGH = 8
+"""The bytes that are needed to recognise a stream of events."""
+_FAILED = ("error", "abort", "insufficient_system_resource")
+"""Why an answer ends that is none."""
 
 
 @dataclass
 class ServerReply:
-    """The part of an answer that has arrived.
+    """The part of an answer that has arrived, to a request with the parameters `sent`.
 
-    `finish` is the server's word for why the answer ended, None while it has not. `streams`: it comes as events, of
-    which `pieces` held text. `usage` is what the server says about tokens.
+    `finish` is the server's word for why the answer ended, None while it has given none. `streams`: it comes as events,
+    of which `pieces` held text. `usage` is what the server says about tokens.
     """
 
     text: AnswerText
+    sent: Collection[str] = ()
     finish: str | None = None
     streams: bool = False
     pieces: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
+    _done: bool = False
+    _choices: int = 0
+    _part: str | None = None
+    _noise: str = ""
+    _other: str = ""
+    _unknown: str = ""
 
-    def receive(self, model: ModelSpec, response: httpx.Response) -> None:
+    @property
+    def whole(self) -> bool:
+        """Whether an answer has arrived of which nothing is missing but the counts of tokens."""
+        return self.finish is not None and self.pieces > 0
+
+    def receive(self, model: ModelSpec, response: httpx2.Response) -> None:
         """Read a response to its end, streamed or whole. Raises AttemptFailedError if it is not a complete answer."""
-        if "text/event-stream" in response.headers.get("content-type", ""):
+        start, body = _opened(model, response)
+        says_events = "text/event-stream" in response.headers.get("content-type", "")
+        if start[:1] not in (b"{", b"[") and (says_events or _EVENTS.match(start)):
             self.streams = True
-            self._receive_events(model, response)
+            self._receive_events(model, body)
         else:
-            content = read_body(model, response)
-            if not content.strip():
+            content = read_body(model, body)
+            if not content.strip(_BLANK):
                 raise temporary(model, f"sends an empty answer: {NOT_OPENAI}")
-            self._add(model, parse_json(model, content), "message")
-        if self.finish is None:
-            raise temporary(model, f"stops in the middle of its answer: {SEE_LOG}")
+            self._add(model, parse_json(model, content.decode("utf-8-sig", "replace")), "message")
+            self._done = True
+        self._check_end(model)
 
     def tokens(self) -> tuple[int, int] | None:
         """Return the tokens read and written, 0..MOST_TOKENS; None if the server gives no counts that can be true."""
@@ -52,45 +92,142 @@ class ServerReply:
         possible = [count for count in counts if type(count) is int and 0 <= count <= MOST_TOKENS]
         return (possible[0], possible[1]) if len(possible) == 2 and sum(possible) > 0 else None
 
-    def _receive_events(self, model: ModelSpec, response: httpx.Response) -> None:
-        """Receive a stream. A server that sends only comments for `timeout_s` counts as silent."""
+    def _receive_events(self, model: ModelSpec, body: Iterator[bytes]) -> None:
+        """Receive a stream. A server that sends nothing but signs of life for `timeout_s` counts as silent."""
         silent_since = time.monotonic()
         try:
-            for document in read_events(response.iter_bytes()):
-                if document is not None:
+            for event in read_events(body):
+                if event is not None and self._take(model, event):
                     silent_since = time.monotonic()
-                    self._add(model, document, "delta")
                 elif time.monotonic() - silent_since > model.timeout_s:
                     raise silent(model)
-        except NotEventsError:
-            raise temporary(model, f"sends invalid JSON: {NOT_OPENAI}") from None
+        except EventTooLongError:
+            what = f"sends more than {LONGEST_EVENT >> 20} MiB in one event: {NOT_OPENAI}"
+            raise temporary(model, what) from None
 
-    def _add(self, model: ModelSpec, document: Mapping[str, Any], part: Literal["delta", "message"]) -> None:
-        """Add one piece of an answer, or the whole of it."""
-        if document.get("error"):
-            reason = quote(Key.of(model).hide(message_of(document)))
-            raise temporary(model, f"fails during its answer ({reason}): {SEE_LOG}")
-        if isinstance(document.get("usage"), dict):
-            self.usage = document["usage"]
-        choices = document.get("choices")
-        if not isinstance(choices, list):
+    def _take(self, model: ModelSpec, event: Event) -> bool:
+        """Add an event; return whether it held a part of the answer, and not only a sign of life."""
+        data = event.data.strip()
+        if event.type == ERROR:
+            raise self._refused(model, complaint_in(data.encode()))
+        if data == DONE:
+            self._done = True
+        elif event.type != MESSAGE:
+            self._other = self._other or f"only events of the type {event.type!r}"
+        elif data.startswith(("{", "[")):
+            return self._add(model, parse_json(model, data), "delta")
+        elif not _ALIVE.fullmatch(data):
+            self._noise = data
+        return False
+
+    def _add(self, model: ModelSpec, document: Mapping[str, Any], form: Literal["delta", "message"]) -> bool:
+        """Add one piece of an answer, or the whole of it; return whether there was one."""
+        if is_error(document):
+            raise self._refused(model, complaint_of(document))
+        self._count(document)
+        choices = document.get("choices") or []
+        if not isinstance(choices, list) or not (choices or form == "delta"):
             raise temporary(model, f"sends JSON that is not an answer: {NOT_OPENAI}")
         for choice in choices[:1]:
-            message = choice.get(part) if isinstance(choice, dict) else None
-            content = message.get("content") if isinstance(message, dict) else None
-            if isinstance(content, str) and content:
-                self.pieces += 1
-                self.text.add(valid_unicode(content).encode())
-            finish = choice.get("finish_reason") if isinstance(choice, dict) else None
-            self.finish = finish if isinstance(finish, str) else self.finish
+            try:
+                self._add_choice(model, choice, form)
+            except UnknownShapeError as unknown:
+                raise self._unknown_shape(model, str(unknown)) from None
+        self._choices += len(choices)
+        self._other = self._other or "JSON that is not an answer"
+        return bool(choices)
+
+    def _add_choice(self, model: ModelSpec, choice: Any, form: Literal["delta", "message"]) -> None:
+        if not isinstance(choice, dict):
+            raise UnknownShapeError("an element of `choices` without keys")
+        if is_error(choice):
+            raise self._refused(model, complaint_of(choice))
+        self._count(choice)
+        pieces = list(pieces_of(self._message(choice, form)))
+        self.pieces += bool(pieces)
+        for piece in pieces:
+            if piece.thinking:
+                self.text.add_thinking(valid_unicode(piece.text))
+            else:
+                self.text.add(valid_unicode(piece.text).encode())
+        finish = choice.get("finish_reason")
+        if finish in _FAILED:
+            raise temporary(model, f"fails during its answer (finish_reason: {finish}): {SEE_LOG}")
+        if isinstance(finish, str) and finish.strip():
+            self.finish = finish.strip()
+
+    def _message(self, choice: Mapping[str, Any], form: Literal["delta", "message"]) -> Mapping[str, Any]:
+        """Return what holds the text of a choice: its `delta`, its `message`, or itself with a `text`, as long ago.
+
+        The first of these that comes in a stream counts, so that a whole message at its end is not added again.
+        """
+        other = "message" if form == "delta" else "delta"
+        for part in (form, other, "text"):
+            held = choice.get(part)
+            if held is None or self._part not in (None, part):
+                continue
+            if part == "text":
+                held = {"content": held}
+            elif not isinstance(held, dict):
+                raise UnknownShapeError(f"`{part}` without keys")
+            self._part = part
+            if unknown_key(held):
+                self._unknown = self._unknown or f"`{part}.{unknown_key(held)}`"
+            return held
+        if form == "message":
+            raise UnknownShapeError("a choice without a `message`")
+        return {}
+
+    def _count(self, document: Mapping[str, Any]) -> None:
+        """Store the counts of tokens in a document; the last ones in a stream are those of the whole answer."""
+        usage = document.get("usage")
+        if isinstance(usage, dict) and usage:
+            self.usage = usage
+
+    def _check_end(self, model: ModelSpec) -> None:
+        """Raise AttemptFailedError if the response has ended and the answer has not, or is in an unknown shape."""
+        if not self.pieces and self._unknown:
+            raise self._unknown_shape(model, self._unknown)
+        if self.finish is not None or (self._done and self.pieces > 0 and not self._noise):
+            return
+        if self._noise:
+            raise temporary(model, f"sends invalid JSON ({quote(Key.of(model).hide(self._noise))}): {NOT_OPENAI}")
+        if self._other and not self._choices:
+            raise temporary(model, f"sends {quote(Key.of(model).hide(self._other))}: {NOT_OPENAI}")
+        raise temporary(model, f"stops in the middle of its answer: {SEE_LOG}")
+
+    def _refused(self, model: ModelSpec, complaint: Complaint) -> AttemptFailedError:
+        """Return the failure that a complaint in place of an answer means."""
+        complaint = complaint.with_message(Key.of(model).hide(complaint.message))
+        return refused(model, complaint.status, complaint, self.sent)
+
+    def _unknown_shape(self, model: ModelSpec, shape: str) -> AttemptFailedError:
+        """Return the failure of an answer in an unknown shape; one that does not stream may have another."""
+        shape = quote(Key.of(model).hide(shape))
+        what = f"sends its answer in a shape that is not known ({shape}): {NOT_OPENAI}"
+        return AttemptFailedError(server_error(model, what), retry=self.streams)
 
 
-def parse_json(model: ModelSpec, content: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in a response's body. Raises AttemptFailedError for anything else."""
+def _opened(model: ModelSpec, response: httpx2.Response) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of a body, without blanks before them, and the whole body."""
+    pieces, start, started = response.iter_bytes(), b"", time.monotonic()
+    for piece in pieces:
+        start += piece
+        if len(start.lstrip(_BLANK)) >= _ENOUGH:
+            break
+        if time.monotonic() - started > model.timeout_s:
+            raise silent(model)
+    return start.lstrip(_BLANK), chain([start], pieces)
+
+
+def parse_json(model: ModelSpec, text: str) -> Mapping[str, Any]:
+    """Return the JSON object in a text, also in a list of one. Raises AttemptFailedError for anything else."""
     try:
-        document = json.loads(content)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         document = None
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
     if not isinstance(document, dict):
         raise temporary(model, f"sends invalid JSON: {NOT_OPENAI}")
     return document

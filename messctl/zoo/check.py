@@ -116,6 +116,23 @@ def check_zoo(zoo_file: ZooFile, available_bytes: int | None, list_models: ListM
     return ZooCheck(tuple(models), tuple(problems), total, available_bytes, budgets)
 
 
+def same_model(name: str, listed: str) -> bool:
+    """Return whether a name means the model that a server lists as `listed`.
+
+    Ollama lists every model with a tag. It adds `:latest` to a name without one, and finds names in any case. Google's
+    server lists `models/` before each name.
+    """
+    name, listed = _short_name(name), _short_name(listed)
+    if ":" in listed:
+        name, listed = name.casefold(), listed.casefold()
+    return listed in (name, f"{name}:latest")
+
+
+def _short_name(name: str) -> str:
+    """Return a name without what servers leave out, or put before every name."""
+    return name.removeprefix("registry.ollama.ai/").removeprefix("library/").removeprefix("models/")
+
+
 def _needs(budget: Bytes, models: Iterable[ModelCheck]) -> dict[str, Bytes]:
     """Return each model's memory by device; its layers are on a GPU if there is a budget for one."""
     return {
@@ -154,7 +171,7 @@ def _check_at_server(spec: ModelSpec, list_models: ListModels | None) -> tuple[M
     except BackendError as error:
         return ModelCheck(spec, None, None, None), [Problem(str(error), fatal=True, model=spec.name)]
     wanted, problems = spec.model or spec.name, []
-    if wanted not in names:
+    if not any(same_model(wanted, name) for name in names):
         listed = f"it lists {', '.join(names[:10])}: set `model` to one of these" if names else "it lists none"
         problems.append(Problem(f"{spec.url} lists no model {wanted!r}; {listed}", model=spec.name))
     return ModelCheck(spec, None, None, None, names), problems

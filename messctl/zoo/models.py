@@ -7,15 +7,21 @@ A model's name identifies it everywhere. Arrays over models exist only inside a 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from typing import Any
 
 from messctl.errors import UnknownNameError, UsageError
 from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, checked_by
+from messctl.zoo.server_keys import (
+    MAX_TOKENS,
+    MAX_TOKENS_KEYS,
+    PARAMETERS,
+    BaseUrl,
+    NamesAmong,
+    VariableName,
+)
 
 BOX = Path(__file__).parents[1] / "box"
 """The folder of the models and the zoo.yaml that come with the package."""
@@ -76,64 +82,6 @@ class ModelPath:
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
         return None if value is None or isinstance(value, Path) else "a path"
-
-
-@dataclass(frozen=True, slots=True)
-class BaseUrl:
-    """The rule for the base url of an OpenAI-compatible server, such as http://host:8080/v1.
-
-    A url that is refused is not repeated in the message, because it may contain a password.
-    """
-
-    secret: ClassVar[bool] = True
-
-    def read(self, place: Place) -> str:
-        """See `Rule`."""
-        value = place.value()
-        wanted = self.problem(value)
-        if wanted or value is None:
-            raise place.error(f"{place.name} must be {wanted or self._wanted}")
-        return str(value).rstrip("/")
-
-    def problem(self, value: Any) -> str | None:
-        """See `Rule`."""
-        if value is None:
-            return None
-        try:
-            parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
-            return self._wanted
-        if "@" in parts.netloc:
-            return "a url without a user or password; set key_env to the environment variable that holds the key"
-        if parts.query or parts.fragment or parts.path.rstrip("/").endswith("/chat/completions"):
-            return f"{self._wanted}, with nothing after it"
-        return None
-
-    _wanted: ClassVar[str] = "the base url of an OpenAI-compatible server, such as http://localhost:8080/v1"
-
-
-@dataclass(frozen=True, slots=True)
-class VariableName:
-    """The rule for an environment variable's name, in capitals so that a key is never taken for one; or None."""
-
-    secret: ClassVar[bool] = True
-
-    def read(self, place: Place) -> str | None:
-        """See `Rule`."""
-        value = None if place.empty else place.value()
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} must be {wanted}")
-        return value if value is None else str(value)
-
-    def problem(self, value: Any) -> str | None:
-        """See `Rule`."""
-        if value is None or (isinstance(value, str) and re.fullmatch("[A-Z_][A-Z0-9_]*", value)):
-            return None
-        return "the name of an environment variable in capitals, such as OPENAI_API_KEY, and not the key itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +181,7 @@ class ModelSpec:
     - `timeout_s` > 0 is the longest silence of the server in seconds.
     - `retries` ≥ 0 is how often a failed request is sent again.
     - `parameters` > 0 are the active parameters per token, from which the cost is estimated.
+    - `omit` are the parameters that requests leave out, and `max_tokens_key` is the name under which the limit is sent.
 
     For both: `system` is the system message, and `max_tokens` ≥ 1 the limit of an answer if the request has none (None:
     USUAL_ANSWER, or the rest of the context if that is less). `temperature`, `top_p`, `top_k` and `min_p` control the
@@ -270,6 +219,8 @@ class ModelSpec:
     timeout_s: float = field(default=60.0, metadata=checked_by(Number(0, 86400, above=True)))
     retries: int = field(default=2, metadata=checked_by(Number(0, 100, whole=True)))
     parameters: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="unknown")))
+    omit: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(PARAMETERS)))
+    max_tokens_key: str = field(default=MAX_TOKENS, metadata=checked_by(Choice(MAX_TOKENS_KEYS)))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -309,5 +260,5 @@ FILE_KEYS = (
     *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
 )
 """The keys for models with a file; a server has its own settings for these."""
-ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters")
+ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters", "omit", "max_tokens_key")
 """The keys for models at a server."""

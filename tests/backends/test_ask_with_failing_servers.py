@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from live_making import assert_one_line, assert_sound, typed
-from servers import chunk, events, misbehaving, streamed
+from servers import USAGE, chunk, events, misbehaving, streamed
 
 from messctl.cli import run
 from messctl.state.store import Store
@@ -81,13 +81,89 @@ def test_a_server_that_refuses_everything_is_left_alone_after_three_requests(zoo
             assert run(["ask", "hi"]) == 0
             out, err = capsys.readouterr()
             assert out == "42\n"
-            assert ("400 (top_p is not known): check which" in err) == (request < 3)
+            assert ("400 (top_p is not known): add `omit: [top_p]`" in err) == (request < 3)
             assert "shorten" not in err
         assert (len(broken.requests), len(other.requests)) == (3, 6)
         assert run(["status", "--json"]) == 0
         status = json.loads(capsys.readouterr().out)
         assert (status["lost"]["a"]["attempts"], status["refused"]) == (3, {})
     assert_sound(state, requests=6)
+
+
+NULL_AT_THE_END = events(chunk(delta={"content": "42"}, finish_reason="stop"), {"choices": None, "usage": USAGE})
+ALIVE = b"data:\n\ndata: : working\n\nevent: ping\ndata: {}\n\n" + streamed("4", "2")
+LISTED = streamed().replace(b'"delta": {}', b'"delta": {"content": [{"type": "text", "text": "42"}]}')
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [sends(NULL_AT_THE_END), sends(ALIVE), sends(LISTED), lambda handler: handler.answer(streamed("42"), kind=None)],
+    ids=["choices that are null", "keep-alives", "a list of parts", "no Content-Type"],
+)
+def test_an_answer_in_an_unusual_shape_is_shown_stored_and_graded(behaviour, zoo, state, capsys):
+    with misbehaving(behaviour) as server:
+        zoo(server)
+        assert run(["ask", "hi", "--expect", "42", "--json"]) == 0
+        asked = json.loads(capsys.readouterr().out)
+        assert (asked["answer"], asked["satisfied"], asked["finish"]) == ("42", 1.0, "stop")
+        assert run(["status", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["lost"] == {}
+    assert_sound(state, requests=1)
+
+
+def test_an_answer_in_an_unknown_shape_is_no_empty_answer(zoo, state, capsys):
+    odd = json.dumps({"choices": [{"message": {"content": {"words": "42"}}, "finish_reason": "stop"}], "usage": USAGE})
+    with misbehaving(lambda handler: handler.answer(odd.encode())) as server:
+        zoo(server)
+        assert run(["ask", "hi", "--expect", "42"]) == 2
+        assert "in a shape that is not known" in assert_one_line(2, *capsys.readouterr())
+    assert_sound(state, requests=1)
+
+
+@pytest.mark.parametrize("code", [200, 500])
+def test_a_prompt_that_is_too_long_is_refused_and_the_model_stays_in_use(code, zoo, state, capsys):
+    error = {
+        "code": 400,
+        "message": "the request exceeds the available context size",
+        "type": "exceed_context_size_error",
+    }
+    with misbehaving(lambda handler: handler.answer(json.dumps({"error": error}).encode(), code)) as server:
+        zoo(server)
+        for number in (1, 2):
+            assert run(["ask", "hi"]) == 2
+            assert "shorten it" in assert_one_line(2, *capsys.readouterr())
+            assert len(server.requests) == number
+        assert run(["status", "--json"]) == 0
+        status = json.loads(capsys.readouterr().out)
+        assert (status["lost"], status["refused"]["a"]["prompts"]) == ({}, 2)
+    assert_sound(state, requests=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "line"),
+    [
+        ("top_p", "`temperature` and `top_p` cannot both be specified for this model. Use only one.", "omit: [top_p]"),
+        ("stream_options", "Extra inputs are not permitted, field: 'stream_options'", "omit: [stream_options]"),
+        (
+            "max_tokens",
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
+            "max_tokens_key: max_completion_tokens",
+        ),
+    ],
+)
+def test_with_the_line_that_the_error_names_the_server_answers(name, message, line, zoo, state, tmp_path, capsys):
+    def behaves(handler):
+        (refuses(message) if name in handler.server.requests[-1][2] else sound)(handler)
+
+    with misbehaving(behaves) as server:
+        zoo(server)
+        assert run(["ask", "hi"]) == 2
+        assert f"refuses `{name}` with 400" in (error := assert_one_line(2, *capsys.readouterr()))
+        assert f"add `{line}` to model 'a' in zoo.yaml" in error
+        path = tmp_path / "zoo.yaml"
+        path.write_text(path.read_text().replace("name: a,", f"name: a, {line},"))
+        assert run(["ask", "hi"]) == 0
+        assert capsys.readouterr().out == "42\n"
 
 
 def test_a_server_that_refuses_long_prompts_still_gets_requests(zoo, state, capsys):

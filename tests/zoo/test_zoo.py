@@ -604,6 +604,14 @@ SERVERS_REFUSED = [
         "line 2: models[1].parameters is -1; it must be 'unknown' or a finite number above 0",
     ),
     (f"ulr: {URL}", "line 2: unknown key 'ulr' in models[1] (did you mean 'url'?)"),
+    (f"url: {URL}, omit: [topp]", "line 2: models[1].omit[1] is 'topp' (did you mean 'top_p'?); it must be one of max"),
+    (f"url: {URL}, omit: [seed, model]", "line 2: models[1].omit[2] is 'model'"),
+    (f"url: {URL}, omit: [1]", "line 2: models[1].omit[1] is '1'; it must be one of max_tokens, temperature, top_p"),
+    (f"url: {URL}, omit: top_p", "line 2: models[1].omit must be a list, as in [max_tokens]"),
+    (f"url: {URL}, omit: {{top_p: true}}", "line 2: models[1].omit must be a list, as in [max_tokens]"),
+    ("path: a.gguf, omit: [top_p]", "line 2: models[1].omit applies only to a model with a url; remove it"),
+    (f"url: {URL}, max_tokens_key: max_token", "is 'max_token' (did you mean 'max_tokens'?); it must be one of max_"),
+    ("path: a.gguf, max_tokens_key: max_tokens", "line 2: models[1].max_tokens_key applies only to a model with a url"),
 ]
 
 
@@ -615,12 +623,55 @@ def test_invalid_servers_are_refused_without_repeating_secrets(tmp_path, keys, m
     assert "secret" not in str(raised.value)
 
 
+def test_what_requests_leave_out_is_read_for_each_model(tmp_path):
+    text = f"""
+defaults: {{omit: [top_p, top_p, stream_options], max_tokens_key: max_completion_tokens}}
+models:
+- {{name: a, url: {URL}, parameters: 1}}
+- {{name: b, url: {URL}, parameters: 1, omit: [seed], max_tokens_key: max_tokens}}
+- {{name: c, url: {URL}, parameters: 1, omit: []}}
+- {{name: d, url: {URL}, parameters: 1, omit: }}
+- {{name: e, path: e.gguf}}
+"""
+    models = load_zoo(written(tmp_path, text)).models
+    assert [model.omit for model in models] == [("top_p", "stream_options"), ("seed",), (), (), ()]
+    assert [model.max_tokens_key for model in models[:2]] == ["max_completion_tokens", "max_tokens"]
+
+
 def test_a_server_made_in_code_is_checked_too():
+    with pytest.raises(UsageError, match="omit is .* it must be some of max_tokens, temperature, top_p"):
+        ModelSpec("m", url="http://x/v1", omit=("topp",))
+    with pytest.raises(UsageError, match="max_tokens_key is 'n'; it must be one of max_tokens, max_completion_tokens"):
+        ModelSpec("m", url="http://x/v1", max_tokens_key="n")
     with pytest.raises(UsageError, match="either a path or a url"):
         ModelSpec("m")
     with pytest.raises(UsageError, match="url must be a url without a user or password") as raised:
         ModelSpec("m", url="http://me:sk-secret@x/v1")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "same"),
+    [
+        ("smollm2", "smollm2", True),
+        ("smollm2", "smollm2:latest", True),
+        ("smollm2:latest", "smollm2:latest", True),
+        ("SmolLM2", "smollm2:latest", True),
+        ("smollm2:135M", "smollm2:135m", True),
+        ("library/smollm2", "smollm2:latest", True),
+        ("registry.ollama.ai/library/smollm2:latest", "smollm2:latest", True),
+        ("hf.co/Qwen/Qwen3-GGUF", "hf.co/qwen/qwen3-gguf:latest", True),
+        ("gemini-2.5-flash", "models/gemini-2.5-flash", True),
+        ("smollm2", "smollm2:135m", False),
+        ("smollm2:135m", "smollm2:latest", False),
+        ("smollm", "smollm2:latest", False),
+        ("qwen/qwen3", "Qwen/Qwen3", False),  # vLLM finds no name in another case
+        ("latest", ":latest", False),
+    ],
+)
+def test_names_that_mean_the_same_model_are_the_same(name, listed, same, tmp_path):
+    zoo_file = load_zoo(written(tmp_path, f"models:\n- {{name: m, url: {URL}, model: '{name}', parameters: 1}}\n"))
+    assert (check_zoo(zoo_file, None, lambda spec: ("other", listed)).problems == ()) == same
 
 
 def test_a_check_reports_a_model_that_its_server_does_not_list(tmp_path):
