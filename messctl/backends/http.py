@@ -23,13 +23,12 @@ from messctl.backends.openai_errors import (
     temporary,
     unreachable,
 )
+from messctl.backends.patience import CONNECT_S
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
     import httpx2
 
-CONNECT_S = 5.0
-"""The longest time in seconds that a machine may take to accept a connection."""
 _MOST_BYTES = 2**26
 _OK = 200
 

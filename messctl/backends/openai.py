@@ -19,17 +19,16 @@ from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import chat_messages
-from messctl.backends.http import CONNECT_S, Clients, read_body
+from messctl.backends.http import Clients, read_body
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
 from messctl.backends.openai_reply import ServerReply, parse_json, valid_unicode
+from messctl.backends.patience import LONGEST_PAUSE_S
 from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
 FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 8.0
-"""The longest pause before another attempt. If a server asks for a longer one, the request fails at once."""
 
 
 class OpenAICompatible:
@@ -150,14 +149,6 @@ class OpenAICompatible:
                 model, "gives no token counts (`usage`), so its cost is unknown: use a server that counts tokens"
             )
         return counts[0], reply.pieces
-
-
-def patience_s(model: ModelSpec) -> float:
-    """Return the longest time in seconds that a model's server may take to fail: all attempts and the pauses between.
-
-    A model on this machine has no such limit; it gets the value of a server with default settings.
-    """
-    return (model.retries + 1) * (CONNECT_S + model.timeout_s) + model.retries * LONGEST_PAUSE_S
 
 
 def _request_body(model: ModelSpec, question: Question) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
-from messctl.backends.openai import patience_s
+from messctl.backends.patience import patience_s
 from messctl.costs.load_costs import Loads
 from messctl.costs.metered_backend import MeteredBackend
 from messctl.costs.prompt_cost import Forecast, characters

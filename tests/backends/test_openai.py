@@ -20,7 +20,7 @@ from servers import USAGE, chunk, events, free_port, misbehaving, streamed
 
 from messctl.backends import Dispatch, OpenAICompatible, Scripted
 from messctl.backends.event_stream import LONGEST_EVENT
-from messctl.backends.openai import patience_s
+from messctl.backends.patience import patience_s
 from messctl.errors import BackendError, PromptError, PromptTooLongError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec

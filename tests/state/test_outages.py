@@ -12,7 +12,7 @@ import pytest
 from live_making import assert_one_line, assert_sound
 
 from messctl.backends import Scripted
-from messctl.backends.openai import patience_s
+from messctl.backends.patience import patience_s
 from messctl.cli import run
 from messctl.costs.tokens import StatedMeter
 from messctl.errors import BackendError, CrashedError, PromptError, RefusedError
