@@ -22,6 +22,11 @@ _KNOWN_KEYS = (
     *("content", "text", "refusal", "role", "name", "id", "type", "object", "index", "status", "model"),
     *("tool_calls", "function_call", "annotations", *THINKING_KEYS),
 )
+_KNOWN_KEYS_OF_CHOICE = (
+    *("delta", "message", "text", "index", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop"),
+    *("logprobs", "token_ids", "prompt_token_ids", "usage", "error", "seed", "stop_str"),
+    *("content_filter_results", "content_filter_result", "content_filter_offsets"),
+)
 
 
 class UnknownShapeError(Exception):
@@ -46,9 +51,20 @@ def pieces_of(message: Mapping[str, Any]) -> Iterator[Piece]:
     yield from _pieces(message.get("refusal"), "refusal")
 
 
-def unknown_key(message: Mapping[str, Any]) -> str | None:
-    """Return the first key of a message that is not known and holds something; None if there is none."""
-    return next((key for key, value in message.items() if key not in _KNOWN_KEYS and value), None)
+def unknown_key(choice: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    """Return the first key that is not known and holds something, of a choice or of its message; None without one."""
+    for known, part in ((_KNOWN_KEYS, message), (_KNOWN_KEYS_OF_CHOICE, choice)):
+        found = next((key for key, value in part.items() if key not in known and _holds(value)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _holds(value: Any) -> bool:
+    """Return whether a value holds a text or a number, at any depth."""
+    if isinstance(value, dict | list):
+        return any(map(_holds, value.values() if isinstance(value, dict) else value))
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _thinking_of(message: Mapping[str, Any]) -> list[Piece]:

@@ -64,7 +64,7 @@ class ServerReply:
     _part: str | None = None
     _noise: str = ""
     _other: str = ""
-    _unknown: str = ""
+    _unknown: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -143,8 +143,11 @@ class ServerReply:
         if is_error(choice):
             raise self._refused(model, complaint_of(choice))
         self._count(choice)
-        pieces = list(pieces_of(self._message(choice, form)))
+        message = self._message(choice, form)
+        pieces = list(pieces_of(message))
         self.pieces += bool(pieces)
+        if not pieces and not self._unknown:
+            self._unknown = unknown_key(choice, message)
         for piece in pieces:
             if piece.thinking:
                 self.text.add_thinking(valid_unicode(piece.text))
@@ -171,8 +174,6 @@ class ServerReply:
             elif not isinstance(held, dict):
                 raise UnknownShapeError(f"`{part}` without keys")
             self._part = part
-            if unknown_key(held):
-                self._unknown = self._unknown or f"`{part}.{unknown_key(held)}`"
             return held
         if form == "message":
             raise UnknownShapeError("a choice without a `message`")
@@ -187,7 +188,9 @@ class ServerReply:
     def _check_end(self, model: ModelSpec) -> None:
         """Raise AttemptFailedError if the response has ended and the answer has not, or is in an unknown shape."""
         if not self.pieces and self._unknown:
-            raise self._unknown_shape(model, self._unknown)
+            raise self._unknown_shape(model, f"`{self._unknown}`")
+        if self._choices and self._part is None:
+            raise self._unknown_shape(model, "choices without a `delta`")
         if self.finish is not None or (self._done and self.pieces > 0 and not self._noise):
             return
         if self._noise:

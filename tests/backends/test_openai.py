@@ -21,6 +21,7 @@ from servers import USAGE, chunk, events, free_port, misbehaving, streamed
 from messctl.backends import Dispatch, OpenAICompatible, Scripted
 from messctl.backends.event_stream import LONGEST_EVENT
 from messctl.backends.patience import patience_s
+from messctl.cli import run
 from messctl.errors import BackendError, PromptError, PromptTooLongError, RefusedError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -591,6 +592,16 @@ def test_a_zoo_of_servers_needs_no_llama_cpp(tmp_path):
             command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
+
+
+def test_a_check_finds_the_model_that_ollama_lists_with_its_tag(tmp_path, capsys):
+    listing = json.dumps({"object": "list", "data": [{"id": "smollm2:latest"}]}).encode()
+    with misbehaving(sends(listing, "application/json")) as server:
+        path = tmp_path / "zoo.yaml"
+        path.write_text(f"models:\n- {{name: s, url: {server.url}, model: smollm2, parameters: 1}}\n")
+        assert run(["zoo", "check", "--zoo", str(path), "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["problems"], checked["models"][0]["listed"]) == ([], ["smollm2:latest"])
 
 
 def test_a_server_lists_its_models(backend):

@@ -273,6 +273,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Shape]] = {
             chunk(delta={}, finish_reason="content_filter"), answer="", finish="content_filter"
         ),
         "an empty list": whole(message([]), answer=""),
+        "unknown keys without text": whole(message("", fields={"refusal": None, "parts": [""]}, list=[]), answer=""),
     },
     ("a refusal by the model", "it is the answer"): {
         "under a key": whole(message(None, refusal="one two")),
@@ -320,9 +321,14 @@ ANSWERS: dict[tuple[str, str], dict[str, Shape]] = {
         "a number": fails(whole(message(42)), f"{UNKNOWN} (`content` is a number)"),
         "true": fails(streamed(delta(content=True), STOP), "`content` is true or false"),
         "keys and values": fails(whole(message({"answer": "one two"})), UNKNOWN),
-        "an unknown key": fails(whole(message(None, output="one two")), f"{UNKNOWN} (`message.output`)"),
-        "an unknown key in a stream": fails(streamed(delta(words="one"), delta(words=" two"), STOP), "`delta.words`"),
-        "speech": fails(whole(message(None, audio={"data": "x"})), "`message.audio`"),
+        "an unknown key": fails(whole(message(None, output="one two")), f"{UNKNOWN} (`output`)"),
+        "an unknown key in a stream": fails(streamed(delta(words="one"), delta(words=" two"), STOP), "`words`"),
+        "an unknown key of the choice": fails(
+            streamed(ROLE, chunk(delta={}, output="one two", finish_reason="stop")), f"{UNKNOWN} (`output`)"
+        ),
+        "an unknown key with parts": fails(whole(message("", output=[{"text": {"value": "one two"}}])), "(`output`)"),
+        "no delta": fails(streamed(chunk(), chunk(finish_reason="stop")), f"{UNKNOWN} (choices without a `delta`)"),
+        "speech": fails(whole(message(None, audio={"data": "x"})), "`audio`"),
         "text instead of a message": fails(
             whole({"choices": [{"message": "one two", "finish_reason": "stop"}]}), "`message` without keys"
         ),
