@@ -15,6 +15,8 @@ _INNER = ("error", "errors", "message", "msg", "detail", "details", "metadata", 
 """The keys that hold a message, or a document with one."""
 _CODES = ("code", "type", "error_code", "error_type", "status", "name")
 _PLACES = ("param", "parameter", "field", "loc")
+_NOWHERE = ("", "body", "None", "null")
+"""What stands there if nothing is blamed."""
 _DEEPEST = 8
 _LONGEST = 4000
 """The most characters of a message that are looked at."""
@@ -51,7 +53,7 @@ _OTHER_LIMIT = re.compile(
 
 _REFUSES = re.compile(
     r"unsupported|\b(not|no longer|no such|only|extra|cannot|must|should)\b|n't\b|unknown|unrecogni|unexpected|invalid"
-    r"|deprecated|removed|forbidden|illegal|out of range|too (large|small|high|low)|at (most|least)|requires?\b|reject",
+    r"|deprecated|removed|forbidden|illegal|\brange\b|too (large|small|high|low)|at (most|least)|requires?\b|reject",
     re.IGNORECASE,
 )
 """How servers say that they do not take a parameter, or its value."""
@@ -103,16 +105,16 @@ class Complaint:
         return bool(_SAYS_OVERFLOW.search(self.message)) and not _OTHER_LIMIT.search(self.message)
 
     def parameter(self, sent: Collection[str]) -> str | None:
-        """Return the parameter, of those `sent`, that the server refuses; None if it refuses none.
+        """Return the parameter, of those `sent`, that the server refuses; None if it refuses none, or something else.
 
         Of two that exclude each other it is the one that matters less.
         """
         placed = [name for name in self.places if name in sent]
-        if placed:
-            return placed[0]
+        if self.places:
+            return placed[0] if placed else None
         if not _REFUSES.search(self.message):
             return None
-        found = {name: re.search(_mention(name), self.message) for name in sent}
+        found = {name: re.search(_mention(name), self.message, re.IGNORECASE) for name in sent}
         mentioned = {name: match.start() for name, match in found.items() if match}
         if _EXCLUDES.search(self.message) and "top_p" in mentioned:
             return "top_p"
@@ -202,7 +204,9 @@ def _places(part: Mapping[str, Any]) -> Iterator[str]:
     for key in _PLACES:
         place = part.get(key)
         names = place if isinstance(place, list | tuple) else [place]
-        yield from (name.split(".")[0].strip("`'\" ") for name in names if isinstance(name, str))
+        yield from (
+            name.split(".")[0].strip("`'\" ") for name in names if isinstance(name, str) and name not in _NOWHERE
+        )
 
 
 def _status(part: Mapping[str, Any]) -> int | None:
@@ -224,5 +228,9 @@ def _mention(name: str) -> str:
     """Return the pattern of a parameter's name in a message; one that is a plain word must look like a name."""
     if "_" in name:
         return rf"\b{name}\b"
-    after = r"(?= ?[:=]| (parameter|field|argument|value|option|is not|are not|and `?\w+_))"
-    return rf"[`'\"]{name}[`'\"]|\b{name}\b{after}|\b(parameters?|fields?|arguments?|property|option|key):? {name}\b"
+    quoted = rf"[`'\"]{name}[`'\"]"
+    if name == "stream":
+        return rf"{quoted}|\bstreaming\b|\bparameter stream\b"
+    after = r"(?= ?[:=]| (parameter|field|argument|value|option|is not|are not|must be|should be|cannot|and `?\w+_))"
+    before = r"\b(parameters?|fields?|arguments?|property|option|key|supports?|allows?):? "
+    return rf"{quoted}|\b{name}\b{after}|{before}{name}\b"

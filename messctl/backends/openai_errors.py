@@ -10,7 +10,7 @@ from messctl.backends.complaint import Complaint
 from messctl.display.text import plain
 from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.zoo import ModelSpec
-from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
+from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS, PARAMETERS
 
 SETTINGS = (MAX_TOKENS, "temperature", "top_p")
 """The parameters whose values zoo.yaml sets."""
@@ -100,7 +100,7 @@ def refused(
     """
     message = quote(complaint.message)
     reason = f"{status} ({message})" if status and message else f"{status or message}"
-    parameter = complaint.parameter(sent)
+    parameter = complaint.parameter([name for name in sent if name in (*PARAMETERS, *MAX_TOKENS_KEYS)])
     kind: type[BackendError] = BackendError
     if _is_too_long(status, complaint):
         what = f"refuses the request with {reason}: shorten it, lower max_tokens, or check the server's limits"

@@ -597,6 +597,21 @@ ERRORS: dict[tuple[str, str], dict[str, Shape]] = {
             REFUSED,
             "add `max_tokens_key: max_completion_tokens` or `omit: [max_tokens]` to model 'm'",
         ),
+        "a server that does not stream": error(
+            400, openai("Streaming is not supported by this model"), REFUSED, "add `omit: [stream]` to model 'm'"
+        ),
+        "a server that does not stream, in other words": error(
+            400, {"detail": "this model does not support streaming"}, REFUSED, "add `omit: [stream]` to model 'm'"
+        ),
+        "a server that reads JSON strictly": error(
+            400, {"error": 'json: unknown field "stream_options"'}, REFUSED, "add `omit: [stream_options]` to model 'm'"
+        ),
+        "LiteLLM": error(
+            400,
+            openai("litellm.BadRequestError: top_p is not supported", param="None", code="400"),
+            REFUSED,
+            "omit: [top_p]",
+        ),
         "a value out of range": error(
             400,
             openai(
@@ -637,6 +652,13 @@ ERRORS: dict[tuple[str, str], dict[str, Shape]] = {
             "check which prompts",
         ),
         "an unknown model": error(400, openai("The model `x` does not exist"), REFUSED, "check which prompts"),
+        "an invalid message": error(
+            400,
+            openai("messages: at least one is required; top_p is not checked", param="messages"),
+            REFUSED,
+            "check which",
+        ),
+        "an invalid message, told by words": error(400, openai("invalid messages: none given"), REFUSED, "check which"),
         "an unknown parameter that was not sent": error(
             400, openai("Unrecognized request argument: logit_bias", param="logit_bias"), REFUSED, "check which prompts"
         ),
