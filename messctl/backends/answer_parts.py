@@ -5,7 +5,7 @@ Source: OpenAI's API reference, "Chat completions", and the list parts and keys 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +51,18 @@ def pieces_of(message: Mapping[str, Any]) -> Iterator[Piece]:
     yield from _pieces(message.get("refusal"), "refusal")
 
 
-def unknown_key(choice: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
-    """Return the first key that is not known and holds something, of a choice or of its message; None without one."""
-    for known, part in ((_KNOWN_KEYS, message), (_KNOWN_KEYS_OF_CHOICE, choice)):
-        found = next((key for key, value in part.items() if key not in known and _holds(value)), None)
-        if found is not None:
-            return found
-    return None
+def unknown_key(message: Mapping[str, Any]) -> str | None:
+    """Return the first key of a message that is not known and holds something; None if there is none."""
+    return _first(message, _KNOWN_KEYS)
+
+
+def unknown_key_of_choice(choice: Mapping[str, Any]) -> str | None:
+    """Return the first key beside the message that is not known and holds something; None if there is none."""
+    return _first(choice, _KNOWN_KEYS_OF_CHOICE)
+
+
+def _first(part: Mapping[str, Any], known: Collection[str]) -> str | None:
+    return next((key for key, value in part.items() if key not in known and _holds(value)), None)
 
 
 def _holds(value: Any) -> bool:

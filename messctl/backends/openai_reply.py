@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from messctl.backends.answer_parts import UnknownShapeError, pieces_of, unknown_key
+from messctl.backends.answer_parts import Piece, UnknownShapeError, pieces_of, unknown_key, unknown_key_of_choice
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is_error
 from messctl.backends.event_stream import DONE, ERROR, LONGEST_EVENT, MESSAGE, Event, EventTooLongError, read_events
@@ -61,6 +61,7 @@ class ServerReply:
     usage: Mapping[str, Any] = field(default_factory=dict)
     _done: bool = False
     _choices: int = 0
+    _held: bool = False
     _part: str | None = None
     _noise: str = ""
     _other: str = ""
@@ -143,12 +144,7 @@ class ServerReply:
         if is_error(choice):
             raise self._refused(model, complaint_of(choice))
         self._count(choice)
-        message = self._message(choice, form)
-        pieces = list(pieces_of(message))
-        self.pieces += bool(pieces)
-        if not pieces and not self._unknown:
-            self._unknown = unknown_key(choice, message)
-        for piece in pieces:
+        for piece in self._pieces_of(choice, form):
             if piece.thinking:
                 self.text.add_thinking(valid_unicode(piece.text))
             else:
@@ -159,25 +155,28 @@ class ServerReply:
         if isinstance(finish, str) and finish.strip():
             self.finish = finish.strip()
 
-    def _message(self, choice: Mapping[str, Any], form: Literal["delta", "message"]) -> Mapping[str, Any]:
-        """Return what holds the text of a choice: its `delta`, its `message`, or itself with a `text`, as long ago.
+    def _pieces_of(self, choice: Mapping[str, Any], form: Literal["delta", "message"]) -> list[Piece]:
+        """Return the text of a choice: of its `delta`, its `message`, or its `text`, as long ago.
 
-        The first of these that comes in a stream counts, so that a whole message at its end is not added again.
+        The first of these that holds text in a stream counts, so that a whole message at its end is not added again.
         """
         other = "message" if form == "delta" else "delta"
         for part in (form, other, "text"):
             held = choice.get(part)
             if held is None or self._part not in (None, part):
                 continue
-            if part == "text":
-                held = {"content": held}
-            elif not isinstance(held, dict):
+            held = {"content": held} if part == "text" else held
+            if not isinstance(held, dict):
                 raise UnknownShapeError(f"`{part}` without keys")
-            self._part = part
-            return held
-        if form == "message":
-            raise UnknownShapeError("a choice without a `message`")
-        return {}
+            self._held = True
+            pieces = list(pieces_of(held))
+            if pieces:
+                self._part = part
+                self.pieces += 1
+                return pieces
+            self._unknown = self._unknown or unknown_key(held)
+        self._unknown = self._unknown or unknown_key_of_choice(choice)
+        return []
 
     def _count(self, document: Mapping[str, Any]) -> None:
         """Store the counts of tokens in a document; the last ones in a stream are those of the whole answer."""
@@ -189,8 +188,8 @@ class ServerReply:
         """Raise AttemptFailedError if the response has ended and the answer has not, or is in an unknown shape."""
         if not self.pieces and self._unknown:
             raise self._unknown_shape(model, f"`{self._unknown}`")
-        if self._choices and self._part is None:
-            raise self._unknown_shape(model, "choices without a `delta`")
+        if self._choices and not self._held:
+            raise self._unknown_shape(model, "choices without a message")
         if self.finish is not None or (self._done and self.pieces > 0 and not self._noise):
             return
         if self._noise:

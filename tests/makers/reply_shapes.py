@@ -294,6 +294,10 @@ ANSWERS: dict[tuple[str, str], dict[str, Shape]] = {
         "`delta` in a whole answer": whole(
             {"choices": [{"delta": {"content": "one two"}, "finish_reason": "stop"}], "usage": USAGE}
         ),
+        "an empty `text` before": streamed({"choices": [{"text": "", "delta": None}]}, ONE, TWO, STOP),
+        "an empty `delta` beside it": streamed(
+            chunk(delta={}, message={"content": "one"}), chunk(delta={}, message={"content": " two"}), STOP
+        ),
         "`delta` null at the end": streamed(ONE, TWO, chunk(delta=None, finish_reason="stop")),
         "no `delta` at the end": streamed(ONE, TWO, chunk(finish_reason="stop")),
     },
@@ -327,13 +331,13 @@ ANSWERS: dict[tuple[str, str], dict[str, Shape]] = {
             streamed(ROLE, chunk(delta={}, output="one two", finish_reason="stop")), f"{UNKNOWN} (`output`)"
         ),
         "an unknown key with parts": fails(whole(message("", output=[{"text": {"value": "one two"}}])), "(`output`)"),
-        "no delta": fails(streamed(chunk(), chunk(finish_reason="stop")), f"{UNKNOWN} (choices without a `delta`)"),
+        "no delta": fails(streamed(chunk(), chunk(finish_reason="stop")), f"{UNKNOWN} (choices without a message)"),
         "speech": fails(whole(message(None, audio={"data": "x"})), "`audio`"),
         "text instead of a message": fails(
             whole({"choices": [{"message": "one two", "finish_reason": "stop"}]}), "`message` without keys"
         ),
         "text instead of a delta": fails(streamed(chunk(delta="one two"), STOP), "`delta` without keys"),
-        "no message": fails(whole({"choices": [{"finish_reason": "stop"}]}), "a choice without a `message`"),
+        "no message": fails(whole({"choices": [{"finish_reason": "stop"}]}), "choices without a message"),
         "text instead of a choice": fails(whole({"choices": ["one two"]}), UNKNOWN),
         "only events of another type": fails(
             raw("event: chunk\n", ONE, "event: chunk\n", STOP), "sends only events of the type 'chunk'"
