@@ -45,7 +45,7 @@ _FAILED = ("error", "abort", "insufficient_system_resource")
 """Why an answer ends that is none."""
 
 
-@dataclass
+@dataclass(repr=False)  # a server can repeat the key, which must not appear in a traceback
 class ServerReply:
     """The part of an answer that has arrived, to a request with the parameters `sent`.
 

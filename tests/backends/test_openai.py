@@ -523,7 +523,11 @@ def test_an_unset_or_invalid_key_is_refused(value, message, monkeypatch):
 @pytest.mark.parametrize(
     "behaviour",
     [*(behaviour for behaviour, _, _ in FAULTS), error_of(401, f"wrong key {KEY} given"), error_of(500, KEY),
-     error_of(400, "x" * 190 + KEY), status(500, KEY.encode()), sends(events({"error": KEY})), sound],
+     error_of(400, "x" * 190 + KEY), status(500, KEY.encode()), sends(events({"error": KEY})),
+     sends(f"data: {KEY}\n\n".encode()), sends(f"event: {KEY}\ndata: 1\n\n".encode()),
+     sends(f"event: error\ndata: {KEY}\n\n".encode()), error_of(400, f"top_p is not {KEY}"),
+     sends(events(chunk(delta={KEY: "x"}, finish_reason="stop"))), sends(events(chunk(finish_reason=KEY))),
+     sends(events(chunk(delta={"content": [{"type": KEY}]}))), sound],
 )  # fmt: skip
 def test_the_key_appears_nowhere_but_in_the_header(behaviour, backend, monkeypatch, caplog, capfd):
     """Not in messages, logs, tracebacks with all their variables, nor in the repr of objects."""
