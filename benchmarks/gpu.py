@@ -142,7 +142,8 @@ def write_models(folder: Path, sizes: list[str], kind: str, *, gpu: bool) -> Pat
 
 def calibrate(zoo: Path, meter: str, *, quick: bool) -> dict[str, object]:
     command = [*MESSCTL, "zoo", "calibrate", "--zoo", str(zoo), "--meter", meter, "--json", "-o", str(zoo)]
-    command += ["--repeats", "1", "--seconds", "0", "--prompt-tokens", "64"] if quick else ["--seconds", "1"]
+    command += ["--time", "30s", "--prompt-tokens", "64"] if quick else ["--time", "4m", "--seconds", "1"]
+    command += ["--force"]  # the table says how well each cost is known
     print("$", " ".join(command), flush=True)
     return json.loads(output_of(command))
 
@@ -161,7 +162,7 @@ def as_markdown(
     unit = calibrated["models"][0]["unit"]
     head = (
         "size", "parameters", "file, GB", "load, s", "prompt, tokens/s", "llama-bench pp512", "generated, tokens/s",
-        "llama-bench tg128", f"{unit}/request", f"{unit}/prompt token", f"{unit}/generated token", "error", "cost",
+        "llama-bench tg128", f"{unit}/request", f"{unit}/prompt token", f"{unit}/generated token", "width", "cost",
     )  # fmt: skip
     lines = [f"{chip}, {kind}, random weights; {calibrated['measured']}", "", f"| {' | '.join(head)} |"]
     lines.append("|---|" + "---:|" * (len(head) - 1))
@@ -172,10 +173,16 @@ def as_markdown(
             size, f"{SHAPES[size].parameters:,}", f"{gigabytes:.2f}", f"{row['load_s']:.2f}",
             speed(row["prompt_tokens_per_s"]), speed(ours.get("prompt")), speed(row["generated_tokens_per_s"]),
             speed(ours.get("generated")), f"{row['fixed']:.3g}", f"{row['prompt']:.3g}", f"{row['generated']:.3g}",
-            f"{row['error']:.1%}", row["cost_quality"],
+            widest(row), row["cost_quality"],
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def widest(row: dict[str, object]) -> str:
+    """Return the widest interval of a model's costs."""
+    widths = [row[f"{part}_width"] for part in ("fixed", "prompt", "generated")]
+    return "–" if None in widths else f"± {max(widths):.0%}"
 
 
 def speed(value: float | None) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from messctl.cli import calibration_progress, calibration_table
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
-from messctl.cli.output import console, print_json, progress_console, warn
-from messctl.display.text import plain
+from messctl.cli.output import print_json, warn
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 EPILOG = "Example: messctl zoo calibrate --zoo zoo.yaml -o zoo.yaml"
 COUNTED = ("nvml", "rapl")
 """The meters that are tried first without --meter: each reads an energy counter."""
-LENGTHS = 9
-"""The number of combinations of prompt length and answer length that each repetition measures."""
+LEAST_TIME_S, TIME_PER_MODEL_S = 120.0, 60.0
+"""The time that measuring may take without --time: as much for each model, and at least so much for all together."""
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
 
 ModelsOption = Annotated[
     list[str] | None,
@@ -37,13 +41,22 @@ MeterOption = Annotated[
         rich_help_panel=REQUESTS,
     ),
 ]
+TimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="The longest time for all models, such as 90s or 5m. Default: 1m per model, at least 2m.",
+        rich_help_panel=REQUESTS,
+    ),
+]
 RepeatsOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--repeats",
         metavar="N",
         callback=in_range(1),
-        help="The number of measurements of each length.",
+        help="The most measurements of each length. Default: as many as are needed.",
         rich_help_panel=REQUESTS,
     ),
 ]
@@ -77,6 +90,10 @@ OutputOption = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Write costs that are known to ± 20 % or worse, too.", rich_help_panel=OUTPUT),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.", rich_help_panel=OUTPUT)
 ]
@@ -86,10 +103,12 @@ def calibrate(
     zoo: ZooOption = None,
     model: ModelsOption = None,
     meter: MeterOption = None,
-    repeats: RepeatsOption = 3,
+    time: TimeOption = None,
+    repeats: RepeatsOption = None,
     seconds: SecondsOption = 0.25,
     prompt_tokens: PromptTokensOption = 1024,
     output: OutputOption = None,
+    force: ForceOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,55 +118,93 @@ def calibrate(
     from messctl.zoo import load_zoo
     from messctl.zoo.edit import write
 
-    if dry_run and not output:
-        raise UsageError("--dry-run shows what -o would change; add -o zoo.yaml")
+    for option, given in (("--dry-run", dry_run), ("--force", force)):
+        if given and not output:
+            raise UsageError(f"{option} is about what -o would change; add -o zoo.yaml")
     zoo_file = load_zoo(zoo)
     chosen = _chosen(zoo_file, model or [])
+    limit_s = max(LEAST_TIME_S, TIME_PER_MODEL_S * len(chosen)) if time is None else seconds_of(time)
     measuring = _meter(zoo_file, meter)
     if output:
         _check_whole(load_zoo(output) if output.exists() else zoo_file, chosen, measuring.unit)
         check_writable(output)
-    found = _measure(chosen, measuring, repeats=repeats, least_s=seconds, longest_prompt=prompt_tokens)
+    found = _measure(chosen, measuring, limit_s, most_rounds=repeats, least_s=seconds, longest_prompt=prompt_tokens)
     where = origin(measuring)
     diff = _difference(zoo_file, found, where, output) if output and dry_run else ""
     if as_json:
         document = {"zoo": str(zoo_file.path), "measured": where, "models": [_document(each) for each in found]}
         print_json(document | ({"diff": diff} if dry_run else {}))
     else:
-        _print(found, where)
+        calibration_table.show(found, where)
         sys.stdout.write(diff)
+    for warning in calibration_table.warnings(found):
+        warn(warning)
+    if output and not force:
+        _check_known(found, output)
     if output and not dry_run:
         write(output, _change(zoo_file, found, where, output)[-1])
 
 
-def _measure(
-    chosen: list[ModelSpec], meter: Meter, *, repeats: int, least_s: float, longest_prompt: int
-) -> list[Calibration]:
-    """Measure the models, one after the other, so that the memory need not hold all of them."""
-    from rich.progress import Progress
+def seconds_of(text: str) -> float:
+    """Return the seconds in a text such as 90, 90s, 5m or 1h30m. Raises UsageError if it is no time above 0."""
+    found = _TIME.fullmatch(text.strip().lower())
+    parts = [float(part) if part else 0.0 for part in found.groups()] if found else []
+    seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
+    if not 0.0 < seconds < math.inf:
+        raise UsageError(f"--time is {text!r}; it must be a time above 0, such as 90s, 5m or 1h30m")
+    return seconds
 
+
+def _measure(
+    chosen: list[ModelSpec],
+    meter: Meter,
+    limit_s: float,
+    *,
+    most_rounds: int | None,
+    least_s: float,
+    longest_prompt: int,
+) -> list[Calibration]:
+    """Measure the models, one after the other, so that the memory need not hold all of them.
+
+    Each model may take its share of the time that is left.
+    """
     from messctl.backends import LlamaCpp
     from messctl.costs.calibration import calibrate_model
 
     found: list[Calibration] = []
     _start_up(chosen[0])
-    screen = progress_console()
-    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        for spec in chosen:
-            task = progress.add_task(plain(spec.name), total=LENGTHS * repeats)
+    until = monotonic() + limit_s
+    with calibration_progress.shown(limit_s) as progress:
+        for number, spec in enumerate(chosen):
+            progress.begin(spec.name, number, len(chosen))
             with LlamaCpp(on_warning=warn) as backend:
                 found.append(
                     calibrate_model(
                         spec,
                         backend,
                         meter,
-                        repeats=repeats,
+                        limit_s=max(0.0, until - monotonic()) / (len(chosen) - number),
                         least_s=least_s,
                         longest_prompt=longest_prompt,
-                        on_measured=lambda task=task: progress.advance(task),  # type: ignore[misc]
+                        most_rounds=most_rounds,
+                        on_round=progress.update,
                     )
                 )
     return found
+
+
+def _check_known(found: list[Calibration], output: Path) -> None:
+    """Raise UsageError if a cost is not known well enough to write it."""
+    from messctl.costs.calibration import TOO_WIDE
+
+    unknown = [
+        f"{each.model}: {calibration_table.widths_text(wide)}" for each in found if (wide := each.wider_than(TOO_WIDE))
+    ]
+    if unknown:
+        raise UsageError(
+            f"{output} is not written, as costs are known too badly ({'; '.join(unknown)}); "
+            "give more --time, stop other programs, or add --force"
+        )
 
 
 def _start_up(spec: ModelSpec) -> None:
@@ -210,55 +267,33 @@ def _check_whole(zoo_file: ZooFile, chosen: list[ModelSpec], unit: str) -> None:
 
 
 def _document(found: Calibration) -> dict[str, Any]:
+    line, seconds, load = found.cost, found.seconds, found.load
+    speeds = [calibration_table.speed(part) for part in (seconds.prompt, seconds.generated)]
     return {
         "model": found.model,
         "unit": found.unit,
-        "fixed": found.cost.fixed,
-        "prompt": found.cost.prompt,
-        "generated": found.cost.generated,
-        "error": found.cost.error,
+        "fixed": line.fixed.value,
+        "fixed_width": _finite(line.fixed.share),
+        "prompt": line.prompt.value,
+        "prompt_width": _finite(line.prompt.share),
+        "generated": line.generated.value,
+        "generated_width": _finite(line.generated.share),
+        "error": line.line.error,
         "cost_quality": found.quality,
-        "load_s": found.load_s,
-        "load": found.load,
-        "prompt_tokens_per_s": _speed(found.seconds.prompt),
-        "generated_tokens_per_s": _speed(found.seconds.generated),
-        "seconds_error": found.seconds.error,
-        "trials": len(found.trials),
+        "load_s": found.load_s.value,
+        "load_s_width": _finite(found.load_s.share),
+        "load": None if load is None else load.value,
+        "load_width": None if load is None else _finite(load.share),
+        "prompt_tokens_per_s": speeds[0],
+        "generated_tokens_per_s": speeds[1],
+        "seconds_error": seconds.line.error,
+        "rounds": len(found.rounds),
+        "trials": sum(map(len, found.rounds)),
     }
 
 
-def _speed(seconds: float) -> float | None:
-    return 1.0 / seconds if seconds > 0.0 else None
-
-
-def _print(found: list[Calibration], where: str) -> None:
-    from rich.table import Table
-
-    from messctl.display.tables import fitting
-
-    unit = plain(found[0].unit)
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("model")
-    for title in ("load, s", "prompt, tokens/s", "answer, tokens/s", f"{unit} per request", "per prompt token",
-                  "per generated token", "per load", "error"):  # fmt: skip
-        table.add_column(title, justify="right")
-    for each in found:
-        speeds = [_speed(each.seconds.prompt), _speed(each.seconds.generated)]
-        table.add_row(
-            plain(each.model),
-            f"{each.load_s:.3g}",
-            *("–" if speed is None else f"{speed:,.0f}" for speed in speeds),
-            f"{each.cost.fixed:.3g}",
-            f"{each.cost.prompt:.3g}",
-            f"{each.cost.generated:.3g}",
-            "–" if each.load is None else f"{each.load:.3g}",
-            f"{each.cost.error:.1%}",
-        )
-    screen = console()
-    screen.print(fitting(table, screen.width, folding=("model",)))
-    qualities = {each.quality for each in found}
-    known = qualities.pop() if len(qualities) == 1 else "; ".join(f"{each.model} {each.quality}" for each in found)
-    console().print(plain(f"{where}; quality of the costs: {known}"), soft_wrap=True)
+def _finite(share: float) -> float | None:
+    return share if math.isfinite(share) else None
 
 
 def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> str:
@@ -273,4 +308,5 @@ def _change(zoo_file: ZooFile, found: list[Calibration], where: str, output: Pat
     from messctl.zoo.edit import edit_costs
 
     source = output if output.exists() else zoo_file.path
-    return source, *edit_costs(source, {each.model: each.cost_per_token(where) for each in found}, output)
+    costs = {each.model: each.cost_per_token(where) for each in found}
+    return source, *edit_costs(source, costs, output, calibration_table.notes(found))

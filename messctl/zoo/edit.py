@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from messctl.errors import ConfigError
 from messctl.outputs import atomic_write
+from messctl.zoo.cost_notes import with_notes
 from messctl.zoo.file import SLA_KEYS, load_settings
 from messctl.zoo.models import BOX, BOX_PREFIX, CostPerToken
 
@@ -51,10 +53,16 @@ def edit_settings(path: Path | None, values: Mapping[str, Value], output: Path |
     return before, _edited_text(path, before, change, output)
 
 
-def edit_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | None = None) -> tuple[str, str]:
+def edit_costs(
+    path: Path,
+    costs: Mapping[str, CostPerToken],
+    output: Path | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, str]:
     """Return the text of the zoo file `path`, and its text with these costs of its models, by name.
 
-    The new text is for `output`, as in `edit_settings`. Raises ConfigError, with the line, for an invalid file.
+    The new text is for `output`, as in `edit_settings`. `notes` are comments beside the costs, by name. Raises
+    ConfigError, with the line, for an invalid file.
     """
     load_settings(path)
     before = _read(path)
@@ -71,7 +79,8 @@ def edit_costs(path: Path, costs: Mapping[str, CostPerToken], output: Path | Non
                         _remove(old, "load")  # it is in the old unit
                 _put(model, "cost", stated)
 
-    return before, _edited_text(path, before, change, output or path)
+    after = _edited_text(path, before, change, output or path)
+    return before, with_notes(after, {name: notes.get(name, "") for name in costs})
 
 
 def difference(source: Path, before: str, output: Path, after: str) -> str:

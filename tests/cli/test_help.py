@@ -16,7 +16,7 @@ from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.command import ASK, COMPARE, TRACES, ZOO
 
 HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "httpx2", "llama_cpp", "matplotlib")
-METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR"}
+METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR", "TIME"}
 ROOT = typer.main.get_command(app)
 
 

@@ -61,7 +61,7 @@ SCENES = {
     "trace head": ["trace head trace.parquet"],
     "zoo init": [f"zoo init --folder {BOX} --dry-run", "zoo init --yes -o found.yaml"],
     "zoo check": ["zoo check", "zoo check --zoo away.yaml"],
-    "zoo calibrate": ["zoo calibrate --repeats 1 --seconds 0 --meter flops -o new.yaml --dry-run"],
+    "zoo calibrate": ["zoo calibrate --seconds 0 --meter flops -o new.yaml --dry-run"],
     "doctor": ["doctor"],
 }
 """What is run for each command, each with --json added, in an order in which what one needs is there."""

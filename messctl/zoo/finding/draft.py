@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from messctl.gguf import Header
+from messctl.zoo.cost_notes import FROM_SIZE
 from messctl.zoo.memory import GB, format_bytes
 from messctl.zoo.models import BOX, BOX_PREFIX, costliest
 
@@ -37,7 +38,7 @@ class Entry:
     url: str | None = None
     model: str | None = None
     key_env: str | None = None
-    why: str = "estimated from its parameters"
+    why: str = f"{FROM_SIZE}its parameters"
 
 
 def context_for(header: Header, available_bytes: int | None) -> int | None:
@@ -80,9 +81,9 @@ defaults:                 # for every model that does not state its own
   temperature: 0.7        # 0: always the likeliest token
   # system: You are a helpful assistant. Answer briefly.
 
-# A cost is per token read (prompt) and written (generated), in joules. These costs are estimates: 2 floating-point
-# operations per active parameter and token, and 10 billion of them per joule. They show which model is cheaper, not
-# what you pay. `messctl zoo calibrate -o FILE` measures the models that run here and writes their costs into FILE.
+# A cost is per token read (prompt) and written (generated). `estimated: true` marks an estimate, in joules: 2
+# floating-point operations per active parameter and token, and 10 billion of them per joule. It shows which model is
+# cheaper, not what you pay. `messctl zoo calibrate -o FILE` measures the models that run here, and writes into FILE.
 models:
 """
 

@@ -22,7 +22,8 @@ def readable(title: str, stated: str = "") -> str:
     folder, _, last = title.removesuffix(_LAST_TAG).rpartition("/")
     last = _CACHED.sub("", last)
     meant = next((text for text in (last, stated, folder) if not _MEANINGLESS.fullmatch(text)), last)
-    name = re.sub(r"[^\w.]+", "-", meant.lower())
+    name = re.sub(rf"\.(?={_QUANTISATION}$)", "-", meant.lower())
+    name = re.sub(r"[^\w.]+", "-", name)
     name = re.sub(r"-gguf(?=-|$)|\.gguf$", "", name).strip("-._")[:_LONGEST].strip("-._")
     return name or "model"
 

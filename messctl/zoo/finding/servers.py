@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from messctl.errors import BackendError, UsageError
+from messctl.zoo.cost_notes import FROM_SIZE, GUESS
 from messctl.zoo.models import ModelSpec
 
 ListEntries = Callable[[ModelSpec], Sequence[Mapping[str, Any]]]
@@ -110,10 +111,10 @@ def named_parameters(name: str) -> float | None:
 def _size(name: str, stated: float | None) -> tuple[float | None, str]:
     named = named_parameters(name)
     if stated is not None and named is None:
-        return stated, f"estimated from {stated:.3g} parameters, as the server says"
+        return stated, f"{FROM_SIZE}{stated:.3g} parameters, as the server says"
     if named is not None:
-        return named, f"estimated from {named:.3g} active parameters, by its name"
-    return None, "a guess, as nothing says how large it is: write what it costs"
+        return named, f"{FROM_SIZE}{named:.3g} active parameters, by its name"
+    return None, f"{GUESS}nothing says how large it is: write what it costs"
 
 
 def _number(digits: str, unit: str) -> float:
