@@ -14,7 +14,7 @@ import typer
 from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, JsonOption, ZooOption, in_range
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends
-from messctl.cli.output import console, print_json, progress_console, warn
+from messctl.cli.output import console, print_json, print_line, progress_console, warn
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 EPILOG = "Example: messctl record prompts.jsonl -o recorded.parquet --grader exact"
 NONE, JUDGE, ZOO = "none", "judge", "zoo"
 MOST = 2**31 - 1
+MOST_JOBS = 64
+"""The most requests at once; the client has connections for a few more."""
 
 
 GraderOption = Annotated[
@@ -74,6 +76,16 @@ OutputOption = Annotated[
     Path,
     typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
 ]
+JobsOption = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        callback=in_range(1, MOST_JOBS),
+        help="Ask a server this number of prompts at once. A model on this machine answers one at a time.",
+        rich_help_panel=REQUESTS,
+    ),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted recording.", rich_help_panel=OUTPUT)
 ]
@@ -103,6 +115,7 @@ def record(
     skip_bad: SkipBadOption = False,
     limit: LimitOption = None,
     seed: SeedOption = 0,
+    jobs: JobsOption = 1,
     output: OutputOption,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -125,7 +138,7 @@ def record(
     grading, check = _grading(zoo_file, grader, judge)
     read = read_prompts(prompts, skip_bad=skip_bad, check=check)
     meter, journal = meter_for(zoo_file), journal_path(output)
-    _check_outputs(output, journal, resume=resume, overwrite=overwrite)
+    finished = _is_finished(output, journal, resume=resume, overwrite=overwrite)
     if overwrite:
         remove_journal(journal)
     backend = open_backends(zoo_file)
@@ -133,26 +146,36 @@ def record(
         judge_model = zoo_file.model(judge) if judge else None
         name, grade, judging = _grade(zoo_file, grading, judge_model, backend)
         plan = Plan(read.prompts[:limit], models, name, grade, seed, judge_model)
-        tallies, begun = _answer_all(plan, backend, meter, journal, output, f"messctl record {prompts.name}")
+        source = f"messctl record {prompts.name}"
+        tallies, begun = _answer_all(plan, backend, meter, journal, output, source, jobs, finished=finished)
     finally:
         backend.close()
     if judging:
         _warn_of_judge(judging)
-    _report(output, read, plan, tallies, begun, meter.unit, as_json=as_json)
+    if as_json:
+        _print_document(output, read, plan, tallies, begun, meter.unit)
+        return 0
+    _print_table(output, read, plan, tallies, meter.unit)
+    if finished:
+        print_line("it was complete, so nothing was left to record")
     return 0
 
 
 def _answer_all(
-    plan: Plan, backend: Backend, meter: Meter, journal: Path, output: Path, source: str
+    plan: Plan, backend: Backend, meter: Meter, journal: Path, output: Path, source: str, jobs: int, *, finished: bool
 ) -> tuple[dict[str, Tally], int]:
-    """Ask all that the journal lacks and write the trace. Return the models' results, and what the journal had."""
+    """Ask all that the journal lacks and write the trace. Return the models' results, and what was there before."""
     from messctl.record import recorder
+    from messctl.record.finished import read_finished
     from messctl.record.journal import Journal
+
+    if finished:
+        return read_finished(plan, meter, output), plan.answers
 
     with Journal(journal, plan.terms(meter)) as answers, _interruptible(answers.count, plan, journal):
         begun = answers.count()
         with _progress(plan, begun) as advance:
-            recorder.record(plan, backend, meter, answers, advance, warn)
+            recorder.record(plan, backend, meter, answers, advance, warn, jobs)
         tallies = recorder.write_trace(plan, meter, answers, output, source)
         answers.remove()
     return tallies, begun
@@ -169,15 +192,18 @@ def _warn_of_judge(judge: Judge) -> None:
         )
 
 
-def _check_outputs(output: Path, journal: Path, *, resume: bool, overwrite: bool) -> None:
-    """Raise UsageError if there is a journal or a trace, and no option says what to do with it."""
+def _is_finished(output: Path, journal: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Return whether the recording to resume is complete.
+
+    Raises UsageError if there is a journal or a trace, and no option says what to do with it.
+    """
     if overwrite:
-        return
+        return False
     if journal.exists() and not resume:
         raise UsageError(f"{output}: its recording was interrupted; add --resume to continue it, or --overwrite")
-    if output.exists() and not journal.exists():
-        what = "is complete, so there is nothing to resume" if resume else "exists already"
-        raise UsageError(f"{output}: {what}; add --overwrite to record it anew")
+    if output.exists() and not journal.exists() and not resume:
+        raise UsageError(f"{output}: exists already; add --overwrite to record it anew")
+    return output.exists() and not journal.exists()
 
 
 def _grading(zoo_file: ZooFile, grader: str | None, judge: str | None) -> tuple[str, Check]:
@@ -257,30 +283,31 @@ def _progress(plan: Plan, begun: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _report(
-    output: Path, read: PromptFile, plan: Plan, tallies: dict[str, Tally], begun: int, unit: str, *, as_json: bool
+def _print_document(
+    output: Path, read: PromptFile, plan: Plan, tallies: dict[str, Tally], begun: int, unit: str
 ) -> None:
-    if as_json:
-        print_json(
-            {
-                "output": str(output),
-                "requests": len(plan.prompts),
-                "skipped": list(read.skipped),
-                "resumed_from": begun,
-                "grader": plan.grading,
-                "seed": plan.seed,
-                "cost_unit": unit,
-                "models": {name: asdict(tally) for name, tally in tallies.items()},
-            }
-        )
-        return
+    print_json(
+        {
+            "output": str(output),
+            "requests": len(plan.prompts),
+            "skipped": list(read.skipped),
+            "resumed_from": begun,
+            "grader": plan.grading,
+            "seed": plan.seed,
+            "cost_unit": unit,
+            "models": {name: asdict(tally) for name, tally in tallies.items()},
+        }
+    )
+
+
+def _print_table(output: Path, read: PromptFile, plan: Plan, tallies: dict[str, Tally], unit: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from messctl.display.tables import fitting
 
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for heading in ("model", "answers", "failed", "satisfied", f"{unit}/request", "ms/request"):
+    for heading in ("model", "answers", "failed", "satisfied", f"cost, {unit}", "time, ms"):
         table.add_column(plain(heading), justify="left" if heading == "model" else "right")
     for name, tally in tallies.items():
         table.add_row(
@@ -293,14 +320,12 @@ def _report(
         )
     screen = console()
     screen.print(fitting(table, screen.width, folding=("model",)))
+    print_line("cost and time are means per answer, from the request to the last token, without loading the model")
     for name, tally in tallies.items():
         if tally.failure:
             warn(f"{name}: {counted(tally.failed, 'answer')} failed, most often: {tally.failure}")
     for reason in read.skipped[:3]:
         warn(f"left out: {reason}")
     if read.skipped:
-        screen.print(f"{len(read.skipped):,} prompts were left out")
-    screen.print(
-        plain(f"{output}: {counted(len(plan.prompts), 'request')}, {counted(len(plan.models), 'model')}"),
-        soft_wrap=True,
-    )
+        print_line(f"{counted(len(read.skipped), 'prompt')} left out")
+    print_line(f"{output}: {counted(len(plan.prompts), 'request')}, {counted(len(plan.models), 'model')}")

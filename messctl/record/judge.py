@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 
 from messctl.backends.base import Backend
@@ -31,7 +32,7 @@ class Judge:
     """Asks a model whether an answer says the same as the reference.
 
     The judge samples at temperature 0. Its own cost is not counted. An empty answer, and a reply without yes or no,
-    count as not satisfied.
+    count as not satisfied. Thread-safe if the backend is.
     undecided: the number of replies without yes or no.
     unread: the number of answers that are too long for the judge, or that its server refused.
     """
@@ -39,6 +40,7 @@ class Judge:
     def __init__(self, model: ModelSpec, backend: Backend) -> None:
         self._model = model
         self._backend = backend
+        self._lock = threading.Lock()
         self.undecided = 0
         self.unread = 0
 
@@ -52,10 +54,12 @@ class Judge:
                 self._model, Question(question, max_tokens=_MOST_TOKENS, temperature=0.0)
             ).answer
         except (PromptError, RefusedError):
-            self.unread += 1
+            with self._lock:
+                self.unread += 1
             return None
         verdict = _VERDICT.search(reply)
         if verdict is None:
-            self.undecided += 1
+            with self._lock:
+                self.undecided += 1
             return 0.0
         return float(verdict[1].lower() == "yes")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from messctl.backends.base import Backend
 from messctl.costs.meter import Meter
 from messctl.costs.metered_backend import MeteredBackend, cost_of
 from messctl.errors import BackendError, PromptError
+from messctl.record.jobs import results
 from messctl.record.journal import Journal, Terms
 from messctl.record.prompts import Prompt
 from messctl.records import Completion, Question
@@ -69,7 +71,8 @@ class Plan:
         """Return the terms of the recording: all that its answers, costs and grades depend on."""
         digest = hashlib.blake2b(digest_size=16)
         for prompt in self.prompts:
-            digest.update(repr((prompt.request_id, prompt.prompt, prompt.references, prompt.source)).encode())
+            one = prompt.references[0] if len(prompt.references) == 1 else prompt.references or None
+            digest.update(repr((prompt.request_id, prompt.prompt, one, prompt.source)).encode())
         return {
             "prompts": f"{len(self.prompts)} prompts, {digest.hexdigest()}",
             "models": {model.name: _terms_of(model) for model in self.models},
@@ -97,13 +100,16 @@ class Tally:
 
 
 @dataclass(slots=True)
-class _Sums:
+class Sums:
+    """The sums of one model's outcomes and failures."""
+
     answered: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     graded: int = 0
     totals: dict[str, float] = field(default_factory=dict)
 
     def add(self, outcome: Outcome | None, failure: str | None) -> None:
+        """Add an outcome, or the reason of a failure, None if it is unknown."""
         if outcome is None:
             self.failures[failure or ""] += 1
             return
@@ -113,13 +119,14 @@ class _Sums:
             self.totals[name] = self.totals.get(name, 0.0) + float(getattr(outcome, name) or 0.0)
 
     def tally(self) -> Tally:
+        """Return the number of answers and failures, and the means."""
         means = {name: self.totals[name] / self.answered if self.answered else None for name in self.totals}
         satisfied = self.totals["satisfied"] / self.graded if self.graded else None
         often = self.failures.most_common(1)
         return Tally(
             self.answered,
             self.failures.total(),
-            often[0][0] if often else None,
+            (often[0][0] if often else None) or None,
             satisfied,
             *(means.get(name) for name in ("cost", "latency_s", "tokens_out")),
         )
@@ -132,17 +139,24 @@ def record(
     journal: Journal,
     progress: Callable[[int], None] = lambda _: None,
     on_warning: OnWarning = lambda _: None,
+    jobs: int = 1,
 ) -> None:
     """Ask every model every prompt that the journal lacks. `progress` receives the number of stored answers.
+
+    A model at a server gets `jobs` ≥ 1 prompts at once; then the backend must be thread-safe. A model on this machine
+    gets one prompt at a time.
 
     A failed answer is stored with its error. Raises BackendError for a model that never answers or stops answering,
     and for a judge that fails. The last failures in a row are then not stored, so that a resumed recording retries.
     """
-    store, metered = _AnswerStore(plan, journal, progress, on_warning), MeteredBackend(backend, meter)
+    store, asking = (
+        _AnswerStore(plan, journal, progress, on_warning),
+        _Asking(plan, MeteredBackend(backend, meter), jobs),
+    )
     for first in range(0, len(plan.prompts), CHUNK):
         numbers = range(first, min(first + CHUNK, len(plan.prompts)))
         for model in plan.models:
-            _record_model(plan, model, numbers, metered, journal, store)
+            _record_model(asking, model, numbers, journal, store)
 
 
 class _AnswerStore:
@@ -166,31 +180,45 @@ class _AnswerStore:
                 )
 
 
-def _record_model(
-    plan: Plan, model: ModelSpec, numbers: range, backend: MeteredBackend, journal: Journal, store: _AnswerStore
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Asks a model the prompts of a plan, and grades its answers."""
+
+    plan: Plan
+    backend: MeteredBackend
+    jobs: int
+
+    def outcomes(self, model: ModelSpec, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome | BackendError]]:
+        """Yield the number of each prompt with its outcome, or with why there is none, as soon as it is there."""
+        return results(partial(self._outcome, model), numbers, 1 if model.url is None else self.jobs)
+
+    def _outcome(self, model: ModelSpec, number: int) -> Outcome | BackendError:
+        prompt = self.plan.prompts[number]
+        try:
+            completion = _complete(self.plan, prompt, model, self.backend)
+        except BackendError as error:
+            return error
+        return _outcome(self.plan, prompt, completion)
+
+
+def _record_model(asking: _Asking, model: ModelSpec, numbers: range, journal: Journal, store: _AnswerStore) -> None:
     """Ask one model those prompts of `numbers` that it has not answered. Raises BackendError as `record` does."""
     done = journal.done(model.name, numbers)
     most_failures = LOST if journal.has_answers(model.name) else HOPELESS
     failed: list[tuple[int, BackendError]] = []  # in a row, and not the prompts' fault
-    for number in numbers:
-        if number in done:
-            continue
-        prompt = plan.prompts[number]
-        try:
-            completion = _complete(plan, prompt, model, backend)
-        except PromptError as error:
-            store.add(number, model, None, str(error))
-        except BackendError as error:
-            failed.append((number, error))
+    for number, found in asking.outcomes(model, [number for number in numbers if number not in done]):
+        if isinstance(found, PromptError):
+            store.add(number, model, None, str(found))
+        elif isinstance(found, BackendError):
+            failed.append((number, found))
             if len(failed) == most_failures:
-                raise
+                raise found
         else:
             most_failures = LOST
             for earlier, failure in failed:
                 store.add(earlier, model, None, str(failure))
             failed.clear()
-            store.add(number, model, _outcome(plan, prompt, completion), None)
+            store.add(number, model, found, None)
     if failed and most_failures == HOPELESS:
         raise failed[-1][1]  # it answered none of these few prompts
     for earlier, failure in failed:
@@ -207,7 +235,7 @@ def write_trace(plan: Plan, meter: Meter, journal: Journal, output: Path, source
         source=source,
         extra={"recorded": {"by": f"messctl {version('messctl')}", **plan.terms(meter)}},
     )
-    sums = {name: _Sums() for name in names}
+    sums = {name: Sums() for name in names}
     with TraceWriter(output, metadata, FIELDS) as writer:
         for number, outcomes in _rows(journal, sums):
             prompt = plan.prompts[number]
@@ -215,7 +243,7 @@ def write_trace(plan: Plan, meter: Meter, journal: Journal, output: Path, source
     return {name: sums[name].tally() for name in names}
 
 
-def _rows(journal: Journal, sums: Mapping[str, _Sums]) -> Iterator[tuple[int, dict[str, Outcome]]]:
+def _rows(journal: Journal, sums: Mapping[str, Sums]) -> Iterator[tuple[int, dict[str, Outcome]]]:
     """Yield the number of every prompt with its outcomes, and add these to `sums`."""
     at, outcomes = -1, dict[str, Outcome]()
     for number, model, outcome, failure in journal.outcomes():

@@ -15,50 +15,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from live_making import MESSCTL, assert_one_line, process, zoo_of
+from recordings import COST, METER, answers, plan_of, recorded, rows, spec
 
 from messctl.backends import LlamaCpp, Scripted
 from messctl.cli import run
-from messctl.costs.tokens import StatedMeter
 from messctl.errors import BackendError, OutputError, PromptError, RefusedError, UsageError
 from messctl.record.journal import Journal, difference, journal_path
 from messctl.record.judge import Judge
-from messctl.record.prompts import Prompt
 from messctl.record.recorder import CHUNK, DOUBTFUL, LOST, Plan, record, seed_of, write_trace
 from messctl.records import Question
 from messctl.trace import Outcome, TraceFile
-from messctl.zoo import CostPerToken, ModelSpec, load_zoo
-from messctl.zoo.models import BOX
-
-COST = CostPerToken("USD", 1.0, 2.0)
-METER = StatedMeter("USD")
-
-
-def spec(name):
-    return ModelSpec(name, BOX / f"{name}.gguf", cost=COST)
-
-
-def plan_of(n, models=("a", "b"), grade=None, **more):
-    prompts = [Prompt(f"r{number}", f"question {number}", (str(number % 3),)) for number in range(n)]
-    by_reference = lambda prompt, answer: float(answer in prompt.references)  # noqa: E731
-    return Plan(prompts, [spec(name) for name in models], "exact", grade or by_reference, **more)
-
-
-def answers(model, question):
-    number = int(question.prompt.split()[1])
-    return str(number % 3) if model.name == "a" or number % 2 else "?"
-
-
-def recorded(plan, path, backend=None):
-    with Journal(journal_path(path), plan.terms(METER)) as journal:
-        record(plan, backend or Scripted(answers, logprob=-0.5), METER, journal)
-        tallies = write_trace(plan, METER, journal, path, "a test")
-        journal.remove()
-    return tallies
-
-
-def rows(path, without=("latency_s",)):
-    table = pq.read_table(path)
-    return table.select([name for name in table.column_names if not name.startswith(tuple(without))]).to_pylist()
+from messctl.zoo import ModelSpec, load_zoo
 
 
 def test_every_answer_becomes_an_outcome(tmp_path):
@@ -377,7 +344,7 @@ def test_an_existing_trace_or_journal_is_replaced_only_with_overwrite(puzzles, t
     monkeypatch.chdir(tmp_path)
     command = ["record", str(puzzles), "-o", "t.parquet", "--grader", "exact", "--model", "pico-34k"]
     (tmp_path / "t.parquet").write_text("precious")
-    for more, message in (([], "exists already"), (["--resume"], "nothing to resume")):
+    for more, message in (([], "exists already"), (["--resume"], "not a Parquet file")):
         assert message in assert_one_line(run([*command, *more]), *capsys.readouterr())
     assert (tmp_path / "t.parquet").read_text() == "precious"
     assert run([*command, "--overwrite"]) == 0
@@ -388,6 +355,56 @@ def test_an_existing_trace_or_journal_is_replaced_only_with_overwrite(puzzles, t
     assert "started with another" in assert_one_line(run([*command, "--resume"]), *capsys.readouterr())
     assert run([*command, "--overwrite"]) == 0
     assert sorted(os.listdir(tmp_path)) == ["puzzles.jsonl", "t.parquet"]
+
+
+def test_a_finished_recording_is_resumed_by_doing_nothing(puzzles, tmp_path, monkeypatch, capsys, document):
+    monkeypatch.chdir(tmp_path)
+    command = ["record", str(puzzles), "-o", "t.parquet", "--grader", "exact", "--model", "pico-34k", "--limit", "5"]
+    first = document(*command)
+    before = (tmp_path / "t.parquet").read_bytes()
+    again = document(*command, "--resume")
+    assert (first.pop("resumed_from"), again.pop("resumed_from")) == (0, 5)
+    assert again == first
+    assert run([*command, "--resume"]) == 0
+    assert capsys.readouterr().out.endswith("it was complete, so nothing was left to record\n")
+    for change, message in (
+        (["--seed", "1"], "t.parquet: was recorded with another seed (0, not 1); use the same again, or --overwrite"),
+        (["--grader", "contains"], "another grader"),
+        (["--limit", "6"], "another prompts"),
+    ):
+        assert message in assert_one_line(run([*command, "--resume", *change]), *capsys.readouterr())
+    assert run(["import", "routerdc", str(scores(tmp_path)), "-o", "other.parquet"]) == 0
+    capsys.readouterr()
+    other = [*command[:2], "-o", "other.parquet", *command[4:], "--resume"]
+    assert "is not a recording" in assert_one_line(run(other), *capsys.readouterr())
+    assert (tmp_path / "t.parquet").read_bytes() == before
+
+
+def scores(folder):
+    path = folder / "scores.json"
+    path.write_text('[{"question": "q", "scores": {"pico-34k": 1}}]')
+    return path
+
+
+def test_the_table_says_what_its_columns_are(puzzles, tmp_path, capsys):
+    command = ["record", str(puzzles), "-o", str(tmp_path / "t"), "--grader", "exact", "--model", "pico-34k"]
+    assert run(command) == 0
+    heading, _, means, _ = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["model", "answers", "failed", "satisfied", "cost,", "J", "time,", "ms"]
+    assert means == "cost and time are means per answer, from the request to the last token, without loading the model"
+
+
+@pytest.mark.parametrize(
+    ("grader", "satisfied", "named"),
+    [("numeric", 1.0, "numeric"), ("exact", 0.0, "exact"), ("contains", 1.0, "contains")],
+)
+def test_the_grader_that_the_zoo_names_compares_with_the_references(tmp_path, document, grader, satisfied, named):
+    zoo = zoo_of(tmp_path, "says")
+    backends_files.write_gguf(tmp_path / "says.gguf", backends_files.says(b"42 km"))
+    zoo.write_text(f"{zoo.read_text()}grader: {grader}\n")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "x", "reference": ["41", "42"]}\n')
+    found = document("record", str(tmp_path / "p.jsonl"), "--zoo", str(zoo), "-o", str(tmp_path / "t"))
+    assert (found["grader"], found["models"]["says"]["satisfied"]) == (named, satisfied)
 
 
 def test_recording_with_the_grader_of_the_zoo_or_none_and_with_bad_lines_skipped(puzzles, tmp_path, capsys):
