@@ -12,6 +12,7 @@
     │   ├── NoRoomError          it does not fit into the memory, or not now
     │   ├── CrashedError         its process died; the next request starts a new one
     │   ├── RefusedError         its server refuses the request: only this one, or all
+    │   ├── EmptyAnswerError     it answered, and there is nothing to read in its answer
     │   └── PromptError          it cannot answer this prompt, but can answer others
     │       └── PromptTooLongError   the prompt does not fit into its context
     ├── StoreError               the state cannot be read or written
@@ -75,9 +76,11 @@ class BackendError(MessctlError):
 
     again_after_s: for how many seconds its server asks for no requests; 0 if it asks for nothing.
     forgiven: after this many failures in a row the model is still tried.
+    paid: what the lost answer cost, ≥ 0, in the meter's unit; 0 if there was none, or if its cost is unknown.
     """
 
     forgiven: ClassVar[int] = 0
+    paid: float = 0.0
 
     def __init__(self, message: str, *, again_after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -105,6 +108,12 @@ class CrashedError(BackendError):
 
 class RefusedError(BackendError):
     """A server refuses a request: only this one (a content filter), or every one (an unknown parameter)."""
+
+    forgiven = 2
+
+
+class EmptyAnswerError(BackendError):
+    """A model's answer is empty. The message says why: the limit of tokens, a filter, or the model itself."""
 
     forgiven = 2
 

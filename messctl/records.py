@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -135,6 +136,41 @@ class Cost:
         return max(0.0, self.amount - self.load)
 
 
+WITHOUT_SHAPE = ("Cc", "Cf")
+"""Unicode's categories of control characters, and of marks such as the byte order mark."""
+LIMIT, FILTER = "limit", "filter"
+_CUTS = {
+    "length": LIMIT,
+    "max_tokens": LIMIT,
+    "model_length": LIMIT,
+    "content_filter": FILTER,
+    "safety": FILTER,
+    "sensitive": FILTER,
+    "recitation": FILTER,
+    "blocklist": FILTER,
+    "prohibited_content": FILTER,
+}
+"""The words of servers for an answer that was cut, in lower case, and what cut it."""
+
+
+def blank_size(text: str) -> int:
+    """Return the number of characters before the first one that can be read."""
+    rest = text.lstrip()
+    while rest and unicodedata.category(rest[0]) in WITHOUT_SHAPE:
+        rest = rest[1:].lstrip()
+    return len(text) - len(rest)
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text has nothing to read: only white space and characters without a shape."""
+    return blank_size(text) == len(text)
+
+
+def cut_by(finish: str | None) -> str | None:
+    """Return what cut an answer that ended for this reason: LIMIT or FILTER, None if nothing did."""
+    return _CUTS.get((finish or "").lower())
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A model's answer, with its tokens, times and cost.
@@ -169,6 +205,7 @@ class Outcome:
 
     satisfied: 0..1. cost: ≥ 0, in the trace's unit. logprob: mean log-probability per token, ≤ 0.
     cost_quality: how the cost is known, one of `Quality`.
+    finish: why the answer ended, as in `Completion`. thinking: what the model thought before it.
     """
 
     satisfied: float | None = None
@@ -179,3 +216,5 @@ class Outcome:
     answer: str | None = None
     logprob: float | None = None
     cost_quality: str | None = None
+    finish: str | None = None
+    thinking: str | None = None

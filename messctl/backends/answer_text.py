@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Iterable
 
 from messctl.backends.base import OnText
-from messctl.backends.thinking import Thoughts, is_blank, overlap, split_unopened
+from messctl.backends.thinking import Thoughts, overlap, split_unopened
+from messctl.records import is_blank
 
 
 class AnswerText:

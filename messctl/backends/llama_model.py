@@ -20,6 +20,7 @@ from messctl.backends import offload
 from messctl.backends.llama_errors import failure, no_room, too_long
 from messctl.backends.llama_library import LlamaLibrary
 from messctl.backends.machine import free_memory, physical_cores
+from messctl.backends.thinking import CLOSE, OPEN
 from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
 from messctl.gguf import read_header
@@ -30,6 +31,7 @@ _BATCH = 512
 _LONGEST_CONTEXT = 2**24
 _MOST_THREADS = 512  # llama.cpp's own arrays end there, and nothing checks
 _PARAMETERS_PER_THREAD = 10_000_000
+_TAGS = (OPEN.encode(), CLOSE.encode())
 _ALLOCATING = re.compile(r"allocat|out of memory|cannot reserve", re.IGNORECASE)
 """llama.cpp's errors about too little memory."""
 
@@ -290,16 +292,17 @@ class LlamaModel:
         return bool(self._api.llama_vocab_is_eog(self._vocabulary, token))
 
     def piece(self, token: int) -> bytes:
-        """Return the bytes of a token; none for a special token."""
+        """Return the bytes of a token; none for a special token, except for the tags around thinking."""
         piece = self._pieces.get(token)
         if piece is None:
-            piece = self._pieces[token] = self._spell(token, 64)
+            name = self._spell(token, 64, special=True)
+            piece = self._pieces[token] = name if name in _TAGS else self._spell(token, 64)
         return piece
 
-    def _spell(self, token: int, room: int) -> bytes:
+    def _spell(self, token: int, room: int, *, special: bool = False) -> bytes:
         space = ctypes.create_string_buffer(room)
-        size = self._api.llama_token_to_piece(self._vocabulary, token, space, room, 0, False)
-        return space.raw[:size] if size >= 0 else self._spell(token, -size)
+        size = self._api.llama_token_to_piece(self._vocabulary, token, space, room, 0, special)
+        return space.raw[:size] if size >= 0 else self._spell(token, -size, special=special)
 
 
 def _check_file(spec: ModelSpec) -> None:

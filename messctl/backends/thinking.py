@@ -6,15 +6,13 @@ Source: the chat templates of models that think; DeepSeek-R1, Qwen3 and many oth
 from __future__ import annotations
 
 import enum
-import unicodedata
+
+from messctl.records import blank_size, is_blank
 
 OPEN, CLOSE = "<think>", "</think>"
 _FENCE = "```"
 _AFTER_A_MENTION = "'\"`)]},.;:!?>"
 """Characters behind a tag that the text only mentions."""
-
-_WITHOUT_SHAPE = ("Cc", "Cf")
-"""Unicode's categories of control characters, and of marks such as the byte order mark."""
 
 
 class _Part(enum.Enum):
@@ -83,19 +81,6 @@ def split_unopened(text: str) -> tuple[str, str]:
     if not alone and mentioned:
         return "", text
     return thought, "" if is_blank(answer) else _without_blank_lines(answer)
-
-
-def is_blank(text: str) -> bool:
-    """Return whether a text has nothing to read: only white space and characters without a shape."""
-    return blank_size(text) == len(text)
-
-
-def blank_size(text: str) -> int:
-    """Return the number of characters before the first one that can be read."""
-    rest = text.lstrip()
-    while rest and unicodedata.category(rest[0]) in _WITHOUT_SHAPE:
-        rest = rest[1:].lstrip()
-    return len(text) - len(rest)
 
 
 def overlap(text: str, beginning: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import ignore_closed_output, progress_console
 from messctl.display.text import plain
+from messctl.records import FILTER, LIMIT, cut_by, is_blank
 
 if TYPE_CHECKING:
     from messctl.live.router import Answered, Router
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def write(text: str) -> None:
     """Write a piece of the answer to stdout. On a terminal, control characters are made visible."""
-    sys.stdout.write(_visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -26,7 +27,8 @@ def write_if_read(text: str) -> None:
         write(text)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Return text of several lines with its control characters as visible escapes."""
     return "".join(character if character in "\n\t" else plain(character) for character in text)
 
 
@@ -54,6 +56,7 @@ def document(routing: Router, answered: Answered) -> dict[str, Any]:
         "latency_s": completion.latency_s,
         "load_s": completion.load_s,
         "finish": completion.finish,
+        "thinking": completion.thinking or None,
         "satisfied": answered.satisfied,
         "attained": standing.attained,
         "judged": standing.judged,
@@ -76,9 +79,17 @@ def footer(routing: Router, answered: Answered) -> None:
         _reason(answered),
         f"{completion.tokens_in}+{completion.tokens_out} tokens",
         f"{answered.cost:.3g} {answered.cost_unit}",
+        *remarks(completion.answer, completion.finish),
         attainment(answered.standing, routing.settings.alpha),
     ]
     note(" · ".join(parts))
+
+
+def remarks(answer: str, finish: str | None) -> list[str]:
+    """Return what is wrong with how an answer ended: that it is empty, or that a limit or a filter cut it."""
+    cut = {LIMIT: "cut at the limit of tokens", FILTER: "cut by a filter"}.get(cut_by(finish) or "")
+    found = [*(["empty"] if is_blank(answer) else []), *([cut] if cut else [])]
+    return [f"{', '.join(found)} (finish: {finish})"] if found else []
 
 
 def note(text: str) -> None:

@@ -99,6 +99,15 @@ LogOption = Annotated[
     bool,
     typer.Option("--log/--no-log", help="Store the request and learn from it.", rich_help_panel=REQUESTS),
 ]
+ShowThinkingOption = Annotated[
+    bool,
+    typer.Option("--show-thinking", help="Show what the model thinks before its answer, on stderr.",
+                 rich_help_panel=OUTPUT),
+]  # fmt: skip
+GradeEmptyOption = Annotated[
+    bool,
+    typer.Option("--grade-empty", help="Take an empty answer as an answer, and grade it.", rich_help_panel=PROMISE),
+]
 
 
 def settings_of(

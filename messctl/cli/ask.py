@@ -12,11 +12,13 @@ from messctl.cli.arguments import (
     OUTPUT,
     PROMISE,
     AlphaOption,
+    GradeEmptyOption,
     JsonOption,
     LogOption,
     MaxTokensOption,
     ModelOption,
     SeedOption,
+    ShowThinkingOption,
     StateOption,
     SystemOption,
     TemperatureOption,
@@ -27,6 +29,7 @@ from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_router
 from messctl.cli.output import ignore_closed_output, print_json, progress_console, prompt_user, warn
 from messctl.cli.standard_input import read_all
+from messctl.cli.thinking import ShownThinking, warn_of_shown
 from messctl.display.text import plain
 from messctl.errors import UsageError
 
@@ -85,6 +88,7 @@ def ask(
     expect: ExpectOption = None,
     expect_regex: ExpectRegexOption = None,
     require_satisfied: RequireSatisfiedOption = False,
+    grade_empty: GradeEmptyOption = False,
     model: ModelOption = None,
     zoo: ZooOption = None,
     system: SystemOption = None,
@@ -94,6 +98,7 @@ def ask(
     log: LogOption = True,
     state: StateOption = None,
     explain: ExplainOption = False,
+    show_thinking: ShowThinkingOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Route a prompt to the cheapest model that keeps the promise, and stream its answer."""
@@ -108,21 +113,26 @@ def ask(
         return _grader(grading, expect, expect_regex, required=require_satisfied, asks=asks)
 
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with open_router(zoo, state, log=log, alpha=alpha, grader_of=grader_of) as routing:
-        stream = AnswerStream(None if as_json else write_if_read if routing.grades else write)
+    with open_router(zoo, state, log=log, accept_empty=grade_empty, alpha=alpha, grader_of=grader_of) as routing:
+        thinking = ShownThinking(show=show_thinking)
+        stream = AnswerStream(None if as_json else thinking.before(write_if_read if routing.grades else write))
         try:
             answered = routing.ask(
                 question,
                 model=model,
                 on_text=stream.listener,
+                on_thinking=thinking.listener,
                 on_decision=_explain if explain else None,
             )
         except BaseException:
+            thinking.end()
             if stream.started:
                 with ignore_closed_output():
                     end_line(stream.text)
             raise
+        thinking.end()
         _print(routing, answered, as_json=as_json)
+        warn_of_shown(stream, answered)
         if asks and answered.satisfied is None:
             _ask_for_feedback(routing, answered)
     return 1 if require_satisfied and not answered.satisfied else 0

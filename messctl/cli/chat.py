@@ -13,10 +13,12 @@ from messctl.cli.answer import attainment, document, end_line, footer, note, wri
 from messctl.cli.arguments import (
     OUTPUT,
     AlphaOption,
+    GradeEmptyOption,
     LogOption,
     MaxTokensOption,
     ModelOption,
     SeedOption,
+    ShowThinkingOption,
     StateOption,
     SystemOption,
     TemperatureOption,
@@ -29,6 +31,7 @@ from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, open_router
 from messctl.cli.output import complain, console, print_json, warn
 from messctl.cli.status import status_document, status_table
+from messctl.cli.thinking import ShownThinking, warn_of_shown
 from messctl.display.text import plain
 from messctl.errors import MessctlError, UnknownNameError, UsageError, did_you_mean
 
@@ -64,6 +67,7 @@ def register(app: typer.Typer) -> None:
 
 def chat(
     alpha: AlphaOption = None,
+    grade_empty: GradeEmptyOption = False,
     model: ModelOption = None,
     zoo: ZooOption = None,
     system: SystemOption = None,
@@ -72,6 +76,7 @@ def chat(
     seed: SeedOption = None,
     log: LogOption = True,
     state: StateOption = None,
+    show_thinking: ShowThinkingOption = False,
     as_json: TurnJsonOption = False,
 ) -> int:
     """Chat with the zoo: each turn goes to the cheapest model that keeps the promise.
@@ -86,9 +91,15 @@ def chat(
     system = None if system is None else valid_utf8(system)
     like = Question("", system, max_tokens=max_tokens, temperature=temperature, seed=seed)
     with open_router(
-        zoo, state, log=log, alpha=alpha, through=lambda backend: LatestTurns(backend, warn), grader_of=_grader
+        zoo,
+        state,
+        log=log,
+        accept_empty=grade_empty,
+        through=lambda backend: LatestTurns(backend, warn),
+        grader_of=_grader,
+        alpha=alpha,
     ) as routing:
-        talk = _Chat(routing, Conversation(routing, like), as_json=as_json)
+        talk = _Chat(routing, Conversation(routing, like), as_json=as_json, show_thinking=show_thinking)
         if model is not None:
             talk.choose(model)
         return talk.run(_turns(routing, log=log))
@@ -122,10 +133,11 @@ def _completions(routing: Router, typed: str) -> Iterator[str]:
 class _Chat:
     """Carries out the turns and commands of a chat, and prints answers and notes."""
 
-    def __init__(self, routing: Router, conversation: Conversation, *, as_json: bool) -> None:
+    def __init__(self, routing: Router, conversation: Conversation, *, as_json: bool, show_thinking: bool) -> None:
         self._routing = routing
         self._conversation = conversation
         self._as_json = as_json
+        self._show_thinking = show_thinking
         self._ended = False
         self._commands: dict[str, Callable[[str], None]] = {
             "/good": lambda argument: self._judge(1.0, argument),
@@ -172,10 +184,12 @@ class _Chat:
     def _answer(self, prompt: str) -> None:
         from messctl.backends.answer_stream import AnswerStream
 
-        stream = AnswerStream(None if self._as_json else write)
+        thinking = ShownThinking(show=self._show_thinking)
+        stream = AnswerStream(None if self._as_json else thinking.before(write))
         try:
-            answered = self._conversation.ask(prompt, stream.listener)
+            answered = self._conversation.ask(prompt, stream.listener, thinking.listener)
         except MessctlError:
+            thinking.end()
             if stream.started:
                 end_line(stream.text)
             raise
@@ -183,12 +197,14 @@ class _Chat:
             end_line("")  # behind the ^C that the terminal shows
             note("ended; the part above stays in the conversation" if stream.started else "ended")
             raise
+        thinking.end()
         if self._as_json:
             print_json(document(self._routing, answered), indent=None)
             return
         end_line(answered.completion.answer)
         for failure in answered.failures.values():
             warn(failure)
+        warn_of_shown(stream, answered)
         footer(self._routing, answered)
 
     def _command(self, typed: str) -> None:

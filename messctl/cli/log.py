@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from messctl.cli.answer import remarks
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, in_range
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state
@@ -62,6 +63,7 @@ def _document(logged: LoggedRequest) -> dict[str, Any]:
         "satisfied": logged.satisfied,
         "cost_unit": logged.circumstances.cost_unit,
         "answers": {model: asdict(outcome) for model, outcome in logged.answers.items()},
+        "empty": {model: asdict(outcome) for model, outcome in logged.empty.items()},
     }
 
 
@@ -81,7 +83,7 @@ def _table(logged: list[LoggedRequest]) -> Table:
             _marks(each),
             "" if each.satisfied is None else f"{each.satisfied:g}",
             Text(_shortened(each.decision.request.prompt)),
-            Text(_shortened(answer.answer or "") if answer else "(none)"),
+            Text(_shortened(answer.answer or "") if answer else "(empty)" if each.empty else "(none)"),
         )
     return table
 
@@ -92,7 +94,9 @@ def _marks(each: LoggedRequest) -> str:
         "explored": each.decision.explored,
         "rerouted": each.rerouted,
     }
-    return ", ".join(mark for mark, applies in marks.items() if applies)
+    ended = each.answers.get(each.decision.served) or each.empty.get(each.decision.served)
+    endings = remarks(ended.answer or "", ended.finish) if ended else []
+    return ", ".join([*(mark for mark, applies in marks.items() if applies), *endings])
 
 
 def _shortened(text: str) -> str:

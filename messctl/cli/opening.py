@@ -68,6 +68,7 @@ def open_router(
     state: Path | None,
     *,
     log: bool = True,
+    accept_empty: bool = False,
     backend: Backend | None = None,
     through: Callable[[Backend], Backend] | None = None,
     grader_of: Callable[[Grading | None], Grader | None] | None = None,
@@ -77,6 +78,7 @@ def open_router(
 
     If `log` is off, the state is copied into memory, and changes to the copy are lost. `through` wraps the backend.
     `grader_of` makes the grader of every answer out of the zoo's; by default it is the zoo's if it needs no reference.
+    With `accept_empty`, an empty answer is an answer like others.
     """
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
@@ -103,6 +105,7 @@ def open_router(
                 grader,
                 encoder_of(described.settings),
                 _loads(described, meter),
+                accept_empty=accept_empty,
             )
         finally:
             answering.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, JsonOption, ZooOption, in_range
+from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, GradeEmptyOption, JsonOption, ZooOption, in_range
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends
 from messctl.cli.output import console, print_json, print_line, progress_console, warn
@@ -110,6 +110,7 @@ def record(
     *,
     grader: GraderOption = None,
     judge: JudgeOption = None,
+    grade_empty: GradeEmptyOption = False,
     zoo: ZooOption = None,
     model: ModelsOption = None,
     skip_bad: SkipBadOption = False,
@@ -145,7 +146,7 @@ def record(
     try:
         judge_model = zoo_file.model(judge) if judge else None
         name, grade, judging = _grade(zoo_file, grading, judge_model, backend)
-        plan = Plan(read.prompts[:limit], models, name, grade, seed, judge_model)
+        plan = Plan(read.prompts[:limit], models, name, grade, seed, judge_model, grade_empty)
         source = f"messctl record {prompts.name}"
         tallies, begun = _answer_all(plan, backend, meter, journal, output, source, jobs, finished=finished)
     finally:
@@ -307,12 +308,13 @@ def _print_table(output: Path, read: PromptFile, plan: Plan, tallies: dict[str, 
     from messctl.display.tables import fitting
 
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for heading in ("model", "answers", "failed", "satisfied", f"cost, {unit}", "time, ms"):
+    for heading in ("model", "answers", "empty", "failed", "satisfied", f"cost, {unit}", "time, ms"):
         table.add_column(plain(heading), justify="left" if heading == "model" else "right")
     for name, tally in tallies.items():
         table.add_row(
             Text(plain(name)),
             f"{tally.answered:,}",
+            f"{tally.empty:,}",
             f"{tally.failed:,}",
             "–" if tally.satisfied is None else f"{tally.satisfied:.4f}",
             "–" if tally.cost is None else f"{tally.cost:.4g}",
@@ -323,7 +325,10 @@ def _print_table(output: Path, read: PromptFile, plan: Plan, tallies: dict[str, 
     print_line("cost and time are means per answer, from the request to the last token, without loading the model")
     for name, tally in tallies.items():
         if tally.failure:
-            warn(f"{name}: {counted(tally.failed, 'answer')} failed, most often: {tally.failure}")
+            lost = counted(len(plan.prompts) - tally.answered, "prompt")
+            warn(f"{name}: {lost} without an answer, most often: {tally.failure}")
+        if tally.cut:
+            warn(f"{name}: {counted(tally.cut, 'answer')} cut at the limit of tokens or by a filter; raise max_tokens")
     for reason in read.skipped[:3]:
         warn(f"left out: {reason}")
     if read.skipped:

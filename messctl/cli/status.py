@@ -98,7 +98,7 @@ def _requests(ledger: Ledger) -> list[tuple[str, str]]:
             f"{ledger.answered:,} answered, {ledger.pending:,} with pending feedback, {ledger.unanswered:,} unanswered",
         )
     ]
-    if not ledger.answered:
+    if not ledger.answered and not ledger.cost_total:
         return lines
     if ledger.explored:
         lines.append(("explored", f"{counted(ledger.explored, 'request')}: every model answered, to learn"))

@@ -8,7 +8,7 @@ from messctl.backends.base import Backend, OnText, resident
 from messctl.costs.load_costs import Loads
 from messctl.costs.meter import Meter
 from messctl.errors import BackendError
-from messctl.records import Completion, Cost, Question
+from messctl.records import Completion, Cost, Outcome, Question
 from messctl.zoo import ModelSpec
 
 
@@ -55,6 +55,26 @@ class MeteredBackend:
     def close(self) -> None:
         """Unload all models."""
         self.backend.close()
+
+
+def outcome_of(completion: Completion) -> Outcome:
+    """Return the outcome of a completion that is not graded. Raises BackendError as `cost_of` does.
+
+    Its cost includes the load.
+    """
+    cost = cost_of(completion)
+    return Outcome(
+        satisfied=None,
+        cost=cost.amount,
+        latency_s=completion.latency_s,
+        tokens_in=completion.tokens_in,
+        tokens_out=completion.tokens_out,
+        answer=completion.answer,
+        logprob=completion.logprob,
+        cost_quality=cost.quality,
+        finish=completion.finish,
+        thinking=completion.thinking or None,
+    )
 
 
 def cost_of(completion: Completion) -> Cost:

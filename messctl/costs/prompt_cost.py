@@ -8,11 +8,12 @@ counted, the policy learns from the real cost of reading.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
-from messctl.records import Question
+from messctl.records import Completion, Decision, Question
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
@@ -52,6 +53,12 @@ class Forecast:
                 continue
             costs[name] = price.of(count, 0)
         return costs
+
+    def corrected(self, decision: Decision, answers: Mapping[str, Completion]) -> Decision:
+        """Return the decision with the real cost of reading, for the models whose `answers` counted the tokens."""
+        counted = {name: answer.tokens_in for name, answer in answers.items() if answer.tokens_in > 0}
+        prompt_cost = {**decision.request.prompt_cost, **self.of_tokens(counted)}
+        return replace(decision, request=replace(decision.request, prompt_cost=prompt_cost))
 
     def tokens(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
         """Return the tokens of `length` characters, per model, limited to the model's context."""

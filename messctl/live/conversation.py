@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
+from messctl.backends.thinking import split_unopened
 from messctl.errors import UsageError
 from messctl.live.router import Answered, Router
-from messctl.records import Question
+from messctl.records import Question, is_blank
 from messctl.state.request_log import LoggedRequest
 
 
@@ -31,8 +32,10 @@ class Conversation:
         """The turns so far, oldest first, as (prompt, answer)."""
         return self._like.history
 
-    def ask(self, prompt: str, on_text: OnText | None = None) -> Answered:
+    def ask(self, prompt: str, on_text: OnText | None = None, on_thinking: OnText | None = None) -> Answered:
         """Answer one turn. Raises BackendError, StoreError, UsageError; then the turn is not part of the history.
+
+        The history holds no thinking, and no turn whose answer is empty.
 
         If Ctrl-C ends an answer, what `on_text` received of it stays in the history, since the user has read it.
         Nothing is learned from it, and it takes no feedback. If `on_text` is None, the user has read nothing, and
@@ -42,10 +45,16 @@ class Conversation:
         self._latest = secrets.token_hex(6)
         question = replace(self._like, prompt=prompt)
         try:
-            answered = self._router.ask(question, model=self.model, on_text=stream.listener, request_id=self._latest)
+            answered = self._router.ask(
+                question,
+                model=self.model,
+                on_text=stream.listener,
+                on_thinking=on_thinking,
+                request_id=self._latest,
+            )
         except KeyboardInterrupt:
             if stream.started:
-                self._remember(prompt, stream.text)
+                self._remember(prompt, split_unopened(stream.text)[1])
             raise
         self._remember(prompt, answered.completion.answer)
         return answered
@@ -60,4 +69,5 @@ class Conversation:
         return self._router.feedback(self._latest, satisfied)[0]
 
     def _remember(self, prompt: str, answer: str) -> None:
-        self._like = replace(self._like, history=(*self.history, (prompt, answer)))
+        if not is_blank(answer):  # some servers refuse an empty turn
+            self._like = replace(self._like, history=(*self.history, (prompt, answer)))

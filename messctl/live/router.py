@@ -10,13 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.costs.load_costs import Loads
 from messctl.costs.meter import Meter
-from messctl.costs.metered_backend import MeteredBackend, cost_of
+from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
 from messctl.errors import BackendError, StoreError, UsageError
 from messctl.graders import Grader
@@ -24,7 +24,7 @@ from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot, cost_source
 from messctl.live.serving import OnDecision, Serving
 from messctl.live.stored_policy import StoredPolicy
-from messctl.records import Completion, Decision, Feedback, Outcome, Quality, Question, Request
+from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.state.ledger import Ledger, Standing
 from messctl.state.request_log import Circumstances, LoggedRequest
 from messctl.state.store import Store
@@ -35,9 +35,10 @@ from messctl.zoo import ModelSpec, Settings, Zoo, costliest
 class Answered:
     """The outcome of one request: its decision, the served `completion`, its cost, and its grade, None without one.
 
-    `cost` (≥ 0, in `cost_unit`) covers every model that was queried, and loading them. `cost_quality` says how the
-    served answer's cost is known. `failures` says, by name, why models could not answer: those that were to be served,
-    and those queried beside the served one. `attempts` are the models that were to be served, in order; the last was.
+    `cost` (≥ 0, in `cost_unit`) covers every model that was queried, loading them, and empty answers. `cost_quality`
+    says how the served answer's cost is known. `failures` says, by name, why models could not answer: those that were
+    to be served, and those queried beside the served one. `attempts` are the models that were to be served, in order;
+    the last was.
     """
 
     decision: Decision
@@ -56,7 +57,8 @@ class Answered:
 class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
-    `grader` grades every answer, unless a request brings its own. The policy sees prompts through the `encoder`, by
+    `grader` grades every answer, unless a request brings its own. An empty answer is a lost one, unless `accept_empty`
+    makes it an answer like others. The policy sees prompts through the `encoder`, by
     default their words. `loads` knows what loading a model costs.
     """
 
@@ -70,6 +72,8 @@ class Router:
         grader: Grader | None = None,
         encoder: Encoder | None = None,
         loads: Loads | None = None,
+        *,
+        accept_empty: bool = False,
     ) -> None:
         loads = loads or Loads()
         self._settings = settings
@@ -89,6 +93,7 @@ class Router:
             loads,
             store,
             self._circumstances,
+            accept_empty,
         )
 
     @property
@@ -128,20 +133,21 @@ class Router:
         model: str | None = None,
         grader: Grader | None = None,
         on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
         on_decision: OnDecision | None = None,
         request_id: str | None = None,
     ) -> Answered:
         """Route one question, get it answered, and learn what the answer cost and, with a `grader`, how good it is.
 
         `model` overrides the policy. `on_decision` gets the decision before any model runs, `on_text` the served
-        answer as it comes. If a model cannot answer, the request goes to the next best, unless part of the answer was
-        shown or `model` is given. The model is then left alone for a while, see `messctl.state.outages`. Raises
-        BackendError if no model answers, StoreError, UsageError.
+        answer as it comes, `on_thinking` what its model thinks before it. If a model cannot answer, the request goes to
+        the next best, unless part of the answer was shown or `model` is given. The model is then left alone for a
+        while, see `messctl.state.outages`. Raises BackendError if no model answers, StoreError, UsageError.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None
         request = Request(request_id or secrets.token_hex(6), question.prompt, gradable)
-        served = self._serving.serve(request, question, model, on_text, on_decision)
+        served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision)
         decision, failures = served.decision, dict(served.failures)
         unlearned = {decision.served: served.completion}
         if len(decision.queried) > 1:
@@ -155,14 +161,15 @@ class Router:
         return Answered(
             decision=decision,
             completion=served.completion,
-            cost=sum(cost_of(completions[name]).amount for name in sorted(completions)),
+            cost=sum(cost_of(completions[name]).amount for name in sorted(completions))
+            + sum(failures[name].paid for name in sorted(failures)),
             cost_unit=self._circumstances.cost_unit,
             meter=self._circumstances.meter,
             cost_quality=cost_of(served.completion).quality,
             forced=model is not None,
             satisfied=grades.get(decision.served),
             standing=self.standing(),
-            failures=failures,
+            failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
         )
 
@@ -215,22 +222,9 @@ class Router:
         costlier because it was not loaded.
         """
         costs = {name: cost_of(completion) for name, completion in completions.items()}
-        counted = {name: completion.tokens_in for name, completion in completions.items() if completion.tokens_in > 0}
-        prompt_cost = {**decision.request.prompt_cost, **self._forecast.of_tokens(counted)}
-        decision = replace(decision, request=replace(decision.request, prompt_cost=prompt_cost))
+        decision = self._forecast.corrected(decision, completions)
         request_id = decision.request.request_id
-        outcomes = {
-            name: Outcome(
-                None,
-                costs[name].amount,
-                completion.latency_s,
-                completion.tokens_in,
-                completion.tokens_out,
-                completion.answer,
-                cost_quality=costs[name].quality,
-            )
-            for name, completion in completions.items()
-        }
+        outcomes = {name: outcome_of(completion) for name, completion in completions.items()}
         feedback = [Feedback(costs={name: cost.answer for name, cost in costs.items()})]
         with self._store.transaction(synced=bool(grades)):
             if not self._store.requests.has(request_id):

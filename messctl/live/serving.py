@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
+from messctl.backends.empty_answer import refuse_empty
 from messctl.backends.patience import patience_s
 from messctl.costs.load_costs import Loads
-from messctl.costs.metered_backend import MeteredBackend
+from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast, characters
 from messctl.errors import BackendError, UnknownNameError
 from messctl.live.stored_policy import StoredPolicy
-from messctl.records import Completion, Decision, Question, Request
+from messctl.records import Completion, Decision, Feedback, Question, Request
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store
 from messctl.zoo import ModelSpec
@@ -24,11 +25,11 @@ OnDecision = Callable[[Decision], None]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The decision that stood in the end, and its model's answer. `failures` says, by name, why others failed."""
+    """The decision that stood in the end, and its model's answer. `failures` holds the errors of others, by name."""
 
     decision: Decision
     completion: Completion
-    failures: Mapping[str, str]
+    failures: Mapping[str, BackendError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Serving:
     """Decides on a model of `models`, by name, and lets the `backend` run it. What happens goes to the `store`.
 
     `forecast` predicts what reading a prompt costs, `loads` what loading a model costs. `circumstances` is logged with
-    every decision.
+    every decision. An empty answer is a failure, unless `accept_empty`; its cost is logged and learned all the same.
     """
 
     models: Mapping[str, ModelSpec]
@@ -46,6 +47,7 @@ class Serving:
     loads: Loads
     store: Store
     circumstances: Circumstances
+    accept_empty: bool = False
 
     def serve(
         self,
@@ -53,27 +55,28 @@ class Serving:
         question: Question,
         model: str | None,
         on_text: OnText | None,
+        on_thinking: OnText | None,
         on_decision: OnDecision | None,
     ) -> Served:
         """Answer a question; `model`, if it is not None, overrides the policy. See `Router.ask`."""
         stream = AnswerStream(on_text)
-        failures: dict[str, str] = {}
+        failures: dict[str, BackendError] = {}
         decision = self._decide(request, question, model)
         while True:
             if on_decision:
                 on_decision(decision)
-            started_at = time.time()
             try:
-                completion = self.backend.complete(self.models[decision.served], question, stream.listener)
+                completion = self._attempt(decision, decision.served, question, stream.listener, on_thinking)
             except BackendError as error:
-                self._log_failure(decision, decision.served, error, started_at)
                 if stream.started:
                     raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
-                failures[decision.served] = str(error)
+                failures[decision.served] = error
+                if on_thinking:
+                    on_thinking("\n\n")  # the next model's thinking is another one
                 if model is not None or len(failures) == len(self.models):
                     if len(failures) == 1:
                         raise
-                    raise BackendError(f"no model could answer: {'; '.join(failures.values())}") from error
+                    raise BackendError(f"no model could answer: {'; '.join(map(str, failures.values()))}") from error
             except BaseException:  # Ctrl-C, or a listener that wants no more
                 self._give_up(decision.queried, answering=decision.served if stream.started else None)
                 raise
@@ -81,22 +84,41 @@ class Serving:
                 return Served(decision, completion, failures)
             decision = self._decide_again(decision, frozenset(failures))
 
-    def query_others(self, decision: Decision, question: Question) -> tuple[dict[str, Completion], dict[str, str]]:
-        """Return the answers, by name, of the other models queried, and why those that failed did."""
+    def query_others(
+        self, decision: Decision, question: Question
+    ) -> tuple[dict[str, Completion], dict[str, BackendError]]:
+        """Return the answers, by name, of the other models queried, and the errors of those that failed."""
         completions: dict[str, Completion] = {}
-        failures: dict[str, str] = {}
+        failures: dict[str, BackendError] = {}
         for name in decision.queried:
             if name != decision.served:
-                started_at = time.time()
                 try:
-                    completions[name] = self.backend.complete(self.models[name], question)
+                    completions[name] = self._attempt(decision, name, question)
                 except BackendError as error:
-                    self._log_failure(decision, name, error, started_at)
-                    failures[name] = str(error)
+                    failures[name] = error
                 except BaseException:
                     self._give_up(set(decision.queried) - {decision.served} - set(completions) - set(failures))
                     raise
         return completions, failures
+
+    def _attempt(
+        self,
+        decision: Decision,
+        name: str,
+        question: Question,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+    ) -> Completion:
+        """Return the answer of one model. Raises BackendError, after the failure is logged."""
+        started_at, completion = time.time(), None
+        try:
+            completion = self.backend.complete(self.models[name], question, on_text, on_thinking)
+            if not self.accept_empty:
+                refuse_empty(self.models[name], question, completion)
+        except BackendError as error:
+            self._log_failure(decision, name, error, started_at, completion)
+            raise
+        return completion
 
     def _decide(self, request: Request, question: Question, model: str | None) -> Decision:
         """Decide on a request, and log the decision."""
@@ -148,7 +170,14 @@ class Serving:
             if answering is not None:
                 self.store.outages.end([answering])
 
-    def _log_failure(self, decision: Decision, model: str, error: BackendError, started_at: float) -> None:
+    def _log_failure(
+        self, decision: Decision, model: str, error: BackendError, started_at: float, empty: Completion | None
+    ) -> None:
+        """Log a failure; if the answer was `empty`, learn what it cost."""
+        request_id, place = decision.request.request_id, self.models[model].place
         with self.store.transaction():
-            request_id, place = decision.request.request_id, self.models[model].place
-            self.store.outages.fail(request_id, model, place, error, started_at)
+            outcome = None if empty is None else outcome_of(empty)
+            self.store.outages.fail(request_id, model, place, error, started_at, outcome)
+            if empty is not None and self.store.requests.has(request_id):
+                attempt = self.forecast.corrected(replace(decision, served=model), {model: empty})
+                self.policy.learn(attempt, Feedback(costs={model: cost_of(empty).answer}))

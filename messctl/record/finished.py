@@ -8,10 +8,11 @@ from pathlib import Path
 from messctl.costs.meter import Meter
 from messctl.errors import UsageError
 from messctl.record.journal import difference
-from messctl.record.recorder import Plan, Sums, Tally
+from messctl.record.recorder import Plan
+from messctl.record.tally import Sums, Tally
 from messctl.trace import Outcome, TraceFile
 
-MEANT = ("satisfied", "cost", "latency_s", "tokens_out")
+READ = ("satisfied", "cost", "latency_s", "tokens_out", "answer", "finish")
 
 
 def read_finished(plan: Plan, meter: Meter, output: Path) -> dict[str, Tally]:
@@ -30,9 +31,9 @@ def read_finished(plan: Plan, meter: Meter, output: Path) -> dict[str, Tally]:
             f"{output}: was recorded with another {difference(recorded, terms)}; use the same again, or --overwrite"
         )
     sums = {model.name: Sums() for model in plan.models}
-    for batch in trace.raw_batches([f"{name}/{model}" for model in sums for name in MEANT]):
+    for batch in trace.raw_batches([f"{name}/{model}" for model in sums for name in READ]):
         for row in batch.to_pylist():
             for model, tally in sums.items():
-                values = {name: row.get(f"{name}/{model}") for name in MEANT}
+                values = {name: row.get(f"{name}/{model}") for name in READ}
                 tally.add(None if values["cost"] is None else Outcome(**values), None)
     return {name: tally.tally() for name, tally in sums.items()}

@@ -79,7 +79,10 @@ class Journal:
         self._database.close()
 
     def add(self, prompt: int, model: str, outcome: Outcome | None, failure: str | None) -> None:
-        """Store a model's outcome for the prompt with this number, or the reason why there is none."""
+        """Store a model's outcome for the prompt with this number, or the reason why there is none.
+
+        An empty answer that is not graded has both.
+        """
         stored = None if outcome is None else json.dumps(asdict(outcome))
         with self._mapped():
             self._database.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (prompt, model, stored, failure))
@@ -99,7 +102,7 @@ class Journal:
     def any_satisfied(self) -> bool:
         """Return whether any answer has a satisfaction > 0, or is not judged."""
         query = (
-            "SELECT 1 FROM answers WHERE outcome IS NOT NULL AND "
+            "SELECT 1 FROM answers WHERE outcome IS NOT NULL AND failure IS NULL AND "
             "coalesce(json_extract(outcome, '$.satisfied'), 1) > 0 LIMIT 1"
         )
         with self._mapped():

@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from messctl.backends.base import Backend
+from messctl.backends.empty_answer import refuse_empty
 from messctl.costs.meter import Meter
-from messctl.costs.metered_backend import MeteredBackend, cost_of
-from messctl.errors import BackendError, PromptError
+from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
+from messctl.errors import BackendError, EmptyAnswerError, PromptError
 from messctl.record.jobs import results
 from messctl.record.journal import Journal, Terms
 from messctl.record.prompts import Prompt
+from messctl.record.tally import Sums, Tally
 from messctl.records import Completion, Question
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import ModelSpec
@@ -29,6 +31,8 @@ from messctl.zoo import ModelSpec
 Grade = Callable[[Prompt, str], float | None]
 """Takes a prompt and an answer, and returns the answer's satisfaction, 0..1, or None if it is not judged."""
 OnWarning = Callable[[str], None]
+_Result = tuple[Outcome, str | None]
+"""A graded outcome; or, for an empty answer, an outcome without answer and grade, and the reason."""
 
 _NO_TERMS = frozenset({"name", "timeout_s", "retries", "key_env", "isolate"})
 """Fields of a model that do not change its answers."""
@@ -42,7 +46,18 @@ DOUBTFUL = 100
 """A warning about the grader is due if none of this number of answers satisfied."""
 _SAMPLES = 16
 _SAMPLE_BYTES = 2**16
-FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality")
+FIELDS = (
+    "satisfied",
+    "cost",
+    "latency_s",
+    "tokens_in",
+    "tokens_out",
+    "answer",
+    "logprob",
+    "cost_quality",
+    "finish",
+    "thinking",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class Plan:
     grading: the grader's name and settings, as stored in the trace. grade: the grader itself.
     seed: the seed of sampling.
     judge: the model that grades, if one does.
+    grade_empty: an empty answer is graded like others. If not, it has no outcome but its cost, tokens and thinking.
     """
 
     prompts: Sequence[Prompt]
@@ -61,6 +77,7 @@ class Plan:
     grade: Grade
     seed: int = 0
     judge: ModelSpec | None = None
+    grade_empty: bool = False
 
     @property
     def answers(self) -> int:
@@ -80,56 +97,8 @@ class Plan:
             **({"judge": _terms_of(self.judge)} if self.judge else {}),
             "seed": self.seed,
             "cost": f"{meter.unit}, {meter.source}",
+            **({"empty answers": "graded"} if self.grade_empty else {}),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """One model's results: the number of answers and failures, and means per answer.
-
-    failure: the most frequent error message. `satisfied` is the mean over graded answers. A mean over nothing is None.
-    """
-
-    answered: int
-    failed: int
-    failure: str | None
-    satisfied: float | None
-    cost: float | None
-    latency_s: float | None
-    tokens_out: float | None
-
-
-@dataclass(slots=True)
-class Sums:
-    """The sums of one model's outcomes and failures."""
-
-    answered: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    graded: int = 0
-    totals: dict[str, float] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome | None, failure: str | None) -> None:
-        """Add an outcome, or the reason of a failure, None if it is unknown."""
-        if outcome is None:
-            self.failures[failure or ""] += 1
-            return
-        self.answered += 1
-        self.graded += outcome.satisfied is not None
-        for name in ("satisfied", "cost", "latency_s", "tokens_out"):
-            self.totals[name] = self.totals.get(name, 0.0) + float(getattr(outcome, name) or 0.0)
-
-    def tally(self) -> Tally:
-        """Return the number of answers and failures, and the means."""
-        means = {name: self.totals[name] / self.answered if self.answered else None for name in self.totals}
-        satisfied = self.totals["satisfied"] / self.graded if self.graded else None
-        often = self.failures.most_common(1)
-        return Tally(
-            self.answered,
-            self.failures.total(),
-            (often[0][0] if often else None) or None,
-            satisfied,
-            *(means.get(name) for name in ("cost", "latency_s", "tokens_out")),
-        )
 
 
 def record(
@@ -146,8 +115,9 @@ def record(
     A model at a server gets `jobs` ≥ 1 prompts at once; then the backend must be thread-safe. A model on this machine
     gets one prompt at a time.
 
-    A failed answer is stored with its error. Raises BackendError for a model that never answers or stops answering,
-    and for a judge that fails. The last failures in a row are then not stored, so that a resumed recording retries.
+    A failed answer is stored with its error, and so is an empty one, unless empty answers are graded. Raises
+    BackendError for a model that never answers or stops answering, and for a judge that fails. The last failures in a
+    row are then not stored, so that a resumed recording retries.
     """
     store, asking = (
         _AnswerStore(plan, journal, progress, on_warning),
@@ -160,17 +130,27 @@ def record(
 
 
 class _AnswerStore:
-    """Adds answers to the journal, reports progress, and warns once of a grader that no answer satisfies."""
+    """Adds answers to the journal and reports progress.
+
+    It warns once of a grader that no answer satisfies, and once of every model whose answers are empty.
+    """
 
     def __init__(self, plan: Plan, journal: Journal, progress: Callable[[int], None], on_warning: OnWarning) -> None:
         self._plan, self._journal, self._progress, self._on_warning = plan, journal, progress, on_warning
         self._count = journal.count()
         self._grader_checked = False
+        self._empty: Counter[str] = Counter()
 
     def add(self, number: int, model: ModelSpec, outcome: Outcome | None, failure: str | None) -> None:
         self._journal.add(number, model.name, outcome, failure)
         self._count += 1
         self._progress(self._count)
+        if outcome is not None and failure is not None:
+            self._empty[model.name] += 1
+            if self._empty[model.name] == HOPELESS:
+                self._on_warning(
+                    f"{HOPELESS} answers of model {model.name!r} are empty so far; the last one: {failure}"
+                )
         if not self._grader_checked and self._count >= DOUBTFUL:
             self._grader_checked = True
             if not self._journal.any_satisfied():
@@ -188,17 +168,17 @@ class _Asking:
     backend: MeteredBackend
     jobs: int
 
-    def outcomes(self, model: ModelSpec, numbers: Iterable[int]) -> Iterator[tuple[int, Outcome | BackendError]]:
-        """Yield the number of each prompt with its outcome, or with why there is none, as soon as it is there."""
+    def outcomes(self, model: ModelSpec, numbers: Iterable[int]) -> Iterator[tuple[int, _Result | BackendError]]:
+        """Yield the number of each prompt with its result, or with why there is none, as soon as it is there."""
         return results(partial(self._outcome, model), numbers, 1 if model.url is None else self.jobs)
 
-    def _outcome(self, model: ModelSpec, number: int) -> Outcome | BackendError:
+    def _outcome(self, model: ModelSpec, number: int) -> _Result | BackendError:
         prompt = self.plan.prompts[number]
         try:
             completion = _complete(self.plan, prompt, model, self.backend)
         except BackendError as error:
             return error
-        return _outcome(self.plan, prompt, completion)
+        return _result(self.plan, prompt, model, completion)
 
 
 def _record_model(asking: _Asking, model: ModelSpec, numbers: range, journal: Journal, store: _AnswerStore) -> None:
@@ -218,7 +198,7 @@ def _record_model(asking: _Asking, model: ModelSpec, numbers: range, journal: Jo
             for earlier, failure in failed:
                 store.add(earlier, model, None, str(failure))
             failed.clear()
-            store.add(number, model, found, None)
+            store.add(number, model, *found)
     if failed and most_failures == HOPELESS:
         raise failed[-1][1]  # it answered none of these few prompts
     for earlier, failure in failed:
@@ -263,18 +243,15 @@ def _complete(plan: Plan, prompt: Prompt, model: ModelSpec, backend: MeteredBack
     return backend.complete(model, Question(prompt.prompt, seed=seed, logprob=True))
 
 
-def _outcome(plan: Plan, prompt: Prompt, completion: Completion) -> Outcome:
-    cost = cost_of(completion)
-    return Outcome(
-        satisfied=plan.grade(prompt, completion.answer),
-        cost=cost.answer,
-        latency_s=completion.latency_s,
-        tokens_in=completion.tokens_in,
-        tokens_out=completion.tokens_out,
-        answer=completion.answer,
-        logprob=completion.logprob,
-        cost_quality=cost.quality,
-    )
+def _result(plan: Plan, prompt: Prompt, model: ModelSpec, completion: Completion) -> _Result:
+    """Return what is recorded of an answer. It is graded, unless it is empty."""
+    outcome = replace(outcome_of(completion), cost=cost_of(completion).answer)
+    if not plan.grade_empty:
+        try:
+            refuse_empty(model, Question(prompt.prompt), completion)
+        except EmptyAnswerError as error:
+            return replace(outcome, answer=None), str(error)
+    return replace(outcome, satisfied=plan.grade(prompt, completion.answer)), None
 
 
 def seed_of(seed: int, request_id: str, model: str) -> int:

@@ -11,7 +11,7 @@ from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
-FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality")
+FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality", "finish", "thinking")
 REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
 
 

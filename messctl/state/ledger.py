@@ -49,9 +49,10 @@ class Ledger:
     """All that `status` shows. Counts are of requests; shares are of the answered requests.
 
     `interval` is the 95 % confidence interval of the mean satisfaction (Wilson's). `pending` requests have an answer
-    and no feedback yet, `unanswered` requests have no answer. `cost_total` includes exploration; `cost_vs_costliest`
-    is its ratio to the cost of always serving the costliest model, at its mean observed cost. Both are None if costs
-    are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit, by model.
+    and no feedback yet, `unanswered` requests have no answer. `cost_total` includes exploration and empty answers;
+    `cost_vs_costliest` is its ratio to the cost of always serving the costliest model, at its mean observed cost. Both
+    are None if costs are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit,
+    by model.
     """
 
     standing: Standing
@@ -83,7 +84,12 @@ class Ledger:
         meters: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         units: Counter[str] = Counter()
+        wasted: list[float] = []
         for logged in store.requests:
+            wasted += [outcome.cost or 0.0 for outcome in logged.empty.values()]
+            if logged.answers or logged.empty:
+                meters[logged.circumstances.meter] += 1
+                units[logged.circumstances.cost_unit] += 1
             if not logged.answers:
                 counts["unanswered"] += 1
                 continue
@@ -92,11 +98,9 @@ class Ledger:
             counts["explored"] += logged.decision.explored
             counts["forced"] += logged.circumstances.forced
             served[logged.decision.served] += 1
-            meters[logged.circumstances.meter] += 1
-            units[logged.circumstances.cost_unit] += 1
             for model, outcome in logged.answers.items():
                 costs.setdefault(model, []).append(outcome.cost or 0.0)
-        total = math.fsum(cost for each in costs.values() for cost in each)
+        total = math.fsum([*wasted, *(cost for each in costs.values() for cost in each)])
         dearest = max((fmean(each) for each in costs.values()), default=0.0) * counts["answered"]
         standing = Standing._of(store)
         return cls(

@@ -77,6 +77,11 @@ MIGRATIONS = (
     ALTER TABLE outages ADD COLUMN since REAL NOT NULL DEFAULT 0;
     UPDATE outages SET since = max(0.0, until - 300.0);  -- no outage was longer than five minutes
     """,
+    """
+    ALTER TABLE answers ADD COLUMN finish TEXT;
+    ALTER TABLE answers ADD COLUMN thinking TEXT;
+    ALTER TABLE attempts ADD COLUMN outcome TEXT;
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

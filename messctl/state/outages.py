@@ -8,17 +8,19 @@ counts.
 
 Some failures are forgiven. If the process of a model crashed during an answer, the next request starts it again; the
 model is left alone only if it fails then, too. If a server refuses a request, the prompt may be to blame: the model is
-left alone only after three refusals in a row. A model that cannot answer one prompt, because it is too long for its
-context, is not out: it can answer others.
+left alone only after three refusals in a row. So it is with empty answers. A model that cannot answer one prompt,
+because it is too long for its context, is not out: it can answer others.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from messctl.errors import BackendError, PromptError
+from messctl.records import Outcome
 from messctl.state.database import Database
 
 FIRST_PAUSE_S = 5.0
@@ -93,18 +95,32 @@ class Outages:
         self._database.execute_many("DELETE FROM outages WHERE model = ?", [(model,) for model in models])
 
     def fail(
-        self, request_id: str, model: str, place: str, error: BackendError, started_at: float | None = None
+        self,
+        request_id: str,
+        model: str,
+        place: str,
+        error: BackendError,
+        started_at: float | None = None,
+        outcome: Outcome | None = None,
     ) -> None:
         """Log an attempt at a request that failed, and leave the model alone for a while.
 
         The attempt started at `started_at`, in seconds since 1970; None: now. If the prompt was to blame, an outage of
         the model ends. The attempt is not logged if the state was reset after the request came.
+        `outcome` is the empty answer that was paid for, if that is what failed.
         """
         now, refused = time.time(), isinstance(error, PromptError)
         self._database.execute(
-            "INSERT INTO attempts (request, model, reason, failed_at, refused) "
-            "SELECT id, ?, ?, ?, ? FROM requests WHERE request_id = ?",
-            (model, str(error)[:_LONGEST_REASON], now, refused, request_id),
+            "INSERT INTO attempts (request, model, reason, failed_at, refused, outcome) "
+            "SELECT id, ?, ?, ?, ?, ? FROM requests WHERE request_id = ?",
+            (
+                model,
+                str(error)[:_LONGEST_REASON],
+                now,
+                refused,
+                None if outcome is None else json.dumps(asdict(outcome)),
+                request_id,
+            ),
         )
         if refused:
             self.end([model])

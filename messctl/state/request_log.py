@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,7 @@ class LoggedRequest:
 
     `satisfied` is the feedback on the served answer, None while it is pending. `judged` is its place in the order of
     all feedback, from 1. `propensity` is None if the user chose the model. `lost` says, by name, why models failed.
+    `empty` are the empty answers among these, which were paid for.
     """
 
     decision: Decision
@@ -50,6 +52,7 @@ class LoggedRequest:
     satisfied: float | None = None
     judged: int | None = None
     lost: Mapping[str, str] = field(default_factory=dict)
+    empty: Mapping[str, Outcome] = field(default_factory=dict)
 
     @property
     def rerouted(self) -> bool:
@@ -124,8 +127,8 @@ class RequestLog:
         request = self._key(request_id)
         self._database.execute_many(
             "INSERT OR REPLACE INTO answers "
-            "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality, finish, "
+            "thinking) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     request,
@@ -137,6 +140,8 @@ class RequestLog:
                     outcome.tokens_out,
                     outcome.satisfied,
                     outcome.cost_quality,
+                    outcome.finish,
+                    outcome.thinking,
                 )
                 for model, outcome in answers.items()
             ],
@@ -253,8 +258,8 @@ class RequestLog:
         )
         for row in rows:
             answers = self._database.rows("SELECT * FROM answers WHERE request = ?", (row["id"],))
-            failures = "SELECT model, reason FROM attempts WHERE request = ? ORDER BY id"
-            lost = {each["model"]: each["reason"] for each in self._database.rows(failures, (row["id"],))}
+            failures = "SELECT model, reason, outcome FROM attempts WHERE request = ? ORDER BY id"
+            lost = list(self._database.rows(failures, (row["id"],)))
             yield _logged(row, {answer["model"]: _outcome(answer) for answer in answers}, lost)
 
 
@@ -267,10 +272,12 @@ def _outcome(answer: Row) -> Outcome:
         tokens_out=answer["tokens_out"],
         answer=answer["answer"],
         cost_quality=answer["cost_quality"],
+        finish=answer["finish"],
+        thinking=answer["thinking"],
     )
 
 
-def _logged(row: Row, answers: Mapping[str, Outcome], lost: Mapping[str, str]) -> LoggedRequest:
+def _logged(row: Row, answers: Mapping[str, Outcome], lost: Sequence[Row]) -> LoggedRequest:
     return LoggedRequest(
         decision=Decision(
             request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),
@@ -290,5 +297,6 @@ def _logged(row: Row, answers: Mapping[str, Outcome], lost: Mapping[str, str]) -
         answers=answers,
         satisfied=row["satisfied"],
         judged=row["judged"],
-        lost=lost,
+        lost={each["model"]: each["reason"] for each in lost},
+        empty={each["model"]: Outcome(**json.loads(each["outcome"])) for each in lost if each["outcome"]},
     )

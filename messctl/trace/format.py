@@ -41,6 +41,8 @@ FIELDS: dict[str, pa.DataType] = {
     "answer": pa.large_string(),
     "logprob": pa.float64(),
     "cost_quality": pa.large_string(),
+    "finish": pa.large_string(),
+    "thinking": pa.large_string(),
 }
 REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "request_id": pa.large_string(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from messctl.backends.answer_text import AnswerText
-from messctl.backends.thinking import is_blank
+from messctl.records import is_blank
 
 SHAPES = {
     "no thinking": ("42", "", "42"),

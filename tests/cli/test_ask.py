@@ -23,8 +23,8 @@ pytest.importorskip("llama_cpp")
 SUM = "What is 17 + 25?"
 KEYS = [
     "version", "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
-    "tokens_out", "latency_s", "load_s", "finish", "satisfied", "attained", "judged", "queue", "certificate", "alpha",
-    "queried", "forced", "propensity", "failures", "attempts",
+    "tokens_out", "latency_s", "load_s", "finish", "thinking", "satisfied", "attained", "judged", "queue",
+    "certificate", "alpha", "queried", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip
 
 

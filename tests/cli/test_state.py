@@ -250,8 +250,9 @@ def test_log_lists_the_newest_requests(ask, document, capsys):
         "cost_unit": "USD",
         "answers": {
             DEAR: {"satisfied": 1.0, "cost": 40.0, "latency_s": 0.0, "tokens_in": 2, "tokens_out": 1, "answer": "yes",
-                   "logprob": None, "cost_quality": "stated"}
+                   "logprob": None, "cost_quality": "stated", "finish": "stop", "thinking": None}
         },
+        "empty": {},
     }  # fmt: skip
     assert run(["log", "--count", "1"]) == 0
     out, err = capsys.readouterr()

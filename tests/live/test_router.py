@@ -159,7 +159,7 @@ def test_the_expected_cost_follows_the_length_of_the_prompt(world):
     """Once a model's costs have followed from its prompts, what `ask --explain` shows does, too."""
     router, rounds, prompts, backend, _ = world
     complete = backend.complete
-    backend.complete = lambda model, question, on_text=None: replace(
+    backend.complete = lambda model, question, on_text=None, on_thinking=None: replace(
         complete(model, question, on_text), tokens_in=len(question.prompt) + 4
     )
 

@@ -6,7 +6,7 @@ model without it has random weights, and an answer that depends on the whole pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ def write_gguf(
     omit: str | None = None,
     tokenizer: str = "gpt2",
     tokens: tuple[str, ...] = TOKENS,
+    special: Sequence[str] = SPECIAL,
     other_weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Path:
     """Write a model in which each token decides the next one (`follows`), or without it a model with random weights.
@@ -71,7 +72,7 @@ def write_gguf(
         if tokenizer == "none":
             return
         writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_types([TokenType.CONTROL if name in SPECIAL else TokenType.NORMAL for name in tokens])
+        writer.add_token_types([TokenType.CONTROL if name in special else TokenType.NORMAL for name in tokens])
         writer.add_token_merges(["a b"])
         writer.add_bos_token_id(ID[BOS])
         writer.add_eos_token_id(ID[END])

@@ -14,6 +14,7 @@ import command_lines
 import pages
 import pytest
 from live_making import typed
+from servers import misbehaving, streamed
 
 from messctl.cli import run
 from messctl.zoo.models import BOX
@@ -33,6 +34,10 @@ models:
 - {name: away, url: "http://127.0.0.1:9/v1", cost: {unit: J, prompt: 1, generated: 1}}
 - {name: b, path: "box:nano-109k.gguf", cost: {unit: J, prompt: 2, generated: 2}}
 """
+SILENT_ZOO = """
+models:
+- {{name: silent, url: "{}", cost: {{unit: J, prompt: 1, generated: 1}}}}
+"""
 LONG = "stone " * 200
 GRID = "--v auto --margin 0 --policy bandit --seeds 2 --shuffle"
 SAME = {
@@ -40,6 +45,7 @@ SAME = {
     "choices[].front[].": "choices[].chosen.",
     ".held_out.": ".chosen_on.",
     ".whole.": ".chosen_on.",
+    "[].empty.<model>.": "[].answers.<model>.",
 }
 """Parts of a document that have the keys of another part; the page lists these once."""
 SCENES = {
@@ -82,6 +88,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         patch.setenv("MESSCTL_STATE", str(folder / "state"))
         _prepare(folder)
         for name in ORDER:
+            if name == "log":
+                with misbehaving(lambda handler: handler.answer(streamed())) as server:
+                    (folder / "silent.yaml").write_text(SILENT_ZOO.format(server.url))
+                    _printed("ask sum --zoo silent.yaml --state away", patch)
             if name == "status":
                 typed(patch)
                 _printed(f"ask '{LONG}' --zoo away.yaml --state long --model b", patch)
