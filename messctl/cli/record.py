@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from messctl.costs.meter import Meter
     from messctl.record.judge import Judge
     from messctl.record.prompts import Check, PromptFile
-    from messctl.record.recorder import Grade, Plan, Tally
+    from messctl.record.recorder import Grade, Plan
+    from messctl.record.tally import Tally
     from messctl.zoo import ModelSpec, ZooFile
 
 EPILOG = "Example: messctl record prompts.jsonl -o recorded.parquet --grader exact"
@@ -186,6 +187,8 @@ def _warn_of_judge(judge: Judge) -> None:
     """Warn of answers that the judge did not grade as asked."""
     if judge.undecided:
         warn(f"the judge replied neither yes nor no to {judge.undecided:,} answers; they count as not satisfying")
+    if judge.silent:
+        warn(f"{judge.silent:,} answers are not graded: the judge's reply was empty; raise its max_tokens in zoo.yaml")
     if judge.unread:
         warn(
             f"{judge.unread:,} answers are not graded: they are too long for the judge's context, or its server "

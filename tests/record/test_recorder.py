@@ -228,7 +228,7 @@ def test_the_seed_of_an_answer_depends_on_seed_request_and_model():
 
 @pytest.mark.parametrize(
     ("reply", "verdict", "undecided"),
-    [("Yes", 1.0, 0), ("no.", 0.0, 0), ("**YES**", 1.0, 0), ("No, yes", 0.0, 0), ("Yesterday", 0.0, 1), ("", 0.0, 1)],
+    [("Yes", 1.0, 0), ("no.", 0.0, 0), ("**YES**", 1.0, 0), ("No, yes", 0.0, 0), ("Yesterday", 0.0, 1)],
 )
 def test_the_judge_s_reply_is_read_as_yes_or_no(reply, verdict, undecided):
     requests = []
@@ -245,6 +245,29 @@ def test_the_judge_s_reply_is_read_as_yes_or_no(reply, verdict, undecided):
     assert requests[0].temperature == 0.0
     assert judge.grade("q", ("r",), " ") == 0.0
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "silent", "asked"),
+    [
+        (f"<think>{'no ' * 20}</think>\n\nyes", 1.0, 0, 2),
+        ("<think>no</think>yes", 1.0, 0, 1),
+        (f"Let me say it: {'well, ' * 20} no", 0.0, 0, 2),
+        (f"<think>{'yes ' * 1000}", None, 1, 2),
+        ("<think>yes</think>", None, 1, 1),
+        ("", None, 1, 1),
+    ],
+)
+def test_a_judge_that_thinks_gets_the_tokens_for_it_and_an_empty_reply_is_no_grade(reply, verdict, silent, asked):
+    limits = []
+
+    def replying(_model, question):
+        limits.append(question.max_tokens)
+        return reply
+
+    judge = Judge(spec("a"), Scripted(replying))
+    assert (judge.grade("q", ("r",), "answer"), judge.silent, judge.undecided) == (verdict, silent, 0)
+    assert limits == [8, None][:asked]
 
 
 def test_the_log_probability_equals_that_of_llama_cpp_python():
