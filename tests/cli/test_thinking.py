@@ -183,6 +183,9 @@ def test_an_empty_answer_is_recorded_without_a_grade(content, _why, zoo, tmp_pat
             output = tmp_path / f"{len(options)}.parquet"
             assert run(["record", "p.jsonl", "-o", str(output), "--grader", "exact", "--json", *options]) == 0
             tally = json.loads(capsys.readouterr().out)["models"]["a"]
+            resumed = ["record", "p.jsonl", "-o", str(output), "--grader", "exact", "--json", "--resume", *options]
+            assert run(resumed) == 0
+            assert json.loads(capsys.readouterr().out)["models"]["a"] == tally | {"failure": None}
         graded[bool(options)] = [row["satisfied/a"] for row in pq.read_table(output).to_pylist()]
         first, second = pq.read_table(output).to_pylist()
         assert (second["answer/a"], second["thinking/a"]) == ("42", "17+25 is 41? no")

@@ -413,7 +413,7 @@ def test_the_table_says_what_its_columns_are(puzzles, tmp_path, capsys):
     command = ["record", str(puzzles), "-o", str(tmp_path / "t"), "--grader", "exact", "--model", "pico-34k"]
     assert run(command) == 0
     heading, _, means, _ = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["model", "answers", "failed", "satisfied", "cost,", "J", "time,", "ms"]
+    assert heading.split() == ["model", "answers", "empty", "failed", "satisfied", "cost,", "J", "time,", "ms"]
     assert means == "cost and time are means per answer, from the request to the last token, without loading the model"
 
 
