@@ -48,7 +48,11 @@ class AnswerText:
         return self._add_text(self._decoder.decode(piece))
 
     def add_thinking(self, text: str) -> None:
-        """Add thinking that the server keeps apart from the answer."""
+        """Add thinking that the server keeps apart from the answer, which then does not begin within it."""
+        self._thoughts.begin_outside()
+        self._think(text)
+
+    def _think(self, text: str) -> None:
         if text:
             self._thinking.append(text)
             if self._on_thinking is not None:
@@ -64,7 +68,7 @@ class AnswerText:
             self._emit(self._waiting)
         self._waiting = ""
         thought, said = self._thoughts.finish()
-        self.add_thinking(thought)
+        self._think(thought)
         self._say(said)
         answer = "".join(self._answer)
         if not self._thinking:
@@ -89,7 +93,7 @@ class AnswerText:
 
     def _emit(self, text: str) -> None:
         thought, said = self._thoughts.split(text)
-        self.add_thinking(thought)
+        self._think(thought)
         self._say(said)
 
     def _say(self, text: str) -> None:

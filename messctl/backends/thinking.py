@@ -24,12 +24,17 @@ class Thoughts:
 
     A text that begins with OPEN is thinking up to CLOSE, or to its end without CLOSE. The blank before OPEN and the
     blank lines after CLOSE belong to neither part. Anywhere else, the tags are text. If the text begins `inside`, the
-    prompt has opened the tag already. What cannot be decided yet waits for the next piece.
+    prompt has opened the tag already, and the text may repeat it. What cannot be decided yet waits for the next piece.
     """
 
     def __init__(self, *, inside: bool = False) -> None:
-        self._part = _Part.THINKING if inside else _Part.BEGINNING
+        self._part = _Part.BEGINNING
+        self._untagged = _Part.THINKING if inside else _Part.ANSWER
         self._waiting = ""
+
+    def begin_outside(self) -> None:
+        """Let a text that has not begun begin outside the thinking, since that comes by itself."""
+        self._untagged = _Part.ANSWER
 
     def split(self, text: str) -> tuple[str, str]:
         """Add a piece; return the next thinking and the next text of the answer."""
@@ -43,7 +48,7 @@ class Thoughts:
             if start.startswith(OPEN):
                 self._part, text = _Part.THINKING, start[len(OPEN) :]
             else:
-                self._part = _Part.ANSWER
+                self._part = self._untagged
         if self._part is _Part.THINKING:
             thought, closed, text = text.partition(CLOSE)
             if not closed:
@@ -61,9 +66,8 @@ class Thoughts:
     def finish(self) -> tuple[str, str]:
         """Return the last thinking and the last text of the answer: what still waits."""
         waiting, self._waiting = self._waiting, ""
-        if self._part is _Part.THINKING:
-            return waiting, ""
-        return "", "" if self._part is _Part.BETWEEN else waiting
+        part = self._untagged if self._part is _Part.BEGINNING else self._part
+        return waiting if part is _Part.THINKING else "", waiting if part is _Part.ANSWER else ""
 
 
 def split_unopened(text: str) -> tuple[str, str]:

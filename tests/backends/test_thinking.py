@@ -58,12 +58,30 @@ def test_each_part_goes_to_its_own_listener_as_it_comes(size: int) -> None:
     assert "".join(thought).strip() == growing.thinking == "sum"
 
 
-def test_text_after_a_prompt_that_opened_the_tag_begins_within_the_thinking() -> None:
+INSIDE = [
+    ([b"sum</thi", b"nk>\n\n", b"42"], "42", "sum"),
+    ([b"\n<thi", b"nk>\nsum</think>42"], "42", "sum"),
+    ([b"<thi", b"s> sum"], "", "<this> sum"),
+    ([b"<th"], "", "<th"),
+    ([b"</think>42"], "42", ""),
+    ([b""], "", ""),
+]
+
+
+@pytest.mark.parametrize(("pieces", "answer", "thinking"), INSIDE)
+def test_text_after_a_prompt_that_opened_the_tag_begins_within_the_thinking(pieces, answer, thinking) -> None:
     said: list[str] = []
     growing = AnswerText((), said.append, thinks=True)
-    for piece in (b"sum</thi", b"nk>\n\n", b"42"):
+    for piece in pieces:
         growing.add(piece)
-    assert (growing.finish(), growing.thinking, said) == ("42", "sum", ["42"])
+    assert (growing.finish(), growing.thinking, "".join(said)) == (answer, thinking, answer)
+
+
+def test_thinking_that_comes_apart_ends_before_the_text() -> None:
+    growing = AnswerText(thinks=True)
+    growing.add_thinking("sum")
+    growing.add(b"42")
+    assert (growing.finish(), growing.thinking) == ("42", "sum")
 
 
 def test_thinking_that_the_server_keeps_apart_stays_apart() -> None:
