@@ -56,7 +56,7 @@ class OpenAICompatible:
         stream = AnswerStream(on_text)
         body = _request_body(model, question)
         for attempt in range(model.retries + 1):
-            reply = ServerReply(AnswerText((), stream.listener, on_thinking), tuple(body))
+            reply = ServerReply(AnswerText((), stream.listener, on_thinking, thinks=model.thinks), tuple(body))
             try:
                 self._attempt(model, body, reply)
                 break

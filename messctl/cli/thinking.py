@@ -62,5 +62,5 @@ def warn_of_shown(stream: AnswerStream, answered: Answered) -> None:
     if stream.started and stream.text != answered.completion.answer:
         warn(
             f"model {plain(repr(answered.decision.served))}: the text before </think> is its thinking, and no part of "
-            "the answer; make its server separate the two, so that it is not shown as the answer"
+            "the answer; set thinks: true in zoo.yaml, so that it is not shown as the answer"
         )

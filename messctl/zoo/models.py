@@ -182,6 +182,7 @@ class ModelSpec:
     - `retries` ≥ 0 is how often a failed request is sent again.
     - `parameters` > 0 are the active parameters per token, from which the cost is estimated.
     - `omit` are the parameters that requests leave out, and `max_tokens_key` is the name under which the limit is sent.
+    - `thinks`: answers begin within the model's thinking, without a tag that opens it.
 
     For both: `system` is the system message, and `max_tokens` ≥ 1 the limit of an answer if the request has none (None:
     USUAL_ANSWER, or the rest of the context if that is less). `temperature`, `top_p`, `top_k` and `min_p` control the
@@ -221,6 +222,7 @@ class ModelSpec:
     parameters: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="unknown")))
     omit: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(PARAMETERS)))
     max_tokens_key: str = field(default=MAX_TOKENS, metadata=checked_by(Choice(MAX_TOKENS_KEYS)))
+    thinks: bool = field(default=False, metadata=checked_by(Flag()))
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -260,5 +262,5 @@ FILE_KEYS = (
     *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
 )
 """The keys for models with a file; a server has its own settings for these."""
-ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters", "omit", "max_tokens_key")
+ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters", "omit", "max_tokens_key", "thinks")
 """The keys for models at a server."""

@@ -75,7 +75,7 @@ def test_at_a_terminal_thinking_is_dim_and_its_control_characters_are_shown(zoo)
     assert b"\x1b[2m\\x1b[31mhm\x1b[0m\r\n\r\n\x1b[2mso\x1b[0m\r\n\r\n" in err
 
 
-def test_thinking_without_its_opening_tag_is_told(zoo, capsys):
+def test_thinking_without_its_opening_tag_is_told(zoo, tmp_path, capsys):
     with misbehaving(sends(streamed("17+25 is 41? no</think>\n\n", "42"))) as server:
         zoo(server)
         assert run(["ask", "hi", "--expect", "41", "--json"]) == 0
@@ -85,6 +85,10 @@ def test_thinking_without_its_opening_tag_is_told(zoo, capsys):
         out, err = capsys.readouterr()
         assert out.endswith("</think>\n\n42\n")
         assert "the text before </think> is its thinking" in err
+        text = (tmp_path / "zoo.yaml").read_text().replace("name: a,", "name: a, thinks: true,")
+        (tmp_path / "zoo.yaml").write_text(text)
+        assert run(["ask", "hi", "--show-thinking"]) == 0
+        assert capsys.readouterr() == ("42\n", "17+25 is 41? no\n\n")
 
 
 ENDINGS = [
