@@ -88,7 +88,7 @@ def init(
         raise _nothing_found(searched, output, as_json=as_json)
     entries = _chosen(entries, model or [])
     origin = f"{platform.node() or 'unknown machine'}, {date.today().isoformat()}"
-    text = draft(entries, output, Path.home(), origin, free)
+    text = draft(entries, output, _home(), origin, free)
     writes = not dry_run and (yes or not as_json)
     if not as_json:
         _print(searched, entries)
@@ -132,12 +132,20 @@ def _search(folders: Sequence[Path]) -> Search:
             what = "is a file; give the folder that it is in" if folder.exists() else "there is no such folder"
             raise UsageError(f"--folder {folder}: {what}")
     absolute = [folder.resolve() if ".." in folder.parts else folder.absolute() for folder in folders]
-    where = places(os.environ, Path.home(), sys.platform, here=Path.cwd(), folders=absolute)
+    where = places(os.environ, _home(), sys.platform, here=Path.cwd(), folders=absolute)
     screen = progress_console()
     if not screen.is_terminal:
         return search(where)
     with screen.status("searching") as status:
         return search(where, lambda path: status.update(f"reading {plain(path.name)}"))
+
+
+def _home() -> Path:
+    """Return the home folder; the current folder for a user without one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path.cwd()
 
 
 def _files(found: Sequence[FoundFile], free: int | None) -> list[Entry]:

@@ -68,7 +68,9 @@ def test_models_of_all_programs_are_written_from_the_cheapest_to_the_costliest(a
     for name in all_programs:
         assert name in out
     assert run(["zoo", "check"]) == 0
-    assert "costs: estimated: J per prompt token" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "costs: estimated: J per prompt token" in out
+    assert "! " not in out
 
 
 def test_two_files_in_a_folder_are_enough_to_ask(home, capsys):
@@ -82,6 +84,25 @@ def test_two_files_in_a_folder_are_enough_to_ask(home, capsys):
     assert run(["ask", "hi", "--model", "yes", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["answer"], document["cost_quality"]) == ("yes", "estimated")
+
+
+def test_a_model_of_ollama_answers(home, capsys, tmp_path):
+    pytest.importorskip("llama_cpp")
+    ollama(home / ".ollama" / "models", "yes:1b", write_model(tmp_path / "yes.gguf", says(b"yes")))
+    assert outcome(capsys, "--yes")[0] == 0
+    assert run(["ask", "hi", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["model"], document["answer"]) == ("yes-1b", "yes")
+
+
+def test_a_user_without_a_home_folder_is_served(home, capsys, monkeypatch):
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    gguf_file(home / "work" / "m.gguf")
+    monkeypatch.setattr(Path, "home", refuse)
+    assert outcome(capsys, "--yes")[0] == 0
+    assert load_zoo(None).names == ("m",)
 
 
 def test_two_equal_costs_take_the_first_name_as_reference(home, capsys):

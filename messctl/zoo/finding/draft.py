@@ -77,7 +77,7 @@ router:
 
 _DEFAULTS = """\
 defaults:                 # for every model that does not state its own
-  max_tokens: 512         # the longest answer, in tokens
+  max_tokens: auto        # the longest answer; auto: 512 tokens, or what the prompt leaves of the context
   temperature: 0.7        # 0: always the likeliest token
   # system: You are a helpful assistant. Answer briefly.
 
