@@ -238,9 +238,10 @@ def _nothing_found(searched: Search, output: Path, *, as_json: bool) -> ConfigEr
         for listing in searched.listings:
             print_line(f"  {listing.place.program}: {listing.place.folder} – {listing.state or 'no model'}")
         _print_left_out(searched)
+    where = ", ".join(dict.fromkeys(listing.place.program for listing in searched.listings))
     return ConfigError(
-        f"no model was found in {counted(len(searched.listings), 'place')}; download a GGUF file and name its folder "
-        "with --folder, or name a server with --url"
+        f"no model was found in {counted(len(searched.listings), 'place')} ({where}); download a GGUF file and name its "
+        "folder with --folder, or name a server with --url"
     )
 
 

@@ -195,7 +195,9 @@ def test_without_models_it_says_where_it_looked(home, capsys):
         assert str(home / place) in out
     assert "bad.gguf: ends within its header" in out
     assert err.count("\n") == 1
-    assert err.startswith("messctl: no model was found in 6 places; download a GGUF file")
+    assert err.startswith(
+        "messctl: no model was found in 6 places (this folder, Ollama, LM Studio, Hugging Face, llama.cpp); "
+    )
     assert not (home / "work" / "zoo.yaml").exists()
     code, out, err = outcome(capsys, "--json")
     assert code == 2
