@@ -202,7 +202,7 @@ def _check_known(found: list[Calibration], output: Path) -> None:
     ]
     if unknown:
         raise UsageError(
-            f"{output} is not written, as costs are known too badly ({'; '.join(unknown)}); "
+            f"{output} is not written, as costs are not known well enough ({'; '.join(unknown)}); "
             "give more --time, stop other programs, or add --force"
         )
 

@@ -240,8 +240,8 @@ def _nothing_found(searched: Search, output: Path, *, as_json: bool) -> ConfigEr
         _print_left_out(searched)
     where = ", ".join(dict.fromkeys(listing.place.program for listing in searched.listings))
     return ConfigError(
-        f"no model was found in {counted(len(searched.listings), 'place')} ({where}); download a GGUF file and name its "
-        "folder with --folder, or name a server with --url"
+        f"no model was found in {counted(len(searched.listings), 'place')} ({where}); "
+        "download a GGUF file and name its folder with --folder, or name a server with --url"
     )
 
 

@@ -5,6 +5,8 @@ Source: the `gguf` package (GGUFType, MODEL_ARCH_NAMES, PoolingType), and llama.
 
 from __future__ import annotations
 
+import re
+
 from messctl.gguf.file import Part
 
 _KINDS = {
@@ -22,6 +24,7 @@ _ARCHITECTURES = {
 }
 _EMBEDDING = "an embedding model"
 _RERANKER = "a reranker"
+_ENCODES = re.compile(r"bert|-embed(?:ding)?$")
 _NO_POOLING, _RANK = 0, 4
 """Values of `pooling_type`: a model without one of the others generates text."""
 
@@ -37,6 +40,6 @@ def other_purpose(first: Part) -> str | None:
     if pooling != _NO_POOLING:
         return _RERANKER if pooling == _RANK else _EMBEDDING
     not_causal = first.fields.get(f"{architecture}.attention.causal") is False
-    if not_causal or "bert" in architecture or "embedding" in architecture:
+    if not_causal or _ENCODES.search(architecture):
         return _EMBEDDING
     return None

@@ -368,7 +368,7 @@ def test_costs_that_are_hardly_known_are_not_written_without_force(zoo, capsys, 
     out, err = capsys.readouterr()
     assert "0.001" in out
     assert err.splitlines()[-1] == (
-        f"messctl: {zoo} is not written, as costs are known too badly (pico: {shown} per prompt token); "
+        f"messctl: {zoo} is not written, as costs are not known well enough (pico: {shown} per prompt token); "
         "give more --time, stop other programs, or add --force"
     )
     assert zoo.read_text() == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from messctl.zoo.finding.names import readable, unique
 from messctl.zoo.finding.ollama import is_ollama, list_ollama
 from messctl.zoo.finding.places import OLLAMA, Place
 
+_EMBEDDING = re.compile(r"embedding|rerank|(?<![a-z])embed(?![a-z])")
 _SAMPLES, _SAMPLE_BYTES = 256, 1 << 14
 """How many blocks of a file, of which size in bytes, tell it from another file of the same size."""
 
@@ -54,7 +56,7 @@ def search(places: Iterable[Place], on_file: Callable[[Path], object] = str) -> 
     models: list[tuple[list[Candidate], Header]] = []
     for same in found.values():
         on_file(same[0].path)
-        header = _header(same[0].path)
+        header = _header(same[0])
         if isinstance(header, LeftOut):
             left_out.append(header)
             continue
@@ -70,8 +72,11 @@ def _list(place: Place) -> Listing:
     return list_ollama(place) if place.program == OLLAMA or is_ollama(place.folder) else list_files(place)
 
 
-def _header(path: Path) -> Header | LeftOut:
+def _header(candidate: Candidate) -> Header | LeftOut:
     """Return a file's header, or why it is no model that can answer."""
+    path = candidate.path
+    if _EMBEDDING.search(candidate.title.lower()):
+        return LeftOut(str(path), "is an embedding model, by its name; add it by hand if it answers prompts")
     if not str(path).isprintable():
         return LeftOut(ascii(str(path)), "has a name that zoo.yaml cannot hold; rename it")
     try:

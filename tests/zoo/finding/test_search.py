@@ -137,6 +137,7 @@ def test_a_split_model_without_one_part_is_left_out_once(tmp_path, missing):
         ({"architecture": "bert"}, "is an embedding model"),
         ({"architecture": "nomic-bert-moe"}, "is an embedding model"),
         ({"architecture": "gemma-embedding"}, "is an embedding model"),
+        ({"architecture": "llama-embed"}, "is an embedding model"),
         ({"architecture": "qwen3", "counts": {"qwen3.pooling_type": 3}}, "is an embedding model"),
         ({"architecture": "qwen3", "counts": {"qwen3.pooling_type": 4}}, "is a reranker"),
         ({"more": lambda writer: writer.add_causal_attention(False)}, "is an embedding model"),
@@ -150,6 +151,19 @@ def test_what_is_no_chat_model_is_named_and_left_out(tmp_path, facts, why):
     models, left_out = found(tmp_path)
     assert models == {}
     assert why in left_out[str(tmp_path / "m.gguf")]
+
+
+def test_an_embedding_model_is_known_by_its_name_too(tmp_path):
+    for name in ("Qwen3-Embedding-0.6B-Q8_0", "gte-embed", "Qwen3-Reranker-4B", "embedded-chat", "unembeddable"):
+        gguf_file(tmp_path / f"{name}.gguf", 32 + len(name))
+    models, left_out = found(tmp_path)
+    assert set(models) == {"embedded-chat", "unembeddable"}
+    assert len(left_out) == 3
+
+
+def test_a_model_whose_architecture_sounds_like_one_for_embeddings_is_a_chat_model(tmp_path):
+    write_gguf(tmp_path / "m.gguf", architecture="pangu-embedded")
+    assert set(found(tmp_path)[0]) == {"m"}
 
 
 @pytest.mark.parametrize("kind", [None, "model"])
