@@ -191,7 +191,7 @@ def _explain(decision: Decision) -> None:
 
     weighed, screen = decision.weighed, progress_console()
     if weighed is None:
-        screen.print("--model chose the model; the router weighed nothing")
+        screen.print("one model was named, so nothing was weighed")
         return
     figures = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
     screen.print(f"{figures} ({weighed.note})" if weighed.note else figures)

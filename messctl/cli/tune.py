@@ -63,7 +63,10 @@ SlackOption = Annotated[
 PolicyOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--policy", metavar="NAME", help="messplus or bandit; repeatable. Default: both.", rich_help_panel=POLICY
+        "--policy",
+        metavar="NAME",
+        help="messplus, bandit, or always for each model alone; repeatable. Default: messplus and bandit.",
+        rich_help_panel=POLICY,
     ),
 ]
 VOption = Annotated[
@@ -195,7 +198,7 @@ def tune(
 
     _check_formats(output, dry_run=dry_run, as_json=as_json, as_csv=as_csv)
     base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
-    space = parse_space(base, policy, alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
+    space = parse_space(base, _with_models(policy, traces), alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
     if output and len(space.alpha) > 1:
         raise UsageError("-o writes one setting, but there are several α; give one --alpha")
     shuffle = _untimed(traces) if shuffle is None else shuffle
@@ -217,6 +220,18 @@ def tune(
     if output and tuning.chosen and not dry_run:
         write(output, zoo_change(output, zoo, tuning.chosen.settings)[-1])
     return int(not all(choice.chosen for choice in tuning.choices))
+
+
+def _with_models(policies: Sequence[str] | None, traces: Sequence[Path]) -> list[str]:
+    """Return the policies, with one for each model that all traces have in place of `always`."""
+    from messctl.trace import TraceFile
+    from messctl.tune.space import SINGLE
+
+    if SINGLE not in (policies or ()):
+        return list(policies or ())
+    models = [TraceFile(trace).models for trace in traces]
+    singles = [f"{SINGLE}:{model}" for model in models[0] if all(model in each for each in models)]
+    return [name for each in policies or () for name in (singles if each == SINGLE else [each])]
 
 
 def _check_formats(output: Path | None, *, dry_run: bool, as_json: bool, as_csv: bool) -> None:

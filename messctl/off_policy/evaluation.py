@@ -92,7 +92,7 @@ def evaluate(
     `target.replay_odds`. Raises UnknownNameError for an unknown policy or model, and UsageError for a policy that
     cannot be evaluated on a log.
     """
-    learners = {name: kind_of(name).live is not None for name in policies}
+    learners = {name: kind_of(name).learns for name in policies}
     reward = RewardModel.of(log)
     targets = {}
     # The policies that need no replay come first, so that an unknown model is an error before a long replay.

@@ -42,7 +42,7 @@ def target_of(
     kind = kind_of(name)
     if kind.name == "logged":
         return Target(name, np.eye(len(log.zoo.models))[log.served], np.ones(len(log)))
-    if kind.live:
+    if kind.live and kind.learns:
         odds = replay_odds(kind.live, log, settings, encoder, reward if impute else None)
     elif kind.streams:
         odds = _fixed(name, log, settings, reward)

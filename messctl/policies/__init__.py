@@ -66,8 +66,8 @@ def live_names() -> list[str]:
 
 def live_build(name: str) -> LiveBuild:
     """Return what builds the policy `name` to serve live. Raises UnknownNameError, UsageError if it cannot."""
-    build_live = kind_of(name).live
+    known, build_live = kinds(), kind_of(name).live
     if build_live is None:
-        able = " or ".join(repr(each) for each in live_names())
+        able = " or ".join(f"'{each}:<model>'" if known[each].choices else repr(each) for each in live_names())
         raise UsageError(f"policy {name!r} cannot serve live; use {able}")
     return build_live

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
+from messctl.replay.alternative import breaks_even_after, cheaper_than_router, cheapest_single
 from messctl.replay.holdout import Holdout
 from messctl.replay.result import MET, Conditions, Replay, Result
 from messctl.zoo import Settings
@@ -46,6 +47,7 @@ COLOURS = (
 def document(replay: Replay) -> dict[str, Any]:
     """Return the JSON document of a replay; its keys are stable."""
     facts, settings, holdout = replay.facts, replay.settings, replay.holdout
+    alternative = cheaper_than_router(replay)
     return {
         "trace": {
             "path": str(facts.path),
@@ -69,6 +71,8 @@ def document(replay: Replay) -> dict[str, Any]:
         "streamed": replay.streamed,
         "prompt_costs": replay.prompt_costs,
         "judged": replay.judged.policy,
+        "alternative": alternative and asdict(alternative),
+        "breaks_even_after": breaks_even_after(replay),
         "results": [asdict(result) for result in replay.results],
     }
 
@@ -97,6 +101,7 @@ def table(replay: Replay, width: int) -> RenderableType:
         "policy": lambda result: _shortened(plain(result.policy)),
         "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
         "SLA": _verdict,
+        **({"kept in": lambda result: _number(result.met_share, ".0%")} if replay.conditions.seeds > 1 else {}),
         f"{unit}/request": lambda result: _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
         "÷ costliest": lambda result: _number(result.cost_vs_costliest, ".3f"),
         "÷ static-mix": lambda result: _number(result.cost_vs_static_mix, ".3f"),
@@ -136,6 +141,20 @@ def verdict(replay: Replay) -> str:
     verb = "keeps" if result.sla_met else "misses"
     attained = _compared(result.attained or 0.0, replay.settings.alpha)
     return f"{plain(result.policy)} {verb} the promise: attained {attained} of α = {replay.settings.alpha:.10g}"
+
+
+def without_router(replay: Replay) -> str:
+    """Return one sentence: what would have kept the promise for less, or when the router pays; "" for neither."""
+    unit, name = plain(replay.facts.cost_unit), plain(replay.judged.policy)
+    found = cheaper_than_router(replay)
+    if found is not None:
+        return f"{found.name} would have kept it for less: {found.mean_cost:.4g} {unit}/request"
+    requests, single = breaks_even_after(replay), cheapest_single(replay.facts, replay.settings.alpha)
+    if requests is None or single is None:
+        return ""
+    if not requests:
+        return f"{name} costs less than {single.name} from the first request on"
+    return f"{name} breaks even with {single.name} after {counted(requests, 'request')}"
 
 
 def _compared(attained: float, alpha: float) -> str:
@@ -235,4 +254,5 @@ def _legend(replay: Replay) -> Text:
         legend.append(_mark(index), COLOURS[index % len(COLOURS)])
         legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
     legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")
-    return legend
+    compared = without_router(replay)
+    return legend.append(f"\n{compared}") if compared else legend

@@ -55,8 +55,9 @@ class Result:
     """What one policy attained and cost: means over the seeds.
 
     `requests` is the number of requests counted. `attained` (0..1) is over the answers with feedback, and the
-    `certificate` bounds it from below; both are None without feedback, and so is `sla_met`. `attained_all` is over all
-    answers; None if not all outcomes are known. `queue_final` is the debt against α, even for a policy that aims above
+    `certificate` bounds it from below; both are None without feedback, and so are `sla_met`, of that mean, and
+    `met_share`, the share of the seeds that ended at or above α. `attained_all` is over all answers; None if not all
+    outcomes are known. `queue_final` is the debt against α, even for a policy that aims above
     α. Costs are in the trace's unit; a ratio is None if its divisor is 0. `v` and `c` are None for a policy that does
     not use them, such as the bandit by default. `*_spread` is the standard deviation over seeds, None for one seed.
     """
@@ -79,6 +80,7 @@ class Result:
     attained_spread: float | None
     mean_cost_spread: float | None
     v_per_cost_unit: float | None
+    met_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,7 @@ def result_of(name: str, facts: TraceFacts, plays: Sequence[Sums], settings: Set
         attained_spread=stdev(attained) if several and len(attained) > 1 else None,
         mean_cost_spread=stdev(mean_cost) if several else None,
         v_per_cost_unit=_ratio(settings.weight, scale) if scale else None,
+        met_share=fmean(value >= settings.alpha - MET for value in attained) if attained else None,
     )
 
 

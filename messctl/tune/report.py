@@ -16,12 +16,13 @@ from rich.text import Text
 
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
+from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
 from messctl.replay.result import MET, Result
 from messctl.tune.choice import Choice, Figures, Trial
 from messctl.tune.replay_command import exact, replay_command
 from messctl.tune.search import Search
-from messctl.tune.space import AUTO
+from messctl.tune.space import AUTO, SINGLE
 from messctl.zoo import Settings
 
 MOST_ROWS = 12
@@ -161,8 +162,22 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
             Text(f"  held out: {_attains(held_out, unit)}{short}", style),
             Text(f"  all requests: {_attains(whole, unit)}; to replay it:", style),
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # one line, so that it can be pasted
+            *_without_router(trace, trial, whole, unit),
         ]
     return lines
+
+
+def _without_router(trace: Recording, trial: Trial, whole: Figures, unit: str) -> list[Text]:
+    """Return a line if a fixed choice keeps α on all requests for less than the chosen router; else nothing."""
+    if trial.settings.policy.startswith(f"{SINGLE}:"):
+        return []
+    found = cheaper(trace.facts, trial.settings.alpha, whole.cost)
+    if found is None:
+        return []
+    remedy = f"; --policy {SINGLE} lets tune choose it" if len(found.shares) == 1 else ""
+    return [
+        Text(f"  {found.name} keeps it there for less: {found.mean_cost:.4g} {unit}/request{remedy}", "bold yellow")
+    ]
 
 
 def _attains(figures: Figures, unit: str) -> str:
@@ -269,6 +284,8 @@ def _shown(choice: Choice) -> list[Trial]:
 def _name(trial: Trial) -> str:
     settings = trial.settings
     parts = [settings.policy]
+    if settings.policy.startswith(f"{SINGLE}:"):
+        return plain(settings.policy)
     if settings.policy == "messplus":
         parts += [f"V = {exact(settings.weight)}", f"c = {exact(settings.c)}"]
         parts += [f"exponent = {exact(settings.exponent)}"] if settings.exponent != DEFAULT_EXPONENT else []

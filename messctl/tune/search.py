@@ -156,7 +156,9 @@ def _sums(rounds: Rounds, part: npt.NDArray[np.int64], settings: Sequence[Settin
     satisfied, cost, queue = np.zeros((PARTS, len(settings))), np.zeros((PARTS, len(settings))), np.zeros(len(settings))
     for at, each in enumerate(settings):
         played = build(each.policy, rounds, each).play(rounds)
-        satisfied[:, at] = np.bincount(part, np.nan_to_num(played.satisfied), minlength=PARTS)
+        # A policy that never learns is scored on every request; here only those with feedback count.
+        judged = np.where(rounds.has_feedback, np.nan_to_num(played.satisfied), 0.0)
+        satisfied[:, at] = np.bincount(part, judged, minlength=PARTS)
         cost[:, at] = np.bincount(part, played.cost, minlength=PARTS)
         queue[at] = played.queue_final
     return satisfied, cost, queue

@@ -18,6 +18,8 @@ DEFAULT_MARGIN = "0,0.005,0.01,0.02,0.05"
 AUTO = "auto"
 TUNABLE = ("messplus", "bandit")
 """The policies with settings to tune."""
+SINGLE = "always"
+"""The policy by which one model serves everything: a candidate with nothing to tune."""
 EXPLORATION = ("c", "exponent")
 """The settings that only messplus has."""
 SEARCHED = ("policy", "alpha", "margin", "v", *EXPLORATION)
@@ -32,6 +34,7 @@ class Space:
     """The values to try, at least one of each.
 
     MESS+ has `v`, `c` and `exponent`; the bandit has `bandit_v`, with None for `auto`. Both have `alpha` and `margin`.
+    A single model, `always:<model>`, has `alpha` alone.
     """
 
     alpha: tuple[float, ...]
@@ -62,6 +65,8 @@ class Space:
                 for margin in self.margin
                 for v in self.bandit_v
             )
+        singles = (replace(base, policy=name) for name in self.policies if name.startswith(f"{SINGLE}:"))
+        settings += (replace(single, alpha=alpha, margin=0.0, v=None) for single in singles for alpha in self.alpha)
         return tuple(settings)
 
 
@@ -82,8 +87,9 @@ def parse_space(
     """
     policies = policies or TUNABLE
     for policy in policies:
-        if policy not in TUNABLE:
-            raise UsageError(f"policy {policy!r} has nothing to tune; choose --policy {' or '.join(TUNABLE)}")
+        if policy not in TUNABLE and not policy.startswith(f"{SINGLE}:"):
+            able = " or ".join((*TUNABLE, SINGLE))
+            raise UsageError(f"policy {policy!r} has nothing to tune; choose --policy {able}")
     items = [item for text in v or () for item in text.split(",")]
     numbers = parse_values("--v", [item for item in items if item != AUTO] if items else [DEFAULT_V])
     if not numbers and "messplus" in policies:

@@ -274,7 +274,7 @@ def test_explain_prints_the_figures_and_a_table_of_models(capsys, scripted, poli
     for word in (*EXPLAINED[policy], "predicted", "mean cost", "sum", "cheap[red]", "dear", "served"):
         assert word in re.sub(" +\n", "\n", err)
     assert run(["ask", "hi", "--explain", "--model", "dear"]) == 0
-    assert capsys.readouterr().err == "--model chose the model; the router weighed nothing\n"
+    assert capsys.readouterr().err == "one model was named, so nothing was weighed\n"
     assert run(["ask", "hi", "--explain", "--json"]) == 0
     document, err = capsys.readouterr()
     assert json.loads(document)["judged"] == 1
@@ -310,7 +310,7 @@ def test_explain_shows_an_unknown_cost_as_a_dash(capsys, scripted, policy, monke
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ("hindsight", "policy 'hindsight' cannot serve live; use 'messplus' or 'bandit'"),
+        ("hindsight", "policy 'hindsight' cannot serve live; use 'always:<model>' or 'messplus' or 'bandit'"),
         ("badnit", "did you mean 'bandit'"),
     ],
 )

@@ -254,11 +254,11 @@ def test_no_policy_that_meets_alpha_costs_less_than_clairvoyant(rounds, alpha, s
         assert results["static-mix"].mean_cost <= min(singles) + 1e-12
 
 
-every_live = pytest.mark.parametrize("name", live_names())
+every_live = pytest.mark.parametrize("name", LEARNERS)
 
 
-def test_the_policies_that_learn_can_serve_live():
-    assert live_names() == LEARNERS
+def test_the_policies_that_learn_and_a_single_model_can_serve_live():
+    assert live_names() == ["always", *LEARNERS]
 
 
 @every_live
@@ -339,6 +339,30 @@ def test_feedback_on_a_removed_model_counts_in_the_debt(name):
     assert (saved.queue, saved.balance) == (0.85 - 0.25, 0.25 - 0.85)
     assert set(saved.models) == set(others)
     assert not any(model.cost_count for model in saved.models.values())
+
+
+def test_a_single_model_serves_live_until_it_cannot_and_its_debt_goes_on():
+    zoo = Zoo.of(["a", "b", "c"], "c")
+    settings = Settings(alpha=0.75, policy="always:b")
+    policy = live_build("always:b")(zoo, settings, Snapshot())
+    for excluded, served in ((set(), "b"), ({"b"}, "c"), ({"b", "c"}, "a"), ({"a", "b", "c"}, "b")):
+        decision = policy.decide(Request("r", "?", excluded=frozenset(excluded)))
+        assert (decision.served, decision.propensity, decision.odds) == (served, 1.0, {served: 1.0})
+        policy.learn(decision, Feedback(costs={served: 2.0}, satisfied={served: 0.0}))
+        policy = live_build("always:b")(zoo, settings, policy.snapshot())
+    saved = policy.snapshot()
+    assert (saved.decided, saved.queue, saved.balance) == (4, 3.0, -3.0)
+    assert {name: (each.mean_cost, each.cost_count) for name, each in saved.models.items()} == {
+        "a": (2.0, 1),
+        "b": (2.0, 2),
+        "c": (2.0, 1),
+    }
+
+
+@pytest.mark.parametrize(("name", "message"), [("always", "needs a model: always:a"), ("always:x", "known: always:a")])
+def test_a_single_model_must_be_in_the_zoo(name, message):
+    with pytest.raises((UsageError, UnknownNameError), match=message):
+        live_build(name)(Zoo.of(["a"], "a"), Settings(policy=name), Snapshot())
 
 
 def test_a_request_says_nothing_about_outcomes():

@@ -115,7 +115,8 @@ def test_the_table_shows_the_numbers_of_the_results(outcome):
         assert f"{result.cost_vs_costliest:.3f}" in line
     assert "means ± standard deviation" in text
     assert "V = 0.2 on costs divided by the costliest model's running mean, or " in text
-    assert "bandit" in text.splitlines()[-1]
+    assert "bandit" in text.splitlines()[-2]
+    assert text.splitlines()[-1] == report.without_router(outcome)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
