@@ -75,7 +75,7 @@ def _list(place: Place) -> Listing:
 def _header(candidate: Candidate) -> Header | LeftOut:
     """Return a file's header, or why it is no model that can answer."""
     path = candidate.path
-    if _EMBEDDING.search(candidate.title.lower()):
+    if _EMBEDDING.search(candidate.title.rpartition("/")[2].lower()):
         return LeftOut(str(path), "is an embedding model, by its name; add it by hand if it answers prompts")
     if not str(path).isprintable():
         return LeftOut(ascii(str(path)), "has a name that zoo.yaml cannot hold; rename it")
