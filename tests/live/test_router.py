@@ -50,7 +50,10 @@ class Recorded(Backend):
 class RecordedMeter(TokenMeter):
     """Takes costs from a trace. It predicts no prompt costs, unless it has a price per prompt token."""
 
-    unit, source, quality = "J", "recorded", "stated"
+    unit, source = "J", "recorded"
+
+    def quality(self, model):
+        return "stated"
 
     def __init__(self, rounds, prompt=0.0):
         self.rounds, self.prompt = rounds, prompt

@@ -120,7 +120,10 @@ def test_models_are_matched_by_name(name, tmp_path):
 class Told(TokenMeter):
     """Answers with the prompt's row; a meter too, at the cost of the learnable world."""
 
-    unit, source, quality = "J", "recorded", "stated"
+    unit, source = "J", "recorded"
+
+    def quality(self, model):
+        return "stated"
 
     def per_token(self, model):
         return CostPerToken("J", 1.0, {"small": 1.0, "middle": 4.0, "large": 20.0}[model.name])
