@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from messctl.zoo.finding.search import FoundFile, Search
 
 EPILOG = "Example: messctl zoo init --folder models"
-LEAST_FIRST = ("quantisation", "from", "size")
+LEAST_FIRST = ("quantisation", "from", "parameters", "file or server", "size")
 """The columns that a narrow terminal leaves out, the first of them first."""
 
 FolderOption = Annotated[
@@ -187,7 +187,8 @@ def _servers(urls: Sequence[str], key_env: str | None, files: Sequence[FoundFile
     if key_env and not urls:
         raise UsageError("--key-env is for servers; add --url")
     with OpenAICompatible() as servers:
-        found = [each for url in dict.fromkeys(urls) for each in models_at(url, key_env, servers.list_entries)]
+        listed = [each for url in dict.fromkeys(urls) for each in models_at(url, key_env, servers.list_entries)]
+    found = list(dict.fromkeys(listed))
     largest = max((*(each.parameters or 0.0 for each in found), *(file.header.active_parameters for file in files)),
                   default=0.0)  # fmt: skip
     taken = [(file.name, file.header.quantisation, file.program) for file in files]

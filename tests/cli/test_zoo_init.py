@@ -357,6 +357,21 @@ def test_a_server_without_models_is_an_error_in_one_line(home, capsys, behaviour
     assert not (home / "work" / "zoo.yaml").exists()
 
 
+def test_a_key_that_is_not_set_is_named(capsys):
+    with misbehaving(listing({"id": "m-1b"})) as server:
+        code, _, err = outcome(capsys, "--yes", "--url", server.url, "--key-env", "NO_SUCH_KEY")
+    assert code == 2
+    assert "NO_SUCH_KEY is not set: export NO_SUCH_KEY=… first" in err
+    assert server.requests == []
+
+
+def test_a_server_that_is_named_twice_counts_once(capsys):
+    with misbehaving(listing({"id": "m-1b"})) as server:
+        urls = (server.url, server.url.removesuffix("/v1"))
+        assert outcome(capsys, "--yes", *(word for url in urls for word in ("--url", url)))[0] == 0
+    assert load_zoo(None).names == ("m-1b",)
+
+
 def test_a_server_that_is_not_there_is_an_error(capsys):
     code, _, err = outcome(capsys, "--yes", "--url", "127.0.0.1:9")
     assert code == 2
@@ -376,5 +391,8 @@ def test_names_at_a_server_differ_from_those_of_files(home, capsys):
 @pytest.mark.parametrize("columns", [40, 80, 160])
 def test_output_fits_the_terminal(all_programs, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert outcome(capsys, "--yes")[0] == 0
-    assert Path("zoo.yaml").exists()
+    code, out, _ = outcome(capsys, "--yes")
+    assert code == 0
+    table = out[: out.index("zoo.yaml: written")].splitlines()
+    assert max(map(len, table)) <= columns
+    assert ("━" in table[0]) is (columns >= 80)
