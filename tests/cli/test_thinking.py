@@ -4,7 +4,7 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from live_making import assert_one_line, assert_sound, at_terminal, typed
+from live_making import Terminal, assert_one_line, assert_sound, at_terminal, typed
 from servers import USAGE, chunk, events, misbehaving, streamed
 
 from messctl.cli import run
@@ -47,6 +47,50 @@ def test_thinking_in_tags_is_not_the_answer_and_not_graded(zoo, capsys):
         assert (row["answer/a"], row["thinking/a"]) == ("42", "17+25 is 41? no")
 
 
+def deltas(*parts):
+    """Return a stream of these deltas, which ends as it should."""
+    return events(*(chunk(delta=part) for part in parts), chunk(delta={}, finish_reason="stop"), {"usage": USAGE})
+
+
+def whole(**message):
+    """Return an answer that does not stream."""
+    choice = {"message": {"role": "assistant", **message}, "finish_reason": "stop"}
+    return json.dumps({"choices": [choice], "usage": USAGE}).encode()
+
+
+def thinking_part(text):
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+
+FORMS = {
+    "a key of its own": deltas({"reasoning_content": "17 "}, {"reasoning_content": "+ 25"}, {"content": "42"}),
+    "another key": deltas({"reasoning": "17 + 25", "content": ""}, {"content": "4"}, {"content": "2"}),
+    "parts": deltas(
+        {"content": [thinking_part("17 ")]},
+        {"content": [thinking_part("+ 25")]},
+        {"content": [{"type": "text", "text": "42"}]},
+    ),
+    "tags": deltas({"content": "<think>17 +"}, {"content": " 25</think>\n\n4"}, {"content": "2"}),
+    "tags in parts": deltas({"content": [{"type": "text", "text": "<think>17 + 25</think>42"}]}),
+    "a key and tags without anything between": deltas(
+        {"reasoning_content": "17 + 25"}, {"content": "<think></think>"}, {"content": "\n\n42"}
+    ),
+    "no stream, a key": whole(reasoning_content="17 + 25", content="42"),
+    "no stream, parts": whole(content=[thinking_part("17 + 25"), {"type": "text", "text": "42"}]),
+    "no stream, tags": whole(content="<think>\n17 + 25\n</think>\n\n42"),
+    "no stream, the closing tag alone": whole(content="17 + 25\n</think>\n\n42"),
+}
+
+
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS.keys())
+def test_thinking_is_kept_apart_in_whatever_form_it_comes(content, zoo, capsys):
+    with misbehaving(sends(content)) as server:
+        zoo(server)
+        assert run(["ask", "hi", "--expect", "25", "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+    assert (document["answer"], document["thinking"], document["satisfied"]) == ("42", "17 + 25", 0.0)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_shown_thinking_goes_to_standard_error(options, zoo, capsys):
     with misbehaving(sends(streamed(*THOUGHT))) as server:
@@ -73,6 +117,14 @@ def test_at_a_terminal_thinking_is_dim_and_its_control_characters_are_shown(zoo)
         code, out, err = at_terminal(["ask", "hi", "--show-thinking", "--no-log"])
     assert (code, out) == (0, b"42\r\n")
     assert b"\x1b[2m\\x1b[31mhm\x1b[0m\r\n\r\n\x1b[2mso\x1b[0m\r\n\r\n" in err
+
+
+def test_at_a_terminal_thinking_comes_before_the_answer(zoo):
+    with misbehaving(sends(streamed(*THOUGHT))) as server:
+        zoo(server)
+        with Terminal("ask", "hi", "--show-thinking", "--no-log") as terminal:
+            code, shown = terminal.end()
+    assert (code, b"no\x1b[0m\r\n\r\n42\r\n" in shown) == (0, True), shown
 
 
 def test_thinking_without_its_opening_tag_is_told(zoo, tmp_path, capsys):
