@@ -52,12 +52,6 @@ class AnswerText:
         self._thoughts.begin_outside()
         self._think(text)
 
-    def _think(self, text: str) -> None:
-        if text:
-            self._thinking.append(text)
-            if self._on_thinking is not None:
-                self._on_thinking(text)
-
     def finish(self) -> str:
         """Add what still waits, and return the whole answer.
 
@@ -95,6 +89,12 @@ class AnswerText:
         thought, said = self._thoughts.split(text)
         self._think(thought)
         self._say(said)
+
+    def _think(self, text: str) -> None:
+        if text:
+            self._thinking.append(text)
+            if self._on_thinking is not None:
+                self._on_thinking(text)
 
     def _say(self, text: str) -> None:
         if text:
