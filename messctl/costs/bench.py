@@ -18,7 +18,7 @@ from messctl.zoo import ModelSpec
 
 WORDS = ("lamp", "river", "stone", "garden", "cloud", "window", "pencil", "seven")
 FIRST_WORDS = 16
-LENGTHS = ((0.1, 0.0), (0.4, 0.0), (1.0, 0.0), (0.1, 0.4), (0.1, 1.0))
+LENGTHS = ((0.1, 0.0), (0.4, 0.0), (1.0, 0.0), (0.1, 0.3), (0.1, 0.6), (0.1, 1.0))
 """The lengths of a round: shares of the longest prompt and of the longest answer. 0: an answer of one token."""
 LONGEST_PROMPT, LONGEST_ANSWER = 1024, 128
 """In tokens; the fitted line extends beyond them."""

@@ -108,7 +108,7 @@ def test_an_exact_machine_is_measured_exactly():
     assert len(found.rounds) == len(seen) == 4
     assert found.cost_per_token("here") == CostPerToken("s", 0.001, 0.01, 0.5, 3.0, measured="here")
     lengths = {(trial.tokens_in, trial.tokens_out) for each in found.rounds for trial in each}
-    assert len(lengths) == 5
+    assert len(lengths) == 6
     assert max(a for a, _ in lengths) == 7 + 1024
     assert max(b for _, b in lengths) == 128
 
