@@ -16,7 +16,7 @@ class AnswerText:
     A character that spans tokens waits until it is complete; invalid bytes become U+FFFD. Text that may be the
     beginning of a string in `stops` waits until that is decided. A stop string is not part of the answer. Nor is what
     the model thinks: the part in tags at the beginning (see `Thoughts`), and what `add_thinking` gets. It goes to
-    `on_thinking`. If `thinks`, the text begins within the thinking. An answer that is blank is never given to
+    `on_thinking`. If the prompt `opened` a tag, the text begins within the thinking. A blank answer is never given to
     `on_text`.
     """
 
@@ -25,14 +25,13 @@ class AnswerText:
         stops: Iterable[str] = (),
         on_text: OnText | None = None,
         on_thinking: OnText | None = None,
-        *,
-        thinks: bool = False,
+        opened: str | None = None,
     ) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._on_text = on_text
         self._on_thinking = on_thinking
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._thoughts = Thoughts(inside=thinks)
+        self._thoughts = Thoughts(opened)
         self._thinking: list[str] = []
         self._answer: list[str] = []
         self._waiting = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from messctl.backends.thinking import OPEN
+from messctl.backends.thinking import opened_by
 from messctl.display.text import plain
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -22,12 +22,12 @@ class TemplateError(Exception):
 class Prompt:
     """The text that a model reads, and the strings that end its answer when the answer contains one of them.
 
-    thinks: whether the text ends by opening the model's thinking, so that the answer begins within it.
+    opened: the tag that the text opens at its end, so that the answer begins within the model's thinking.
     """
 
     text: str
     stops: tuple[str, ...] = ()
-    thinks: bool = False
+    opened: str | None = None
 
 
 class ChatTemplate:
@@ -54,7 +54,7 @@ class ChatTemplate:
             text = self._template.render(messages=messages, **self._given)
         except Exception as error:
             raise TemplateError(_reason(error)) from error
-        return Prompt(text, (self._eos,), text.rstrip().endswith(OPEN))
+        return Prompt(text, (self._eos,), opened_by(text))
 
 
 def chat_messages(model: ModelSpec, question: Question) -> list[Message]:

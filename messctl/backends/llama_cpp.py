@@ -198,7 +198,7 @@ class LlamaCpp:
                 (wanted - room) / len(tokens),
             )
         limit = max(1, min(limit, room))
-        answer = AnswerText(prompt.stops, on_text, on_thinking, thinks=prompt.thinks)
+        answer = AnswerText(prompt.stops, on_text, on_thinking, prompt.opened)
         generated, finish, logprobs = 0, "length", 0.0
         with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
             for token in answering:

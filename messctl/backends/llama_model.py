@@ -20,7 +20,7 @@ from messctl.backends import offload
 from messctl.backends.llama_errors import failure, no_room, too_long
 from messctl.backends.llama_library import LlamaLibrary
 from messctl.backends.machine import free_memory, physical_cores
-from messctl.backends.thinking import CLOSE, OPEN
+from messctl.backends.thinking import TAGS
 from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
 from messctl.gguf import read_header
@@ -31,7 +31,7 @@ _BATCH = 512
 _LONGEST_CONTEXT = 2**24
 _MOST_THREADS = 512  # llama.cpp's own arrays end there, and nothing checks
 _PARAMETERS_PER_THREAD = 10_000_000
-_TAGS = (OPEN.encode(), CLOSE.encode())
+_TAGS = frozenset(tag.encode() for pair in TAGS.items() for tag in pair)
 _ALLOCATING = re.compile(r"allocat|out of memory|cannot reserve", re.IGNORECASE)
 """llama.cpp's errors about too little memory."""
 

@@ -23,6 +23,7 @@ from messctl.backends.http import Clients, read_body
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
 from messctl.backends.openai_reply import ServerReply, parse_json, valid_unicode
 from messctl.backends.patience import LONGEST_PAUSE_S
+from messctl.backends.thinking import OPEN
 from messctl.errors import BackendError
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -55,8 +56,9 @@ class OpenAICompatible:
         started = time.perf_counter()
         stream = AnswerStream(on_text)
         body = _request_body(model, question)
+        opened = OPEN if model.thinks else None
         for attempt in range(model.retries + 1):
-            reply = ServerReply(AnswerText((), stream.listener, on_thinking, thinks=model.thinks), tuple(body))
+            reply = ServerReply(AnswerText((), stream.listener, on_thinking, opened), tuple(body))
             try:
                 self._attempt(model, body, reply)
                 break

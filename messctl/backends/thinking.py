@@ -1,6 +1,7 @@
 """What a model thinks before it answers, told apart from the answer by the tags around it.
 
-Source: the chat templates of models that think; DeepSeek-R1, Qwen3 and many others write `<think>…</think>`.
+Source: the chat templates of models that think. DeepSeek-R1, Qwen3 and many others write `<think>…</think>`, Magistral
+`[THINK]`, Seed-OSS `<seed:think>`, Kimi-VL `◁think▷`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,14 @@ import enum
 from messctl.records import blank_size, is_blank
 
 OPEN, CLOSE = "<think>", "</think>"
+TAGS = {
+    OPEN: CLOSE,
+    "<thinking>": "</thinking>",
+    "[THINK]": "[/THINK]",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
+}
+"""The tags that open thinking, each with the one that closes it."""
 _FENCE = "```"
 _AFTER_A_MENTION = "'\"`)]},.;:!?>"
 """Characters behind a tag that the text only mentions."""
@@ -22,14 +31,16 @@ class _Part(enum.Enum):
 class Thoughts:
     """Splits a text, which comes in pieces, into the thinking at its beginning and the answer behind it.
 
-    A text that begins with OPEN is thinking up to CLOSE, or to its end without CLOSE. The blank before OPEN and the
-    blank lines after CLOSE belong to neither part. Anywhere else, the tags are text. If the text begins `inside`, the
-    prompt has opened the tag already, and the text may repeat it. What cannot be decided yet waits for the next piece.
+    A text that begins with a tag of TAGS is thinking up to the tag that closes it, or to its end without that. The
+    blank before the thinking and the blank lines after it belong to neither part. Anywhere else, the tags are text. If
+    a tag was `opened` before the text, it begins within the thinking, and may repeat the tag. What cannot be decided
+    yet waits for the next piece.
     """
 
-    def __init__(self, *, inside: bool = False) -> None:
+    def __init__(self, opened: str | None = None) -> None:
         self._part = _Part.BEGINNING
-        self._untagged = _Part.THINKING if inside else _Part.ANSWER
+        self._untagged = _Part.THINKING if opened else _Part.ANSWER
+        self._closing = TAGS[opened or OPEN]
         self._waiting = ""
 
     def begin_outside(self) -> None:
@@ -42,17 +53,18 @@ class Thoughts:
         thought = ""
         if self._part is _Part.BEGINNING:
             start = text[blank_size(text) :]
-            if OPEN.startswith(start) and start != OPEN:
+            tag = next((tag for tag in TAGS if start.startswith(tag)), None)
+            if tag:
+                self._part, self._closing, text = _Part.THINKING, TAGS[tag], start[len(tag) :]
+            elif any(tag.startswith(start) for tag in TAGS):
                 self._waiting = text
                 return "", ""
-            if start.startswith(OPEN):
-                self._part, text = _Part.THINKING, start[len(OPEN) :]
             else:
                 self._part = self._untagged
         if self._part is _Part.THINKING:
-            thought, closed, text = text.partition(CLOSE)
+            thought, closed, text = text.partition(self._closing)
             if not closed:
-                known = len(thought) - overlap(thought, CLOSE)
+                known = len(thought) - overlap(thought, self._closing)
                 self._waiting = thought[known:]
                 return thought[:known], ""
             self._part = _Part.BETWEEN
@@ -68,6 +80,11 @@ class Thoughts:
         waiting, self._waiting = self._waiting, ""
         part = self._untagged if self._part is _Part.BEGINNING else self._part
         return waiting if part is _Part.THINKING else "", waiting if part is _Part.ANSWER else ""
+
+
+def opened_by(prompt: str) -> str | None:
+    """Return the tag that a prompt opens at its end, or None."""
+    return next((tag for tag in TAGS if prompt.rstrip().endswith(tag)), None)
 
 
 def split_unopened(text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from messctl.backends.answer_text import AnswerText
+from messctl.backends.thinking import opened_by
 from messctl.records import is_blank
 
 SHAPES = {
@@ -24,6 +25,11 @@ SHAPES = {
     "a tag in code": ("```\n<think>\n</think>\n```", "", "```\n<think>\n</think>\n```"),
     "half a tag": ("<thin", "", "<thin"),
     "another tag": ("<thinner>42", "", "<thinner>42"),
+    "the tag of another model": ("<thinking>a</think></thinking>42", "a</think>", "42"),
+    "square brackets": ("[THINK]a[/THINK]\n42", "a", "42"),
+    "a list": ("[THINGS] 42", "", "[THINGS] 42"),
+    "a name before the tag": ("<seed:think>a</seed:think>42", "a", "42"),
+    "wide tags": ("◁think▷a◁/think▷42", "a", "42"),
     "white space alone": (" \n\t", "", " \n\t"),
     "nothing": ("", "", ""),
     "wide characters": ("<think>é€😀</think>😀", "é€😀", "😀"),
@@ -71,14 +77,29 @@ INSIDE = [
 @pytest.mark.parametrize(("pieces", "answer", "thinking"), INSIDE)
 def test_text_after_a_prompt_that_opened_the_tag_begins_within_the_thinking(pieces, answer, thinking) -> None:
     said: list[str] = []
-    growing = AnswerText((), said.append, thinks=True)
+    growing = AnswerText((), said.append, opened="<think>")
     for piece in pieces:
         growing.add(piece)
     assert (growing.finish(), growing.thinking, "".join(said)) == (answer, thinking, answer)
 
 
+PROMPTS = [
+    ("hi<think>\n", "<think>", "sum[/THINK]42", ""),
+    ("hi[THINK]", "[THINK]", "sum", "42</think>"),
+    ("<think>hi", None, "", "sum[/THINK]42</think>."),
+]
+
+
+@pytest.mark.parametrize(("prompt", "tag", "thinking", "answer"), PROMPTS)
+def test_a_prompt_may_open_a_tag_at_its_end(prompt, tag, thinking, answer) -> None:
+    assert opened_by(prompt) == tag
+    growing = AnswerText(opened=tag)
+    growing.add(b"sum[/THINK]42</think>" + b"." * (tag is None))
+    assert (growing.finish(), growing.thinking) == (answer, thinking)
+
+
 def test_thinking_that_comes_apart_ends_before_the_text() -> None:
-    growing = AnswerText(thinks=True)
+    growing = AnswerText(opened="<think>")
     growing.add_thinking("sum")
     growing.add(b"42")
     assert (growing.finish(), growing.thinking) == ("42", "sum")
