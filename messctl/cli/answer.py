@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from messctl.cli.output import ignore_closed_output, progress_console
-from messctl.display.text import plain
-from messctl.records import FILTER, LIMIT, cut_by, is_blank
+from messctl.cli.output import ignore_closed_output, progress_console, width_of
+from messctl.display.text import plain, wrapped
+from messctl.records import FILTER, GUARDED, HELD_BACK, LIMIT, SEARCHED, TRIED, cut_by, is_blank
 
 if TYPE_CHECKING:
     from messctl.live.router import Answered, Router
     from messctl.records import Decision, Weighed
     from messctl.state.ledger import Standing
+
+REASONS = {
+    TRIED: "a trial, to learn about it",
+    GUARDED: "likeliest to satisfy, as the promise is missed",
+    SEARCHED: "a search for a cheaper model",
+    HELD_BACK: "another model waits for feedback",
+}
+"""Why a model answers, in plain words; without one of these, it is the cheapest that is likely to satisfy."""
+QUALITIES = {"shared": "measured with others on the device"}
+"""How a cost is known, in plain words, if that differs from its name."""
 
 
 def write(text: str) -> None:
@@ -72,15 +83,13 @@ def document(routing: Router, answered: Answered) -> dict[str, Any]:
 
 
 def footer(routing: Router, answered: Answered) -> None:
-    """Print one line about the answer on stderr, if that is a terminal: model, reason, tokens, cost, attainment."""
-    completion = answered.completion
+    """Print a line about the answer on stderr, if that is a terminal: model, cost, attainment, and why this model."""
     parts = [
         answered.decision.served,
-        _reason(answered),
-        f"{completion.tokens_in}+{completion.tokens_out} tokens",
-        f"{answered.cost:.3g} {answered.cost_unit}",
-        *remarks(completion.answer, completion.finish),
+        f"{amount(answered.cost)} {answered.cost_unit}, {QUALITIES.get(answered.cost_quality, answered.cost_quality)}",
+        *remarks(answered.completion.answer, answered.completion.finish),
         attainment(answered.standing, routing.settings.alpha),
+        _reason(answered),
     ]
     note(" · ".join(parts))
 
@@ -93,16 +102,17 @@ def remarks(answer: str, finish: str | None) -> list[str]:
 
 
 def note(text: str) -> None:
-    """Print one line on stderr, if that is a terminal."""
+    """Print a line on stderr, if that is a terminal; a long line breaks at spaces."""
     if sys.stderr.isatty():
-        progress_console().print(plain(text), style="dim", soft_wrap=True)
+        text = wrapped(plain(text), width_of(sys.stderr))
+        progress_console().print(text, style="dim", soft_wrap=True)
 
 
 def _reason(answered: Answered) -> str:
     """Return why this model answered."""
     reason = _reason_of(answered.decision, forced=answered.forced)
     if len(answered.attempts) > 1:
-        return f"instead of {', '.join(answered.attempts[:-1])}; {reason}"
+        return f"instead of {', '.join(answered.attempts[:-1])}: {reason}"
     return reason
 
 
@@ -110,13 +120,21 @@ def _reason_of(decision: Decision, *, forced: bool) -> str:
     if forced:
         return "your choice"
     if decision.explored:
-        return f"explored {len(decision.queried)} models (p = {decision.p_explore:.2f})"
+        return f"{len(decision.queried)} models answered, to learn"
     if decision.weighed is None:
         return "no other choice"
-    weighed = decision.weighed
-    terms = terms_of(decision.served, decision, weighed)
-    why = ", ".join(f"{term} {number(value, 2)}" for term, value in terms.items())
-    return f"{why} ({weighed.note})" if weighed.note else why
+    return REASONS.get(decision.weighed.note, "cheapest likely to satisfy")
+
+
+def acknowledge(model: str, satisfied: float, routing: Router) -> None:
+    """Say on stderr, if that is a terminal, that a judgement was taken, and how the promise stands now."""
+    standing = attainment(routing.standing(), routing.settings.alpha)
+    note(f"noted: {model} {'good' if satisfied else 'bad'} · {standing}")
+
+
+def amount(cost: float) -> str:
+    """Return a cost with two significant digits, and all digits before the point: 0.0080, 12, 1,234."""
+    return f"{cost:,.0f}" if cost >= 9.95 else f"{cost:#.2g}"
 
 
 def terms_of(model: str, decision: Decision, weighed: Weighed) -> dict[str, float | None]:
@@ -137,7 +155,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def attainment(standing: Standing, alpha: float) -> str:
-    """Return how the attainment compares with the promise."""
+    """Return how the attainment compares with the promise: two decimals, or as many as α has.
+
+    It is rounded down, so that a promise that is missed never looks kept.
+    """
+    digits = max(2, len(f"{alpha:.12g}".partition(".")[2]))
     if standing.attained is None:
-        return f"no feedback yet, α = {alpha:g}"
-    return f"attained {standing.attained:.3f} of α = {alpha:g} over {standing.judged}"
+        return f"no feedback yet, {alpha:.{digits}f} promised"
+    attained = math.floor(standing.attained * 10**digits + 1e-6) / 10**digits
+    return f"attained {attained:.{digits}f} of {alpha:.{digits}f} over {standing.judged:,}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import document, end_line, footer, number, terms_of, write, write_if_read
+from messctl.cli.answer import acknowledge, document, end_line, footer, number, terms_of, write, write_if_read
 from messctl.cli.arguments import (
     OUTPUT,
     PROMISE,
@@ -26,8 +26,9 @@ from messctl.cli.arguments import (
     valid_utf8,
 )
 from messctl.cli.command import ASK, Command
+from messctl.cli.feedback import WORDS
 from messctl.cli.opening import open_router
-from messctl.cli.output import ignore_closed_output, print_json, progress_console, prompt_user, warn
+from messctl.cli.output import ignore_closed_output, print_json, print_line, progress_console, prompt_user, warn
 from messctl.cli.standard_input import read_all
 from messctl.cli.thinking import ShownThinking, warn_of_shown
 from messctl.display.text import plain
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from messctl.records import Decision, Weighed
     from messctl.zoo import Grading
 
-REPLIES = {"y": 1.0, "yes": 1.0, "good": 1.0, "n": 0.0, "no": 0.0, "bad": 0.0}
 EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 
 
@@ -191,13 +191,13 @@ def _explain(decision: Decision) -> None:
 
     weighed, screen = decision.weighed, progress_console()
     if weighed is None:
-        screen.print("one model was named, so nothing was weighed")
+        print_line("one model was named, so nothing was weighed", to=sys.stderr)
         return
     figures = ", ".join(f"{symbol} = {value:.4g}" for symbol, value in weighed.figures.items())
-    screen.print(f"{figures} ({weighed.note})" if weighed.note else figures)
+    print_line(f"{figures} ({weighed.note})" if weighed.note else figures, to=sys.stderr)
     screen.print(fitting(_table(decision, weighed), screen.width, folding=("model",)))
     if any(model not in decision.mean_cost for model in decision.predicted):
-        screen.print("–: unknown before the model's first answer; the sum counts the least possible cost")
+        print_line("–: unknown before the model's first answer; the sum counts the least possible cost", to=sys.stderr)
 
 
 def _table(decision: Decision, weighed: Weighed) -> Table:
@@ -230,8 +230,9 @@ def _role(model: str, decision: Decision) -> str:
 
 def _ask_for_feedback(routing: Router, answered: Answered) -> None:
     """Ask whether the answer was good. Enter, or the end of input, gives no feedback."""
-    reply = prompt_user("Was the answer good? [y/n, Enter to skip] ")
-    if reply in REPLIES:
-        routing.feedback(answered.decision.request.request_id, REPLIES[reply])
+    reply = prompt_user("Was the answer good? [y/n, Enter to skip]")
+    if reply in WORDS:
+        routing.feedback(answered.decision.request.request_id, WORDS[reply])
+        acknowledge(answered.decision.served, WORDS[reply], routing)
     elif reply:
         warn(f"'{reply}' is neither y nor n; give feedback later with `messctl feedback`")

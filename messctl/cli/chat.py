@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import attainment, document, end_line, footer, note, write
+from messctl.cli.answer import acknowledge, document, end_line, footer, note, write
 from messctl.cli.arguments import (
     OUTPUT,
     AlphaOption,
@@ -29,10 +29,9 @@ from messctl.cli.chat_interrupts import interrupts_ignored, one_interrupt
 from messctl.cli.chat_turns import Lines, Turns, unquoted
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, open_router
-from messctl.cli.output import complain, console, print_json, warn
-from messctl.cli.status import status_document, status_table
+from messctl.cli.output import complain, console, print_json, print_line, progress_console, warn
+from messctl.cli.status import print_status, status_document
 from messctl.cli.thinking import ShownThinking, warn_of_shown
-from messctl.display.text import plain
 from messctl.errors import MessctlError, UnknownNameError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -43,14 +42,15 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: messctl chat --system 'Answer briefly.'"
 HELP = {
-    "/good": "the last answer was good",
-    "/bad": "the last answer was bad",
+    "/good": "the last answer was good; /y for short",
+    "/bad": "the last answer was bad; /n for short",
     "/model NAME": "this model answers from now on; /model auto: the router chooses; /model: show the choice",
     "/status": "whether the promise is kept, costs, and models",
     "/help": "this list",
     "/quit": "end the chat, as Ctrl-D does",
 }
 KEYS = 'Alt-Enter begins a new line. Enter does too in a turn that begins with """, until the next """.'
+SHORT = ("/y", "/n")
 AUTO = "auto"
 LONGEST_COMMAND = 40
 """The longest unknown command that an error repeats, in characters."""
@@ -142,6 +142,8 @@ class _Chat:
         self._commands: dict[str, Callable[[str], None]] = {
             "/good": lambda argument: self._judge(1.0, argument),
             "/bad": lambda argument: self._judge(0.0, argument),
+            "/y": lambda argument: self._judge(1.0, argument),
+            "/n": lambda argument: self._judge(0.0, argument),
             "/model": self._model,
             "/status": self._status,
             "/help": self._help,
@@ -211,9 +213,9 @@ class _Chat:
         name, *rest = typed.split(maxsplit=1)
         name, argument = name[:LONGEST_COMMAND], "".join(rest)
         if name not in self._commands:
+            nearest = did_you_mean(name, [known for known in self._commands if known not in SHORT])
             raise UsageError(
-                f"unknown command {name!r}{did_you_mean(name, self._commands)}; /help lists them; "
-                "put a space before a prompt that begins with /"
+                f"unknown command {name!r}{nearest}; /help lists them; put a space before a prompt that begins with /"
             )
         if argument and name != "/model":
             raise UsageError(f"{name} takes no argument; leave out {argument!r}")
@@ -221,8 +223,7 @@ class _Chat:
 
     def _judge(self, satisfied: float, _argument: str) -> None:
         logged = self._conversation.give_feedback(satisfied)
-        standing = attainment(self._routing.standing(), self._routing.settings.alpha)
-        note(f"{logged.decision.served}: {'good' if satisfied else 'bad'} · {standing}")
+        acknowledge(logged.decision.served, satisfied, self._routing)
 
     def _model(self, argument: str) -> None:
         if argument == AUTO:
@@ -231,23 +232,24 @@ class _Chat:
             self.choose(argument)
         else:
             chosen = self._conversation.model or f"{AUTO}: the router chooses"
-            self._say(plain(f"{chosen}; known: {', '.join(self._routing.zoo.models)}"))
+            self._say(f"{chosen}; known: {', '.join(self._routing.zoo.models)}")
 
     def _status(self, _argument: str) -> None:
         ledger, settings, path = self._routing.ledger(), self._routing.settings, self._routing.state_path
         if self._as_json:
             print_json(status_document(ledger, settings, path), indent=None)
         else:
-            console().print(status_table(ledger, settings, path))
+            print_status(ledger, settings, path)
 
     def _help(self, _argument: str) -> None:
-        width = max(map(len, HELP))
-        for name, does in HELP.items():
-            self._say(f"{name:<{width}}  {does}")
+        from messctl.display.tables import Named, named
+
+        screen = progress_console() if self._as_json else console()
+        screen.print(named([Named(name, does) for name, does in HELP.items()], screen.width))
         self._say(KEYS)
 
     def _say(self, line: str) -> None:
-        typer.echo(line, err=self._as_json)  # with --json, stdout holds documents alone
+        print_line(line, to=sys.stderr if self._as_json else None)  # with --json, stdout holds documents alone
 
     def _quit(self, _argument: str) -> None:
         self._ended = True

@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
+from messctl.cli.output import fitted_help
 
 ASK, COMPARE, TRACES, ZOO = "Ask", "Compare", "Traces", "Zoo"
 """The panels in which `messctl --help` groups the commands."""
@@ -26,6 +27,11 @@ class Command(TyperCommand):
         parameters[-1].rich_help_panel = OUTPUT
         return sorted(parameters, key=_panel)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, as wide as the terminal."""
+        with fitted_help():
+            super().format_help(ctx, formatter)
+
 
 class Group(TyperGroup):
     """A group of commands."""
@@ -33,6 +39,11 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options."""
         return _prepared(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, as wide as the terminal."""
+        with fitted_help():
+            super().format_help(ctx, formatter)
 
 
 def _prepared(parameters: list[Any]) -> list[Any]:

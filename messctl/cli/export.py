@@ -10,8 +10,8 @@ import typer
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, open_state
-from messctl.cli.output import print_json
-from messctl.display.text import counted, plain
+from messctl.cli.output import print_json, print_line
+from messctl.display.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -42,4 +42,4 @@ def export(
     if as_json:
         print_json({"output": str(output), "rows": rows})
     else:
-        typer.echo(plain(f"{output}: {counted(rows, 'request')}"))
+        print_line(f"{output}: {counted(rows, 'request')}")

@@ -9,12 +9,12 @@ import typer
 from messctl.cli.arguments import JsonOption, StateOption, ZooOption, valid_utf8
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_router, state_path
-from messctl.cli.output import print_json
-from messctl.display.text import plain
+from messctl.cli.output import print_json, print_line
 from messctl.errors import UsageError
 
 EPILOG = "Example: messctl feedback good"
-WORDS = {"good": 1.0, "bad": 0.0}
+WORDS = {"good": 1.0, "y": 1.0, "yes": 1.0, "bad": 0.0, "n": 0.0, "no": 0.0}
+"""What a user may say of an answer, and the satisfaction that it means."""
 
 
 def register(app: typer.Typer) -> None:
@@ -61,8 +61,8 @@ def feedback(
         )
         return
     was = "" if corrected is None else f", corrected from {corrected:g}"
-    typer.echo(
-        f"{decision.request.request_id} ({plain(decision.served)}): {satisfied:g}{was}; "
+    print_line(
+        f"{decision.request.request_id} ({decision.served}): {satisfied:g}{was}; "
         f"attained {standing.attained:.4f} over {standing.judged}, virtual queue (debt) {standing.queue:.3f}"
     )
 

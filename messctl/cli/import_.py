@@ -30,7 +30,7 @@ def _list_formats(wanted: bool) -> None:
         from messctl.importers import formats
 
         for known in formats().values():
-            print(f"{known.name:<16}{known.summary}")
+            print_line(f"{known.name:<16}{known.summary}", " " * 16)
         raise typer.Exit
 
 

@@ -7,12 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
-import typer
 from rich.console import Console
 
-from messctl.display.text import plain
+from messctl.display.text import plain, wrapped
 
 VERSION = {"version": 1}
 """The first key of every JSON document. A change to the keys raises it."""
@@ -23,17 +22,57 @@ PIPED_WIDTH = 160
 def console() -> Console:
     """Return the console for people, on stdout. It honours NO_COLOR, COLUMNS and the terminal's width."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else PIPED_WIDTH, highlight=False, markup=False, emoji=False)
+    width, height = dumb_size(sys.stdout) if known else (PIPED_WIDTH, None)
+    return Console(width=width, height=height, highlight=False, markup=False, emoji=False)
 
 
 def progress_console() -> Console:
     """Return the console for progress bars, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    width, height = dumb_size(sys.stderr)
+    return Console(width=width, height=height, stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def print_line(text: str) -> None:
-    """Print one line for people on stdout; control characters are shown, and a long line is not wrapped."""
-    console().print(plain(text), soft_wrap=True)
+def dumb_size(stream: TextIO) -> tuple[int | None, int | None]:
+    """Return the width and height of a terminal with TERM=dumb, which Rich takes for 80 × 25; else None twice."""
+    if os.environ.get("TERM", "").lower() not in ("dumb", "unknown"):
+        return None, None
+    return width_of(stream), 25
+
+
+@contextmanager
+def fitted_help() -> Iterator[None]:
+    """Let the help, which Typer prints with a console of its own, know the width of a terminal with TERM=dumb."""
+    size = dict(zip(("COLUMNS", "LINES"), dumb_size(sys.stdout), strict=True))
+    before = {name: os.environ.get(name) for name in size}
+    os.environ.update({name: str(value) for name, value in size.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def width_of(stream: TextIO) -> int:
+    """Return the width for text on a stream, in characters: that of COLUMNS, of the terminal, or 80."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated) > 0:
+        return int(stated)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def print_line(text: str, indent: str = "  ", *, to: TextIO | None = None) -> None:
+    """Print one line for people, by default on stdout; control characters are shown.
+
+    At a terminal, or with COLUMNS, a long line breaks at spaces, and its further lines are indented.
+    """
+    stream = to or sys.stdout
+    wraps = stream.isatty() or (to is None and "COLUMNS" in os.environ)
+    print(wrapped(plain(text), width_of(stream), indent) if wraps else plain(text), file=stream)
 
 
 def print_json(document: dict[str, Any] | list[dict[str, Any]], indent: int | None = 2) -> None:
@@ -64,18 +103,21 @@ def discard_output() -> None:
 
 
 def complain(message: str) -> None:
-    """Print an error on stderr, in one line."""
-    print(f"messctl: {plain(' '.join(message.split()))}", file=sys.stderr)
+    """Print an error on stderr: one line, which breaks at spaces at a terminal."""
+    print_line(f"messctl: {' '.join(message.split())}", to=sys.stderr)
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr."""
-    typer.echo(f"messctl: warning: {plain(message)}", err=True)
+    """Print a warning on stderr: one line, which breaks at spaces at a terminal."""
+    print_line(f"messctl: warning: {message}", to=sys.stderr)
 
 
 def prompt_user(question: str) -> str:
-    """Print a question on stderr, and return the reply from stdin in lower case; it is empty at the end of input."""
-    sys.stderr.write(plain(question))
+    """Print a question on stderr, and return the reply from stdin in lower case; it is empty at the end of input.
+
+    A space comes behind the question.
+    """
+    sys.stderr.write(wrapped(plain(question), width_of(sys.stderr)) + " ")
     sys.stderr.flush()
     reply = sys.stdin.readline()
     if not reply.endswith("\n"):

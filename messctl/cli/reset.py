@@ -10,8 +10,8 @@ import typer
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, state_path
-from messctl.cli.output import print_json, prompt_user
-from messctl.display.text import counted, plain
+from messctl.cli.output import print_json, print_line, prompt_user
+from messctl.display.text import counted
 from messctl.errors import UsageError
 
 
@@ -43,7 +43,7 @@ def reset(
     if as_json:
         print_json({"state": str(path), "forgotten": requests})
     else:
-        typer.echo(plain(f"{path}: forgot {counted(requests, 'request')}"))
+        print_line(f"{path}: forgot {counted(requests, 'request')}")
 
 
 def _confirmed(question: str) -> bool:

@@ -14,13 +14,12 @@ from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state
 from messctl.cli.output import console, ignore_closed_output, print_json
 from messctl.display.text import counted, plain
+from messctl.errors import BackendError, MissingExtraError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from messctl.state.ledger import Ledger
     from messctl.state.outages import LostAttempts, RefusedPrompts
-    from messctl.zoo import Settings
+    from messctl.zoo import CostPerToken, Settings, ZooFile
 
 ROUNDING = 1e-9
 """An attainment that is below α by less than this is not below it: floats do not add up exactly."""
@@ -44,41 +43,59 @@ def status(
     from messctl.state.ledger import Ledger
     from messctl.zoo import load_zoo
 
-    settings = load_zoo(zoo).settings
+    zoo_file = load_zoo(zoo)
+    settings = zoo_file.settings
     with open_state(state) as store:
-        ledger = Ledger.of(store)
+        ledger = Ledger.of(store, _prices(zoo_file))
         path = store.path
     document = status_document(ledger, settings, path)
     with ignore_closed_output():
         if as_json:
             print_json(document)
         else:
-            console().print(status_table(ledger, settings, path))
+            print_status(ledger, settings, path)
     return 1 if require_sla and not document["sla_met"] else 0
+
+
+def _prices(zoo_file: ZooFile) -> dict[str, CostPerToken]:
+    """Return the prices of the models; none if the zoo's meter is not on this machine."""
+    from messctl.costs.meter import prices_of
+    from messctl.costs.meter_choice import meter_for
+
+    try:
+        return prices_of(zoo_file.models, meter_for(zoo_file))
+    except (BackendError, MissingExtraError):
+        return {}
 
 
 def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
     """Return the status as a JSON document."""
+    return {"state": str(path), "alpha": settings.alpha, "sla_met": _met(ledger, settings), **asdict(ledger)}
+
+
+def _met(ledger: Ledger, settings: Settings) -> bool | None:
+    """Return whether the attainment reaches α; None without feedback."""
     attained = ledger.standing.attained
-    met = None if attained is None else attained >= settings.alpha - ROUNDING
-    return {"state": str(path), "alpha": settings.alpha, "sla_met": met, **asdict(ledger)}
+    return None if attained is None else attained >= settings.alpha - ROUNDING
 
 
-def status_table(ledger: Ledger, settings: Settings, path: Path) -> Table:
-    """Return the status as a table of names and values."""
-    from rich.table import Table
-    from rich.text import Text
+def print_status(ledger: Ledger, settings: Settings, path: Path) -> None:
+    """Print the status as names and values."""
+    from messctl.display.tables import Named, named
 
-    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
-    for name, value in [("state", str(path)), *_promise(ledger, settings), *_requests(ledger), *_failures(ledger)]:
-        table.add_row(Text(plain(name), "bold"), Text(plain(value)))
-    return table
+    lines = [("state", str(path)), *_promise(ledger, settings), *_requests(ledger), *_failures(ledger)]
+    screen = console()
+    screen.print(named([Named(plain(name), plain(value)) for name, value in lines], screen.width))
 
 
 def _promise(ledger: Ledger, settings: Settings) -> list[tuple[str, str]]:
     """Return the lines on the promise; each figure comes with what it means."""
-    standing = ledger.standing
-    promise = ("promise", f"α = {settings.alpha:g}: the least share of satisfying answers; policy {settings.policy}")
+    standing, met = ledger.standing, _met(ledger, settings)
+    verdict = {True: "kept: ", False: "broken: ", None: ""}[met]
+    promise = (
+        "promise",
+        f"{verdict}α = {settings.alpha:g} is the least share of satisfying answers; policy {settings.policy}",
+    )
     if standing.attained is None or not ledger.interval or standing.certificate is None:
         return [promise, ("attained", "no feedback yet")]
     low, high = ledger.interval
@@ -114,7 +131,7 @@ def _spent(ledger: Ledger) -> str:
     spent = f"{ledger.cost_total:.4g} {ledger.cost_unit}"
     if ledger.cost_vs_costliest is None:
         return spent
-    return f"{spent}, {ledger.cost_vs_costliest:.3f} of the cost of the costliest model alone"
+    return f"{spent}, {ledger.cost_vs_costliest:.3f} of what {ledger.costliest} alone would cost for the same tokens"
 
 
 def _failures(ledger: Ledger) -> list[tuple[str, str]]:

@@ -10,8 +10,8 @@ import typer
 from messctl.cli.arguments import POLICY, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ZOO, Command
 from messctl.cli.opening import open_router
-from messctl.cli.output import print_json, progress_console
-from messctl.display.text import counted, plain
+from messctl.cli.output import print_json, print_line, progress_console
+from messctl.display.text import counted
 
 EPILOG = "Example: messctl warm recorded.parquet"
 
@@ -69,10 +69,8 @@ def warm(
         )
         return
     left_out = f" ({learned.left_out:,} left out)" if learned.left_out else ""
-    typer.echo(
-        plain(f"{policy} learned from {counted(learned.requests, 'request')}{left_out}: {', '.join(learned.models)}")
-    )
+    print_line(f"{policy} learned from {counted(learned.requests, 'request')}{left_out}: {', '.join(learned.models)}")
     if new:
-        typer.echo(plain(f"not in the trace, so nothing is known of: {', '.join(new)}"))
+        print_line(f"not in the trace, so nothing is known of: {', '.join(new)}")
     if not costs_kept:
-        typer.echo(plain(f"the trace's costs are {learned.snapshot.cost_source}, unlike here; costs are learned anew"))
+        print_line(f"the trace's costs are {learned.snapshot.cost_source}, unlike here; costs are learned anew")

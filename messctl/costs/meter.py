@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -45,6 +45,15 @@ class Meter(Protocol):
 
     def measuring(self) -> AbstractContextManager[Reading]:
         """Return the context in which one model is loaded and answers. Raises BackendError."""
+
+
+def prices_of(models: Iterable[ModelSpec], meter: Meter) -> dict[str, CostPerToken]:
+    """Return the expected costs per token, by model; a model whose costs are not known in advance is left out."""
+    prices = {}
+    for model in models:
+        with suppress(BackendError):  # its file cannot be read; the error comes if the model is to answer
+            prices[model.name] = meter.per_token(model)
+    return prices
 
 
 class TokenMeter(ABC):

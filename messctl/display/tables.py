@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
+from rich.padding import Padding
+from rich.style import StyleType
 from rich.table import Column, Table
 from rich.text import Text
 
 FOLDED = 10
 """The least width of a folded column, in characters, if its cells are longer."""
+GAP = 2
+"""The spaces between a name and its value."""
+LEAST_BESIDE = 24
+"""The least room beside the names for values that break into lines, in characters."""
 _ANY_WIDTH = Console(width=10**6)
+
+
+class Named(NamedTuple):
+    """A value with its name, and the style of both."""
+
+    name: str
+    value: str | Text
+    style: StyleType | None = None
 
 
 def fitting(table: Table, width: int, *, folding: Collection[str] = (), least_first: Sequence[str] = ()) -> Table:
@@ -26,7 +41,7 @@ def fitting(table: Table, width: int, *, folding: Collection[str] = (), least_fi
         smaller = _without(smaller, heading)
         if _fit(smaller, width, folding):
             return smaller
-    return _row_by_row(table)
+    return _row_by_row(table, width)
 
 
 def _fit(table: Table, width: int, folding: Collection[str]) -> bool:
@@ -64,13 +79,37 @@ def _without(table: Table, heading: str | None) -> Table:
     return smaller
 
 
-def _row_by_row(table: Table) -> Table:
-    lines = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+def named(rows: Iterable[Named], width: int) -> Table:
+    """Return names and values so that they fit into `width` characters, with no word broken that fits into a line.
+
+    The values stand beside the names, or below them if the room beside them is too narrow. A row without a name and a
+    value is a blank line.
+    """
+    rows = list(rows)
+    name = max((cell_len(row.name) for row in rows), default=0)
+    value = max((cell_len(str(row.value)) for row in rows), default=0)
+    word = max((cell_len(word) for row in rows for word in str(row.value).split()), default=0)
+    beside = width - name - GAP >= min(value, max(LEAST_BESIDE, min(word, width - GAP)))
+    table = Table(box=None, show_header=False, padding=(0, GAP if beside else 0, 0, 0), pad_edge=False)
+    table.add_column(width=name if beside else None, no_wrap=beside)
+    for row in rows:
+        left, right = Text(row.name, "bold"), Text(row.value) if isinstance(row.value, str) else row.value
+        if beside:
+            table.add_row(left, right, style=row.style)
+            continue
+        table.add_row(left, style=row.style)
+        if str(row.value):
+            table.add_row(Padding(right, (0, 0, 0, GAP)), style=row.style)
+    return table
+
+
+def _row_by_row(table: Table, width: int) -> Table:
+    rows: list[Named] = []
     headings = [str(column.header) for column in table.columns]
     for row, cells in zip(table.rows, zip(*(column.cells for column in table.columns), strict=True), strict=True):
-        if lines.rows:
-            lines.add_row()
-        for heading, cell in zip(headings, cells, strict=True):
-            if str(cell).strip():
-                lines.add_row(Text(heading, "bold"), cell, style=row.style)
-    return lines
+        if rows:
+            rows.append(Named("", ""))
+        rows += [
+            Named(heading, cell, row.style) for heading, cell in zip(headings, cells, strict=True) if str(cell).strip()
+        ]
+    return named(rows, width)

@@ -1,6 +1,8 @@
-"""Text for a terminal: data is shown, never interpreted."""
+"""Text for a terminal: data is shown, never interpreted, and long lines break at spaces."""
 
 from __future__ import annotations
+
+import re
 
 
 def counted(number: int, noun: str) -> str:
@@ -11,3 +13,22 @@ def counted(number: int, noun: str) -> str:
 def plain(text: str) -> str:
     """Return `text` with its control characters as visible escapes, so that data cannot move the cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def wrapped(text: str, width: int, indent: str = "") -> str:
+    """Return one line as lines of at most `width` characters, which break at spaces; `indent` begins all but the first.
+
+    A word that is longer than a line stays whole, and begins a line of its own. A wide character counts as two. An
+    indent of more than a third of the width becomes two spaces.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415  # a pipe needs no width
+
+    indent = indent if 3 * len(indent) <= width else indent[:2]
+    lines, line = [], ""
+    for gap, word in re.findall(r"( *)([^ ]+)", text):
+        longer = f"{line}{gap}{word}"
+        if line.strip() and cell_len(longer) > width:
+            lines.append(line)
+            longer = f"{indent}{word}"
+        line = longer
+    return "\n".join([*lines, line])

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.costs.load_costs import Loads
-from messctl.costs.meter import Meter
+from messctl.costs.meter import Meter, prices_of
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
-from messctl.errors import BackendError, StoreError, UsageError
+from messctl.errors import StoreError, UsageError
 from messctl.graders import Grader
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot, cost_source
@@ -213,7 +212,7 @@ class Router:
 
     def ledger(self) -> Ledger:
         """Return how well the promise is kept so far, and what was spent."""
-        return Ledger.of(self._store)
+        return Ledger.of(self._store, prices_of(self._serving.models.values(), self._meter))
 
     def _learn(self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]) -> None:
         """Store answers, and learn what they cost and how they were graded, all in one transaction.
@@ -241,11 +240,7 @@ class Router:
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:
     """Return the model with the dearest tokens; if the price of none is known, the one with the largest file."""
-    prices: dict[str, float] = {}
-    for name, model in models.items():
-        with suppress(BackendError):  # its file cannot be read; the error comes if the model is to answer
-            per_token = meter.per_token(model)
-            prices[name] = per_token.prompt + per_token.generated
+    prices = {name: price.prompt + price.generated for name, price in prices_of(models.values(), meter).items()}
     return costliest(prices or {name: _file_size(model) for name, model in models.items()})
 
 

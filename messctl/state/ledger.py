@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 from messctl.learning.certificate import certificate
+from messctl.state.always_costliest import Bill
 from messctl.state.outages import LostAttempts, RefusedPrompts
 from messctl.state.store import Store
+from messctl.zoo import CostPerToken
 
 CONFIDENCE_Z = 1.959963984540054
 """The normal quantile of a 95 % interval."""
@@ -50,9 +51,9 @@ class Ledger:
 
     `interval` is the 95 % confidence interval of the mean satisfaction (Wilson's). `pending` requests have an answer
     and no feedback yet, `unanswered` requests have no answer. `cost_total` includes exploration and empty answers;
-    `cost_vs_costliest` is its ratio to the cost of always serving the costliest model, at its mean observed cost. Both
-    are None if costs are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit,
-    by model.
+    `cost_vs_costliest` is its ratio to the predicted cost of the model `costliest` for every request, with the same
+    tokens. All are None if costs are in several units. `lost` are the failed attempts, and `refused` the prompts that
+    did not suit, by model.
     """
 
     standing: Standing
@@ -65,6 +66,7 @@ class Ledger:
     cost_total: float | None
     cost_unit: str | None
     meters: tuple[str, ...]
+    costliest: str | None
     cost_vs_costliest: float | None
     served: Mapping[str, int]
     model_share: Mapping[str, float]
@@ -72,15 +74,18 @@ class Ledger:
     refused: Mapping[str, RefusedPrompts]
 
     @classmethod
-    def of(cls, store: Store) -> Ledger:
-        """Compute it from one state of the store. Raises StoreError."""
+    def of(cls, store: Store, prices: Mapping[str, CostPerToken] | None = None) -> Ledger:
+        """Compute it from one state of the store, and the `prices` of the models whose price is known.
+
+        Raises StoreError.
+        """
         with store.unchanging():
-            return cls._of(store)
+            return cls._of(store, prices or {})
 
     @classmethod
-    def _of(cls, store: Store) -> Ledger:
+    def _of(cls, store: Store, prices: Mapping[str, CostPerToken]) -> Ledger:
         served: Counter[str] = Counter()
-        costs: dict[str, list[float]] = {}
+        bill = Bill()
         meters: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         units: Counter[str] = Counter()
@@ -98,10 +103,10 @@ class Ledger:
             counts["explored"] += logged.decision.explored
             counts["forced"] += logged.circumstances.forced
             served[logged.decision.served] += 1
-            for model, outcome in logged.answers.items():
-                costs.setdefault(model, []).append(outcome.cost or 0.0)
-        total = math.fsum([*wasted, *(cost for each in costs.values() for cost in each)])
-        dearest = max((fmean(each) for each in costs.values()), default=0.0) * counts["answered"]
+            bill.add(logged)
+        total = math.fsum([*wasted, *bill.cost.values()])
+        known = {model: price for model, price in prices.items() if price.unit in units}
+        costliest, alone = (bill.costliest(known) if len(units) < 2 else None) or (None, math.inf)
         standing = Standing._of(store)
         return cls(
             standing=standing,
@@ -114,7 +119,8 @@ class Ledger:
             cost_total=total if len(units) < 2 else None,
             cost_unit=" and ".join(sorted(units)) or None,
             meters=tuple(sorted(meters)),
-            cost_vs_costliest=total / dearest if dearest > 0 and len(units) < 2 else None,
+            costliest=costliest,
+            cost_vs_costliest=None if costliest is None else total / alone,
             served=dict(sorted(served.items())),
             model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
             lost=store.outages.lost(),

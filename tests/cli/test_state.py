@@ -84,12 +84,19 @@ def test_feedback_replaces_a_grade(ask, document, state, policy):
     assert_sound(state, requests=1)
 
 
+@pytest.mark.parametrize(("word", "satisfied"), [("y", 1), ("yes", 1), ("n", 0), ("no", 0), ("good", 1), ("bad", 0)])
+def test_feedback_takes_the_words_of_the_question_too(word, satisfied, ask, document, state):
+    ask()
+    assert document("feedback", word)["satisfied"] == satisfied
+
+
 BAD_FEEDBACK = [
     (["1.1"], "feedback is 1.1; it must lie in 0..1"),
     (["--", "-0.1"], "feedback is -0.1"),
     (["nan"], "feedback is nan"),
     (["inf"], "feedback is inf"),
     (["fine"], "feedback is 'fine'; it must be good, bad, or a number"),
+    (["Y"], "feedback is 'Y'"),
     (["\x1b[31m"], "feedback is '\\x1b[31m'"),
     (["good", "last"], "feedback is 'last'"),
     (["zzz", "good"], "unknown request id 'zzz'; `messctl log` lists them"),
@@ -157,6 +164,7 @@ def test_status_agrees_with_numbers_computed_by_hand(ask, document, monkeypatch,
         "cost_total": 3 + 40 + 40 + 3,
         "cost_unit": "USD",
         "meters": ["stated: USD per prompt token and per generated token, from zoo.yaml"],
+        "costliest": DEAR,
         "cost_vs_costliest": 86 / 160,
         "served": {CHEAP: 2, DEAR: 2},
         "model_share": {CHEAP: 0.5, DEAR: 0.5},
@@ -166,13 +174,13 @@ def test_status_agrees_with_numbers_computed_by_hand(ask, document, monkeypatch,
     out, err = capsys.readouterr()
     assert err == ""
     for words in (
-        str(state), f"α = 0.75: the least share of satisfying answers; policy {policy}",
+        str(state), f"broken: α = 0.75 is the least share of satisfying answers; policy {policy}",
         "4 requests: the user chose the model",
         f"0.5000 over 3 with feedback (95 %: {low:.4f} to {high:.4f})",
         "0.750: at most this many satisfying answers are missing from α",
         "0.5000: at least this share was attained, for certain",
         "4 answered, 1 with pending feedback, 1 unanswered",
-        "86 USD, 0.537 of the cost of the costliest model alone", "served by cheap[red]", "50.0%",
+        "86 USD, 0.537 of what dear alone would cost for the same tokens", "served by cheap[red]", "50.0%",
     ):  # fmt: skip
         assert words in out
 

@@ -20,7 +20,7 @@ from messctl.policies.bandit.satisfaction import linear_weights
 from messctl.policies.bandit.state import AUTO_V, UNKNOWN_DELAY, Promise, fresh, memory_of, stored_arrays
 from messctl.policies.bandit.tuning import Tuning, constants_of
 from messctl.policies.base import Played, PolicyKind, Rounds, reading_costs, surcharges
-from messctl.records import SURCHARGE, Decision, Feedback, Request, Weighed
+from messctl.records import GUARDED, HELD_BACK, SEARCHED, SURCHARGE, TRIED, Decision, Feedback, Request, Weighed
 from messctl.zoo import Settings, Zoo
 
 STATE_VERSION = 2
@@ -41,11 +41,6 @@ AMOUNTS = ("tried", "ledger")
 """Shared by all models, and in the unit of the costs, as λ₀ in the ledger is."""
 SHARED_WEIGHTS = ("shared", "shared_cov", "recent")
 """Shared by all models; valid for one encoder."""
-
-HELD_BACK = "another model would be chosen, but too few of its answers have feedback yet"
-SEARCHED = "the search for a cheap model chose"
-GUARDED = "the debt guard chose"
-TRIED = "a trial"
 
 
 class Bandit:

@@ -1,0 +1,72 @@
+"""What it would have cost if one model had answered every request: the yardstick of what routing saves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from messctl.state.request_log import LoggedRequest
+from messctl.zoo import CostPerToken
+
+MEASURED = ("measured", "shared")
+"""The qualities of costs that a price can only predict."""
+
+
+@dataclass(slots=True)
+class Bill:
+    """What the answers of a log had to read and to write, and what they cost. Costs must be in one unit.
+
+    requests, tokens_in, tokens_out: of the served answers. The others are per model, of all its answers.
+    """
+
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+    measured: Counter[str] = field(default_factory=Counter)
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def add(self, logged: LoggedRequest) -> None:
+        """Add an answered request."""
+        served = logged.answers.get(logged.decision.served)
+        self.requests += 1
+        self.tokens_in += (served and served.tokens_in) or 0
+        self.tokens_out += (served and served.tokens_out) or 0
+        for model, outcome in logged.answers.items():
+            self.answers[model] += 1
+            self.read[model] += outcome.tokens_in or 0
+            self.written[model] += outcome.tokens_out or 0
+            self.measured[model] += outcome.cost_quality in MEASURED
+            self.cost[model] = self.cost.get(model, 0.0) + (outcome.cost or 0.0)
+
+    def costliest(self, prices: Mapping[str, CostPerToken]) -> tuple[str, float] | None:
+        """Return the model that would have cost the most for every request, and that cost; None without any.
+
+        It is predicted from the model's price and the tokens of the served answers. If costs are measured, the price is
+        corrected by what the model's own answers cost, or else by what all answers did. Without any prices, a model
+        costs its mean so far.
+        """
+        alone = {model: self._predicted(model, prices) for model in prices or self.cost}
+        if not self.requests or max(alone.values(), default=0.0) <= 0.0:
+            return None
+        return max(sorted(alone.items()), key=lambda pair: pair[1])
+
+    def _predicted(self, model: str, prices: Mapping[str, CostPerToken]) -> float:
+        if model not in prices:
+            return self.cost[model] / self.answers[model] * self.requests
+        predicted = _priced(prices[model], self.requests, self.tokens_in, self.tokens_out)
+        like = [model] if self.measured[model] else [other for other in self.cost if other in prices]
+        expected = sum(
+            _priced(prices[other], self.answers[other], self.read[other], self.written[other]) for other in like
+        )
+        if expected > 0.0 and any(self.measured[other] for other in like):
+            predicted *= sum(self.cost[other] for other in like) / expected
+        return predicted
+
+
+def _priced(price: CostPerToken, requests: int, tokens_in: int, tokens_out: int) -> float:
+    """Return what a number of requests with these tokens, all together, cost."""
+    return price.of(tokens_in, tokens_out) + price.fixed * (requests - 1)
