@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from messctl.cli.output import console
+from messctl.cli.output import console, print_line
 from messctl.display.text import plain
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def show(found: Sequence[Calibration], where: str) -> None:
         )
     screen = console()
     screen.print(fitting(table, screen.width, folding=("model",)))
-    screen.print("±: half the 95 % interval; of the cost per request, as a share of a measured request", soft_wrap=True)
+    print_line("±: half the 95 % interval; of the cost per request, as a share of a measured request")
     qualities = {each.quality for each in found}
     known = qualities.pop() if len(qualities) == 1 else "; ".join(f"{each.model} {each.quality}" for each in found)
-    screen.print(plain(f"{where}; quality of the costs: {known}"), soft_wrap=True)
+    print_line(f"{where}; quality of the costs: {known}")
 
 
 def speed(seconds: Estimate) -> float | None:

@@ -104,7 +104,8 @@ def init(
     elif writes:
         zoo = "" if output == Path("zoo.yaml") else f" --zoo {output}"
         print_line(f"{output}: written, with {counted(len(entries), 'model')}")
-        print_line(f'next: messctl zoo check{zoo}; messctl ask{zoo} "What is the capital of France?"')
+        print_line(f"next: messctl zoo check{zoo}")
+        print_line(f'then: messctl ask{zoo} "What is the capital of France?"')
 
 
 def _check_new(output: Path) -> None:

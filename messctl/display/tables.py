@@ -88,8 +88,9 @@ def named(rows: Iterable[Named], width: int) -> Table:
     rows = list(rows)
     name = max((cell_len(row.name) for row in rows), default=0)
     value = max((cell_len(str(row.value)) for row in rows), default=0)
-    word = max((cell_len(word) for row in rows for word in str(row.value).split()), default=0)
-    beside = width - name - GAP >= min(value, max(LEAST_BESIDE, min(word, width - GAP)))
+    words = (cell_len(word) for row in rows for word in str(row.value).split())
+    word = max((length for length in words if length <= width - GAP), default=0)
+    beside = width - name - GAP >= min(value, max(LEAST_BESIDE, word))
     table = Table(box=None, show_header=False, padding=(0, GAP if beside else 0, 0, 0), pad_edge=False)
     table.add_column(width=name if beside else None, no_wrap=beside)
     for row in rows:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from messctl.display.tables import fitting
+from messctl.display.tables import Named, fitting, named
 
 ROWS = (("mini-1m", "1,329,408", "0.000266", "What is 17 + 25, and what is it doubled?"), ("pico", "34,624", "", "Hi"))
 
@@ -79,3 +79,50 @@ def test_no_cell_is_lost_at_any_width(options, width):
     for row in ROWS:
         assert set(" ".join(row[:3]).split()) <= set(text.split())
     assert set(ROWS[0][3].split()) <= set(text.split())
+
+
+NAMED = [
+    Named("state", "here"),
+    Named("virtual queue (debt)", "1.000: at most this many satisfying answers are missing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (80, ["state                 here", f"virtual queue (debt)  {NAMED[1].value}"]),
+        (
+            46,
+            [
+                "state                 here",
+                "virtual queue (debt)  1.000: at most this many",
+                "                      satisfying answers are",
+                "                      missing",
+            ],
+        ),
+        (
+            30,
+            [
+                "state",
+                "  here",
+                "virtual queue (debt)",
+                "  1.000: at most this many",
+                "  satisfying answers are",
+                "  missing",
+            ],
+        ),
+    ],
+)
+def test_values_stand_beside_their_names_or_below_them(width, lines):
+    screen = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
+    screen.print(named(NAMED, width))
+    assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == lines
+
+
+@given(width=st.integers(22, 140))
+def test_no_word_of_a_value_is_broken_at_any_width(width):
+    screen = Console(file=io.StringIO(), width=width, highlight=False, markup=False)
+    screen.print(named(NAMED, width))
+    text = screen.file.getvalue()
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert {word for row in NAMED for word in f"{row.name} {row.value}".split()} == set(text.split())
