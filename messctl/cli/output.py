@@ -71,7 +71,10 @@ def print_line(text: str, indent: str = "  ", *, to: TextIO | None = None) -> No
     At a terminal, or with COLUMNS, a long line breaks at spaces, and its further lines are indented.
     """
     stream = to or sys.stdout
-    wraps = stream.isatty() or (to is None and "COLUMNS" in os.environ)
+    _print(text, indent, stream, wraps=stream.isatty() or "COLUMNS" in os.environ)
+
+
+def _print(text: str, indent: str, stream: TextIO, *, wraps: bool) -> None:
     print(wrapped(plain(text), width_of(stream), indent) if wraps else plain(text), file=stream)
 
 
@@ -104,12 +107,12 @@ def discard_output() -> None:
 
 def complain(message: str) -> None:
     """Print an error on stderr: one line, which breaks at spaces at a terminal."""
-    print_line(f"messctl: {' '.join(message.split())}", to=sys.stderr)
+    _print(f"messctl: {' '.join(message.split())}", "  ", sys.stderr, wraps=sys.stderr.isatty())
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr: one line, which breaks at spaces at a terminal."""
-    print_line(f"messctl: warning: {message}", to=sys.stderr)
+    _print(f"messctl: warning: {message}", "  ", sys.stderr, wraps=sys.stderr.isatty())
 
 
 def prompt_user(question: str) -> str:
