@@ -60,14 +60,15 @@ def build(name: str, rounds: Rounds, settings: Settings) -> Policy:
 
 
 def live_names() -> list[str]:
-    """Return the names of the policies that can serve live."""
-    return [name for name, kind in kinds().items() if kind.live]
+    """Return the names of the policies that can serve live; one that serves a named model is not among them."""
+    return [name for name, kind in kinds().items() if kind.live and not kind.choices]
 
 
 def live_build(name: str) -> LiveBuild:
     """Return what builds the policy `name` to serve live. Raises UnknownNameError, UsageError if it cannot."""
-    known, build_live = kinds(), kind_of(name).live
+    build_live = kind_of(name).live
     if build_live is None:
-        able = " or ".join(f"'{each}:<model>'" if known[each].choices else repr(each) for each in live_names())
+        named = [f"{kind.name}:<model>" for kind in kinds().values() if kind.live and kind.choices]
+        able = " or ".join(repr(each) for each in (*live_names(), *named))
         raise UsageError(f"policy {name!r} cannot serve live; use {able}")
     return build_live

@@ -310,7 +310,7 @@ def test_explain_shows_an_unknown_cost_as_a_dash(capsys, scripted, policy, monke
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ("hindsight", "policy 'hindsight' cannot serve live; use 'always:<model>' or 'messplus' or 'bandit'"),
+        ("hindsight", "policy 'hindsight' cannot serve live; use 'messplus' or 'bandit' or 'always:<model>'"),
         ("badnit", "did you mean 'bandit'"),
     ],
 )

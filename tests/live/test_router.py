@@ -706,7 +706,7 @@ def test_costs_that_changed_while_another_policy_served_are_forgotten(world):
 def test_a_policy_for_replay_alone_is_refused_live(world):
     router = world[0]
     with pytest.raises(
-        UsageError, match="policy 'hindsight' cannot serve live; use 'always:<model>' or 'messplus' or 'bandit'"
+        UsageError, match="policy 'hindsight' cannot serve live; use 'messplus' or 'bandit' or 'always:<model>'"
     ):
         router(policy="hindsight")
     with pytest.raises(UnknownNameError, match="did you mean 'bandit'"):
