@@ -283,10 +283,10 @@ def test_a_crash_between_answers_loses_nothing(workers, spec) -> None:
 def test_an_abort_of_llama_cpp_is_reported_with_its_reason(workers, spec, tmp_path, monkeypatch) -> None:
     """It is llama.cpp's own abort, which prints the reason and ends the process."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import ctypes, pathlib, sys\n"
+        "import ctypes, importlib.util, pathlib\n"
         "from messctl.backends.llama_model import LlamaModel\n"
         "def generate(self, prompt, sampling, limit):\n"
-        "    folder = pathlib.Path(sys.modules['llama_cpp'].__file__).parent / 'lib'\n"
+        "    folder = pathlib.Path(importlib.util.find_spec('llama_cpp').origin).parent / 'lib'\n"
         "    library = ctypes.CDLL(str(next(folder.glob('*ggml-base*'))))\n"
         "    library.ggml_abort(b'ggml.c', 7, b'GGML_ASSERT(%s) failed', b'n > 0')\n"
         "LlamaModel.generate = generate\n"
