@@ -52,7 +52,20 @@ def _prepared(parameters: list[Any]) -> list[Any]:
         _take_text_as_it_is(parameter)
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
+        if parameter.param_type_name == "argument":
+            _name_type(parameter)
     return parameters
+
+
+def _name_type(argument: Any) -> None:
+    """Let the help name the type of an argument as it names those of options: FILE or TEXT; none if its name tells it.
+
+    Typer prints `<path>` or `<str>`.
+    """
+    annotation = getattr(getattr(argument, "type_descriptor", None), "annotation", None)
+    kind = "FILE" if annotation in (Path, list[Path]) else "TEXT"
+    tells = argument.metavar == kind or (kind == "TEXT" and argument.metavar is not None)
+    argument.display_type_rich = lambda ctx: None if tells else kind  # noqa: ARG005
 
 
 def _take_text_as_it_is(parameter: Any) -> None:

@@ -74,6 +74,18 @@ def test_the_help_has_an_example_whose_commands_and_options_exist(path, command,
     command.make_context(path[-1], words[1 + len(path) :])
 
 
+@pytest.mark.parametrize(("path", "command"), COMMANDS)
+def test_the_help_names_the_types_of_arguments_as_it_names_those_of_options(path, command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = help_of(path, capsys)
+    assert not re.search(r"<(path|str|list\[.*?\])>", shown)
+    context = typer.Context(command, info_name=path[-1])
+    for argument in (each for each in command.get_params(context) if each.param_type_name == "argument"):
+        (row,) = (line for line in shown.splitlines() if argument.help.split(";")[0][:30] in line)
+        tells = argument.metavar == "FORMAT" or "|" in (argument.metavar or "")
+        assert bool({"FILE", "TEXT"} & set(row.split())) != tells
+
+
 def test_the_commands_are_grouped():
     panels = {name: command.rich_help_panel for name, command in ROOT.commands.items()}
     assert set(panels.values()) == {ASK, COMPARE, TRACES, ZOO}
