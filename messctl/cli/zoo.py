@@ -128,6 +128,10 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
         print_line(str(budget))
     print_line(f"costs: {meter.source}")
     _print_loads(zoo_file)
+    if zoo_file.grader is not None and zoo_file.grader.name is not None:
+        print_line(
+            f"grader: {zoo_file.grader.name}; it needs a reference, from `messctl ask --expect` or the prompts to record"
+        )
     for model in result.models:
         if model.listed is not None:
             print_line(

@@ -13,9 +13,10 @@ from servers import misbehaving
 
 from messctl import cli
 from messctl.backends.llama_library import load_library
-from messctl.cli import doctor, zoo
+from messctl.cli import doctor, run, zoo
 from messctl.costs.machine_counters import EnergyCounter
 from messctl.doctor import findings
+from messctl.zoo import PACKAGED_FILE
 
 TEXT = """
 defaults: {max_tokens: 8, n_ctx: 0}
@@ -268,3 +269,12 @@ def test_check_and_doctor_list_the_models_of_servers(capsys, zoo_file, monkeypat
     code, out, _ = outcome(capsys, "doctor")
     assert code == 2
     assert "✗ zoo: " in out
+
+
+def test_the_check_says_that_a_named_grader_needs_a_reference(tmp_path, capsys):
+    text = PACKAGED_FILE.read_text()
+    for grader, said in (("numeric", True), ("{regex: '^4'}", False), ("none", False)):
+        (tmp_path / "zoo.yaml").write_text(f"grader: {grader}\n{text}")
+        assert run(["zoo", "check", "--zoo", str(tmp_path / "zoo.yaml")]) == 0
+        out = capsys.readouterr().out
+        assert ("grader: numeric; it needs a reference, from `messctl ask --expect`" in out) == said
