@@ -71,7 +71,9 @@ def edit_costs(
         for model in document["models"]:
             cost = costs.get(model["name"])
             if cost is not None:
-                stated = {name: value for name, value in asdict(cost).items() if value not in (None, False)}
+                stated = {
+                    name: value for name, value in asdict(cost).items() if value is not None and value is not False
+                }
                 old = model.get("cost")
                 if old and not old.anchor.value:
                     _remove(old, "estimated")

@@ -159,3 +159,11 @@ def test_a_measured_cost_is_no_estimate_any_more(tmp_path, cost):
     assert after.endswith(NEXT)
     path.write_text(after)
     assert load_zoo(path).models[0].cost == CostPerToken("J", 2.0, 3.0, measured="here")
+
+
+def test_a_measured_cost_of_0_replaces_an_older_one(tmp_path):
+    path = tmp_path / "zoo.yaml"
+    path.write_text("models:\n- {name: a, path: a, cost: {unit: J, prompt: 1, generated: 1, fixed: 0.5}}\n")
+    new = CostPerToken("J", 0.0, 3.0, fixed=0.0, load=0.0)
+    path.write_text(edit_costs(path, {"a": new})[1])
+    assert load_zoo(path).models[0].cost == new
