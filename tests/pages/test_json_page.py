@@ -60,7 +60,7 @@ SCENES = {
     "warm": ["warm trace.parquet --state new"],
     "record": ["record prompts.csv -o recorded.parquet --grader exact"],
     "import": ["import routellm answers.csv --cost a=1 --cost b=9 -o trace.parquet"],
-    "replay": ["replay trace.parquet"],
+    "replay": ["replay trace.parquet", "replay trace.parquet --policy messplus --alpha 0.6"],
     "tune": [f"tune trace.parquet {GRID} -o tuned.yaml --dry-run --alpha 0.1"],
     "trace info": ["trace info trace.parquet", "trace info bad.parquet"],
     "trace validate": ["trace validate trace.parquet", "trace validate bad.parquet"],
