@@ -130,7 +130,7 @@ def _print(zoo_file: ZooFile, result: ZooCheck, meter: Meter) -> None:
     _print_loads(zoo_file)
     if zoo_file.grader is not None and zoo_file.grader.name is not None:
         print_line(
-            f"grader: {zoo_file.grader.name}; it needs a reference, from `messctl ask --expect` or the prompts to record"
+            f"grader: {zoo_file.grader.name}; it needs a reference, from `messctl ask --expect` or a prompt's own"
         )
     for model in result.models:
         if model.listed is not None:
