@@ -3,11 +3,13 @@
     python benchmarks/minilm_gguf.py minilm.gguf
     python benchmarks/encoders.py TRACE… --gguf minilm.gguf
 
-α is 0.90, 0.95 and 0.98 × the best model's mean. Per trace and encoder it prints the time to see one prompt, as the
-median of a hundred, and per α: the cost ÷ the cost with words in the same shuffled order, as the mean over the orders
-with its standard error; the lowest attainment less α in points; and the number of orders that end more than half a
-point below α. For words it prints the cost ÷ that of the costliest model. Without --gguf it takes the models in the
-box, whose last layers serve as embeddings. Embeddings are stored beside each trace, so a second run is quick.
+α is 0.90, 0.95 and 0.98 × the best model's mean. `hindsight` is the best router in hindsight with the same features:
+its cost shows what the features tell, the bandit's what can be learned of that. Per trace and encoder it prints the
+time to see one prompt, as the median of a hundred, and per α: the cost ÷ the cost with words in the same shuffled
+orders, as the mean over the orders with its standard error; the lowest attainment less α in points; and the number of
+orders that end more than half a point below α. For words it prints the cost ÷ that of the costliest model. Without
+--gguf it takes the models in the box, whose last layers serve as embeddings. Embeddings are stored beside each trace,
+so a second run is quick.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from messctl.backends.embedding import GgufEncoder
 from messctl.learning.features import Encoder, WordEncoder
-from messctl.policies import build
+from messctl.policies import Rounds, build
 from messctl.replay.loading import load
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
@@ -52,32 +53,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     files = options.gguf or sorted(BOX.glob("*.gguf"), key=lambda path: path.stat().st_size)
-    table = Table("trace", "n", "seen by", "ms per prompt", *(f"α = {share:g} × best" for share in SHARES))
+    table = Table("trace", "policy", "seen by", "ms per prompt", *(f"α = {share:g} × best" for share in SHARES))
+    encoders: list[tuple[str, Encoder]] = [(path.stem, GgufEncoder(path)) for path in files]
     for trace in options.traces:
-        words = played(trace, WordEncoder(), options.seeds)
-        table.add_row(trace.stem, f"{len(words[0])}", "words", taken(trace, WordEncoder()), *map(alone, words[1]))
-        for path in files:
-            encoder = GgufEncoder(path)
-            count, seen = played(trace, encoder, options.seeds)
-            cells = [beside(one, other) for one, other in zip(seen, words[1], strict=True)]
-            table.add_row(trace.stem, f"{len(count)}", path.stem, taken(trace, encoder), *cells)
+        rounds = load(trace, encoder=WordEncoder()).rounds
+        words = {name: played(name, rounds, seeds) for name, seeds in (("bandit", options.seeds), ("hindsight", 1))}
+        took = taken(trace, WordEncoder())
+        for name, seen in words.items():
+            table.add_row(trace.stem, name, "words", took, *map(alone, seen))
+        for stem, encoder in encoders:
+            rounds, took = load(trace, encoder=encoder).rounds, taken(trace, encoder)
+            for name, seen in words.items():
+                both = zip(played(name, rounds, len(seen[0].costs)), seen, strict=True)
+                table.add_row(trace.stem, name, stem, took, *(beside(one, other) for one, other in both))
     Console(width=160).print(table)
 
 
-def played(trace: Path, encoder: Encoder, seeds: int) -> tuple[Any, list[Played]]:
-    """Return the trace's features, and the bandit's orders for each α."""
-    rounds = load(trace, encoder=encoder).rounds
+def played(policy: str, rounds: Rounds, seeds: int) -> list[Played]:
+    """Return the orders that a policy played, for each α."""
     best, dearest = float(rounds.satisfied.mean(axis=0).max()), float(rounds.cost.mean(axis=0).max())
     found = []
     for alpha in (share * best for share in SHARES):
         costs, ends = [], []
         for seed in range(seeds):
             arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
-            run = build("bandit", rounds, replace(Settings(), alpha=alpha, seed=seed)).play(arranged)
+            run = build(policy, rounds, replace(Settings(), alpha=alpha, seed=seed)).play(arranged)
             costs.append(run.cost.mean() / dearest)
             ends.append(100.0 * (run.satisfied.mean() - alpha))
         found.append(Played(np.array(costs), np.array(ends)))
-    return rounds.features, found
+    return found
 
 
 def taken(trace: Path, encoder: Encoder) -> str:
@@ -99,8 +103,8 @@ def alone(seen: Played) -> str:
 
 def beside(seen: Played, words: Played) -> str:
     ratios = seen.costs / words.costs
-    error = ratios.std(ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else 0.0
-    return f"× {ratios.mean():.2f} ± {error:.2f}, {_ends(seen)}"
+    error = f" ± {ratios.std(ddof=1) / np.sqrt(len(ratios)):.2f}" if len(ratios) > 1 else ""
+    return f"× {ratios.mean():.2f}{error}, {_ends(seen)}"
 
 
 def _ends(seen: Played) -> str:

@@ -56,7 +56,6 @@ WAYS = {
     "300,000 spins, OpenMP's own": Way(OPENMP_SPINS),
     "the same, and answers take turns": Way(OPENMP_SPINS, turns=True),
     "the same, and one thread each": Way(OPENMP_SPINS, threads=1),
-    "1,000 spins": Way("1000"),
     "300 spins, messctl's": Way(None),
     "no spins": Way("0"),
 }
@@ -133,13 +132,15 @@ def compare_ways(model: Path, tokens: int, rounds: int) -> Table:
             pairs[name] = [Answerer(way, model, tokens, Path(folder, "lock")) for _ in range(2)]
             for each in pairs[name]:
                 stack.callback(each.close)
-        for _ in range(rounds):
+        for number in range(rounds):
             for name in random.sample(list(WAYS), len(WAYS)):
                 first, second = pairs[name]
                 alone[name].append((together(first) + together(second)) / 2)
                 at_once[name].append(together(first, second))
                 with busy_process():
                     beside[name].append(together(first))
+                took = f"{alone[name][-1]:.2f} s, {at_once[name][-1]:.2f} s at once, {beside[name][-1]:.2f} s beside"
+                print(f"round {number + 1}, {name}: {took}", file=sys.stderr, flush=True)
     usual = alone[next(iter(WAYS))]
     for name in WAYS:
         table.add_row(
@@ -177,6 +178,8 @@ def compare_asks(model: Path, tokens: int, rounds: int) -> Table:
                     each.wait()
                 in_turn[name].append(between - started)
                 at_once[name].append(time.perf_counter() - between)
+                took = f"{in_turn[name][-1]:.2f} s in turn, {at_once[name][-1]:.2f} s at once"
+                print(f"{name}: {took}", file=sys.stderr, flush=True)
     for name in ways:
         ratios = [both / one for both, one in zip(at_once[name], in_turn[name], strict=True)]
         table.add_row(name, spread(in_turn[name]), spread(at_once[name]), spread(ratios))
