@@ -87,6 +87,7 @@ def open_router(
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
+    _mention_models_nearby(described)
     given = {name: value for name, value in settings.items() if value is not None}
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
@@ -109,6 +110,14 @@ def open_router(
             )
         finally:
             answering.close()
+
+
+def _mention_models_nearby(zoo_file: ZooFile) -> None:
+    """Warn that the models in the box answer, if this folder holds models and no zoo.yaml names them."""
+    from messctl.zoo import PACKAGED_FILE
+
+    if zoo_file.path == PACKAGED_FILE and any(Path().glob("*.gguf")):
+        warn("there is no zoo.yaml here, so the tiny models in the box answer; `messctl zoo init` writes one")
 
 
 def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:

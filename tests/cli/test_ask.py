@@ -443,6 +443,16 @@ def test_looking_at_the_state_imports_no_compiler_and_no_parquet(command, state)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_folder_of_models_without_a_zoo_gets_a_hint(tmp_path, monkeypatch, capsys, state):
+    monkeypatch.chdir(tmp_path)
+    typed(monkeypatch)
+    assert run(["ask", "What is 1 + 1?"]) == 0
+    assert "zoo init" not in capsys.readouterr().err
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    assert run(["ask", "What is 1 + 1?"]) == 0
+    assert "`messctl zoo init` writes one" in capsys.readouterr().err
+
+
 def test_an_answer_imports_neither_a_compiler_nor_what_it_does_not_use(state):
     code = (
         "import sys; from messctl.cli import run; run(['ask', 'What is 17 + 25?', '--expect', '42'])\n"
