@@ -87,8 +87,8 @@ def test_a_reading_cost_that_all_models_share_does_not_change_which_is_cheapest(
         z, reading = rng.normal(0, 0.3, WIDTH), share * min(one, other)
         for model, cost in enumerate((one, other)):
             learn_cost(state, Tuning(), model, z, reading, cost)
-    state.cost_records.errors[:] = 1.0
-    state.cost_records.errors[:, method] = 0.0
+    state.cost_records["errors"][:] = 1.0
+    state.cost_records["errors"][:, method] = 0.0
     z, plain, more = rng.normal(0, 0.3, WIDTH), np.empty(2), np.empty(2)
     expected_costs(state, Tuning(), z, np.full(2, 0.0), plain)
     expected_costs(state, Tuning(), z, np.full(2, both), more)

@@ -187,7 +187,7 @@ def test_the_search_is_on_only_if_a_cheap_model_may_suffice(satisfied, cost, ans
     state.tally.latest = changed.get("latest", state.tally.latest)
     extra, cheap = np.zeros(3), np.empty(3)
     extra[changed.get("gone", 2)] = np.inf if "gone" in changed else 0.0
-    assert is_searching(state, promise, Tuning(), levels, extra, cheap) is expected
+    assert is_searching(state, promise, Tuning(), levels, extra, cheap) == expected
     assert not is_searching(state, promise, Tuning(search=SearchTuning(cheap=0.0)), levels, extra, cheap)
 
 
@@ -201,7 +201,7 @@ def test_a_search_serves_the_boldest_cheap_model_until_the_guard_does(balance, s
     state.tally.prompts = 1000  # λ₀ is not solved again at once
     choice = choose(state, promise, Tuning(), PLAIN, Prices(state.mean_cost, np.zeros(3)), 0.5)
     assert choice.model == served
-    assert choice.searched is searched
+    assert choice.searched == searched
     assert choice.price <= Tuning().search.price * 30
 
 
