@@ -87,13 +87,13 @@ def open_router(
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
-    _mention_models_nearby(described)
     given = {name: value for name, value in settings.items() if value is not None}
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
     grader = (grader_of or live_grader)(described.grader)
     meter = meter_for(described)
     with _writable_store(state, log=log) as store:
+        _mention_models_nearby(described)
         answering = backend or open_backends(described)
         answering = through(answering) if through else answering
         try:
