@@ -226,6 +226,7 @@ def test_zoo_yaml_chooses_the_encoder(tmp_path):
     assert encoder_of(Settings(features=PICO)).version == GgufEncoder(PICO).version
 
 
+@pytest.mark.slow
 def test_replay_tune_and_ask_use_the_embedding_model(tmp_path, capsys, monkeypatch):
     """The encoder is set in zoo.yaml; the trace's embeddings are cached beside the trace."""
     coin = np.random.default_rng(0)

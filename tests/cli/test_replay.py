@@ -347,6 +347,7 @@ def test_a_full_disk_is_one_line(trace):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_leaves_no_file(tmp_path, root):
     """A real signal to a real process, in the middle of its work."""
     heeding = (

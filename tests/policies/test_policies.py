@@ -169,7 +169,8 @@ def test_both_drivers_take_the_same_decisions(name, rate, delay, reading, form):
 
     Live runs in plain Python alone, or in plain Python first and compiled code after that.
     """
-    rounds, prompts = learnable(200), prompts_for(200)
+    requests = 60 if form is plainly else 200
+    rounds, prompts = learnable(requests), prompts_for(requests)
     rounds = with_reading_costs(rounds) if reading else rounds
     arranged = rounds.arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     promise = Settings(alpha=0.85, v=0.2, c=0.8, seed=5)

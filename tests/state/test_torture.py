@@ -63,7 +63,7 @@ every_policy = pytest.mark.parametrize("policy", live_names())
 
 
 @every_policy
-@pytest.mark.parametrize(("processes", "seconds"), [(8, 4), pytest.param(8, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("processes", "seconds"), [(8, 2), pytest.param(8, 60, marks=pytest.mark.slow)])
 def test_many_processes_at_once_lose_nothing(tmp_path, policy, processes, seconds):
     said, logged = assert_sound(*torture(tmp_path, "crowd", policy, processes, seconds))
     assert said > 5 * seconds
@@ -71,7 +71,7 @@ def test_many_processes_at_once_lose_nothing(tmp_path, policy, processes, second
 
 
 @every_policy
-@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_processes_lose_nothing(tmp_path, policy, times):
     said, _ = assert_sound(*torture(tmp_path, "kill", policy, times, 1))
     assert said > times
