@@ -186,6 +186,7 @@ WRONG: list[tuple[str, dict[str, Any], Question]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings", "question"), WRONG)
 def test_a_worker_raises_the_same_errors_as_this_process(workers, spec, name, settings, question) -> None:
     model = spec(name, **settings)
@@ -485,6 +486,7 @@ def wired(spec) -> Iterator[Callable[..., Any]]:
         assert worker.wait(LONGEST_WAIT_S) == 0
 
 
+@pytest.mark.slow
 def test_a_worker_stops_for_a_stop_message_and_not_for_ctrl_c(wired, spec) -> None:
     model, question, long = spec("endless", **LONG), Question("yo"), Question("yo", max_tokens=2000)
     assert wired(Ask(1, model, question, True), Stop(1)) == [Reply(1, STOPPED, None)]

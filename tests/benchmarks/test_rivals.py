@@ -64,6 +64,7 @@ def test_linear_rivals_follow_their_equations(sampled: bool, folded: bool) -> No
     np.testing.assert_array_equal(feedback, satisfied[np.arange(40), served])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rival",
     [

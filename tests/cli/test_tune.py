@@ -70,6 +70,7 @@ def test_the_table_has_the_front_the_yardsticks_and_a_replay_command(trace, caps
     assert f"{float(row['attained']):.4f}" == attained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "warns"), [("1", True), ("2", False)])
 @pytest.mark.parametrize("more", [(), ("--csv",), ("--json",)])
 def test_a_single_seed_gets_a_warning(seeds, warns, more, trace, capsys):
@@ -145,6 +146,7 @@ def test_the_printed_command_names_the_zoo_file(capsys, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [None, "", OTHERWISE])
 @pytest.mark.parametrize("policy", [MESSPLUS, BANDIT])
 @pytest.mark.parametrize("zoo", [None, "other.yaml"])
@@ -204,6 +206,7 @@ def test_the_bandit_has_its_own_default_v(trace, capsys):
     assert "messplus needs a number" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_both_policies_are_searched_by_default_and_the_choice_is_written(trace, capsys, tmp_path):
     command = ["tune", trace, "--alpha", "0.8", "--c", "0.1,0.5", "--seeds", "4", "-o", "zoo.yaml"]
     assert run([*command, "--json"]) == 0

@@ -167,6 +167,7 @@ def test_a_load_that_is_too_short_for_the_counter_has_no_cost():
 TRUE = (0.5, 0.001, 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.03, 0.1, 0.15])
 def test_intervals_hold_the_true_costs_and_are_narrow_in_the_end(sigma):
     runs = [calibrated(Machine(lognormal(seed, sigma)), limit_s=1e5, seed=seed) for seed in range(30)]

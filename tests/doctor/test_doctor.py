@@ -29,6 +29,7 @@ def subjects(lines):
     return [line[2:].split(":")[0] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there processes do not end by signals")
 @pytest.mark.parametrize(
     ("code", "line"),
@@ -56,6 +57,7 @@ def test_a_llama_cpp_that_crashes_is_reported_with_a_remedy(tmp_path, code, line
     assert subjects(lines) == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there processes do not end by signals")
 @pytest.mark.parametrize(
     ("code", "cure"),

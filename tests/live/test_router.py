@@ -251,6 +251,7 @@ def test_a_margin_raises_the_aim_and_the_queue_but_not_the_promise(world):
     assert store.check() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 150), (0.1, 40)])
 @only_bandit
 def test_live_and_replay_agree_on_late_and_missing_feedback(world, rate, delay):

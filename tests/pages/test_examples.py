@@ -72,6 +72,7 @@ def test_every_prompt_has_a_reference():
     assert all(set(json.loads(line)) == {"prompt", "reference"} for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "code", "says"),
     [

@@ -134,6 +134,7 @@ def test_a_model_that_joins_is_tried():
     assert rounds.zoo.models[2] in served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_adversarial_worlds_end_at_alpha(world):
     """At least nine of ten seeds end within half a point of α.
@@ -188,6 +189,7 @@ def test_the_debt_is_paid_even_with_wild_predictions():
     assert attained_levels(played)[-1] > 0.85 - 0.01
 
 
+@pytest.mark.slow
 def test_propensities_are_the_shares_with_which_models_are_served():
     """From one state, under many coins: the share of each model is the propensity that is logged with it."""
     made = flat([0.6, 0.8, 0.9], [1, 2, 3], 150)(0)
@@ -236,6 +238,7 @@ def test_a_model_that_degrades_is_given_up(world, model):
     assert np.mean(shares) < 0.25, shares
 
 
+@pytest.mark.slow
 def test_a_good_model_that_suddenly_fails_is_given_up_at_once():
     """The surplus of 900 answers that it attained in 6,000 requests is not spent on it."""
     worst, debts = [], []

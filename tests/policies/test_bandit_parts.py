@@ -222,6 +222,7 @@ def test_the_terms_of_a_search_explain_its_choice():
     assert min(notes.count(note) for note in ("", SEARCHED, GUARDED)) > 10
 
 
+@pytest.mark.slow
 def test_the_search_finds_a_cheap_model_that_suffices():
     """Ten models that cost 1, one of which keeps the promise, and one at 30: the search costs less, at the promise."""
     searched, plain = [], []

@@ -128,6 +128,7 @@ def test_the_unit_of_cost_does_not_matter(name, rounds, promise, power):
     assert (one.cost * 2.0**power).tobytes() == other.cost.tobytes()
 
 
+@pytest.mark.slow
 @every_policy
 @few
 @given(rounds=arbitrary_rounds(), promise=promises)
@@ -233,6 +234,7 @@ def test_at_v_0_cost_does_not_matter_while_there_is_debt(name, rounds, alpha):
             assert alpha - predicted[served] == (alpha - predicted).min()
 
 
+@pytest.mark.slow
 @given(arbitrary_rounds(), st.sampled_from([0.0, 0.2, 0.5, 0.75, 1.0]), st.integers(0, 3))
 @few
 def test_no_policy_that_meets_alpha_costs_less_than_clairvoyant(rounds, alpha, seed):

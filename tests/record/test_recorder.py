@@ -552,6 +552,7 @@ def test_ctrl_c_stores_the_answers_so_far_and_says_how_to_resume(tmp_path):
     assert not (tmp_path / "t.parquet").exists()
 
 
+@pytest.mark.slow
 def test_the_packaged_trace_can_be_recorded_again(root, tmp_path, capsys):
     """The trace is recorded again from its own prompts. Another processor may round a few answers differently."""
     stored = pq.read_table(root / "traces" / "box.parquet").slice(0, 150).to_pylist()
