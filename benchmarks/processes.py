@@ -56,7 +56,7 @@ WAYS = {
     "300,000 spins, OpenMP's own": Way(OPENMP_SPINS),
     "the same, and answers take turns": Way(OPENMP_SPINS, turns=True),
     "the same, and one thread each": Way(OPENMP_SPINS, threads=1),
-    "300 spins, messctl's": Way(None),
+    "1,000 spins, messctl's": Way(None),
     "no spins": Way("0"),
 }
 

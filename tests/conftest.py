@@ -36,7 +36,7 @@ def pytest_configure() -> None:
     settings.register_profile("messctl", deadline=None, derandomize="CI" in os.environ)
     settings.load_profile("messctl")
     os.environ.pop("COLUMNS", None)  # parallel workers get the width of the terminal; a test that needs one sets it
-    os.environ.setdefault("GOMP_SPINCOUNT", "300")  # as messctl does, but some tests import llama-cpp-python before it
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as messctl does, but some tests import llama-cpp-python before it
     os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / digest.hexdigest()[:16]))
 
 

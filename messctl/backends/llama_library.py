@@ -22,8 +22,8 @@ from messctl.display.text import plain
 from messctl.errors import BackendError, MissingExtraError
 
 _INFO, _ERROR = 2, 4
-_SPINS = "300"
-"""How often a thread looks whether the others are done before it sleeps: some microseconds."""
+_SPINS = "1000"
+"""How often a thread looks whether the others are done before it sleeps. With more, a lone answer is no faster."""
 _PREFIXES = re.compile(r"^(?:\w+: |error loading model: )+")
 _GENERIC = ("failed to load model", "failed to initialize the context", "failed to read")
 
