@@ -22,7 +22,7 @@ print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY"))
 @pytest.mark.parametrize(
     ("settings", "spins"),
     [
-        ({}, 300),
+        ({}, 1000),
         ({"GOMP_SPINCOUNT": "7000"}, 7000),
         ({"OMP_WAIT_POLICY": "passive"}, 0),
     ],
