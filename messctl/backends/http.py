@@ -142,7 +142,7 @@ def _bearer() -> Any:
         def __init__(self, variable: str) -> None:
             self._variable = variable
 
-        def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]
+        def auth_flow(self, request: httpx2.Request) -> Iterator[httpx2.Request]:  # type: ignore[override]  # httpx2 types the base method as a generator
             request.headers["Authorization"] = f"Bearer {os.environ[self._variable].strip()}"
             yield request
 

@@ -65,7 +65,7 @@ def _name_type(argument: Any) -> None:
     annotation = getattr(getattr(argument, "type_descriptor", None), "annotation", None)
     kind = "FILE" if annotation in (Path, list[Path]) else "TEXT"
     tells = argument.metavar == kind or (kind == "TEXT" and argument.metavar is not None)
-    argument.display_type_rich = lambda ctx: None if tells else kind  # noqa: ARG005
+    argument.display_type_rich = lambda ctx: None if tells else kind  # noqa: ARG005  # Typer passes the context
 
 
 def _take_text_as_it_is(parameter: Any) -> None:

@@ -110,4 +110,4 @@ def test_without_feedback_no_share_is_kept():
     rounds = make_recording(learnable(60))
     outcome = replay(rounds, ["bandit"], Settings(alpha=0.85), Conditions(seeds=2, feedback_rate=0.0))
     assert outcome.judged.met_share is None
-    assert replace(outcome.judged).sla_met is None
+    assert outcome.judged.sla_met is None
