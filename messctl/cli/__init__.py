@@ -26,8 +26,8 @@ from messctl.cli import (
     zoo,
 )
 from messctl.cli.command import Group
-from messctl.cli.output import complain, discard_output
-from messctl.errors import MessctlError
+from messctl.cli.output import complain, discard_output, discard_unwritable_output
+from messctl.errors import MessctlError, last_resort, traceback_of
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C; Typer returns it too."""
@@ -62,24 +62,26 @@ def _options(
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; an error is one line on stderr, never a traceback."""
+    """Run one command line and return its exit code; an error is one line on stderr.
+
+    It is never a traceback, unless MESSCTL_DEBUG asks for one.
+    """
     try:
         return _run(arguments)
     except MessctlError as error:
-        message, code = str(error), error.exit_code
+        message, code, trace = str(error), error.exit_code, traceback_of(error)
     except typer.TyperException as error:
-        message, code = _usage_message(error), 2
+        message, code, trace = _usage_message(error), 2, ""
     except (KeyboardInterrupt, typer.Abort):
-        message, code = "interrupted; no half-written file is left", INTERRUPTED
+        message, code, trace = "interrupted; no half-written file is left", INTERRUPTED, ""
     except (BrokenPipeError, SystemExit):
         # The reader of stdout is gone; Typer and Rich turn that into SystemExit. The buffered rest has no reader.
         discard_output()
         return 0
-    except OSError as error:
-        discard_output()
-        where = error.filename or "standard output"
-        message, code = f"{where}: {error.strerror or error}; choose another place", 2
-    complain(message)
+    except Exception as error:  # noqa: BLE001  # a crash must not look like a missed promise, which exits with 1
+        message, code, trace = last_resort(error), 2, traceback_of(error)
+        discard_unwritable_output()
+    complain(message, trace)
     return code
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -105,8 +105,19 @@ def discard_output() -> None:
     os.close(nowhere)
 
 
-def complain(message: str) -> None:
-    """Print an error on stderr: one line, which breaks at spaces at a terminal."""
+def discard_unwritable_output() -> None:
+    """Write what is still to be written to stdout; if that fails, as on a full disk, drop it."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            discard_output()
+
+
+def complain(message: str, trace: str = "") -> None:
+    """Print an error on stderr: one line, which breaks at spaces at a terminal. A `trace` of it comes before."""
+    for line in trace.splitlines():
+        _print(line, "", sys.stderr, wraps=False)
     _print(f"messctl: {' '.join(message.split())}", "  ", sys.stderr, wraps=sys.stderr.isatty())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -23,13 +24,20 @@ def check_format(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: a plot is written as .png or .svg; change the ending")
     try:
-        import_module("matplotlib")
+        _load()
     except ImportError:
         raise MissingExtraError("matplotlib", "plot", "--plot") from None
 
 
+def _load() -> None:
+    """Load matplotlib as it is without anybody's settings, and let it keep to itself that there is no home folder."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import_module("matplotlib").rcdefaults()  # a matplotlibrc in the current folder may be somebody else's
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of this size, in inches, that needs no screen."""
+    _load()
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # matplotlib is an extra, and slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415  # see above
 

@@ -7,8 +7,8 @@ The two agree to the last bit, so a compiled function may only use what is exact
 whole numbers within 64 bits, and `math` for powers, roots, exponentials and logarithms. NumPy's own differ in the last
 bit, and its sums add in pairs. There is no fast-math.
 
-numba keeps what it compiled on disk. It compiles a function again when its own file changes, but not when the file of
-a function that it calls changes. Clear the cache after editing the code or pulling another version: `make dev` does.
+numba keeps what it compiled on disk, see `messctl.learning.compiled_files`. Without a folder for that, a function that
+Python calls one request at a time stays plain, because to compile it anew in every process would not pay.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from functools import cached_property, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
+
+from messctl.learning.compiled_files import keep, kept_in
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,7 +73,7 @@ def compiling_told(tell: Callable[[str], None]) -> Iterator[None]:
 
     class Listener(event.Listener):  # type: ignore[misc]  # numba has no types
         def on_start(self, _event: object) -> None:
-            tell("compiling, once after installing")
+            tell("compiling, once after installing" if kept_in() else "compiling; no folder can keep the result")
 
         def on_end(self, _event: object) -> None:
             pass
@@ -88,20 +90,25 @@ class Compiled(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], plain_calls: int, **options: str | bool) -> None:
         self.plain = function
-        self._plain_calls_left = plain_calls
-        self._options = options or {"cache": True}
+        self._plain_calls = self._plain_calls_left = plain_calls
+        self._options = options
         update_wrapper(self, function)
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
         """Call the function in the form that pays."""
         if _running.plain:
             return self.plain(*arguments, **named)
-        if self._plain_calls_left <= 0:
+        if self._plain_calls_left <= 0 and self._pays:
             compiled_result: R = self.dispatcher(*arguments, **named)
             return compiled_result
         self._plain_calls_left -= 1
         with plainly():
             return self.plain(*arguments, **named)
+
+    @cached_property
+    def _pays(self) -> bool:
+        """Whether to compile the function, once it was called often enough."""
+        return self._plain_calls == 0 or kept_in() is not None
 
     @cached_property
     def dispatcher(self) -> Any:
@@ -110,7 +117,10 @@ class Compiled(Generic[P, R]):
         os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
         from numba import njit  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
 
-        return njit(error_model="numpy", nogil=True, **self._options)(self.plain)
+        made = njit(error_model="numpy", nogil=True, **self._options)(self.plain)
+        if not self._options:  # what is inlined is kept with its callers
+            keep(made)
+        return made
 
     # What numba asks of a function that a compiled one calls.
 

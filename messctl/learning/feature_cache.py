@@ -1,8 +1,8 @@
 """The feature cache: the features of a trace's prompts, stored so that prompts are hashed once.
 
-The file is beside the trace, as `<trace>.features.npz`, or in the user's cache folder if the trace's folder is
-read-only. It may be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder.
-It is written aside and renamed, so that two processes may write at once. Small traces have none (`Encoder.kept_from`).
+The file is beside the trace, as `<trace>.features.npz`, or in a cache folder if the trace's folder is read-only. It may
+be deleted at any time. A cache is used only if it was made from the same bytes by the same encoder. It is written aside
+and renamed, so that two processes may write at once. Small traces have none (`Encoder.kept_from`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from messctl.errors import OutputError
+from messctl.learning.cache_folders import cache_folders
 from messctl.learning.features import Encoder, Features, width
 from messctl.outputs import atomic_write
+from messctl.trust import make_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,8 @@ class FeatureCache:
         beside = trace.with_name(f"{trace.name}.features.npz")
         if os.access(trace.parent, os.W_OK | os.X_OK):
             return cls(beside, key)
-        import platformdirs  # noqa: PLC0415  # needed for a read-only folder alone
-
-        return cls(Path(platformdirs.user_cache_dir("messctl")) / f"{digest}.features.npz", key)
+        folder = _first_writable(cache_folders()) or trace.parent
+        return cls(folder / f"{digest}.features.npz", key)
 
     def read(self, rows: int) -> Features | None:
         """Return the features of all `rows` of the trace; None if the file is missing, broken, or of another trace."""
@@ -56,7 +58,7 @@ class FeatureCache:
     def write(self, features: Features) -> None:
         """Store the features of all rows of the trace. A disk that refuses is no error: the cache is left out."""
         with suppress(OutputError, OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with atomic_write(self.file) as aside, aside.open("wb") as file:
                 np.savez(
                     file,
@@ -65,6 +67,15 @@ class FeatureCache:
                     indices=features.indices,
                     values=features.values,
                 )
+
+
+def _first_writable(folders: Iterable[Path]) -> Path | None:
+    """Return the first folder that is this user's own, made if it did not exist; None if there is none."""
+    for folder in folders:
+        with suppress(OSError):
+            if make_private(folder):
+                return folder
+    return None
 
 
 def _whole(features: Features, rows: int) -> bool:

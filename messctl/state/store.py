@@ -7,7 +7,7 @@ write lock from its first statement. If a process is killed, either all of a tra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,10 +25,14 @@ TABLES = ("outages", "attempts", "feedback", "answers", "requests", "arrays", "p
 
 
 def default_path() -> Path:
-    """Return where the state is unless a path is given."""
+    """Return where the state is unless a path is given. Raises StoreError if the user has no home folder."""
     from platformdirs import user_state_path  # noqa: PLC0415  # only if no path is given
 
-    return Path(user_state_path("messctl", appauthor=False)) / "state.sqlite"
+    with suppress(RuntimeError):
+        folder = Path(user_state_path("messctl", appauthor=False))
+        if folder.is_absolute():  # some versions leave the ~ of a user without a home folder
+            return folder / "state.sqlite"
+    raise StoreError("this user has no home folder to keep a state in; name one with --state or MESSCTL_STATE")
 
 
 class Store:

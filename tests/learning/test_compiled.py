@@ -53,9 +53,9 @@ def test_dividing_by_zero_is_silent_in_plain_python_too():
     assert compiled(lambda value: value / 0.0)(np.float64(1.0)) == np.inf
 
 
-def test_who_compiles_says_so_and_who_loads_does_not():
+def test_who_compiles_says_so_and_who_loads_does_not(monkeypatch):
     loop, told = compiled_loop(lambda value: value + 1), []
-    loop._options = {}  # nothing is kept on disk
+    monkeypatch.setattr("messctl.learning.compiled.keep", lambda _dispatcher: None)
     with compiling_told(told.append):
         loop(1.5)
         loop(2.5)

@@ -126,7 +126,7 @@ def test_a_cache_with_any_wrong_byte_gives_the_right_features(trace, tmp_path, d
 
 def test_the_cache_of_a_read_only_folder_is_in_the_users_cache_folder(trace, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("messctl.learning.feature_cache.os.access", lambda *_: False)
+    monkeypatch.setattr("messctl.learning.feature_cache.os.access", lambda path, _mode: path != trace.parent)
     place = FeatureCache.of(trace, WordEncoder()).file
     assert place.parent == tmp_path / "cache" / "messctl"
     monkeypatch.undo()
