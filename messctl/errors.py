@@ -32,6 +32,7 @@ import errno
 import os
 import traceback
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,6 +41,8 @@ DEBUG = "MESSCTL_DEBUG"
 REPORT = f"this is a fault in messctl; report it to its issue tracker, with the traceback that {DEBUG}=1 shows"
 FULL_OR_BROKEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS})
 """What goes wrong with a stream that is written, standard output for example."""
+_LONGEST_COMPARED, _MOST_COMPARED = 100, 1000
+"""The longest names, in characters, and how many of them `did_you_mean` compares."""
 
 
 class MessctlError(Exception):
@@ -191,6 +194,12 @@ def _text_of(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest of `known`, or an empty text if none is near."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """Return ` (did you mean 'x'?)` for the nearest of `known`, or an empty text if none is near.
+
+    Long names and the last of many are not compared, which would take long.
+    """
+    if len(name) > _LONGEST_COMPARED:
+        return ""
+    compared = [each for each in islice(known, _MOST_COMPARED) if len(each) <= _LONGEST_COMPARED]
+    nearest = difflib.get_close_matches(name, compared, n=1, cutoff=0.5)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""

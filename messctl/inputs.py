@@ -1,10 +1,22 @@
-"""Bytes that come in as text: which encoding they have, and how they are decoded."""
+"""Bytes that come in: every file is opened here, and text is decoded.
+
+Only an ordinary file is opened: a pipe would wait without end, and a device such as /dev/zero never ends. A file that
+is read as a whole has a limit, so that a wrong or hostile one takes no more memory than a right one.
+"""
 
 from __future__ import annotations
 
 import codecs
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
 
 from messctl.errors import UsageError
+
+SMALL = 2**20
+"""The most bytes of a file that somebody writes by hand: zoo.yaml, a chat template, a program's settings."""
 
 # UTF-32's mark begins with that of UTF-16, so it comes first.
 _MARKS = (
@@ -16,6 +28,54 @@ _MARKS = (
 )
 _SAMPLE = 256
 """The bytes at the beginning of a text that show whether it is UTF-16 without a mark."""
+
+
+class NotOrdinaryError(OSError):
+    """A path leads to a folder, a pipe or a device instead of an ordinary file. `strerror` says to which."""
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open an ordinary file to read its bytes; a link is followed.
+
+    Raises OSError if it cannot be opened, NotOrdinaryError if it is anything but an ordinary file.
+    """
+    # Without O_NONBLOCK, opening a pipe that nobody writes to would wait.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:
+        raise OSError(errno.EINVAL, "the path is impossible", str(path)) from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            what = "is a folder" if stat.S_ISDIR(mode) else "is not an ordinary file"
+            raise NotOrdinaryError(errno.EINVAL, what, str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_start(path: Path, size: int) -> bytes:
+    """Return the first bytes of an ordinary file, `size` at most. Raises OSError as `open_plain` does."""
+    with open_plain(path) as file:
+        return file.read(size)
+
+
+def read_bytes(path: Path, most: int = SMALL) -> bytes:
+    """Return the bytes of an ordinary file. Raises OSError as `open_plain` does, and if there are more than `most`."""
+    with open_plain(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
+    return data
+
+
+def read_text(path: Path, most: int = SMALL) -> str:
+    """Return the text of an ordinary UTF-8 file, without a byte order mark and with `\\n` for every line end.
+
+    Raises OSError as `read_bytes` does, and UnicodeDecodeError.
+    """
+    return read_bytes(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def encoding_of(head: bytes) -> tuple[str, int]:

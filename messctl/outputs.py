@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from messctl.errors import OutputError
+from messctl.inputs import read_start
 
 PARQUET = b"PAR1"
 """The first bytes of every Parquet file."""
@@ -49,8 +50,7 @@ def check_trace_writable(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with path.open("rb") as file:
-            replaceable = file.read(len(PARQUET)) in (b"", PARQUET)
+        replaceable = read_start(path, len(PARQUET)) in (b"", PARQUET)
     except OSError as error:
         raise OutputError(f"{path}: cannot be replaced ({_reason(error)}); choose another place") from None
     if not replaceable:

@@ -1,13 +1,15 @@
-"""Bytes that come in: which encoding they have."""
+"""Bytes that come in: which files are opened, how much is read, and which encoding text has."""
 
 import codecs
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from messctl.cli import run
 from messctl.errors import UsageError
-from messctl.inputs import decoded
+from messctl.inputs import NotOrdinaryError, decoded, open_plain, read_bytes, read_start, read_text
 
 MARKED = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
@@ -43,3 +45,57 @@ def test_what_is_not_valid_becomes_the_replacement_character(data, text):
 def test_utf_16_without_a_mark_is_refused(encoding, text):
     with pytest.raises(UsageError, match="the prompt is UTF-16 without a byte order mark; convert it to UTF-8"):
         decoded(text.encode(encoding), "the prompt")
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def an_endless_device(path):
+    path.symlink_to("/dev/zero")
+
+
+NOT_ORDINARY = [a_folder, a_pipe, an_endless_device]
+
+
+@pytest.mark.parametrize("make", NOT_ORDINARY)
+def test_only_an_ordinary_file_is_opened(tmp_path, make):
+    make(tmp_path / "it")
+    with pytest.raises(NotOrdinaryError):
+        open_plain(tmp_path / "it")
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path):
+    (tmp_path / "it").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
+    assert read_text(tmp_path / "it") == "one\ntwo\nthree\n"
+    assert read_start(tmp_path / "it", 5) == b"\xef\xbb\xbfon"
+    assert len(read_bytes(tmp_path / "it", 18)) == 18
+    with pytest.raises(OSError, match="larger than 0 MiB"):
+        read_bytes(tmp_path / "it", 17)
+
+
+def test_an_endless_sparse_file_is_not_read_to_its_end(tmp_path):
+    with (tmp_path / "it").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match="it is larger than 1 MiB"):
+        read_text(tmp_path / "it")
+
+
+ZOO = "models: [{name: a, path: a.gguf, chat_template: {file: it}}]"
+
+
+@pytest.mark.parametrize("make", NOT_ORDINARY)
+@pytest.mark.parametrize("command", [["status"], ["zoo", "check"], ["zoo", "calibrate"]])
+@pytest.mark.parametrize("place", ["it", "zoo.yaml"])
+def test_a_command_names_a_file_that_is_not_ordinary_and_ends(tmp_path, monkeypatch, capsys, make, command, place):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESSCTL_STATE", str(tmp_path / "state.db"))
+    (tmp_path / "zoo.yaml").write_text(ZOO)
+    (tmp_path / place).unlink(missing_ok=True)
+    make(tmp_path / place)
+    assert run([*command, "--zoo", "zoo.yaml"]) == 2
+    assert f"{place} cannot be read (is" in capsys.readouterr().err.replace(":", "")

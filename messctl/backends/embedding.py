@@ -23,6 +23,7 @@ from messctl.backends.machine import physical_cores
 from messctl.display.text import plain
 from messctl.errors import BackendError, ModelFileError
 from messctl.gguf import read_header
+from messctl.inputs import open_plain
 from messctl.learning.features import PROPERTY_COUNT, WORDS, Features, WordEncoder, width
 
 _LENGTH = 2.0
@@ -54,7 +55,7 @@ class GgufEncoder:
     @cached_property
     def version(self) -> str:
         """Identifies the features: it changes with this code and with the file's bytes."""
-        with self._path.open("rb") as file:
+        with open_plain(self._path) as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
         return f"gguf-1 {digest} {self._words.version}"
 

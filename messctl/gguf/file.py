@@ -6,7 +6,7 @@ Source: the GGUF specification in ggml, docs/gguf.md, versions 2 and 3.
 from __future__ import annotations
 
 import mmap
-import stat
+import os
 import struct
 from array import array
 from collections import Counter
@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from messctl.errors import ModelFileError
 from messctl.gguf.tables import TENSOR_TYPES
+from messctl.inputs import NotOrdinaryError, open_plain
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -102,16 +103,16 @@ class Part:
 def read_part(path: Path) -> Part:
     """Read one file. Raises ModelFileError if it is absent, unreadable, not GGUF, cut short or damaged."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "not an ordinary file"
-            raise ModelFileError(path, f"is {what}; give the GGUF file itself")
-        if not status.st_size:
-            raise ModelFileError(path, "is empty; download it again")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_plain(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise ModelFileError(path, "is empty; download it again")
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with data:
             part = Part(path, len(data))
             _Reader(part, data).run()
             return part
+    except NotOrdinaryError as error:
+        raise ModelFileError(path, f"{error.strerror}; give the GGUF file itself") from None
     except (FileNotFoundError, NotADirectoryError):
         raise ModelFileError(path, "there is no such model file; correct its path in zoo.yaml") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,8 @@ from messctl.importers.text import readable_prompt
 from messctl.trace import Row
 
 LARGEST_COUNT = 2**63 - 1  # the largest value of an int64 column
+MOST_COMPARED = 1000
+"""The most keys among which a misspelt one is sought."""
 TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -90,7 +92,8 @@ class Place:
     def optional(self, mapping: Mapping[str, Any], name: str) -> Any:
         """Return `mapping[name]` or None. Raises SourceError if a key looks like a misspelt `name`."""
         # A higher cutoff than for hints: 'prompt' is no misspelt 'prompt_tokens', and may appear without it.
-        if name not in mapping and difflib.get_close_matches(name, mapping, n=1, cutoff=0.75):
+        few = name not in mapping and len(mapping) <= MOST_COMPARED
+        if few and difflib.get_close_matches(name, mapping, n=1, cutoff=0.75):
             raise self.missing(name, mapping)
         return mapping.get(name)
 

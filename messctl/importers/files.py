@@ -6,7 +6,9 @@ A file that cannot be read, decoded or parsed is a SourceError that names it.
 from __future__ import annotations
 
 import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,16 @@ from typing import Any
 
 from messctl.errors import SourceError
 from messctl.importers.base import Place
+from messctl.inputs import open_plain, read_text
+from messctl.trace.parquet import BoundedParquet, ParquetError
 
-LONGEST_CELL = 2**31 - 1  # characters; the csv module's default of 131,072 is too few for some prompts
+LONGEST_LINE = 2**24
+"""The most bytes in one line of text, and characters in one cell: far more than a model can read or write."""
+LARGEST_DOCUMENT = 2**28
+"""The most bytes in one JSON document, which is read as a whole."""
+MOST_VALUES = 10_000_000
+"""The most values in one JSON text, each of which takes some 60 bytes of memory."""
+MOST_COLUMNS = 2**16
 
 
 def expand(sources: Sequence[Path], patterns: Sequence[str], *, recursive: bool = False) -> list[Path]:
@@ -47,7 +57,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from None
+        raise SourceError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: is not UTF-8 text ({error.reason}); convert it to UTF-8") from None
 
@@ -58,12 +68,30 @@ def csv_records(path: Path) -> Iterator[tuple[Place, dict[str, str]]]:
     Raises SourceError for a missing header, a column that appears twice, or a row of another length than the header.
     """
     # This limit is global. It is raised while the file is read, and then restored.
-    limit = csv.field_size_limit(LONGEST_CELL)
+    limit = csv.field_size_limit(LONGEST_LINE)
     try:
-        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _csv_rows(path, csv.reader(file, strict=True))
+        with reading(path):
+            yield from _csv_rows(path, csv.reader(csv_lines(path), strict=True))
     finally:
         csv.field_size_limit(limit)
+
+
+def csv_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a CSV file with their ends, as text. Raises SourceError for one that is too long."""
+    for at, line in byte_lines(path):
+        yield from io.StringIO(line.decode("utf-8-sig" if at.row == 1 else "utf-8"), newline="")
+
+
+def byte_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """Yield the lines of a file with their ends, each with its place. Raises SourceError for one that is too long."""
+    with open_plain(path) as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            number += 1
+            at = Place(path, number, "line")
+            if len(line) > LONGEST_LINE:
+                raise at.error(f"is longer than {LONGEST_LINE >> 20} MiB", advice="check the file")
+            yield at, line
 
 
 def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[Place, dict[str, str]]]:
@@ -83,27 +111,29 @@ def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[Place, 
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:
-    """Raise SourceError for an empty header, or for a column that appears twice."""
+    """Raise SourceError for an empty or endless header, or for a column that appears twice."""
     if not any(name.strip() for name in header):
         raise SourceError(f"{path}: is empty; add a first line with column names")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    if len(header) > MOST_COLUMNS:
+        raise Place(path).error(f"has {len(header):,} columns, and not {MOST_COLUMNS:,} at most", advice="remove some")
+    twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
-        raise Place(path).error("appears twice in the header", twice[0], "rename or remove one")
+        raise Place(path).error("appears twice in the header", min(twice), "rename or remove one")
 
 
 def json_lines(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the objects of a JSON Lines file, with their place. Blank lines are skipped. Raises SourceError."""
-    with reading(path), path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
+    with reading(path):
+        for at, data in byte_lines(path):
+            line = data.decode("utf-8-sig" if at.row == 1 else "utf-8")
             if line.strip():
-                at = Place(path, number, "line")
                 yield at, dict(at.mapping(decode_json(at, line)))
 
 
 def json_document(path: Path) -> Any:
     """Return the JSON document of a file. Raises SourceError."""
     with reading(path):
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, LARGEST_DOCUMENT)
     return decode_json(Place(path), text)
 
 
@@ -119,7 +149,7 @@ def json_records(at: Place, records: object) -> Iterator[tuple[Place, dict[str, 
 def decode_json(at: Place, text: str) -> Any:
     """Return the value of a JSON text at a place. Raises SourceError."""
     try:
-        return json.loads(text)
+        return bounded_json(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}" if at.row is None else f"character {error.colno}"
         raise at.error(f"is not JSON ({error.msg} at {place})") from None
@@ -127,32 +157,33 @@ def decode_json(at: Place, text: str) -> Any:
         raise at.error(f"is not valid JSON ({error})") from None
 
 
+def bounded_json(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError if it is not JSON or has too many values, RecursionError."""
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
+    return json.loads(text)
+
+
 def parquet_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the rows of a Parquet file as mappings, with their place. Raises SourceError."""
-    import pyarrow as pa  # noqa: PLC0415 – formats without Parquet need not load it
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     row = 0
     try:
-        with pq.ParquetFile(path) as file:
-            check_header(path, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
-                    row += 1
-                    yield Place(path, row), record
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        file = BoundedParquet(path)
+        check_header(path, file.names)
+        for batch in file.batches(file.names, 1024):
+            for record in batch.to_pylist():
+                row += 1
+                yield Place(path, row), record
+    except (ParquetError, OSError, ValueError, OverflowError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise Place(path).error(
-            f"not a Parquet file, or an incomplete one ({_first_line(error)})", advice="make or download it again"
+            f"not a Parquet file, or an incomplete one ({reason})", advice="make or download it again"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def require_columns(path: Path, header: Iterable[str], names: Iterable[str]) -> None:
     """Raise SourceError for the first of `names` that is not in the header."""
-    columns = list(header)
+    columns = dict.fromkeys(header)
     for name in names:
         if name not in columns:
             raise Place(path).missing(name, columns)

@@ -17,7 +17,7 @@ from typing import Any
 
 from messctl.errors import SourceError, UnknownNameError
 from messctl.importers.base import Format, ImportOptions, Place
-from messctl.importers.files import expand, json_document, json_lines
+from messctl.importers.files import bounded_json, expand, json_document, json_lines
 from messctl.importers.runs import Run, latest
 from messctl.trace import Outcome, Row
 
@@ -214,7 +214,7 @@ def _chat(text: str) -> str | None:
     if not text.startswith("[{"):
         return None
     try:
-        messages = json.loads(text)
+        messages = bounded_json(text)
     except (ValueError, RecursionError):
         return None
     contents = [message.get("content") for message in messages if isinstance(message, dict) and "role" in message]

@@ -59,7 +59,7 @@ def _satisfaction_columns(path: Path, columns: list[str]) -> dict[str, str]:
 
 
 def _check_labels(path: Path, columns: Iterable[str], prefix: str, labels: Iterable[str]) -> None:
-    expected = [prefix + label for label in labels]
+    expected = {prefix + label: None for label in labels}
     for name in columns:
         if name.startswith(prefix) and name not in expected:
             label = name.removeprefix(prefix)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import warnings
 
+LONGEST_LIST = 2**20
+"""The most characters of a list's repr; reading it as Python takes hundreds of times its memory."""
+
 
 def readable_prompt(text: str) -> str:
     r"""Return the strings of a list's repr, joined by newlines. Return any other text unchanged.
@@ -14,7 +17,7 @@ def readable_prompt(text: str) -> str:
     >>> readable_prompt("[1, 2]")
     '[1, 2]'
     """
-    if not (text.startswith("[") and text.endswith("]")):
+    if not (text.startswith("[") and text.endswith("]")) or len(text) > LONGEST_LIST:
         return text
     try:
         with warnings.catch_warnings():

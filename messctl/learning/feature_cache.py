@@ -20,6 +20,7 @@ import numpy as np
 
 from messctl.errors import OutputError
 from messctl.learning.cache_folders import cache_folders
+from messctl.inputs import open_plain
 from messctl.learning.features import Encoder, Features, width
 from messctl.outputs import atomic_write
 from messctl.trust import make_private
@@ -35,7 +36,7 @@ class FeatureCache:
     @classmethod
     def of(cls, trace: Path, encoder: Encoder) -> FeatureCache:
         """Return the cache of `trace`. This reads the whole trace once for the key, a gigabyte in about a second."""
-        with trace.open("rb") as content:
+        with open_plain(trace) as content:
             digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         key = f"{encoder.version}, {width()} features, {digest}"
         beside = trace.with_name(f"{trace.name}.features.npz")
@@ -47,7 +48,7 @@ class FeatureCache:
     def read(self, rows: int) -> Features | None:
         """Return the features of all `rows` of the trace; None if the file is missing, broken, or of another trace."""
         try:
-            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_plain(self.file) as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["key"]) != self.key:
                     return None
                 features = Features(stored["starts"], stored["indices"], stored["values"], width())

@@ -13,8 +13,10 @@ from typing import Any
 from messctl.errors import SourceError
 from messctl.importers.base import Place
 from messctl.importers.files import (
-    LONGEST_CELL,
+    LONGEST_LINE,
+    byte_lines,
     check_header,
+    csv_lines,
     decode_json,
     json_document,
     json_records,
@@ -124,10 +126,9 @@ def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
 
 def _lines(path: Path) -> Iterator[tuple[Place, Callable[[], str]]]:
     """Yield the place of every line that is not blank, and a function that decodes it."""
-    with reading(path), path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+    with reading(path):
+        for at, line in byte_lines(path):
             if line.strip():
-                at = Place(path, number, "line")
                 yield at, lambda at=at, line=line: _decoded(at, line)  # type: ignore[misc]
 
 
@@ -141,10 +142,10 @@ def _decoded(at: Place, line: bytes) -> str:
 
 
 def _csv(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
-    limit, row = csv.field_size_limit(LONGEST_CELL), 0
+    limit, row = csv.field_size_limit(LONGEST_LINE), 0
     try:
-        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
+        with reading(path):
+            rows = csv.reader(csv_lines(path), strict=True)
             header = next(rows, [])
             check_header(path, header)
             for row, cells in enumerate(filter(None, rows), start=1):

@@ -20,6 +20,7 @@ from messctl.backends.empty_answer import refuse_empty
 from messctl.costs.meter import Meter
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.errors import BackendError, EmptyAnswerError, PromptError
+from messctl.inputs import open_plain
 from messctl.record.jobs import results
 from messctl.record.journal import Journal, Terms
 from messctl.record.prompts import Prompt
@@ -276,7 +277,7 @@ def _terms_of(model: ModelSpec) -> dict[str, object]:
 def _sampled(path: Path) -> str:
     """Return a digest of bytes spread over a file. It differs after more training, although the size does not."""
     digest, size = hashlib.blake2b(digest_size=8), path.stat().st_size
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         for place in range(_SAMPLES):
             file.seek(max(0, size - _SAMPLE_BYTES) * place // (_SAMPLES - 1))
             digest.update(file.read(_SAMPLE_BYTES))

@@ -70,4 +70,4 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
     }
     table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(metadata, sort_keys=True)})
     with atomic_write(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)

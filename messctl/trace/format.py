@@ -16,6 +16,7 @@ not observed. The schema metadata has, under the key `messctl`, the JSON of `Tra
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from messctl.records import Outcome
 
 VERSION = 1
 METADATA_KEY = b"messctl"
+CHECKSUM = "checksum"
 SATISFIED = "satisfied"
 COST = "cost"
 TOKENS = ("tokens_in", "tokens_out")
@@ -93,9 +95,10 @@ class TraceMetadata:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> dict[bytes, bytes]:
-        """Return the Parquet schema metadata."""
+        """Return the Parquet schema metadata, with a checksum of it."""
         stated = asdict(self)
-        return {METADATA_KEY: json.dumps({**stated.pop("extra"), **stated}, sort_keys=True).encode()}
+        document = {**stated.pop("extra"), **stated}
+        return {METADATA_KEY: json.dumps({**document, CHECKSUM: _checksum(document)}, sort_keys=True).encode()}
 
     @classmethod
     def decode(cls, where: object, metadata: Mapping[bytes, bytes] | None) -> TraceMetadata:
@@ -107,17 +110,28 @@ class TraceMetadata:
         if text is None:
             return cls()
         try:
+            text.decode("utf-8")
             stated = json.loads(text)
+            written = stated.pop(CHECKSUM, None)
+            if written not in (None, _checksum(stated)):
+                raise ValueError("its checksum is wrong")
             version = int(stated.pop("version", VERSION))
             models = tuple(str(name) for name in stated.pop("models", ()))
             known = {name: str(stated.pop(name)) for name in ("cost_unit", "meter", "source") if name in stated}
-        except (ValueError, TypeError, AttributeError) as error:
+            for name in (*models, *known.values()):
+                name.encode("utf-8")  # JSON can hold half a surrogate pair
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise TraceError(
                 f"{where}: the schema metadata 'messctl' is not valid ({error}); make the trace again"
             ) from None
         if version > VERSION:
             raise TraceError(f"{where}: has trace version {version}, newer than {VERSION}; upgrade messctl")
         return cls(models=models, version=version, extra=stated, **known)
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Return a checksum of metadata, by which a damaged one is noticed."""
+    return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def column(name: str, model: str) -> str:

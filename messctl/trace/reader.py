@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from messctl.errors import TraceError, did_you_mean
+from messctl.inputs import NotOrdinaryError, read_start
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TOKENS, TraceMetadata, column
+from messctl.trace.parquet import BoundedParquet, ParquetError
 
 ROWS_PER_BATCH = 16_384
 SQLITE = b"SQLite format 3\0"
@@ -68,9 +70,10 @@ class TraceFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = _open(self.path)
-        self.schema: pa.Schema = self._file.schema_arrow
-        self.rows: int = self._file.metadata.num_rows
+        self.schema: pa.Schema = self._file.schema
+        self.rows: int = self._file.rows
         self.metadata = TraceMetadata.decode(self.path, self.schema.metadata)
+        self._names = frozenset(self._file.names)
         self.models = _models(self.path, self.schema, self.metadata)
 
     @property
@@ -87,12 +90,13 @@ class TraceFile:
         """
         if "arrived_at" not in self.schema.names:
             return False
-        parts = [_times(batch["arrived_at"], self.path) for batch in self.raw_batches(["arrived_at"])]
+        with _mapped(self.path):
+            parts = [_times(batch["arrived_at"], self.path) for batch in self.raw_batches(["arrived_at"])]
         return not any(np.isnat(part).any() for part in parts)
 
     def has(self, name: str, model: str) -> bool:
         """Return whether the trace has a column with field `name` of `model`."""
-        return column(name, model) in self.schema.names
+        return column(name, model) in self._names
 
     def batches(
         self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True, tokens: bool = False
@@ -109,74 +113,62 @@ class TraceFile:
             [*text, *fields, "arrived_at", "served", "explored", "judged", "alpha", "propensity"],
             rows_per_batch,
         ):
-            names = batch.schema.names
-            numbers = {
-                name: _as_float(batch[name], self.path, name)
-                for name in ("judged", "alpha", "explored", "propensity")
-                if name in names
-            }
-            yield Batch(
-                first_row=first_row,
-                request_ids=_text(batch["request_id"], self.path, "request_id") if ids else NO_TEXT,
-                prompts=_text(batch["prompt"], self.path, "prompt") if prompts else NO_TEXT,
-                satisfied=_numbers(batch, SATISFIED, self.models, self.path),
-                cost=_numbers(batch, COST, self.models, self.path),
-                served=_indices(batch["served"], self.models, self.path) if "served" in names else None,
-                **numbers,
-                tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
-                tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
-                arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
-            )
+            with _mapped(self.path):
+                read = self._batch(batch, first_row, ids, prompts, tokens)
+            yield read
             first_row += batch.num_rows
+
+    def _batch(self, batch: pa.RecordBatch, first_row: int, ids: bool, prompts: bool, tokens: bool) -> Batch:
+        names = batch.schema.names
+        numbers = {
+            name: _as_float(batch[name], self.path, name)
+            for name in ("judged", "alpha", "explored", "propensity")
+            if name in names
+        }
+        return Batch(
+            first_row=first_row,
+            request_ids=_text(batch["request_id"], self.path, "request_id", first_row) if ids else NO_TEXT,
+            prompts=_text(batch["prompt"], self.path, "prompt", first_row) if prompts else NO_TEXT,
+            satisfied=_numbers(batch, SATISFIED, self.models, self.path),
+            cost=_numbers(batch, COST, self.models, self.path),
+            served=_indices(batch["served"], self.models, self.path, first_row) if "served" in names else None,
+            **numbers,
+            tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
+            tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
+            arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
+        )
 
     def raw_batches(self, columns: Sequence[str], rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """Yield Arrow record batches with those of `columns` that the trace has. Raises TraceError."""
-        present = [name for name in columns if name in self.schema.names]
         with _mapped(self.path):
-            for groups in self._row_groups(rows_per_batch):
-                yield from self._file.iter_batches(batch_size=rows_per_batch, columns=present, row_groups=groups)
-
-    def _row_groups(self, rows: int) -> Iterator[list[int]]:
-        """Yield lists of consecutive row groups, each just large enough for `rows`, as each list is held in memory."""
-        groups: list[int] = []
-        held = 0
-        for group in range(self._file.metadata.num_row_groups):
-            groups.append(group)
-            held += self._file.metadata.row_group(group).num_rows
-            if held >= rows:
-                yield groups
-                groups, held = [], 0
-        if groups:
-            yield groups
+            yield from self._file.batches([name for name in columns if name in self._names], rows_per_batch)
 
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (ParquetError, pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise TraceError(f"{path}: damaged or incomplete ({reason}); make it again from its source") from None
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path) -> BoundedParquet:
     try:
-        exists, is_file = path.exists(), path.is_file()
+        return BoundedParquet(path)
+    except FileNotFoundError:
+        raise TraceError(f"{path}: no such file; check the path") from None
+    except NotOrdinaryError:
+        raise TraceError(f"{path}: not a file; give a Parquet trace") from None
+    except PermissionError:
+        raise TraceError(f"{path}: no permission to read it; change its mode, or use a copy") from None
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if not exists:
-        raise TraceError(f"{path}: no such file; check the path")
-    if not is_file:
-        raise TraceError(f"{path}: not a file; give a Parquet trace")
-    if not os.access(path, os.R_OK):
-        raise TraceError(f"{path}: no permission to read it; change its mode, or use a copy")
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError):
+    except ParquetError as error:
         if is_sqlite(path):
             raise TraceError(f"{path}: a state, not a trace; use `messctl evaluate`, or `messctl export` it") from None
         raise TraceError(
-            f"{path}: not a Parquet file, or an incomplete one; `messctl import` makes traces, "
+            f"{path}: not a Parquet file, or an incomplete one ({error}); `messctl import` makes traces, "
             "and `messctl export` live logs"
         ) from None
 
@@ -184,15 +176,14 @@ def _open(path: Path) -> pq.ParquetFile:
 def is_sqlite(path: Path) -> bool:
     """Return whether a file is an SQLite database, as a state is; False if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(len(SQLITE)) == SQLITE
+        return read_start(path, len(SQLITE)) == SQLITE
     except OSError:
         return False
 
 
 def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str, ...]:
-    names: list[str] = schema.names
-    twice = {name for name in names if names.count(name) > 1}
+    names: dict[str, int] = Counter(schema.names)
+    twice = {name for name, count in names.items() if count > 1}
     if twice:
         raise TraceError(f"{path}: column {min(twice)!r} appears twice; rename or remove one")
     for name in ("request_id", "prompt"):
@@ -214,11 +205,24 @@ def _models(path: Path, schema: pa.Schema, metadata: TraceMetadata) -> tuple[str
     return tuple(sorted(models))
 
 
-def _text(array: pa.Array, path: Path, name: str) -> pa.LargeStringArray:
+def _text(array: pa.Array, path: Path, name: str, first_row: int) -> pa.LargeStringArray:
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise TraceError(f"{path}: column {name!r} has type {array.type}; it must be text")
-    return pc.cast(array, pa.large_string())
+    text = pc.cast(array, pa.large_string())
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        row = first_row + next(row for row, value in enumerate(text.cast(pa.large_binary())) if not _is_utf8(value))
+        raise TraceError(f"{path}: row {row}, column {name!r}: is not UTF-8 text; correct the source") from None
+    return text
+
+
+def _is_utf8(value: pa.Scalar) -> bool:
+    try:
+        return value.as_py() is None or bool(value.as_py().decode("utf-8") or True)
+    except UnicodeDecodeError:
+        return False
 
 
 def _times(array: pa.Array, path: Path) -> npt.NDArray[np.datetime64]:
@@ -230,8 +234,8 @@ def _times(array: pa.Array, path: Path) -> npt.NDArray[np.datetime64]:
     return times
 
 
-def _indices(served: pa.Array, models: Sequence[str], path: Path) -> npt.NDArray[np.int64]:
-    found = pc.index_in(_text(served, path, "served"), pa.array(models, pa.large_string()))
+def _indices(served: pa.Array, models: Sequence[str], path: Path, first_row: int) -> npt.NDArray[np.int64]:
+    found = pc.index_in(_text(served, path, "served", first_row), pa.array(models, pa.large_string()))
     return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 

@@ -40,7 +40,7 @@ class TraceWriter:
     def __enter__(self) -> Self:
         aside = self._aside.__enter__()
         try:
-            self._writer = pq.ParquetWriter(aside, self._schema, compression="zstd")
+            self._writer = pq.ParquetWriter(aside, self._schema, compression="zstd", write_page_checksum=True)
         except BaseException as error:
             # No __exit__ follows a failed __enter__, so clean up here. The error names the output.
             self._aside.__exit__(type(error), error, error.__traceback__)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from messctl.errors import ConfigError
+from messctl.inputs import read_bytes
 from messctl.outputs import atomic_write
 from messctl.zoo.cost_notes import with_notes
 from messctl.zoo.file import SLA_KEYS, load_settings
@@ -100,7 +101,7 @@ def write(output: Path, text: str) -> None:
 
 def _read(path: Path) -> str:
     """Return the text with its own line ends."""
-    return path.read_bytes().decode("utf-8")
+    return read_bytes(path).decode("utf-8")
 
 
 def _check_reference(path: Path | None, document: Any, reference: Value) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from messctl.errors import UnknownNameError, UsageError
+from messctl.inputs import read_text
 from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, checked_by
 from messctl.zoo.server_keys import (
     MAX_TOKENS,
@@ -94,7 +95,7 @@ class TemplateFile:
     def text(self) -> str:
         """Return the template. Raises ConfigError if it cannot be read or is blank."""
         try:
-            text = self.path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of it
+            text = read_text(self.path)
         except OSError as error:
             raise self.place.error(
                 f"the chat template {self.path} cannot be read ({error.strerror}); check its path"

@@ -17,11 +17,13 @@ from typing import Any, Protocol
 import yaml
 
 from messctl.errors import ConfigError, UsageError, did_you_mean
+from messctl.inputs import read_text
 
 RULE = "rule"
 TOP, KEYS, LIST = "the file", "keys and values", "a list"
 # In YAML 1.1, 1e10 and 1.0e10 are text; here they are numbers.
 EXPONENTIAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+LONGEST_NUMBER = 100  # characters of a number with an exponent
 LONGEST_QUOTE = 60  # characters of a wrong value in a message
 
 
@@ -47,7 +49,7 @@ class Place:
         node = self.node
         if not isinstance(node, yaml.ScalarNode):
             raise self.error(f"{self.name} is {self.kind}; it must be one value")
-        if node.style is None and EXPONENTIAL.fullmatch(node.value):
+        if node.style is None and len(node.value) <= LONGEST_NUMBER and EXPONENTIAL.fullmatch(node.value):
             return float(node.value)
         try:
             return yaml.SafeLoader("").construct_object(node)
@@ -100,7 +102,7 @@ class Place:
 def read_file(path: Path) -> Place | None:
     """Return the top of a YAML file; None if it is empty. Raises ConfigError for invalid YAML or an unreadable file."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     except UnicodeDecodeError:

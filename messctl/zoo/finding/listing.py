@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from messctl.inputs import read_text
 from messctl.zoo.finding.places import Place
 
 ENDING = ".gguf"
@@ -148,7 +149,7 @@ def _of_repository(folder: Path, names: list[str]) -> list[str]:
     if folder.name != _SNAPSHOTS or not folder.parent.name.startswith(_REPOSITORY) or not names:
         return names
     try:
-        main = (folder.parent / "refs" / "main").read_text(encoding="utf-8").strip()
+        main = read_text(folder.parent / "refs" / "main").strip()
     except (OSError, ValueError):
         main = ""
     return sorted(names, key=lambda name: (name == main, _changed(folder / name)), reverse=True)

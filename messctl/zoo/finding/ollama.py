@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from messctl.inputs import read_bytes
 from messctl.zoo.finding.listing import Candidate, LeftOut, Listing, Walk, is_folder, list_files
 from messctl.zoo.finding.places import Place
 
@@ -20,7 +21,6 @@ _MANIFESTS = ("manifests", "manifests-v2")
 _REGISTRY, _LIBRARY, _LATEST = "registry.ollama.ai", "library", "latest"
 _MODEL, _ADAPTER = "application/vnd.ollama.image.model", "application/vnd.ollama.image.adapter"
 _DIGEST = re.compile(r"sha256[:-](\w+)")
-_MOST_BYTES = 1 << 22
 _DEPTH = 6
 
 
@@ -63,9 +63,7 @@ def _title(parts: tuple[str, ...]) -> str:
 
 def _layers(path: Path) -> list[dict[str, Any]]:
     try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            raise _UnusableError("its manifest is damaged; pull it again")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_bytes(path))
     except OSError as error:
         raise _UnusableError(
             f"its manifest {path} cannot be read ({error.strerror}); correct its permissions"

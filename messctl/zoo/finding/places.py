@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from messctl.inputs import read_text
+
 OLLAMA, LM_STUDIO, HUGGING_FACE, LLAMA_CPP = "Ollama", "LM Studio", "Hugging Face", "llama.cpp"
 HERE, FOLDER = "this folder", "--folder"
 DEEP = 12
@@ -110,6 +112,6 @@ def _named(environment: Mapping[str, str], home: Path, variable: str) -> list[Pa
 def _text(path: Path) -> str:
     """Return a small text file; "" if there is none, or if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+        return read_text(path)
     except (OSError, ValueError):
         return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from messctl.errors import ModelFileError
 from messctl.gguf import Header, header_of, other_purpose, read_part
+from messctl.inputs import open_plain
 from messctl.zoo.finding.listing import Candidate, LeftOut, Listing, list_files
 from messctl.zoo.finding.names import readable, unique
 from messctl.zoo.finding.ollama import is_ollama, list_ollama
@@ -98,7 +99,7 @@ def _same_contents(one: Header, other: Header) -> bool:
 
 def _digest(path: Path) -> bytes:
     size, digest = path.stat().st_size, hashlib.sha256()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         step = max(_SAMPLE_BYTES, size // _SAMPLES)
         for start in (*range(0, size, step), max(0, size - _SAMPLE_BYTES)):
             file.seek(start)

@@ -1,0 +1,186 @@
+"""Parquet files, read in batches of bounded memory, with the checksums of their pages checked.
+
+A small file can hold very much text: it is compressed, and a dictionary stores a repeated text once. So the number of
+rows that are read at once depends on the sizes that the pages state, and a file that expands without end is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from messctl.inputs import open_plain
+from messctl.trace.pages import (
+    DELTA_BYTE_ARRAY,
+    DICTIONARY,
+    PLAIN_DICTIONARY,
+    DamagedPageError,
+    Page,
+    RowGroup,
+    read_groups,
+    read_pages,
+)
+
+MOST_COLUMNS = 2**16
+LARGEST_PAGE = 2**26
+"""The most bytes of one page; those of other programs have one MiB, or one value if that is larger."""
+BATCH_BYTES = 2**26
+"""The bytes that the text of one batch may take, and the same for its numbers."""
+FREE_BYTES, MOST_EXPANSION = 2**28, 2000
+"""A file may expand to this number of bytes, and beyond that to this multiple of its own size."""
+FREE_ROWS, ROWS_PER_BYTE = 2**16, 64
+"""A file may have this number of rows, and beyond that this number for each of its bytes."""
+_NUMBER_BYTES = 32
+"""The bytes that one number of a batch takes at most, with its copies."""
+_TEXT = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+_TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+
+
+class ParquetError(Exception):
+    """A Parquet file is damaged, or needs more memory than its size can justify. The message says why."""
+
+
+class BoundedParquet:
+    """An open Parquet file: its `schema`, its `names` and its number of `rows`.
+
+    Opening reads the footer only. Raises OSError and NotOrdinaryError if the file cannot be opened, ParquetError if it
+    is no Parquet file, or a damaged one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open_plain(path) as file:
+            self._bytes = file.seek(0, 2)
+        with _errors_mapped():
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self.schema: pa.Schema = self._file.schema_arrow
+            self.names: list[str] = self.schema.names
+            self.rows: int = self._file.metadata.num_rows
+            leaves = self._file.metadata.num_columns
+            if max(leaves, len(self.names)) > MOST_COLUMNS:
+                raise ParquetError(f"it has more than {MOST_COLUMNS:,} columns")
+            paths = [self._file.schema.column(leaf).path for leaf in range(leaves)]
+        if self.rows > FREE_ROWS + ROWS_PER_BYTE * self._bytes:
+            raise ParquetError(f"it cannot hold the {self.rows:,} rows that it states in {self._bytes:,} bytes")
+        self._leaves: dict[str, list[int]] = defaultdict(list)
+        for leaf, name in enumerate(paths):
+            self._leaves[name].append(leaf)
+            if "." in name:  # a part of a nested column; or a column whose name has a dot
+                self._leaves[name.partition(".")[0]].append(leaf)
+
+    def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of some columns in batches of at most `most_rows`, in their order. Raises ParquetError."""
+        done = expanded = 0
+        with _errors_mapped(), open_plain(self._path) as file:
+            groups = read_groups(file.fileno())
+            self._check(groups)
+            for numbers in _together(groups, most_rows):
+                filled = [number for number in numbers if groups[number].rows]
+                rows = min([most_rows, *(self._safe_rows(file.fileno(), groups, each, columns) for each in filled)])
+                for batch in self._file.iter_batches(batch_size=rows, columns=list(columns), row_groups=numbers):
+                    yield batch
+                    done += batch.num_rows
+                    expanded += sum(map(_size, batch.columns))
+                    if expanded > max(FREE_BYTES, MOST_EXPANSION * self._bytes):
+                        raise ParquetError(f"its {self._bytes:,} bytes expand to more than {expanded:,}")
+        if columns and done != self.rows:
+            raise ParquetError(f"it states {self.rows:,} rows, but has {done:,}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _check(self, groups: Sequence[RowGroup]) -> None:
+        """Raise ParquetError if the row groups do not have the columns and rows that the file states."""
+        leaves = self._file.metadata.num_columns
+        if any(len(group.places) != leaves for group in groups) or sum(group.rows for group in groups) != self.rows:
+            raise ParquetError("its parts do not have the rows and columns that it states")
+
+    def _safe_rows(self, descriptor: int, groups: Sequence[RowGroup], number: int, columns: Sequence[str]) -> int:
+        """Return how many rows of a row group may be in memory at once, at least 1."""
+        schema = self._file.schema
+        leaves = [(name, leaf) for name in columns for leaf in self._leaves.get(name, ())]
+        texts = sum(schema.column(leaf).physical_type in _TEXT for _, leaf in leaves)
+        rows = BATCH_BYTES // (_NUMBER_BYTES * max(1, len(leaves)))
+        for name, leaf in leaves:
+            pages = list(read_pages(descriptor, *groups[number].places[leaf]))
+            size = max((page.size for page in pages), default=0)
+            if size > LARGEST_PAGE:
+                raise ParquetError(f"a page of column {name!r} takes {size:,} bytes, and not {LARGEST_PAGE:,} at most")
+            if schema.column(leaf).max_repetition_level and _expanded(pages) > BATCH_BYTES:
+                raise ParquetError(f"the lists in column {name!r} take more than {BATCH_BYTES:,} bytes")
+            if schema.column(leaf).physical_type in _TEXT:
+                rows = self._text_rows(name, number, pages, BATCH_BYTES // texts, min(rows, groups[number].rows))
+        return max(1, rows)
+
+    def _text_rows(self, name: str, group: int, pages: Sequence[Page], budget: int, rows: int) -> int:
+        """Return how many texts of a column may be in memory at once, if `rows` are wanted."""
+        longest = max((page.size for page in pages if page.is_dictionary), default=0)
+        if longest * rows > budget and any(page.encoding in (PLAIN_DICTIONARY, DICTIONARY) for page in pages):
+            longest = min(longest, self._longest_text(name, group))
+        for page in pages:
+            if page.is_dictionary or not page.size:
+                continue
+            if page.encoding in (PLAIN_DICTIONARY, DICTIONARY):
+                rows = min(rows, budget // max(1, longest))
+            elif page.encoding == DELTA_BYTE_ARRAY:  # each text may repeat the one before
+                rows = min(rows, budget // page.size)
+            else:
+                rows = min(rows, budget * page.values // page.size)
+        return rows
+
+    def _longest_text(self, name: str, group: int) -> int:
+        """Return the bytes of the longest text in the dictionary of a column, by reading it with one row."""
+        file = pq.ParquetFile(self._path, read_dictionary=[name], page_checksum_verification=True)
+        with file:
+            for batch in file.iter_batches(batch_size=1, columns=[name], row_groups=[group]):
+                if pa.types.is_dictionary(batch.column(0).type):
+                    return int(pc.max(pc.binary_length(batch.column(0).dictionary)).as_py() or 0)
+                break
+        return LARGEST_PAGE
+
+
+def _size(column: pa.Array) -> int:
+    """Return the bytes of a column, with every text in full."""
+    kind = column.type
+    if not (pa.types.is_dictionary(kind) and kind.value_type in _TEXTS):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    return int(column.indices.nbytes) + int(pc.sum(lengths).as_py() or 0)
+
+
+def _together(groups: Sequence[RowGroup], rows: int) -> Iterator[list[int]]:
+    """Yield lists of consecutive row groups, each just large enough for `rows`, as each list is held in memory."""
+    numbers: list[int] = []
+    held = 0
+    for number, group in enumerate(groups):
+        numbers.append(number)
+        held += group.rows
+        if held >= rows:
+            yield numbers
+            numbers, held = [], 0
+    if numbers:
+        yield numbers
+
+
+def _expanded(pages: Sequence[Page]) -> int:
+    """Return the most bytes that the values of a column can take."""
+    longest = max((page.size for page in pages if page.is_dictionary), default=0)
+    return sum(page.size + page.values * max(_NUMBER_BYTES, longest) for page in pages if not page.is_dictionary)
+
+
+@contextmanager
+def _errors_mapped() -> Iterator[None]:
+    """Turn every error of reading into a ParquetError with one line."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise ParquetError("a name in it is not UTF-8 text") from None
+    except (pa.ArrowException, DamagedPageError, OSError, ValueError, OverflowError, LookupError) as error:
+        raise ParquetError(next(iter(str(error).splitlines()), type(error).__name__)) from None
