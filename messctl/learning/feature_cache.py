@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from messctl.errors import OutputError
-from messctl.learning.cache_folders import cache_folders
 from messctl.inputs import open_plain
+from messctl.learning.cache_folders import cache_folders
 from messctl.learning.features import Encoder, Features, width
 from messctl.outputs import atomic_write
 from messctl.trust import make_private
@@ -49,7 +49,8 @@ class FeatureCache:
         """Return the features of all `rows` of the trace; None if the file is missing, broken, or of another trace."""
         try:
             with open_plain(self.file) as file, np.load(file, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key:
+                packed = any(member.compress_type != zipfile.ZIP_STORED for member in stored.zip.infolist())
+                if packed or str(stored["key"]) != self.key:  # a packed one may be far larger than the file
                     return None
                 features = Features(stored["starts"], stored["indices"], stored["values"], width())
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error):

@@ -111,6 +111,18 @@ def test_a_damaged_cache_with_the_right_key_is_written_again(trace, tmp_path, da
     assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is not None
 
 
+def test_a_compressed_cache_is_not_read(trace, tmp_path):
+    load(trace)
+    with np.load(tmp_path / KEPT) as kept:
+        np.savez_compressed(tmp_path / KEPT, **{name: kept[name] for name in kept.files})
+    assert FeatureCache.of(trace, WordEncoder()).read(len(ROWS)) is None
+
+
+def test_a_pipe_in_place_of_the_cache_is_replaced(trace, tmp_path):
+    os.mkfifo(tmp_path / KEPT)
+    same(load(trace).rounds, load(trace, cache=False).rounds)
+
+
 @pytest.mark.slow
 @given(st.data())
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
