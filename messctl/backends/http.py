@@ -5,17 +5,21 @@ from __future__ import annotations
 import ipaddress
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from messctl.backends.complaint import complaint_in
+from messctl.backends.content import ACCEPTED, body_pieces, read_document
+from messctl.backends.deadline import Connection, Deadline
 from messctl.backends.openai_errors import (
-    NOT_OPENAI,
+    AttemptFailedError,
     broken_off,
     one_line,
+    overdue,
     permanent,
     refused,
     server_error,
@@ -29,34 +33,76 @@ from messctl.zoo import ModelSpec
 if TYPE_CHECKING:
     import httpx2
 
-_MOST_BYTES = 2**26
 _OK = 200
+_MARGIN_S = 1.0
+"""How much later than the deadline a silent connection fails by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An HTTP client of one server, for one request at a time, and its connection."""
+
+    client: httpx2.Client
+    connection: Connection
 
 
 class Clients:
-    """One HTTP client per server, made at its first request. Thread-safe."""
+    """The HTTP clients of all servers: one for each request that runs at the same time. Thread-safe."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, httpx2.Client] = {}
+        self._idle: dict[str, list[_Line]] = defaultdict(list)
+        self._tls: Any = None
+        self._closed = False
         self._lock = threading.Lock()
 
     @contextmanager
     def send(
-        self, model: ModelSpec, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, model: ModelSpec, deadline: Deadline, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> Iterator[httpx2.Response]:
         """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
 
         `body` is sent as JSON. Raises BackendError for a key or a proxy that cannot be used, and AttemptFailedError for
-        a status other than 200 and for what goes wrong while the response is read.
+        a status other than 200, for what goes wrong while the response is read, and when the deadline passes.
         """
+        key = Key.of(model)
+        if deadline.passed:
+            raise overdue(model, deadline.seconds)
+        line = self._take(model)
+        try:
+            with (
+                line.connection.cut_at(deadline),
+                self._sent(line, model, key, deadline, method, path, body) as response,
+            ):
+                yield response
+        except AttemptFailedError:
+            if deadline.passed:
+                raise overdue(model, deadline.seconds) from None
+            raise
+        finally:
+            self._give_back(model, line)
+
+    @contextmanager
+    def _sent(
+        self,
+        line: _Line,
+        model: ModelSpec,
+        key: Key,
+        deadline: Deadline,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+    ) -> Iterator[httpx2.Response]:
         import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
 
-        key = Key.of(model)
-        client, timeout = self._client(model), httpx2.Timeout(model.timeout_s, connect=min(CONNECT_S, model.timeout_s))
+        longest_s = min(model.timeout_s, deadline.left_s + _MARGIN_S)
+        timeout = httpx2.Timeout(longest_s, connect=min(CONNECT_S, longest_s))
+        url, watch = f"{model.url}/{path}", {"trace": line.connection.watch}
         try:
-            with client.stream(method, f"{model.url}/{path}", json=body, auth=key.auth(), timeout=timeout) as response:
+            with line.client.stream(
+                method, url, json=body, auth=key.auth(), timeout=timeout, extensions=watch
+            ) as response:
                 if response.status_code != _OK:
-                    complaint = complaint_in(read_body(model, response.iter_bytes()))
+                    complaint = complaint_in(read_document(model, body_pieces(model, response)))
                     complaint = complaint.with_message(key.hide(complaint.message))
                     retry_after = response.headers.get("retry-after", "")
                     raise refused(model, response.status_code, complaint, body or (), retry_after)
@@ -77,23 +123,40 @@ class Clients:
             ) from None
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections that no request uses; the others are closed after their request."""
         with self._lock:
-            while self._clients:
-                self._clients.popitem()[1].close()
+            self._closed = True
+            while self._idle:
+                for line in self._idle.popitem()[1]:
+                    line.client.close()
 
-    def _client(self, model: ModelSpec) -> httpx2.Client:
+    def _take(self, model: ModelSpec) -> _Line:
+        """Return a client that no other request uses."""
         import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
 
         url = model.url or ""
         with self._lock:
-            if url not in self._clients:
-                try:
-                    self._clients[url] = httpx2.Client(trust_env=not _is_loopback(url), follow_redirects=False)
-                except (ImportError, ValueError, httpx2.InvalidURL):
-                    what = "cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"
-                    raise server_error(model, what) from None
-            return self._clients[url]
+            if self._idle[url]:
+                return self._idle[url].pop()
+            self._tls = self._tls or httpx2.create_ssl_context()
+            try:
+                client = httpx2.Client(
+                    verify=self._tls,
+                    trust_env=not _is_loopback(url),
+                    follow_redirects=False,
+                    headers={"Accept-Encoding": ACCEPTED},
+                )
+            except (ImportError, ValueError, httpx2.InvalidURL):
+                what = "cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"
+                raise server_error(model, what) from None
+            return _Line(client, Connection())
+
+    def _give_back(self, model: ModelSpec, line: _Line) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle[model.url or ""].append(line)
+                return
+        line.client.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +186,6 @@ class Key:
         """Return `text` without the key, in case a server repeats it."""
         key = os.environ.get(self.variable, "").strip() if self.variable else ""
         return text.replace(key, "(the key)") if key else text
-
-
-def read_body(model: ModelSpec, pieces: Iterable[bytes]) -> bytes:
-    """Return the whole body of a response. Raises AttemptFailedError if it is larger than any answer, 64 MiB."""
-    content = bytearray()
-    for piece in pieces:
-        content += piece
-        if len(content) > _MOST_BYTES:
-            raise temporary(model, f"sends more than {_MOST_BYTES >> 20} MiB for one answer: {NOT_OPENAI}")
-    return bytes(content)
 
 
 def _bearer() -> Any:

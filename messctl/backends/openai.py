@@ -1,7 +1,8 @@
 """Models at OpenAI-compatible servers, such as llama-server, vLLM and Ollama, over HTTP.
 
 A request is sent again after a pause if it failed for a reason that may pass, and nobody has seen a part of the answer:
-the server was absent, busy or broken, or its answer was invalid. A silent server gets no second request.
+the server was absent, busy or broken, or its answer was invalid. A silent server gets no second request, nor does one
+that does not come to an end: the answer, with all attempts, must be there within the model's `deadline_s`.
 Source: OpenAI's API reference, "Chat completions" and "Models".
 """
 
@@ -19,10 +20,12 @@ from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import chat_messages
-from messctl.backends.http import Clients, read_body
+from messctl.backends.content import body_pieces, read_document
+from messctl.backends.deadline import Deadline
+from messctl.backends.http import Clients
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
-from messctl.backends.openai_reply import ServerReply, parse_json, valid_unicode
-from messctl.backends.patience import LONGEST_PAUSE_S
+from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json, valid_unicode
+from messctl.backends.patience import CONNECT_S, LONGEST_PAUSE_S
 from messctl.backends.thinking import OPEN
 from messctl.errors import BackendError
 from messctl.records import Completion, Question
@@ -30,6 +33,8 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
 FIRST_PAUSE_S = 0.25
+UNCOUNTED_TEXT, LONGEST_TOKEN = 2**18, 64
+"""Characters of thinking that a server may send without counting its tokens, and of one token on average."""
 
 
 class OpenAICompatible:
@@ -53,28 +58,29 @@ class OpenAICompatible:
         on_thinking: OnText | None = None,
     ) -> Completion:
         """Return the model's answer. Raises BackendError."""
-        started = time.perf_counter()
+        started, deadline = time.perf_counter(), Deadline(model.longest_s)
         stream = AnswerStream(on_text)
         body = _request_body(model, question)
         opened = OPEN if model.thinks else None
         for attempt in range(model.retries + 1):
-            reply = ServerReply(AnswerText((), stream.listener, on_thinking, opened), tuple(body))
+            text = AnswerText((), stream.listener, on_thinking, opened)
+            reply = ServerReply(text, tuple(body), _longest_text(body))
             try:
-                self._attempt(model, body, reply)
+                self._attempt(model, deadline, body, reply)
                 break
             except AttemptFailedError as failed:
                 error = with_attempts(failed.error, attempt + 1)
                 if stream.started or not failed.retry or attempt == model.retries:
                     raise error from None
                 pause_s = self._next_pause_s(attempt, error)
-                if pause_s > LONGEST_PAUSE_S:
+                if pause_s > min(LONGEST_PAUSE_S, deadline.left_s):
                     raise error from None
                 self._pause(pause_s)
                 if reply.streams and not reply.pieces:
                     body = _unstreamed(body)  # some servers give the reason only in a response that does not stream
         answer = reply.text.finish()
         latency_s = time.perf_counter() - started
-        tokens_in, tokens_out = self._count_tokens(model, body, reply)
+        tokens_in, tokens_out = self._count_tokens(model, deadline, body, reply)
         return Completion(
             model.name,
             answer,
@@ -93,8 +99,9 @@ class OpenAICompatible:
     def list_entries(self, model: ModelSpec) -> tuple[Mapping[str, Any], ...]:
         """Return what the model's server says of each of its models; `id` is its name. Raises BackendError."""
         try:
-            with self._clients.send(model, "GET", "models") as response:
-                content = read_body(model, response.iter_bytes())
+            deadline = Deadline(CONNECT_S + model.timeout_s)  # a list is short
+            with self._clients.send(model, deadline, "GET", "models") as response:
+                content = read_document(model, body_pieces(model, response))
                 data = parse_json(model, content.decode("utf-8-sig", "replace")).get("data")
         except AttemptFailedError as failed:
             raise failed.error from None
@@ -113,13 +120,13 @@ class OpenAICompatible:
     ) -> None:
         self.close()
 
-    def _attempt(self, model: ModelSpec, body: Mapping[str, Any], reply: ServerReply) -> None:
+    def _attempt(self, model: ModelSpec, deadline: Deadline, body: Mapping[str, Any], reply: ServerReply) -> None:
         """Send the question once and receive the answer. Raises AttemptFailedError.
 
         If the connection breaks after the whole answer has come, only the counts of tokens are missing.
         """
         try:
-            with self._clients.send(model, "POST", "chat/completions", body) as response:
+            with self._clients.send(model, deadline, "POST", "chat/completions", body) as response:
                 reply.receive(model, response)
         except AttemptFailedError as failed:
             if not (failed.cut and reply.whole):
@@ -131,7 +138,9 @@ class OpenAICompatible:
             backoff_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * self._random.uniform(0.5, 1.0)
         return max(backoff_s, error.again_after_s)
 
-    def _count_tokens(self, model: ModelSpec, body: Mapping[str, Any], reply: ServerReply) -> tuple[int, int]:
+    def _count_tokens(
+        self, model: ModelSpec, deadline: Deadline, body: Mapping[str, Any], reply: ServerReply
+    ) -> tuple[int, int]:
         """Return the tokens read and written, as the server counts them. Raises BackendError if it counts none.
 
         llama-cpp-python's server gives no counts in a stream, and sends one token in each piece. A second request for
@@ -144,7 +153,7 @@ class OpenAICompatible:
         least = {name: 1 for name in body if name in MAX_TOKENS_KEYS}
         if reply.streams:
             with suppress(AttemptFailedError):
-                self._attempt(model, {**_unstreamed(body), **least}, probe)
+                self._attempt(model, deadline, {**_unstreamed(body), **least}, probe)
             counts = probe.tokens()
         if counts is None or not reply.pieces:
             raise server_error(
@@ -172,6 +181,12 @@ def _request_body(model: ModelSpec, question: Question) -> dict[str, Any]:
         if name not in model.omit and value is not None:
             body[model.max_tokens_key if name == MAX_TOKENS else name] = value
     return _unstreamed(body) if "stream" in model.omit else body
+
+
+def _longest_text(body: Mapping[str, Any]) -> int:
+    """Return the most characters that an answer to a request may have, with room for thinking that is not counted."""
+    limits = [int(body[name]) for name in MAX_TOKENS_KEYS if name in body]
+    return min([LONGEST_TEXT, *(UNCOUNTED_TEXT + LONGEST_TOKEN * limit for limit in limits)])
 
 
 def _unstreamed(body: Mapping[str, Any]) -> dict[str, Any]:

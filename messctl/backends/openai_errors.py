@@ -80,6 +80,12 @@ def silent(model: ModelSpec) -> AttemptFailedError:
     return AttemptFailedError(server_error(model, what), retry=False, cut=True)
 
 
+def overdue(model: ModelSpec, seconds: float) -> AttemptFailedError:
+    """Return the failure of an answer that is not complete after the model's `deadline_s`, though the server sends."""
+    what = f"does not end its answer within {seconds:g} s: see the server's log, or raise deadline_s in zoo.yaml"
+    return AttemptFailedError(server_error(model, what), retry=False, cut=True)
+
+
 def unreachable(model: ModelSpec, why: str) -> AttemptFailedError:
     """Return the failure of a connection; `why` is what the network library says about it."""
     if any(sign in why for sign in _UNKNOWN_HOST):

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from messctl.backends.answer_parts import Piece, UnknownShapeError, pieces_of, unknown_key, unknown_key_of_choice
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is_error
+from messctl.backends.content import body_pieces, read_document
 from messctl.backends.event_stream import DONE, ERROR, LONGEST_EVENT, MESSAGE, Event, EventTooLongError, read_events
-from messctl.backends.http import Key, read_body
+from messctl.backends.http import Key
 from messctl.backends.openai_errors import (
     NOT_OPENAI,
     SEE_LOG,
     AttemptFailedError,
+    permanent,
     quote,
     refused,
     server_error,
@@ -34,6 +36,8 @@ from messctl.zoo.models import MOST_TOKENS
 if TYPE_CHECKING:
     import httpx2
 
+LONGEST_TEXT = 2**24
+"""The most characters of an answer for which no limit of tokens was sent."""
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark and white space, which may stand before either form."""
 _EVENTS = re.compile(rb"(data|event|id|retry|error)?:|(data|event)[\r\n]")
@@ -49,12 +53,14 @@ _FAILED = ("error", "abort", "insufficient_system_resource")
 class ServerReply:
     """The part of an answer that has arrived, to a request with the parameters `sent`.
 
-    `finish` is the server's word for why the answer ended, None while it has given none. `streams`: it comes as events,
-    of which `pieces` held text. `usage` is what the server says about tokens.
+    The answer and its thinking may have `most_text` characters together. `finish` is the server's word for why the
+    answer ended, None while it has given none. `streams`: it comes as events, of which `pieces` held text. `usage` is
+    what the server says about tokens.
     """
 
     text: AnswerText
     sent: Collection[str] = ()
+    most_text: int = LONGEST_TEXT
     finish: str | None = None
     streams: bool = False
     pieces: int = 0
@@ -63,6 +69,7 @@ class ServerReply:
     _choices: int = 0
     _held: bool = False
     _part: str | None = None
+    _size: int = 0
     _noise: str = ""
     _other: str = ""
     _unknown: str | None = None
@@ -80,7 +87,7 @@ class ServerReply:
             self.streams = True
             self._receive_events(model, body)
         else:
-            content = read_body(model, body)
+            content = read_document(model, body)
             if not content.strip(_BLANK):
                 raise temporary(model, f"sends an empty answer: {NOT_OPENAI}")
             self._add(model, parse_json(model, content.decode("utf-8-sig", "replace")), "message")
@@ -145,6 +152,10 @@ class ServerReply:
             raise self._refused(model, complaint_of(choice))
         self._count(choice)
         for piece in self._pieces_of(choice, form):
+            self._size += len(piece.text)
+            if self._size > self.most_text:
+                what = f"sends more than {self.most_text:,} characters for one answer: check its limit of tokens"
+                raise permanent(model, what)
             if piece.thinking:
                 self.text.add_thinking(valid_unicode(piece.text))
             else:
@@ -211,15 +222,15 @@ class ServerReply:
 
 
 def _opened(model: ModelSpec, response: httpx2.Response) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first bytes of a body, without blanks before them, and the whole body."""
-    pieces, start, started = response.iter_bytes(), b"", time.monotonic()
+    """Return the first bytes of a body, without blanks before them, and the whole body, also without them."""
+    pieces, start, started = body_pieces(model, response), b"", time.monotonic()
     for piece in pieces:
-        start += piece
-        if len(start.lstrip(_BLANK)) >= _ENOUGH:
+        start = (start + piece).lstrip(_BLANK)
+        if len(start) >= _ENOUGH:
             break
         if time.monotonic() - started > model.timeout_s:
             raise silent(model)
-    return start.lstrip(_BLANK), chain([start], pieces)
+    return start, chain([start], pieces)
 
 
 def parse_json(model: ModelSpec, text: str) -> Mapping[str, Any]:

@@ -15,4 +15,5 @@ def patience_s(model: ModelSpec) -> float:
 
     A model on this machine has no such limit; it gets the value of a server with default settings.
     """
-    return (model.retries + 1) * (CONNECT_S + model.timeout_s) + model.retries * LONGEST_PAUSE_S
+    silent_s = (model.retries + 1) * (CONNECT_S + model.timeout_s) + model.retries * LONGEST_PAUSE_S
+    return min(silent_s, model.longest_s)

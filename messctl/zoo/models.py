@@ -35,6 +35,7 @@ CACHE_TYPES = ("f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 BOX_PREFIX = "box:"
 MOST_TOKENS = 2**31 - 1  # llama.cpp counts tokens in 32 bits
 USUAL_CONTEXT, USUAL_ANSWER = 4096, 512  # tokens
+DEADLINES = 10.0  # times the longest silence of a server, for a whole answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ class ModelSpec:
     - `url` is the base url of an OpenAI-compatible server, and `model` the name there (None: the same as here).
     - `key_env` is the environment variable that holds the key.
     - `timeout_s` > 0 is the longest silence of the server in seconds.
+    - `deadline_s` > 0 is the longest time for an answer in seconds, with all attempts. None: DEADLINES × `timeout_s`.
     - `retries` ≥ 0 is how often a failed request is sent again.
     - `parameters` > 0 are the active parameters per token, from which the cost is estimated.
     - `omit` are the parameters that requests leave out, and `max_tokens_key` is the name under which the limit is sent.
@@ -219,6 +221,7 @@ class ModelSpec:
     model: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
     key_env: str | None = field(default=None, metadata=checked_by(VariableName()))
     timeout_s: float = field(default=60.0, metadata=checked_by(Number(0, 86400, above=True)))
+    deadline_s: float | None = field(default=None, metadata=checked_by(Number(0, 864000, above=True, absent="auto")))
     retries: int = field(default=2, metadata=checked_by(Number(0, 100, whole=True)))
     parameters: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="unknown")))
     omit: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(PARAMETERS)))
@@ -248,6 +251,11 @@ class ModelSpec:
         return requested or self.max_tokens or USUAL_ANSWER
 
     @property
+    def longest_s(self) -> float:
+        """The longest time in seconds that an answer of its server may take."""
+        return DEADLINES * self.timeout_s if self.deadline_s is None else self.deadline_s
+
+    @property
     def gpu_layers(self) -> int:
         """How many layers go to a GPU if there is one; -1: all."""
         return 0 if self.gpu == "off" else -1 if self.n_gpu_layers is None else self.n_gpu_layers
@@ -263,5 +271,7 @@ FILE_KEYS = (
     *("cache_type_k", "cache_type_v", "chat_template", "top_k", "min_p"),
 )
 """The keys for models with a file; a server has its own settings for these."""
-ENDPOINT_KEYS = ("model", "key_env", "timeout_s", "retries", "parameters", "omit", "max_tokens_key", "thinks")
+ENDPOINT_KEYS = (
+    *("model", "key_env", "timeout_s", "deadline_s", "retries", "parameters", "omit", "max_tokens_key", "thinks"),
+)
 """The keys for models at a server."""
