@@ -32,7 +32,7 @@ def reset(
 
     path = state_path(state)
     with Store(path, looking=not path.exists()) as store:
-        requests = sum(1 for _ in store.requests)
+        requests = store.requests.count()
         if not yes and not _confirmed(
             f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "
         ):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from messctl.state.request_log import LoggedRequest
+from messctl.state.database import Row
 from messctl.zoo import CostPerToken
-
-MEASURED = ("measured", "shared")
-"""The qualities of costs that a price can only predict."""
 
 
 @dataclass(slots=True)
@@ -29,18 +27,22 @@ class Bill:
     measured: Counter[str] = field(default_factory=Counter)
     cost: dict[str, float] = field(default_factory=dict)
 
-    def add(self, logged: LoggedRequest) -> None:
-        """Add an answered request."""
-        served = logged.answers.get(logged.decision.served)
-        self.requests += 1
-        self.tokens_in += (served and served.tokens_in) or 0
-        self.tokens_out += (served and served.tokens_out) or 0
-        for model, outcome in logged.answers.items():
-            self.answers[model] += 1
-            self.read[model] += outcome.tokens_in or 0
-            self.written[model] += outcome.tokens_out or 0
-            self.measured[model] += outcome.cost_quality in MEASURED
-            self.cost[model] = self.cost.get(model, 0.0) + (outcome.cost or 0.0)
+    @classmethod
+    def of(cls, served: Iterable[Row], answers: Iterable[Row]) -> Self:
+        """Add up the rows of two tables: the sums of the served answers, and those of all answers."""
+        bill = cls()
+        for row in served:
+            bill.requests += row["requests"]
+            bill.tokens_in += row["tokens_in"]
+            bill.tokens_out += row["tokens_out"]
+        for row in answers:
+            model = row["model"]
+            bill.answers[model] += row["answers"]
+            bill.read[model] += row["tokens_in"]
+            bill.written[model] += row["tokens_out"]
+            bill.measured[model] += row["measured"]
+            bill.cost[model] = bill.cost.get(model, 0.0) + row["cost"]
+        return bill
 
     def costliest(self, prices: Mapping[str, CostPerToken]) -> tuple[str, float] | None:
         """Return the model that would have cost the most for every request, and that cost; None without any.

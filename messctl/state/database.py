@@ -1,4 +1,7 @@
-"""The database of the store: every statement goes through it, and every error of SQLite becomes a StoreError."""
+"""The database of the store: every statement goes through it.
+
+Every error of SQLite becomes a StoreError, and so does every row that does not hold what its columns may hold.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,24 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from messctl.errors import StoreError
 from messctl.state import sqlite_file
+from messctl.state.columns import COLUMNS, check
 from messctl.state.sqlite_file import ANOTHER_PLACE
 
 Row = sqlite3.Row
 """A row of a table: its values by column name."""
+T = TypeVar("T")
+
+RESTORE = "restore a copy, or start again with `messctl reset`"
+"""What to do about a damaged state."""
+EXPORT = "restore a copy, or export the log with `messctl export` and start again with `messctl reset`"
+"""The same if the log is sound."""
+
+ROW_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, SyntaxError)
+"""What reading a damaged row may raise: a value of another type, out of range, or none at all."""
 
 
 class Database:
@@ -61,6 +74,27 @@ class Database:
         except sqlite3.Error as error:
             raise self.failure(str(error)) from error
 
+    def read(self, convert: Callable[[Row], T], statement: str, values: Sequence[Any] = ()) -> Iterator[T]:
+        """Yield what `convert` makes of each row that a statement selects.
+
+        An error of `convert`, as ROW_ERRORS lists them, means that the row is damaged.
+        """
+        for row in self.rows(statement, values):
+            try:
+                converted = convert(row)
+            except ROW_ERRORS as error:
+                raise self.damage(str(error)) from error
+            yield converted
+
+    def table(self, name: str, where: str = "", values: Sequence[Any] = ()) -> list[Row]:
+        """Return the rows of a table, checked; `where` begins with WHERE."""
+
+        def checked(row: Row) -> Row:
+            check(f"a row of {name!r}", dict(row), COLUMNS[name])
+            return row
+
+        return list(self.read(checked, f"SELECT * FROM {name} {where}", values))
+
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
         """See `Store.transaction`."""
@@ -88,9 +122,13 @@ class Database:
         with self._mapped():
             self._connection.create_function(name, 1, function, deterministic=True)
 
-    def failure(self, what: str) -> StoreError:
+    def damage(self, what: str) -> StoreError:
+        """Return the error that says which row is damaged, and what to do about it."""
+        return self.failure(f"the state is damaged ({' '.join(what.split())})", RESTORE)
+
+    def failure(self, what: str, remedy: str | None = None) -> StoreError:
         """Return the error that says what is wrong with the file, and what to do about it."""
-        return StoreError(f"{self.path}: {what}; {_remedy(what)}")
+        return StoreError(f"{self.path}: {what}; {remedy or _remedy(what)}")
 
     @contextmanager
     def _begun(self, begin: str) -> Iterator[None]:
@@ -122,7 +160,9 @@ def _remedy(what: str) -> str:
         ("locked", "another process holds it; try again"),
         ("not a database", f"it is no messctl state; {ANOTHER_PLACE}"),
         ("malformed", "it is damaged; move it away, or restore a copy"),
-        ("is damaged", "restore a copy, or export the log with `messctl export` and start again with `messctl reset`"),
+        ("no such", f"it is damaged; {RESTORE}"),
+        ("has no column", f"it is damaged; {RESTORE}"),
+        ("ould not decode", f"it is damaged; {RESTORE}"),
     ):
         if sign in what:
             return remedy

@@ -11,6 +11,7 @@ from messctl.learning.certificate import certificate
 from messctl.state.always_costliest import Bill
 from messctl.state.outages import LostAttempts, RefusedPrompts
 from messctl.state.store import Store
+from messctl.state.sums import ANSWERS, EMPTY, SERVED
 from messctl.zoo import CostPerToken
 
 CONFIDENCE_Z = 1.959963984540054
@@ -84,36 +85,26 @@ class Ledger:
 
     @classmethod
     def _of(cls, store: Store, prices: Mapping[str, CostPerToken]) -> Ledger:
-        served: Counter[str] = Counter()
-        bill = Bill()
-        meters: Counter[str] = Counter()
+        sums = store.requests.sums
+        served, answers, empty = sums.rows(SERVED), sums.rows(ANSWERS), sums.rows(EMPTY)
         counts: Counter[str] = Counter()
-        units: Counter[str] = Counter()
-        wasted: list[float] = []
-        for logged in store.requests:
-            wasted += [outcome.cost or 0.0 for outcome in logged.empty.values()]
-            if logged.answers or logged.empty:
-                meters[logged.circumstances.meter] += 1
-                units[logged.circumstances.cost_unit] += 1
-            if not logged.answers:
-                counts["unanswered"] += 1
-                continue
-            counts["answered"] += 1
-            counts["pending"] += logged.satisfied is None
-            counts["explored"] += logged.decision.explored
-            counts["forced"] += logged.circumstances.forced
-            served[logged.decision.served] += 1
-            bill.add(logged)
-        total = math.fsum([*wasted, *bill.cost.values()])
+        by_model: Counter[str] = Counter()
+        for row in served:
+            by_model[row["model"]] += row["requests"]
+            counts.update({name: row[name] for name in ("requests", "pending", "explored", "forced")})
+        bill = Bill.of(served, answers)
+        units = {row["cost_unit"] for row in (*answers, *empty)}
+        meters = {row["meter"] for row in (*answers, *empty)}
+        total = math.fsum([*(row["cost"] for row in empty), *bill.cost.values()])
         known = {model: price for model, price in prices.items() if price.unit in units}
         costliest, alone = (bill.costliest(known) if len(units) < 2 else None) or (None, math.inf)
         standing = Standing._of(store)
         return cls(
             standing=standing,
             interval=wilson(standing.attained, standing.judged),
-            answered=counts["answered"],
+            answered=counts["requests"],
             pending=counts["pending"],
-            unanswered=counts["unanswered"],
+            unanswered=store.requests.count() - counts["requests"],
             explored=counts["explored"],
             forced=counts["forced"],
             cost_total=total if len(units) < 2 else None,
@@ -121,8 +112,8 @@ class Ledger:
             meters=tuple(sorted(meters)),
             costliest=costliest,
             cost_vs_costliest=None if costliest is None else total / alone,
-            served=dict(sorted(served.items())),
-            model_share={model: count / counts["answered"] for model, count in sorted(served.items())},
+            served=dict(sorted(by_model.items())),
+            model_share={model: count / counts["requests"] for model, count in sorted(by_model.items())},
             lost=store.outages.lost(),
             refused=store.outages.refused(),
         )

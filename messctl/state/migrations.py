@@ -82,11 +82,38 @@ MIGRATIONS = (
     ALTER TABLE answers ADD COLUMN thinking TEXT;
     ALTER TABLE attempts ADD COLUMN outcome TEXT;
     """,
+    """
+    CREATE TABLE request_sums (
+        policy TEXT NOT NULL, forced INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (policy, forced));
+    CREATE TABLE feedback_sums (
+        policy TEXT PRIMARY KEY, judged INTEGER NOT NULL, satisfied REAL NOT NULL, alpha REAL NOT NULL);
+    CREATE TABLE served_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, requests INTEGER NOT NULL,
+        pending INTEGER NOT NULL, explored INTEGER NOT NULL, forced INTEGER NOT NULL, tokens_in INTEGER NOT NULL,
+        tokens_out INTEGER NOT NULL, PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE answer_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, answers INTEGER NOT NULL,
+        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, measured INTEGER NOT NULL, cost REAL NOT NULL,
+        PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE empty_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, answers INTEGER NOT NULL,
+        cost REAL NOT NULL, PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE attempt_sums (
+        model TEXT NOT NULL, refused INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        failed_at REAL NOT NULL, PRIMARY KEY (model, refused));
+    ALTER TABLE requests ADD COLUMN others INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE checkpoints (last INTEGER PRIMARY KEY, queue REAL NOT NULL);
+    CREATE TABLE steps (last INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 
 `packed` turns a number into the BLOB of an array without dimensions; see `policy_arrays`.
 """
+
+
+SUMS = 10
+"""The version that brought the tables which are kept up to date with the log: they are computed for an older file."""
 
 
 def version(database: Database) -> int:
@@ -95,13 +122,28 @@ def version(database: Database) -> int:
     return int(found[0]) if found else 0
 
 
-def migrate(database: Database) -> None:
-    """Bring the tables to the latest version; the caller has begun a transaction. Raises StoreError."""
+def migrate(database: Database) -> bool:
+    """Bring the tables to the latest version; the caller has begun a transaction. Raises StoreError.
+
+    Returns whether what is kept up to date with the log still has to be computed from it.
+    """
     database.add_function("packed", _packed)
-    for script in MIGRATIONS[version(database) :]:
+    before, latest = version(database), len(MIGRATIONS)
+    for script in MIGRATIONS[before:]:
         for statement in script.split(";"):
             database.execute(statement)
-    database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    database.execute(f"PRAGMA user_version = {latest}")
+    return before < SUMS <= latest
+
+
+def drop(database: Database) -> None:
+    """Delete all tables, whatever they hold; the caller has begun a transaction. Raises StoreError."""
+    for kind in ("view", "table"):
+        found = database.rows("SELECT name FROM sqlite_master WHERE type = ? AND name NOT LIKE 'sqlite_%'", (kind,))
+        for row in list(found):
+            quoted = row["name"].replace('"', '""')
+            database.execute(f'DROP {kind} "{quoted}"')
+    database.execute("PRAGMA user_version = 0")
 
 
 def _packed(number: float) -> bytes:

@@ -21,11 +21,19 @@ from dataclasses import asdict, dataclass
 
 from messctl.errors import BackendError, PromptError
 from messctl.records import Outcome
-from messctl.state.database import Database
+from messctl.state.database import Database, Row
+from messctl.state.sums import EMPTY, KeptSums
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
 _LONGEST_REASON = 500
+ADD_ATTEMPT = """
+    INSERT INTO attempt_sums (model, reason, failed_at, refused, attempts) VALUES (?, ?, ?, ?, 1)
+    ON CONFLICT (model, refused) DO UPDATE SET attempts = attempt_sums.attempts + 1,
+        reason = CASE WHEN excluded.failed_at >= failed_at THEN excluded.reason ELSE reason END,
+        failed_at = max(excluded.failed_at, failed_at)
+"""
+"""Adds an attempt to the sums, with the reason of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,9 @@ class Outages:
     Every method raises StoreError.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sums: KeptSums) -> None:
         self._database = database
+        self._sums = sums
 
     def down(self, places: Mapping[str, str]) -> frozenset[str]:
         """Return the models to leave alone now; `places` says by name where each model is.
@@ -68,7 +77,7 @@ class Outages:
         now = time.time()
         return frozenset(
             row["model"]
-            for row in self._database.rows("SELECT model, place, since, until FROM outages")
+            for row in self._database.table("outages")
             if places.get(row["model"]) == row["place"] and row["since"] <= now < row["until"]
         )
 
@@ -110,18 +119,15 @@ class Outages:
         `outcome` is the empty answer that was paid for, if that is what failed.
         """
         now, refused = time.time(), isinstance(error, PromptError)
-        self._database.execute(
-            "INSERT INTO attempts (request, model, reason, failed_at, refused, outcome) "
-            "SELECT id, ?, ?, ?, ?, ? FROM requests WHERE request_id = ?",
-            (
-                model,
-                str(error)[:_LONGEST_REASON],
-                now,
-                refused,
-                None if outcome is None else json.dumps(asdict(outcome)),
-                request_id,
-            ),
-        )
+        for row in list(self._database.rows("SELECT id FROM requests WHERE request_id = ?", (request_id,))):
+            with self._sums.following(row["id"], *([] if outcome is None else [EMPTY])):
+                attempt = (model, str(error)[:_LONGEST_REASON], now, refused)
+                self._database.execute(
+                    "INSERT INTO attempts (request, model, reason, failed_at, refused, outcome) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (row["id"], *attempt, None if outcome is None else json.dumps(asdict(outcome))),
+                )
+                self._database.execute(ADD_ATTEMPT, attempt)
         if refused:
             self.end([model])
         else:
@@ -129,21 +135,45 @@ class Outages:
 
     def lost(self) -> dict[str, LostAttempts]:
         """Return, by name, the failed attempts of every model that has any."""
-        rows = self._database.rows(
-            "SELECT attempts.model, count(*) AS count, reason, max(failed_at) AS failed_at, until FROM attempts "
-            "LEFT JOIN outages ON outages.model = attempts.model "
-            "WHERE NOT refused GROUP BY attempts.model ORDER BY attempts.model"
-        )
-        # SQLite takes `reason` from the row that has the maximum.
-        return {row["model"]: LostAttempts(row["count"], row["reason"], row["failed_at"], row["until"]) for row in rows}
+        until = {row["model"]: row["until"] for row in self._database.table("outages")}
+        return {
+            row["model"]: LostAttempts(row["attempts"], row["reason"], row["failed_at"], until.get(row["model"]))
+            for row in self._database.table("attempt_sums", "WHERE NOT refused ORDER BY model")
+        }
 
     def refused(self) -> dict[str, RefusedPrompts]:
         """Return, by name, the refused prompts of every model that has any."""
-        rows = self._database.rows(
-            "SELECT model, count(*) AS count, reason, max(failed_at) AS failed_at FROM attempts "
-            "WHERE refused GROUP BY model ORDER BY model"
-        )
-        return {row["model"]: RefusedPrompts(row["count"], row["reason"], row["failed_at"]) for row in rows}
+        return {
+            row["model"]: RefusedPrompts(row["attempts"], row["reason"], row["failed_at"])
+            for row in self._database.table("attempt_sums", "WHERE refused ORDER BY model")
+        }
+
+    def fill(self) -> None:
+        """Compute the sums of attempts from the log."""
+        self._database.execute("DELETE FROM attempt_sums")
+        attempts = self._database.rows("SELECT model, reason, failed_at, refused FROM attempts ORDER BY id")
+        self._database.execute_many(ADD_ATTEMPT, list(map(tuple, attempts)))
+
+    def check(self) -> list[str]:
+        """Return which sums of attempts are not those of the log, one line each."""
+
+        def key(row: Row) -> tuple[str, int]:
+            return row["model"], row["refused"]
+
+        counted = {
+            key(row): (row["attempts"], row["failed_at"])
+            for row in self._database.rows(
+                "SELECT model, refused, count(*) AS attempts, max(failed_at) AS failed_at FROM attempts "
+                "GROUP BY model, refused"
+            )
+        }
+        kept = {key(row): (row["attempts"], row["failed_at"]) for row in self._database.table("attempt_sums")}
+        return [
+            f"the attempts of model {model!r} are counted as {kept.get((model, refused), (0,))[0]}, "
+            f"but the log has {counted.get((model, refused), (0,))[0]}"
+            for model, refused in sorted({**kept, **counted})
+            if kept.get((model, refused)) != counted.get((model, refused))
+        ]
 
     def _begin(self, model: str, place: str, error: BackendError, now: float, started_at: float) -> None:
         """Begin an outage, or prolong it.

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from messctl.errors import StoreError
 from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot
-from messctl.state.database import Database, Row
+from messctl.state.database import EXPORT, ROW_ERRORS, Database, Row
 
 SHARED = ""
 """The model's name in the row of an array that all models share."""
@@ -40,14 +41,15 @@ class PolicyArrays:
     def snapshot(self, policy: str = "") -> Snapshot:
         """Return the router's state, with what `policy` has learned; a fresh one if nothing was saved.
 
-        Raises StoreError, also for a row that is no array, or that belongs to no model.
+        Raises StoreError, also for a row that is no array, that holds NaN, or that belongs to no model.
         """
-        router = self._database.row("SELECT * FROM router")
-        if router is None:
+        found = self._database.table("router")
+        if not found:
             return Snapshot()
-        models = list(self._database.rows("SELECT * FROM models"))
-        basis = self._database.row("SELECT * FROM policies WHERE name = ?", (policy,))
-        arrays = list(self._database.rows("SELECT * FROM arrays WHERE policy = ?", (policy,)))
+        router = found[0]
+        models = self._database.table("models")
+        basis = next(iter(self._database.table("policies", "WHERE name = ?", (policy,))), None)
+        arrays = self._database.table("arrays", "WHERE policy = ?", (policy,))
         sources = {row["name"]: row["cost_source"] for row in models}
         sources[SHARED] = next((row["cost_source"] for row in arrays if not row["model"] and row["cost_source"]), "")
         plain: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
@@ -105,9 +107,14 @@ class PolicyArrays:
         self._database.execute("DELETE FROM arrays WHERE policy = ?", (policy,))
         self._database.execute("DELETE FROM policies WHERE name = ?", (policy,))
 
-    def names(self) -> list[str]:
-        """Return the names of the policies that have arrays."""
-        return [row[0] for row in self._database.rows("SELECT DISTINCT policy FROM arrays")]
+    def check(self) -> Iterator[str]:
+        """Yield which arrays are damaged, one line each."""
+        models = {SHARED, *(row["name"] for row in self._database.table("models"))}
+        for row in self._database.table("arrays"):
+            try:
+                self._array(row, models)
+            except StoreError as error:
+                yield str(error)
 
     def _array(self, row: Row, models: Container[str]) -> npt.NDArray[Any]:
         try:
@@ -117,11 +124,14 @@ class PolicyArrays:
             if kind.kind not in "biuf":
                 raise ValueError(f"{row['type']!r} is not a type of numbers")
             shape = [int(length) for length in row["shape"].split(",") if length]
-            return np.frombuffer(row["data"], kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
-        except (ValueError, TypeError, SyntaxError, AttributeError, OverflowError) as error:
+            array = np.frombuffer(row["data"], kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
+            if kind.kind == "f" and np.isnan(array).any():
+                raise ValueError("it holds what is not a number")
+        except ROW_ERRORS as error:
             of = f" of {row['model']!r}" if row["model"] else ""
             what = f"the array {row['name']!r}{of} that policy {row['policy']!r} learned is damaged ({error})"
-            raise self._database.failure(what) from error
+            raise self._database.failure(what, EXPORT) from error
+        return array
 
 
 def _rows(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from messctl.errors import UsageError
-from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
+from messctl.state.columns import COLUMNS, OUTCOME, check
 from messctl.state.database import Database, Row
+from messctl.state.judgements import FeedbackSums, Judgements
+from messctl.state.sums import ANSWERS, REQUESTS, SERVED, KeptSums
 
 TOKENS_PER_CHARACTER = 0.25
 """The ratio of a model that has not answered yet; in English text it is about that for most vocabularies."""
@@ -60,15 +63,6 @@ class LoggedRequest:
         return bool(self.answers) and bool(set(self.lost) - set(self.answers)) and not self.decision.explored
 
 
-@dataclass(frozen=True, slots=True)
-class FeedbackSums:
-    """The number of answers with feedback, and the sums of their satisfaction and of the α aimed at."""
-
-    count: int
-    satisfied: float
-    alpha: float
-
-
 class RequestLog:
     """The logged requests; iterate over them from the oldest on. Write inside a transaction of the store.
 
@@ -77,16 +71,24 @@ class RequestLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.sums = KeptSums(database)
+        self.judgements = Judgements(database, self.sums)
 
     def __iter__(self) -> Iterator[LoggedRequest]:
         return self._read()
 
+    def count(self) -> int:
+        """Return the number of requests."""
+        return sum(row["requests"] for row in self.sums.rows(REQUESTS))
+
     def add(self, decision: Decision, circumstances: Circumstances) -> None:
         """Log a decision before it is carried out."""
+        others = self._decided_by_others(circumstances.policy)
+        self.sums.add(REQUESTS, (circumstances.policy, int(circumstances.forced)), (1,))
         self._database.execute(
             "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
-            "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters, others) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 decision.request.request_id,
                 time.time(),
@@ -104,6 +106,7 @@ class RequestLog:
                 circumstances.cost_unit,
                 circumstances.meter,
                 circumstances.characters,
+                others,
             ),
         )
 
@@ -125,49 +128,40 @@ class RequestLog:
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
         """Log what models answered, by name, and what that cost."""
         request = self._key(request_id)
-        self._database.execute_many(
-            "INSERT OR REPLACE INTO answers "
-            "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality, finish, "
-            "thinking) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    request,
-                    model,
-                    outcome.answer,
-                    outcome.cost,
-                    outcome.latency_s,
-                    outcome.tokens_in,
-                    outcome.tokens_out,
-                    outcome.satisfied,
-                    outcome.cost_quality,
-                    outcome.finish,
-                    outcome.thinking,
-                )
-                for model, outcome in answers.items()
-            ],
-        )
+        with self.sums.following(request, SERVED, ANSWERS):
+            self._database.execute_many(
+                "INSERT OR REPLACE INTO answers "
+                "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality, finish, "
+                "thinking) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        request,
+                        model,
+                        outcome.answer,
+                        outcome.cost,
+                        outcome.latency_s,
+                        outcome.tokens_in,
+                        outcome.tokens_out,
+                        outcome.satisfied,
+                        outcome.cost_quality,
+                        outcome.finish,
+                        outcome.thinking,
+                    )
+                    for model, outcome in answers.items()
+                ],
+            )
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
         """Log feedback, 0..1, by model; the feedback on the `served` answer counts toward the promise.
 
         A second feedback on the same request corrects the first, which is returned. It keeps its place in the order.
         """
-        request, now = self._key(request_id), time.time()
+        request = self._key(request_id)
         self._database.execute_many(
             "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?",
             [(value, request, model) for model, value in satisfied.items()],
         )
-        earlier = self._database.row("SELECT satisfied FROM feedback WHERE request = ?", (request,))
-        if earlier is None:
-            self._database.execute(
-                "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)",
-                (request, satisfied[served], now),
-            )
-            return None
-        self._database.execute(
-            "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied[served], now, request)
-        )
-        return float(earlier["satisfied"])
+        return self.judgements.set(request, satisfied[served])
 
     def has(self, request_id: str) -> bool:
         """Return whether a request is logged."""
@@ -179,13 +173,13 @@ class RequestLog:
         Raises UsageError if there is no such request, or more than one.
         """
         if request_id == "last":
-            found = list(self._read("WHERE requests.id = (SELECT max(request) FROM answers)"))
+            found = self._keys("WHERE id = (SELECT max(request) FROM answers)")
         else:
-            starts = (request_id, request_id + "\U0010ffff")
-            found = list(self._read("WHERE request_id >= ? AND request_id < ?", starts))
-        exact = [each for each in found if each.decision.request.request_id == request_id]
-        if len(exact or found) == 1:
-            return (exact or found)[0]
+            found = self._keys("WHERE request_id = ?", request_id) or self._keys(
+                "WHERE request_id >= ? AND request_id < ?", request_id, request_id + "\U0010ffff"
+            )
+        if len(found) == 1:
+            return next(self._read("WHERE requests.id = ?", found))
         if found:
             raise UsageError(f"{len(found)} requests have an id that starts with {request_id!r}; give more of the id")
         none = "no request has been answered yet" if request_id == "last" else f"unknown request id {request_id!r}"
@@ -197,20 +191,13 @@ class RequestLog:
         return list(self._read(newest, (count,)))
 
     def decided_by_others_since(self, request_id: str, policy: str) -> int:
-        """Return how many requests after this one another policy decided; the user's own choices do not count."""
-        found = self._database.row(
-            "SELECT count(*) FROM requests WHERE id > ? AND policy != ? AND NOT forced",
-            (self._key(request_id), policy),
-        )
-        return int(found[0]) if found else 0
+        """Return how many requests after this one of `policy` another decided; the user's choices do not count."""
+        found = self._database.table("requests", "WHERE id = ?", (self._key(request_id),))
+        return self._decided_by_others(policy) - int(found[0]["others"])
 
     def feedback_sums(self) -> FeedbackSums:
         """Return the sums over all stored feedback."""
-        found = self._database.row(
-            "SELECT count(*), total(feedback.satisfied), total(alpha) "
-            "FROM feedback JOIN requests ON requests.id = request"
-        )
-        return FeedbackSums(int(found[0]), float(found[1]), float(found[2])) if found else FeedbackSums(0, 0.0, 0.0)
+        return self.judgements.sums()
 
     def balance(self) -> float:
         """Return Σ(s − α) over all stored feedback."""
@@ -219,12 +206,22 @@ class RequestLog:
 
     def queue(self) -> float:
         """Return the virtual queue: its recursion over all stored feedback, in the order in which it came."""
-        queue = 0.0
-        for alpha, satisfied in self._database.rows(
-            "SELECT alpha, satisfied FROM feedback JOIN requests ON requests.id = request ORDER BY feedback.id"
-        ):
-            queue = advance.plain(queue, alpha, satisfied)
-        return queue
+        return self.judgements.queue()
+
+    def fill(self) -> None:
+        """Compute from the log all that is kept up to date with it, for a log that was written without."""
+        self.sums.fill()
+        self.judgements.fill()
+        self._database.execute_many(
+            "UPDATE requests SET others = ? WHERE id = ?",
+            [(others, request) for request, others, kept in self._others() if others != kept],
+        )
+
+    def check(self) -> list[str]:
+        """Return what is kept and is not what the log gives, one line each."""
+        wrong = sum(others != kept for _, others, kept in self._others())
+        found = [f"{wrong} requests have another count of the decisions of other policies before them"] if wrong else []
+        return found + self.sums.check()
 
     def tokens_per_character(self, models: Iterable[str]) -> dict[str, float]:
         """Return, by model, how many tokens its recent questions had per character; > 0.
@@ -243,24 +240,43 @@ class RequestLog:
             ratios[model] = tokens / length if length else TOKENS_PER_CHARACTER
         return ratios
 
+    def _decided_by_others(self, policy: str) -> int:
+        """Return how many requests another policy than this one decided."""
+        return sum(row["requests"] for row in self.sums.rows(REQUESTS) if row["policy"] != policy and not row["forced"])
+
+    def _others(self) -> Iterator[tuple[int, int, int]]:
+        """Yield the key of each request, how many requests another policy had decided before it, and what is stored."""
+        decided: Counter[str] = Counter()
+        for row in self._database.rows("SELECT id, policy, forced, others FROM requests ORDER BY id"):
+            yield row["id"], decided.total() - decided[row["policy"]], row["others"]
+            decided[row["policy"]] += not row["forced"]
+
+    def _keys(self, where: str, *values: str) -> list[int]:
+        return [row["id"] for row in self._database.rows(f"SELECT id FROM requests {where}", values)]
+
     def _key(self, request_id: str) -> int:
         """Return a request's key in the tables. Raises UsageError if it is not logged."""
-        found = self._database.row("SELECT id FROM requests WHERE request_id = ?", (request_id,))
-        if found is None:
+        found = self._keys("WHERE request_id = ?", request_id)
+        if not found:
             raise UsageError(f"unknown request id {request_id!r}; `messctl log` lists them")
-        return int(found["id"])
+        return found[0]
 
-    def _read(self, where: str = "", values: tuple[Any, ...] = ()) -> Iterator[LoggedRequest]:
-        rows = self._database.rows(
+    def _read(self, where: str = "", values: Sequence[Any] = ()) -> Iterator[LoggedRequest]:
+        return self._database.read(
+            self._logged,
             "SELECT requests.*, feedback.satisfied AS satisfied, feedback.id AS judged FROM requests "
             f"LEFT JOIN feedback ON feedback.request = requests.id {where} ORDER BY requests.id",
             values,
         )
-        for row in rows:
-            answers = self._database.rows("SELECT * FROM answers WHERE request = ?", (row["id"],))
-            failures = "SELECT model, reason, outcome FROM attempts WHERE request = ? ORDER BY id"
-            lost = list(self._database.rows(failures, (row["id"],)))
-            yield _logged(row, {answer["model"]: _outcome(answer) for answer in answers}, lost)
+
+    def _logged(self, row: Row) -> LoggedRequest:
+        check(f"request {row['id']}", dict(row), _JOINED)
+        answers = self._database.table("answers", "WHERE request = ?", (row["id"],))
+        lost = self._database.table("attempts", "WHERE request = ? ORDER BY id", (row["id"],))
+        return _logged(row, {answer["model"]: _outcome(answer) for answer in answers}, lost)
+
+
+_JOINED = {**COLUMNS["requests"], "satisfied": OUTCOME["satisfied"], "judged": OUTCOME["tokens_in"]}
 
 
 def _outcome(answer: Row) -> Outcome:
@@ -298,5 +314,12 @@ def _logged(row: Row, answers: Mapping[str, Outcome], lost: Sequence[Row]) -> Lo
         satisfied=row["satisfied"],
         judged=row["judged"],
         lost={each["model"]: each["reason"] for each in lost},
-        empty={each["model"]: Outcome(**json.loads(each["outcome"])) for each in lost if each["outcome"]},
+        empty={each["model"]: empty_answer(each["outcome"]) for each in lost if each["outcome"]},
     )
+
+
+def empty_answer(outcome: str) -> Outcome:
+    """Return the empty answer that a failed attempt stored as JSON. Raises ValueError if it is none."""
+    values = json.loads(outcome)
+    check("the outcome of an attempt", values, OUTCOME)
+    return Outcome(**values)

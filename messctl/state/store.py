@@ -13,15 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from messctl.errors import StoreError
-from messctl.state import migrations, sqlite_file
+from messctl.state import migrations, soundness, sqlite_file
 from messctl.state.database import Database
 from messctl.state.outages import Outages
 from messctl.state.policy_arrays import PolicyArrays
 from messctl.state.request_log import RequestLog
 from messctl.state.sqlite_file import MEMORY
-
-TABLES = ("outages", "attempts", "feedback", "answers", "requests", "arrays", "policies", "models", "router")
-"""All tables, each before those that it refers to."""
 
 
 def default_path() -> Path:
@@ -53,7 +50,7 @@ class Store:
                 opened = older.in_memory()
         self.path = path
         self.requests = RequestLog(opened)
-        self.outages = Outages(opened)
+        self.outages = Outages(opened, self.requests.sums)
         self.policy = PolicyArrays(opened)
         self._database = opened
         if not latest:
@@ -93,39 +90,37 @@ class Store:
         return copy
 
     def reset(self) -> None:
-        """Delete everything: no prompt or answer is left in the file or its log.
+        """Delete everything, and make new tables: no prompt or answer is left in the file or its log.
 
         If another process is reading at that moment, the log may keep them until the last process closes the file.
         What a file system or a disk keeps of freed blocks is out of reach.
         """
         self._database.execute("PRAGMA secure_delete = ON")
-        with self.transaction():
-            for table in TABLES:
-                self._database.execute(f"DELETE FROM {table}")
+        self._database.execute("PRAGMA foreign_keys = OFF")  # tables go in any order
+        try:
+            with self.transaction():
+                migrations.drop(self._database)
+                migrations.migrate(self._database)
+        finally:
+            self._database.execute("PRAGMA foreign_keys = ON")
         self._database.execute_patiently("VACUUM")  # rows that were deleted earlier were not overwritten
         self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> list[str]:
-        """Return what is wrong with the file, by SQLite's check, the queue's recursion and reading all arrays."""
-        checks = ("PRAGMA integrity_check", "PRAGMA foreign_key_check")
-        found = [str(row[0]) for check in checks for row in self._database.rows(check) if row[0] != "ok"]
+        """Return what is wrong with the state, one line each; see `messctl.state.soundness`."""
         with self.unchanging():
-            saved, recomputed = self.policy.snapshot().queue, self.requests.queue()
-            for policy in self.policy.names():
-                try:
-                    self.policy.snapshot(policy)
-                except StoreError as error:
-                    found.append(str(error))
-        if saved != recomputed:
-            found.append(f"the queue is {saved!r}, but its recursion over the stored feedback gives {recomputed!r}")
-        return found
+            return soundness.problems(self._database, self.requests, self.outages, self.policy)
 
     def _migrate(self) -> None:
         with self.transaction():
             version = migrations.version(self._database)
             if version > len(migrations.MIGRATIONS):
                 raise StoreError(f"{self.path}: made by a newer messctl (version {version}); upgrade messctl")
-            migrations.migrate(self._database)
+            if version < 0:
+                raise self._database.damage(f"its version is {version}")
+            if migrations.migrate(self._database):
+                self.requests.fill()
+                self.outages.fill()
 
 
 def check(path: Path) -> list[str]:

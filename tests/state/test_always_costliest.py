@@ -1,12 +1,13 @@
 """What the costliest model alone would have cost, for the same tokens."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from messctl.records import Decision, Outcome, Request
 from messctl.state.always_costliest import Bill
-from messctl.state.request_log import Circumstances, LoggedRequest
+from messctl.state.request_log import Circumstances
+from messctl.state.sqlite_file import MEMORY
+from messctl.state.store import Store
+from messctl.state.sums import ANSWERS, SERVED
 from messctl.zoo import CostPerToken
 
 SMALL, LARGE = CostPerToken("USD", 1.0, 2.0), CostPerToken("USD", 10.0, 20.0, fixed=5.0)
@@ -15,12 +16,12 @@ PRICES = {"small": SMALL, "large": LARGE}
 
 def bill_of(*answers):
     """Return the bill of requests; each is the answers of the models queried, of which the first is served."""
-    bill = Bill()
-    for outcomes in answers:
-        decision = Decision(Request("r", "p"), 1, next(iter(outcomes)), tuple(outcomes))
-        circumstances = Circumstances("bandit", 0.8, "USD", "stated")
-        bill.add(LoggedRequest(decision, datetime.now(UTC), circumstances, 1.0, outcomes))
-    return bill
+    with Store(MEMORY) as store:
+        for row, outcomes in enumerate(answers):
+            decision = Decision(Request(f"r{row}", "p"), row + 1, next(iter(outcomes)), tuple(outcomes))
+            store.requests.add(decision, Circumstances("bandit", 0.8, "USD", "stated"))
+            store.requests.add_answers(f"r{row}", outcomes)
+        return Bill.of(store.requests.sums.rows(SERVED), store.requests.sums.rows(ANSWERS))
 
 
 def answer(cost, tokens_in, tokens_out, quality="stated"):

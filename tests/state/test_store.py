@@ -65,7 +65,7 @@ def test_a_snapshot_comes_back_to_the_last_bit(store):
         encoder="words-1",
         cost_source="J",
         shared={"counts": counts},
-        cost_shared={"odd": np.array([np.nan, -0.0, np.inf])},
+        cost_shared={"odd": np.array([5e-324, -0.0, np.inf])},
         models={
             "a": ModelSnapshot(1 / 3, 5, "J", {"weight": weight, "bias": np.array(-0.7)}, {"k": weight[:, 1]}),
             "b": ModelSnapshot(cost_source="J"),
@@ -407,7 +407,7 @@ def test_reset_leaves_no_text_in_the_files_while_others_have_them_open(others, t
 def test_check_finds_a_wrong_queue_and_nothing_else(store):
     add(store, "r1", satisfied=0.0)
     assert "the queue is 0.0, but its recursion" in store.check()[0]
-    store.policy.save(Snapshot(1, 0.8))
+    store.policy.save(Snapshot(1, 0.8, -0.8))
     assert check(store.path) == []
     assert check(store.path.with_name("absent")) == []
 

@@ -1,0 +1,139 @@
+"""What `ask`, `feedback` and `status` take at 1,000, 10,000 and 100,000 logged requests, as ratios to the shortest log.
+
+    python benchmarks/long_logs.py [--requests 1000,10000,100000] [--rounds 25] [--policy messplus] [--debt low]
+
+Each log is a real file, in which every request has an answer and feedback; a scripted model answers at once. The logs
+are measured in turns: in each round every action once per log. `--debt high` makes logs whose answers are mostly bad,
+so that the debt only grows: then the correction of the oldest feedback changes the queue after all others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from messctl.backends import Scripted
+from messctl.costs.meter_choice import meter_for
+from messctl.learning.virtual_queue import advance
+from messctl.live.router import Router
+from messctl.records import Decision, Outcome, Question, Request
+from messctl.state.request_log import Circumstances
+from messctl.state.store import Store
+from messctl.zoo import PACKAGED_FILE, load_zoo
+
+GOOD = {"low": 0.9, "high": 0.5}
+"""The share of good answers in the log, by what it leaves of a debt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log of a number of requests, and a router over it."""
+
+    size: int
+    store: Store
+    router: Router
+
+    def timed(self, rng: random.Random) -> dict[str, float]:
+        """Do everything once, and return how many milliseconds each took."""
+        near, far = rng.randrange(self.size * 9 // 10, self.size), rng.randrange(self.size // 20)
+        coin = float(rng.random() < 0.5)
+        answered = self.router.ask(Question(f"What is {near}?")).decision.request.request_id
+        actions: dict[str, Callable[[], object]] = {
+            "ask": lambda: self.router.ask(Question(f"What is {far} + {near}?")),
+            "ask, graded": lambda: self.router.ask(Question(f"What is {near} + {far}?"), grader=lambda _: coin),
+            "feedback, first": lambda: self.router.feedback(answered, coin),
+            "feedback, corrected, newest": lambda: self.router.feedback(answered, 1.0 - coin),
+            "feedback, corrected, old": lambda: self._correct(far),
+            "feedback, corrected, oldest": lambda: self._correct(0),
+            "status": self.router.ledger,
+        }
+        return {name: _milliseconds(action) for name, action in actions.items()}
+
+    def _correct(self, number: int) -> None:
+        logged = self.store.requests.find(f"request-{number:07}")
+        assert logged.satisfied is not None
+        self.router.feedback(logged.decision.request.request_id, 1.0 - logged.satisfied)
+
+
+def _milliseconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return 1000 * (time.perf_counter() - started)
+
+
+def written(path: Path, size: int, policy: str, good: float) -> Log:
+    """Write a log of `size` requests to a new file, and open it."""
+    zoo = load_zoo(PACKAGED_FILE)
+    meter, names = meter_for(zoo), [model.name for model in zoo.models]
+    store = Store(path)
+    settings = replace(zoo.settings, policy=policy)
+    backend = Scripted(dict.fromkeys(names, "forty-two"))
+    router = Router({model.name: model for model in zoo.models}, settings, backend, meter, store)
+    for index in range(20):
+        router.ask(Question(f"What is {index}?"), grader=lambda _: 1.0)
+    known = store.policy.snapshot(policy)
+    rng, queue, balance = random.Random(size), known.queue, known.balance
+    circumstances = Circumstances(policy, settings.aim, meter.unit, meter.source, characters=30)
+    with store.transaction():
+        for number in range(size):
+            request_id, served, satisfied = f"request-{number:07}", rng.choice(names), float(rng.random() < good)
+            request = Request(request_id, f"What is {number} + {size}, please?")
+            decision = Decision(request, known.decided + number + 1, served, (served,), 0.5, queue=queue)
+            store.requests.add(decision, circumstances)
+            outcome = Outcome(None, rng.random(), 0.1, 8, 2, "forty-two", cost_quality="estimated", finish="stop")
+            store.requests.add_answers(request_id, {served: outcome})
+            store.requests.set_feedback(request_id, {served: satisfied}, served)
+            queue = advance.plain(queue, settings.aim, satisfied)
+            balance += satisfied - settings.aim
+        store.policy.save(replace(known, decided=known.decided + size, queue=queue, balance=balance))
+    return Log(size, store, router)
+
+
+def main() -> None:
+    """Write the logs, measure in turns, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", default="1000,10000,100000")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--policy", default="messplus")
+    parser.add_argument("--debt", choices=sorted(GOOD), default="low")
+    arguments = parser.parse_args()
+    rng = random.Random(1)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        logs = []
+        for size in map(int, arguments.requests.split(",")):
+            log = written(folder / str(size), size, arguments.policy, GOOD[arguments.debt])
+            logs.append(log)
+            stack.enter_context(log.store)
+        for log in logs:
+            log.timed(rng)
+        rounds = [{log.size: log.timed(rng) for log in logs} for _ in range(arguments.rounds)]
+        for log in logs:
+            assert log.store.check() == [], log.size
+    table = Table(title=f"{arguments.policy}, {arguments.debt} debt: {arguments.rounds} rounds, milliseconds")
+    for heading in ("action", *(f"{log.size:,}" for log in logs), "ratio of the same round (median, quartiles)"):
+        table.add_column(heading, justify="left" if heading == "action" else "right")
+    first, last = logs[0].size, logs[-1].size
+    for action in rounds[0][first]:
+        medians = [statistics.median(each[log.size][action] for each in rounds) for log in logs]
+        low, middle, high = statistics.quantiles([each[last][action] / each[first][action] for each in rounds])
+        table.add_row(action, *(f"{median:.2f}" for median in medians), f"{middle:.2f} ({low:.2f} to {high:.2f})")
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Sums over the log, kept up to date in the transaction that changes them. So no figure has to walk the log.
+
+Each table of sums is defined once, by a query over the log. For one request the query says what to add. For all
+requests it fills a new table, and tells whether an old one is right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from messctl.state.database import Database, Row
+
+TOLERANCE = 1e-9
+"""Sums of floats that differ by less, relative to the number of addends, differ by rounding alone."""
+
+Key = tuple[str | int, ...]
+Values = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A table of sums: its keys and its values, each with the SQL that computes it, and the rows that are added up.
+
+    `source` and `where` say which rows, and `request` is the column that says of which request a row is.
+    """
+
+    keys: Mapping[str, str]
+    values: Mapping[str, str]
+    source: str
+    request: str
+    where: str = "TRUE"
+
+    def select(self, *, of_one: bool = False) -> str:
+        """Return the query for the sums over all requests, or over one request."""
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in {**self.keys, **self.values}.items())
+        keys = ", ".join(self.keys.values())
+        one = f"AND {self.request} = ?" if of_one else ""
+        return f"SELECT {columns} FROM {self.source} WHERE {self.where} {one} GROUP BY {keys}"
+
+    def upsert(self, table: str) -> str:
+        """Return the statement that adds to a row of the table, or makes it."""
+        names = [*self.keys, *self.values]
+        added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
+        return (
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {added}"
+        )
+
+
+REQUESTS, FEEDBACK, SERVED = "request_sums", "feedback_sums", "served_sums"
+ANSWERS, EMPTY = "answer_sums", "empty_sums"
+"""What is summed: the requests; those with feedback; the served answers; all answers; the empty answers."""
+
+_PAID = {"model": "model", "cost_unit": "cost_unit", "meter": "meter"}
+
+DEFINED: Mapping[str, Sums] = {
+    REQUESTS: Sums(
+        {"policy": "policy", "forced": "forced"}, {"requests": "count(*)"}, source="requests", request="requests.id"
+    ),
+    FEEDBACK: Sums(
+        {"policy": "policy"},
+        {"judged": "count(*)", "satisfied": "total(satisfied)", "alpha": "total(alpha)"},
+        source="feedback JOIN requests ON requests.id = request",
+        request="request",
+    ),
+    SERVED: Sums(
+        _PAID | {"model": "served"},
+        {
+            "requests": "count(*)",
+            "pending": "sum(CASE WHEN feedback.id IS NULL THEN 1 ELSE 0 END)",
+            "explored": "sum(explored)",
+            "forced": "sum(forced)",
+            "tokens_in": "coalesce(sum(tokens_in), 0)",
+            "tokens_out": "coalesce(sum(tokens_out), 0)",
+        },
+        source="requests LEFT JOIN answers ON answers.request = requests.id AND model = served "
+        "LEFT JOIN feedback ON feedback.request = requests.id",
+        where="EXISTS (SELECT 1 FROM answers AS any_answer WHERE any_answer.request = requests.id)",
+        request="requests.id",
+    ),
+    ANSWERS: Sums(
+        _PAID,
+        {
+            "answers": "count(*)",
+            "tokens_in": "coalesce(sum(tokens_in), 0)",
+            "tokens_out": "coalesce(sum(tokens_out), 0)",
+            "measured": "sum(CASE WHEN cost_quality IN ('measured', 'shared') THEN 1 ELSE 0 END)",
+            "cost": "total(cost)",
+        },
+        source="answers JOIN requests ON requests.id = request",
+        request="request",
+    ),
+    EMPTY: Sums(
+        _PAID,
+        {"answers": "count(*)", "cost": "total(json_extract(outcome, '$.cost'))"},
+        source="attempts JOIN requests ON requests.id = request",
+        where="outcome IS NOT NULL",
+        request="request",
+    ),
+}
+"""The tables by name. A cost that is `measured` or `shared` is one that a price can only predict."""
+
+
+class KeptSums:
+    """The tables of sums over the log. Write inside a transaction of the store. Every method raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table, checked."""
+        return self._database.table(table)
+
+    def add(self, table: str, key: Key, values: Values) -> None:
+        """Add values to the sums of a key."""
+        self._database.execute(DEFINED[table].upsert(table), (*key, *values))
+
+    @contextmanager
+    def following(self, request: int, *tables: str) -> Iterator[None]:
+        """Let the sums of the tables follow what the block changes about a request, by its key."""
+        before = [self._of(table, request) for table in tables]
+        yield
+        for table, earlier in zip(tables, before, strict=True):
+            later = self._of(table, request)
+            for key in {**earlier, **later}:
+                nothing = (0.0,) * len(DEFINED[table].values)
+                old, new = earlier.get(key, nothing), later.get(key, nothing)
+                if old != new:
+                    self.add(table, key, tuple(after - was for was, after in zip(old, new, strict=True)))
+
+    def fill(self) -> None:
+        """Compute all sums from the log."""
+        for table, sums in DEFINED.items():
+            self._database.execute(f"DELETE FROM {table}")
+            names = ", ".join([*sums.keys, *sums.values])
+            self._database.execute(f"INSERT INTO {table} ({names}) {sums.select()}")
+
+    def check(self) -> list[str]:
+        """Return which sums are not those of the log, one line each."""
+        found = []
+        for table, sums in DEFINED.items():
+            kept = _by_key(sums, self._database.table(table))
+            counted = _by_key(sums, list(self._database.rows(sums.select())))
+            for key in sorted({**kept, **counted}, key=repr):
+                nothing = (0.0,) * len(sums.values)
+                pairs = zip(sums.values, kept.get(key, nothing), counted.get(key, nothing), strict=True)
+                found += [
+                    f"the sum {name!r} of {', '.join(map(repr, key))} in {table!r} is {one:g}, "
+                    f"but the log gives {other:g}"
+                    for name, one, other in pairs
+                    if not close(one, other)
+                ]
+        return found
+
+    def _of(self, table: str, request: int) -> dict[Key, Values]:
+        sums = DEFINED[table]
+        return _by_key(sums, list(self._database.rows(sums.select(of_one=True), (request,))))
+
+
+def close(one: float, other: float) -> bool:
+    """Return whether two sums of floats are the same but for rounding."""
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _by_key(sums: Sums, rows: Sequence[Row]) -> dict[Key, Values]:
+    return {tuple(row[name] for name in sums.keys): tuple(row[name] for name in sums.values) for row in rows}
