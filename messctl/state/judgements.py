@@ -24,7 +24,7 @@ from messctl.state.sums import FEEDBACK, SERVED, KeptSums
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
-MOST_BLOCKS = 32
+MOST_BLOCKS = 8
 """How many blocks are read at a time."""
 STEP = struct.Struct("<dd")
 """A packed step: α, and the satisfaction with its sign turned."""

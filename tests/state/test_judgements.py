@@ -1,0 +1,118 @@
+"""The virtual queue over stored feedback: corrected anywhere, it is the plain recursion to the last bit."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from long_states import judged, new_store
+
+from messctl.learning.virtual_queue import advance
+from messctl.state import judgements
+from messctl.state.judgements import walked, walked_blocks
+
+SHARES = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.8, 1.0]), st.floats(0, 1))
+
+
+def plain(queue, steps):
+    """Return the queue before each step and after the last."""
+    path = [queue]
+    for alpha, satisfied in steps:
+        path.append(advance.plain(path[-1], alpha, satisfied))
+    return path
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(judgements, "BLOCK", 4)
+    monkeypatch.setattr(judgements, "MOST_BLOCKS", 3)
+
+
+@given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=60))
+def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
+    packed = np.array([[alpha, -satisfied] for alpha, satisfied in steps])
+    assert walked(queue, packed.ravel()) == plain(queue, steps)[-1]
+    whole = len(steps) // 4 * 4
+    blocks = packed[:whole].reshape(-1, 8)
+    assert walked_blocks(queue, blocks) == plain(queue, steps[:whole])[4::4]
+
+
+@given(
+    st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 10**6), SHARES), min_size=1, max_size=8),
+)
+def test_a_queue_with_corrections_is_the_plain_recursion(feedback, corrections):
+    with pytest.MonkeyPatch.context() as patch, new_store() as store:
+        patch.setattr(judgements, "BLOCK", 4)
+        patch.setattr(judgements, "MOST_BLOCKS", 3)
+        feedback = list(feedback)
+        judged(store, feedback)
+        assert store.requests.queue() == plain(0.0, feedback)[-1]
+        for where, satisfied in corrections:
+            place = where % len(feedback)
+            alpha, before = feedback[place]
+            assert store.requests.set_feedback(f"r{place}", {"a": satisfied}, "a") == before
+            feedback[place] = (alpha, satisfied)
+            assert store.requests.queue() == plain(0.0, feedback)[-1]
+            assert store.requests.judgements.check(plain(0.0, feedback)[-1]) == []
+
+
+@pytest.mark.parametrize("good", [0.95, 0.8, 0.3])
+def test_a_long_queue_with_many_corrections_is_the_plain_recursion(good):
+    """With blocks of the real size; a good log is often without debt, a bad one never."""
+    rng = random.Random(5)
+    feedback = [(0.8, float(rng.random() < good)) for _ in range(3000)]
+    with new_store() as store:
+        judged(store, feedback)
+        for place in (0, 2999, 1, 511, 512, 1023, *(rng.randrange(3000) for _ in range(40))):
+            feedback[place] = (0.8, rng.choice([0.0, 1.0, 0.5, rng.random()]))
+            store.requests.set_feedback(f"r{place}", {"a": feedback[place][1]}, "a")
+            assert store.requests.queue() == plain(0.0, feedback)[-1]
+        assert store.requests.judgements.check(store.requests.queue()) == []
+        assert store.requests.feedback_sums().satisfied == pytest.approx(sum(each[1] for each in feedback), abs=1e-9)
+
+
+@pytest.mark.parametrize("good", [0.9, 0.3])
+def test_a_correction_in_a_long_log_reads_few_rows(good, monkeypatch):
+    """Counted, not timed: with ten times the log, a correction makes SQLite go at most half as many steps more."""
+    steps = {}
+    for size in (2000, 20_000):
+        with new_store() as store:
+            rng = random.Random(1)
+            judged(store, [(0.8, float(rng.random() < good)) for _ in range(size)])
+            steps[size] = []
+            for place in (0, size // 2, size - 1):
+                counted = counting(store)
+                store.requests.set_feedback(f"r{place}", {"a": 0.25}, "a")
+                store.requests.queue()
+                store.requests.feedback_sums()
+                steps[size].append(counted())
+    assert max(steps[20_000]) <= 1.5 * max(steps[2000])
+
+
+def counting(store):
+    """Count from now on how many instructions SQLite carries out; call what is returned to get the number."""
+    calls = [0]
+
+    def called():
+        calls[0] += 1
+
+    connection = store._database._connection
+    connection.set_progress_handler(called, 1)
+
+    def end():
+        connection.set_progress_handler(None, 0)
+        return calls[0]
+
+    return end
+
+
+def test_feedback_after_a_reset_starts_a_new_queue(small_blocks):
+    with new_store() as store:
+        judged(store, [(0.8, 0.0)] * 10)
+        store.reset()
+        assert (store.requests.queue(), store.requests.count(), store.requests.feedback_sums().count) == (0.0, 0, 0)
+        judged(store, [(0.5, 0.0)] * 9)
+        store.requests.set_feedback("r1", {"a": 1.0}, "a")
+        assert store.requests.queue() == plain(0.0, [(0.5, 0.0), (0.5, 1.0), *[(0.5, 0.0)] * 7])[-1]
