@@ -58,7 +58,7 @@ class Bill:
 
     def _predicted(self, model: str, prices: Mapping[str, CostPerToken]) -> float:
         if model not in prices:
-            return self.cost[model] / self.answers[model] * self.requests
+            return self.cost[model] / max(1, self.answers[model]) * self.requests
         predicted = _priced(prices[model], self.requests, self.tokens_in, self.tokens_out)
         like = [model] if self.measured[model] else [other for other in self.cost if other in prices]
         expected = sum(

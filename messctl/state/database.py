@@ -161,6 +161,7 @@ def _remedy(what: str) -> str:
         ("not a database", f"it is no messctl state; {ANOTHER_PLACE}"),
         ("malformed", "it is damaged; move it away, or restore a copy"),
         ("no such", f"it is damaged; {RESTORE}"),
+        ("already exists", f"it is damaged; {RESTORE}"),
         ("has no column", f"it is damaged; {RESTORE}"),
         ("ould not decode", f"it is damaged; {RESTORE}"),
     ):

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from messctl.learning.virtual_queue import advance
 from messctl.state.columns import MOST, shown
 from messctl.state.database import Database, Row
-from messctl.state.sums import FEEDBACK, SERVED, KeptSums
+from messctl.state.sums import FEEDBACK, SERVED, TOLERANCE, KeptSums
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
@@ -64,6 +64,8 @@ class Judgements:
                 self._database.execute(
                     "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied, now, request)
                 )
+        if not self.sums().count:
+            raise self._database.damage("no feedback is counted")
         if not found:
             self._pack()
             return None
@@ -76,7 +78,10 @@ class Judgements:
         """Return the sums over all feedback."""
         rows = self._sums.rows(FEEDBACK)
         judged, satisfied, alpha = (sum(row[name] for row in rows) for name in ("judged", "satisfied", "alpha"))
-        return FeedbackSums(int(judged), float(satisfied), float(alpha))
+        most = judged * (1.0 + TOLERANCE)
+        if not (-TOLERANCE <= satisfied <= most and -TOLERANCE <= alpha <= most):
+            raise self._database.damage(f"{judged} feedbacks add up to {satisfied:g}, and their α to {alpha:g}")
+        return FeedbackSums(judged, min(float(judged), max(0.0, satisfied)), alpha)
 
     def queue(self) -> float:
         """Return the queue after all feedback: from the last checkpoint on."""

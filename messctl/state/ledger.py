@@ -113,7 +113,7 @@ class Ledger:
             costliest=costliest,
             cost_vs_costliest=None if costliest is None else total / alone,
             served=dict(sorted(by_model.items())),
-            model_share={model: count / counts["requests"] for model, count in sorted(by_model.items())},
+            model_share={model: count / max(1, counts["requests"]) for model, count in sorted(by_model.items())},
             lost=store.outages.lost(),
             refused=store.outages.refused(),
         )

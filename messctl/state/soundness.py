@@ -88,12 +88,15 @@ def _columns(database: Database, table: str) -> dict[str, tuple[str, int, int]]:
 def _rows(database: Database, table: str) -> Iterator[str]:
     """Yield the rows that hold what they may not hold."""
     for number, row in enumerate(database.rows(f"SELECT * FROM {table}"), 1):
+        what = f"row {number} of {table!r}"
         try:
-            check(f"row {number} of {table!r}", dict(row), COLUMNS[table])
+            check(what, dict(row), COLUMNS[table])
             if table == "attempts" and row["outcome"] is not None:
+                what = f"{what} has an outcome that cannot be read"
                 empty_answer(row["outcome"])
         except ROW_ERRORS as error:
-            yield " ".join(f"{error}".split())
+            text = " ".join(str(error).split())
+            yield text if text.startswith(what) else f"{what} ({text})"
 
 
 def _recomputed(database: Database, requests: RequestLog, policy: PolicyArrays) -> Iterator[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
+from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
+from messctl.state.migrations import MIGRATIONS, SUMS
 from messctl.state.request_log import Circumstances
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
@@ -25,3 +29,38 @@ def judged(store: Store, feedback: Iterable[tuple[float, float]], policy: str = 
             store.requests.add(decision, Circumstances(policy, alpha, "J", "a test"))
             store.requests.add_answers(request_id, {"a": Outcome(cost=1.5, tokens_in=3, tokens_out=1, answer="yes")})
             store.requests.set_feedback(request_id, {"a": satisfied}, "a")
+
+
+WITHOUT_SUMS = SUMS - 1
+"""The last version whose states keep no sums."""
+
+
+def older_state(path: Path, requests: int) -> dict[str, float]:
+    """Write a state as a messctl wrote it that kept no sums; all requests have feedback, which is returned by id."""
+    feedback = [float(number % 4 > 0) for number in range(requests)]
+    ids = [f"old{number}" for number in range(requests)]
+    queue = 0.0
+    for satisfied in feedback:
+        queue = advance.plain(queue, 0.75, satisfied)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.create_function("packed", 1, lambda number: b"")
+        for script in MIGRATIONS[:WITHOUT_SUMS]:
+            old.executescript(script)
+        old.executemany(
+            "INSERT INTO requests VALUES "
+            "(?, ?, 1.0, ?, 'messplus', ?, 'dear', 0, 0, 1, 0.75, 0, 1, 0, 'USD', 'a test', 9)",
+            [(number + 1, each, f"prompt {number}", number + 1) for number, each in enumerate(ids)],
+        )
+        old.executemany(
+            "INSERT INTO answers VALUES (?, 'dear', 'yes', 1.5, 0.1, 3, 1, ?, 'stated', 'stop', '')",
+            [(number + 1, satisfied) for number, satisfied in enumerate(feedback)],
+        )
+        old.executemany(
+            "INSERT INTO feedback VALUES (?, ?, ?, 1.0, NULL)",
+            [(number + 1, number + 1, satisfied) for number, satisfied in enumerate(feedback)],
+        )
+        old.execute("INSERT INTO router VALUES (1, ?, ?, ?)", (requests, queue, sum(feedback) - 0.75 * requests))
+        old.execute(f"PRAGMA user_version = {WITHOUT_SUMS}")
+        old.commit()
+    return dict(zip(ids, feedback, strict=True))
