@@ -2,7 +2,8 @@
 
     MessctlError                 exit code 2, except for StoppedError
     ├── UsageError               an option is wrong, or two options contradict each other
-    │   └── UnknownNameError     a policy, model, format … that does not exist; names the nearest one
+    │   ├── UnknownNameError     a policy, model, format … that does not exist; names the nearest one
+    │   └── GradeError           an answer cannot be graded; the answer itself is stored
     ├── InputError               a file has invalid contents
     │   ├── TraceError           a trace: file, row and column
     │   ├── SourceError          benchmark results of another project
@@ -65,6 +66,10 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
         super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, names)}; known: {', '.join(names)}")
+
+
+class GradeError(UsageError):
+    """An answer cannot be graded, for example because a regular expression takes too long on it."""
 
 
 class InputError(MessctlError):

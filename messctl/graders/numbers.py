@@ -10,7 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Literal
+
+MOST_MARKS = 30
+"""The most combining marks on one character."""
 
 _MINUS = dict.fromkeys(map(ord, "−‒–﹣－"), "-")
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
@@ -39,16 +44,26 @@ _NUMBER = re.compile(
     rf"(?<![\w.]){_NO_EXPONENT}(?P<sign>[-+](?:\s?(?=[$€£¥]))?)?[$€£¥]?\(?(?P<inner>[-+])?(?P<number>{_PLAIN})\)?{_POWER}"
     r"(?:\s?/\s?\(?(?P<under>\d+(?:\.\d+)?)\)?(?![\w/]))?"
 )
+_DIGIT = re.compile("[0-9]")
 _LIMIT = 400  # digits; a longer number is no answer
 _EXPONENT = 4  # characters of an exponent, including its sign
 _BASE = 20  # digits of the base of a power
+_LONGEST_POWER = 10_000  # digits; to compute a longer one takes milliseconds
+
+
+def normalized(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """Return a text in a Unicode form. Of many marks on one character, the first MOST_MARKS stay.
+
+    To sort a run of marks takes quadratic time. The limit is that of Unicode's Stream-Safe Text Format (UAX #15).
+    """
+    return text if text.isascii() else unicodedata.normalize(form, "".join(_few_marks(text)))
 
 
 def readable(text: str) -> str:
     """Return text with plain digits, minus signs and spaces, and without the LaTeX around numbers."""
     text = _SUPERSCRIPT.sub(lambda match: f"^{match[0]}", _MIXED.sub(" ", text.translate(_PLAINLY)))
-    text = unicodedata.normalize("NFKC", text).translate(_PLAINLY)
-    text = "".join(_digit(character) for character in text)
+    text = normalized("NFKC", text).translate(_PLAINLY)
+    text = text if text.isascii() else "".join(_digit(character) for character in text)
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
     return text
@@ -56,8 +71,23 @@ def readable(text: str) -> str:
 
 def numbers(text: str) -> list[Fraction]:
     """Return all numbers in a text as exact fractions, in order."""
-    found = (_value(match) for match in _NUMBER.finditer(readable(text)))
-    return [value for value in found if value is not None]
+    return list(_values(_NUMBER.finditer(readable(text))))
+
+
+def first_number(text: str) -> Fraction | None:
+    """Return the first number in a text, None if there is none."""
+    if text.isascii() and not _DIGIT.search(text):
+        return None  # soon, because there may be many such texts
+    return next(_values(_NUMBER.finditer(readable(text))), None)
+
+
+def last_number(text: str) -> Fraction | None:
+    """Return the last number in a text, None if there is none."""
+    return next(_values(reversed(list(_NUMBER.finditer(readable(text))))), None)
+
+
+def _values(matches: Iterable[re.Match[str]]) -> Iterator[Fraction]:
+    return (value for match in matches if (value := _value(match)) is not None)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -80,17 +110,33 @@ def _value(match: re.Match[str]) -> Fraction | None:
     else:
         value = Fraction(written if not written.startswith(".") else f"0{written}") * Fraction(10) ** int(power)
     if match["raised"]:
-        if len(written) > _BASE or (not value and int(raised) < 0):
+        too_long = len(written) > _BASE or len(written) * abs(int(raised)) > _LONGEST_POWER
+        if too_long or (not value and int(raised) < 0):
             return None
         value **= int(raised)
     if match["under"] and Fraction(match["under"]):
         value /= Fraction(match["under"])
-    # A minus after another number or word, as in 17-5, is not a sign.
-    before = match.string[: match.start()].rstrip()
-    signed = match["sign"] == "-" or (match["sign"] or "").startswith("-")
-    if signed and before and (before[-1].isalnum() or before[-1] in ")]}"):
-        signed = not match.string[: match.start()].endswith((")", "]", "}", *"0123456789"))
-    return -value if signed != (match["inner"] == "-") else value
+    return -value if _is_negative(match) else value
+
+
+def _is_negative(match: re.Match[str]) -> bool:
+    """Return whether a number has one minus, outside or inside its bracket.
+
+    A minus after another number or word, as in 17-5, is not a sign.
+    """
+    text, at = match.string, match.start()
+    signed = (match["sign"] or "").startswith("-")
+    if signed and at and text[at - 1] in ")]}0123456789":
+        signed = False
+    return signed != (match["inner"] == "-")
+
+
+def _few_marks(text: str) -> Iterator[str]:
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MOST_MARKS:
+            yield character
 
 
 def _digit(character: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 from messctl.errors import UnknownNameError, UsageError
 from messctl.graders.expect import expect_regex, expect_text
-from messctl.graders.numbers import numbers, readable
+from messctl.graders.numbers import first_number, last_number, normalized, numbers, readable
 
 ReferenceGrader = Callable[[str, str], float]
 """Takes an answer and a reference, and returns the satisfaction, 0..1. Raises UsageError for an unusable reference."""
@@ -21,7 +20,7 @@ _LETTER = r"[A-Za-z]"
 _NO_WORDS = frozenset("ABCDEFGHJKLMNOPQRSTUVWXYZ")
 _ALONE = re.compile(rf"[\s*_(\[\"'`]*({_LETTER})[\s*_)\].:,;\"'`]*")
 _NAMED = re.compile(
-    rf"\b(?:answer|option|choice)\b(?:\s+(?:is|was|would be))?\s*[:=]?[\s*_(\[\"'`]*({_LETTER})(?![\w'’])",
+    rf"\b(?:answer|option|choice)\b(?:\s++(?:is|was|would be))?\s*+[:=]?[\s*_(\[\"'`]*+({_LETTER})(?![\w'’])",
     re.IGNORECASE,
 )
 _NOTHING_MORE = re.compile(r"[\s*_)\].:,;!\"'`]*")
@@ -108,11 +107,11 @@ def best_grade(grader: ReferenceGrader, answer: str, references: Sequence[str]) 
 
 
 def _spaced(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(normalized("NFC", text).split())
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).strip()
+    return normalized("NFKC", text).strip()
 
 
 def _reference_number(reference: str) -> Fraction:
@@ -125,12 +124,15 @@ def _reference_number(reference: str) -> Fraction:
 def _final_number(answer: str) -> Fraction | None:
     """Return the final number of an answer."""
     boxed = _BOXED.findall(answer)
-    if boxed and (found := numbers(boxed[-1])):
-        return found[-1]
+    if boxed and (found := last_number(boxed[-1])) is not None:
+        return found
+    end = len(answer)
     for match in reversed(list(_CONCLUDES.finditer(answer))):
-        if found := numbers(answer[match.end() :].partition("\n")[0]):
-            return found[0]
-    return found[-1] if (found := numbers(answer)) else None
+        # What follows a later conclusion has no number, so that each piece of the answer is read once.
+        if (found := first_number(answer[match.end() : end].partition("\n")[0])) is not None:
+            return found
+        end = match.start()
+    return last_number(answer)
 
 
 def _option_letter(answer: str) -> str | None:

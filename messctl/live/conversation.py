@@ -8,7 +8,7 @@ from dataclasses import replace
 from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.base import OnText
 from messctl.backends.thinking import split_unopened
-from messctl.errors import UsageError
+from messctl.errors import GradeError, UsageError
 from messctl.live.router import Answered, Router
 from messctl.records import Question, is_blank
 from messctl.state.request_log import LoggedRequest
@@ -35,6 +35,8 @@ class Conversation:
     def ask(self, prompt: str, on_text: OnText | None = None, on_thinking: OnText | None = None) -> Answered:
         """Answer one turn. Raises BackendError, StoreError, UsageError; then the turn is not part of the history.
 
+        Raises GradeError if the answer cannot be graded. The user has read it, so it stays in the history.
+
         The history holds no thinking, and no turn whose answer is empty.
 
         If Ctrl-C ends an answer, what `on_text` received of it stays in the history, since the user has read it.
@@ -52,7 +54,7 @@ class Conversation:
                 on_thinking=on_thinking,
                 request_id=self._latest,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, GradeError):
             if stream.started:
                 self._remember(prompt, split_unopened(stream.text)[1])
             raise

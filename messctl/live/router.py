@@ -17,7 +17,7 @@ from messctl.costs.load_costs import Loads
 from messctl.costs.meter import Meter, prices_of
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
-from messctl.errors import StoreError, UsageError
+from messctl.errors import GradeError, StoreError, UsageError
 from messctl.graders import Grader
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot, cost_source
@@ -141,22 +141,24 @@ class Router:
         `model` overrides the policy. `on_decision` gets the decision before any model runs, `on_text` the served
         answer as it comes, `on_thinking` what its model thinks before it. If a model cannot answer, the request goes to
         the next best, unless part of the answer was shown or `model` is given. The model is then left alone for a
-        while, see `messctl.state.outages`. Raises BackendError if no model answers, StoreError, UsageError.
+        while, see `messctl.state.outages`. Every answer is stored before it is graded. Raises BackendError if no model
+        answers, GradeError if the answer cannot be graded, StoreError, UsageError.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None
         request = Request(request_id or secrets.token_hex(6), question.prompt, gradable)
         served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision)
         decision, failures = served.decision, dict(served.failures)
-        unlearned = {decision.served: served.completion}
+        # The user has seen this answer, and paid for it: it is stored before what may take long, or may fail.
+        completions = {decision.served: served.completion}
+        self._learn(decision, completions)
         if len(decision.queried) > 1:
-            # The user has seen this answer: it is stored before the others are queried, which may take long.
-            self._learn(decision, unlearned, {})
-            unlearned, more_failures = self._serving.query_others(decision, question)
-            failures |= more_failures
-        completions = {decision.served: served.completion} | unlearned
-        grades = {name: grader(each.answer) for name, each in completions.items()} if grader else {}
-        self._learn(decision, unlearned, grades)
+            others, more_failures = self._serving.query_others(decision, question)
+            self._learn(decision, others)
+            completions, failures = completions | others, failures | more_failures
+        grades = _grades(grader, completions) if grader else {}
+        if grades:
+            self._learn_grades(decision, completions, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -214,28 +216,43 @@ class Router:
         """Return how well the promise is kept so far, and what was spent."""
         return Ledger.of(self._store, prices_of(self._serving.models.values(), self._meter))
 
-    def _learn(self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]) -> None:
-        """Store answers, and learn what they cost and how they were graded, all in one transaction.
+    def _learn(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
+        """Store answers, and learn what they cost, in one transaction.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
         costlier because it was not loaded.
         """
-        costs = {name: cost_of(completion) for name, completion in completions.items()}
-        decision = self._forecast.corrected(decision, completions)
-        request_id = decision.request.request_id
+        costs = {name: cost_of(completion).answer for name, completion in completions.items()}
         outcomes = {name: outcome_of(completion) for name, completion in completions.items()}
-        feedback = [Feedback(costs={name: cost.answer for name, cost in costs.items()})]
-        with self._store.transaction(synced=bool(grades)):
-            if not self._store.requests.has(request_id):
-                raise StoreError(
-                    f"{self._store.path}: was reset while the model answered, so the answer is not stored; ask again"
-                )
-            self._store.requests.add_answers(request_id, outcomes)
+        with self._store.transaction():
+            self._check_logged(decision, "answered")
+            self._store.requests.add_answers(decision.request.request_id, outcomes)
             self._store.outages.end(outcomes)
-            if grades:
-                self._store.requests.set_feedback(request_id, grades, decision.served)
-                feedback.append(Feedback(satisfied=grades))
-            self._policy.learn(decision, *feedback)
+            self._policy.learn(self._forecast.corrected(decision, completions), Feedback(costs=costs))
+
+    def _learn_grades(
+        self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
+    ) -> None:
+        """Store and learn how answers were graded, in one transaction."""
+        with self._store.transaction(synced=True):
+            self._check_logged(decision, "was graded")
+            self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
+            self._policy.learn(self._forecast.corrected(decision, completions), Feedback(satisfied=grades))
+
+    def _check_logged(self, decision: Decision, what: str) -> None:
+        """Raise StoreError if the request is not in the log any more; the model just `what`."""
+        if not self._store.requests.has(decision.request.request_id):
+            raise StoreError(
+                f"{self._store.path}: was reset while the model {what}, so the answer is not stored; ask again"
+            )
+
+
+def _grades(grader: Grader, completions: Mapping[str, Completion]) -> dict[str, float]:
+    """Return the grade of every answer. Raises GradeError, which says that the answer is stored all the same."""
+    try:
+        return {name: grader(each.answer) for name, each in completions.items()}
+    except GradeError as error:
+        raise GradeError(f"{error}; the answer is stored without a grade: judge it with `messctl feedback`") from None
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:

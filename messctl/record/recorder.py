@@ -19,7 +19,7 @@ from messctl.backends.base import Backend
 from messctl.backends.empty_answer import refuse_empty
 from messctl.costs.meter import Meter
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
-from messctl.errors import BackendError, EmptyAnswerError, PromptError
+from messctl.errors import BackendError, EmptyAnswerError, GradeError, PromptError
 from messctl.inputs import open_plain
 from messctl.record.jobs import results
 from messctl.record.journal import Journal, Terms
@@ -116,10 +116,12 @@ def record(
     A model at a server gets `jobs` ≥ 1 prompts at once; then the backend must be thread-safe. A model on this machine
     gets one prompt at a time.
 
-    A failed answer is stored with its error, and so is an empty one, unless empty answers are graded. Raises
+    A failed answer is stored with its error, and so is an empty one, unless empty answers are graded. An answer that
+    cannot be graded is stored without a grade, and `on_warning` gets the reason of the first one. Raises
     BackendError for a model that never answers or stops answering, and for a judge that fails. The last failures in a
     row are then not stored, so that a resumed recording retries.
     """
+    plan = replace(plan, grade=_forgiving(plan.grade, on_warning))
     store, asking = (
         _AnswerStore(plan, journal, progress, on_warning),
         _Asking(plan, MeteredBackend(backend, meter), jobs),
@@ -128,6 +130,22 @@ def record(
         numbers = range(first, min(first + CHUNK, len(plan.prompts)))
         for model in plan.models:
             _record_model(asking, model, numbers, journal, store)
+
+
+def _forgiving(grade: Grade, on_warning: OnWarning) -> Grade:
+    """Return the grader without its GradeError: such an answer is not judged, and the first one is warned of."""
+    warned: list[bool] = []
+
+    def graded(prompt: Prompt, answer: str) -> float | None:
+        try:
+            return grade(prompt, answer)
+        except GradeError as error:
+            if not warned:
+                warned.append(True)
+                on_warning(f"an answer has no grade: {error}")
+            return None
+
+    return graded
 
 
 class _AnswerStore:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from messctl import expressions
 from messctl.errors import did_you_mean
 from messctl.zoo.schema import KEYS, Place, Text, quoted
 
@@ -63,10 +64,9 @@ class GradingRule:
 def _expression(place: Place) -> str:
     """Return the regular expression at a place. Raises ConfigError if it is not one."""
     text = Text().read(place) or ""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise place.error(f"{place.name} is not a valid regular expression ({error}); correct it") from None
+    problem = expressions.check(text)
+    if problem:
+        raise place.error(f"{place.name} is not a valid regular expression ({problem}); correct it")
     return text
 
 
