@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ import typer
 
 from messctl.cli import calibration_progress, calibration_table
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
-from messctl.cli.output import print_json, warn
+from messctl.cli.output import print_json, warn, write_lines
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def calibrate(
         print_json(document | ({"diff": diff} if dry_run else {}))
     else:
         calibration_table.show(found, where)
-        sys.stdout.write(diff)
+        write_lines(diff)
     for warning in calibration_table.warnings(found):
         warn(warning)
     if output and not force:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from messctl.cli.output import progress_console
-from messctl.display.text import plain
+from messctl.cli.progress import description
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -25,7 +25,7 @@ class Shown:
 
     def begin(self, model: str, number: int, count: int) -> None:
         """Show that a model is measured now: the one with this number, from 0, of `count`."""
-        self._name = f"{plain(model)} ({number + 1} of {count})"
+        self._name = f"{model} ({number + 1} of {count})"
         self._show(f"{self._name}: loading")
 
     def update(self, found: Calibration) -> None:
@@ -41,7 +41,7 @@ class Shown:
 @contextmanager
 def shown(limit_s: float) -> Iterator[Shown]:
     """Show the progress on a terminal while the block runs, and remove it at the end."""
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task
     from rich.text import Text
 
     class TimeBar(BarColumn):
@@ -55,6 +55,6 @@ def shown(limit_s: float) -> Iterator[Shown]:
             return Text(f"at most {left // 60}:{left % 60:02d} left")
 
     screen = progress_console()
-    columns = (TextColumn("{task.description}", markup=False), TimeBar(), TimeLeft())
+    columns = (description(), TimeBar(), TimeLeft())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         yield Shown(progress, progress.add_task("", total=limit_s))

@@ -10,7 +10,8 @@ import typer
 
 from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, ignore_closed_output, print_json, progress_console
+from messctl.cli.output import console, ignore_closed_output, print_json
+from messctl.cli.progress import spinner
 from messctl.cli.replay_options import (
     CostScaleOption,
     MarginOption,
@@ -114,7 +115,7 @@ def estimate(
     policies = policies or [settings.policy]
     for name in policies:
         kind_of(name)  # an unknown name is an error before the log is read
-    with progress_console().status("reading") as status, compiling_told(status.update):
+    with spinner("reading") as tell, compiling_told(tell):
         encoder = encoder_of(settings) or WordEncoder()
         return off_policy.evaluate(
             off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
@@ -122,7 +123,7 @@ def estimate(
             settings,
             encoder,
             impute=impute,
-            progress=lambda name: status.update(f"replaying {name}"),
+            progress=lambda name: tell(f"replaying {name}"),
         )
 
 

@@ -14,6 +14,7 @@ import typer
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
 from messctl.cli.command import TRACES, Command
 from messctl.cli.output import print_json, print_line, progress_console
+from messctl.cli.progress import description
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -171,9 +172,9 @@ def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=progress_console(), transient=True) as bar:
         task = bar.add_task("reading", total=None)
 

@@ -78,6 +78,15 @@ def _print(text: str, indent: str, stream: TextIO, *, wraps: bool) -> None:
     print(wrapped(plain(text), width_of(stream), indent) if wraps else plain(text), file=stream)
 
 
+def write_lines(text: str, *, to: TextIO | None = None) -> None:
+    """Write text of several lines, by default to stdout.
+
+    A pipe gets names in it as they are. A terminal must not obey control characters in them.
+    """
+    stream = to or sys.stdout
+    stream.write("\n".join(map(plain, text.split("\n"))) if stream.isatty() else text)
+
+
 def print_json(document: dict[str, Any] | list[dict[str, Any]], indent: int | None = 2) -> None:
     """Print one JSON document on stdout, and nothing else; it is ASCII only, so that every terminal and pipe takes it.
 

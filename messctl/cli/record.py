@@ -15,6 +15,7 @@ from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, GradeEmptyOption, J
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends
 from messctl.cli.output import console, print_json, print_line, progress_console, warn
+from messctl.cli.progress import description
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
 
@@ -279,9 +280,9 @@ def _interruptible(count: Callable[[], int], plan: Plan, journal: Path) -> Itera
 @contextmanager
 def _progress(plan: Plan, begun: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that takes the number of answers and moves the progress bar on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("recording", total=plan.answers, completed=begun)
         yield lambda done: bar.update(task, completed=done)

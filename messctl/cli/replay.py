@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,8 +10,8 @@ import typer
 from messctl.cli import replay_options as options
 from messctl.cli.arguments import AlphaOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, ignore_closed_output, print_json, progress_console, warn
-from messctl.display.text import plain
+from messctl.cli.output import console, ignore_closed_output, print_json, warn, write_lines
+from messctl.cli.progress import spinner
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +81,8 @@ def replay(
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     policies = tuple(policy) if policy else None
     plan = Plan(trace, policies, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, plot)
-    with progress_console().status("reading") as status, compiling_told(status.update):
-        played = run(plan, warn, status.update)
+    with spinner("reading") as tell, compiling_told(tell):
+        played = run(plan, warn, tell)
     with ignore_closed_output():
         _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
@@ -106,9 +105,7 @@ def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print_json(report.document(played))
     elif as_csv:
-        text = report.as_csv(played)
-        # A pipe gets names as they are. A terminal must not obey control characters in them.
-        sys.stdout.write("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
+        write_lines(report.as_csv(played))
     else:
         screen = console()
         screen.print(report.table(played, screen.width))

@@ -12,7 +12,8 @@ import typer
 
 from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, print_json, progress_console, warn
+from messctl.cli.output import console, print_json, progress_console, warn, write_lines
+from messctl.cli.progress import description, percentage
 from messctl.cli.replay_options import (
     CacheOption,
     CostScaleOption,
@@ -321,12 +322,12 @@ def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> 
     if as_json:
         print_json(report.document(tuning) | ({} if diff is None else {"diff": diff}))
     elif as_csv:
-        sys.stdout.write(report.as_csv(tuning))
-        sys.stderr.write(diff or "")
+        write_lines(report.as_csv(tuning))
+        write_lines(diff or "", to=sys.stderr)
     else:
         screen = console()
         screen.print(report.table(tuning, screen.width), crop=False)
-        sys.stdout.write(diff or "")
+        write_lines(diff or "")
     if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
         warn("one seed gives no confidence; play more seeds, as with --seeds 10")
 
@@ -334,12 +335,12 @@ def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
     """Yield two functions: one sets the text of the progress bar on stderr, the other its done and total work."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        description(),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        percentage(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -10,7 +10,8 @@ import typer
 from messctl.cli.arguments import POLICY, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ZOO, Command
 from messctl.cli.opening import open_router
-from messctl.cli.output import print_json, print_line, progress_console
+from messctl.cli.output import print_json, print_line
+from messctl.cli.progress import spinner
 from messctl.display.text import counted
 
 EPILOG = "Example: messctl warm recorded.parquet"
@@ -41,7 +42,7 @@ def warm(
     from messctl.live.warm_start import learn_from
     from messctl.trace import TraceFile
 
-    with open_router(zoo, state) as routing, progress_console().status("reading") as status:
+    with open_router(zoo, state) as routing, spinner("reading") as tell:
         if not overwrite:
             routing.check_unused()  # an error comes before the work
         opened = TraceFile(trace)
@@ -49,7 +50,7 @@ def warm(
             opened,
             routing.zoo,
             routing.settings,
-            lambda rows: status.update(f"learned from {rows:,} requests"),
+            lambda rows: tell(f"learned from {rows:,} requests"),
             routing.encoder,
         )
         routing.start_from(learned.snapshot, overwrite=overwrite)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
-from messctl.cli.output import console, print_json, print_line, progress_console, prompt_user
+from messctl.cli.output import console, print_json, print_line, prompt_user, write_lines
+from messctl.cli.progress import spinner
 from messctl.display.text import counted, plain
 from messctl.errors import ConfigError, OutputError, UnknownNameError, UsageError
 
@@ -93,7 +94,7 @@ def init(
     if not as_json:
         _print(searched, entries)
         if dry_run:
-            sys.stdout.write(f"\n{text}")
+            write_lines(f"\n{text}")
         elif not yes and not _confirmed(output):
             print_line(f"{output}: not written")
             return
@@ -134,11 +135,8 @@ def _search(folders: Sequence[Path]) -> Search:
             raise UsageError(f"--folder {folder}: {what}")
     absolute = [folder.resolve() if ".." in folder.parts else folder.absolute() for folder in folders]
     where = places(os.environ, _home(), sys.platform, here=Path.cwd(), folders=absolute)
-    screen = progress_console()
-    if not screen.is_terminal:
-        return search(where)
-    with screen.status("searching") as status:
-        return search(where, lambda path: status.update(f"reading {plain(path.name)}"))
+    with spinner("searching") as tell:
+        return search(where, lambda path: tell(f"reading {path.name}"))
 
 
 def _home() -> Path:

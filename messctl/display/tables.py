@@ -19,7 +19,7 @@ GAP = 2
 """The spaces between a name and its value."""
 LEAST_BESIDE = 24
 """The least room beside the names for values that break into lines, in characters."""
-_ANY_WIDTH = Console(width=10**6)
+_ANY_WIDTH = Console(width=10**6, markup=False, emoji=False, highlight=False)
 
 
 class Named(NamedTuple):

@@ -25,7 +25,7 @@ def wrapped(text: str, width: int, indent: str = "") -> str:
 
     indent = indent if 3 * len(indent) <= width else indent[:2]
     lines, line = [], ""
-    for gap, word in re.findall(r"( *)([^ ]+)", text):
+    for gap, word in re.findall(r"( *)([^ ]+)", text.rstrip(" ")):
         longer = f"{line}{gap}{word}"
         if line.strip() and cell_len(longer) > width:
             lines.append(line)

@@ -44,6 +44,7 @@ _NUMBER = re.compile(
     rf"(?<![\w.]){_NO_EXPONENT}(?P<sign>[-+](?:\s?(?=[$€£¥]))?)?[$€£¥]?\(?(?P<inner>[-+])?(?P<number>{_PLAIN})\)?{_POWER}"
     r"(?:\s?/\s?\(?(?P<under>\d+(?:\.\d+)?)\)?(?![\w/]))?"
 )
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _DIGIT = re.compile("[0-9]")
 _LIMIT = 400  # digits; a longer number is no answer
 _EXPONENT = 4  # characters of an exponent, including its sign
@@ -63,7 +64,7 @@ def readable(text: str) -> str:
     """Return text with plain digits, minus signs and spaces, and without the LaTeX around numbers."""
     text = _SUPERSCRIPT.sub(lambda match: f"^{match[0]}", _MIXED.sub(" ", text.translate(_PLAINLY)))
     text = normalized("NFKC", text).translate(_PLAINLY)
-    text = text if text.isascii() else "".join(_digit(character) for character in text)
+    text = _FOREIGN_DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
     return text
@@ -137,9 +138,3 @@ def _few_marks(text: str) -> Iterator[str]:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks <= MOST_MARKS:
             yield character
-
-
-def _digit(character: str) -> str:
-    if character.isascii() or not character.isdecimal():
-        return character
-    return str(unicodedata.decimal(character))

@@ -33,3 +33,9 @@ def test_no_word_is_broken_and_only_a_long_word_is_wider_than_the_terminal(words
     lines = wrapped(" ".join(words), width, "  ").split("\n")
     assert " ".join(lines).split() == " ".join(words).split()
     assert all(cell_len(line) <= width or len(line.split()) == 1 for line in lines)
+
+
+def test_many_spaces_take_linear_time():
+    """In quadratic time this takes an hour."""
+    assert wrapped("a" + " " * 10**6, 80) == "a"
+    assert wrapped("a" + " " * 10**6 + "b", 80) == "a\nb"
