@@ -1,5 +1,5 @@
 # What a developer types. `.ci/run` does the same in a fresh environment.
-.PHONY: dev check test test-all bench clean
+.PHONY: dev check test test-all fuzz bench clean
 
 dev:            ## install for editing, with everything and two real models
 	python -m pip install -e '.[dev]'
@@ -13,6 +13,10 @@ test:           ## the tests, without the slow ones
 
 test-all:       ## all tests, as CI runs them
 	CI=1 python -m pytest
+
+SECONDS ?= 60
+fuzz:           ## odd inputs of every kind, for SECONDS=600 or any other time
+	python tests/fuzz/campaign.py --seconds $(SECONDS)
 
 bench:          ## speed, as a ratio to a rival in the same run
 	python benchmarks/replay_speed.py

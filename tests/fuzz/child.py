@@ -1,0 +1,64 @@
+"""One child of a campaign: takes the inputs in the file `inputs`, and writes to the file `report` how each went."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import random
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from campaign import LONGEST_S, MOST_MIB
+from subjects import SUBJECTS, command
+
+from messctl import cli
+from messctl.errors import MessctlError
+
+
+def main(corpus: Path, seconds: float) -> None:
+    """Take the inputs, each with limits on its time and memory."""
+    until, inputs = time.monotonic() + seconds, Path("inputs").read_text().splitlines()
+    cli.traceback_of = _traceback_of
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_virtual_bytes() + 8 * MOST_MIB * 2**20, hard))
+    for words in (["replay", "--policy", "messplus"], ["evaluate", "--policy", "static-mix"]):
+        command(*words, next((corpus / "log").glob("*.parquet")))  # what is imported and compiled once
+    start = _peak_mib()
+    with Path("report").open("w", buffering=1) as report:
+        for line in inputs:
+            if time.monotonic() > until:
+                break
+            name, number = line.split()
+            print("begin", line, file=report)
+            faulthandler.dump_traceback_later(LONGEST_S, exit=True)
+            begun = time.monotonic()
+            try:
+                SUBJECTS[name](random.Random(f"{name} {number}"), corpus)
+            except Exception:  # noqa: BLE001  # every one is a finding
+                print("wrong", traceback.format_exc()[-3000:].replace("\n", " | ").replace("\r", " "), file=report)
+            faulthandler.cancel_dump_traceback_later()
+            grown = _peak_mib() - start
+            print("end", f"{time.monotonic() - begun:.2f}", grown, file=report)
+            if grown > MOST_MIB:
+                break  # the peak stays, so the next ones cannot be measured here
+    gc.collect()
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error that nobody expected."""
+    return "" if isinstance(error, MessctlError) else "".join(traceback.format_exception(error))
+
+
+def _peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _virtual_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))
