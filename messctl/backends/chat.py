@@ -39,10 +39,11 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, bos: str, eos: str) -> None:
-        from messctl.backends.sandbox import sandbox  # noqa: PLC0415  # a model without a template needs no Jinja
+        from messctl.backends.sandbox import joined, sandbox  # noqa: PLC0415  # a model without one needs no Jinja
 
         self._given = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True, "tools": None}
         self._eos = eos
+        self._joined = joined
         try:
             self._template = sandbox().from_string(source)
         except Exception as error:
@@ -51,7 +52,7 @@ class ChatTemplate:
     def prompt(self, messages: Sequence[Message]) -> Prompt:
         """Return the prompt for a chat. Raises TemplateError for any exception of the template."""
         try:
-            text = self._template.render(messages=messages, **self._given)
+            text = self._joined(self._template.generate(messages=messages, **self._given))
         except Exception as error:
             raise TemplateError(_reason(error)) from error
         return Prompt(text, (self._eos,), opened_by(text))

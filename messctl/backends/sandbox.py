@@ -1,18 +1,39 @@
 """The sandbox in which chat templates run: Jinja, with what Hugging Face's Transformers give a template.
 
+A template is a program from a stranger, so it also has limits: on its time, on the text that it makes, and on memory.
+
 Source: Transformers, "Chat templates", and `chat_template_utils.py`.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import wraps
+from types import FrameType
 from typing import Any, NoReturn
 
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+LONGEST_S = 2.0
+"""The longest time that a template may take; usual ones take a millisecond."""
+LONGEST_PROMPT = 2**25
+"""The most characters that it may make."""
+MOST_BYTES = 2**28
+"""By how many bytes the process may grow meanwhile."""
+LARGEST_NUMBER = 10**8
+"""The largest number in a multiplication or a call, such as a width; larger ones only serve to use up memory."""
+MOST_POWER = 100
 
 
 class GenerationTag(Extension):
@@ -26,11 +47,109 @@ class GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class LimitedSandbox(ImmutableSandboxedEnvironment):
+    """A sandbox in which no single step takes much time or memory. It raises SecurityError instead."""
+
+    intercepted_binops = frozenset(("*", "**", "%"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Compute what is not too large."""
+        _check_size(left, right)
+        if operator == "%" and isinstance(left, str):
+            _check_format(left)
+        if operator == "*" and (hasattr(left, "__len__") or hasattr(right, "__len__")):
+            _check_size(_length(left) * _length(right))
+        if operator == "**" and isinstance(right, int) and right > MOST_POWER:
+            raise SecurityError("a power this large is not allowed")
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, function: Any, *arguments: Any, **named: Any) -> Any:
+        """Call a function with numbers that are not too large."""
+        if getattr(function, "__name__", "") != "safe_range":  # which checks by itself
+            _check_size(*arguments, *named.values())
+        return super().call(context, function, *arguments, **named)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        """Return what stands for a text's method `format`."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None:
+            _check_format(str(value.__self__))
+        return wrapped
+
+
+def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that refuses numbers that are too large."""
+
+    @wraps(function)
+    def limited(*arguments: Any, **named: Any) -> Any:
+        _check_size(*arguments, *named.values())
+        if name == "format":
+            _check_format(str(arguments[0]))
+        return function(*arguments, **named)
+
+    return limited
+
+
+def _check_size(*values: Any) -> None:
+    if any(isinstance(each, int) and abs(each) > LARGEST_NUMBER for each in values):
+        raise SecurityError("a number this large is not allowed")
+
+
+def _length(value: Any) -> int:
+    """Return the size of a text or a list, or a whole number itself."""
+    return len(value) if hasattr(value, "__len__") else abs(value) if isinstance(value, int) else 1
+
+
+def _check_format(text: str) -> None:
+    if re.search(r"\d{8}", text):
+        raise SecurityError("a width this large is not allowed")
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Return the text that a template makes, piece by piece. Raises SecurityError at a limit."""
+    made, size = [], 0
+    with _watched():
+        for piece in pieces:
+            made.append(piece)
+            size += len(piece)
+            if size > LONGEST_PROMPT:
+                raise SecurityError(f"it makes more than {LONGEST_PROMPT:,} characters")
+    return "".join(made)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Look at the clock and the memory after every line of Python that runs. Raises SecurityError at a limit."""
+    until, most = time.monotonic() + LONGEST_S, _peak_bytes() + MOST_BYTES
+
+    def watch(_frame: FrameType, _event: str, _argument: Any) -> Any:
+        if time.monotonic() > until:
+            raise SecurityError(f"it takes longer than {LONGEST_S:g} s")
+        if _peak_bytes() > most:
+            raise SecurityError(f"it takes more than {MOST_BYTES >> 20} MiB")
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has had; 0 if the system does not tell."""
+    try:
+        import resource  # noqa: PLC0415  # Windows has none
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def sandbox() -> ImmutableSandboxedEnvironment:
     """Return an environment in which a template can neither change nor reach anything but what it is given."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
-    )
+    environment = LimitedSandbox(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
+    environment.filters |= {name: _limited(name, function) for name, function in environment.filters.items()}
     environment.filters["tojson"] = _to_json
     environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
     return environment

@@ -42,6 +42,7 @@ class Thoughts:
         self._untagged = _Part.THINKING if opened else _Part.ANSWER
         self._closing = TAGS[opened or OPEN]
         self._waiting = ""
+        self._blank: list[str] = []
 
     def begin_outside(self) -> None:
         """Let a text that has not begun begin outside the thinking, since that comes by itself."""
@@ -49,7 +50,11 @@ class Thoughts:
 
     def split(self, text: str) -> tuple[str, str]:
         """Add a piece; return the next thinking and the next text of the answer."""
-        text, self._waiting = self._waiting + text, ""
+        if self._part in (_Part.BEGINNING, _Part.BETWEEN) and not self._waiting and is_blank(text):
+            self._blank.append(text)  # not added to the text yet, so that many blank pieces take no more time each
+            return "", ""
+        text, self._waiting = "".join((*self._blank, self._waiting, text)), ""
+        self._blank.clear()
         thought = ""
         if self._part is _Part.BEGINNING:
             start = text[blank_size(text) :]
@@ -70,14 +75,15 @@ class Thoughts:
             self._part = _Part.BETWEEN
         if self._part is _Part.BETWEEN:
             if is_blank(text):
-                self._waiting = text
+                self._blank.append(text)
                 return thought, ""
             self._part, text = _Part.ANSWER, _without_blank_lines(text)
         return thought, text
 
     def finish(self) -> tuple[str, str]:
         """Return the last thinking and the last text of the answer: what still waits."""
-        waiting, self._waiting = self._waiting, ""
+        waiting, self._waiting = "".join((*self._blank, self._waiting)), ""
+        self._blank.clear()
         part = self._untagged if self._part is _Part.BEGINNING else self._part
         return waiting if part is _Part.THINKING else "", waiting if part is _Part.ANSWER else ""
 

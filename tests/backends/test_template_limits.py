@@ -1,0 +1,62 @@
+"""Chat templates that never end, or use up the memory: each is refused within its limits."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from messctl.backends import sandbox
+from messctl.backends.chat import ChatTemplate, TemplateError
+
+LOOP = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}"
+ENDS = "{% endfor %}{% endfor %}{% endfor %}"
+HELD = "{% set box = namespace(text='aaaaaaaaaa') %}{% for a in range(40) %}"
+
+
+def prompt(source):
+    return ChatTemplate(source, "<s>", "</s>").prompt([{"role": "user", "content": "hi 12345678"}]).text
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        (f"{LOOP}{ENDS}", "takes longer than"),
+        (f"{LOOP}{{% set x = a %}}{ENDS}", "takes longer than"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        (f"{LOOP}{'x' * 100_000}{ENDS}", "more than 33,554,432 characters"),
+        ("{{ 'a' * 10000000000 }}", "a number this large"),
+        ("{{ 10 ** 1000000 }}", "a power this large"),
+        ("{{ 'a' * 999999 * 999999 }}", "a number this large"),
+        ("{{ 'a'.ljust(10000000000) }}", "a number this large"),
+        ("{{ 'a' | center(10000000000) }}", "a number this large"),
+        ("{{ '%10000000000d' % 1 }}", "a width this large"),
+        ("{{ '%10000000000d' | format(1) }}", "a width this large"),
+        ("{{ '{:10000000000}'.format(1) }}", "a width this large"),
+        ("{{ range(10000000000) | list }}", "a number this large|Range too big"),
+    ],
+)
+def test_a_template_that_takes_too_much_is_refused(monkeypatch, source, part):
+    monkeypatch.setattr(sandbox, "LONGEST_S", 0.3 if "longer" in part else 60.0)
+    with pytest.raises(TemplateError, match=part):
+        prompt(source)
+    assert sys.gettrace() is None or "watch" not in sys.gettrace().__name__
+
+
+def test_a_template_that_doubles_a_text_is_refused(monkeypatch):
+    monkeypatch.setattr(sandbox, "MOST_BYTES", 2**24)
+    with pytest.raises(TemplateError, match="takes more than 16 MiB|characters"):
+        prompt(f"{HELD}{{% set box.text = box.text ~ box.text %}}{{% endfor %}}{{{{ box.text }}}}")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ 'ab' * 3 }}{{ 2 ** 10 }}{{ 7 % 4 }}", "ababab10243"),
+        ("{{ '%s' % 'a' }}{{ '{:>3}'.format(1) }}{{ 'a' | center(3) }}{{ '%d' | format(2) }}", "a  1 a 2"),
+        ("{{ messages[0].content | trim }}", "hi 12345678"),
+        ("{{ messages | map(attribute='content') | join(', ') | upper }}", "HI 12345678"),
+    ],
+)
+def test_a_usual_template_is_not_limited(source, text):
+    assert prompt(source) == text
