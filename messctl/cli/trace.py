@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST_PROMPT = 200
 """The longest prompt that `head` shows, in characters."""
+LONGEST_READ = 10_000
+"""How many characters of a prompt `head` looks at to find those."""
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace, a Parquet file.")]
 RowsOption = Annotated[
@@ -83,16 +85,22 @@ def head(
     from messctl.trace import TraceFile, check
 
     trace = TraceFile(file)
-    batch = next(iter(trace.batches(min(rows, max(trace.rows, 1)))), None)
-    if batch is None:
+    documents: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for batch in trace.batches(min(rows, max(trace.rows, 1))):  # fewer rows at once, if they are long
+        documents += _rows(trace, batch)
+        problems += check(trace, batch)
+        if len(documents) >= rows:
+            break
+    if not documents:
         raise TraceError(f"{file}: has no rows; import it again from its source")
-    documents = _rows(trace, batch)
+    del documents[rows:]
     if as_json:
         print_json({"file": str(file), "cost_unit": trace.metadata.cost_unit, "rows": documents})
     else:
         for document in documents:
             _print_row(document, trace.metadata.cost_unit)
-    _raise_first(trace, list(check(trace, batch)))
+    _raise_first(trace, [problem for problem in problems if problem.row <= rows])
 
 
 def _raise_first(trace: TraceFile, problems: Sequence[Problem]) -> None:
@@ -176,7 +184,7 @@ def _print_row(document: dict[str, Any], cost_unit: str) -> None:
     from messctl.display.tables import fitting
 
     print_line(f"row {document['row']}: {document['request_id']}")
-    words = " ".join((document["prompt"] or "").split())
+    words = " ".join((document["prompt"] or "")[:LONGEST_READ].split())
     print_line(words if len(words) <= LONGEST_PROMPT else f"{words[:LONGEST_PROMPT]}…")
     screen = console()
     screen.print(fitting(_outcomes(document["models"], cost_unit), screen.width))

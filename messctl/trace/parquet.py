@@ -28,8 +28,8 @@ from messctl.trace.pages import (
 )
 
 MOST_COLUMNS = 2**16
-LARGEST_PAGE = 2**26
-"""The most bytes of one page; those of other programs have one MiB, or one value if that is larger."""
+LARGEST_PAGES = 2**29
+"""The most bytes of one page of each column together. Most have one MiB, but 1,024 long texts may share a page."""
 BATCH_BYTES = 2**26
 """The bytes that the text of one batch may take, and the same for its numbers."""
 FREE_BYTES, MOST_EXPANSION = 2**28, 2000
@@ -108,11 +108,13 @@ class BoundedParquet:
         leaves = [(name, leaf) for name in columns for leaf in self._leaves.get(name, ())]
         texts = sum(schema.column(leaf).physical_type in _TEXT for _, leaf in leaves)
         rows = BATCH_BYTES // (_NUMBER_BYTES * max(1, len(leaves)))
+        held = 0
         for name, leaf in leaves:
             pages = list(read_pages(descriptor, *groups[number].places[leaf]))
-            size = max((page.size for page in pages), default=0)
-            if size > LARGEST_PAGE:
-                raise ParquetError(f"a page of column {name!r} takes {size:,} bytes, and not {LARGEST_PAGE:,} at most")
+            held += max((page.size for page in pages if not page.is_dictionary), default=0)
+            held += 2 * max((page.size for page in pages if page.is_dictionary), default=0)  # itself, and its texts
+            if held > LARGEST_PAGES:
+                raise ParquetError(f"a page of column {name!r} is too large: {held:,} bytes, with those before it")
             if schema.column(leaf).max_repetition_level and _expanded(pages) > BATCH_BYTES:
                 raise ParquetError(f"the lists in column {name!r} take more than {BATCH_BYTES:,} bytes")
             if schema.column(leaf).physical_type in _TEXT:
@@ -143,7 +145,7 @@ class BoundedParquet:
                 if pa.types.is_dictionary(batch.column(0).type):
                     return int(pc.max(pc.binary_length(batch.column(0).dictionary)).as_py() or 0)
                 break
-        return LARGEST_PAGE
+        return LARGEST_PAGES
 
 
 def _size(column: pa.Array) -> int:

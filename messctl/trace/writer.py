@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from messctl.outputs import atomic_write
+from messctl.records import Outcome
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, Row, TraceMetadata, column, schema
 
-ROWS_PER_GROUP = 4096
+ROWS_PER_GROUP, CHARACTERS_PER_GROUP = 4096, 2**24
 
 
 class TraceWriter:
@@ -35,6 +36,7 @@ class TraceWriter:
         self._models = metadata.models
         self._schema = schema(metadata, self._fields, request)
         self._rows: list[Row] = []
+        self._characters = 0
         self._aside = atomic_write(path)
 
     def __enter__(self) -> Self:
@@ -50,7 +52,8 @@ class TraceWriter:
     def append(self, row: Row) -> None:
         """Add one row. Models that are not in the metadata are left out."""
         self._rows.append(row)
-        if len(self._rows) == ROWS_PER_GROUP:
+        self._characters += len(row.prompt) + sum(_characters(outcome) for outcome in row.outcomes.values())
+        if len(self._rows) == ROWS_PER_GROUP or self._characters > CHARACTERS_PER_GROUP:
             self._flush()
 
     def __exit__(
@@ -79,3 +82,9 @@ class TraceWriter:
                     values[column(name, model)] = [getattr(outcome, name, None) for outcome in outcomes]
         self._writer.write_table(pa.table(values, schema=self._schema))
         self._rows.clear()
+        self._characters = 0
+
+
+def _characters(outcome: Outcome) -> int:
+    """Return the length of an outcome's text."""
+    return len(outcome.answer or "") + len(outcome.thinking or "")
