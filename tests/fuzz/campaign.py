@@ -37,7 +37,7 @@ class Report:
 
     inputs: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
+    slowest: tuple[float, str] = (0.0, "")
     grown_mib: int = 0
 
     def lines(self) -> Iterator[str]:
@@ -46,7 +46,7 @@ class Report:
         yield "  ".join(f"{name} {count:,}" for name, count in sorted(self.inputs.items()))
         yield (
             f"{sum(self.inputs.values()):,} inputs, {len(self.findings)} findings; "
-            f"slowest {self.slowest_s:.1f} s, most memory {self.grown_mib:,} MiB beyond the start"
+            f"slowest {self.slowest[0]:.1f} s ({self.slowest[1]}), most memory {self.grown_mib:,} MiB beyond the start"
         )
 
 
@@ -107,7 +107,7 @@ def report_of(batch: Batch, report: Report) -> None:
             report.findings.append(f"{begun}: {rest}")
         elif word == "end":
             seconds, grown = rest.split()
-            report.slowest_s = max(report.slowest_s, float(seconds))
+            report.slowest = max(report.slowest, (float(seconds), begun))
             report.grown_mib = max(report.grown_mib, int(grown))
             if int(grown) > MOST_MIB:
                 report.findings.append(f"{begun}: grows to {grown} MiB")

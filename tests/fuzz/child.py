@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import random
 import resource
+import shutil
 import sys
 import time
 import traceback
@@ -16,6 +17,8 @@ from subjects import SUBJECTS, command
 
 from messctl import cli
 from messctl.errors import MessctlError
+
+OWN = ("inputs", "report", "said")
 
 
 def main(corpus: Path, seconds: float) -> None:
@@ -33,6 +36,7 @@ def main(corpus: Path, seconds: float) -> None:
                 break
             name, number = line.split()
             print("begin", line, file=report)
+            _clean()
             faulthandler.dump_traceback_later(LONGEST_S, exit=True)
             begun = time.monotonic()
             try:
@@ -45,6 +49,15 @@ def main(corpus: Path, seconds: float) -> None:
             if grown > MOST_MIB:
                 break  # the peak stays, so the next ones cannot be measured here
     gc.collect()
+
+
+def _clean() -> None:
+    """Remove what the input before has left, so that each one depends on its number alone."""
+    for path in Path().iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in OWN:
+            path.unlink()
 
 
 def _traceback_of(error: BaseException) -> str:

@@ -68,7 +68,16 @@ def _traces(folder: Path) -> None:
 
 def _state(path: Path) -> None:
     for number in range(8):
-        asked = ["ask", f"What is {number} + 1?", "--expect", str(number + 1), "--state", str(path)]
+        asked = [
+            "ask",
+            f"What is {number} + 1?",
+            "--expect",
+            str(number + 1),
+            "--state",
+            str(path),
+            "--zoo",
+            str(ROOT / "zoo.yaml"),
+        ]
         if run(asked) != 0:
             raise SystemExit("the models in the box do not answer; install messctl[llama]")
 

@@ -103,8 +103,10 @@ def gguf(chance: random.Random, corpus: Path) -> None:
     size = chance.choice((500, 5000, len(header)))
     Path("m.gguf").write_bytes(mutated(header[:size], chance) + header[size:])
     Path("zoo.yaml").write_text("models: [{name: m, path: m.gguf}]")
-    command("zoo", "check", "--zoo", "zoo.yaml")
-    search([Place("this folder", Path.cwd(), 1)])
+    if chance.random() < 0.5:
+        command("zoo", "check", "--zoo", "zoo.yaml")
+    else:
+        search([Place("this folder", Path.cwd(), 1)])
 
 
 def trace(chance: random.Random, corpus: Path) -> None:
@@ -115,7 +117,7 @@ def trace(chance: random.Random, corpus: Path) -> None:
     else:
         _odd_table(chance)
     words = chance.choice((["trace", "validate"], ["trace", "info"], ["trace", "head", "--json"], ["trace", "head"]))
-    if chance.random() < 0.15:
+    if chance.random() < 0.08:
         words = chance.choice((["replay", "--policy", "messplus"], ["replay", "--policy", "static-mix", "--no-cache"]))
     command(*words, "t.parquet")
 
