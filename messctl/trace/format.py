@@ -101,15 +101,18 @@ class TraceMetadata:
         return {METADATA_KEY: json.dumps({**document, CHECKSUM: _checksum(document)}, sort_keys=True).encode()}
 
     @classmethod
-    def decode(cls, where: object, metadata: Mapping[bytes, bytes] | None) -> TraceMetadata:
-        """Read the Parquet schema metadata. Missing metadata gives the defaults.
+    def decode(cls, where: object, *copies: Mapping[bytes, bytes] | None) -> TraceMetadata:
+        """Read the Parquet schema metadata, of which there may be several copies. Without any, it has the defaults.
 
-        Raises TraceError, which names `where`, for metadata that cannot be understood.
+        Raises TraceError, which names `where`, for metadata that cannot be understood, or copies that differ.
         """
-        text = (metadata or {}).get(METADATA_KEY)
-        if text is None:
+        texts = [copy[METADATA_KEY] for copy in copies if copy and METADATA_KEY in copy]
+        if not texts:
             return cls()
+        text = texts[0]
         try:
+            if len(set(texts)) > 1:
+                raise ValueError("its copies differ")
             text.decode("utf-8")
             stated = json.loads(text)
             written = stated.pop(CHECKSUM, None)

@@ -6,6 +6,7 @@ rows that are read at once depends on the sizes that the pages state, and a file
 
 from __future__ import annotations
 
+import base64
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ FREE_ROWS, ROWS_PER_BYTE = 2**16, 64
 """A file may have this number of rows, and beyond that this number for each of its bytes."""
 _NUMBER_BYTES = 32
 """The bytes that one number of a batch takes at most, with its copies."""
+_ARROW_SCHEMA = b"ARROW:schema"
 _TEXT = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 _TEXTS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
@@ -47,7 +49,7 @@ class ParquetError(Exception):
 
 
 class BoundedParquet:
-    """An open Parquet file: its `schema`, its `names` and its number of `rows`.
+    """An open Parquet file: its `schema`, its `names`, its `metadata` and its number of `rows`.
 
     Opening reads the footer only. Raises OSError and NotOrdinaryError if the file cannot be opened, ParquetError if it
     is no Parquet file, or a damaged one.
@@ -62,6 +64,9 @@ class BoundedParquet:
             self.schema: pa.Schema = self._file.schema_arrow
             self.names: list[str] = self.schema.names
             self.rows: int = self._file.metadata.num_rows
+            self.metadata: dict[bytes, bytes] = self._file.metadata.metadata or {}
+            if _ARROW_SCHEMA in self.metadata and _second_copy(self.metadata[_ARROW_SCHEMA]).names != self.names:
+                raise ParquetError("the two copies of its schema differ")
             leaves = self._file.metadata.num_columns
             if max(leaves, len(self.names)) > MOST_COLUMNS:
                 raise ParquetError(f"it has more than {MOST_COLUMNS:,} columns")
@@ -155,6 +160,11 @@ def _size(column: pa.Array) -> int:
         return int(column.nbytes)
     lengths = pc.binary_length(column.dictionary).take(column.indices)
     return int(column.indices.nbytes) + int(pc.sum(lengths).as_py() or 0)
+
+
+def _second_copy(stored: bytes) -> pa.Schema:
+    """Return the schema that Arrow stores beside Parquet's own."""
+    return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(stored)))
 
 
 def _together(groups: Sequence[RowGroup], rows: int) -> Iterator[list[int]]:

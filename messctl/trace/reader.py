@@ -72,7 +72,7 @@ class TraceFile:
         self._file = _open(self.path)
         self.schema: pa.Schema = self._file.schema
         self.rows: int = self._file.rows
-        self.metadata = TraceMetadata.decode(self.path, self.schema.metadata)
+        self.metadata = TraceMetadata.decode(self.path, self._file.metadata, self.schema.metadata)
         self._names = frozenset(self._file.names)
         self.models = _models(self.path, self.schema, self.metadata)
 

@@ -146,6 +146,22 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        (b"cost/b", b"cost+b", "the two copies of its schema differ"),
+        (b'"cost_unit": "J"', b'"cost_unit": "j"', "its copies differ"),
+    ],
+)
+def test_a_schema_or_metadata_whose_copies_differ_is_refused(tmp_path, old, new, part):
+    path = stored(tmp_path / "t.parquet")
+    data = path.read_bytes()
+    at = data.rindex(old)
+    path.write_bytes(data[:at].replace(old, new) + new + data[at + len(old) :])
+    with pytest.raises(TraceError, match=part):
+        TraceFile(path)
+
+
+@pytest.mark.parametrize(
     "column",
     [
         pa.array([1, 2, 3], pa.float16()),
