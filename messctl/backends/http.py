@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import threading
 from collections import defaultdict
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from messctl.backends.complaint import complaint_in
 from messctl.backends.content import ACCEPTED, body_pieces, read_document
@@ -29,6 +27,7 @@ from messctl.backends.openai_errors import (
 )
 from messctl.backends.patience import CONNECT_S
 from messctl.zoo import ModelSpec
+from messctl.zoo.server_keys import is_loopback
 
 if TYPE_CHECKING:
     import httpx2
@@ -142,7 +141,7 @@ class Clients:
             try:
                 client = httpx2.Client(
                     verify=self._tls,
-                    trust_env=not _is_loopback(url),
+                    trust_env=not is_loopback(url),
                     follow_redirects=False,
                     headers={"Accept-Encoding": ACCEPTED},
                 )
@@ -200,11 +199,3 @@ def _bearer() -> Any:
             yield request
 
     return Bearer
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

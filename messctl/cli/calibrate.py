@@ -12,6 +12,7 @@ import typer
 
 from messctl.cli import calibration_progress, calibration_table
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
+from messctl.cli.opening import open_zoo
 from messctl.cli.output import print_json, warn, write_lines
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
@@ -120,7 +121,7 @@ def calibrate(
     for option, given in (("--dry-run", dry_run), ("--force", force)):
         if given and not output:
             raise UsageError(f"{option} is about what -o would change; add -o zoo.yaml")
-    zoo_file = load_zoo(zoo)
+    zoo_file = open_zoo(zoo)
     chosen = _chosen(zoo_file, model or [])
     limit_s = max(LEAST_TIME_S, TIME_PER_MODEL_S * len(chosen)) if time is None else seconds_of(time)
     measuring = _meter(zoo_file, meter)

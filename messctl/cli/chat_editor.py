@@ -5,7 +5,6 @@ Importing this module loads prompt_toolkit, so import it only if there is a term
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 from messctl.cli.arguments import valid_utf8
 from messctl.cli.chat_turns import is_open
 from messctl.cli.output import warn
+from messctl.outputs import make_private_file
 
 Completions = Callable[[str], Iterable[str]]
 """Takes the beginning of a line, and returns the lines that complete it."""
@@ -102,8 +102,7 @@ class _History(FileHistory):
                 self._give_up(error)
 
     def _create(self) -> None:
-        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-        self._path.chmod(0o600)
+        make_private_file(self._path)
 
     def _give_up(self, error: OSError) -> None:
         self._broken = True

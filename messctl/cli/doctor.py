@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 
 import typer
 
 from messctl.cli.arguments import JsonOption, StateOption, ZooOption
 from messctl.cli.command import ZOO, Command
+from messctl.cli.opening import mind_zoo, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
+from messctl.errors import StoreError
 
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
 EPILOG = "Example: messctl doctor --zoo zoo.yaml"
@@ -22,7 +25,11 @@ def register(app: typer.Typer) -> None:
 def doctor(zoo: ZooOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Check llama.cpp, the energy counters, the zoo and the state. Exit 2 if one of them is broken."""
     from messctl.doctor.findings import examine
+    from messctl.state.store import default_path
 
+    mind_zoo(zoo)
+    with suppress(StoreError):  # without a home folder there is none, which is a finding
+        warn_of_shared_state(state or default_path())
     findings = list(examine(zoo, state))
     broken = any(finding.status == "broken" for finding in findings)
     if as_json:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,11 +41,63 @@ def state_path(state: Path | None, *, required: bool = False) -> Path:
     return state
 
 
+def refuse_foreign_link(path: Path) -> None:
+    """Raise StoreError if a link of somebody else leads to a state."""
+    from messctl.trust import foreign_link, owner
+
+    planted = foreign_link(path)
+    if planted is not None:
+        raise StoreError(f"{path}: {planted} is a link of {owner(planted.lstat())}; name another place with --state")
+
+
+def warn_of_shared_state(path: Path) -> None:
+    """Warn if others may read a state, or if it belongs to somebody else: it holds prompts and answers."""
+    from messctl.trust import READABLE, is_foreign, owner
+
+    try:
+        found = path.stat()
+    except OSError:  # there is none yet
+        return
+    if is_foreign(found):
+        warn(f"{path}: belongs to {owner(found)}, who can read what you ask; name another place with --state")
+    elif found.st_mode & READABLE and os.name == "posix":
+        closing = f"chmod 600 {shlex.quote(str(path))}"
+        warn(f"{path}: its permissions let others read your prompts and the answers; close it: {closing}")
+
+
+def open_zoo(zoo: Path | None) -> ZooFile:
+    """Return the zoo in a file: the one named, ./zoo.yaml, or the one in the box. Warn as `mind_zoo` does."""
+    from messctl.zoo import load_zoo
+
+    described = load_zoo(zoo)
+    mind_zoo(zoo)
+    return described
+
+
+def mind_zoo(zoo: Path | None) -> None:
+    """Warn if no zoo was named, and somebody else can change the ./zoo.yaml that is read: it says where prompts go."""
+    from messctl.trust import is_foreign, owner
+    from messctl.zoo import DEFAULT_FILE
+
+    if zoo is not None or not DEFAULT_FILE.is_file():
+        return
+    for found in (DEFAULT_FILE.lstat(), DEFAULT_FILE.stat()):
+        open_to_all = os.name == "posix" and not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWOTH
+        if is_foreign(found) or open_to_all:
+            who = f"belongs to {owner(found)}" if is_foreign(found) else "can be changed by everybody"
+            warn(f"./{DEFAULT_FILE} {who}, and says where prompts and keys go; name the zoo that you trust with --zoo")
+            return
+
+
 def open_state(state: Path | None, *, required: bool = False) -> Store:
     """Open the state for reading only; see `state_path`."""
     from messctl.state.store import Store
 
-    return Store(state_path(state, required=required), looking=True)
+    path = state_path(state, required=required)
+    refuse_foreign_link(path)
+    store = Store(path, looking=True)
+    warn_of_shared_state(path)
+    return store
 
 
 def open_backends(zoo_file: ZooFile) -> Backend:
@@ -84,9 +139,8 @@ def open_router(
     from messctl.costs.meter_choice import meter_for
     from messctl.live.grading import live_grader
     from messctl.live.router import Router
-    from messctl.zoo import load_zoo
 
-    described = load_zoo(zoo)
+    described = open_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
@@ -133,7 +187,10 @@ def _writable_store(state: Path | None, *, log: bool) -> Iterator[Store]:
     """Open the state; without `log`, a copy of it in memory, which is empty if there is no state."""
     from messctl.state.store import Store, default_path
 
-    with Store(state or default_path(), looking=not log) as stored:
+    path = state or default_path()
+    refuse_foreign_link(path)
+    with Store(path, looking=not log) as stored:
+        warn_of_shared_state(path)
         if log:
             yield stored
         else:

@@ -13,7 +13,7 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, GradeEmptyOption, JsonOption, ZooOption, in_range
 from messctl.cli.command import TRACES, Command
-from messctl.cli.opening import open_backends
+from messctl.cli.opening import open_backends, open_zoo
 from messctl.cli.output import console, print_json, print_line, progress_console, warn
 from messctl.cli.progress import description
 from messctl.display.text import counted, plain
@@ -130,13 +130,12 @@ def record(
     from messctl.record.journal import journal_path, remove_journal
     from messctl.record.prompts import read_prompts
     from messctl.record.recorder import Plan
-    from messctl.zoo import load_zoo
 
     if resume and overwrite:
         raise UsageError("--resume continues and --overwrite begins anew; choose one")
     check_distinct([output], [prompts])
     check_writable(output)
-    zoo_file = load_zoo(zoo)
+    zoo_file = open_zoo(zoo)
     models = [zoo_file.model(name) for name in dict.fromkeys(model or zoo_file.names)]
     grading, check = _grading(zoo_file, grader, judge)
     read = read_prompts(prompts, skip_bad=skip_bad, check=check)

@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import history_path, state_path
+from messctl.cli.opening import history_path, refuse_foreign_link, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line, prompt_user
 from messctl.display.text import counted
 from messctl.errors import UsageError
@@ -31,7 +31,9 @@ def reset(
     from messctl.state.store import Store
 
     path = state_path(state)
+    refuse_foreign_link(path)
     with Store(path, looking=not path.exists()) as store:
+        warn_of_shared_state(path)
         requests = store.requests.count()
         if not yes and not _confirmed(
             f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "

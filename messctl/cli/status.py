@@ -11,7 +11,7 @@ import typer
 
 from messctl.cli.arguments import PROMISE, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import open_state
+from messctl.cli.opening import open_state, open_zoo
 from messctl.cli.output import console, ignore_closed_output, print_json
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, MissingExtraError
@@ -41,9 +41,8 @@ def status(
 ) -> int:
     """Show whether the promise is kept, what it cost, and which models answered."""
     from messctl.state.ledger import Ledger
-    from messctl.zoo import load_zoo
 
-    zoo_file = load_zoo(zoo)
+    zoo_file = open_zoo(zoo)
     settings = zoo_file.settings
     with open_state(state) as store:
         ledger = Ledger.of(store, _prices(zoo_file))

@@ -337,12 +337,7 @@ def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], No
     """Yield two functions: one sets the text of the progress bar on stderr, the other its done and total work."""
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
-    columns = (
-        description(),
-        BarColumn(),
-        percentage(),
-        TimeRemainingColumn(),
-    )
+    columns = (description(), BarColumn(), percentage(), TimeRemainingColumn())
     with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
         yield (

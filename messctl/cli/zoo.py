@@ -9,6 +9,7 @@ import typer
 from messctl.cli import calibrate, zoo_init
 from messctl.cli.arguments import JsonOption, ZooOption
 from messctl.cli.command import ZOO, Command, Group
+from messctl.cli.opening import open_zoo
 from messctl.cli.output import console, print_json, print_line
 from messctl.display.text import counted, plain
 from messctl.errors import BackendError, ConfigError
@@ -36,9 +37,9 @@ def check(zoo: ZooOption = None, as_json: JsonOption = False) -> None:
     from messctl.backends import OpenAICompatible
     from messctl.backends.machine import free_memory
     from messctl.costs.meter_choice import meter_for
-    from messctl.zoo import check_zoo, load_zoo
+    from messctl.zoo import check_zoo
 
-    zoo_file = load_zoo(zoo)
+    zoo_file = open_zoo(zoo)
     with OpenAICompatible() as servers:
         result = check_zoo(zoo_file, free_memory(), servers.list_models)
     meter = meter_for(zoo_file)

@@ -43,6 +43,10 @@ KeyEnvOption = Annotated[
         rich_help_panel=REQUESTS,
     ),
 ]
+AllowHttpOption = Annotated[
+    bool,
+    typer.Option("--allow-http", help="Send the key over plain http to other machines.", rich_help_panel=REQUESTS),
+]
 ModelsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -68,6 +72,7 @@ def init(
     folder: FolderOption = None,
     url: UrlOption = None,
     key_env: KeyEnvOption = None,
+    allow_http: AllowHttpOption = False,
     model: ModelsOption = None,
     output: OutputOption = Path("zoo.yaml"),
     yes: YesOption = False,
@@ -84,7 +89,7 @@ def init(
         _check_new(output)
     searched = _search(folder or [])
     free = free_memory()
-    entries = [*_files(searched.files, free), *_servers(url or [], key_env, searched.files)]
+    entries = [*_files(searched.files, free), *_servers(url or [], key_env, searched.files, allow_http=allow_http)]
     if not entries:
         raise _nothing_found(searched, output, as_json=as_json)
     entries = _chosen(entries, model or [])
@@ -176,7 +181,7 @@ def _about(found: FoundFile) -> str:
     return plain(", ".join(parts))
 
 
-def _servers(urls: Sequence[str], key_env: str | None, files: Sequence[FoundFile]) -> list[Entry]:
+def _servers(urls: Sequence[str], key_env: str | None, files: Sequence[FoundFile], *, allow_http: bool) -> list[Entry]:
     """Return the models of the servers. Each name is new, also among the files' names."""
     from messctl.backends import OpenAICompatible
     from messctl.zoo.finding.draft import Entry
@@ -186,7 +191,11 @@ def _servers(urls: Sequence[str], key_env: str | None, files: Sequence[FoundFile
     if key_env and not urls:
         raise UsageError("--key-env is for servers; add --url")
     with OpenAICompatible() as servers:
-        listed = [each for url in dict.fromkeys(urls) for each in models_at(url, key_env, servers.list_entries)]
+        listed = [
+            each
+            for url in dict.fromkeys(urls)
+            for each in models_at(url, key_env, servers.list_entries, allow_http=allow_http)
+        ]
     found = list(dict.fromkeys(listed))
     largest = max((*(each.parameters or 0.0 for each in found), *(file.header.active_parameters for file in files)),
                   default=0.0)  # fmt: skip
@@ -200,6 +209,7 @@ def _servers(urls: Sequence[str], key_env: str | None, files: Sequence[FoundFile
             url=each.url,
             model=each.model,
             key_env=key_env,
+            allow_http=allow_http,
             why=each.why,
         )
         for name, each in zip(names, found, strict=True)

@@ -61,7 +61,7 @@ class FeatureCache:
         """Store the features of all rows of the trace. A disk that refuses is no error: the cache is left out."""
         with suppress(OutputError, OSError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with atomic_write(self.file) as aside, aside.open("wb") as file:
+            with atomic_write(self.file, private=True) as aside, aside.open("wb") as file:
                 np.savez(
                     file,
                     key=np.array(self.key),

@@ -150,15 +150,14 @@ class Router:
         served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision)
         decision, failures = served.decision, dict(served.failures)
         # The user has seen this answer, and paid for it: it is stored before what may take long, or may fail.
-        completions = {decision.served: served.completion}
-        self._learn(decision, completions)
+        unlearned = {decision.served: served.completion}
         if len(decision.queried) > 1:
-            others, more_failures = self._serving.query_others(decision, question)
-            self._learn(decision, others)
-            completions, failures = completions | others, failures | more_failures
-        grades = _grades(grader, completions) if grader else {}
-        if grades:
-            self._learn_grades(decision, completions, grades)
+            self._learn(decision, unlearned)
+            unlearned, more_failures = self._serving.query_others(decision, question)
+            failures |= more_failures
+        completions = {decision.served: served.completion} | unlearned
+        grades = self._graded(decision, unlearned, completions, grader) if grader else None
+        self._learn(decision, unlearned, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -168,7 +167,7 @@ class Router:
             meter=self._circumstances.meter,
             cost_quality=cost_of(served.completion).quality,
             forced=model is not None,
-            satisfied=grades.get(decision.served),
+            satisfied=grades[decision.served] if grades else None,
             standing=self.standing(),
             failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
@@ -216,43 +215,57 @@ class Router:
         """Return how well the promise is kept so far, and what was spent."""
         return Ledger.of(self._store, prices_of(self._serving.models.values(), self._meter))
 
-    def _learn(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
-        """Store answers, and learn what they cost, in one transaction.
+    def _graded(
+        self,
+        decision: Decision,
+        unstored: Mapping[str, Completion],
+        completions: Mapping[str, Completion],
+        grader: Grader,
+    ) -> dict[str, float]:
+        """Store answers, then return the grade of every answer. If one cannot be graded, learn what they cost."""
+        with self._store.transaction():
+            self._store_answers(decision, unstored)
+        try:
+            return {name: grader(each.answer) for name, each in completions.items()}
+        except BaseException as error:
+            self._learn(decision, unstored)
+            if isinstance(error, GradeError):
+                what = "the answer is stored without a grade: judge it with `messctl feedback`"
+                raise GradeError(f"{error}; {what}") from None
+            raise
+
+    def _learn(
+        self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float] | None = None
+    ) -> None:
+        """Learn what answers cost and how they were graded, in one transaction. Without grades, store them, too.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
         costlier because it was not loaded.
         """
         costs = {name: cost_of(completion).answer for name, completion in completions.items()}
+        feedback = [Feedback(costs=costs)]
+        with self._store.transaction(synced=bool(grades)):
+            if grades:
+                self._check_logged(decision)
+                self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
+                feedback.append(Feedback(satisfied=grades))
+            else:
+                self._store_answers(decision, completions)
+            self._policy.learn(self._forecast.corrected(decision, completions), *feedback)
+
+    def _store_answers(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
+        """Store answers, within a transaction."""
+        self._check_logged(decision)
         outcomes = {name: outcome_of(completion) for name, completion in completions.items()}
-        with self._store.transaction():
-            self._check_logged(decision, "answered")
-            self._store.requests.add_answers(decision.request.request_id, outcomes)
-            self._store.outages.end(outcomes)
-            self._policy.learn(self._forecast.corrected(decision, completions), Feedback(costs=costs))
+        self._store.requests.add_answers(decision.request.request_id, outcomes)
+        self._store.outages.end(outcomes)
 
-    def _learn_grades(
-        self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float]
-    ) -> None:
-        """Store and learn how answers were graded, in one transaction."""
-        with self._store.transaction(synced=True):
-            self._check_logged(decision, "was graded")
-            self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
-            self._policy.learn(self._forecast.corrected(decision, completions), Feedback(satisfied=grades))
-
-    def _check_logged(self, decision: Decision, what: str) -> None:
-        """Raise StoreError if the request is not in the log any more; the model just `what`."""
+    def _check_logged(self, decision: Decision) -> None:
+        """Raise StoreError if the request is not in the log any more."""
         if not self._store.requests.has(decision.request.request_id):
             raise StoreError(
-                f"{self._store.path}: was reset while the model {what}, so the answer is not stored; ask again"
+                f"{self._store.path}: was reset while the model answered, so the answer is not stored; ask again"
             )
-
-
-def _grades(grader: Grader, completions: Mapping[str, Completion]) -> dict[str, float]:
-    """Return the grade of every answer. Raises GradeError, which says that the answer is stored all the same."""
-    try:
-        return {name: grader(each.answer) for name, each in completions.items()}
-    except GradeError as error:
-        raise GradeError(f"{error}; the answer is stored without a grade: judge it with `messctl feedback`") from None
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:

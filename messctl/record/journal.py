@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from messctl.errors import OutputError, UsageError
+from messctl.outputs import make_private_file
 from messctl.records import Outcome
 
 _TABLES = """
@@ -44,6 +45,7 @@ class Journal:
     def __init__(self, path: Path, terms: Terms) -> None:
         self.path = path
         with self._mapped():
+            make_private_file(path)
             self._database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
             try:
                 # The lock lasts until this process ends, even if it is killed.
@@ -129,6 +131,10 @@ class Journal:
     def _mapped(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be written ({error.strerror or error}); choose another place"
+            ) from error
         except sqlite3.Error as error:
             if "locked" in str(error):
                 raise OutputError(

@@ -35,7 +35,7 @@ OnWarning = Callable[[str], None]
 _Result = tuple[Outcome, str | None]
 """A graded outcome; or, for an empty answer, an outcome without answer and grade, and the reason."""
 
-_NO_TERMS = frozenset({"name", "timeout_s", "deadline_s", "retries", "key_env", "isolate"})
+_NO_TERMS = frozenset({"name", "timeout_s", "deadline_s", "retries", "key_env", "isolate", "allow_http"})
 """Fields of a model that do not change its answers."""
 CHUNK = 256
 """Prompts that one model answers before the next one's turn. Models are loaded rarely, yet rows fill up early."""

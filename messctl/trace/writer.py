@@ -20,7 +20,8 @@ ROWS_PER_GROUP, CHARACTERS_PER_GROUP = 4096, 2**24
 class TraceWriter:
     """A context manager that writes rows to a new trace.
 
-    The file appears at `path` when the block ends; after an exception, `path` is unchanged.
+    The file appears at `path` when the block ends; after an exception, `path` is unchanged. Only its owner may read it,
+    since it holds prompts.
     fields: the per-model fields to write. request: the optional columns of the request to write.
     Raises OutputError if the file cannot be written.
     """
@@ -37,7 +38,7 @@ class TraceWriter:
         self._schema = schema(metadata, self._fields, request)
         self._rows: list[Row] = []
         self._characters = 0
-        self._aside = atomic_write(path)
+        self._aside = atomic_write(path, private=True)
 
     def __enter__(self) -> Self:
         aside = self._aside.__enter__()

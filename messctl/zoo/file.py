@@ -25,6 +25,7 @@ from messctl.zoo.schema import (
     read_file,
     rules,
 )
+from messctl.zoo.server_keys import exposed_key
 from messctl.zoo.settings import Settings
 
 DEFAULT_FILE = Path("zoo.yaml")
@@ -185,6 +186,9 @@ def _models(path: Path, sections: Mapping[str, Place]) -> tuple[ModelSpec, ...]:
             raise place.error(f"model {name!r} is given twice; give each model its own name")
         if isinstance(values.get("chat_template"), TemplateFile):
             values["chat_template"] = values["chat_template"].text()
+        exposed = exposed_key(values.get("url", ""), values.get("key_env"), allow_http=values.get("allow_http", False))
+        if exposed:
+            raise place.error(f"model {name!r} {exposed}")
         model = ModelSpec(**values)
         if models:
             _check_costs(place, models[0], model)

@@ -22,6 +22,7 @@ from messctl.zoo.server_keys import (
     BaseUrl,
     NamesAmong,
     VariableName,
+    exposed_key,
 )
 
 BOX = Path(__file__).parents[1] / "box"
@@ -185,6 +186,7 @@ class ModelSpec:
     - `retries` ≥ 0 is how often a failed request is sent again.
     - `parameters` > 0 are the active parameters per token, from which the cost is estimated.
     - `omit` are the parameters that requests leave out, and `max_tokens_key` is the name under which the limit is sent.
+    - `allow_http`: the key may go over plain http to another machine.
     - `thinks`: answers begin within the model's thinking, without a tag that opens it.
 
     For both: `system` is the system message, and `max_tokens` ≥ 1 the limit of an answer if the request has none (None:
@@ -227,11 +229,15 @@ class ModelSpec:
     omit: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(PARAMETERS)))
     max_tokens_key: str = field(default=MAX_TOKENS, metadata=checked_by(Choice(MAX_TOKENS_KEYS)))
     thinks: bool = field(default=False, metadata=checked_by(Flag()))
+    allow_http: bool = field(default=False, metadata=checked_by(Flag()))
 
     def __post_init__(self) -> None:
         check_fields(self)
         if (self.path is None) == (self.url is None):
             raise UsageError(f"model {self.name!r} must have either a path or a url")
+        exposed = exposed_key(self.url or "", self.key_env, allow_http=self.allow_http)
+        if exposed:
+            raise UsageError(f"model {self.name!r} {exposed}")
 
     @property
     def file(self) -> Path:
@@ -273,5 +279,6 @@ FILE_KEYS = (
 """The keys for models with a file; a server has its own settings for these."""
 ENDPOINT_KEYS = (
     *("model", "key_env", "timeout_s", "deadline_s", "retries", "parameters", "omit", "max_tokens_key", "thinks"),
+    "allow_http",
 )
 """The keys for models at a server."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,6 +15,25 @@ MAX_TOKENS_KEYS = (MAX_TOKENS, "max_completion_tokens")
 """The names under which servers take the limit of an answer."""
 PARAMETERS = (MAX_TOKENS, "temperature", "top_p", "seed", "stream", "stream_options")
 """The parameters of a request that can be left out, as `omit` names them."""
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a server is on this machine, so that requests to it cross no network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def exposed_key(url: str, key_env: str | None, *, allow_http: bool) -> str | None:
+    """Return what is wrong if a key would cross a network as plain text, for all to read; None if it would not."""
+    if key_env is None or allow_http or urlsplit(url).scheme != "http" or is_loopback(url):
+        return None
+    return (
+        f"would send the key in {key_env} as plain text to another machine; use https, or, if you trust the network "
+        "in between, set allow_http: true"
+    )
 
 
 @dataclass(frozen=True, slots=True)

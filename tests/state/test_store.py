@@ -603,6 +603,9 @@ sys.exit(run(sys.argv[1:]))
 )
 
 
+SHARED = "its permissions let others read your prompts and the answers"
+
+
 @pytest.fixture
 def guarded(tmp_path):
     """A state of one request in a folder that others may read and not write, and the owner neither, unless root."""
@@ -627,7 +630,8 @@ def looked(*arguments, code=STRAIGHT):
 def test_a_read_only_state_can_be_read(guarded, tmp_path):
     before = guarded.read_bytes()
     done = looked("log", "--json", "--state", str(guarded))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert SHARED in done.stderr
     assert [each["request_id"] for each in json.loads(done.stdout)] == ["r1"]
     done = looked("status", "--json", "--state", str(guarded))
     assert done.returncode == 0, done.stderr
@@ -662,7 +666,8 @@ def test_a_read_only_copy_sees_what_was_written_meanwhile(guarded, stays):
         guarded.parent.chmod(0o555)
         out, err = looking.communicate("\n", LONGEST_WAIT_S)
     writer.close()
-    assert (looking.returncode, err) == (0, "")
+    assert (looking.returncode, err.count("\n")) == (0, 1)
+    assert SHARED in err
     assert [each["request_id"] for each in json.loads(out)] == ["r1", "r2"]
 
 

@@ -38,6 +38,7 @@ class Entry:
     url: str | None = None
     model: str | None = None
     key_env: str | None = None
+    allow_http: bool = False
     why: str = f"{FROM_SIZE}its parameters"
 
 
@@ -110,6 +111,8 @@ def _model(entry: Entry, output: Path, home: Path) -> str:
         lines += [f"  url: {_scalar(entry.url)}", f"  model: {_scalar(entry.model or entry.name)}"]
     if entry.key_env is not None:
         lines.append(f"  key_env: {_scalar(entry.key_env)}")
+    if entry.allow_http:
+        lines.append("  allow_http: true        # the key goes over plain http, for all on the way to read")
     if entry.n_ctx is not None:
         own = entry.header.context_length if entry.header is not None else entry.n_ctx
         more = (

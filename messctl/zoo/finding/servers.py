@@ -45,16 +45,21 @@ class ServerModel:
     why: str
 
 
-def models_at(url: str, key_env: str | None, list_entries: ListEntries) -> list[ServerModel]:
+def models_at(
+    url: str, key_env: str | None, list_entries: ListEntries, *, allow_http: bool = False
+) -> list[ServerModel]:
     """Return the models at a server that may answer prompts. `/v1` at the end of its url may be left out.
 
-    key_env: the environment variable that holds its key. Raises UsageError for a url that is none, and BackendError if
-    the server gives no list of models, or an empty one.
+    key_env: the environment variable that holds its key. allow_http: the key may go over plain http to another machine.
+    Raises UsageError for a url that is none, or over which the key must not go, and BackendError if the server gives no
+    list of models, or an empty one.
     """
     failed: BackendError | None = None
     for base in base_urls(url):
         try:
-            spec = ModelSpec("models", url=base, key_env=key_env, timeout_s=_LISTING_S, retries=0)
+            spec = ModelSpec(
+                "models", url=base, key_env=key_env, timeout_s=_LISTING_S, retries=0, allow_http=allow_http
+            )
         except UsageError as error:
             raise UsageError(f"--url {_without_password(url)}: {error}") from None
         try:
