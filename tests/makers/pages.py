@@ -99,7 +99,7 @@ class Played:
 
 def pages() -> list[Path]:
     """Return all pages whose commands are run."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
     found += [*sorted((ROOT / "examples").glob("*/README.md")), ROOT / "benchmarks" / "README.md"]
     return [page for page in found if page.exists()]
 
