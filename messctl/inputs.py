@@ -45,14 +45,22 @@ def open_plain(path: Path) -> BufferedReader:
     except ValueError:
         raise OSError(errno.EINVAL, "the path is impossible", str(path)) from None
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            what = "is a folder" if stat.S_ISDIR(mode) else "is not an ordinary file"
-            raise NotOrdinaryError(errno.EINVAL, what, str(path))
+        _check_mode(path, os.fstat(descriptor).st_mode)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def check_ordinary(path: Path) -> None:
+    """Raise NotOrdinaryError for anything but an ordinary file, without opening it; OSError if there is nothing."""
+    _check_mode(path, path.stat().st_mode)
+
+
+def _check_mode(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        what = "is a folder" if stat.S_ISDIR(mode) else "is not an ordinary file"
+        raise NotOrdinaryError(errno.EINVAL, what, str(path))
 
 
 def read_start(path: Path, size: int) -> bytes:

@@ -85,6 +85,17 @@ def test_an_endless_sparse_file_is_not_read_to_its_end(tmp_path):
         read_text(tmp_path / "it")
 
 
+@pytest.mark.parametrize("make", [a_pipe, an_endless_device])
+@pytest.mark.parametrize(
+    "command", [["status"], ["log"], ["export", "-o", "x.parquet"], ["feedback", "good"], ["reset"]]
+)
+def test_a_state_that_is_not_ordinary_is_named(tmp_path, monkeypatch, capsys, make, command):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "state.db")
+    assert run([*command, "--state", "state.db"]) == 2
+    assert "state.db: is not an ordinary file" in capsys.readouterr().err
+
+
 ZOO = "models: [{name: a, path: a.gguf, chat_template: {file: it}}]"
 
 

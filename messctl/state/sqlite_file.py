@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from messctl.errors import StoreError
+from messctl.inputs import check_ordinary
 
 MEMORY = Path(":memory:")
 """The path of a database that has no file."""
@@ -119,6 +120,8 @@ def _make(path: Path) -> None:
 
 def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     """Open a file, with `options` of SQLite's URIs. Raises StoreError for another program's database."""
+    if path != MEMORY and path.exists() and not path.is_dir():
+        check_ordinary(path)  # SQLite would wait for a pipe without end
     address = f"{path.resolve().as_uri()}?{options}" if options else path
     connection = sqlite3.connect(address, timeout=STEP_S, isolation_level=None, uri=bool(options))
     with _closed_on_failure(connection):
