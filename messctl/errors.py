@@ -31,7 +31,6 @@ import copyreg
 import difflib
 import errno
 import os
-import traceback
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -188,7 +187,11 @@ def last_resort(error: BaseException) -> str:
 
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of an error if MESSCTL_DEBUG asks for it, else an empty text."""
-    return "".join(traceback.format_exception(error)) if os.environ.get(DEBUG, "") not in ("", "0") else ""
+    if os.environ.get(DEBUG, "") in ("", "0"):
+        return ""
+    import traceback  # noqa: PLC0415  # only who looks for a fault needs it
+
+    return "".join(traceback.format_exception(error))
 
 
 def _text_of(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +51,8 @@ def refuse_foreign_link(path: Path) -> None:
 
 def warn_of_shared_state(path: Path) -> None:
     """Warn if others may read a state, or if it belongs to somebody else: it holds prompts and answers."""
+    import shlex
+
     from messctl.trust import READABLE, is_foreign, owner
 
     try:

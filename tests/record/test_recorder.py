@@ -19,7 +19,7 @@ from recordings import COST, METER, answers, plan_of, recorded, rows, spec
 
 from messctl.backends import LlamaCpp, Scripted
 from messctl.cli import run
-from messctl.errors import BackendError, OutputError, PromptError, RefusedError, UsageError
+from messctl.errors import BackendError, GradeError, OutputError, PromptError, RefusedError, UsageError
 from messctl.record.journal import Journal, difference, journal_path
 from messctl.record.judge import Judge
 from messctl.record.recorder import CHUNK, DOUBTFUL, LOST, Plan, record, seed_of, write_trace
@@ -542,9 +542,9 @@ def test_ctrl_c_stores_the_answers_so_far_and_says_how_to_resume(tmp_path):
     )
     whole, pipes = [sys.executable, "-c", code, *command, "t.parquet"], {"stdout": -1, "stderr": -1}
     with subprocess.Popen(whole, cwd=tmp_path, **pipes) as running:
-        while running.poll() is None and not journal.exists():
-            time.sleep(0.01)
-        time.sleep(0.7)
+        written = journal.with_name(f"{journal.name}-wal")
+        while running.poll() is None and not (written.exists() and written.stat().st_size > 200_000):
+            time.sleep(0.01)  # each answer is a page of 4 kB or more, and its tables are a few pages
         running.send_signal(signal.SIGINT)
         out, err = running.communicate()
     assert "continue with --resume" in assert_one_line(running.returncode, out, err, 130)
@@ -570,3 +570,22 @@ def test_the_packaged_trace_can_be_recorded_again(root, tmp_path, capsys):
 def _but_time(row):
     compared = ("answer/", "cost/", "tokens_", "request_id", "prompt")
     return {name: value for name, value in row.items() if name.startswith(compared)}
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_answer_that_cannot_be_graded_is_stored_without_a_grade_and_warned_of_once(jobs, tmp_path):
+    told = []
+
+    def grade(prompt, answer):
+        if prompt.prompt.endswith("4"):
+            raise GradeError("it takes too long")
+        return 1.0
+
+    plan = replace(plan_of(20), grade=grade)
+    with Journal(tmp_path / "j", plan.terms(METER)) as journal:
+        record(plan, Scripted(answers), METER, journal, on_warning=told.append, jobs=jobs)
+        tallies = write_trace(plan, METER, journal, tmp_path / "t.parquet", "a test")
+    assert told == ["an answer has no grade: it takes too long"]
+    ungraded = [row["request_id"] for row in rows(tmp_path / "t.parquet") if row["satisfied/a"] is None]
+    assert ungraded == ["r4", "r14"]
+    assert (tallies["a"].answered, tallies["a"].satisfied) == (20, 1.0)
