@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import warnings
 from contextlib import suppress
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     """
     try:
         _mend_streams()
-        _mute_threads()
+        _mute_libraries()
         from messctl.cli import run  # noqa: PLC0415  # Ctrl-C may come during this import
 
         code = run(sys.argv[1:])
@@ -37,11 +38,16 @@ def _complain(error: BaseException) -> None:
         print(plain(line), file=sys.stderr)
 
 
-def _mute_threads() -> None:
-    """Let errors in threads and callbacks, which end nothing, print nothing, unless MESSCTL_DEBUG asks for them."""
+def _mute_libraries() -> None:
+    """Silence the warnings of libraries, and errors in threads and callbacks, which end nothing.
+
+    With MESSCTL_DEBUG they are printed.
+    """
     if os.environ.get("MESSCTL_DEBUG", "") in ("", "0"):
         threading.excepthook = lambda _: None
         sys.unraisablehook = lambda _: None
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
 
 
 def _mend_streams() -> None:

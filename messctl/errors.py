@@ -179,6 +179,8 @@ def last_resort(error: BaseException) -> str:
         return f"something is nested too deeply ({text}); if it is not your input, {REPORT}"
     if isinstance(error, ImportError):
         return f"{text}; the installation is incomplete: install messctl again, or {REPORT}"
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # as os.getcwd raises it
+        return "the current folder does not exist any more; change to another one"
     if isinstance(error, OSError) and (error.filename or error.errno in FULL_OR_BROKEN):
         where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
         return f"{where or 'standard output'}: {error.strerror or error}; choose another place"

@@ -36,6 +36,7 @@ ERRORS = [
     (OSError(errno.ENOSPC, "No space left on device"), "standard output: No space left on device; choose another"),
     (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied; choose another place"),
     (FileNotFoundError(errno.ENOENT, "No such file", b"/x/\xff"), "/x/\\udcff: No such file"),
+    (FileNotFoundError(errno.ENOENT, "No such file"), "the current folder does not exist any more"),
     (OSError(errno.ENFILE, "Too many open files in system"), "unexpected OSError: [Errno 23] Too many open"),
     (TimeoutError("timed out"), "unexpected TimeoutError: timed out"),
 ]
@@ -132,3 +133,14 @@ def test_an_error_in_a_thread_prints_nothing(tmp_path):
             timeout=60,
         )
         assert bool(done.stderr) == prints
+
+
+def test_warnings_of_libraries_are_not_printed():
+    code = (
+        "import sys, warnings, messctl.zoo; from messctl.__main__ import main\n"
+        "messctl.zoo.load_zoo = lambda _: [warnings.warn('overflow', RuntimeWarning), sys.exit(0)]\nmain()"
+    )
+    for debug, prints in (("", False), ("1", True)):
+        command = [sys.executable, "-c", code, "status"]
+        done = subprocess.run(command, capture_output=True, check=False, env=os.environ | {DEBUG: debug}, timeout=60)
+        assert (b"overflow" in done.stderr) == prints
