@@ -27,8 +27,9 @@ def main(corpus: Path, seconds: float) -> None:
     cli.traceback_of = _traceback_of
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_virtual_bytes() + 8 * MOST_MIB * 2**20, hard))
-    for words in (["replay", "--policy", "messplus"], ["evaluate", "--policy", "static-mix"]):
-        command(*words, next((corpus / "log").glob("*.parquet")))  # what is imported and compiled once
+    if any(line.startswith(("trace ", "log ")) for line in inputs):
+        for words in (["replay", "--policy", "messplus"], ["evaluate", "--policy", "static-mix"]):
+            command(*words, next((corpus / "log").glob("*.parquet")))  # what is imported and compiled once
     start = _peak_mib()
     with Path("report").open("w", buffering=1) as report:
         for line in inputs:
