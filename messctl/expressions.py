@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import suppress
 
 from messctl.errors import GradeError
@@ -24,6 +26,10 @@ MOST_BYTES = 2**30
 """The most memory that a search may take."""
 LONGEST_QUOTE = 60
 """The longest expression that an error repeats, in characters."""
+TOO_DEEP = "it is nested too deeply"
+_SHORT = 200
+_NAMES_CHARACTERS = re.compile(r"\\[uUN]")
+"""With these, a short expression may hold a range of a million characters, which takes seconds to compile."""
 
 _SERVES = f"""
 import json, re, sys, warnings
@@ -44,7 +50,7 @@ for line in sys.stdin:
     except MemoryError:
         reply = {{"stopped": "takes more memory than {MOST_BYTES / 1e9:.0f} GB"}}
     except RecursionError:
-        reply = {{"error": "it is nested too deeply"}}
+        reply = {{"error": "{TOO_DEEP}"}}
     except Exception as error:
         reply = {{"error": str(error)}}
     limit(0)
@@ -54,8 +60,23 @@ for line in sys.stdin:
 
 def check(expression: str) -> str | None:
     """Return why a text is not a regular expression that can be used, None if it is one."""
+    if len(expression) <= _SHORT and expression.isascii() and not _NAMES_CHARACTERS.search(expression):
+        return _compiled_here(expression)
     reply = _process.reply(expression, "")
     return reply.get("stopped", reply.get("error"))
+
+
+def _compiled_here(expression: str) -> str | None:
+    """Check a short expression in this process: to compile it takes milliseconds, whatever it is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what may mean something else in later versions of Python
+            re.compile(expression)
+    except RecursionError:
+        return TOO_DEEP
+    except Exception as error:  # noqa: BLE001  # some are no re.error, such as OverflowError
+        return str(error)
+    return None
 
 
 def found(expression: str, text: str) -> bool:

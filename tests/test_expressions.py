@@ -39,6 +39,7 @@ def test_a_match_is_found_anywhere_in_a_text(expression, text, matches):
         ("(", "unterminated subpattern"),
         ("a{4294967295}", "the repetition number is too large"),
         ("(" * 5000, "nested too deeply"),
+        ("(?i)" + r"[\x00-\U0010ffff]" * 1000, "takes longer than 1 s"),
         ("(?:" * 2000 + "a" + ")*" * 2000, "nested too deeply"),
         ("a{" + "9" * 5000 + "}", "4300 digits"),
         ("(?<=a*)b", "look-behind requires fixed-width"),
@@ -126,3 +127,12 @@ def test_where_no_process_can_be_started_the_reason_is_given(monkeypatch):
     monkeypatch.setattr("subprocess.Popen", refuse)
     with pytest.raises(GradeError, match="no process can be started .*unavailable"):
         found("a", "a")
+
+
+def test_a_short_expression_is_checked_without_a_process(monkeypatch):
+    monkeypatch.setattr(expressions._process, "reply", None)
+    assert check(r"^-?[0-9]+$") is None
+    assert check("a{4294967295}") == "the repetition number is too large"
+    assert check("(") == "missing ), unterminated subpattern at position 0"
+    with pytest.raises(TypeError):
+        check(r"[\u0000-\U0010ffff]")
