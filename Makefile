@@ -1,5 +1,5 @@
 # What a developer types. `.ci/run` does the same in a fresh environment.
-.PHONY: dev check test test-all fuzz bench clean
+.PHONY: dev check test test-all fuzz mutate bench clean
 
 dev:            ## install for editing, with everything and two real models
 	python -m pip install -e '.[dev]'
@@ -17,6 +17,9 @@ test-all:       ## all tests, as CI runs them
 SECONDS ?= 60
 fuzz:           ## odd inputs of every kind, for SECONDS=600 or any other time
 	python tests/fuzz/campaign.py --seconds $(SECONDS)
+
+mutate:         ## mutants of ROOMS="graders state", by hand: pip install cosmic-ray; SAMPLE=100 of each room, or all
+	python tests/mutate/campaign.py $(ROOMS) $(if $(SAMPLE),--sample $(SAMPLE))
 
 bench:          ## speed, as a ratio to a rival in the same run
 	python benchmarks/replay_speed.py

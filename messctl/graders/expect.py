@@ -53,5 +53,11 @@ def expect_regex(expression: str) -> Grader:
 
 
 def _folded(text: str) -> str:
-    """Return a text without case, and with single spaces."""
-    return " ".join(text.casefold().split())
+    """Return a text without case, and with single spaces. No character becomes two, as ß would become ss."""
+    plain = text.lower() if text.isascii() else "".join(_fold(character) for character in text)
+    return " ".join(plain.split())
+
+
+def _fold(character: str) -> str:
+    folded = character.casefold()
+    return folded if len(folded) == 1 else character

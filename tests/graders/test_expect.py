@@ -27,6 +27,13 @@ from messctl.graders import expect_regex, expect_text
         ("-3", "x = -3", 1),
         ("a.b", "axb", 0),
         ("c++", "I like C++ best", 1),
+        ("STRAßE", "straße", 1),
+        ("strasse", "straße", 0),
+        ("42", "İ42", 0),
+        ("kelvin", "\u212aelvin", 1),
+        ("a a b", "a a a b", 1),
+        ("a\n a b", "aa a b a\ta  b.", 1),
+        ("aa", "aaa aaa", 0),
     ],
 )
 def test_an_expected_text_is_found_as_whole_words_and_numbers(expected, answer, satisfied):
