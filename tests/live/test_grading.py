@@ -67,3 +67,27 @@ def test_a_turn_whose_grading_fails_stays_in_the_conversation(world):
         talk.ask("one", shown.append)
     assert talk.history == (("one", LONG),)
     assert talk.give_feedback(1.0).decision.request.prompt == "one"
+
+
+def test_feedback_and_grades_are_synced_to_disk_and_answers_are_not(world, monkeypatch):
+    router, store = world
+    database, seen, level = store._database, [], []
+    execute = database.execute
+
+    def watched(statement, values=()):
+        execute(statement, values)
+        if statement.startswith("PRAGMA synchronous"):
+            level.append(database.row("PRAGMA synchronous")[0])
+        elif statement == "COMMIT" and level:  # who only reads sets no level
+            seen.append(level.pop())
+
+    monkeypatch.setattr(database, "execute", watched)
+    normal, full = 1, 2
+    router.ask(Question("one"))
+    assert set(seen) == {normal}
+    seen.clear()
+    router.ask(Question("two"), grader=lambda _: 1.0)
+    assert seen == [normal, normal, full]  # the decision, the answer, its grade
+    seen.clear()
+    router.feedback("last", 0.0)
+    assert seen == [full]
