@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -73,6 +75,7 @@ class BoundedParquet:
             paths = [self._file.schema.column(leaf).path for leaf in range(leaves)]
         if self.rows > FREE_ROWS + ROWS_PER_BYTE * self._bytes:
             raise ParquetError(f"it cannot hold the {self.rows:,} rows that it states in {self._bytes:,} bytes")
+        self._texts = frozenset(name for name in self.names if _is_text(self.schema.field(name).type))
         self._leaves: dict[str, list[int]] = defaultdict(list)
         for leaf, name in enumerate(paths):
             self._leaves[name].append(leaf)
@@ -82,18 +85,20 @@ class BoundedParquet:
     def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of some columns in batches of at most `most_rows`, in their order. Raises ParquetError."""
         done = expanded = 0
-        with _errors_mapped(), open_plain(self._path) as file:
+        with _errors_mapped(), open_plain(self._path) as file, self._with_dictionaries(columns) as source:
             groups = read_groups(file.fileno())
             self._check(groups)
             for numbers in _together(groups, most_rows):
                 filled = [number for number in numbers if groups[number].rows]
                 rows = min([most_rows, *(self._safe_rows(file.fileno(), groups, each, columns) for each in filled)])
-                for batch in self._file.iter_batches(batch_size=rows, columns=list(columns), row_groups=numbers):
-                    yield batch
-                    done += batch.num_rows
-                    expanded += sum(map(_size, batch.columns))
+                parts = _Parts(most_rows)
+                for read in source.iter_batches(batch_size=rows, columns=list(columns), row_groups=numbers):
+                    yield from parts.add(read)
+                    done += read.num_rows
+                    expanded += parts.added
                     if expanded > max(FREE_BYTES, MOST_EXPANSION * self._bytes):
                         raise ParquetError(f"its {self._bytes:,} bytes expand to more than {expanded:,}")
+                yield from parts.rest()
         if columns and done != self.rows:
             raise ParquetError(f"it states {self.rows:,} rows, but has {done:,}")
 
@@ -123,43 +128,89 @@ class BoundedParquet:
             if schema.column(leaf).max_repetition_level and _expanded(pages) > BATCH_BYTES:
                 raise ParquetError(f"the lists in column {name!r} take more than {BATCH_BYTES:,} bytes")
             if schema.column(leaf).physical_type in _TEXT:
-                rows = self._text_rows(name, number, pages, BATCH_BYTES // texts, min(rows, groups[number].rows))
+                rows = self._text_rows(name, pages, BATCH_BYTES // texts, rows)
         return max(1, rows)
 
-    def _text_rows(self, name: str, group: int, pages: Sequence[Page], budget: int, rows: int) -> int:
-        """Return how many texts of a column may be in memory at once, if `rows` are wanted."""
-        longest = max((page.size for page in pages if page.is_dictionary), default=0)
-        if longest * rows > budget and any(page.encoding in (PLAIN_DICTIONARY, DICTIONARY) for page in pages):
-            longest = min(longest, self._longest_text(name, group))
+    def _text_rows(self, name: str, pages: Sequence[Page], budget: int, rows: int) -> int:
+        """Return how many texts of a column may be read at once, if `rows` are wanted."""
+        stored_once = name in self._texts and any(page.is_dictionary for page in pages)
         for page in pages:
-            if page.is_dictionary or not page.size:
+            if not page.size or (page.is_dictionary and stored_once):
                 continue
-            if page.encoding in (PLAIN_DICTIONARY, DICTIONARY):
-                rows = min(rows, budget // max(1, longest))
-            elif page.encoding == DELTA_BYTE_ARRAY:  # each text may repeat the one before
+            if page.encoding == DELTA_BYTE_ARRAY or page.is_dictionary:  # the longest text may be repeated
                 rows = min(rows, budget // page.size)
-            else:
+            elif page.encoding not in (PLAIN_DICTIONARY, DICTIONARY):
                 rows = min(rows, budget * page.values // page.size)
         return rows
 
-    def _longest_text(self, name: str, group: int) -> int:
-        """Return the bytes of the longest text in the dictionary of a column, by reading it with one row."""
-        file = pq.ParquetFile(self._path, read_dictionary=[name], page_checksum_verification=True)
-        with file:
-            for batch in file.iter_batches(batch_size=1, columns=[name], row_groups=[group]):
-                if pa.types.is_dictionary(batch.column(0).type):
-                    return int(pc.max(pc.binary_length(batch.column(0).dictionary)).as_py() or 0)
-                break
-        return LARGEST_PAGES
+    def _with_dictionaries(self, columns: Sequence[str]) -> pq.ParquetFile:
+        """Return the file so that text that is stored once is read once. Its columns are decoded part by part."""
+        texts = [name for name in columns if name in self._texts]
+        known = self._file.metadata
+        return pq.ParquetFile(self._path, metadata=known, read_dictionary=texts, page_checksum_verification=True)
 
 
-def _size(column: pa.Array) -> int:
-    """Return the bytes of a column, with every text in full."""
-    kind = column.type
-    if not (pa.types.is_dictionary(kind) and kind.value_type in _TEXTS):
-        return int(column.nbytes)
-    lengths = pc.binary_length(column.dictionary).take(column.indices)
-    return int(column.indices.nbytes) + int(pc.sum(lengths).as_py() or 0)
+class _Parts:
+    """Collects what is read to batches of a number of rows, and of BATCH_BYTES of text, whichever comes first.
+
+    added: the bytes of what was added last, with every text in full.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._most = rows
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+        self.added = 0
+
+    def add(self, read: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Add rows, and yield the batches that are full."""
+        sizes = np.cumsum(sum((_lengths(column) for column in read.columns), np.zeros(read.num_rows, np.int64)))
+        start = 0
+        self.added = 8 * read.num_rows * read.num_columns + int(sizes[-1] if len(sizes) else 0)
+        while start < read.num_rows:
+            before = int(sizes[start - 1]) if start else 0
+            fitting = int(np.searchsorted(sizes, before + BATCH_BYTES - self._bytes, "right"))
+            stop = max(start + (not self._held), min(fitting, start + self._most - self._rows))
+            if stop > start:
+                self._held.append(read.slice(start, stop - start))
+                self._rows += stop - start
+                self._bytes += int(sizes[stop - 1]) - before
+            if stop < read.num_rows or self._rows == self._most:
+                yield from self.rest()
+            start = stop
+
+    def rest(self) -> Iterator[pa.RecordBatch]:
+        """Yield what is left, as one batch."""
+        if self._held:
+            names = self._held[0].schema.names
+            columns = [_decoded([part.column(at) for part in self._held]) for at in range(len(names))]
+            yield pa.RecordBatch.from_arrays(columns, names)
+        self._held, self._rows, self._bytes = [], 0, 0
+
+
+def _decoded(parts: Sequence[pa.Array]) -> pa.Array:
+    """Return the parts of a column as one, with every text in full."""
+    plain = [part.dictionary_decode() if _is_text_once(part.type) else part for part in parts]
+    return plain[0] if len(plain) == 1 else pa.concat_arrays(plain)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return kind in _TEXTS or _is_text_once(kind)
+
+
+def _is_text_once(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(kind)) and kind.value_type in _TEXTS
+
+
+def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Return the bytes of each text of a column; 0 for a column of anything else."""
+    if _is_text_once(column.type):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+    elif column.type in _TEXTS:
+        lengths = pc.binary_length(column)
+    else:
+        return np.zeros(len(column), np.int64)
+    return np.asarray(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), np.int64)
 
 
 def _second_copy(stored: bytes) -> pa.Schema:

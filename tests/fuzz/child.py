@@ -12,25 +12,27 @@ import time
 import traceback
 from pathlib import Path
 
-from campaign import LONGEST_S, MOST_MIB
+from campaign import LONGEST_WAIT_S, MOST_MIB
 from subjects import SUBJECTS, command
 
 from messctl import cli
 from messctl.errors import MessctlError
 
+WARM_UP = ("replay --policy messplus", "replay --policy static-mix", "evaluate --policy static-mix")
+"""What is imported and compiled once, and would count as slow."""
 OWN = ("inputs", "report", "said")
 
 
 def main(corpus: Path, seconds: float) -> None:
     """Take the inputs, each with limits on its time and memory."""
-    until, inputs = time.monotonic() + seconds, Path("inputs").read_text().splitlines()
+    inputs = Path("inputs").read_text().splitlines()
     cli.traceback_of = _traceback_of
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_virtual_bytes() + 8 * MOST_MIB * 2**20, hard))
     if any(line.startswith(("trace ", "log ")) for line in inputs):
-        for words in (["replay", "--policy", "messplus"], ["evaluate", "--policy", "static-mix"]):
-            command(*words, next((corpus / "log").glob("*.parquet")))  # what is imported and compiled once
-    start = _peak_mib()
+        for words in WARM_UP:
+            command(*words.split(), next((corpus / "log").glob("*.parquet")))
+    start, until = _peak_mib(), time.monotonic() + seconds
     with Path("report").open("w", buffering=1) as report:
         for line in inputs:
             if time.monotonic() > until:
@@ -38,15 +40,15 @@ def main(corpus: Path, seconds: float) -> None:
             name, number = line.split()
             print("begin", line, file=report)
             _clean()
-            faulthandler.dump_traceback_later(LONGEST_S, exit=True)
-            begun = time.monotonic()
+            faulthandler.dump_traceback_later(LONGEST_WAIT_S, exit=True)
+            begun = time.process_time()
             try:
                 SUBJECTS[name](random.Random(f"{name} {number}"), corpus)
             except Exception:  # noqa: BLE001  # every one is a finding
                 print("wrong", traceback.format_exc()[-3000:].replace("\n", " | ").replace("\r", " "), file=report)
             faulthandler.cancel_dump_traceback_later()
             grown = _peak_mib() - start
-            print("end", f"{time.monotonic() - begun:.2f}", grown, file=report)
+            print("end", f"{time.process_time() - begun:.2f}", grown, file=report)
             if grown > MOST_MIB:
                 break  # the peak stays, so the next ones cannot be measured here
     gc.collect()

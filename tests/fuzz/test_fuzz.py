@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from campaign import LONGEST_S, MOST_MIB, WEIGHTS, Report, campaign, report_of
+from campaign import LONGEST_S, LONGEST_WAIT_S, MOST_MIB, WEIGHTS, Report, campaign, report_of
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import expression, mutated, odd_document
@@ -33,7 +33,8 @@ def test_a_minute_of_odd_inputs_finds_nothing():
         (["begin trace 1", "end 0.10 20", "begin zoo 2", "end 0.20 30"], 0, []),
         (["begin trace 1", "wrong Traceback | KeyError: 1", "end 0.1 20"], 0, ["trace 1: Traceback | KeyError: 1"]),
         (["begin trace 1"], -11, ["trace 1: dies by signal 11: said"]),
-        (["begin trace 1"], 1, [f"trace 1: takes more than {LONGEST_S} s, or ends with code 1: said"]),
+        (["begin trace 1"], 1, [f"trace 1: takes more than {LONGEST_WAIT_S} s, or ends with code 1: said"]),
+        (["begin trace 1", f"end {LONGEST_S + 1} 20"], 0, [f"trace 1: takes {LONGEST_S + 1} s of the processor"]),
         (["begin trace 1", f"end 0.1 {MOST_MIB + 1}"], 0, [f"trace 1: grows to {MOST_MIB + 1} MiB"]),
         (["begin trace 1", "end 0.1 20"], 1, ["a child ends with code 1: said"]),
         ([], 1, ["a child ends with code 1: said"]),
