@@ -46,9 +46,12 @@ def kept_in() -> Path | None:
 
 
 def keep(dispatcher: Any) -> None:
-    """Let a numba dispatcher keep what it compiles in `kept_in()`, if there is such a folder."""
+    """Let a numba dispatcher keep what it compiles in `kept_in()`, if there is such a folder.
+
+    With NUMBA_DISABLE_JIT it is a plain function, and nothing is compiled.
+    """
     folder = kept_in()
-    if folder is None:
+    if folder is None or not hasattr(dispatcher, "py_func"):
         return
     from numba.core import caching, config  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
 

@@ -128,3 +128,9 @@ def test_a_user_without_a_home_folder_has_the_folder_beside_the_state_alone(monk
     assert cache_folders() == [tmp_path / "messctl-cache"]
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: "~/.cache/messctl")
     assert cache_folders() == [tmp_path / "messctl-cache"]
+
+
+def test_without_compiling_loops_run_as_plain_python(folders, monkeypatch):
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", 1)
+    assert compiled_loop(step)(1.5) == 2.5
+    assert files(folders[0]) == []
