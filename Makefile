@@ -1,5 +1,5 @@
 # What a developer types. `.ci/run` does the same in a fresh environment.
-.PHONY: dev check test test-all fuzz mutate bench clean
+.PHONY: dev check test test-all fuzz mutate kill bench clean
 
 dev:            ## install for editing, with everything and two real models
 	python -m pip install -e '.[dev]'
@@ -20,6 +20,11 @@ fuzz:           ## odd inputs of every kind, for SECONDS=600 or any other time
 
 mutate:         ## mutants of ROOMS="graders state", by hand: pip install cosmic-ray; SAMPLE=100 of each room, or all
 	python tests/mutate/campaign.py $(ROOMS) $(if $(SAMPLE),--sample $(SAMPLE))
+
+KILLS ?= 500
+POLICY ?= messplus
+kill:           ## kill real processes at random instants: is anything that was acknowledged lost?
+	python tests/makers/kill_campaign.py --kills $(KILLS) --policy $(POLICY)
 
 bench:          ## speed, as a ratio to a rival in the same run
 	python benchmarks/replay_speed.py

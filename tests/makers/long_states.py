@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,15 +20,32 @@ def new_store(path: Path = MEMORY) -> Store:
     return Store(path)
 
 
-def judged(store: Store, feedback: Iterable[tuple[float, float]], policy: str = "messplus") -> None:
-    """Log a request `r0`, `r1`, … for each α and satisfaction, answered by the model a."""
+def judged(store: Store, feedback: Iterable[tuple[float, float]], policy: str = "messplus", first: int = 0) -> None:
+    """Log a request for each α and satisfaction, answered by the model a; their ids are r and a number."""
     with store.transaction():
-        for number, (alpha, satisfied) in enumerate(feedback):
+        for number, (alpha, satisfied) in enumerate(feedback, first):
             request_id = f"r{number}"
             decision = Decision(Request(request_id, f"prompt {number}"), number + 1, "a", ("a",), 0.5)
             store.requests.add(decision, Circumstances(policy, alpha, "J", "a test"))
             store.requests.add_answers(request_id, {"a": Outcome(cost=1.5, tokens_in=3, tokens_out=1, answer="yes")})
             store.requests.set_feedback(request_id, {"a": satisfied}, "a")
+
+
+def counting(store: Store) -> Callable[[], int]:
+    """Count from now on how many instructions SQLite carries out; call what is returned to get the number."""
+    calls = [0]
+
+    def called() -> None:
+        calls[0] += 1
+
+    connection = store._database._connection
+    connection.set_progress_handler(called, 1)
+
+    def end() -> int:
+        connection.set_progress_handler(None, 0)
+        return calls[0]
+
+    return end
 
 
 WITHOUT_SUMS = SUMS - 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from long_states import judged, new_store
+from long_states import counting, judged, new_store
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import judgements
@@ -89,23 +89,6 @@ def test_a_correction_in_a_long_log_reads_few_rows(good, monkeypatch):
                 store.requests.feedback_sums()
                 steps[size].append(counted())
     assert max(steps[20_000]) <= 1.5 * max(steps[2000])
-
-
-def counting(store):
-    """Count from now on how many instructions SQLite carries out; call what is returned to get the number."""
-    calls = [0]
-
-    def called():
-        calls[0] += 1
-
-    connection = store._database._connection
-    connection.set_progress_handler(called, 1)
-
-    def end():
-        connection.set_progress_handler(None, 0)
-        return calls[0]
-
-    return end
 
 
 def test_feedback_after_a_reset_starts_a_new_queue(small_blocks):

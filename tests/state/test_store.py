@@ -20,17 +20,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from live_making import LONGEST_WAIT_S
 
+from messctl.backends import Scripted
+from messctl.costs.meter_choice import meter_for
 from messctl.errors import StoreError, UsageError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
+from messctl.live.router import Router
 from messctl.policies.messplus import MessPlus
-from messctl.records import Decision, Request
+from messctl.records import Decision, Question, Request
 from messctl.state.ledger import Ledger, Standing, wilson
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.request_log import RECENT, TOKENS_PER_CHARACTER, Circumstances, FeedbackSums
 from messctl.state.sqlite_file import STEP_S
 from messctl.state.store import Store, check
 from messctl.trace import Outcome
-from messctl.zoo import Settings, Zoo
+from messctl.zoo import PACKAGED_FILE, Settings, Zoo, load_zoo
 
 PROMISE = Circumstances("messplus", 0.8, "J", "a test")
 
@@ -315,6 +318,48 @@ def test_a_transaction_is_all_or_nothing(store):
     with store.transaction(synced=True):
         store.policy.save(Snapshot(5, 1.0))
     assert store.policy.snapshot().decided == 5
+
+
+FULL, NORMAL = 2, 1
+"""SQLite's numbers for how long a commit waits: until the disk has it, or not at all."""
+
+
+def test_a_synced_transaction_waits_for_the_disk_and_another_does_not(store):
+    def synchronous():
+        return store._database.row("PRAGMA synchronous")[0]
+
+    for synced in (True, False, True):
+        with store.transaction(synced=synced):
+            store.policy.save(Snapshot(5, 1.0))
+            assert synchronous() == (FULL if synced else NORMAL)
+    with store.transaction():
+        assert synchronous() == NORMAL
+
+
+def test_feedback_and_grades_wait_for_the_disk(store):
+    """What SQLite itself says at each commit."""
+    zoo = load_zoo(PACKAGED_FILE)
+    models = {model.name: model for model in zoo.models}
+    settings = replace(zoo.settings, policy="messplus")
+    router = Router(models, settings, Scripted(dict.fromkeys(models, "42")), meter_for(zoo), store)
+    at_commit, execute = [], store._database.execute
+
+    def watched(statement, values=()):
+        if statement == "COMMIT":
+            at_commit.append(store._database.row("PRAGMA synchronous")[0])
+        execute(statement, values)
+
+    store._database.execute = watched
+    for action, expected in (
+        (lambda: router.ask(Question("What is 1 + 1?")), NORMAL),
+        (lambda: router.feedback("last", 1.0), FULL),
+        (lambda: router.feedback("last", 0.0), FULL),
+        (lambda: router.ask(Question("What is 2 + 1?"), grader=lambda _: 1.0), FULL),
+        (lambda: router.start_from(Snapshot(policy="messplus", version=1), overwrite=True), FULL),
+    ):
+        at_commit.clear()
+        action()
+        assert max(at_commit) == expected
 
 
 def test_an_error_of_the_block_is_not_reported_as_one_of_the_state(store):

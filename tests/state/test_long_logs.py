@@ -1,0 +1,125 @@
+"""No command walks the log: what SQLite does for each is the same with ten times the requests. Counted, not timed."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from long_states import counting, judged, new_store, older_state
+
+from messctl.backends import Scripted
+from messctl.costs.meter_choice import meter_for
+from messctl.live.router import Router
+from messctl.records import Outcome, Question
+from messctl.state import judgements
+from messctl.state.ledger import Ledger
+from messctl.state.request_log import FeedbackSums
+from messctl.state.store import Store
+from messctl.zoo import PACKAGED_FILE, load_zoo
+
+SHORT, LONG = 1_500, 15_000
+
+
+def routed(size):
+    """Return a state of that many requests, and a router over it."""
+    rng, store, zoo = random.Random(1), new_store(), load_zoo(PACKAGED_FILE)
+    judged(store, [(0.8, float(rng.random() < 0.9)) for _ in range(size)], policy="messplus")
+    known = store.policy.snapshot()
+    queue, balance = store.requests.queue(), store.requests.balance()
+    store.policy.save(replace(known, decided=size, queue=queue, balance=balance))
+    models = {model.name: model for model in zoo.models}
+    backend = Scripted(dict.fromkeys(models, "42"))
+    return store, Router(models, replace(zoo.settings, policy="messplus"), backend, meter_for(zoo), store)
+
+
+def actions(store, router, size):
+    """Return by name what is done, in this order."""
+    return {
+        "ask": lambda: router.ask(Question("What is 1 + 1?")),
+        "feedback": lambda: router.feedback("last", 1.0),
+        "graded ask": lambda: router.ask(Question("What is 2 + 1?"), grader=lambda _: 0.0),
+        "correction of the newest": lambda: router.feedback("last", 0.5),
+        "correction of the middle": lambda: router.feedback(f"r{size // 2}", 0.5),
+        "correction of the oldest": lambda: router.feedback("r0", 0.5),
+        "status": router.ledger,
+        "standing": router.standing,
+        "newest": lambda: store.requests.newest(5),
+        "number of requests": store.requests.count,
+    }
+
+
+def test_no_command_walks_the_log():
+    counted = {}
+    for size in (SHORT, LONG):
+        store, router = routed(size)
+        for name, action in actions(store, router, size).items():
+            steps = counting(store)
+            action()
+            counted.setdefault(name, []).append(steps())
+        assert store.check() == []
+        store.close()
+    assert {name: long for name, (short, long) in counted.items() if long > 1.5 * short} == {}
+
+
+def test_an_older_state_gets_its_sums_and_checkpoints(tmp_path, monkeypatch):
+    """Computed once when it is opened; nothing else changes, and the figures are those of before."""
+    monkeypatch.setattr(judgements, "BLOCK", 64)
+    feedback = older_state(tmp_path / "s", 700)
+    for _ in range(2):
+        with Store(tmp_path / "s") as store:
+            assert store.check() == []
+            assert store.requests.count() == 700
+            assert store.requests.feedback_sums() == FeedbackSums(700, sum(feedback.values()), 0.75 * 700)
+            assert {each.decision.request.request_id: each.satisfied for each in store.requests} == feedback
+            ledger = Ledger.of(store)
+            assert (ledger.answered, ledger.pending, ledger.unanswered, ledger.cost_total) == (700, 0, 0, 700 * 1.5)
+            assert ledger.served == {"dear": 700}
+            assert len(store._database.table("checkpoints")) == 10
+    with Store(tmp_path / "s") as store:
+        store.requests.set_feedback("old3", {"dear": 0.0}, "dear")
+        assert store.requests.queue() != store.policy.snapshot().queue
+        store.policy.save(
+            replace(store.policy.snapshot(), queue=store.requests.queue(), balance=store.requests.balance())
+        )
+        assert store.check() == []
+
+
+def test_looking_at_an_older_state_computes_the_sums_in_memory(tmp_path):
+    older_state(tmp_path / "s", 30)
+    before = (tmp_path / "s").read_bytes()
+    with Store(tmp_path / "s", looking=True) as store:
+        assert Ledger.of(store).answered == 30
+    assert (tmp_path / "s").read_bytes() == before
+
+
+def test_sums_follow_whatever_changes():
+    """Answers that come later or are replaced, several models, grades, corrections: always what the log gives."""
+    rng = random.Random(3)
+    with new_store() as store:
+        judged(store, [(0.5, rng.random()) for _ in range(20)])
+        for _ in range(200):
+            request_id = f"r{rng.randrange(20)}"
+            if rng.random() < 0.5:
+                outcome = Outcome(
+                    cost=rng.choice([None, 0.0, rng.random()]),
+                    tokens_in=rng.choice([None, 5]),
+                    cost_quality=rng.choice([None, "measured", "shared", "stated"]),
+                )
+                store.requests.add_answers(request_id, {rng.choice("abc"): outcome})
+            else:
+                store.requests.set_feedback(request_id, {"a": rng.random()}, "a")
+            assert store.requests.check() == []
+
+
+@pytest.mark.parametrize("policy", ["messplus", "bandit"])
+def test_requests_of_other_policies_are_counted_as_before(policy):
+    """In place of counting the rows after a request."""
+    rng = random.Random(2)
+    with new_store() as store:
+        for number in range(60):
+            judged(store, [(0.5, 1.0)], policy=rng.choice(["messplus", "bandit", "always:a"]), first=number)
+        for number in range(60):
+            rows = [each.circumstances.policy for each in store.requests]
+            expected = sum(each != policy for each in rows[number + 1 :])
+            if rows[number] == policy:
+                assert store.requests.decided_by_others_since(f"r{number}", policy) == expected
+        assert store.requests.check() == []
