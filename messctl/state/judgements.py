@@ -2,17 +2,22 @@
 
 The queue is the plain recursion Q ← max(0, Q + α − s) over all feedback, to the last bit. A correction changes one step
 of it. So after every BLOCK feedbacks the queue is stored as a checkpoint, with the steps that led to it packed. A
-correction starts from the checkpoint before it, and ends as soon as it meets a stored checkpoint again: from there on
-nothing changes. If it never does, it runs over packed steps, which takes some ten nanoseconds each.
+correction goes from checkpoint to checkpoint, and ends as soon as it meets a stored one: from there on nothing changes.
+
+If the debt only grew, it never does. Then the corrected queue runs beside the stored one, and mostly at one distance:
+as long as both stay between the same two powers of two, each step adds the same to both, since floats are evenly spaced
+there and nothing is cut off at 0. A block that is known to be like that is not walked; see `Walk`.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +29,35 @@ from messctl.state.sums import FEEDBACK, SERVED, TOLERANCE, KeptSums
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
-MOST_BLOCKS = 8
-"""How many blocks are read at a time."""
+MOST_CHECKPOINTS = 64
+"""How many checkpoints are read at a time."""
 STEP = struct.Struct("<dd")
 """A packed step: α, and the satisfaction with its sign turned."""
 
 Step = tuple[int, float, float]
 """A feedback: its place, the α aimed at, and the satisfaction."""
 Packed = npt.NDArray[np.float64]
-"""Packed steps as numbers, or several blocks of them."""
+"""Packed steps as numbers."""
+
+
+class Walk(NamedTuple):
+    """What a block of steps does to the queue: the queue after it, and the range of all sums on the way.
+
+    The range is 0.0 to 0.0 unless a queue at another distance would take the same way at that distance, as long as its
+    range ends between the same powers of two. Each addition then rounds by the same amount in both.
+    """
+
+    queue: float
+    low: float
+    high: float
+
+    def shifted(self, by: float) -> Walk | None:
+        """Return the same walk from a queue that is larger by this much; None if it may not be the same."""
+        low, high = self.low + by, self.high + by
+        exponent = _exponent(low, high)
+        if exponent is not None and exponent == _exponent(self.low, self.high):
+            return Walk(self.queue + by, low, high)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +111,7 @@ class Judgements:
     def queue(self) -> float:
         """Return the queue after all feedback: from the last checkpoint on."""
         last, queue = self._checkpoint()
-        return walked(queue, _unpacked(_packed(self._steps(last))))
+        return walked(queue, _unpacked(_packed(self._steps(last)))).queue
 
     def recursion(self) -> Iterator[tuple[int, float]]:
         """Yield the place of each feedback, and the queue after it, from the very first on."""
@@ -110,17 +135,20 @@ class Judgements:
         found = []
         if queue != recomputed:
             found.append(f"the queue is {queue!r}, but its recursion over the stored feedback gives {recomputed!r}")
-        due = {last: computed[last] for last in places[BLOCK - 1 :: BLOCK]}
-        kept = {row["last"]: row["queue"] for row in self._database.table("checkpoints")}
-        if kept != due:
-            wrong = sum(kept.get(last) != due.get(last) for last in {*kept, *due})
-            found.append(f"{wrong} checkpoints of the queue are not what its recursion gives")
-        ends = [0, *due]
+        ends = [0, *places[BLOCK - 1 :: BLOCK]]
         steps = {end: _packed(self._steps(start, end)) for start, end in pairwise(ends)}
         packed = {row["last"]: row["packed"] for row in self._database.table("steps")}
         if packed != steps:
             wrong = sum(packed.get(last) != steps.get(last) for last in {*packed, *steps})
             found.append(f"{wrong} blocks of packed steps are not those of the feedback")
+        computed[0] = 0.0
+        due = {
+            end: (computed[end], *walked(computed[start], _unpacked(steps[end]))[1:]) for start, end in pairwise(ends)
+        }
+        kept = {row["last"]: _walk(row) for row in self._database.table("checkpoints")}
+        if kept != due:
+            wrong = sum(kept.get(last) != due.get(last) for last in {*kept, *due})
+            found.append(f"{wrong} checkpoints of the queue are not what its recursion gives")
         return found
 
     def _pack(self) -> bool:
@@ -132,35 +160,41 @@ class Judgements:
         block = list(self._steps(last, limit=BLOCK))
         end, packed = block[-1][0], _packed(block)
         self._database.execute("INSERT INTO steps VALUES (?, ?)", (end, packed))
-        self._database.execute("INSERT INTO checkpoints VALUES (?, ?)", (end, walked(queue, _unpacked(packed))))
+        walk = walked(queue, _unpacked(packed))
+        self._database.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?)", (end, *walk))
         return True
 
     def _repack(self, changed: int, satisfied: float) -> None:
         """Bring up to date all checkpoints that a changed feedback, by its place, leads to."""
         before, queue = self._checkpoint(changed)
-        blocks = self._blocks(before, 1)
-        if not blocks:
-            return
-        last, steps, _ = blocks[0]
-        earlier = sum(
-            1 for _ in self._database.rows("SELECT 1 FROM feedback WHERE id > ? AND id < ?", (before, changed))
-        )
+        old, count, first = queue, 1, True
+        while kept := self._database.table("checkpoints", "WHERE last > ? ORDER BY last LIMIT ?", (before, count)):
+            new: list[tuple[float, float, float, int]] = []
+            for row in kept:
+                last, stored = row["last"], _walk(row)
+                if first:
+                    self._patch(before, last, changed, satisfied)
+                shifted = None if first else stored.shifted(queue - old)
+                walk = shifted or walked(queue, self._block(last))
+                new.append((*walk, last))
+                before, queue, old, first = last, walk.queue, stored.queue, False
+                if queue == old:
+                    break
+            statement = "UPDATE checkpoints SET queue = ?, low = ?, high = ? WHERE last = ?"
+            self._database.execute_many(statement, new)
+            if queue == old:
+                return
+            count = MOST_CHECKPOINTS
+
+    def _patch(self, before: int, last: int, changed: int, satisfied: float) -> None:
+        """Change one step of the block between two checkpoints."""
+        steps = self._block(last)
+        between = self._database.rows("SELECT 1 FROM feedback WHERE id > ? AND id < ?", (before, changed))
+        earlier = sum(1 for _ in between)
         if earlier >= BLOCK:
             raise self._database.damage(f"the checkpoint of the queue after feedback {last} comes too late")
         steps[2 * earlier + 1] = -satisfied
         self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (steps.astype("<f8").tobytes(), last))
-        count = 1
-        while blocks := self._blocks(before, count):
-            queues = walked_blocks(queue, np.stack([steps for _, steps, _ in blocks]))
-            old = [kept for _, _, kept in blocks]
-            same = next((at for at, kept in enumerate(old) if kept == queues[at]), len(old))
-            ends = [last for last, _, _ in blocks]
-            self._database.execute_many(
-                "UPDATE checkpoints SET queue = ? WHERE last = ?", list(zip(queues[:same], ends[:same], strict=True))
-            )
-            if same < len(old):
-                return
-            before, queue, count = ends[-1], queues[-1], MOST_BLOCKS
 
     def _checkpoint(self, before: int = MOST) -> tuple[int, float]:
         """Return the place and the queue of the last checkpoint before a place; 0 and 0.0 if there is none."""
@@ -176,36 +210,49 @@ class Judgements:
             (after, last, limit),
         )
 
-    def _blocks(self, after: int, count: int) -> list[tuple[int, Packed, float]]:
-        """Return a number of blocks after a place: the last place of each, its steps, and the queue after it."""
-        query = "SELECT * FROM steps JOIN checkpoints USING (last) WHERE last > ? ORDER BY last LIMIT ?"
-        return list(self._database.read(_block, query, (after, count)))
+    def _block(self, last: int) -> Packed:
+        """Return the packed steps that lead to a checkpoint."""
+        found = self._database.table("steps", "WHERE last = ?", (last,))
+        steps = _unpacked(found[0]["packed"]) if found and len(found[0]["packed"]) == BLOCK * STEP.size else None
+        if steps is None or not np.isfinite(steps).all():
+            raise self._database.damage(f"the packed steps up to feedback {last}")
+        return steps
 
 
-def walked(queue: float, steps: Packed) -> float:
-    """Return the queue after n steps, (2 n,): each is α, then the satisfaction with its sign turned."""
+def walked(queue: float, steps: Packed) -> Walk:
+    """Return what n steps, (2 n,), do to a queue: each is α, then the satisfaction with its sign turned."""
     path = np.add.accumulate(np.concatenate(([queue], steps)))
-    if (path >= 0.0).all():  # nothing is cut off at 0, so the recursion is this sum, addition by addition
-        return float(path[-1])
+    low, high = float(path.min()), float(path.max())
+    if low >= 0.0:  # nothing is cut off at 0, so the recursion is this sum, addition by addition
+        return Walk(float(path[-1]), *((low, high) if _evenly_spaced(low, high, steps) else (0.0, 0.0)))
     for alpha, less in zip(steps[0::2].tolist(), steps[1::2].tolist(), strict=True):
         queue = max(0.0, queue + alpha + less)
-    return queue
+    return Walk(queue, 0.0, 0.0)
 
 
-def walked_blocks(queue: float, blocks: Packed) -> list[float]:
-    """Return the queue after each of k blocks of n steps, (k, 2 n), one after the other."""
-    width = blocks.shape[1]
-    queues: list[float] = []
-    while len(queues) < len(blocks):
-        rest = blocks[len(queues) :]
-        path = np.add.accumulate(np.concatenate(([queue], rest.ravel())))
-        below = np.flatnonzero(path < 0.0)
-        whole = (int(below[0]) - 1) // width if len(below) else len(rest)
-        queues += path[width : whole * width + 1 : width].tolist()
-        if whole < len(rest):
-            queues.append(walked(queues[-1] if whole else queue, rest[whole]))
-        queue = queues[-1]
-    return queues
+def _exponent(low: float, high: float) -> int | None:
+    """Return the e for which all floats from `low` to `high` lie between 2^(e − 1) and 2^e, None if there is none.
+
+    Both powers are left out. A sum just below a power of two is rounded to finer floats than one just above it.
+    """
+    mantissa, exponent = math.frexp(low)
+    return exponent if mantissa > 0.5 and math.frexp(high)[1] == exponent else None
+
+
+def _evenly_spaced(low: float, high: float, steps: Packed) -> bool:
+    """Return whether all floats from `low` to `high` are evenly spaced, and no step lies halfway between two of them.
+
+    What lies halfway is rounded to the even one of the two, so it depends on where the queue is.
+    """
+    exponent = _exponent(low, high)
+    if exponent is None or low < 1.0:
+        return False
+    in_spacings = steps * 2.0 ** (53 - exponent)
+    return not (np.abs(in_spacings - np.trunc(in_spacings)) == 0.5).any()
+
+
+def _walk(row: Row) -> Walk:
+    return Walk(row["queue"], row["low"], row["high"])
 
 
 def _step(row: Row) -> Step:
@@ -213,13 +260,6 @@ def _step(row: Row) -> Step:
     if not (0.0 <= alpha <= 1.0 and 0.0 <= satisfied <= 1.0):
         raise ValueError(f"feedback {place} is {shown(satisfied)} under an α of {shown(alpha)}")
     return place, alpha, satisfied
-
-
-def _block(row: Row) -> tuple[int, Packed, float]:
-    steps = _unpacked(row["packed"])
-    if len(steps) != 2 * BLOCK or not np.isfinite(steps).all() or not isinstance(row["queue"], float):
-        raise ValueError(f"the checkpoint of the queue after feedback {row['last']}")
-    return row["last"], steps, row["queue"]
 
 
 def _packed(steps: Iterable[Step]) -> bytes:

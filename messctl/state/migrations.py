@@ -102,7 +102,8 @@ MIGRATIONS = (
         model TEXT NOT NULL, refused INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
         failed_at REAL NOT NULL, PRIMARY KEY (model, refused));
     ALTER TABLE requests ADD COLUMN others INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE checkpoints (last INTEGER PRIMARY KEY, queue REAL NOT NULL);
+    CREATE TABLE checkpoints (
+        last INTEGER PRIMARY KEY, queue REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL);
     CREATE TABLE steps (last INTEGER PRIMARY KEY, packed BLOB NOT NULL);
     """,
 )

@@ -272,6 +272,8 @@ class RequestLog:
     def _logged(self, row: Row) -> LoggedRequest:
         check(f"request {row['id']}", dict(row), _JOINED)
         answers = self._database.table("answers", "WHERE request = ?", (row["id"],))
+        if answers and row["served"] not in {answer["model"] for answer in answers}:
+            raise ValueError(f"request {row['id']} has answers, but none of {row['served']!r}, which served it")
         lost = self._database.table("attempts", "WHERE request = ? ORDER BY id", (row["id"],))
         return _logged(row, {answer["model"]: _outcome(answer) for answer in answers}, lost)
 

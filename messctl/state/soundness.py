@@ -112,6 +112,12 @@ def _recomputed(database: Database, requests: RequestLog, policy: PolicyArrays) 
     newest = database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE NOT forced")
     if newest is not None and saved.decided != newest[0]:
         yield f"{saved.decided} decisions are counted, but the last one in the log is number {newest[0]}"
+    unserved = database.row(
+        "SELECT count(*) FROM requests WHERE EXISTS (SELECT 1 FROM answers WHERE request = requests.id) "
+        "AND NOT EXISTS (SELECT 1 FROM answers WHERE request = requests.id AND model = served)"
+    )
+    if unserved is not None and unserved[0]:
+        yield f"{unserved[0]} requests have answers, but none of the model that served them"
     differ = database.row(
         "SELECT count(*) FROM feedback JOIN requests ON requests.id = feedback.request "
         "JOIN answers ON answers.request = feedback.request AND model = served "

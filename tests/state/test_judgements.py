@@ -1,17 +1,20 @@
 """The virtual queue over stored feedback: corrected anywhere, it is the plain recursion to the last bit."""
 
+import math
 import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from long_states import counting, judged, new_store
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import judgements
-from messctl.state.judgements import walked, walked_blocks
+from messctl.state.judgements import walked
 
+HALVES = st.builds(lambda odd, places: (2 * odd - 1) * 2.0**-places, st.integers(1, 2**30), st.integers(33, 50))
+"""Shares with few binary places: many lie halfway between two large floats."""
 SHARES = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.8, 1.0]), st.floats(0, 1))
 
 
@@ -26,16 +29,41 @@ def plain(queue, steps):
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(judgements, "BLOCK", 4)
-    monkeypatch.setattr(judgements, "MOST_BLOCKS", 3)
+    monkeypatch.setattr(judgements, "MOST_CHECKPOINTS", 3)
 
 
 @given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=60))
 def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
     packed = np.array([[alpha, -satisfied] for alpha, satisfied in steps])
-    assert walked(queue, packed.ravel()) == plain(queue, steps)[-1]
-    whole = len(steps) // 4 * 4
-    blocks = packed[:whole].reshape(-1, 8)
-    assert walked_blocks(queue, blocks) == plain(queue, steps[:whole])[4::4]
+    assert walked(queue, packed.ravel()).queue == plain(queue, steps)[-1]
+
+
+@example(8192.000000000007, [(0.8, 0.8)], -4)
+@given(
+    st.floats(1, 1e6),
+    st.lists(st.tuples(st.one_of(SHARES, HALVES), st.one_of(SHARES, HALVES)), min_size=1, max_size=40),
+    st.one_of(st.integers(-2000, 2000), st.floats(-100, 100)),
+)
+def test_a_shifted_walk_is_the_plain_recursion(queue, steps, shift):
+    """Also for steps halfway between two floats; shifts of a few spacings, and large ones."""
+    walk = walked(queue, np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel())
+    other = queue + (shift * math.ulp(queue) if isinstance(shift, int) else shift)
+    shifted = walk.shifted(other - queue)
+    if other >= 0 and shifted is not None:
+        end = plain(other, steps)[-1]
+        assert shifted.queue == end
+        assert shifted == walked(other, np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel())
+
+
+def test_most_blocks_of_a_growing_debt_are_shifted():
+    """Blocks between two powers of two are; one that crosses a power of two is not, nor one with ties."""
+    steps = np.array([[0.8, -1.0], [0.8, 0.0]] * 256).ravel()
+    assert walked(5000.0, steps).shifted(-1.0) is not None
+    assert walked(4090.0, steps).shifted(-1.0) is None
+    assert walked(5000.0, steps).shifted(-1000.0) is None
+    assert walked(0.0, steps).shifted(1.0) is None
+    halfway = np.array([[0.5 + math.ulp(5000.0) / 2, -0.5]] * 512).ravel()
+    assert walked(5000.0, halfway).shifted(math.ulp(5000.0)) is None
 
 
 @given(
@@ -45,7 +73,7 @@ def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
 def test_a_queue_with_corrections_is_the_plain_recursion(feedback, corrections):
     with pytest.MonkeyPatch.context() as patch, new_store() as store:
         patch.setattr(judgements, "BLOCK", 4)
-        patch.setattr(judgements, "MOST_BLOCKS", 3)
+        patch.setattr(judgements, "MOST_CHECKPOINTS", 3)
         feedback = list(feedback)
         judged(store, feedback)
         assert store.requests.queue() == plain(0.0, feedback)[-1]
