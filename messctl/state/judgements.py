@@ -6,7 +6,7 @@ correction goes from checkpoint to checkpoint, and ends as soon as it meets a st
 
 If the debt only grew, it never does. Then the corrected queue runs beside the stored one, and mostly at one distance:
 as long as both stay between the same two powers of two, each step adds the same to both, since floats are evenly spaced
-there and nothing is cut off at 0. A block that is known to be like that is not walked; see `Walk`.
+there and nothing is cut off at 0. A block that is known to be like that is not walked; see `Walk` and `shifted`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from messctl.state.sums import FEEDBACK, SERVED, TOLERANCE, KeptSums
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
-MOST_CHECKPOINTS = 64
+MOST_CHECKPOINTS = 256
 """How many checkpoints are read at a time."""
+NONE = -9999
+"""No exponent of a float."""
 STEP = struct.Struct("<dd")
 """A packed step: α, and the satisfaction with its sign turned."""
 
@@ -50,14 +52,6 @@ class Walk(NamedTuple):
     queue: float
     low: float
     high: float
-
-    def shifted(self, by: float) -> Walk | None:
-        """Return the same walk from a queue that is larger by this much; None if it may not be the same."""
-        low, high = self.low + by, self.high + by
-        exponent = _exponent(low, high)
-        if exponent is not None and exponent == _exponent(self.low, self.high):
-            return Walk(self.queue + by, low, high)
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +139,7 @@ class Judgements:
         due = {
             end: (computed[end], *walked(computed[start], _unpacked(steps[end]))[1:]) for start, end in pairwise(ends)
         }
-        kept = {row["last"]: _walk(row) for row in self._database.table("checkpoints")}
+        kept = dict(self._checkpoints(0, -1))
         if kept != due:
             wrong = sum(kept.get(last) != due.get(last) for last in {*kept, *due})
             found.append(f"{wrong} checkpoints of the queue are not what its recursion gives")
@@ -168,20 +162,24 @@ class Judgements:
         """Bring up to date all checkpoints that a changed feedback, by its place, leads to."""
         before, queue = self._checkpoint(changed)
         old, count, first = queue, 1, True
-        while kept := self._database.table("checkpoints", "WHERE last > ? ORDER BY last LIMIT ?", (before, count)):
-            new: list[tuple[float, float, float, int]] = []
-            for row in kept:
-                last, stored = row["last"], _walk(row)
-                if first:
-                    self._patch(before, last, changed, satisfied)
-                shifted = None if first else stored.shifted(queue - old)
-                walk = shifted or walked(queue, self._block(last))
-                new.append((*walk, last))
-                before, queue, old, first = last, walk.queue, stored.queue, False
-                if queue == old:
-                    break
-            statement = "UPDATE checkpoints SET queue = ?, low = ?, high = ? WHERE last = ?"
-            self._database.execute_many(statement, new)
+        while kept := self._checkpoints(before, count):
+            stored = np.array([walk for _, walk in kept])
+            new, at = stored.copy(), 0
+            while at < len(kept) and (first or queue != old):
+                same = shifted(stored[at:], queue - old) if not first else stored[:0]
+                if len(same):
+                    new[at : at + len(same)] = same
+                    at += len(same)
+                else:
+                    if first:
+                        self._patch(before, kept[at][0], changed, satisfied)
+                    new[at] = walked(queue, self._block(kept[at][0]))
+                    at, first = at + 1, False
+                before, queue, old = kept[at - 1][0], float(new[at - 1, 0]), float(stored[at - 1, 0])
+            self._database.execute_many(
+                "UPDATE checkpoints SET queue = ?, low = ?, high = ? WHERE last = ?",
+                [(*walk, last) for walk, (last, _) in zip(new[:at].tolist(), kept[:at], strict=True)],
+            )
             if queue == old:
                 return
             count = MOST_CHECKPOINTS
@@ -198,8 +196,15 @@ class Judgements:
 
     def _checkpoint(self, before: int = MOST) -> tuple[int, float]:
         """Return the place and the queue of the last checkpoint before a place; 0 and 0.0 if there is none."""
-        found = self._database.table("checkpoints", "WHERE last < ? ORDER BY last DESC LIMIT 1", (before,))
-        return (found[0]["last"], found[0]["queue"]) if found else (0, 0.0)
+        query = "SELECT * FROM checkpoints WHERE last < ? ORDER BY last DESC LIMIT 1"
+        for last, walk in self._database.read(_walk, query, (before,)):
+            return last, walk.queue
+        return 0, 0.0
+
+    def _checkpoints(self, after: int, count: int) -> list[tuple[int, Walk]]:
+        """Return a number of checkpoints after a place: the last place of each, and what leads to it."""
+        query = "SELECT * FROM checkpoints WHERE last > ? ORDER BY last LIMIT ?"
+        return list(self._database.read(_walk, query, (after, count)))
 
     def _steps(self, after: int, last: int = MOST, limit: int = -1) -> Iterator[Step]:
         """Yield the steps after a place, up to the `last` place, or a number of them."""
@@ -230,13 +235,24 @@ def walked(queue: float, steps: Packed) -> Walk:
     return Walk(queue, 0.0, 0.0)
 
 
-def _exponent(low: float, high: float) -> int | None:
-    """Return the e for which all floats from `low` to `high` lie between 2^(e − 1) and 2^e, None if there is none.
+def shifted(walks: Packed, by: float) -> Packed:
+    """Return the first few of k walks, (k, 3), from a queue that is larger by this much.
+
+    They end before the first walk that may not be the same at this distance.
+    """
+    moved = walks + by
+    exponents = _exponents(moved[:, 1], moved[:, 2])
+    same = (exponents == _exponents(walks[:, 1], walks[:, 2])) & (exponents != NONE)
+    return moved if same.all() else moved[: int(same.argmin())]
+
+
+def _exponents(low: Packed, high: Packed) -> npt.NDArray[np.int32]:
+    """Return the e for which all floats from `low` to `high` lie between 2^(e − 1) and 2^e; NONE if there is none.
 
     Both powers are left out. A sum just below a power of two is rounded to finer floats than one just above it.
     """
-    mantissa, exponent = math.frexp(low)
-    return exponent if mantissa > 0.5 and math.frexp(high)[1] == exponent else None
+    mantissa, exponent = np.frexp(low)
+    return np.where((mantissa > 0.5) & (np.frexp(high)[1] == exponent), exponent, NONE)
 
 
 def _evenly_spaced(low: float, high: float, steps: Packed) -> bool:
@@ -244,15 +260,18 @@ def _evenly_spaced(low: float, high: float, steps: Packed) -> bool:
 
     What lies halfway is rounded to the even one of the two, so it depends on where the queue is.
     """
-    exponent = _exponent(low, high)
-    if exponent is None or low < 1.0:
+    exponent = int(_exponents(np.array([low]), np.array([high]))[0])
+    if exponent == NONE or low < 1.0:
         return False
     in_spacings = steps * 2.0 ** (53 - exponent)
     return not (np.abs(in_spacings - np.trunc(in_spacings)) == 0.5).any()
 
 
-def _walk(row: Row) -> Walk:
-    return Walk(row["queue"], row["low"], row["high"])
+def _walk(row: Row) -> tuple[int, Walk]:
+    last, queue, low, high = row
+    if not (0.0 <= queue < math.inf and 0.0 <= low <= high < math.inf):
+        raise ValueError(f"the checkpoint of the queue after feedback {last} is {shown(queue)}")
+    return last, Walk(queue, low, high)
 
 
 def _step(row: Row) -> Step:

@@ -11,7 +11,7 @@ from long_states import counting, judged, new_store
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import judgements
-from messctl.state.judgements import walked
+from messctl.state.judgements import shifted, walked
 
 HALVES = st.builds(lambda odd, places: (2 * odd - 1) * 2.0**-places, st.integers(1, 2**30), st.integers(33, 50))
 """Shares with few binary places: many lie halfway between two large floats."""
@@ -46,24 +46,24 @@ def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
 )
 def test_a_shifted_walk_is_the_plain_recursion(queue, steps, shift):
     """Also for steps halfway between two floats; shifts of a few spacings, and large ones."""
-    walk = walked(queue, np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel())
+    packed = np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel()
     other = queue + (shift * math.ulp(queue) if isinstance(shift, int) else shift)
-    shifted = walk.shifted(other - queue)
-    if other >= 0 and shifted is not None:
-        end = plain(other, steps)[-1]
-        assert shifted.queue == end
-        assert shifted == walked(other, np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel())
+    for moved in shifted(np.array([walked(queue, packed)]), other - queue):
+        if other >= 0:
+            assert moved[0] == plain(other, steps)[-1]
+            assert tuple(moved) == walked(other, packed)
 
 
 def test_most_blocks_of_a_growing_debt_are_shifted():
     """Blocks between two powers of two are; one that crosses a power of two is not, nor one with ties."""
     steps = np.array([[0.8, -1.0], [0.8, 0.0]] * 256).ravel()
-    assert walked(5000.0, steps).shifted(-1.0) is not None
-    assert walked(4090.0, steps).shifted(-1.0) is None
-    assert walked(5000.0, steps).shifted(-1000.0) is None
-    assert walked(0.0, steps).shifted(1.0) is None
     halfway = np.array([[0.5 + math.ulp(5000.0) / 2, -0.5]] * 512).ravel()
-    assert walked(5000.0, halfway).shifted(math.ulp(5000.0)) is None
+    walks = np.array([walked(queue, steps) for queue in (5000.0, 6000.0, 4090.0, 5000.0)])
+    assert len(shifted(walks, -1.0)) == 2
+    assert len(shifted(walks[1:2], -1000.0)) == 1
+    assert len(shifted(walks[:1], -1000.0)) == 0
+    assert len(shifted(np.array([walked(0.0, steps)]), 1.0)) == 0
+    assert len(shifted(np.array([walked(5000.0, halfway)]), math.ulp(5000.0))) == 0
 
 
 @given(
