@@ -16,7 +16,7 @@ from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
 from messctl.replay.streaming import replay_streamed, survey
-from messctl.trace import TraceFile
+from messctl.trace import TraceFile, parquet
 from messctl.zoo import Settings
 
 N = 300
@@ -110,9 +110,7 @@ def test_arrival_times_of_a_wrong_type_are_refused(untimed, tmp_path, capsys, ar
 
 
 def test_a_streamed_replay_refuses_rows_out_of_order(untimed, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        TraceFile, "_row_groups", lambda self, _: ([group] for group in range(self._file.num_row_groups))
-    )
+    monkeypatch.setattr(parquet, "_together", lambda groups, _rows: [[number] for number in range(len(groups))])
     path = tmp_path / "t.parquet"
     for late in (75, 140):  # within a batch, and at the beginning of one
         order = [row for row in range(N) if row != 7]

@@ -20,7 +20,7 @@ from messctl.replay.loading import load
 from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.replay.streaming import default_streamed, replay_streamed, survey
-from messctl.trace import TraceFile
+from messctl.trace import parquet
 from messctl.zoo import Settings
 
 
@@ -75,7 +75,7 @@ def test_a_play_in_pieces_equals_one_play(rounds, name, cuts, rate):
     [(None, Settings(alpha=0.8, seed=2)), ("middle", Settings(alpha=0.85, margin=0.05, v=30.0, seed=2))],
 )
 def test_a_streamed_replay_gives_the_numbers_of_one_in_memory(trace, conditions, reference, settings, monkeypatch):
-    monkeypatch.setattr(TraceFile, "_row_groups", lambda self, _rows: [[group] for group in range(6)])
+    monkeypatch.setattr(parquet, "_together", lambda groups, _rows: [[number] for number in range(len(groups))])
     facts, recording = survey(trace, reference), load(trace, reference)
     other = recording.facts
     assert (facts.requests, facts.left_out, facts.zoo) == (other.requests, other.left_out, other.zoo)
