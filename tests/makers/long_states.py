@@ -59,6 +59,7 @@ def older_state(path: Path, requests: int) -> dict[str, float]:
     queue = 0.0
     for satisfied in feedback:
         queue = advance.plain(queue, 0.75, satisfied)
+    path.touch(mode=0o600)
     with closing(sqlite3.connect(path)) as old:
         old.execute("PRAGMA journal_mode = WAL")
         old.create_function("packed", 1, lambda number: b"")
