@@ -87,8 +87,8 @@ class Campaign:
         """The state of this epoch."""
         return self.folder / f"state-{self.epoch}"
 
-    def go(self, kills: int) -> None:
-        """Kill that many processes."""
+    def go(self, kills: int, *, resets: bool = True) -> None:
+        """Kill that many processes, and now and then a reset."""
         for number in range(kills):
             if number % PER_EPOCH == 0:
                 self._begin()
@@ -100,7 +100,7 @@ class Campaign:
                 for child in list(self.alive):
                     self._kill(child)
                 self._check()
-                if self.rng.random() < 0.5:
+                if resets and self.rng.random() < 0.5:
                     self._reset()
 
     def _begin(self) -> None:

@@ -15,10 +15,10 @@ import sqlite3, sys
 from pathlib import Path
 from kill_campaign import Campaign
 campaign = Campaign(Path(sys.argv[1]), "messplus", 3)
-campaign.go(12)
+while len(campaign.known.feedback) < 3:  # on a busy machine, processes may be killed before they do much
+    campaign.go(12, resets=False)
 sound = campaign.state.read_bytes()
 assert campaign.found == [], campaign.found
-assert len(campaign.known.feedback) > 3
 for statement in sys.argv[2:]:
     campaign.state.write_bytes(sound)
     database = sqlite3.connect(campaign.state)
