@@ -14,19 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from messctl.policies.bandit import Bandit
-from messctl.policies.bandit.guard import guard_depth
-from messctl.policies.bandit.policy import GUARDED, HELD_BACK, SEARCHED, TRIED
+from messctl.policies.bandit.choice import standing_of
+from messctl.policies.bandit.policy import GUARDED, HELD_BACK, TRIED
 from messctl.policies.bandit.satisfaction import levels_of
-from messctl.policies.bandit.search import is_searching
-from messctl.policies.bandit.tuning import SearchTuning
 from messctl.records import Feedback, Request
 from messctl.replay.loading import load
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 
 ALPHA, SEED, REQUESTS = 0.85, 3, 2000
-DECIDERS = {"": "price", HELD_BACK: "price", SEARCHED: "search", GUARDED: "guard", TRIED: "trial"}
-COLORS = {"price": "#9aa5b1", "search": "#2a7fb8", "guard": "#c8452d", "trial": "#e0a030"}
+DECIDERS = {"": "price", HELD_BACK: "price", GUARDED: "guard", TRIED: "trial"}
+COLORS = {"price": "#9aa5b1", "guard": "#c8452d", "trial": "#e0a030"}
 INK, LINE = "#222222", "#1c5d8c"
 
 
@@ -35,9 +33,9 @@ class Step:
     """What one decision was made of; `line` is the guard's, `price` is in mean costs of the costliest model."""
 
     balance: float
+    setpoint: float
     line: float
     price: float
-    searching: bool
     decider: str
 
 
@@ -50,13 +48,13 @@ def run(path: Path) -> list[Step]:
     for row in order.tolist():
         state, promise, tuning = policy._state, policy._promise, policy._tuning
         levels, scale = levels_of(state, promise, tuning), float(state.mean_cost.max()) or 1.0
-        line = -guard_depth(state, promise, tuning, levels)
-        searching = is_searching(state, promise, tuning, levels, np.zeros(len(state.answers)), levels.mean.copy())
+        nothing = np.zeros(len(levels.mean))
+        standing = standing_of(state, promise, tuning, levels, nothing, nothing)
         decision = policy.decide(Request(rounds.request_ids[row], prompts[row]))
         assert decision.weighed is not None
-        figures, note, served = decision.weighed.figures, decision.weighed.note, decision.served
-        decider = "guard" if figures["balance"] < line else DECIDERS[note]
-        steps.append(Step(figures["balance"], line, figures["λ"] / scale, searching, decider))
+        figures, served = decision.weighed.figures, decision.served
+        decider = DECIDERS[decision.weighed.note]
+        steps.append(Step(figures["balance"], standing.setpoint, standing.line, figures["λ"] / scale, decider))
         index = rounds.zoo.index(served)
         policy.learn(decision, Feedback({served: rounds.cost[row, index]}, {served: rounds.satisfied[row, index]}))
     return steps
@@ -74,21 +72,10 @@ def draw(steps: list[Step], output: Path) -> None:
         3, 1, figsize=(8, 6), sharex=True, height_ratios=[3, 2.4, 1.3], constrained_layout=True
     )
     at = np.arange(1, len(steps) + 1)
-    balance, line = (np.array([getattr(step, name) for step in steps]) for name in ("balance", "line"))
-    searching = np.array([step.searching for step in steps])
+    balance, setpoint, line = (np.array([getattr(step, name) for step in steps]) for name in ("balance", "setpoint", "line"))
     lowest = min(balance.min(), line.min()) - 2
-    top.fill_between(at, lowest, line, color=COLORS["guard"], alpha=0.15, linewidth=0, label="the guard serves")
-    edge = SearchTuning().debt * line
-    top.fill_between(
-        at,
-        line,
-        edge,
-        where=searching,
-        color=COLORS["search"],
-        alpha=0.2,
-        linewidth=0,
-        label="the search ignores prompts",
-    )
+    top.fill_between(at, lowest, line, color=COLORS["guard"], alpha=0.15, linewidth=0, label="the guard decides")
+    top.plot(at, setpoint, color=LINE, linewidth=1.0, linestyle="--", label="setpoint h")
     top.axhline(0, color="#888888", linewidth=0.8)
     top.plot(at, balance, color=INK, linewidth=1.0)
     top.set_ylim(lowest, None)

@@ -37,7 +37,6 @@ SURCHARGE = "surcharge"
 """The name of the term by which a surcharge enters `Weighed.terms`."""
 
 HELD_BACK = "another model would be chosen, but too few of its answers have feedback yet"
-SEARCHED = "the search for a cheap model chose"
 GUARDED = "the debt guard chose"
 TRIED = "a trial"
 """What decided, if it was not the least sum of the terms alone; see `Weighed.note`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import ignore_closed_output, progress_console, width_of
 from messctl.display.text import plain, wrapped
-from messctl.records import FILTER, GUARDED, HELD_BACK, LIMIT, SEARCHED, TRIED, cut_by, is_blank
+from messctl.records import FILTER, GUARDED, HELD_BACK, LIMIT, TRIED, cut_by, is_blank
 
 if TYPE_CHECKING:
     from messctl.live.router import Answered, Router
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 REASONS = {
     TRIED: "a trial, to learn about it",
-    GUARDED: "likeliest to satisfy, as the promise is missed",
-    SEARCHED: "a search for a cheaper model",
+    GUARDED: "likeliest to satisfy, as the promise is at risk",
     HELD_BACK: "another model waits for feedback",
 }
 """Why a model answers, in plain words; without one of these, it is the cheapest that is likely to satisfy."""

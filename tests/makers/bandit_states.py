@@ -12,7 +12,7 @@ from messctl.zoo import Settings
 SEEDS = 10
 KNOWN = 100.0
 """[answers] A model with as many is known well."""
-PLAIN = np.eye(WIDTH)[0]
+PLAIN = np.zeros(WIDTH)
 """A prompt that says nothing."""
 
 
@@ -32,9 +32,10 @@ def played_in(world, seed, share=0.95):
 def state_with(satisfied, cost, answers):
     """A state in which each model has this mean satisfaction over this number of answers, and this mean cost."""
     answers = np.array(answers, dtype=float)
-    state = fresh(len(cost), Tuning())
+    state = fresh(len(cost), 0.8, Tuning())
     state.answers[:], state.satisfaction_sum[:] = answers, answers * satisfied
     state.mean_cost[:], state.cost_count[:] = cost, 10
+    state.cost_records["rest"][:] = cost
     tally, total = state.tally, int(answers.sum())
     tally.decided = tally.with_feedback = tally.latest = tally.labels = total
     promise = Promise(0.8, len(cost) - 1, AUTO_V)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, prompts_for, with_reading_costs
 
 from messctl.policies.bandit import Bandit
+from messctl.policies.bandit.choice import hopes, standing_of
 from messctl.policies.bandit.costs import (
     BY_MEAN,
     BY_READING,
@@ -20,8 +21,9 @@ from messctl.policies.bandit.costs import (
     properties_of,
 )
 from messctl.policies.bandit.policy import COSTS
+from messctl.policies.bandit.satisfaction import levels_of
 from messctl.policies.bandit.state import RECENT_PROMPTS, UNSOLVED, WIDTH, fresh
-from messctl.policies.bandit.tuning import CostTuning, ForgettingTuning, Tuning
+from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Request
 from messctl.replay.play import drive
 from messctl.zoo import Settings
@@ -33,7 +35,7 @@ every_method = pytest.mark.parametrize("method", [BY_READING, BY_RIDGE, BY_MEAN]
 
 def state_after(costs, reading, seed=0):
     """The state of one model after these costs, of which `reading` was known, for prompts of any properties."""
-    state, rng = fresh(1, Tuning()), np.random.default_rng(seed)
+    state, rng = fresh(1, 0.8, Tuning()), np.random.default_rng(seed)
     for cost, part in zip(costs, reading, strict=True):
         learn_cost(state, Tuning(), 0, rng.normal(0, 0.3, WIDTH), part, cost)
     return state
@@ -82,7 +84,7 @@ def test_unknown_prompt_costs_are_the_same_as_0():
 @few
 def test_a_reading_cost_that_all_models_share_does_not_change_which_is_cheapest(pairs, share, both, method):
     """Two models whose costs are predicted by the same method, for a prompt of any length."""
-    state, rng = fresh(2, Tuning()), np.random.default_rng(0)
+    state, rng = fresh(2, 0.8, Tuning()), np.random.default_rng(0)
     for one, other in pairs:
         z, reading = rng.normal(0, 0.3, WIDTH), share * min(one, other)
         for model, cost in enumerate((one, other)):
@@ -103,7 +105,7 @@ def test_the_reading_cost_has_no_limit_but_the_ridge_has(costs, reading, seed):
     properties = properties_of(np.random.default_rng(seed + 1).normal(0, 5, WIDTH))
     rest = np.mean([cost - cost * share for cost, share in costs])
     assert state.cost_records[0].rest == pytest.approx(rest, rel=1e-6, abs=1e-6)
-    predicted = [predicted_cost(state, 0, properties, reading, method) for method in range(3)]
+    predicted = [predicted_cost(state, Tuning(), 0, properties, reading, method) for method in range(3)]
     assert predicted[BY_MEAN] == state.mean_cost[0] == pytest.approx(np.mean([cost for cost, _ in costs]))
     assert predicted[BY_READING] == pytest.approx(max(reading / 4, reading + rest), rel=1e-6, abs=1e-6)
     low, high = sorted((rest / 4, rest * 4))
@@ -112,11 +114,11 @@ def test_the_reading_cost_has_no_limit_but_the_ridge_has(costs, reading, seed):
 
 def test_each_method_is_measured_before_it_learns_and_the_best_one_is_used():
     rng = np.random.default_rng(4)
-    state, tuning, errors = fresh(1, Tuning()), Tuning(forgetting=ForgettingTuning(memory=20.0)), np.zeros(3)
+    state, tuning, errors = fresh(1, 0.8, Tuning()), Tuning(memory=20.0), np.zeros(3)
     for count in range(60):
         z, reading, cost = rng.normal(0, 0.3, WIDTH), rng.exponential(5.0), rng.exponential(9.0)
         if count:  # the first answer cannot be predicted
-            predicted = [predicted_cost(state, 0, properties_of(z), reading, method) for method in range(3)]
+            predicted = [predicted_cost(state, Tuning(), 0, properties_of(z), reading, method) for method in range(3)]
             errors = errors * (1 - 1 / 20) + np.abs(cost - np.array(predicted))
         learn_cost(state, tuning, 0, z, reading, cost)
         assert state.cost_records[0].errors == pytest.approx(errors)
@@ -126,15 +128,12 @@ def test_each_method_is_measured_before_it_learns_and_the_best_one_is_used():
 @every_method
 def test_the_method_that_predicts_best_is_found(method):
     """Reading makes up most of the cost; or reading and the prompt's properties do; or neither says anything."""
-    rng, state, z = np.random.default_rng(0), fresh(1, Tuning()), np.zeros(WIDTH)
+    rng, state, z = np.random.default_rng(0), fresh(1, 0.8, Tuning()), np.zeros(WIDTH)
     for _ in range(200):
         z[-1], reading = rng.uniform(-1, 1), rng.exponential(50.0)
         rest = {BY_READING: 10.0 + rng.normal(), BY_RIDGE: 10.0 + 8.0 * z[-1], BY_MEAN: 70.0 - reading}[method]
         learn_cost(state, Tuning(), 0, z, reading, reading + rest)
     assert best_method(state, 0) == method
-    off, cost = Tuning(costs=CostTuning(per_prompt=False)), np.empty(1)
-    expected_costs(state, off, z, np.array([5.0]), cost)
-    assert cost[0] == state.mean_cost[0]
 
 
 def test_a_model_that_never_answered_is_expected_to_cost_its_reading():
@@ -158,13 +157,17 @@ def test_the_price_is_solved_for_the_recent_prompts_at_their_known_costs():
     state, costs, chances = again._state, np.empty((RECENT_PROMPTS, 3)), np.empty((RECENT_PROMPTS, 3))
     assert state.tally.prompts == 601
     assert state.recent_reading[:, 600 % RECENT_PROMPTS].tolist() == [2.0, 1.0, 900.0]
-    weights = again.weights
+    weights, levels = again.weights, levels_of(state, again._promise, Tuning())
     for at, z in enumerate(state.recent_prompts):
         expected_costs(state, Tuning(), z, np.ascontiguousarray(state.recent_reading[:, at]), costs[at])
-        chances[at] = np.clip(weights.bias + weights.weight @ z[1:], 0, 1)
+        chances[at] = np.clip(weights.bias + weights.weight @ z, 0, 1)
+    standing = standing_of(state, again._promise, Tuning(), levels, np.zeros(3), np.zeros(3))
+    bonus = np.empty(3)
+    hopes(again._promise, Tuning(), levels, standing, np.zeros(3), bonus)
+    hoped = np.minimum(1, chances + bonus)
 
     def attained(price):
-        return chances[np.arange(RECENT_PROMPTS), (costs - price * chances).argmin(axis=1)].mean()
+        return chances[np.arange(RECENT_PROMPTS), (costs - price * hoped).argmin(axis=1)].mean()
 
     def least(target):
         low, high = 1e-3, 1e6

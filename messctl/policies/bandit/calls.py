@@ -6,10 +6,10 @@ To look at the types of records and nested tuples takes numba longer than a deci
 from __future__ import annotations
 
 from messctl.learning.compiled import compiled
+from messctl.policies.bandit.balance import record_balance as _record_balance
 from messctl.policies.bandit.choice import Choice, Prices
 from messctl.policies.bandit.choice import choose as _choose
 from messctl.policies.bandit.costs import learn_cost as _learn_cost
-from messctl.policies.bandit.debt import record_debt as _record_debt
 from messctl.policies.bandit.satisfaction import learn_satisfaction as _learn_satisfaction
 from messctl.policies.bandit.state import Memory, Promise, state_of
 from messctl.policies.bandit.tuning import tuning_of
@@ -29,9 +29,9 @@ def learn_cost(memory: Memory, constants: Floats, model: int, z: Floats, reading
 
 
 @compiled
-def record_debt(memory: Memory, constants: Floats, alpha: float, number: int, satisfied: float) -> None:
-    """See `debt.record_debt`."""
-    _record_debt(state_of(memory), tuning_of(constants), alpha, number, satisfied)
+def record_balance(memory: Memory, constants: Floats, alpha: float, number: int, satisfied: float) -> None:
+    """See `balance.record_balance`."""
+    _record_balance(state_of(memory), tuning_of(constants), alpha, number, satisfied)
 
 
 @compiled

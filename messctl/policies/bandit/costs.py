@@ -6,7 +6,7 @@ the rest, on the prompt's properties, since a long question gets a long answer; 
 MESS+. Each method's error is measured before it learns from the cost.
 
 k_m is not limited: a prompt that is fifty times as long costs fifty times as much to read. The ridge's part is kept
-within a factor REST_RANGE of the mean of the rest. The scale of costs, ties and trials use Ē_m alone.
+within a factor `cost_range` of the mean of the rest. The scale of costs, ties and trials use Ē_m alone.
 """
 
 from __future__ import annotations
@@ -15,37 +15,35 @@ import numpy as np
 
 from messctl.learning.compiled import compiled
 from messctl.policies.bandit.linear import dot, gain, shrink
-from messctl.policies.bandit.prompt import BUCKETS
+from messctl.policies.bandit.prompt import BUCKETS, PROPERTIES
 from messctl.policies.bandit.state import State
 from messctl.policies.bandit.tuning import Tuning
 from messctl.policies.base import Floats
 
 BY_READING, BY_RIDGE, BY_MEAN = range(3)
 """The methods: reading and the mean of the rest, reading and a ridge for the rest, the running mean alone."""
-REST_RANGE = 4.0
-"""[factor] The ridge's part stays within this factor of the mean of the rest, from either side."""
 
 
 @compiled
 def properties_of(z: Floats) -> Floats:
     """Return what the cost ridges see of z, (COST_WIDTH,): a constant and the properties."""
-    properties = z[BUCKETS:].copy()
-    properties[0] = 1.0
+    properties = np.ones(1 + PROPERTIES)
+    properties[1:] = z[BUCKETS:]
     return properties
 
 
 @compiled
-def predicted_cost(state: State, model: int, properties: Floats, reading: float, method: int) -> float:
+def predicted_cost(state: State, tuning: Tuning, model: int, properties: Floats, reading: float, method: int) -> float:
     """Return what an answer will cost by one method, in the unit of the costs; `reading` is k, or 0."""
     if method == BY_MEAN:
         return state.mean_cost[model]
     rest = state.cost_records[model].rest
     if method == BY_RIDGE:
         # The rest is negative if reading was thought to cost more than the whole answer did.
-        small, large = rest / REST_RANGE, rest * REST_RANGE
+        small, large = rest / tuning.cost_range, rest * tuning.cost_range
         ridge = dot(state.cost_weight[model], properties)
         rest = min(max(small, large), max(min(small, large), ridge))
-    return max(reading / REST_RANGE, reading + rest)
+    return max(reading / tuning.cost_range, reading + rest)
 
 
 @compiled
@@ -63,8 +61,7 @@ def expected_costs(state: State, tuning: Tuning, z: Floats, reading: Floats, cos
     """Write Ĉ of each model into `cost` (M,). A model that never answered costs `reading` (M,), and so gets tried."""
     properties = properties_of(z)
     for model in range(len(cost)):
-        method = best_method(state, model) if tuning.costs.per_prompt else BY_MEAN
-        cost[model] = predicted_cost(state, model, properties, reading[model], method)
+        cost[model] = predicted_cost(state, tuning, model, properties, reading[model], best_method(state, model))
 
 
 @compiled
@@ -81,11 +78,11 @@ def total_cost(state: State) -> float:
 @compiled
 def learn_cost(state: State, tuning: Tuning, model: int, z: Floats, reading: float, cost: float) -> None:
     """Learn what an answer of `model` cost, in its means and its ridge. `reading` is the part that was known, or 0."""
-    properties, memory = properties_of(z), tuning.forgetting.memory
+    properties, memory = properties_of(z), tuning.memory
     record = state.cost_records[model]
     if record.answers > 0.0:
         for method in range(3):
-            error = abs(cost - predicted_cost(state, model, properties, reading, method))
+            error = abs(cost - predicted_cost(state, tuning, model, properties, reading, method))
             record.errors[method] += error - record.errors[method] / memory
     state.cost_count[model] += 1
     state.mean_cost[model] += (cost - state.mean_cost[model]) / min(float(state.cost_count[model]), memory)

@@ -2,7 +2,7 @@
 
 Feedback may come late, or never. The answers after the newest one with feedback are pending, at the rate at which
 answers got feedback so far. Answers of a model that is known well are given up earlier, once it is known how late
-feedback comes. A pending answer counts in the balance as its model's mean, lowered by `doubt`: so a debt that is run up
+feedback comes. A pending answer counts in the balance as its model's mean less one deviation: so a debt that is run up
 without feedback shows as soon as the first feedback comes.
 
 A model with many pending answers is held back, unless it is the reference. So every model is asked a little at first,
@@ -12,12 +12,10 @@ another model would do.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from messctl.learning.compiled import compiled
-from messctl.policies.bandit.debt import feedback_share, usable_balance
+from messctl.policies.bandit.balance import feedback_share, usable_balance
 from messctl.policies.bandit.satisfaction import Levels
 from messctl.policies.bandit.state import PENDING_LIMIT, Promise, State
 from messctl.policies.bandit.tuning import Tuning
@@ -42,23 +40,22 @@ def count_pending(state: State, tuning: Tuning) -> Floats:
     pending = np.zeros(len(state.answers))
     share, longest = feedback_share(state), float(PENDING_LIMIT)
     if state.ledger.delay >= 0.0:
-        longest = min(longest, PATIENCE * (tuning.pending.answers + state.ledger.delay))
+        longest = min(longest, PATIENCE * (tuning.prior + state.ledger.delay))
     decided = state.tally.decided
     for number in range(max(state.tally.latest, decided - PENDING_LIMIT) + 1, decided + 1):
         for model in range(len(pending)):
             if state.served_at[model, number % PENDING_LIMIT] == number:
                 recent = number > decided - int(longest)
-                pending[model] += share if recent or state.answers[model] < tuning.pending.answers else 0.0
+                pending[model] += share if recent or state.answers[model] < tuning.prior else 0.0
     return pending
 
 
 @compiled
-def balance_with_pending(state: State, promise: Promise, tuning: Tuning, levels: Levels, pending: Floats) -> float:
-    """Return the usable balance, with each pending answer counted as its model's plain mean less the doubt."""
+def balance_with_pending(state: State, promise: Promise, levels: Levels, pending: Floats) -> float:
+    """Return the usable balance, with each pending answer counted as its model's mean less one deviation."""
     balance = usable_balance(state)
     for model in range(len(pending)):
-        doubt = tuning.pending.doubt * tuning.satisfaction.noise / math.sqrt(levels.answers[model])
-        balance += pending[model] * (levels.mean[model] - doubt - promise.alpha)
+        balance += pending[model] * (levels.mean[model] - levels.deviation[model] - promise.alpha)
     return balance
 
 
@@ -72,7 +69,6 @@ def hold_back(state: State, promise: Promise, tuning: Tuning, pending: Floats, e
     if extra[promise.reference] == np.inf:
         return held
     for model in range(len(extra)):
-        most = tuning.pending.answers + tuning.pending.growth * state.answers[model]
-        if model != promise.reference and pending[model] > most:
+        if model != promise.reference and pending[model] > tuning.prior + state.answers[model]:
             held[model] = np.inf
     return held

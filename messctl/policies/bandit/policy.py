@@ -10,17 +10,17 @@ from messctl.learning.features import Encoder, WordEncoder
 from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot, restore
-from messctl.policies.bandit.calls import choose, learn_cost, learn_satisfaction, record_debt
+from messctl.policies.bandit.balance import limit_credit
+from messctl.policies.bandit.calls import choose, learn_cost, learn_satisfaction, record_balance
 from messctl.policies.bandit.choice import Choice, Prices
 from messctl.policies.bandit.costs import BY_MEAN
-from messctl.policies.bandit.debt import limit_credit
 from messctl.policies.bandit.prompt import features_of
 from messctl.policies.bandit.rounds import Outcomes, empty_steps, play
 from messctl.policies.bandit.satisfaction import linear_weights
 from messctl.policies.bandit.state import AUTO_V, UNKNOWN_DELAY, Promise, fresh, memory_of, stored_arrays
 from messctl.policies.bandit.tuning import Tuning, constants_of
 from messctl.policies.base import Played, PolicyKind, Rounds, reading_costs, surcharges
-from messctl.records import GUARDED, HELD_BACK, SEARCHED, SURCHARGE, TRIED, Decision, Feedback, Request, Weighed
+from messctl.records import GUARDED, HELD_BACK, SURCHARGE, TRIED, Decision, Feedback, Request, Weighed
 from messctl.zoo import Settings, Zoo
 
 STATE_VERSION = 2
@@ -31,15 +31,15 @@ TALLIES = ("good", "answers")
 """Valid under any encoder."""
 SERVED = ("served_at",)
 """Valid under any encoder: the requests that a model served."""
-WEIGHTS = ("own", "own_cov", "lean")
+WEIGHTS = ("own_weight", "own_covariance")
 """Valid for one encoder."""
 COSTS = ("cost_weight", "cost_cov", "costs", "recent_known")
 """Valid for one encoder, and in the unit of the costs."""
-COUNTS = ("counts", "lateness", "forgone", "elsewhere")
+COUNTS = ("counts", "lateness", "forgone", "elsewhere", "variance")
 """Shared by all models; valid under any encoder."""
-AMOUNTS = ("tried", "ledger")
-"""Shared by all models, and in the unit of the costs, as λ₀ in the ledger is."""
-SHARED_WEIGHTS = ("shared", "shared_cov", "recent")
+AMOUNTS = ("tried", "base_price")
+"""Shared by all models, and in the unit of the costs, as λ₀ is."""
+SHARED_WEIGHTS = ("shared_weight", "shared_covariance", "recent_prompts", "trust")
 """Shared by all models; valid for one encoder."""
 
 
@@ -66,7 +66,7 @@ class Bandit:
         self._constants = constants_of(self._tuning)
         self._promise = _promise(zoo, settings)
         self._coin = stream(settings.seed, "exploration")
-        self._state = fresh(len(zoo.models), self._tuning)
+        self._state = fresh(len(zoo.models), self._promise.alpha, self._tuning)
         self._memory = memory_of(self._state)
         self._arrays = stored_arrays(self._state)
         if snapshot:
@@ -118,7 +118,7 @@ class Bandit:
             terms={
                 "expected cost": dict(zip(models, choice.cost.tolist(), strict=True)),
                 **({SURCHARGE: {model: surcharge.get(model, 0.0) for model in models}} if surcharge else {}),
-                "−λ·(s̄ + b)" if choice.searched else "−λ·ŝ": value,
+                "−λ·(s̄ + b)" if choice.guarded else "−λ·(ŝ + b)": value,
             },
             figures={"λ": price, "balance": float(choice.balance), "Q": self.queue, "α": self._promise.alpha},
             note=_note(choice),
@@ -130,7 +130,7 @@ class Bandit:
         satisfied = feedback.satisfied.get(served)
         if satisfied is not None and not feedback.corrects:
             number = max(0, decision.request_number - int(state.tally.elsewhere))
-            record_debt(self._memory, self._constants, self._promise.alpha, number, satisfied)
+            record_balance(self._memory, self._constants, self._promise.alpha, number, satisfied)
         # Nothing can be learned about a model that is gone; its answer counts in the balance all the same.
         if served not in self._zoo.models or (served not in feedback.costs and satisfied is None):
             return
@@ -189,7 +189,7 @@ class Bandit:
         if not known.decided:
             # What was learned before the first request of this promise is known, but not part of the promise.
             tally.decided = tally.with_feedback = tally.latest = tally.elsewhere = 0
-            ledger.recent_surplus = ledger.trial_cost = ledger.forfeited = 0.0
+            ledger.trial_cost = ledger.forfeited = 0.0
             ledger.delay = UNKNOWN_DELAY
         missing = known.decided - self._decided
         tally.elsewhere += max(0, missing)
@@ -260,11 +260,9 @@ def _promise(zoo: Zoo, settings: Settings) -> Promise:
 def _note(choice: Choice) -> str:
     """Return what decided, if it was not the least sum of the terms alone."""
     if choice.model != choice.best:
-        return GUARDED if choice.guarded else TRIED
+        return TRIED
     if choice.guarded:
-        return ""
-    if choice.searched:
-        return SEARCHED
+        return GUARDED
     return HELD_BACK if choice.held_back else ""
 
 

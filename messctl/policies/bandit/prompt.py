@@ -1,7 +1,7 @@
-"""What the bandit sees of a prompt: a vector z of a constant, folded word buckets, and the prompt's properties.
+"""What the bandit sees of a prompt: a vector z of folded word buckets and the prompt's properties.
 
 The encoder's word buckets are folded into BUCKETS, since the bandit learns from one answer per request and so from few
-answers. The properties are taken relative to a common prompt, TYPICAL, so that the constant stands for the mean.
+answers. The properties are taken relative to a common prompt, TYPICAL, so that z is near 0 for such a one.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ TYPICAL = np.array([0.6, 0.1, 0.1, 0.15, 0.2, 0.0, 0.3, 0.5])
 
 
 def features_of(features: Features) -> Floats:
-    """Return z, (1 + BUCKETS + PROPERTIES,), of a single row of features."""
-    z = np.empty(1 + BUCKETS + PROPERTIES)
+    """Return z, (BUCKETS + PROPERTIES,), of a single row of features."""
+    z = np.empty(BUCKETS + PROPERTIES)
     fold(features.indices, features.values, z)
     return z
 
 
 @compiled
 def fold(indices: npt.NDArray[np.int32], values: npt.NDArray[np.float32], z: Floats) -> None:
-    """Write z of one sparse row: 1, the folded word buckets, and the properties less TYPICAL."""
-    z[0] = 1.0
-    z[1 : 1 + BUCKETS] = 0.0
+    """Write z of one sparse row: the folded word buckets, and the properties less TYPICAL."""
+    z[:BUCKETS] = 0.0
     for index in range(PROPERTIES):
-        z[1 + BUCKETS + index] = -TYPICAL[index]
+        z[BUCKETS + index] = -TYPICAL[index]
     for at in range(len(indices)):
         index = indices[at]
         if index < WORDS:
-            z[1 + index % BUCKETS] += np.float64(values[at])
+            z[index % BUCKETS] += np.float64(values[at])
         else:
-            z[1 + BUCKETS + index - WORDS] += np.float64(values[at])
+            z[BUCKETS + index - WORDS] += np.float64(values[at])

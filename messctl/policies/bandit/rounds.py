@@ -8,9 +8,9 @@ import numpy as np
 
 from messctl.learning.compiled import compiled_loop
 from messctl.learning.features import SparseRows
+from messctl.policies.bandit.balance import record_balance
 from messctl.policies.bandit.choice import Prices, choose
 from messctl.policies.bandit.costs import learn_cost
-from messctl.policies.bandit.debt import record_debt
 from messctl.policies.bandit.prompt import fold
 from messctl.policies.bandit.satisfaction import learn_satisfaction
 from messctl.policies.bandit.state import WIDTH, Counts, Promise, State
@@ -83,6 +83,6 @@ def play(
             row = arrivals.order[due]
             part = slice(rows.starts[row], rows.starts[row + 1])
             fold(rows.indices[part], rows.values[part], z)
-            record_debt(state, tuning, promise.alpha, earlier + due + 1, steps.satisfied[due])
+            record_balance(state, tuning, promise.alpha, earlier + due + 1, steps.satisfied[due])
             learn_satisfaction(state, promise, tuning, steps.served[due], z, steps.satisfied[due])
         steps.queue_after[min(t, n - 1)] = state.ledger.queue

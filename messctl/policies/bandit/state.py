@@ -19,7 +19,7 @@ from messctl.policies.base import Floats
 
 Counts = npt.NDArray[np.int64]
 
-WIDTH = 1 + BUCKETS + PROPERTIES
+WIDTH = BUCKETS + PROPERTIES
 """[features] The width of a prompt's vector z."""
 COST_WIDTH = 1 + PROPERTIES
 """[features] The part of z that the cost ridges see: a constant and the properties."""
@@ -27,10 +27,6 @@ RECENT_PROMPTS = 128
 """[prompts] λ₀ is solved on this number of recent prompts: few, so that it follows them."""
 PENDING_LIMIT = 1024
 """[requests] Feedback is expected for this long at most: later answers say little about today's models."""
-LEAST_SLACK = 0.012
-"""[satisfaction] The best model counts as at least this far above α if something is divided by its slack."""
-COST_RIDGE = 0.3
-"""[answers] Penalty on the weights of the cost ridges: small, since costs have little noise."""
 COST_PRIOR = 1e6
 """[variance] The cost ridges' constant starts with this variance: so large that the first cost decides."""
 UNSOLVED = -1.0
@@ -59,10 +55,13 @@ class Ledger(Protocol):
     balance: float  # [answers] B = Σ(s − α) over all answers with feedback, never clipped
     queue: float  # [answers] Q, the virtual queue, ≥ 0
     base_price: float  # [cost per satisfaction] λ₀; UNSOLVED at first
-    recent_surplus: float  # [satisfaction] running mean of s − α
     forfeited: float  # [answers] the part of the balance that may not be spent
     trial_cost: float  # [cost] what trials were expected to cost beyond the choices
-    delay: float  # [requests] how late recent feedback was, about the latest; UNKNOWN_DELAY at first
+    delay: float  # [requests] how late recent feedback was; UNKNOWN_DELAY at first
+    variance: float  # [satisfaction²] of the feedback on one answer, around its model's mean
+    agreement: float  # [satisfaction²] fading sum of r·f: residuals times corrections per prompt
+    power: float  # [satisfaction²] fading sum of f²
+    disorder: float  # [satisfaction⁴] fading sum of (r·f)²
 
 
 class Tally(Protocol):
@@ -95,9 +94,8 @@ class State(NamedTuple):
 
     shared_weight: Floats  # (d,)
     shared_covariance: Floats  # (d, d)
-    own_weight: Floats  # (M, d) without the part that the model's expected mean adds
+    own_weight: Floats  # (M, d)
     own_covariance: Floats  # (M, d, d)
-    level_weight: Floats  # (M, d) v: what one unit of the model's expected mean adds
     satisfaction_sum: Floats  # (M,) fading sum of satisfaction
     answers: Floats  # (M,) fading number of answers with feedback
     mean_cost: Floats  # (M,) Ē
@@ -119,7 +117,6 @@ class Memory(NamedTuple):
     shared_covariance: Floats
     own_weight: Floats
     own_covariance: Floats
-    level_weight: Floats
     satisfaction_sum: Floats
     answers: Floats
     mean_cost: Floats
@@ -134,27 +131,18 @@ class Memory(NamedTuple):
     tally: Counts
 
 
-def fresh(models: int, tuning: Tuning) -> State:
-    """Return the state before anything is known."""
-    shared_covariance = np.zeros((WIDTH, WIDTH))
-    if tuning.satisfaction.shared_ridge:
-        shared_covariance = np.eye(WIDTH) / tuning.satisfaction.shared_ridge
-    shared_covariance[0, 0] = 0.0  # the expected means hold the common level
-    own_covariance = np.eye(WIDTH) / tuning.satisfaction.own_ridge
-    own_covariance[0, 0] = (tuning.satisfaction.spread / tuning.satisfaction.noise) ** 2
-    cost_covariance = np.eye(COST_WIDTH) / COST_RIDGE
+def fresh(models: int, alpha: float, tuning: Tuning) -> State:
+    """Return the state before anything is known but the promise of α."""
+    cost_covariance = np.eye(COST_WIDTH) / tuning.cost_ridge
     cost_covariance[0, 0] = COST_PRIOR
-    level_weight = np.zeros((models, WIDTH))
-    level_weight[:, 0] = 1.0
     ledger: Any = np.zeros(1, LEDGER)[0]
-    ledger.base_price, ledger.delay = UNSOLVED, UNKNOWN_DELAY
+    ledger.base_price, ledger.delay, ledger.variance = UNSOLVED, UNKNOWN_DELAY, alpha * (1.0 - alpha)
     tally: Any = np.zeros(1, TALLY)[0]
     return State(
         shared_weight=np.zeros(WIDTH),
-        shared_covariance=shared_covariance,
+        shared_covariance=np.eye(WIDTH) / tuning.shared_ridge,
         own_weight=np.zeros((models, WIDTH)),
-        own_covariance=np.tile(own_covariance, (models, 1, 1)),
-        level_weight=level_weight,
+        own_covariance=np.tile(np.eye(WIDTH) / tuning.own_ridge, (models, 1, 1)),
         satisfaction_sum=np.zeros(models),
         answers=np.zeros(models),
         mean_cost=np.zeros(models),
@@ -190,7 +178,6 @@ def state_of(memory: Memory) -> State:
         memory.shared_covariance,
         memory.own_weight,
         memory.own_covariance,
-        memory.level_weight,
         memory.satisfaction_sum,
         memory.answers,
         memory.mean_cost,
@@ -210,23 +197,24 @@ def stored_arrays(state: State) -> Mapping[str, npt.NDArray[Any]]:
     """Return the state's memory, as views, under the names by which snapshots store it."""
     memory = memory_of(state)
     return {
-        "shared": state.shared_weight,
-        "shared_cov": state.shared_covariance,
-        "own": state.own_weight,
-        "own_cov": state.own_covariance,
-        "lean": state.level_weight,
+        "shared_weight": state.shared_weight,
+        "shared_covariance": state.shared_covariance,
+        "own_weight": state.own_weight,
+        "own_covariance": state.own_covariance,
         "good": state.satisfaction_sum,
         "answers": state.answers,
         "cost_weight": state.cost_weight,
         "cost_cov": state.cost_covariance,
         "costs": memory.cost_records.reshape(len(state.answers), -1),
-        "recent": state.recent_prompts,
+        "recent_prompts": state.recent_prompts,
         "recent_known": state.recent_reading,
         "served_at": state.served_at,
-        "ledger": memory.ledger[:4],  # balance, queue, base_price, recent_surplus
-        "forgone": memory.ledger[4:5],
-        "tried": memory.ledger[5:6],
-        "lateness": memory.ledger[6:7],
+        "base_price": memory.ledger[2:3],  # balance and queue, before it, stand in the snapshot itself
+        "forgone": memory.ledger[3:4],
+        "tried": memory.ledger[4:5],
+        "lateness": memory.ledger[5:6],
+        "variance": memory.ledger[6:7],
+        "trust": memory.ledger[7:10],  # agreement, power, disorder
         "counts": memory.tally[:5],  # decided, with_feedback, latest, prompts, labels
         "elsewhere": memory.tally[5:6],
     }
