@@ -149,6 +149,8 @@ def open_router(
     meter = meter_for(described)
     with _writable_store(state, log=log) as store:
         _mention_models_nearby(described)
+        if log:
+            _mention_relearning(store)
         answering = backend or open_backends(described)
         answering = through(answering) if through else answering
         try:
@@ -173,6 +175,14 @@ def _mention_models_nearby(zoo_file: ZooFile) -> None:
 
     if zoo_file.path == PACKAGED_FILE and any(Path().glob("*.gguf")):
         warn("there is no zoo.yaml here, so the tiny models in the box answer; `messctl zoo init` writes one")
+
+
+def _mention_relearning(store: Store) -> None:
+    """Warn if an earlier version of the bandit kept this state: its next request forgets what that knew of prompts."""
+    from messctl.policies.bandit import STATE_VERSION
+
+    if 0 < store.policy.version("bandit") < STATE_VERSION:
+        warn("how prompts differ is learned anew by this version of the bandit; requests, feedback and debt stay")
 
 
 def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:

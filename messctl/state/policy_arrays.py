@@ -83,6 +83,11 @@ class PolicyArrays:
             },
         )
 
+    def version(self, policy: str) -> int:
+        """Return the version of what `policy` has learned; 0 if nothing was saved."""
+        found = self._database.table("policies", "WHERE name = ?", (policy,))
+        return int(found[0]["version"]) if found else 0
+
     def save(self, snapshot: Snapshot) -> None:
         """Save the router's state. What is known of models that the snapshot lacks stays, as does every other policy's.
 

@@ -27,7 +27,7 @@ ENDLESS = {ANSWER: "a", "a": "b", "b": "a"}
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 1 MiB, and how it is mounted anew."""
+    """A file system of 2 MiB, and how it is mounted anew."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -38,7 +38,7 @@ def disk(tmp_path):
         except OSError:
             return False
 
-    if not mount("size=1m"):
+    if not mount("size=2m"):
         pytest.skip("a small tmpfs cannot be mounted here (it takes root)")
     yield place, mount
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -189,7 +189,7 @@ def test_a_read_only_folder_is_reported_and_can_be_read(disk, made, capsys, tmp_
     if made:
         assert run(["ask", SUM, *arguments]) == 0
         capsys.readouterr()
-    assert mount("remount,ro,size=1m")
+    assert mount("remount,ro,size=2m")
     assert "choose another place" in assert_one_line(run(["ask", SUM, *arguments]), *capsys.readouterr())
     missing = "" if made else f"{place}/state: there is no state"
     error = assert_one_line(run(["feedback", "good", *arguments]), *capsys.readouterr())

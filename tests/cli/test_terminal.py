@@ -17,7 +17,7 @@ pytest.importorskip("llama_cpp")
 if not hasattr(os, "openpty"):
     pytest.skip("no pseudo-terminals here", allow_module_level=True)
 
-SUM = "What is 17 + 25?"
+SUM = "What is 7 + 8?"
 STYLE = re.compile(rb"\x1b\[[0-9;]*m")
 FOOTER = re.compile(
     rb"micro-400k \xc2\xb7 0\.0017 J, estimated \xc2\xb7 no feedback yet, 0\.80 promised \xc2\xb7 your choice\r\n"
@@ -58,7 +58,7 @@ GOOD, BAD = (NOTED.format(*said).encode() for said in (("good", "1.00"), ("bad",
 def test_the_reply_to_the_question_is_stored_as_feedback(reply, satisfied, echo, state):
     code, out, err = at_terminal(["ask", SUM, "--model", "micro-400k"], reply)
     footer, question, rest = STYLE.sub(b"", err).partition(b"Was the answer good? [y/n, Enter to skip] ")
-    assert (code, out, rest) == (0, b"42\r\n", echo)
+    assert (code, out, rest) == (0, b"15\r\n", echo)
     assert FOOTER.fullmatch(footer)
     assert question
     with Store(state) as store:
@@ -84,10 +84,10 @@ def test_the_footer_explains_the_decision(policy, why, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--expect", "42"], ["--no-log"]])
+@pytest.mark.parametrize("arguments", [["--expect", "15"], ["--no-log"]])
 def test_no_question_is_asked_if_no_reply_is_needed(arguments):
     code, out, err = at_terminal(["ask", SUM, *arguments])
-    assert (code, out) == (0, b"42\r\n")
+    assert (code, out) == (0, b"15\r\n")
     assert b"good?" not in err
     footer = " ".join(STYLE.sub(b"", err).decode().split())
     assert footer.endswith(("cheapest likely to satisfy", "a trial, to learn about it"))
@@ -96,14 +96,14 @@ def test_no_question_is_asked_if_no_reply_is_needed(arguments):
 def test_json_prints_no_footer_and_no_question():
     code, out, err = at_terminal(["ask", SUM, "--json"])
     assert (code, err) == (0, b"")
-    assert json.loads(out)["answer"] == "42"
+    assert json.loads(out)["answer"] == "15"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colours_can_be_turned_off(name, value):
-    code, out, err = at_terminal(["ask", SUM, "--explain", "--expect", "42"], env={name: value})
-    assert (code, out) == (0, b"42\r\n")
+    code, out, err = at_terminal(["ask", SUM, "--explain", "--expect", "15"], env={name: value})
+    assert (code, out) == (0, b"15\r\n")
     styles = {number for style in STYLE.findall(err) for number in style[2:-1].split(b";")}
     assert styles <= ({b"0", b"1", b"2"} if name == "NO_COLOR" else set())
 

@@ -123,7 +123,7 @@ def test_a_state_of_the_earlier_bandit_goes_on():
     del known.cost_shared["base_price"]
     for model in known.models.values():
         del model.arrays["own_weight"], model.arrays["own_covariance"]
-    after = Bandit(rounds.zoo, Settings(alpha=0.85), known)
+    after = Bandit(rounds.zoo, Settings(alpha=0.85), replace(known, version=2))
     assert (after.queue, after.snapshot().balance) == (before.queue, before.snapshot().balance)
     for name in ("good", "answers", "costs", "counts"):
         expected = before._arrays[name].copy()

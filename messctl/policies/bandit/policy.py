@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,8 +24,10 @@ from messctl.policies.base import Played, PolicyKind, Rounds, reading_costs, sur
 from messctl.records import GUARDED, HELD_BACK, SURCHARGE, TRIED, Decision, Feedback, Request, Weighed
 from messctl.zoo import Settings, Zoo
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Changes whenever stored arrays would mean something else."""
+EARLIER_VERSION = 2
+"""Its plain means, counts and costs mean the same; what it knew of prompts has other names, and is learned anew."""
 
 # The stored arrays, by what they are valid for. A model has its own part in each of the first four groups.
 TALLIES = ("good", "answers")
@@ -170,6 +173,8 @@ class Bandit:
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, with whatever part of it is valid here."""
+        if snapshot.version == EARLIER_VERSION:
+            snapshot = replace(snapshot, version=STATE_VERSION)
         known = snapshot.learned_by(self.name, STATE_VERSION)
         same_features = known.encoder == self._encoder.version
         # One by one: states of earlier versions do not have all of these.
