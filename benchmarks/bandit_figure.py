@@ -72,7 +72,9 @@ def draw(steps: list[Step], output: Path) -> None:
         3, 1, figsize=(8, 6), sharex=True, height_ratios=[3, 2.4, 1.3], constrained_layout=True
     )
     at = np.arange(1, len(steps) + 1)
-    balance, setpoint, line = (np.array([getattr(step, name) for step in steps]) for name in ("balance", "setpoint", "line"))
+    balance, setpoint, line = (
+        np.array([getattr(step, name) for step in steps]) for name in ("balance", "setpoint", "line")
+    )
     lowest = min(balance.min(), line.min()) - 2
     top.fill_between(at, lowest, line, color=COLORS["guard"], alpha=0.15, linewidth=0, label="the guard decides")
     top.plot(at, setpoint, color=LINE, linewidth=1.0, linestyle="--", label="setpoint h")

@@ -284,6 +284,7 @@ def _search(
     from messctl.learning.compiled import compiling_told
     from messctl.replay.loading import load
     from messctl.tune import choose, play_yardsticks, search
+    from messctl.tune.dominated import never_worth_asking
     from messctl.tune.plot import write_plot
     from messctl.tune.report import Tuning
 
@@ -295,7 +296,8 @@ def _search(
         found = search(recordings, settings, conditions, holdout, engine=engine, address=at, progress=advance)
         choices = choose(found, slack)
         status("yardsticks")
-        tuning = Tuning(found, choices, tuple(play_yardsticks(found, choice.alpha) for choice in choices), zoo)
+        marks = tuple(play_yardsticks(found, choice.alpha) for choice in choices)
+        tuning = Tuning(found, choices, marks, zoo, tuple(never_worth_asking(found, choice) for choice in choices))
         if plot and choices:
             write_plot(tuning, plot, warn)
     return tuning

@@ -20,6 +20,7 @@ from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
 from messctl.replay.result import MET, Result
 from messctl.tune.choice import Choice, Figures, Trial
+from messctl.tune.dominated import Dominated
 from messctl.tune.replay_command import exact, replay_command
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO, SINGLE
@@ -38,12 +39,20 @@ Yardsticks = Sequence[Sequence[Result]]
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """A search with what follows from it: the choices, the yardsticks by choice, and the zoo file given, if any."""
+    """A search with what follows from it: the choices, and the zoo file given, if any.
+
+    For each choice, by trace, there are the `yardsticks`, and the models that are never worth asking, `dominated`.
+    """
 
     found: Search
     choices: tuple[Choice, ...]
     yardsticks: tuple[Yardsticks, ...]
     zoo: Path | None = None
+    dominated: tuple[tuple[Dominated | None, ...], ...] = ()
+
+    def dominated_of(self, choice: Choice) -> Sequence[Dominated | None]:
+        """Return, by trace, the models that the choice's router need never ask; None if there are none."""
+        return self.dominated[self.choices.index(choice)] if self.dominated else [None] * len(self.found.traces)
 
     @property
     def chosen(self) -> Trial | None:
@@ -75,6 +84,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
                 "alpha": choice.alpha,
                 "seeds": choice.seeds,
                 "met": choice.chosen is not None,
+                "never_worth_asking": [each and asdict(each) for each in tuning.dominated_of(choice)],
                 "chosen": _trial(tuning, choice, choice.chosen) if choice.chosen else None,
                 "closest": _trial(tuning, choice, choice.closest),
                 "front": [_trial(tuning, choice, trial) for trial in choice.front],
@@ -163,6 +173,7 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
             Text(f"  all requests: {_attains(whole, unit)}; to replay it:", style),
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # one line, so that it can be pasted
             *_without_router(trace, trial, whole, unit),
+            *(Text(f"  {each.words}", "bold yellow") for each in tuning.dominated_of(choice)[at : at + 1] if each),
         ]
     return lines
 

@@ -1,10 +1,12 @@
 """A single model as a candidate of the search."""
 
 import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import yaml
-from making import learnable, make_recording, make_rounds, write_trace
+from making import learnable, make_recording, make_rounds, prompts_for, write_trace
 from rich.console import Console
 
 from messctl.cli import run
@@ -12,6 +14,7 @@ from messctl.policies import build
 from messctl.replay.holdout import Holdout
 from messctl.replay.result import Conditions
 from messctl.tune import choose, play_yardsticks, search
+from messctl.tune.dominated import dominated, never_worth_asking, without
 from messctl.tune.report import Tuning, table, verdict
 from messctl.tune.space import parse_space
 from messctl.tune.windows import WHOLE
@@ -67,3 +70,39 @@ def test_the_table_shows_single_models_by_their_names():
     console = Console(file=io.StringIO(), width=160)
     console.print(table(tuning, 160))
     assert "→ always:m1" in console.file.getvalue()
+
+
+def with_a_useless_model():
+    """Three models, of which one is worse than another and dearer."""
+    rounds = learnable(900, 5)
+    kept = rounds.satisfied[:, 1]
+    third = np.random.default_rng(1).permutation(kept) * 0.5
+    satisfied = np.column_stack([rounds.satisfied[:, 0], kept, third])
+    cost = np.column_stack([rounds.cost[:, 0], rounds.cost[:, 1], rounds.cost[:, 1] * 2])
+    return make_recording(make_rounds(satisfied, cost, ["dear", "good", "useless"], prompts_for(900)))
+
+
+def test_a_model_that_is_worse_and_dearer_is_named_with_what_the_router_saves_without_it():
+    tuning = tuned(with_a_useless_model(), ["bandit"], "0.7")
+    choice = tuning.choices[0]
+    (found,) = never_worth_asking(tuning.found, choice)
+    assert found.models == {"useless": "good"}
+    plays = []
+    for k in range(3):
+        less = without(tuning.found.traces[0].rounds, found.models)
+        assert less.zoo.models == ("dear", "good")
+        arranged = less.arranged(seed=k, shuffle=True, feedback_rate=1.0, feedback_delay=0)
+        plays.append(build("bandit", less, replace(choice.chosen.settings, seed=k)).play(arranged).cost.mean())
+    assert found.saved == pytest.approx(1 - np.mean(plays) / choice.chosen.whole[0].cost)
+    told = replace(tuning, dominated=((found,),))
+    lines = [str(line) for line in verdict(told, choice, told.yardsticks[0])]
+    assert lines[-1].startswith("  never worth asking: useless (good is as good for less); the router costs ")
+
+
+def test_of_two_equal_models_neither_is_dominated_and_two_models_are_left():
+    same = make_recording(make_rounds([[1, 1, 0]] * 9, [[2, 2, 1]] * 9))
+    assert dominated(same) == {}
+    alone = make_recording(make_rounds([[1, 0, 0]] * 9, [[1, 2, 3]] * 9))
+    assert dominated(alone) == {}
+    third = make_recording(make_rounds([[1, 0.5, 0]] * 9, [[3, 1, 2]] * 9))
+    assert dominated(third) == {"m2": "m1"}

@@ -1,0 +1,100 @@
+"""Dominated models: another one satisfies at least as often for less, so a router may never need to ask them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from messctl.display.text import plain
+from messctl.policies import Rounds, build
+from messctl.replay.loading import Recording
+from messctl.replay.result import MET
+from messctl.tune.choice import Choice
+from messctl.tune.search import Search
+from messctl.zoo import Zoo, costliest
+
+
+@dataclass(frozen=True, slots=True)
+class Dominated:
+    """The models of one trace that are never worth asking, each with the one that dominates it.
+
+    Without them the chosen router still keeps α, and costs `saved` less per request, as a share of its cost, > 0.
+    """
+
+    models: Mapping[str, str]
+    saved: float
+
+    @property
+    def words(self) -> str:
+        """What there is to say, in one line."""
+        pairs = ", ".join(
+            f"{plain(model)} ({plain(better)} is as good for less)" for model, better in self.models.items()
+        )
+        return f"never worth asking: {pairs}; the router costs {self.saved:.1%} less without"
+
+
+def never_worth_asking(found: Search, choice: Choice) -> tuple[Dominated | None, ...]:
+    """Return, by trace, the models that the chosen router is better off without; None if there are none.
+
+    The router is played again without all dominated models, under every seed. A model that is worse and more expensive
+    on average may still be the best on some prompts: then dropping it saves nothing, and it is not named.
+    """
+    trial = choice.chosen
+    if trial is None or found.interrupted:
+        return (None,) * len(found.traces)
+    outcomes = []
+    for at, trace in enumerate(found.traces):
+        models = dominated(trace)
+        outcome = None
+        if models and not trial.settings.policy.startswith("always"):
+            rounds = without(trace.rounds, models)
+            attained, cost = [], []
+            for k in range(found.conditions.seeds):
+                seed = trial.settings.seed + k
+                arranged = rounds.arranged(
+                    seed=seed,
+                    shuffle=found.conditions.shuffle,
+                    feedback_rate=found.conditions.feedback_rate,
+                    feedback_delay=found.conditions.feedback_delay,
+                )
+                played = build(trial.settings.policy, rounds, replace(trial.settings, seed=seed)).play(arranged)
+                attained.append(played.attained or 0.0)
+                cost.append(float(played.cost.mean()))
+            saved = 1.0 - float(np.mean(cost)) / trial.whole[at].cost if trial.whole[at].cost else 0.0
+            if saved > 0.0 and np.mean(attained) >= choice.alpha - MET:
+                outcome = Dominated(models, saved)
+        outcomes.append(outcome)
+    return tuple(outcomes)
+
+
+def dominated(trace: Recording) -> dict[str, str]:
+    """Return the dominated models of a trace, each with the cheapest model that satisfies at least as often for less.
+
+    Of two models that are equal in both, neither is dominated. At least two models are left.
+    """
+    facts = trace.facts
+    means, costs, models = facts.mean_satisfied, facts.mean_cost, facts.zoo.models
+    worse: dict[str, str] = {}
+    for index, model in enumerate(models):
+        better = (means >= means[index]) & (costs <= costs[index]) & ((means > means[index]) | (costs < costs[index]))
+        if better.any():
+            worse[model] = models[min(np.flatnonzero(better), key=lambda other: costs[other])]
+    return worse if len(models) - len(worse) >= 2 else {}
+
+
+def without(rounds: Rounds, models: Mapping[str, str]) -> Rounds:
+    """Return the same requests for a zoo without these models; if the reference is one, the costliest left is it."""
+    zoo = rounds.zoo
+    left = [index for index, model in enumerate(zoo.models) if model not in models]
+    names = [zoo.models[index] for index in left]
+    costs = dict(zip(names, rounds.cost[:, left].mean(axis=0).tolist(), strict=True))
+    reference = zoo.reference if zoo.reference in names else costliest(costs)
+    return replace(
+        rounds,
+        zoo=Zoo.of(names, reference),
+        satisfied=np.ascontiguousarray(rounds.satisfied[:, left]),
+        cost=np.ascontiguousarray(rounds.cost[:, left]),
+        prompt_cost=None if rounds.prompt_cost is None else np.ascontiguousarray(rounds.prompt_cost[:, left]),
+    )
