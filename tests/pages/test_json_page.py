@@ -61,7 +61,10 @@ SCENES = {
     "record": ["record prompts.csv -o recorded.parquet --grader exact"],
     "import": ["import routellm answers.csv --cost a=1 --cost b=9 -o trace.parquet"],
     "replay": ["replay trace.parquet", "replay trace.parquet --policy messplus --alpha 0.6"],
-    "tune": [f"tune trace.parquet {GRID} -o tuned.yaml --dry-run --alpha 0.1"],
+    "tune": [
+        f"tune trace.parquet {GRID} -o tuned.yaml --dry-run --alpha 0.1",
+        "tune worse.parquet --policy bandit --v auto --margin 0 --seeds 2 --alpha 0.7",
+    ],
     "trace info": ["trace info trace.parquet", "trace info bad.parquet"],
     "trace validate": ["trace validate trace.parquet", "trace validate bad.parquet"],
     "trace head": ["trace head trace.parquet"],
@@ -118,6 +121,11 @@ def _prepare(folder: Path) -> None:
     (folder / "bad.gguf").write_bytes(b"GGUF")
     bad = {"request_id": ["1"], "prompt": ["x"], "satisfied/a": [2.0], "cost/a": [1.0]}
     pq.write_table(pa.table(bad), folder / "bad.parquet")
+    rows = range(400)
+    worse: dict[str, list[Any]] = {"request_id": [str(n) for n in rows], "prompt": [f"question {n}" for n in rows]}
+    for model, step, cost in (("a", 99, 9.0), ("b", 9, 1.0), ("c", 2, 2.0)):  # c is worse than b, and dearer
+        worse |= {f"satisfied/{model}": [float(n % step > 0) for n in rows], f"cost/{model}": [cost] * len(rows)}
+    pq.write_table(pa.table(worse), folder / "worse.parquet")
 
 
 def _printed(line: str, patch: pytest.MonkeyPatch) -> str:
