@@ -37,12 +37,14 @@ from messctl.policies.bandit.costs import (
 )
 from messctl.policies.bandit.prompt import fold
 from messctl.policies.bandit.state import WIDTH, fresh
-from messctl.policies.bandit.tuning import CostTuning, Tuning
+from messctl.policies.bandit.tuning import Tuning
 from messctl.replay.loading import load
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
 """α, as shares of the best model's mean."""
+ALPHA = 0.9
+"""Costs are predicted alike at any."""
 CHARACTERS = 4
 MOST_CONTEXT = 50
 ANSWERS = (0.5, 2.0)
@@ -59,7 +61,7 @@ def with_contexts(path: Path) -> Rounds:
     by_id = dict(zip(*(pq.read_table(path)[name].to_pylist() for name in ("request_id", "prompt")), strict=True))
     own = np.array([len(by_id[each]) for each in rounds.request_ids]) / CHARACTERS
     tokens_in = own * np.exp(rng.uniform(0.0, np.log(MOST_CONTEXT), n))
-    tokens_out = own[:, None] * np.exp(rng.uniform(*np.log(ANSWERS), (n, models)))
+    tokens_out = own[:, None] * np.exp(rng.uniform(np.log(ANSWERS[0]), np.log(ANSWERS[1]), (n, models)))
     rank = rounds.cost.mean(axis=0).argsort().argsort() / (models - 1)
     generated = DEAREST**rank
     known = tokens_in[:, None] * generated * READING[0] * (READING[1] / READING[0]) ** rank
@@ -71,7 +73,8 @@ def errors(rounds: Rounds) -> Mapping[str, float]:
     n, models = rounds.cost.shape
     features, z = rounds.features, np.empty(WIDTH)
     readings = rounds.prompt_cost if rounds.prompt_cost is not None else np.zeros((n, models))
-    silent, state = fresh(models, Tuning()), fresh(models, Tuning())
+    tuning = Tuning()
+    silent, state = fresh(models, ALPHA, tuning), fresh(models, ALPHA, tuning)
     off = dict.fromkeys(
         (
             "running mean",
@@ -91,16 +94,18 @@ def errors(rounds: Rounds) -> Mapping[str, float]:
         for model in range(models):
             cost, known = rounds.cost[row, model], readings[row, model]
             guesses = {
-                "running mean": predicted_cost(state, model, properties, known, BY_MEAN),
-                "ridge, reading unknown": predicted_cost(silent, model, properties, 0.0, BY_RIDGE),
-                "reading known, mean rest": predicted_cost(state, model, properties, known, BY_READING),
-                "reading known, ridge": predicted_cost(state, model, properties, known, BY_RIDGE),
-                "reading known, chosen": predicted_cost(state, model, properties, known, best_method(state, model)),
+                "running mean": predicted_cost(state, tuning, model, properties, known, BY_MEAN),
+                "ridge, reading unknown": predicted_cost(silent, tuning, model, properties, 0.0, BY_RIDGE),
+                "reading known, mean rest": predicted_cost(state, tuning, model, properties, known, BY_READING),
+                "reading known, ridge": predicted_cost(state, tuning, model, properties, known, BY_RIDGE),
+                "reading known, chosen": predicted_cost(
+                    state, tuning, model, properties, known, best_method(state, model)
+                ),
             }
             for name, guess in guesses.items():
                 off[name] += abs(cost - guess) / scale[model] / (n * models)
-            learn_cost(silent, Tuning(), model, z, 0.0, cost)
-            learn_cost(state, Tuning(), model, z, known, cost)
+            learn_cost(silent, tuning, model, z, 0.0, cost)
+            learn_cost(state, tuning, model, z, known, cost)
     return off
 
 
@@ -112,12 +117,8 @@ def routed(rounds: Rounds, seeds: int) -> None:
         ends: dict[str, list[float]] = {}
         for seed in range(seeds):
             arranged = rounds.arranged(seed=seed, shuffle=True, feedback_rate=1.0, feedback_delay=0)
-            for name, reading, tuning in (
-                ("by the mean", None, Tuning(costs=CostTuning(per_prompt=False))),
-                ("unknown", None, Tuning()),
-                ("known", rounds.prompt_cost, Tuning()),
-            ):
-                policy = Bandit(rounds.zoo, Settings(alpha=alpha, seed=seed), tuning=tuning)
+            for name, reading in (("unknown", None), ("known", rounds.prompt_cost)):
+                policy = Bandit(rounds.zoo, Settings(alpha=alpha, seed=seed))
                 played = policy.play(replace(arranged, prompt_cost=reading))
                 costs.setdefault(name, []).append(float(played.cost.mean()))
                 ends.setdefault(name, []).append(100.0 * (float(played.satisfied.mean()) - alpha))
@@ -144,8 +145,8 @@ def main() -> None:
         print(f"\n## {name}\n\nMean absolute error ÷ mean cost: ", end="")
         print(", ".join(f"{way} {off:.3f}" for way, off in errors(rounds).items()))
         print(f"\nThe bandit's mean cost (points from α), {arguments.seeds} seeds, shuffled:\n")
-        print("| α/best | by the mean | reading unknown | known | known ÷ unknown | seed by seed, ± standard error |")
-        print("|---|---|---|---|---|---|", flush=True)
+        print("| α/best | reading unknown | known | known ÷ unknown | seed by seed, ± standard error |")
+        print("|---|---|---|---|---|", flush=True)
         routed(rounds, arguments.seeds)
 
 
