@@ -85,6 +85,7 @@ class BoundedParquet:
     def batches(self, columns: Sequence[str], most_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of some columns in batches of at most `most_rows`, in their order. Raises ParquetError."""
         done = expanded = 0
+        most = max(FREE_BYTES, MOST_EXPANSION * self._bytes)
         with _errors_mapped(), open_plain(self._path) as file, self._with_dictionaries(columns) as source:
             groups = read_groups(file.fileno())
             self._check(groups)
@@ -93,11 +94,12 @@ class BoundedParquet:
                 rows = min([most_rows, *(self._safe_rows(file.fileno(), groups, each, columns) for each in filled)])
                 parts = _Parts(most_rows)
                 for read in source.iter_batches(batch_size=rows, columns=list(columns), row_groups=numbers):
-                    yield from parts.add(read)
+                    sizes = _sizes(read)
                     done += read.num_rows
-                    expanded += parts.added
-                    if expanded > max(FREE_BYTES, MOST_EXPANSION * self._bytes):
-                        raise ParquetError(f"its {self._bytes:,} bytes expand to more than {expanded:,}")
+                    expanded += 8 * read.num_rows * read.num_columns + int(sizes[-1] if len(sizes) else 0)
+                    if expanded > most:  # before any of it is handed on
+                        raise ParquetError(f"its {self._bytes:,} bytes expand to more than {most:,}")
+                    yield from parts.add(read, sizes)
                 yield from parts.rest()
         if columns and done != self.rows:
             raise ParquetError(f"it states {self.rows:,} rows, but has {done:,}")
@@ -151,22 +153,16 @@ class BoundedParquet:
 
 
 class _Parts:
-    """Collects what is read to batches of a number of rows, and of BATCH_BYTES of text, whichever comes first.
-
-    added: the bytes of what was added last, with every text in full.
-    """
+    """Collects what is read to batches of a number of rows, and of BATCH_BYTES of text, whichever comes first."""
 
     def __init__(self, rows: int) -> None:
         self._most = rows
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
-        self.added = 0
 
-    def add(self, read: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Add rows, and yield the batches that are full."""
-        sizes = np.cumsum(sum((_lengths(column) for column in read.columns), np.zeros(read.num_rows, np.int64)))
+    def add(self, read: pa.RecordBatch, sizes: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+        """Add rows whose `sizes` come from `_sizes`, and yield the batches that are full."""
         start = 0
-        self.added = 8 * read.num_rows * read.num_columns + int(sizes[-1] if len(sizes) else 0)
         while start < read.num_rows:
             before = int(sizes[start - 1]) if start else 0
             fitting = int(np.searchsorted(sizes, before + BATCH_BYTES - self._bytes, "right"))
@@ -200,6 +196,11 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _is_text_once(kind: pa.DataType) -> bool:
     return bool(pa.types.is_dictionary(kind)) and kind.value_type in _TEXTS
+
+
+def _sizes(read: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return the bytes of text in the rows up to and with each one, (rows,), with every text in full."""
+    return np.cumsum(sum((_lengths(column) for column in read.columns), np.zeros(read.num_rows, np.int64)))
 
 
 def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
