@@ -98,6 +98,8 @@ def patiently(connection: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
             if "locked" not in str(error) or time.monotonic() > gives_up:
                 raise
             time.sleep(0.01)  # for some statements SQLite does not wait at all
+        except UnicodeDecodeError as error:  # Python reads names of tables as UTF-8
+            raise sqlite3.DatabaseError("a name in it is not UTF-8") from error
 
 
 def _copied_unless_written(path: Path) -> sqlite3.Connection | None:

@@ -172,7 +172,7 @@ def test_live_and_replay_decide_the_same_with_embeddings(name):
     assert saved.encoder == encoder.version
     words = live_build(name)(rounds.zoo, promise, saved).snapshot()
     again = live_build(name)(rounds.zoo, promise, saved, encoder).snapshot()
-    of_prompts = {"messplus": "weight", "bandit": "own"}[name]
+    of_prompts = {"messplus": "weight", "bandit": "own_weight"}[name]
     for model in rounds.zoo.models:
         kept, forgotten = (each.models[model].arrays[of_prompts] for each in (again, words))
         assert kept.tobytes() == saved.models[model].arrays[of_prompts].tobytes()

@@ -40,12 +40,12 @@ def test_a_template_that_takes_too_much_is_refused(monkeypatch, source, part):
     monkeypatch.setattr(sandbox, "LONGEST_S", 0.3 if "longer" in part else 60.0)
     with pytest.raises(TemplateError, match=part):
         prompt(source)
-    assert sys.gettrace() is None or "watch" not in sys.gettrace().__name__
+    assert sys.gettrace() is None or "watch" not in getattr(sys.gettrace(), "__name__", "")
 
 
 def test_a_template_that_doubles_a_text_is_refused(monkeypatch):
     monkeypatch.setattr(sandbox, "MOST_BYTES", 2**24)
-    with pytest.raises(TemplateError, match="takes more than 16 MiB|characters"):
+    with pytest.raises(TemplateError, match="takes more than 16 MiB|characters|takes longer than"):
         prompt(f"{HELD}{{% set box.text = box.text ~ box.text %}}{{% endfor %}}{{{{ box.text }}}}")
 
 

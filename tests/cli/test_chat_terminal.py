@@ -88,7 +88,7 @@ def test_the_line_is_edited_and_recalled(chatting, state):
     answered(terminal, b"Is 3 odd or even?")
     answered(terminal, UP + UP)
     assert leave(terminal) == 0
-    answered(chatting(), UP + b"\x7f\x7f5?")
+    answered(chatting(), UP + b"\x7f\x7f8?")
     assert prompts_in(state) == ["What is 7 + 8?", "Is 3 odd or even?", "What is 7 + 8?", "What is 7 + 8?"]
     history = state.with_name("state-chat")
     assert history.stat().st_mode & 0o777 == 0o600

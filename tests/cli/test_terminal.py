@@ -20,7 +20,7 @@ if not hasattr(os, "openpty"):
 SUM = "What is 7 + 8?"
 STYLE = re.compile(rb"\x1b\[[0-9;]*m")
 FOOTER = re.compile(
-    rb"micro-400k \xc2\xb7 0\.0017 J, estimated \xc2\xb7 no feedback yet, 0\.80 promised \xc2\xb7 your choice\r\n"
+    rb"micro-400k \xc2\xb7 0\.0015 J, estimated \xc2\xb7 no feedback yet, 0\.80 promised \xc2\xb7 your choice\r\n"
 )
 EVIL = "\x1b]0;x\x07\x1b[31m[red]\r[/]\u202e\u200f\x9b2J\0\x08🙂\t[bold]"
 ESCAPES = b"\x1b]0;x\x07\r\xe2\x80\xae\xff"
