@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from messctl.display.text import plain
-from messctl.policies import Rounds, build
+from messctl.errors import UsageError
+from messctl.policies import Rounds
 from messctl.replay.loading import Recording
+from messctl.replay.play import replay
 from messctl.replay.result import MET
-from messctl.tune.choice import Choice
+from messctl.tune.choice import Choice, Trial
 from messctl.tune.search import Search
+from messctl.tune.space import SINGLE
 from messctl.zoo import Zoo, costliest
 
 
@@ -44,29 +47,21 @@ def never_worth_asking(found: Search, choice: Choice) -> tuple[Dominated | None,
     trial = choice.chosen
     if trial is None or found.interrupted:
         return (None,) * len(found.traces)
-    outcomes = []
-    for at, trace in enumerate(found.traces):
-        models = dominated(trace)
-        outcome = None
-        if models and not trial.settings.policy.startswith("always"):
-            rounds = without(trace.rounds, models)
-            attained, cost = [], []
-            for k in range(found.conditions.seeds):
-                seed = trial.settings.seed + k
-                arranged = rounds.arranged(
-                    seed=seed,
-                    shuffle=found.conditions.shuffle,
-                    feedback_rate=found.conditions.feedback_rate,
-                    feedback_delay=found.conditions.feedback_delay,
-                )
-                played = build(trial.settings.policy, rounds, replace(trial.settings, seed=seed)).play(arranged)
-                attained.append(played.attained or 0.0)
-                cost.append(float(played.cost.mean()))
-            saved = 1.0 - float(np.mean(cost)) / trial.whole[at].cost if trial.whole[at].cost else 0.0
-            if saved > 0.0 and np.mean(attained) >= choice.alpha - MET:
-                outcome = Dominated(models, saved)
-        outcomes.append(outcome)
-    return tuple(outcomes)
+    return tuple(_better_without(found, choice.alpha, trial, at) for at in range(len(found.traces)))
+
+
+def _better_without(found: Search, alpha: float, trial: Trial, at: int) -> Dominated | None:
+    trace, cost = found.traces[at], trial.whole[at].cost
+    models = dominated(trace)
+    if not models or not cost or trial.settings.policy.startswith(f"{SINGLE}:"):
+        return None
+    less = Recording.of(trace.facts.path, trace.facts.cost_unit, without(trace.rounds, models))
+    try:
+        played = replay(less, [trial.settings.policy], trial.settings, found.conditions).judged
+    except UsageError:  # no policy can reach α without them
+        return None
+    saved = 1.0 - played.mean_cost / cost
+    return Dominated(models, saved) if saved > 0.0 and (played.attained or 0.0) >= alpha - MET else None
 
 
 def dominated(trace: Recording) -> dict[str, str]:

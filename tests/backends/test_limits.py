@@ -90,7 +90,9 @@ def test_a_silent_server_is_given_up_at_an_earlier_deadline_too():
 
 
 def test_all_attempts_share_one_deadline():
-    busy = lambda handler: handler.answer(b"busy", 503)  # noqa: E731
+    def busy(handler):
+        handler.answer(b"busy", 503)
+
     with misbehaving(busy) as server, OpenAICompatible(pause=lambda _: time.sleep(0.3)) as backend:
         with pytest.raises(BackendError):
             backend.complete(spec(server.url, deadline_s=1.0, retries=100), Question("hi"))
@@ -132,7 +134,10 @@ def test_questions_at_the_same_time_have_connections_of_their_own():
 
     with misbehaving(answer) as server, OpenAICompatible() as backend:
         answers = []
-        ask = lambda: answers.append(backend.complete(spec(server.url), Question("hi")).answer)  # noqa: E731
+
+        def ask():
+            answers.append(backend.complete(spec(server.url), Question("hi")).answer)
+
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
