@@ -35,15 +35,18 @@ class ChatTemplate:
 
     It sees what Hugging Face's Transformers give a template: `messages`, `add_generation_prompt`, `bos_token`,
     `eos_token`, `tools`, `raise_exception` and `strftime_now`, loop controls, `tojson`, and the tag `generation`.
-    `bos` and `eos` are the texts of the vocabulary's begin and end marks. Raises TemplateError for invalid source.
+    `bos` and `eos` are the texts of the vocabulary's begin and end marks. Raises TemplateError for source that is
+    invalid or too long.
     """
 
     def __init__(self, source: str, bos: str, eos: str) -> None:
-        from messctl.backends.sandbox import joined, sandbox  # noqa: PLC0415  # a model without one needs no Jinja
+        from messctl.backends.sandbox import LONGEST_SOURCE, joined, sandbox  # noqa: PLC0415  # a model without one needs no Jinja
 
         self._given = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True, "tools": None}
         self._eos = eos
         self._joined = joined
+        if len(source) > LONGEST_SOURCE:
+            raise TemplateError(f"it has more than {LONGEST_SOURCE:,} characters")
         try:
             self._template = sandbox().from_string(source)
         except Exception as error:

@@ -43,6 +43,44 @@ def test_a_template_that_takes_too_much_is_refused(monkeypatch, source, part):
     assert sys.gettrace() is None or "watch" not in getattr(sys.gettrace(), "__name__", "")
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["'a' | center(99999999) | length", "('a' * 9999) | reverse | wordcount", "messages" + " | list | length" * 60],
+)
+def test_nothing_of_a_template_is_computed_while_it_is_compiled(monkeypatch, expression):
+    computed = []
+
+    def filtered(*arguments, **named):
+        computed.append(arguments)
+        return arguments[0]
+
+    made = sandbox.sandbox()
+    made.filters = dict.fromkeys(made.filters, filtered)
+    monkeypatch.setattr(sandbox, "sandbox", lambda: made)
+    compiled = ChatTemplate(f"{{{{ {expression} }}}}{{% if {expression} %}}{{% endif %}}", "<s>", "</s>")
+    assert computed == []
+    compiled.prompt([])
+    assert computed
+
+
+def test_the_work_to_compile_a_chain_of_filters_grows_with_its_length():
+    def calls(filters):
+        from cProfile import Profile
+        from pstats import Stats
+
+        with Profile() as profile:
+            ChatTemplate("{% for m in messages %}{{ m.content" + " | trim" * filters + " }}{% endfor %}", "", "")
+        return Stats(profile).total_calls
+
+    assert calls(80) < 3 * calls(40)
+
+
+def test_a_long_template_is_refused():
+    with pytest.raises(TemplateError, match="more than 131,072 characters"):
+        prompt("x" * (sandbox.LONGEST_SOURCE + 1))
+    assert prompt("x" * sandbox.LONGEST_SOURCE)
+
+
 def test_a_template_that_doubles_a_text_is_refused(monkeypatch):
     monkeypatch.setattr(sandbox, "MOST_BYTES", 2**24)
     with pytest.raises(TemplateError, match="takes more than 16 MiB|characters|takes longer than"):

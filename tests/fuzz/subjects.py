@@ -244,6 +244,11 @@ def reply(chance: random.Random, corpus: Path) -> None:
     allowed(_backend.complete if chance.random() < 0.9 else lambda *_: _backend.list_entries(model), model, QUESTION)
 
 
+def unreachable() -> None:
+    """Ask a server that is not there, which loads all that a request needs. Raises MessctlError."""
+    _backend.complete(ModelSpec("m", url="http://127.0.0.1:9/v1", retries=0), QUESTION)
+
+
 QUESTION = Question("hi", max_tokens=20)
 SHAPES = [shape for section in SECTIONS.values() for shapes in section.values() for shape in shapes.values()]
 

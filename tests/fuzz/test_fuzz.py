@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from campaign import LONGEST_S, LONGEST_WAIT_S, MOST_MIB, WEIGHTS, Report, campaign, report_of
+from campaign import LONGEST_S, MOST_MIB, WEIGHTS, Report, campaign, environment_in
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import expression, mutated, odd_document
@@ -18,6 +19,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
+FAULTY = f"""
+import os, sys, time
+from pathlib import Path
+import child, nursery
+child.SUBJECTS = {{
+    "sound": lambda chance, corpus: None,
+    "error": lambda chance, corpus: 1 / 0,
+    "signal": lambda chance, corpus: os.kill(os.getpid(), 11),
+    "hang": lambda chance, corpus: time.sleep(60),
+    "memory": lambda chance, corpus: len(b"x" * {(MOST_MIB + 50) * 2**20}),
+    "exit": lambda chance, corpus: os._exit(3),
+}}
+child.LONGEST_S, child.warm_up = 1, lambda corpus: None
+nursery.main(Path(sys.argv[1]), 60, 0, list(child.SUBJECTS), [1, 2])
+"""
+"""A campaign whose subjects have every kind of fault."""
 
 
 @pytest.mark.slow
@@ -28,28 +45,41 @@ def test_a_minute_of_odd_inputs_finds_nothing():
 
 
 @pytest.mark.parametrize(
-    ("lines", "code", "found"),
+    ("lines", "found"),
     [
-        (["begin trace 1", "end 0.10 20", "begin zoo 2", "end 0.20 30"], 0, []),
-        (["begin trace 1", "wrong Traceback | KeyError: 1", "end 0.1 20"], 0, ["trace 1: Traceback | KeyError: 1"]),
-        (["begin trace 1"], -11, ["trace 1: dies by signal 11: said"]),
-        (["begin trace 1"], 1, [f"trace 1: takes more than {LONGEST_WAIT_S} s, or ends with code 1: said"]),
-        (["begin trace 1", f"end {LONGEST_S + 1} 20"], 0, [f"trace 1: takes {LONGEST_S + 1} s of the processor"]),
-        (["begin trace 1", f"end 0.1 {MOST_MIB + 1}"], 0, [f"trace 1: grows to {MOST_MIB + 1} MiB"]),
-        (["begin trace 1", "end 0.1 20"], 1, ["a child ends with code 1: said"]),
-        ([], 1, ["a child ends with code 1: said"]),
+        (["begin trace 1", "end 0.10 20", "begin zoo 2", "end 0.20 30", "ended 0 said"], []),
+        (["begin trace 1", "wrong Traceback | KeyError: 1", "end 0.1 20"], ["trace 1: Traceback | KeyError: 1"]),
+        (["begin trace 1", "ended -11 said"], ["trace 1: dies by signal 11: said"]),
+        (["begin trace 1", "ended 1 said"], [f"trace 1: takes more than {LONGEST_S} s, or ends with code 1: said"]),
+        (["begin trace 1", "ended 0 "], [f"trace 1: takes more than {LONGEST_S} s, or ends with code 0: "]),
+        (["begin trace 1", f"end {LONGEST_S + 1} 20"], [f"trace 1: takes {LONGEST_S + 1} s"]),
+        (["begin trace 1", f"end 0.1 {MOST_MIB + 1}"], [f"trace 1: grows by {MOST_MIB + 1} MiB"]),
+        (["begin trace 1", "end 0.1 20", "ended 1 said"], ["a child ends with code 1: said"]),
+        (["ended 1 said"], ["a child ends with code 1: said"]),
     ],
 )
-def test_the_campaign_notices_each_kind_of_finding(tmp_path, lines, code, found):
-    folder = tmp_path / "batch"
-    folder.mkdir()
-    (folder / "report").write_text("\n".join(lines))
-    (folder / "said").write_text("said")
+def test_the_campaign_notices_each_kind_of_finding(lines, found):
     report = Report()
-    report_of(SimpleNamespace(folder=folder, process=SimpleNamespace(wait=lambda: code)), report)
+    for line in lines:
+        report.read(line)
     assert report.findings == found
     assert sum(report.inputs.values()) == sum(line.startswith("begin") for line in lines)
-    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_real_faults_are_noticed_and_the_inputs_after_them_are_taken(tmp_path):
+    command = [sys.executable, "-c", FAULTY, tmp_path]
+    printed = subprocess.run(command, env=environment_in(tmp_path), stdout=subprocess.PIPE, text=True, check=True)
+    report = Report()
+    for line in printed.stdout.splitlines():
+        report.read(line)
+    assert report.inputs == dict.fromkeys(("sound", "error", "signal", "hang", "memory", "exit"), 2)
+    kinds = ("ZeroDivisionError", "dies by signal 11", f"more than {LONGEST_S} s", "grows by", "ends with code 3")
+    for subject, kind in zip(("error", "signal", "hang", "memory", "exit"), kinds, strict=True):
+        found = [line for line in report.findings if line.startswith(subject)]
+        assert [line.split(":")[0] for line in found] == [f"{subject} 1", f"{subject} 2"]
+        assert all(kind in line for line in found)
+    assert len(report.findings) == 10
 
 
 @given(st.binary(max_size=200), st.integers(0, 2**32))
