@@ -14,8 +14,10 @@
     │   ├── CrashedError         its process died; the next request starts a new one
     │   ├── RefusedError         its server refuses the request: only this one, or all
     │   ├── EmptyAnswerError     it answered, and there is nothing to read in its answer
-    │   └── PromptError          it cannot answer this prompt, but can answer others
-    │       └── PromptTooLongError   the prompt does not fit into its context
+    │   ├── BusyError            too many requests wait for it already
+    │   ├── PromptError          it cannot answer this prompt, but can answer others
+    │   │   └── PromptTooLongError   the prompt does not fit into its context
+    │   └── UnfitError           no model of the zoo can serve what a request needs
     ├── StoreError               the state cannot be read or written
     ├── OutputError              a result cannot be written
     ├── StoppedError             Ctrl-C ended the work, and a part of it is stored; exit code 130
@@ -134,6 +136,10 @@ class EmptyAnswerError(BackendError):
     forgiven = 2
 
 
+class BusyError(BackendError):
+    """A model has as many waiting requests as it may have. It is not out of order."""
+
+
 class PromptError(BackendError):
     """A model cannot answer this prompt, for example because it is too long. It can answer others."""
 
@@ -147,6 +153,18 @@ class PromptTooLongError(PromptError):
     def __init__(self, message: str, excess: float = 0.0) -> None:
         super().__init__(message)
         self.excess = excess
+
+
+class UnfitError(BackendError):
+    """No model can serve a request.
+
+    field: the field of the request that none can serve. too_long: the request is longer than every context.
+    """
+
+    def __init__(self, message: str, field: str, *, too_long: bool = False) -> None:
+        super().__init__(message)
+        self.field = field
+        self.too_long = too_long
 
 
 class StoreError(MessctlError):

@@ -1,12 +1,13 @@
-"""The frozen records that packages exchange: Request, Decision, Feedback, Question, Completion, Outcome."""
+"""The frozen records that packages exchange: Request, Decision, Feedback, Question, Chat, Completion, Outcome."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 
 def _nothing() -> Mapping[str, float]:
@@ -104,6 +105,39 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Chat:
+    """A whole request in OpenAI's protocol, as it came.
+
+    messages: with their roles, parts and tool calls. parameters: all other fields but `model` and `stream`, also those
+    that nobody here knows.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Watch(Protocol):
+    """Who waits for an answer. They may leave before it is there; then it is not generated any further."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether they have seen a part of the answer."""
+
+    def check(self) -> None:
+        """Raise LeftError if they have left."""
+
+    def cutting(self, cut: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `cut` from another thread if they leave within the block."""
+
+    def take(self, part: Mapping[str, Any]) -> None:
+        """Take what a server sends beside the text of its answer, in the form of a choice of a streamed answer."""
+
+
+class LeftError(BaseException):
+    """Whoever waited for an answer has left. Like Ctrl-C, it is no failure of a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A prompt for a backend, with the settings that differ from the model's own.
 
@@ -111,6 +145,9 @@ class Question:
     max_tokens: ≥ 1. temperature: ≥ 0. seed: ≥ 0; makes sampling repeatable. None: the model's own setting.
     logprob: whether the answer comes with its mean log-probability.
     to_the_limit: the answer ends at its limit only. For measurements.
+    chat: the whole request, if it came by OpenAI's protocol; a model then reads its messages. `prompt` is the part
+        that the router decides on.
+    watch: who waits for the answer, if they may leave.
     """
 
     prompt: str
@@ -121,6 +158,8 @@ class Question:
     seed: int | None = None
     logprob: bool = False
     to_the_limit: bool = False
+    chat: Chat | None = None
+    watch: Watch | None = field(default=None, compare=False, repr=False)
 
 
 Quality = Literal["measured", "stated", "estimated", "shared"]
@@ -190,6 +229,7 @@ class Completion:
         it was not requested or the backend does not report it.
     cost: None if no meter was running.
     thinking: what the model thought before its answer; no part of `answer`.
+    calls: the tools that the model calls, as JSON; empty if it calls none.
     """
 
     model: str
@@ -202,6 +242,7 @@ class Completion:
     logprob: float | None = None
     cost: Cost | None = None
     thinking: str = ""
+    calls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ WITHOUT_TEXT = (
 """The types of parts that hold no text for a reader."""
 THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "reasoning_details")
 """The keys of a message that hold what the model thought; only the first that holds text counts."""
+TEXT_KEYS = ("role", "content", "text", "refusal", *THINKING_KEYS)
+"""The keys of a message whose text becomes the answer, or the thinking before it."""
 _KNOWN_KEYS = (
     *("content", "text", "refusal", "role", "name", "id", "type", "object", "index", "status", "model"),
     *("tool_calls", "function_call", "annotations", *THINKING_KEYS),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from messctl.backends.local_chat import text_messages
 from messctl.backends.thinking import opened_by
 from messctl.display.text import plain
 from messctl.records import Question
@@ -64,14 +66,26 @@ class ChatTemplate:
 def chat_messages(model: ModelSpec, question: Question) -> list[Message]:
     """Return a question as chat messages: the system message if there is one, the earlier turns, the prompt.
 
-    The question's system message replaces the model's own.
+    The question's system message replaces the model's own. Of a whole request it is the text of its messages.
     """
+    if question.chat is not None:
+        given = text_messages(question.chat)
+        return given if model.system is None or has_system(given) else [_system(model.system), *given]
     system = model.system if question.system is None else question.system
     turns = [] if system is None else [("system", system)]
     for prompt, answer in question.history:
         turns += [("user", prompt), ("assistant", answer)]
     turns.append(("user", question.prompt))
     return [{"role": role, "content": content} for role, content in turns]
+
+
+def has_system(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a chat has a system message of its own."""
+    return any(message["role"] in ("system", "developer") for message in messages)
+
+
+def _system(text: str) -> Message:
+    return {"role": "system", "content": text}
 
 
 def without_template(messages: Sequence[Message]) -> Prompt:

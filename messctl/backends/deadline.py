@@ -53,7 +53,7 @@ class Connection:
     def cut_at(self, deadline: Deadline) -> Iterator[None]:
         """Cut the connection if the block still runs at the deadline."""
         self._is_cut = False
-        timer = threading.Timer(deadline.left_s, self._cut)
+        timer = threading.Timer(deadline.left_s, self.cut)
         timer.daemon = True
         timer.start()
         try:
@@ -61,7 +61,8 @@ class Connection:
         finally:
             timer.cancel()
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Cut the connection now."""
         self._is_cut = True
         self._shut()
 

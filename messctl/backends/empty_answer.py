@@ -9,8 +9,8 @@ from messctl.zoo import ModelSpec
 
 
 def refuse_empty(model: ModelSpec, question: Question, completion: Completion) -> None:
-    """Raise EmptyAnswerError if the answer to a question is empty; the error knows what was paid for it."""
-    if is_blank(completion.answer):
+    """Raise EmptyAnswerError if an answer has no text and calls no tool; the error knows what was paid for it."""
+    if is_blank(completion.answer) and not completion.calls:
         why = _why(model, question, completion)
         error = EmptyAnswerError(f"the answer of model {plain(repr(model.name))} is empty: {why}")
         error.paid = completion.cost.amount if completion.cost else 0.0

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from messctl.backends.openai_errors import (
     unreachable,
 )
 from messctl.backends.patience import CONNECT_S
+from messctl.records import Watch
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import is_loopback
 
@@ -56,12 +57,19 @@ class Clients:
 
     @contextmanager
     def send(
-        self, model: ModelSpec, deadline: Deadline, method: str, path: str, body: Mapping[str, Any] | None = None
+        self,
+        model: ModelSpec,
+        deadline: Deadline,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[httpx2.Response]:
         """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
 
-        `body` is sent as JSON. Raises BackendError for a key or a proxy that cannot be used, and AttemptFailedError for
-        a status other than 200, for what goes wrong while the response is read, and when the deadline passes.
+        `body` is sent as JSON. If whoever waits leaves, the connection is cut. Raises BackendError for a key or a proxy
+        that cannot be used, and AttemptFailedError for a status other than 200, for what goes wrong while the response
+        is read, and when the deadline passes.
         """
         key = Key.of(model)
         if deadline.passed:
@@ -70,6 +78,7 @@ class Clients:
         try:
             with (
                 line.connection.cut_at(deadline),
+                nullcontext() if watch is None else watch.cutting(line.connection.cut),
                 self._sent(line, model, key, deadline, method, path, body) as response,
             ):
                 yield response

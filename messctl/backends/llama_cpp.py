@@ -14,9 +14,11 @@ from typing import Self
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import ChatTemplate, Prompt, TemplateError, chat_messages, without_template
-from messctl.backends.llama_errors import failure, no_room, too_long
+from messctl.backends.grammar import grammar_of
+from messctl.backends.llama_errors import failure, no_room, too_long, unsuitable
 from messctl.backends.llama_library import load_library
 from messctl.backends.llama_model import LlamaModel, Sampling
+from messctl.backends.local_chat import number_of, stops_of
 from messctl.backends.offload import Offload, missing_gpu
 from messctl.backends.residency import OverBudgetError, Residency
 from messctl.backends.worker import Worker
@@ -198,10 +200,12 @@ class LlamaCpp:
                 (wanted - room) / len(tokens),
             )
         limit = max(1, min(limit, room))
-        answer = AnswerText(prompt.stops, on_text, on_thinking, prompt.opened)
+        answer = AnswerText((*prompt.stops, *stops_of(question.chat)), on_text, on_thinking, prompt.opened)
         generated, finish, logprobs = 0, "length", 0.0
-        with closing(loaded.generate(tokens, _sampling(model, question), limit)) as answering:
+        check = question.watch.check if question.watch is not None else _nobody_leaves
+        with closing(loaded.generate(tokens, _sampling(model, question), limit, check)) as answering:
             for token in answering:
+                check()
                 generated += 1
                 if question.logprob:
                     logprobs += loaded.logprob(token)
@@ -235,6 +239,9 @@ class LlamaCpp:
         try:
             prompt = _compiled(source, *loaded.begin_and_end()).prompt(messages)
         except TemplateError as error:
+            if question.chat is not None:  # a template may refuse the order of the roles
+                what = f"its chat template refuses these messages: {error}: change their roles, or ask another model"
+                raise unsuitable(model, what) from error
             whose = "the file's" if model.chat_template is None else "zoo.yaml's"
             raise failure(
                 model, f"{whose} chat template fails: {error}: set chat_template in zoo.yaml to one that works"
@@ -262,9 +269,24 @@ def _load(model: ModelSpec) -> LlamaModel | Worker:
     return Worker(model) if model.isolate else LlamaModel(load_library(), model)
 
 
+def _nobody_leaves() -> None:
+    pass
+
+
 def _sampling(model: ModelSpec, question: Question) -> Sampling:
     temperature = model.temperature if question.temperature is None else question.temperature
-    return Sampling(temperature, model.top_k, model.top_p, model.min_p, question.seed)
+    chat = question.chat
+    wanted = None if chat is None else chat.parameters.get("response_format")
+    return Sampling(
+        temperature,
+        int(number_of(chat, "top_k", model.top_k)),
+        number_of(chat, "top_p", model.top_p),
+        number_of(chat, "min_p", model.min_p),
+        question.seed,
+        number_of(chat, "frequency_penalty", 0.0),
+        number_of(chat, "presence_penalty", 0.0),
+        None if wanted is None else grammar_of(wanted),
+    )
 
 
 def _check_length(loaded: LlamaModel, model: ModelSpec, texts: list[str]) -> None:

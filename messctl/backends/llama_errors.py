@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from messctl.display.text import plain
-from messctl.errors import BackendError, CrashedError, NoRoomError, PromptTooLongError
+from messctl.errors import BackendError, CrashedError, NoRoomError, PromptError, PromptTooLongError
 from messctl.zoo import ModelSpec
 
 
@@ -22,6 +22,11 @@ def no_room(spec: ModelSpec, what: str) -> NoRoomError:
 def crashed(spec: ModelSpec, what: str) -> CrashedError:
     """Return the error for a model whose own process died during an answer."""
     return CrashedError(_message(spec, what, spec.place))
+
+
+def unsuitable(spec: ModelSpec, what: str) -> PromptError:
+    """Return the error for a prompt that a model cannot read; it can read others."""
+    return PromptError(_message(spec, what, spec.place))
 
 
 def too_long(spec: ModelSpec, what: str, excess: float) -> PromptTooLongError:

@@ -10,14 +10,15 @@ import ctypes
 import os
 import re
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from messctl.backends import offload
-from messctl.backends.llama_errors import failure, no_room, too_long
+from messctl.backends.constrained import Constrained
+from messctl.backends.llama_errors import failure, no_room, too_long, unsuitable
 from messctl.backends.llama_library import LlamaLibrary
 from messctl.backends.machine import free_memory, physical_cores
 from messctl.backends.thinking import TAGS
@@ -40,7 +41,8 @@ _ALLOCATING = re.compile(r"allocat|out of memory|cannot reserve", re.IGNORECASE)
 class Sampling:
     """How the next token is drawn: llama.cpp's parameters of the same names.
 
-    `temperature` ≥ 0; at 0 the likeliest token is taken. `seed` ≥ 0; None draws differently each time.
+    `temperature` ≥ 0; at 0 the likeliest token is taken. `seed` ≥ 0; None draws differently each time. The penalties
+    are of tokens that came already, -2..2. `grammar` (GBNF): only tokens that keep to it are drawn.
     """
 
     temperature: float
@@ -48,6 +50,9 @@ class Sampling:
     top_p: float
     min_p: float
     seed: int | None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    grammar: str | None = None
 
 
 class LlamaModel:
@@ -217,29 +222,54 @@ class LlamaModel:
             raise failure(self._spec, "the prompt is empty: write one")
         return tokens
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling, limit: int) -> Generator[int, None, None]:
+    def generate(
+        self, prompt: Sequence[int], sampling: Sampling, limit: int, check: Callable[[], None]
+    ) -> Generator[int, None, None]:
         """Yield an answer's tokens, `limit` ≥ 1 at most. It does not stop at an end mark: that is up to the caller.
 
-        The context is cleared first, so that no request's cost depends on an earlier one. Raises BackendError.
+        The context is cleared first, so that no request's cost depends on an earlier one. `check` is called before each
+        batch of the prompt, and may raise. Raises BackendError.
         """
         api, context = self._api, self._context
         self._library.clear_log()
         api.llama_memory_clear(self._memory, self._wipes)
         sampler = self._sampler(sampling)
+        draw, free = self._drawing(sampler, sampling.grammar)
         try:
             for start in range(0, len(prompt), _BATCH):
+                check()
                 self._read(prompt[start : start + _BATCH])
             self._check_numbers()
             latest = (api.llama_token * 1)()
             batch = api.llama_batch_get_one(latest, 1)
             for _ in range(limit - 1):
-                token = latest[0] = api.llama_sampler_sample(sampler, context, -1)
+                token = latest[0] = draw()
                 yield token
                 if api.llama_decode(context, batch) != 0:
                     raise self._decode_error()
-            yield api.llama_sampler_sample(sampler, context, -1)
+            yield draw()
         finally:
+            free()
             api.llama_sampler_free(sampler)
+
+    def _drawing(self, sampler: Any, grammar: str | None) -> tuple[Callable[[], int], Callable[[], None]]:
+        """Return what draws the next token, and what frees it in the end. With a grammar it may raise PromptError."""
+        if grammar is None:
+            return lambda: int(self._api.llama_sampler_sample(sampler, self._context, -1)), lambda: None
+        try:
+            constrained = Constrained(self._api, self._vocabulary, sampler, grammar)
+        except ValueError as error:
+            self._api.llama_sampler_free(sampler)
+            raise unsuitable(self._spec, f"{error}: change `response_format`") from None
+
+        def draw() -> int:
+            token = constrained.draw(self._logits())
+            if token is None:
+                what = "its vocabulary cannot write what `response_format` asks for: ask another model"
+                raise unsuitable(self._spec, what)
+            return token
+
+        return draw, constrained.close
 
     def _read(self, tokens: Sequence[int]) -> None:
         space = (self._api.llama_token * len(tokens))(*tokens)
@@ -272,6 +302,11 @@ class LlamaModel:
     def _sampler(self, sampling: Sampling) -> Any:
         api = self._api
         chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+        if sampling.frequency_penalty or sampling.presence_penalty:
+            start = api.llama_sampler_init_penalties
+            size = [api.llama_vocab_n_tokens(self._vocabulary)] if len(start.argtypes) > 4 else []  # of some versions
+            penalties = (self.n_ctx, 1.0, sampling.frequency_penalty, sampling.presence_penalty)
+            api.llama_sampler_chain_add(chain, start(*size, *penalties))
         if sampling.temperature <= 0:
             api.llama_sampler_chain_add(chain, api.llama_sampler_init_greedy())
             return chain

@@ -19,7 +19,7 @@ from typing import Any, Self
 from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
-from messctl.backends.chat import chat_messages
+from messctl.backends.chat import chat_messages, has_system
 from messctl.backends.content import body_pieces, read_document
 from messctl.backends.deadline import Deadline
 from messctl.backends.http import Clients
@@ -28,7 +28,7 @@ from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json,
 from messctl.backends.patience import CONNECT_S, LONGEST_PAUSE_S
 from messctl.backends.thinking import OPEN
 from messctl.errors import BackendError
-from messctl.records import Completion, Question
+from messctl.records import Completion, Question, Watch
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
@@ -64,13 +64,16 @@ class OpenAICompatible:
         opened = OPEN if model.thinks else None
         for attempt in range(model.retries + 1):
             text = AnswerText((), stream.listener, on_thinking, opened)
-            reply = ServerReply(text, tuple(body), _longest_text(body))
+            reply = ServerReply(text, tuple(body), _longest_text(body), on_part=_part_listener(question))
             try:
-                self._attempt(model, deadline, body, reply)
+                self._attempt(model, deadline, body, reply, question.watch)
                 break
             except AttemptFailedError as failed:
+                if question.watch is not None:
+                    question.watch.check()
                 error = with_attempts(failed.error, attempt + 1)
-                if stream.started or not failed.retry or attempt == model.retries:
+                shown = stream.started or (question.watch is not None and question.watch.shown)
+                if shown or not failed.retry or attempt == model.retries:
                     raise error from None
                 pause_s = self._next_pause_s(attempt, error)
                 if pause_s > min(LONGEST_PAUSE_S, deadline.left_s):
@@ -90,6 +93,7 @@ class OpenAICompatible:
             load_s=0.0,
             finish=reply.finish or "stop",
             thinking=reply.text.thinking,
+            calls=reply.calls,
         )
 
     def list_models(self, model: ModelSpec) -> tuple[str, ...]:
@@ -120,13 +124,20 @@ class OpenAICompatible:
     ) -> None:
         self.close()
 
-    def _attempt(self, model: ModelSpec, deadline: Deadline, body: Mapping[str, Any], reply: ServerReply) -> None:
-        """Send the question once and receive the answer. Raises AttemptFailedError.
+    def _attempt(
+        self,
+        model: ModelSpec,
+        deadline: Deadline,
+        body: Mapping[str, Any],
+        reply: ServerReply,
+        watch: Watch | None = None,
+    ) -> None:
+        """Send the question once and receive the answer. Raises AttemptFailedError, LeftError.
 
         If the connection breaks after the whole answer has come, only the counts of tokens are missing.
         """
         try:
-            with self._clients.send(model, deadline, "POST", "chat/completions", body) as response:
+            with self._clients.send(model, deadline, "POST", "chat/completions", body, watch) as response:
                 reply.receive(model, response)
         except AttemptFailedError as failed:
             if not (failed.cut and reply.whole):
@@ -163,29 +174,58 @@ class OpenAICompatible:
 
 
 def _request_body(model: ModelSpec, question: Question) -> dict[str, Any]:
-    """Return the request, without the parameters that the model's `omit` names."""
+    """Return the request, without the parameters that the model's `omit` names.
+
+    A whole request keeps all that came with it; the model's own settings stand in for what it leaves open.
+    """
+    given = {} if question.chat is None else dict(question.chat.parameters)
     parameters = {
         MAX_TOKENS: model.answer_limit(question.max_tokens),
         "temperature": model.temperature if question.temperature is None else question.temperature,
         "top_p": model.top_p,
         "seed": question.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
     }
-    messages = chat_messages(model, question)
-    body: dict[str, Any] = {
-        "model": model.model or model.name,
-        "messages": [{**message, "content": valid_unicode(message["content"])} for message in messages],
-    }
+    if model.max_tokens_key != MAX_TOKENS and given.get(MAX_TOKENS) is not None:
+        given[model.max_tokens_key] = given.pop(MAX_TOKENS)
+    if any(given.get(name) is not None for name in MAX_TOKENS_KEYS):
+        del parameters[MAX_TOKENS]
+    body: dict[str, Any] = {"model": model.model or model.name, "messages": _messages(model, question)}
     for name, value in parameters.items():
-        if name not in model.omit and value is not None:
-            body[model.max_tokens_key if name == MAX_TOKENS else name] = value
+        key = model.max_tokens_key if name == MAX_TOKENS else name
+        if value is not None and given.get(key) is None:
+            given[key] = value
+    given["stream"] = True
+    given["stream_options"] = {**(given.get("stream_options") or {}), "include_usage": True}
+    omitted = (*model.omit, *(MAX_TOKENS_KEYS if MAX_TOKENS in model.omit else ()))
+    body |= {name: value for name, value in given.items() if name not in omitted}
     return _unstreamed(body) if "stream" in model.omit else body
+
+
+def _messages(model: ModelSpec, question: Question) -> list[Any]:
+    if question.chat is None:
+        messages = chat_messages(model, question)
+        return [{**message, "content": valid_unicode(message["content"])} for message in messages]
+    given = [_valid(message) for message in question.chat.messages]
+    return given if model.system is None or has_system(given) else [{"role": "system", "content": model.system}, *given]
+
+
+def _valid(value: Any) -> Any:
+    """Return JSON whose texts are valid Unicode."""
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if isinstance(value, Mapping):
+        return {valid_unicode(key): _valid(each) for key, each in value.items()}
+    return [_valid(each) for each in value] if isinstance(value, list) else value
+
+
+def _part_listener(question: Question) -> Callable[[Mapping[str, Any]], None] | None:
+    """Return what takes the parts of an answer that are no text; None if nobody wants them."""
+    return None if question.watch is None else question.watch.take
 
 
 def _longest_text(body: Mapping[str, Any]) -> int:
     """Return the most characters that an answer to a request may have, with room for thinking that is not counted."""
-    limits = [int(body[name]) for name in MAX_TOKENS_KEYS if name in body]
+    limits = [body[name] for name in MAX_TOKENS_KEYS if type(body.get(name)) is int]
     return min([LONGEST_TEXT, *(UNCOUNTED_TEXT + LONGEST_TOKEN * limit for limit in limits)])
 
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from messctl.backends.answer_parts import Piece, UnknownShapeError, pieces_of, unknown_key, unknown_key_of_choice
+from messctl.backends.answer_parts import (
+    TEXT_KEYS,
+    Piece,
+    UnknownShapeError,
+    pieces_of,
+    unknown_key,
+    unknown_key_of_choice,
+)
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is_error
 from messctl.backends.content import body_pieces, read_document
@@ -30,12 +37,17 @@ from messctl.backends.openai_errors import (
     silent,
     temporary,
 )
+from messctl.backends.tool_calls import add_calls, numbered
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 if TYPE_CHECKING:
     import httpx2
 
+OnPart = Callable[[Mapping[str, Any]], None]
+"""Takes what an answer holds beside its text, as a choice of a streamed answer."""
+BESIDE = ("logprobs",)
+"""What stands beside the delta of a choice, and is handed on."""
 LONGEST_TEXT = 2**24
 """The most characters of an answer for which no limit of tokens was sent."""
 _BLANK = b"\xef\xbb\xbf \t\r\n"
@@ -55,7 +67,7 @@ class ServerReply:
 
     The answer and its thinking may have `most_text` characters together. `finish` is the server's word for why the
     answer ended, None while it has given none. `streams`: it comes as events, of which `pieces` held text. `usage` is
-    what the server says about tokens.
+    what the server says about tokens. `on_part` takes what is no text: calls of tools, other answers, and usage.
     """
 
     text: AnswerText
@@ -65,6 +77,8 @@ class ServerReply:
     streams: bool = False
     pieces: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
+    on_part: OnPart | None = None
+    _calls: list[dict[str, Any]] = field(default_factory=list)
     _done: bool = False
     _choices: int = 0
     _held: bool = False
@@ -73,6 +87,11 @@ class ServerReply:
     _noise: str = ""
     _other: str = ""
     _unknown: str | None = None
+
+    @property
+    def calls(self) -> str:
+        """The tools that the answer calls, as JSON; empty if it calls none."""
+        return json.dumps(self._calls, ensure_ascii=False) if self._calls else ""
 
     @property
     def whole(self) -> bool:
@@ -93,6 +112,8 @@ class ServerReply:
             self._add(model, parse_json(model, content.decode("utf-8-sig", "replace")), "message")
             self._done = True
         self._check_end(model)
+        if self.on_part is not None and self.usage:
+            self.on_part({"usage": self.usage})
 
     def tokens(self) -> tuple[int, int] | None:
         """Return the tokens read and written, 0..MOST_TOKENS; None if the server gives no counts that can be true."""
@@ -136,7 +157,10 @@ class ServerReply:
         choices = document.get("choices") or []
         if not isinstance(choices, list) or not (choices or form == "delta"):
             raise temporary(model, f"sends JSON that is not an answer: {NOT_OPENAI}")
-        for choice in choices[:1]:
+        others = [choice for choice in choices if self.on_part is not None and _index(choice) > 0]
+        for choice in others:
+            self._hand_on(choice, form, whole=True)
+        for choice in [each for each in choices if each not in others][:1]:
             try:
                 self._add_choice(model, choice, form)
             except UnknownShapeError as unknown:
@@ -160,11 +184,29 @@ class ServerReply:
                 self.text.add_thinking(valid_unicode(piece.text))
             else:
                 self.text.add(valid_unicode(piece.text).encode())
+        self._hand_on(choice, form)
         finish = choice.get("finish_reason")
         if finish in _FAILED:
             raise temporary(model, f"fails during its answer (finish_reason: {finish}): {SEE_LOG}")
         if isinstance(finish, str) and finish.strip():
             self.finish = finish.strip()
+
+    def _hand_on(self, choice: Mapping[str, Any], form: str, *, whole: bool = False) -> None:
+        """Give `on_part` what a choice holds beside text; or the `whole` of a choice that is not the first."""
+        held = choice.get(form)
+        if self.on_part is None or not isinstance(held, dict):
+            return
+        delta = {key: value for key, value in held.items() if whole or (key not in TEXT_KEYS and value)}
+        if form == "message" and isinstance(delta.get("tool_calls"), list):
+            delta["tool_calls"] = numbered(delta["tool_calls"])
+        if not whole and isinstance(delta.get("tool_calls"), list):
+            add_calls(self._calls, delta["tool_calls"])
+        if not whole and isinstance(delta.get("function_call"), dict):
+            add_calls(self._calls, [{"index": 0, "function": delta["function_call"]}])
+        self.pieces += not whole and bool(delta)
+        beside = {key: choice[key] for key in (*BESIDE, *(["finish_reason"] if whole else [])) if choice.get(key)}
+        if delta or beside:
+            self.on_part({"index": _index(choice), "delta": delta, **beside})
 
     def _pieces_of(self, choice: Mapping[str, Any], form: Literal["delta", "message"]) -> list[Piece]:
         """Return the text of a choice: of its `delta`, its `message`, or its `text`, as long ago.
@@ -219,6 +261,12 @@ class ServerReply:
         shape = quote(Key.of(model).hide(shape))
         what = f"sends its answer in a shape that is not known ({shape}): {NOT_OPENAI}"
         return AttemptFailedError(server_error(model, what), retry=self.streams)
+
+
+def _index(choice: Any) -> int:
+    """Return which of several answers a choice belongs to, from 0."""
+    index = choice.get("index") if isinstance(choice, dict) else 0
+    return index if type(index) is int else 0
 
 
 def _opened(model: ModelSpec, response: httpx2.Response) -> tuple[bytes, Iterator[bytes]]:

@@ -19,6 +19,7 @@ from messctl.cli import (
     record,
     replay,
     reset,
+    serve,
     status,
     trace,
     tune,
@@ -42,7 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    ask, chat, feedback, status, log, export, reset, replay, tune, evaluate, record, import_, trace, warm, zoo, doctor
+    ask, chat, serve, feedback, status, log, export, reset, replay, tune, evaluate, record, import_, trace, warm, zoo,
+    doctor,
 ):  # fmt: skip
     command.register(app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +127,7 @@ def open_router(
     accept_empty: bool = False,
     backend: Backend | None = None,
     through: Callable[[Backend], Backend] | None = None,
+    full: Callable[[], Iterable[str]] = tuple,
     grader_of: Callable[[Grading | None], Grader | None] | None = None,
     **settings: Any,
 ) -> Iterator[Router]:
@@ -134,7 +135,7 @@ def open_router(
 
     If `log` is off, the state is copied into memory, and changes to the copy are lost. `through` wraps the backend.
     `grader_of` makes the grader of every answer out of the zoo's; by default it is the zoo's if it needs no reference.
-    With `accept_empty`, an empty answer is an answer like others.
+    With `accept_empty`, an empty answer is an answer like others. `full` returns the models for which too many wait.
     """
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
@@ -164,6 +165,7 @@ def open_router(
                 encoder_of(described.settings),
                 _loads(described, meter),
                 accept_empty=accept_empty,
+                full=full,
             )
         finally:
             answering.close()

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from messctl.state.outages import LostAttempts, RefusedPrompts
     from messctl.zoo import CostPerToken, Settings, ZooFile
 
-ROUNDING = 1e-9
-"""An attainment that is below α by less than this is not below it: floats do not add up exactly."""
-
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
@@ -69,13 +66,12 @@ def _prices(zoo_file: ZooFile) -> dict[str, CostPerToken]:
 
 def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
     """Return the status as a JSON document."""
-    return {"state": str(path), "alpha": settings.alpha, "sla_met": _met(ledger, settings), **asdict(ledger)}
-
-
-def _met(ledger: Ledger, settings: Settings) -> bool | None:
-    """Return whether the attainment reaches α; None without feedback."""
-    attained = ledger.standing.attained
-    return None if attained is None else attained >= settings.alpha - ROUNDING
+    return {
+        "state": str(path),
+        "alpha": settings.alpha,
+        "sla_met": ledger.standing.meets(settings.alpha),
+        **asdict(ledger),
+    }
 
 
 def print_status(ledger: Ledger, settings: Settings, path: Path) -> None:
@@ -89,7 +85,7 @@ def print_status(ledger: Ledger, settings: Settings, path: Path) -> None:
 
 def _promise(ledger: Ledger, settings: Settings) -> list[tuple[str, str]]:
     """Return the lines on the promise; each figure comes with what it means."""
-    standing, met = ledger.standing, _met(ledger, settings)
+    standing, met = ledger.standing, ledger.standing.meets(settings.alpha)
     verdict = {True: "kept: ", False: "broken: ", None: ""}[met]
     promise = (
         "promise",

@@ -69,7 +69,7 @@ def outcome_of(completion: Completion) -> Outcome:
         latency_s=completion.latency_s,
         tokens_in=completion.tokens_in,
         tokens_out=completion.tokens_out,
-        answer=completion.answer,
+        answer=completion.answer or completion.calls,
         logprob=completion.logprob,
         cost_quality=cost.quality,
         finish=completion.finish,

@@ -7,9 +7,11 @@ counted, the policy learns from the real cost of reading.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from messctl.backends.local_chat import text_of
 from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
@@ -22,9 +24,22 @@ LEAST_CONTEXT = 256
 
 
 def characters(question: Question) -> int:
-    """Return the length of a question, including the system message and the earlier turns."""
+    """Return the length of a question, including the system message, the earlier turns and the tools."""
+    if question.chat is not None:
+        tools = question.chat.parameters.get("tools")
+        described = json.dumps(tools) if tools else ""
+        return len(described) + sum(len(text_of(message)) for message in question.chat.messages)
     turns = sum(len(prompt) + len(answer) for prompt, answer in question.history)
     return len(question.system or "") + turns + len(question.prompt)
+
+
+def is_alone(question: Question) -> bool:
+    """Return whether no earlier turns, tools or files come with a question, so that its length tells its tokens."""
+    if question.chat is None:
+        return not question.history
+    roles = [message["role"] for message in question.chat.messages]
+    plain = all(isinstance(message.get("content"), str) for message in question.chat.messages)
+    return plain and roles.count("user") == 1 and "assistant" not in roles and "tools" not in question.chat.parameters
 
 
 class Forecast:
@@ -53,6 +68,11 @@ class Forecast:
                 continue
             costs[name] = price.of(count, 0)
         return costs
+
+    def context(self, model: ModelSpec, tokens: float) -> int:
+        """Return a model's context in tokens; MOST_TOKENS if it is unknown, or surely longer than `tokens`."""
+        stated = model.context_tokens if model.url is not None else model.n_ctx
+        return stated or model.context(self._own_context(model) if tokens > LEAST_CONTEXT else MOST_TOKENS)
 
     def corrected(self, decision: Decision, answers: Mapping[str, Completion]) -> Decision:
         """Return the decision with the real cost of reading, for the models whose `answers` counted the tokens."""

@@ -8,7 +8,7 @@ Deciding and learning are transactions of the store, answering is not: two shell
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Answered:
     `cost` (≥ 0, in `cost_unit`) covers every model that was queried, loading them, and empty answers. `cost_quality`
     says how the served answer's cost is known. `failures` says, by name, why models could not answer: those that were
     to be served, and those queried beside the served one. `attempts` are the models that were to be served, in order;
-    the last was.
+    the last was. `policy` is the name of the policy.
     """
 
     decision: Decision
@@ -51,6 +51,7 @@ class Answered:
     standing: Standing
     failures: Mapping[str, str]
     attempts: tuple[str, ...]
+    policy: str
 
 
 class Router:
@@ -73,6 +74,7 @@ class Router:
         loads: Loads | None = None,
         *,
         accept_empty: bool = False,
+        full: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         loads = loads or Loads()
         self._settings = settings
@@ -93,6 +95,7 @@ class Router:
             store,
             self._circumstances,
             accept_empty,
+            full,
         )
 
     @property
@@ -135,19 +138,23 @@ class Router:
         on_thinking: OnText | None = None,
         on_decision: OnDecision | None = None,
         request_id: str | None = None,
+        warm: str | None = None,
+        lenient: bool = False,
     ) -> Answered:
         """Route one question, get it answered, and learn what the answer cost and, with a `grader`, how good it is.
 
         `model` overrides the policy. `on_decision` gets the decision before any model runs, `on_text` the served
         answer as it comes, `on_thinking` what its model thinks before it. If a model cannot answer, the request goes to
         the next best, unless part of the answer was shown or `model` is given. The model is then left alone for a
-        while, see `messctl.state.outages`. Every answer is stored before it is graded. Raises BackendError if no model
-        answers, GradeError if the answer cannot be graded, StoreError, UsageError.
+        while, see `messctl.state.outages`. Every answer is stored before it is graded. The model `warm` remembers the
+        earlier turns. If `lenient`, an answer that cannot be graded stays without a grade. Raises BackendError if no
+        model answers, UnfitError if none can serve such a request, GradeError if the answer cannot be graded,
+        StoreError, UsageError, and LeftError if whoever waits has left.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None
         request = Request(request_id or secrets.token_hex(6), question.prompt, gradable)
-        served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision)
+        served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision, warm)
         decision, failures = served.decision, dict(served.failures)
         # The user has seen this answer, and paid for it: it is stored before what may take long, or may fail.
         unlearned = {decision.served: served.completion}
@@ -156,8 +163,14 @@ class Router:
             unlearned, more_failures = self._serving.query_others(decision, question)
             failures |= more_failures
         completions = {decision.served: served.completion} | unlearned
-        grades = self._graded(decision, unlearned, completions, grader) if grader else None
-        self._learn(decision, unlearned, grades)
+        grades = None
+        try:
+            grades = self._graded(decision, unlearned, completions, grader) if grader else None
+        except GradeError:  # what the answers cost is learned
+            if not lenient:
+                raise
+        else:
+            self._learn(decision, unlearned, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -171,6 +184,7 @@ class Router:
             standing=self.standing(),
             failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
+            policy=self._settings.policy,
         )
 
     def feedback(self, request_id: str, satisfied: float) -> tuple[LoggedRequest, float | None]:
@@ -191,6 +205,16 @@ class Router:
             corrected = self._store.requests.set_feedback(decision.request.request_id, feedback, decision.served)
             self._policy.learn_feedback(logged, satisfied, corrected)
         return logged, corrected
+
+    def knows(self, request_id: str) -> bool:
+        """Return whether a request is logged. Raises StoreError."""
+        with self._store.unchanging():
+            return self._store.requests.has(request_id)
+
+    def prepare(self) -> None:
+        """Load all that the first decision needs, which takes a second. Nothing is stored. Raises StoreError."""
+        with self._store.transaction():
+            self._policy.rehearse()
 
     def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:
         """Replace what was learned here by what was learned elsewhere.

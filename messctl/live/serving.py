@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from messctl.backends.answer_stream import AnswerStream
@@ -12,14 +13,17 @@ from messctl.backends.empty_answer import refuse_empty
 from messctl.backends.patience import patience_s
 from messctl.costs.load_costs import Loads
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
-from messctl.costs.prompt_cost import Forecast, characters
-from messctl.errors import BackendError, UnknownNameError
+from messctl.costs.prompt_cost import Forecast, characters, is_alone
+from messctl.errors import BackendError, BusyError, PromptError, PromptTooLongError, RefusedError, UnknownNameError
+from messctl.live.fitness import check_fit, unfit
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Question, Request
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store
 from messctl.zoo import ModelSpec
 
+REMEMBERED = 0.5
+"""The part of the cost of reading a prompt that a server saves if it remembers the earlier turns."""
 OnDecision = Callable[[Decision], None]
 
 
@@ -38,6 +42,7 @@ class Serving:
 
     `forecast` predicts what reading a prompt costs, `loads` what loading a model costs. `circumstances` is logged with
     every decision. An empty answer is a failure, unless `accept_empty`; its cost is logged and learned all the same.
+    `full` returns the models for which too many requests wait already.
     """
 
     models: Mapping[str, ModelSpec]
@@ -48,6 +53,7 @@ class Serving:
     store: Store
     circumstances: Circumstances
     accept_empty: bool = False
+    full: Callable[[], Iterable[str]] = tuple
 
     def serve(
         self,
@@ -57,32 +63,36 @@ class Serving:
         on_text: OnText | None,
         on_thinking: OnText | None,
         on_decision: OnDecision | None,
+        warm: str | None = None,
     ) -> Served:
         """Answer a question; `model`, if it is not None, overrides the policy. See `Router.ask`."""
-        stream = AnswerStream(on_text)
+        if model is not None and model not in self.models:
+            raise UnknownNameError("model", model, sorted(self.models))
+        stream, watch = AnswerStream(on_text), question.watch
         failures: dict[str, BackendError] = {}
-        decision = self._decide(request, question, model)
+        request, unfit = self._prepared(request, question, model, warm)
+        decision = self._decide(request, question, model, unfit)
         while True:
             if on_decision:
                 on_decision(decision)
             try:
                 completion = self._attempt(decision, decision.served, question, stream.listener, on_thinking)
             except BackendError as error:
-                if stream.started:
+                if stream.started or (watch is not None and watch.shown):
                     raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
                 failures[decision.served] = error
                 if on_thinking:
                     on_thinking("\n\n")  # the next model's thinking is another one
-                if model is not None or len(failures) == len(self.models):
+                if model is not None or unfit.union(failures).issuperset(self.models):
                     if len(failures) == 1:
                         raise
-                    raise BackendError(f"no model could answer: {'; '.join(map(str, failures.values()))}") from error
+                    raise _of_all(list(failures.values())) from error
             except BaseException:  # Ctrl-C, or a listener that wants no more
                 self._give_up(decision.queried, answering=decision.served if stream.started else None)
                 raise
             else:
                 return Served(decision, completion, failures)
-            decision = self._decide_again(decision, frozenset(failures))
+            decision = self._decide_again(decision, request, unfit.union(failures))
 
     def query_others(
         self, decision: Decision, question: Question
@@ -115,39 +125,63 @@ class Serving:
             completion = self.backend.complete(self.models[name], question, on_text, on_thinking)
             if not self.accept_empty:
                 refuse_empty(self.models[name], question, completion)
+        except BusyError:
+            raise
         except BackendError as error:
             self._log_failure(decision, name, error, started_at, completion)
             raise
         return completion
 
-    def _decide(self, request: Request, question: Question, model: str | None) -> Decision:
-        """Decide on a request, and log the decision."""
-        if model is not None and model not in self.models:
-            raise UnknownNameError("model", model, sorted(self.models))
+    def _prepared(
+        self, request: Request, question: Question, model: str | None, warm: str | None
+    ) -> tuple[Request, frozenset[str]]:
+        """Return the request with what reading it will cost, and the models that cannot serve it.
+
+        Raises UnfitError if no model can. If the model `warm` remembers the earlier turns, the others cost more.
+        """
         length = characters(question)
-        ratios = self.store.requests.tokens_per_character(self.models)
-        request = replace(request, prompt_cost=self.forecast.of_characters(length, ratios))
+        with self.store.unchanging():
+            ratios = self.store.requests.tokens_per_character(self.models)
+        found = {}
+        for name, spec in self.models.items():
+            tokens = length * ratios[name]
+            reason = unfit(spec, question, tokens, self.forecast.context(spec, tokens))
+            if reason is not None:
+                found[name] = reason
+        check_fit(self.models, found, model)
+        costs = self.forecast.of_characters(length, ratios)
+        request = replace(request, prompt_cost=costs)
+        if warm in costs and self.models[warm].url is not None:  # a model in this process reads all of it again
+            others = (name for name in self.models if name != warm)
+            request = replace(request, surcharge=dict.fromkeys(others, REMEMBERED * costs[warm]))
+        return request, frozenset(found)
+
+    def _decide(self, request: Request, question: Question, model: str | None, unfit: frozenset[str]) -> Decision:
+        """Decide on a request, and log the decision."""
         with self.store.transaction():
             if model is None:
-                decision = self.policy.decide(self._as_of_now(request, self._down()))
+                excluded = unfit | self._down() | frozenset(self.full())
+                decision = self.policy.decide(self._as_of_now(request, self._possible(excluded, unfit)))
                 self.loads.add_regret(decision)
             else:
                 decision = self.policy.overridden(request, model)
-            alone = None if question.history else length
+            alone = characters(question) if is_alone(question) else None
             self.store.requests.add(decision, replace(self.circumstances, forced=model is not None, characters=alone))
             self._claim(decision)
         return decision
 
-    def _decide_again(self, lost: Decision, failed: frozenset[str]) -> Decision:
+    def _decide_again(self, lost: Decision, request: Request, failed: frozenset[str]) -> Decision:
         """Decide without the models that `failed`, since the model of the decision `lost` did."""
         with self.store.transaction():
-            excluded = failed | self._down()
-            if excluded.issuperset(self.models):
-                excluded = failed
-            decision = self.policy.decide_again(lost, self._as_of_now(lost.request, excluded))
+            excluded = self._possible(failed | self._down() | frozenset(self.full()), failed)
+            decision = self.policy.decide_again(lost, self._as_of_now(request, excluded))
             self.store.requests.revise(decision)
             self._claim(decision)
         return decision
+
+    def _possible(self, excluded: frozenset[str], never: frozenset[str]) -> frozenset[str]:
+        """Return the models to exclude: those that can `never` serve if nothing else would be left."""
+        return never if excluded.issuperset(self.models) else excluded
 
     def _down(self) -> frozenset[str]:
         """Return the models that are left alone now, because they failed."""
@@ -156,7 +190,9 @@ class Serving:
     def _as_of_now(self, request: Request, excluded: frozenset[str]) -> Request:
         """Return the request with the models that are `excluded` now, and with what loading the others now costs."""
         cold = (spec for spec in self.models.values() if not self.backend.resident(spec))
-        return replace(request, excluded=excluded, surcharge=self.loads.surcharge(cold))
+        surcharge = Counter(request.surcharge)
+        surcharge.update(self.loads.surcharge(cold))
+        return replace(request, excluded=excluded, surcharge=surcharge)
 
     def _claim(self, decision: Decision) -> None:
         """Keep others from trying a queried model that is out, for as long as all queried may take, one by one."""
@@ -181,3 +217,12 @@ class Serving:
             if empty is not None and self.store.requests.has(request_id):
                 attempt = self.forecast.corrected(replace(decision, served=model), {model: empty})
                 self.policy.learn(attempt, Feedback(costs={model: cost_of(empty).answer}))
+
+
+def _of_all(errors: Sequence[BackendError]) -> BackendError:
+    """Return the error of all models together: of a kind that all share, if it tells what the request lacks."""
+    kinds = (PromptTooLongError, PromptError, RefusedError, BusyError)
+    kind = next((kind for kind in kinds if all(isinstance(error, kind) for error in errors)), BackendError)
+    error = kind(f"no model could answer: {'; '.join(map(str, errors))}")
+    error.again_after_s = min((each.again_after_s for each in errors), default=0.0)
+    return error

@@ -37,6 +37,13 @@ class StoredPolicy:
         self._save(policy.snapshot())
         return decision
 
+    def rehearse(self) -> None:
+        """Decide and learn once, without storing anything: what is compiled is then loaded."""
+        policy = self._from(self._known(), self._settings)
+        decision = policy.decide(Request("", "rehearsal"))
+        satisfied, costs = {decision.served: 1.0}, {decision.served: 0.0}
+        policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
+
     def decide_again(self, lost: Decision, request: Request) -> Decision:
         """Return a new decision in place of `lost`, whose model failed: the two count as one decision.
 

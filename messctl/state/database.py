@@ -6,6 +6,7 @@ Every error of SQLite becomes a StoreError, and so does every row that does not 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,13 @@ ROW_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeErro
 class Database:
     """An open database at `path`. The values of a statement take the place of its question marks.
 
-    `connect` opens the file, see `sqlite_file`. Every method raises StoreError: which file, what is wrong, what to do.
+    Several threads may use it, each within `transaction` or `unchanging`, where one thread is at a time. `connect`
+    opens the file, see `sqlite_file`. Every method raises StoreError: which file, what is wrong, what to do.
     """
 
     def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] = sqlite_file.connect) -> None:
         self.path = path
+        self._alone = threading.RLock()
         with self._mapped():
             self._connection = connect(path)
 
@@ -98,14 +101,15 @@ class Database:
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
         """See `Store.transaction`."""
-        self.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-        with self._begun("BEGIN IMMEDIATE"):
-            yield
+        with self._alone:
+            self.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            with self._begun("BEGIN IMMEDIATE"):
+                yield
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """See `Store.unchanging`."""
-        with self._begun("BEGIN"):
+        with self._alone, self._begun("BEGIN"):
             yield
 
     def in_memory(self) -> Database:

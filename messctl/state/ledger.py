@@ -14,6 +14,8 @@ from messctl.state.store import Store
 from messctl.state.sums import ANSWERS, EMPTY, SERVED
 from messctl.zoo import CostPerToken
 
+ROUNDING = 1e-9
+"""An attainment that is below α by less than this is not below it: floats do not add up exactly."""
 CONFIDENCE_Z = 1.959963984540054
 """The normal quantile of a 95 % interval."""
 
@@ -30,6 +32,10 @@ class Standing:
     attained: float | None
     queue: float
     certificate: float | None
+
+    def meets(self, alpha: float) -> bool | None:
+        """Return whether the attainment reaches α, 0..1; None without feedback."""
+        return None if self.attained is None else self.attained >= alpha - ROUNDING
 
     @classmethod
     def of(cls, store: Store) -> Standing:

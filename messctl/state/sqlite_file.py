@@ -125,7 +125,9 @@ def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     if path != MEMORY and path.exists() and not path.is_dir():
         check_ordinary(path)  # SQLite would wait for a pipe without end
     address = f"{path.resolve().as_uri()}?{options}" if options else path
-    connection = sqlite3.connect(address, timeout=STEP_S, isolation_level=None, uri=bool(options))
+    connection = sqlite3.connect(
+        address, timeout=STEP_S, isolation_level=None, uri=bool(options), check_same_thread=False
+    )
     with _closed_on_failure(connection):
         connection.row_factory = sqlite3.Row
         tables = {row[0] for row in patiently(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")}

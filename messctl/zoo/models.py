@@ -16,6 +16,7 @@ from messctl.errors import UnknownNameError, UsageError
 from messctl.inputs import read_text
 from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, checked_by
 from messctl.zoo.server_keys import (
+    FEATURES,
     MAX_TOKENS,
     MAX_TOKENS_KEYS,
     PARAMETERS,
@@ -188,6 +189,7 @@ class ModelSpec:
     - `omit` are the parameters that requests leave out, and `max_tokens_key` is the name under which the limit is sent.
     - `allow_http`: the key may go over plain http to another machine.
     - `thinks`: answers begin within the model's thinking, without a tag that opens it.
+    - `lacks` are the features of requests that it cannot serve, and `context_tokens` ≥ 1 is its context.
 
     For both: `system` is the system message, and `max_tokens` ≥ 1 the limit of an answer if the request has none (None:
     USUAL_ANSWER, or the rest of the context if that is less). `temperature`, `top_p`, `top_k` and `min_p` control the
@@ -230,6 +232,10 @@ class ModelSpec:
     max_tokens_key: str = field(default=MAX_TOKENS, metadata=checked_by(Choice(MAX_TOKENS_KEYS)))
     thinks: bool = field(default=False, metadata=checked_by(Flag()))
     allow_http: bool = field(default=False, metadata=checked_by(Flag()))
+    lacks: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(FEATURES)))
+    context_tokens: int | None = field(
+        default=None, metadata=checked_by(Number(1, MOST_TOKENS, whole=True, absent="unknown"))
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -279,6 +285,6 @@ FILE_KEYS = (
 """The keys for models with a file; a server has its own settings for these."""
 ENDPOINT_KEYS = (
     *("model", "key_env", "timeout_s", "deadline_s", "retries", "parameters", "omit", "max_tokens_key", "thinks"),
-    "allow_http",
+    *("allow_http", "lacks", "context_tokens"),
 )
 """The keys for models at a server."""

@@ -13,6 +13,8 @@ from messctl.zoo.schema import LIST, Choice, Place
 MAX_TOKENS = "max_tokens"
 MAX_TOKENS_KEYS = (MAX_TOKENS, "max_completion_tokens")
 """The names under which servers take the limit of an answer."""
+FEATURES = ("tools", "images", "audio", "response_format", "logprobs", "n")
+"""What a request may need and a server may lack; `n` is more than one answer."""
 PARAMETERS = (MAX_TOKENS, "temperature", "top_p", "seed", "stream", "stream_options")
 """The parameters of a request that can be left out, as `omit` names them."""
 

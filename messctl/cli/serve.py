@@ -1,0 +1,139 @@
+"""`messctl serve`: any program that speaks OpenAI's protocol asks the router, under the promise."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range
+from messctl.cli.command import ASK, Command
+from messctl.cli.opening import open_backends, open_router, open_zoo
+from messctl.cli.output import print_line
+from messctl.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from messctl.backends.base import Backend
+
+EPILOG = "Example: messctl serve --port 8080"
+MOST_BODY, MOST_GRACE_S = 2**31, 86_400
+
+HostOption = Annotated[
+    str,
+    typer.Option("--host", metavar="NAME", help="The address to listen at.", rich_help_panel=REQUESTS),
+]
+PortOption = Annotated[
+    int,
+    typer.Option("--port", metavar="N", callback=in_range(0, 65535), help="The port; 0 takes a free one.",
+                 rich_help_panel=REQUESTS),
+]  # fmt: skip
+QueueOption = Annotated[
+    int,
+    typer.Option("--queue", metavar="N", callback=in_range(0, 10_000),
+                 help="How many requests may wait for a model in this process.", rich_help_panel=REQUESTS),
+]  # fmt: skip
+GraceOption = Annotated[
+    float,
+    typer.Option("--grace", metavar="SECONDS", callback=in_range(0, MOST_GRACE_S),
+                 help="How long answers may go on after SIGTERM.", rich_help_panel=REQUESTS),
+]  # fmt: skip
+MaxBodyOption = Annotated[
+    int | None,
+    typer.Option("--max-body", metavar="N", callback=in_range(1, MOST_BODY),
+                 help="The longest request, in bytes. Default: 32 million.", rich_help_panel=REQUESTS),
+]  # fmt: skip
+CheckOption = Annotated[
+    bool,
+    typer.Option("--check", help="Start, ask one question, print the answer's model, and exit.",
+                 rich_help_panel=REQUESTS),
+]  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("serve", cls=Command, epilog=EPILOG, rich_help_panel=ASK)(serve)
+
+
+def serve(
+    zoo: ZooOption = None,
+    state: StateOption = None,
+    alpha: AlphaOption = None,
+    log: LogOption = True,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    queue: QueueOption = 64,
+    grace: GraceOption = 30.0,
+    max_body: MaxBodyOption = None,
+    check: CheckOption = False,
+) -> None:
+    """Serve OpenAI's protocol: the router answers chat requests of any client, and learns from feedback."""
+    try:
+        from messctl.server.app import application
+        from messctl.server.queues import Queues
+        from messctl.server.run import address_of, bound, is_local, run
+        from messctl.server.service import DEFAULT_MAX_BODY, Limits, Service
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "h11"):
+            raise
+        raise MissingExtraError(str(error.name), "serve", "messctl serve") from None
+    if not is_local(host):
+        raise UsageError(f"--host {host} can be reached by other machines, and no keys are configured; use 127.0.0.1")
+    queues = Queues(_backend(zoo), queue)
+    with (
+        bound(host, port) as listening,
+        open_router(zoo, state, log=log and not check, backend=queues, full=queues.full, alpha=alpha) as router,
+    ):
+        router.prepare()
+        service = Service(router, queues, Limits(max_body or DEFAULT_MAX_BODY, queue, grace))
+        checking = _Check(address_of(listening)) if check else None
+        started = checking.start if checking else lambda _: _tell(address_of(listening), router.state_path)
+        run(application(service), service, listening, started)
+    if checking:
+        checking.report()
+
+
+def _backend(zoo: Path | None) -> Backend:
+    return open_backends(open_zoo(zoo))
+
+
+def _tell(address: str, state: Path) -> None:
+    print_line(f"messctl serves {address}/v1", to=sys.stderr)
+    print_line(f"no keys are configured, so only this machine can ask; state: {state}", to=sys.stderr)
+
+
+class _Check:
+    """Asks a server at an address one question, then stops it."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._reply: dict[str, Any] = {}
+        self._error = "the server gave no answer"
+
+    def start(self, stop: Callable[[], None]) -> None:
+        """Ask in a thread of its own, since the server is in this one."""
+        threading.Thread(target=self._ask, args=(stop,), daemon=True).start()
+
+    def report(self) -> None:
+        """Print which model answered. Raises UsageError if none did."""
+        if not self._reply:
+            raise UsageError(f"the check failed: {self._error}")
+        model, choice = self._reply["model"], self._reply["choices"][0]
+        print_line(f"{self._address} works: {model} answered ({choice['finish_reason']})")
+
+    def _ask(self, stop: Callable[[], None]) -> None:
+        import httpx2
+
+        body = {"model": "auto", "messages": [{"role": "user", "content": "What is 1 + 1?"}]}
+        try:
+            response = httpx2.post(f"{self._address}/v1/chat/completions", json=body, timeout=600.0, trust_env=False)
+            document = response.json()
+            self._error = str(document.get("error", {}).get("message", self._error))
+            self._reply = document if response.status_code == 200 else {}
+        except (httpx2.HTTPError, ValueError) as error:
+            self._error = str(error)
+        finally:
+            stop()

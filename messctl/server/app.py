@@ -1,0 +1,109 @@
+"""The application: which endpoint answers which address."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from messctl.server.answer import CHAT, TEXT
+from messctl.server.chat import Answering
+from messctl.server.errors import ProtocolError, protocol_error, unknown_model
+from messctl.server.feedback import judge, judgements_of
+from messctl.server.request import AUTO, json_of
+from messctl.server.sending import JSON, encoded, read_body
+from messctl.server.service import Service
+from messctl.server.status import model_document, models_document, status_document
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def application(service: Service) -> Starlette:
+    """Return the application that a `service` answers; when it stops, so does the service."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> Any:
+        yield
+        service.close()
+
+    routes = [
+        Route("/v1/chat/completions", Answering(service, CHAT), methods=["POST"]),
+        Route("/v1/completions", Answering(service, TEXT), methods=["POST"]),
+        Route("/v1/models", _models(service)),
+        Route("/v1/models/{name:path}", _model(service)),
+        Route("/v1/feedback", _feedback(service), methods=["POST"]),
+        Route("/v1/status", _status(service)),
+        Route("/healthz", _health),
+        Route("/readyz", _ready(service)),
+    ]
+    handlers = {HTTPException: _on_http_error, ProtocolError: _on_error, Exception: _on_error}
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
+
+
+def document_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return a response with a JSON document."""
+    return Response(encoded(document), status, headers, JSON)
+
+
+def _models(service: Service) -> Endpoint:
+    async def models(_: Request) -> Response:
+        return document_response(models_document(service))
+
+    return models
+
+
+def _model(service: Service) -> Endpoint:
+    async def model(request: Request) -> Response:
+        name, names = request.path_params["name"], service.router.zoo.models
+        if name not in (AUTO, *names):
+            raise unknown_model(name, ", ".join(names[:20]))
+        return document_response(model_document(name))
+
+    return model
+
+
+def _feedback(service: Service) -> Endpoint:
+    async def feedback(request: Request) -> Response:
+        body = await read_body(request.scope, request.receive, service.limits.max_body)
+        document = json_of(body)
+        judgements = judgements_of(document)
+        taken = await service.in_thread(judge, service.router, judgements)
+        return document_response({"object": "list", "data": taken} if isinstance(document, list) else taken[0])
+
+    return feedback
+
+
+def _status(service: Service) -> Endpoint:
+    async def status(_: Request) -> Response:
+        return document_response(await service.in_thread(status_document, service))
+
+    return status
+
+
+async def _health(_: Request) -> Response:
+    return document_response({"status": "ok"})
+
+
+def _ready(service: Service) -> Endpoint:
+    async def ready(_: Request) -> Response:
+        ready = not service.stopping
+        return document_response({"status": "ready" if ready else "stopping"}, 200 if ready else 503)
+
+    return ready
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    problem = protocol_error(error)
+    return document_response(problem.document(), problem.status, problem.headers)
+
+
+async def _on_http_error(_: Request, error: HTTPException) -> Response:
+    message = {404: "there is no such address", 405: "this address takes another method"}.get(error.status_code)
+    problem = ProtocolError(error.status_code, message or error.detail, headers=error.headers)
+    return document_response(problem.document(), problem.status, problem.headers)

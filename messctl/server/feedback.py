@@ -1,0 +1,81 @@
+"""Feedback on answers: `POST /v1/feedback`, one judgement or a list of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from messctl.errors import UsageError
+from messctl.live.router import Router
+from messctl.server.answer import PREFIX
+from messctl.server.errors import ProtocolError, invalid
+
+MOST_AT_ONCE = 1000
+LONGEST_COMMENT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a client says of an answer: `value`, 0..1. `name` is its id as the client gave it."""
+
+    name: str
+    request_id: str
+    value: float
+
+
+def judgements_of(document: Any) -> list[Judgement]:
+    """Return the judgements in a body. Raises ProtocolError if one of them is none."""
+    listed = document if isinstance(document, list) else [document]
+    if not listed or len(listed) > MOST_AT_ONCE:
+        raise invalid(f"give one judgement, or a list of 1 to {MOST_AT_ONCE:,}")
+    return [_judgement(each, f"[{at}]." if isinstance(document, list) else "") for at, each in enumerate(listed)]
+
+
+def judge(router: Router, judgements: list[Judgement]) -> list[dict[str, Any]]:
+    """Take judgements, each as soon as it is checked, and return what became of them.
+
+    Raises ProtocolError for an unknown id, or for a request that has no answer; those before it are taken.
+    """
+    return [_take(router, judgement) for judgement in judgements]
+
+
+def _take(router: Router, judgement: Judgement) -> dict[str, Any]:
+    if not router.knows(judgement.request_id):
+        message = "no answer has this id; use the `id` of an answer, or its `messctl.request_id`"
+        raise ProtocolError(404, message, param="id", code="answer_not_found")
+    try:
+        logged, corrected = router.feedback(judgement.request_id, judgement.value)
+    except UsageError as error:
+        raise ProtocolError(409, str(error), param="id", code="no_answer_yet") from None
+    standing = router.standing()
+    return {
+        "object": "feedback",
+        "id": judgement.name,
+        "model": logged.decision.served,
+        "value": judgement.value,
+        "corrected": corrected,
+        "attained": standing.attained,
+        "judged": standing.judged,
+        "queue": standing.queue,
+        "certificate": standing.certificate,
+    }
+
+
+def _judgement(document: Any, place: str) -> Judgement:
+    if not isinstance(document, Mapping):
+        raise invalid("a judgement is an object with `id` and `value`")
+    identity, value = document.get("id"), document.get("value")
+    if not isinstance(identity, str) or not identity:
+        raise invalid(f"`{place}id` must be the id of an answer", f"{place}id")
+    if not isinstance(value, bool | int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+        raise invalid(f"`{place}value` must be true, false, or a number from 0 to 1", f"{place}value")
+    for name in ("comment", "source"):
+        text = document.get(name)
+        if text is not None and not (isinstance(text, str) and len(text) <= LONGEST_COMMENT):
+            raise invalid(f"`{place}{name}` must be a text of at most {LONGEST_COMMENT:,} characters", place + name)
+    request_id = identity
+    for prefix in PREFIX.values():
+        request_id = request_id.removeprefix(prefix)
+    return Judgement(identity, request_id, float(value))

@@ -1,0 +1,85 @@
+"""Sending: a document, an error, or a stream of events, over ASGI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from messctl.server.errors import ProtocolError
+
+JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
+
+
+def encoded(document: Any) -> bytes:
+    """Return JSON as bytes, on one line."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+async def send_document(send: Send, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    """Send a whole response."""
+    body = encoded(document)
+    await _start(send, status, {"content-type": JSON, "content-length": str(len(body)), **(headers or {})})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: ProtocolError, headers: Mapping[str, str] | None = None) -> None:
+    """Send an error as the whole response."""
+    await send_document(send, error.document(), error.status, {**(headers or {}), **error.headers})
+
+
+class EventStream:
+    """A response of server-sent events. `begin` it, then send documents and comments, then `end` it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        """Send the head of the response, once."""
+        if not self.begun:
+            self.begun = True
+            await _start(self._send, 200, {"content-type": EVENTS, "cache-control": "no-cache", **headers})
+
+    async def data(self, *documents: Any) -> None:
+        """Send documents, an event each."""
+        await self._more(b"".join(b"data: " + encoded(document) + b"\n\n" for document in documents))
+
+    async def comment(self, text: str) -> None:
+        """Send a line that clients skip, to show that the server is alive."""
+        await self._more(f": {text}\n\n".encode())
+
+    async def end(self, *, done: bool = True) -> None:
+        """Say that this was all, and end the response."""
+        body = b"data: [DONE]\n\n" if done else b""
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _more(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """Return the body of a request. Raises ProtocolError if it has more bytes than `most`, or does not arrive."""
+    too_large = ProtocolError(413, f"the body is larger than {most:,} bytes; send less", code="request_too_large")
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if length.isdigit() and int(length) > most:
+        raise too_large
+    pieces, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ProtocolError(400, "the connection was closed within the body")
+        piece = message.get("body", b"")
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise too_large
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
+    lines = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})

@@ -1,0 +1,144 @@
+"""The service: the router and all that its endpoints share."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from messctl.live.router import Router
+from messctl.records import LeftError
+from messctl.server.errors import busy, unknown_model
+from messctl.server.queues import Queues
+from messctl.server.request import Asked
+from messctl.server.waiting import Done, Failed, Waiting
+
+MOST_THREADS = 256
+"""How many requests are answered or wait at a time; others are told to come again."""
+MOST_REMEMBERED = 65_536
+"""How many calls of tools and sessions are remembered."""
+DEFAULT_MAX_BODY = 32 * 10**6
+DEFAULT_QUEUE, DEFAULT_GRACE_S = 64, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a service: the bytes of a body, how many requests wait for a model, the seconds of a stop."""
+
+    max_body: int = DEFAULT_MAX_BODY
+    queue: int = DEFAULT_QUEUE
+    grace_s: float = DEFAULT_GRACE_S
+
+
+class Remembered:
+    """Which model did what, for the latest of many keys: it called a tool, or answered in a session. Thread-safe."""
+
+    def __init__(self, most: int = MOST_REMEMBERED) -> None:
+        self._models: OrderedDict[str, str] = OrderedDict()
+        self._most = most
+        self._lock = threading.Lock()
+
+    def set(self, key: str, model: str) -> None:
+        """Remember a model."""
+        with self._lock:
+            self._models[key] = model
+            self._models.move_to_end(key)
+            if len(self._models) > self._most:
+                self._models.popitem(last=False)
+
+    def get(self, key: str | None) -> str | None:
+        """Return the model that is remembered; None if there is none."""
+        with self._lock:
+            return None if key is None else self._models.get(key)
+
+
+class Service:
+    """What answers requests: a `router`, the `queues` before its models, and threads to answer in."""
+
+    def __init__(self, router: Router, queues: Queues, limits: Limits) -> None:
+        self.router = router
+        self.queues = queues
+        self.limits = limits
+        self.stopping = False
+        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="messctl-answer")
+        self._callers, self._sessions = Remembered(), Remembered()
+        self._running: set[Waiting] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> int:
+        """The number of requests that are being answered, or wait."""
+        return len(self._running)
+
+    def start(self, asked: Asked, waiting: Waiting) -> str:
+        """Begin to answer; return the request's id. Raises ProtocolError for an unknown model, or if too many wait."""
+        names = self.router.zoo.models
+        if asked.model is not None and asked.model not in names:
+            raise unknown_model(asked.model, ", ".join(names[:20]))
+        with self._lock:
+            if len(self._running) >= MOST_THREADS:
+                raise busy(f"{MOST_THREADS} requests are being answered, as many as may be")
+            self._running.add(waiting)
+        request_id = secrets.token_hex(12)
+        self._pool.submit(self._answer, request_id, asked, waiting)
+        return request_id
+
+    def dismiss(self) -> None:
+        """End all answers that are being given."""
+        with self._lock:
+            running = list(self._running)
+        for waiting in running:
+            waiting.leave()
+
+    def close(self) -> None:
+        """End all answers, and take no more requests."""
+        self.stopping = True
+        self.dismiss()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def in_thread(self, call: Any, *arguments: Any) -> Any:
+        """Return what a call returns that reads or writes the state, without keeping the loop from others."""
+        import asyncio  # noqa: PLC0415
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+    def _answer(self, request_id: str, asked: Asked, waiting: Waiting) -> None:
+        try:
+            waiting.check()
+            caller = self._caller(asked)
+            answered = self.router.ask(
+                replace(asked.question, watch=waiting),
+                model=asked.model or caller,
+                on_text=waiting.text if waiting.streams else None,
+                on_thinking=waiting.thinking,
+                on_decision=waiting.decided,
+                request_id=request_id,
+                warm=self._sessions.get(asked.session),
+                lenient=True,
+            )
+            self._remember(asked, answered.decision.served, waiting.parts)
+            waiting.end(Done(answered))
+        except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error
+            waiting.end(Failed(error))
+        finally:
+            with self._lock:
+                self._running.discard(waiting)
+
+    def _caller(self, asked: Asked) -> str | None:
+        """Return the model that called the tool whose result is the last message; None if it is no such result."""
+        assert asked.question.chat is not None
+        last = asked.question.chat.messages[-1]
+        model = self._callers.get(str(last.get("tool_call_id"))) if last["role"] == "tool" else None
+        return model if model in self.router.zoo.models else None
+
+    def _remember(self, asked: Asked, model: str, parts: list[Mapping[str, Any]]) -> None:
+        if asked.session is not None:
+            self._sessions.set(asked.session, model)
+        for part in parts:
+            for call in part.get("delta", {}).get("tool_calls") or ():
+                if isinstance(call, Mapping) and isinstance(call.get("id"), str):
+                    self._callers.set(call["id"], model)
