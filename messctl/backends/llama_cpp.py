@@ -202,10 +202,9 @@ class LlamaCpp:
         limit = max(1, min(limit, room))
         answer = AnswerText((*prompt.stops, *stops_of(question.chat)), on_text, on_thinking, prompt.opened)
         generated, finish, logprobs = 0, "length", 0.0
-        check = question.watch.check if question.watch is not None else _nobody_leaves
-        with closing(loaded.generate(tokens, _sampling(model, question), limit, check)) as answering:
+        watching = {} if question.watch is None else {"check": question.watch.check}
+        with closing(loaded.generate(tokens, _sampling(model, question), limit, **watching)) as answering:
             for token in answering:
-                check()
                 generated += 1
                 if question.logprob:
                     logprobs += loaded.logprob(token)
@@ -267,10 +266,6 @@ class LlamaCpp:
 
 def _load(model: ModelSpec) -> LlamaModel | Worker:
     return Worker(model) if model.isolate else LlamaModel(load_library(), model)
-
-
-def _nobody_leaves() -> None:
-    pass
 
 
 def _sampling(model: ModelSpec, question: Question) -> Sampling:

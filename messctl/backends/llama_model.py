@@ -223,12 +223,12 @@ class LlamaModel:
         return tokens
 
     def generate(
-        self, prompt: Sequence[int], sampling: Sampling, limit: int, check: Callable[[], None]
+        self, prompt: Sequence[int], sampling: Sampling, limit: int, check: Callable[[], None] = lambda: None
     ) -> Generator[int, None, None]:
         """Yield an answer's tokens, `limit` ≥ 1 at most. It does not stop at an end mark: that is up to the caller.
 
         The context is cleared first, so that no request's cost depends on an earlier one. `check` is called before each
-        batch of the prompt, and may raise. Raises BackendError.
+        batch of the prompt and each token, and may raise. Raises BackendError.
         """
         api, context = self._api, self._context
         self._library.clear_log()
@@ -243,6 +243,7 @@ class LlamaModel:
             latest = (api.llama_token * 1)()
             batch = api.llama_batch_get_one(latest, 1)
             for _ in range(limit - 1):
+                check()
                 token = latest[0] = draw()
                 yield token
                 if api.llama_decode(context, batch) != 0:
