@@ -15,7 +15,7 @@ REBUILD = "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-cache-di
 
 _ALL_LAYERS = 2**31 - 1
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
-_BUFFER = re.compile(r"(\S+)\s+(model|KV|RS|compute|output)\s+buffer size\s*=\s*([\d.]+) MiB")
+_BUFFER = re.compile(r"(?<!\S)(\S++)\s+(model|KV|RS|compute|output)\s+buffer size\s*=\s*([\d.]+) MiB")
 _HOST = re.compile(r"CPU.*|.*_Host")
 
 

@@ -53,7 +53,7 @@ LONGEST_TEXT = 2**24
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 """A byte order mark and white space, which may stand before either form."""
 _EVENTS = re.compile(rb"(data|event|id|retry|error)?:|(data|event)[\r\n]")
-_ALIVE = re.compile(r":.*|\W*(ping|pong|null|keep-?alive|heartbeat|processing)?\W*", re.IGNORECASE | re.DOTALL)
+_ALIVE = re.compile(r":.*|\W*+(ping|pong|null|keep-?alive|heartbeat|processing)?\W*+", re.IGNORECASE | re.DOTALL)
 """Data that only say that the server is alive: a comment, nothing, or a usual word."""
 _ENOUGH = 8
 """The bytes that are needed to recognise a stream of events."""

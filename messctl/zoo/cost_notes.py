@@ -9,7 +9,7 @@ import yaml
 
 WIDE, FROM_SIZE, GUESS = "known to ± ", "estimated from ", "a guess, as "
 """How the notes begin that messctl writes. It replaces them when it writes a cost; other comments stay."""
-_OURS = re.compile(rf"\s*# (?:{'|'.join(map(re.escape, (WIDE, FROM_SIZE, GUESS)))})[^#]*$")
+_OURS = re.compile(rf"(?<!\s)\s*+# (?:{'|'.join(map(re.escape, (WIDE, FROM_SIZE, GUESS)))})[^#]*$")
 
 
 def with_notes(text: str, notes: Mapping[str, str]) -> str:
