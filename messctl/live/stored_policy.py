@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot
@@ -16,7 +16,8 @@ from messctl.zoo import Settings, Zoo
 class StoredPolicy:
     """The policy of the `settings` over a `zoo`. It is read from the `store` before it decides or learns, then saved.
 
-    Call every method within a transaction of the store. The policy sees prompts through the `encoder`, by default
+    Call every method within a transaction of the store. As long as nobody else saves anything, the policy stays in
+    memory, and is not read again. It sees prompts through the `encoder`, by default
     their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
     """
 
@@ -29,12 +30,14 @@ class StoredPolicy:
         self._cost_source = cost_source
         self._encoder = encoder
         self._build = live_build(settings.policy)
+        self._kept: _Kept | None = None
+        self._saved: Snapshot | None = None
 
     def decide(self, request: Request) -> Decision:
         """Return the policy's decision on a request."""
-        policy = self._from(self._known(), self._settings)
+        policy = self._present()
         decision = policy.decide(request)
-        self._save(policy.snapshot())
+        self._save(policy.snapshot(), policy)
         return decision
 
     def rehearse(self) -> None:
@@ -62,7 +65,7 @@ class StoredPolicy:
 
     def overridden(self, request: Request, model: str) -> Decision:
         """Return the user's decision for `model`; the policy does not count it."""
-        return Decision(request, 0, model, (model,), queue=self._store.policy.snapshot().queue)
+        return Decision(request, 0, model, (model,), queue=self._store.policy.queue())
 
     def learn_feedback(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
         """Learn the feedback on a logged answer, 0..1, which may have `corrected` an earlier one.
@@ -92,15 +95,16 @@ class StoredPolicy:
         `alpha` is the aim under which the answer was given, if that may not be the present one. If an earlier feedback
         was `corrected`, queue and balance are computed from the stored log.
         """
-        settings = self._settings if alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
-        policy = self._from(self._known(), settings)
+        same = alpha is None or alpha == self._settings.aim
+        settings = self._settings if same or alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
+        policy = self._present() if same else self._from(self._known(), settings)
         for each in feedback:
             policy.learn(decision, each)
         learned = policy.snapshot()
         if corrected:
             requests = self._store.requests
             learned = replace(learned, queue=requests.queue(), balance=requests.balance())
-        self._save(learned)
+        self._save(learned, policy if same and not corrected else None)
 
     def start_from(self, learned: Snapshot) -> None:
         """Replace what the policy has learned by what was learned elsewhere; queue, balance and counts stay.
@@ -118,11 +122,33 @@ class StoredPolicy:
         self._store.policy.forget(learned.policy)
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
+    def _present(self) -> LivePolicy:
+        """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read."""
+        self._saved = None
+        kept, self._kept = self._kept, None  # if something fails on the way, the policy is read again
+        if kept is not None and kept.stamp == self._store.policy.stamp:
+            self._saved = kept.saved
+            return kept.policy
+        return self._from(self._known(), self._settings)
+
     def _known(self) -> Snapshot:
         return self._store.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
 
     def _from(self, known: Snapshot, settings: Settings) -> LivePolicy:
         return self._build(self._zoo, settings, known, self._encoder)
 
-    def _save(self, learned: Snapshot) -> None:
-        self._store.policy.save(learned.with_source(self._cost_source))
+    def _save(self, learned: Snapshot, policy: LivePolicy | None = None) -> None:
+        """Save what was learned, and keep the `policy` in memory that knows it."""
+        learned, saved = learned.with_source(self._cost_source), self._saved
+        self._saved = None
+        self._store.policy.save(learned, saved)
+        self._kept = None if policy is None else _Kept(self._store.policy.stamp, policy, learned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A policy in memory, the stamp of the store that holds the same, and the snapshot that was saved last."""
+
+    stamp: tuple[int, int]
+    policy: LivePolicy
+    saved: Snapshot

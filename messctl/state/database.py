@@ -40,8 +40,19 @@ class Database:
     def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] = sqlite_file.connect) -> None:
         self.path = path
         self._alone = threading.RLock()
+        self._turns = 0
         with self._mapped():
             self._connection = connect(path)
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """A value that changes whenever another process has written, or `turn` was called. Use it in a transaction."""
+        found = self.row("PRAGMA data_version")
+        return (0 if found is None else int(found[0])), self._turns
+
+    def turn(self) -> None:
+        """Let the stamp change: what was read earlier may not be true any more."""
+        self._turns += 1
 
     def close(self) -> None:
         """Close the file."""
@@ -143,6 +154,7 @@ class Database:
             self.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
+                self.turn()
                 self.execute("ROLLBACK")
 
     @contextmanager

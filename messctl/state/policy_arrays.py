@@ -38,6 +38,11 @@ class PolicyArrays:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """A value that changes whenever something was saved here, by whomever. Use it in a transaction."""
+        return self._database.stamp
+
     def snapshot(self, policy: str = "") -> Snapshot:
         """Return the router's state, with what `policy` has learned; a fresh one if nothing was saved.
 
@@ -83,16 +88,23 @@ class PolicyArrays:
             },
         )
 
+    def queue(self) -> float:
+        """Return the virtual queue, ≥ 0."""
+        found = self._database.table("router")
+        return float(found[0]["queue"]) if found else 0.0
+
     def version(self, policy: str) -> int:
         """Return the version of what `policy` has learned; 0 if nothing was saved."""
         found = self._database.table("policies", "WHERE name = ?", (policy,))
         return int(found[0]["version"]) if found else 0
 
-    def save(self, snapshot: Snapshot) -> None:
+    def save(self, snapshot: Snapshot, saved: Snapshot | None = None) -> None:
         """Save the router's state. What is known of models that the snapshot lacks stays, as does every other policy's.
 
         If the policy's arrays are of another version or encoder than those saved earlier, the earlier ones are deleted.
+        `saved` is the snapshot that was saved last, if that is known: what is the same in both is not written again.
         """
+        self._database.turn()
         self._database.execute(
             "INSERT OR REPLACE INTO router VALUES (1, ?, ?, ?)", (snapshot.decided, snapshot.queue, snapshot.balance)
         )
@@ -100,15 +112,23 @@ class PolicyArrays:
             "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
             [(name, model.mean_cost, model.cost_count, model.cost_source) for name, model in snapshot.models.items()],
         )
+        if saved is None:
+            self._begin(snapshot)
+        written = {} if saved is None else {row[:3]: row[3:] for row in _rows(saved)}
+        changed = [row for row in _rows(snapshot) if not _same(row[3:], written.get(row[:3]))]
+        self._database.execute_many(SAVE_ARRAY, map(_stored, changed))
+
+    def _begin(self, snapshot: Snapshot) -> None:
+        """Make place for a policy's arrays."""
         basis = (snapshot.policy, snapshot.version, snapshot.encoder)
         known = self._database.row("SELECT * FROM policies WHERE name = ?", (snapshot.policy,))
         if known is None or tuple(known) != basis:
             self.forget(snapshot.policy)
             self._database.execute("INSERT INTO policies VALUES (?, ?, ?)", basis)
-        self._database.execute_many(SAVE_ARRAY, _rows(snapshot))
 
     def forget(self, policy: str) -> None:
         """Delete what a policy has learned, except mean costs."""
+        self._database.turn()
         self._database.execute("DELETE FROM arrays WHERE policy = ?", (policy,))
         self._database.execute("DELETE FROM policies WHERE name = ?", (policy,))
 
@@ -139,15 +159,29 @@ class PolicyArrays:
         return array
 
 
-def _rows(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
-    def rows(model: str, arrays: Arrays, source: str | None) -> Iterator[tuple[Any, ...]]:
+ArrayRow = tuple[str, str, str, str | None, npt.NDArray[Any]]
+"""Policy, model, name, the source of the costs that it was learned from, and the array."""
+
+
+def _rows(snapshot: Snapshot) -> Iterator[ArrayRow]:
+    def rows(model: str, arrays: Arrays, source: str | None) -> Iterator[ArrayRow]:
         for name, array in arrays.items():
-            stored = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            shape = ",".join(map(str, array.shape))
-            yield snapshot.policy, model, name, source, stored.dtype.str, shape, stored.tobytes()
+            yield snapshot.policy, model, name, source, array
 
     yield from rows(SHARED, snapshot.shared, None)
     yield from rows(SHARED, snapshot.cost_shared, snapshot.cost_source)
     for name, model in snapshot.models.items():
         yield from rows(name, model.arrays, None)
         yield from rows(name, model.cost_arrays, model.cost_source)
+
+
+def _same(one: tuple[str | None, npt.NDArray[Any]], other: tuple[str | None, npt.NDArray[Any]] | None) -> bool:
+    return (
+        other is not None and one[0] == other[0] and one[1].dtype == other[1].dtype and np.array_equal(one[1], other[1])
+    )
+
+
+def _stored(row: ArrayRow) -> tuple[str | bytes | None, ...]:
+    *key, source, array = row
+    stored = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return *key, source, stored.dtype.str, ",".join(map(str, array.shape)), stored.tobytes()

@@ -99,6 +99,7 @@ class Store:
         self._database.execute("PRAGMA foreign_keys = OFF")  # tables go in any order
         try:
             with self.transaction():
+                self._database.turn()
                 migrations.drop(self._database)
                 migrations.migrate(self._database)
         finally:
