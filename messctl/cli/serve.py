@@ -51,6 +51,10 @@ CheckOption = Annotated[
     typer.Option("--check", help="Start, ask one question, print the answer's model, and exit.",
                  rich_help_panel=REQUESTS),
 ]  # fmt: skip
+ShowPromptsOption = Annotated[
+    bool,
+    typer.Option("--show-prompts", help="Show prompts and answers on the page.", rich_help_panel=REQUESTS),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -69,6 +73,7 @@ def serve(
     grace: GraceOption = 30.0,
     max_body: MaxBodyOption = None,
     check: CheckOption = False,
+    show_prompts: ShowPromptsOption = False,
 ) -> None:
     """Serve OpenAI's protocol: the router answers chat requests of any client, and learns from feedback."""
     try:
@@ -77,7 +82,7 @@ def serve(
         from messctl.server.run import address_of, bound, is_local, run
         from messctl.server.service import DEFAULT_MAX_BODY, Limits, Service
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn", "h11"):
+        if error.name not in ("starlette", "uvicorn", "h11", "prometheus_client"):
             raise
         raise MissingExtraError(str(error.name), "serve", "messctl serve") from None
     if not is_local(host):
@@ -91,7 +96,7 @@ def serve(
         service = Service(router, queues, Limits(max_body or DEFAULT_MAX_BODY, queue, grace))
         checking = _Check(address_of(listening)) if check else None
         started = checking.start if checking else lambda _: _tell(address_of(listening), router.state_path)
-        run(application(service), service, listening, started)
+        run(application(service, show_prompts=show_prompts), service, listening, started)
     if checking:
         checking.report()
 

@@ -13,24 +13,32 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from messctl.server.answer import CHAT, TEXT
+from messctl.server.board import Board
 from messctl.server.chat import Answering
 from messctl.server.errors import ProtocolError, protocol_error, unknown_model
 from messctl.server.feedback import judge, judgements_of
+from messctl.server.page import page_routes
 from messctl.server.request import AUTO, json_of
 from messctl.server.sending import JSON, encoded, read_body
 from messctl.server.service import Service
 from messctl.server.status import model_document, models_document, status_document
+from messctl.server.watched import DEFAULT_TENANT
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(service: Service) -> Starlette:
-    """Return the application that a `service` answers; when it stops, so does the service."""
+def application(service: Service, *, show_prompts: bool = False) -> Starlette:
+    """Return the application that a `service` answers; when it stops, so does the service.
+
+    The page shows prompts and answers only if `show_prompts`.
+    """
+    board = Board(service, show_prompts=show_prompts)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> Any:
         yield
         service.close()
+        board.close()
 
     routes = [
         Route("/v1/chat/completions", Answering(service, CHAT), methods=["POST"]),
@@ -41,6 +49,7 @@ def application(service: Service) -> Starlette:
         Route("/v1/status", _status(service)),
         Route("/healthz", _health),
         Route("/readyz", _ready(service)),
+        *page_routes(service, board),
     ]
     handlers = {HTTPException: _on_http_error, ProtocolError: _on_error, Exception: _on_error}
     return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
@@ -74,6 +83,8 @@ def _feedback(service: Service) -> Endpoint:
         document = json_of(body)
         judgements = judgements_of(document)
         taken = await service.in_thread(judge, service.router, judgements)
+        for each in taken:
+            service.metrics.judged(DEFAULT_TENANT, each["model"], each["value"])
         return document_response({"object": "list", "data": taken} if isinstance(document, list) else taken[0])
 
     return feedback

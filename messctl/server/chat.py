@@ -15,6 +15,7 @@ from messctl.server.request import Asked, chat_request, object_of, text_request
 from messctl.server.sending import EventStream, read_body, send_document, send_error
 from messctl.server.service import Service
 from messctl.server.waiting import Done, Failed, Part, Text, Waiting
+from messctl.server.watched import DEFAULT_TENANT
 
 PATIENCE_S = 2.0
 """After this time without a word from a model the stream begins, and comments keep it alive."""
@@ -38,6 +39,7 @@ class Answering:
             waiting = Waiting(streams=asked.stream)
             form = Form(self._kind, self._service.start(asked, waiting))
         except ProtocolError as error:
+            self._service.metrics.refused(DEFAULT_TENANT, error.status)
             await send_error(send, error)
             return
         leaving = asyncio.create_task(_notice_leaving(receive, waiting))

@@ -13,9 +13,11 @@ from typing import Any
 from messctl.live.router import Router
 from messctl.records import LeftError
 from messctl.server.errors import busy, unknown_model
+from messctl.server.metrics import Metrics
 from messctl.server.queues import Queues
 from messctl.server.request import Asked
 from messctl.server.waiting import Done, Failed, Waiting
+from messctl.server.watched import DEFAULT_TENANT, readings
 
 MOST_THREADS = 256
 """How many requests are answered or wait at a time; others are told to come again."""
@@ -64,6 +66,7 @@ class Service:
         self.queues = queues
         self.limits = limits
         self.stopping = False
+        self.metrics = Metrics(lambda: readings(self), queues.waiting)
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="messctl-answer")
         self._callers, self._sessions = Remembered(), Remembered()
         self._running: set[Waiting] = set()
@@ -83,6 +86,7 @@ class Service:
             if len(self._running) >= MOST_THREADS:
                 raise busy(f"{MOST_THREADS} requests are being answered, as many as may be")
             self._running.add(waiting)
+        waiting.measured = self.metrics.begin(DEFAULT_TENANT)
         request_id = secrets.token_hex(12)
         self._pool.submit(self._answer, request_id, asked, waiting)
         return request_id
@@ -110,6 +114,8 @@ class Service:
         try:
             waiting.check()
             caller = self._caller(asked)
+            if waiting.measured:
+                waiting.measured.deciding()
             answered = self.router.ask(
                 replace(asked.question, watch=waiting),
                 model=asked.model or caller,

@@ -15,6 +15,7 @@ from typing import Any
 
 from messctl.live.router import Answered
 from messctl.records import Decision, LeftError
+from messctl.server.metrics import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,13 @@ class Waiting:
     """A client that waits. Make it in the event loop; `take`, `text` and so on are for the thread that answers.
 
     If it `streams`, it sees each piece as it comes. Otherwise the pieces of a model that breaks off are forgotten, and
-    another one may answer. `model` is the one that answers, or was asked last.
+    another one may answer. `model` is the one that answers, or was asked last. `measured` counts what happens.
     """
 
     def __init__(self, *, streams: bool) -> None:
         self.streams = streams
         self.model: str | None = None
+        self.measured: Measured | None = None
         self.parts: list[Mapping[str, Any]] = []
         self._shown = False
         self._loop = asyncio.get_running_loop()
@@ -93,6 +95,8 @@ class Waiting:
     def decided(self, decision: Decision) -> None:
         """Note which model is asked now; what another one sent is forgotten."""
         self.check()
+        if self.measured:
+            self.measured.decided(decision)
         self.model = decision.served
         self.parts.clear()
 
@@ -116,6 +120,10 @@ class Waiting:
 
     def end(self, event: Done | Failed) -> None:
         """Tell how it ended."""
+        if self.measured and isinstance(event, Done):
+            self.measured.answered(event.answered)
+        elif self.measured and isinstance(event, Failed):
+            self.measured.failed(event.error)
         self._put(event, shows=False)
 
     def leave(self) -> None:
@@ -137,6 +145,9 @@ class Waiting:
             return None
 
     def _put(self, event: Event, *, shows: bool = True) -> None:
-        self._shown = self._shown or (shows and self.streams)
+        if shows and self.streams:
+            self._shown = True
+            if self.measured:
+                self.measured.token()
         with suppress(RuntimeError):  # the loop is closed: the server has stopped
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)

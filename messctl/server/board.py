@@ -1,0 +1,118 @@
+"""The board: all that the page shows, as one document, and as events when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from messctl.records import is_blank
+from messctl.server.history import History
+from messctl.server.watched import Watched
+from messctl.state.request_log import LoggedRequest
+from messctl.state.sqlite_file import MEMORY
+
+if TYPE_CHECKING:
+    from messctl.server.service import Service
+
+NEWEST = 20
+"""The number of latest requests that are shown."""
+LONGEST_TEXT = 2000
+"""The longest part of a prompt or an answer that is shown, in characters."""
+LOOK_S = 0.5
+"""How often the state is looked at for changes, as long as somebody watches."""
+ALIVE_S = 10.0
+"""How often something is sent in any case: what has changed only with time, and that the connection lives."""
+
+
+class Board:
+    """What is shown of the tenants of a `service`. Prompts and answers are shown only if `show_prompts`."""
+
+    def __init__(self, service: Service, *, show_prompts: bool = False) -> None:
+        self._service = service
+        self._show_prompts = show_prompts
+        self._histories: dict[str, History] = {}
+
+    def document(self, watched: Sequence[Watched]) -> dict[str, Any]:
+        """Return all that is shown of some tenants. Raises StoreError."""
+        return {
+            "version": 1,
+            "at": time.time(),
+            "prompts": self._show_prompts,
+            "running": self._service.running,
+            "waiting": self._service.queues.waiting(),
+            "tenants": [self._tenant(each) for each in watched],
+        }
+
+    async def changes(self, watched: Sequence[Watched]) -> AsyncIterator[dict[str, Any]]:
+        """Yield the document now and after every change, until the service stops. Raises StoreError."""
+        seen, sent_at = None, 0.0
+        while not self._service.stopping:
+            stamp = await self._service.in_thread(self._stamp, watched)
+            if stamp != seen or time.monotonic() - sent_at >= ALIVE_S:
+                seen, sent_at = stamp, time.monotonic()
+                yield await self._service.in_thread(self.document, watched)
+            await asyncio.sleep(LOOK_S)
+
+    def close(self) -> None:
+        """Close what was opened to read."""
+        for history in self._histories.values():
+            history.close()
+
+    def _stamp(self, watched: Sequence[Watched]) -> tuple[Any, ...]:
+        histories = [history.stamp() for each in watched if (history := self._history(each))]
+        return (self._service.running, self._service.queues.waiting(), *histories)
+
+    def _history(self, watched: Watched) -> History | None:
+        """Return the history of a tenant; None if its state is only in memory."""
+        path = watched.router.state_path
+        if path == MEMORY:
+            return None
+        if watched.name not in self._histories:
+            self._histories[watched.name] = History(path)
+        return self._histories[watched.name]
+
+    def _tenant(self, watched: Watched) -> dict[str, Any]:
+        settings, ledger, history = watched.router.settings, watched.router.ledger(), self._history(watched)
+        return {
+            "name": watched.name,
+            "alpha": settings.alpha,
+            "margin": settings.margin,
+            "policy": settings.policy,
+            "models": list(watched.router.zoo.models),
+            "sla_met": ledger.standing.meets(settings.alpha),
+            **asdict(ledger),
+            "logged": history is not None,
+            "history": history.curve() if history else {},
+            "latency": {name: asdict(each) for name, each in history.latencies().items()} if history else {},
+            "requests": [self._request(each) for each in history.newest(NEWEST)] if history else [],
+        }
+
+    def _request(self, logged: LoggedRequest) -> dict[str, Any]:
+        decision, served = logged.decision, logged.answers.get(logged.decision.served)
+        costs = [outcome.cost for outcome in (*logged.answers.values(), *logged.empty.values())]
+        shown = {
+            "id": decision.request.request_id,
+            "at": logged.asked_at.timestamp(),
+            "model": decision.served,
+            "answered": served is not None,
+            "explored": decision.explored,
+            "forced": logged.circumstances.forced,
+            "satisfied": logged.satisfied,
+            "cost": sum(cost for cost in costs if cost is not None),
+            "unit": logged.circumstances.cost_unit,
+            "latency_s": served.latency_s if served else None,
+            "lost": sorted(logged.lost),
+        }
+        if self._show_prompts:
+            shown["prompt"] = _shortened(decision.request.prompt)
+            shown["answer"] = _shortened(served.answer) if served else None
+        return shown
+
+
+def _shortened(text: str | None) -> str | None:
+    if text is None or is_blank(text):
+        return None
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"

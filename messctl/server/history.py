@@ -1,0 +1,178 @@
+"""The history of a promise, read beside the router: how it stood over time, and what the latest requests were like.
+
+It has a connection of its own that only reads. So it keeps no request waiting, and sees what other processes write.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from messctl.state import sqlite_file
+from messctl.state.database import Database, Row
+from messctl.state.request_log import LoggedRequest
+from messctl.state.store import Store
+
+MOST_POINTS = 400
+"""The most points of a curve."""
+RECENT = 1000
+"""The number of latest requests whose latencies count."""
+SINCE = (
+    "SELECT feedback.id AS id, given_at, alpha, satisfied FROM feedback JOIN requests ON requests.id = request "
+    "WHERE feedback.id > ? ORDER BY feedback.id"
+)
+LATENCIES = (
+    "SELECT served, latency_s FROM requests JOIN answers ON request = requests.id AND model = served "
+    "WHERE requests.id > (SELECT coalesce(max(id), 0) - ? FROM requests) AND latency_s IS NOT NULL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How the promise stood after a feedback.
+
+    `place` is the feedback's place in the order of all, `at` its time in seconds since 1970, and `judged` the number of
+    answers with feedback. `satisfied` and `alpha` are the sums of their satisfaction and of the α aimed at; `queue` is
+    the debt Q.
+    """
+
+    place: int
+    at: float
+    judged: int
+    satisfied: float
+    alpha: float
+    queue: float
+
+    def after(self, row: Row) -> Point:
+        """Return the point after one more feedback."""
+        alpha, satisfied = row["alpha"], row["satisfied"]
+        return Point(
+            place=row["id"],
+            at=row["given_at"],
+            judged=self.judged + 1,
+            satisfied=self.satisfied + satisfied,
+            alpha=self.alpha + alpha,
+            queue=max(0.0, self.queue + alpha - satisfied),
+        )
+
+
+NO_FEEDBACK = Point(0, 0.0, 0, 0.0, 0.0, 0.0)
+
+
+class Curve:
+    """How the promise stood over time, in at most `most` points and the latest. It reads each feedback once.
+
+    If an earlier feedback was corrected, it reads again from the last point before that.
+    """
+
+    def __init__(self, most: int = MOST_POINTS) -> None:
+        self._most = most
+        self._points: list[Point] = []
+        self._latest = NO_FEEDBACK
+        self._stride = 1
+        self._corrected_at = 0.0
+
+    def follow(self, database: Database) -> list[Point]:
+        """Read what is new, within a transaction, and return the points. Raises StoreError."""
+        self._go_back(database)
+        for point in database.read(self._next, SINCE, (self._latest.place,)):
+            self._latest = point
+            if point.judged % self._stride == 0:
+                self._points.append(point)
+                if len(self._points) > self._most:
+                    self._stride *= 2
+                    self._points = [each for each in self._points if each.judged % self._stride == 0]
+        whole = not self._points or self._points[-1].place == self._latest.place
+        return list(self._points) if whole else [*self._points, self._latest]
+
+    def _next(self, row: Row) -> Point:
+        point = self._latest.after(row)
+        if not math.isfinite(point.queue + point.satisfied + point.at):
+            raise ValueError(f"feedback {point.place} is no number")
+        return point
+
+    def _go_back(self, database: Database) -> None:
+        """Forget the points that a correction has changed; all of them if the state was reset."""
+        found = database.row("SELECT given_at FROM feedback WHERE id = ?", (self._latest.place,))
+        if self._latest.place and (found is None or found[0] != self._latest.at):
+            self._points, self._latest, self._stride, self._corrected_at = [], NO_FEEDBACK, 1, 0.0
+        query = "SELECT min(id), max(corrected_at) FROM feedback WHERE corrected_at > ?"
+        for changed, corrected_at in database.rows(query, (self._corrected_at,)):
+            if changed is not None:
+                self._corrected_at = corrected_at
+                self._points = [point for point in self._points if point.place < changed]
+            if changed is not None and changed <= self._latest.place:
+                self._latest = self._points[-1] if self._points else NO_FEEDBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long the latest answers of a model took, in seconds: the median, and the 95th percentile."""
+
+    answers: int
+    median_s: float
+    p95_s: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Latency:
+        """Compute it from at least one latency."""
+        ordered = sorted(seconds)
+        last = len(ordered) - 1
+        return cls(len(ordered), ordered[last // 2], ordered[math.ceil(last * 0.95)])
+
+
+class History:
+    """The history in the state file at a path. Thread-safe. Every method raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = Store(path, looking=True)
+        self._database = Database(path, sqlite_file.look)
+        self._curve = Curve()
+        self._alone = threading.Lock()
+
+    def stamp(self) -> int:
+        """Return a number that changes if anything is written to the state."""
+        with self._alone:
+            row = self._database.row("PRAGMA data_version")
+        return 0 if row is None else int(row[0])
+
+    def curve(self) -> dict[str, list[float]]:
+        """Return, a list each: the times, and what was attained, certain and owed then, and over how many answers."""
+        with self._alone, self._database.unchanging():
+            points = self._curve.follow(self._database)
+        return {
+            "at": [round(point.at, 3) for point in points],
+            "judged": [point.judged for point in points],
+            "attained": [round(point.satisfied / point.judged, 6) for point in points],
+            "certificate": [round((point.alpha - point.queue) / point.judged, 6) for point in points],
+            "queue": [round(point.queue, 6) for point in points],
+        }
+
+    def latencies(self) -> dict[str, Latency]:
+        """Return, by model, how long the served ones of the latest answers took."""
+        seconds: defaultdict[str, list[float]] = defaultdict(list)
+        with self._alone, self._database.unchanging():
+            for model, latency in self._database.read(_latency, LATENCIES, (RECENT,)):
+                seconds[model].append(latency)
+        return {model: Latency.of(each) for model, each in sorted(seconds.items())}
+
+    def newest(self, count: int) -> list[LoggedRequest]:
+        """Return the newest requests, the newest first."""
+        with self._alone, self._store.unchanging():
+            return self._store.requests.newest(count)[::-1]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._alone:
+            self._store.close()
+            self._database.close()
+
+
+def _latency(row: Row) -> tuple[str, float]:
+    model, seconds = row
+    if not isinstance(model, str) or not math.isfinite(seconds):
+        raise ValueError(f"the latency of model {model!r} is {seconds!r}")
+    return model, float(seconds)
