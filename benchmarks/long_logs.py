@@ -4,7 +4,8 @@
 
 Each log is a real file, in which every request has an answer and feedback; a scripted model answers at once. The logs
 are measured in turns: in each round every action once per log. `--debt high` makes logs whose answers are mostly bad,
-so that the debt only grows: then the correction of the oldest feedback changes the queue after all others.
+so that the debt only grows: then the correction of the oldest feedback changes the queue after all others. Of each time
+there are two tables: by the clock, which includes the wait for the disk and for other programs, and of the processor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +39,13 @@ GOOD = {"low": 0.9, "high": 0.5}
 """The share of good answers in the log, by what it leaves of a debt."""
 
 
+class Milliseconds(NamedTuple):
+    """How long an action took."""
+
+    clock: float
+    processor: float
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A log of a number of requests, and a router over it."""
@@ -45,8 +54,8 @@ class Log:
     store: Store
     router: Router
 
-    def timed(self, rng: random.Random) -> dict[str, float]:
-        """Do everything once, and return how many milliseconds each took."""
+    def timed(self, rng: random.Random) -> dict[str, Milliseconds]:
+        """Do everything once, and return how long each took."""
         near, far = rng.randrange(self.size * 9 // 10, self.size), rng.randrange(self.size // 20)
         coin = float(rng.random() < 0.5)
         answered = self.router.ask(Question(f"What is {near}?")).decision.request.request_id
@@ -67,10 +76,10 @@ class Log:
         self.router.feedback(logged.decision.request.request_id, 1.0 - logged.satisfied)
 
 
-def _milliseconds(action: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _milliseconds(action: Callable[[], object]) -> Milliseconds:
+    clock, processor = time.perf_counter(), time.process_time()
     action()
-    return 1000 * (time.perf_counter() - started)
+    return Milliseconds(1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor))
 
 
 def written(path: Path, size: int, policy: str, good: float) -> Log:
@@ -101,6 +110,20 @@ def written(path: Path, size: int, policy: str, good: float) -> Log:
     return Log(size, store, router)
 
 
+def _table(title: str, rounds: list[dict[int, dict[str, float]]]) -> Table:
+    """Return the medians of all rounds in milliseconds, by size and action, and the ratios of the longest log."""
+    sizes = list(rounds[0])
+    first, last = sizes[0], sizes[-1]
+    table = Table(title=f"{title}, {len(rounds)} rounds, milliseconds")
+    for heading in ("action", *(f"{size:,}" for size in sizes), "ratio of the same round (median, quartiles)"):
+        table.add_column(heading, justify="left" if heading == "action" else "right")
+    for action in rounds[0][first]:
+        medians = [statistics.median(each[size][action] for each in rounds) for size in sizes]
+        low, middle, high = statistics.quantiles([each[last][action] / each[first][action] for each in rounds])
+        table.add_row(action, *(f"{median:.2f}" for median in medians), f"{middle:.2f} ({low:.2f} to {high:.2f})")
+    return table
+
+
 def main() -> None:
     """Write the logs, measure in turns, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,16 +145,13 @@ def main() -> None:
         rounds = [{log.size: log.timed(rng) for log in logs} for _ in range(arguments.rounds)]
         for log in logs:
             assert log.store.check() == [], log.size
-    table = Table(title=f"{arguments.policy}, {arguments.debt} debt: {arguments.rounds} rounds, milliseconds")
-    for heading in ("action", *(f"{log.size:,}" for log in logs), "ratio of the same round (median, quartiles)"):
-        table.add_column(heading, justify="left" if heading == "action" else "right")
-    first, last = logs[0].size, logs[-1].size
-    for action in rounds[0][first]:
-        medians = [statistics.median(each[log.size][action] for each in rounds) for log in logs]
-        low, middle, high = statistics.quantiles([each[last][action] / each[first][action] for each in rounds])
-        table.add_row(action, *(f"{median:.2f}" for median in medians), f"{middle:.2f} ({low:.2f} to {high:.2f})")
     console = Console(width=120)
-    console.print(table)
+    for which in Milliseconds._fields:
+        times = [
+            {size: {name: getattr(ms, which) for name, ms in of.items()} for size, of in each.items()}
+            for each in rounds
+        ]
+        console.print(_table(f"{arguments.policy}, {arguments.debt} debt: {which}", times))
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 
 

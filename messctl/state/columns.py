@@ -123,7 +123,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
     },
     "outages": {"model": _text, "place": _text, "failures": _whole, "since": _number, "until": _number},
     "steps": {"last": _count, "packed": _bytes},
-    "checkpoints": {"last": _count, "queue": _amount, "low": _amount, "high": _amount},
+    "checkpoints": {"first": _count, "packed": _bytes},
     "request_sums": {"policy": _text, "forced": _flag, "requests": _count},
     "feedback_sums": {"policy": _text, "judged": _count, "satisfied": _number, "alpha": _number},
     "served_sums": {

@@ -106,6 +106,10 @@ MIGRATIONS = (
         last INTEGER PRIMARY KEY, queue REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL);
     CREATE TABLE steps (last INTEGER PRIMARY KEY, packed BLOB NOT NULL);
     """,
+    """
+    DROP TABLE checkpoints;
+    CREATE TABLE checkpoints (first INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 
@@ -114,7 +118,9 @@ MIGRATIONS = (
 
 
 SUMS = 10
-"""The version that brought the tables which are kept up to date with the log: they are computed for an older file."""
+"""The version that brought the tables which are kept up to date with the log."""
+KEPT = 11
+"""The last version that changed what these hold: they are computed for an older file."""
 
 
 def version(database: Database) -> int:
@@ -134,7 +140,7 @@ def migrate(database: Database) -> bool:
         for statement in script.split(";"):
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {latest}")
-    return before < SUMS <= latest
+    return before < KEPT <= latest
 
 
 def drop(database: Database) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import struct
 from contextlib import closing
 
 import numpy as np
@@ -119,7 +120,15 @@ DAMAGES = [
         "UPDATE requests SET served = 'nobody' WHERE id = 2",
         "1 requests have answers, but none of the model that",
     ),
-    ("INSERT INTO checkpoints VALUES (2, 0.5, 0, 0)", "1 checkpoints of the queue are not what its recursion gives"),
+    (
+        f"INSERT INTO checkpoints VALUES (2, X'{struct.pack('<4d', 2.0, 0.5, 0.0, 0.0).hex()}')",
+        "1 checkpoints of the queue are not what its recursion gives",
+    ),
+    (
+        f"INSERT INTO checkpoints VALUES (2, X'{struct.pack('<4d', 3.0, 0.5, 0.0, 0.0).hex()}')",
+        "the checkpoints of the queue from feedback 2 on hold what they cannot",
+    ),
+    ("INSERT INTO checkpoints VALUES (2, X'00')", "the checkpoints of the queue from feedback 2 on have 1 bytes"),
     ("INSERT INTO steps VALUES (2, X'00')", "1 blocks of packed steps are not those of the feedback"),
     ("PRAGMA user_version = -3", "its version is -3"),
     ("PRAGMA user_version = 3", "table attempts already exists; it is damaged"),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from long_states import counting, judged, new_store
 
 from messctl.learning.virtual_queue import advance
-from messctl.state import judgements
-from messctl.state.judgements import shifted, walked
+from messctl.state import checkpoints, judgements
+from messctl.state.walks import shifted, walked
 
 HALVES = st.builds(lambda odd, places: (2 * odd - 1) * 2.0**-places, st.integers(1, 2**30), st.integers(33, 50))
 """Shares with few binary places: many lie halfway between two large floats."""
@@ -29,7 +29,7 @@ def plain(queue, steps):
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(judgements, "BLOCK", 4)
-    monkeypatch.setattr(judgements, "MOST_CHECKPOINTS", 3)
+    monkeypatch.setattr(checkpoints, "FULL", 3)
 
 
 @given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=60))
@@ -73,7 +73,7 @@ def test_most_blocks_of_a_growing_debt_are_shifted():
 def test_a_queue_with_corrections_is_the_plain_recursion(feedback, corrections):
     with pytest.MonkeyPatch.context() as patch, new_store() as store:
         patch.setattr(judgements, "BLOCK", 4)
-        patch.setattr(judgements, "MOST_CHECKPOINTS", 3)
+        patch.setattr(checkpoints, "FULL", 3)
         feedback = list(feedback)
         judged(store, feedback)
         assert store.requests.queue() == plain(0.0, feedback)[-1]

@@ -1,6 +1,7 @@
 """No command walks the log: what SQLite does for each is the same with ten times the requests. Counted, not timed."""
 
 import random
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
 from messctl.live.router import Router
 from messctl.records import Outcome, Question
-from messctl.state import judgements
+from messctl.state import checkpoints, judgements
+from messctl.state.checkpoints import Checkpoints
 from messctl.state.ledger import Ledger
 from messctl.state.request_log import FeedbackSums
 from messctl.state.store import Store
@@ -73,7 +75,8 @@ def test_an_older_state_gets_its_sums_and_checkpoints(tmp_path, monkeypatch):
             ledger = Ledger.of(store)
             assert (ledger.answered, ledger.pending, ledger.unanswered, ledger.cost_total) == (700, 0, 0, 700 * 1.5)
             assert ledger.served == {"dear": 700}
-            assert len(store._database.table("checkpoints")) == 10
+            parts = [part for part, _ in Checkpoints(store._database).after(0)]
+            assert sum(len(part.places) for part in parts) == 10
     with Store(tmp_path / "s") as store:
         store.requests.set_feedback("old3", {"dear": 0.0}, "dear")
         assert store.requests.queue() != store.policy.snapshot().queue
@@ -81,6 +84,25 @@ def test_an_older_state_gets_its_sums_and_checkpoints(tmp_path, monkeypatch):
             replace(store.policy.snapshot(), queue=store.requests.queue(), balance=store.requests.balance())
         )
         assert store.check() == []
+
+
+def test_checkpoints_in_rows_of_their_own_are_computed_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(judgements, "BLOCK", 8)
+    monkeypatch.setattr(checkpoints, "FULL", 4)
+    with Store(tmp_path / "s") as store:
+        judged(store, [(0.8, number % 2) for number in range(60)])
+        known = store.policy.snapshot()
+        queue, balance = store.requests.queue(), store.requests.balance()
+        store.policy.save(replace(known, decided=60, queue=queue, balance=balance))
+    with sqlite3.connect(tmp_path / "s") as older:
+        older.execute("DROP TABLE checkpoints")
+        older.execute("CREATE TABLE checkpoints (last INTEGER PRIMARY KEY, queue REAL, low REAL, high REAL)")
+        older.execute("INSERT INTO checkpoints VALUES (8, 0.0, 0.0, 0.0)")
+        older.execute("PRAGMA user_version = 10")
+    older.close()
+    with Store(tmp_path / "s") as store:
+        assert store.check() == []
+        assert [len(part.places) for part, _ in Checkpoints(store._database).after(0)] == [4, 3]
 
 
 def test_looking_at_an_older_state_computes_the_sums_in_memory(tmp_path):
