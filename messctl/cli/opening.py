@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from messctl.graders import Grader
     from messctl.live.router import Router
     from messctl.state.store import Store
-    from messctl.zoo import Grading, ZooFile
+    from messctl.zoo import Grading, Settings, ZooFile
+    from messctl.zoo.tenants import Tenant
 
 
 def state_path(state: Path | None, *, required: bool = False) -> Path:
@@ -127,7 +128,6 @@ def open_router(
     accept_empty: bool = False,
     backend: Backend | None = None,
     through: Callable[[Backend], Backend] | None = None,
-    full: Callable[[], Iterable[str]] = tuple,
     grader_of: Callable[[Grading | None], Grader | None] | None = None,
     **settings: Any,
 ) -> Iterator[Router]:
@@ -135,7 +135,7 @@ def open_router(
 
     If `log` is off, the state is copied into memory, and changes to the copy are lost. `through` wraps the backend.
     `grader_of` makes the grader of every answer out of the zoo's; by default it is the zoo's if it needs no reference.
-    With `accept_empty`, an empty answer is an answer like others. `full` returns the models for which too many wait.
+    With `accept_empty`, an empty answer is an answer like others.
     """
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
@@ -165,10 +165,73 @@ def open_router(
                 encoder_of(described.settings),
                 _loads(described, meter),
                 accept_empty=accept_empty,
-                full=full,
             )
         finally:
             answering.close()
+
+
+@contextmanager
+def open_routers(
+    described: ZooFile, state: Path | None, backend: Backend, full: Callable[[], Iterable[str]], *, log: bool
+) -> Iterator[dict[str, Router]]:
+    """Yield a router for each tenant of a zoo, by name; for a zoo without tenants, the one of the empty name.
+
+    Each tenant has a state of its own, beside the `state`. That one keeps what is learned of models for all of them.
+    """
+    from messctl.backends import encoder_of
+    from messctl.costs.meter_choice import meter_for
+    from messctl.live.grading import live_grader
+    from messctl.live.router import Router
+
+    meter, path = meter_for(described), state or _default_state()
+    if described.grader is not None and described.grader.doubt:
+        warn(described.grader.doubt)
+    grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), _loads(described, meter)
+    with ExitStack() as stack:
+        stack.callback(backend.close)
+        common = stack.enter_context(_writable_store(path, log=log))
+        _mention_models_nearby(described)
+        if log:
+            _mention_relearning(common)
+        routers = {}
+        for tenant in described.tenants or (None,):
+            names = tenant.models if tenant and tenant.models else described.names
+            models = {name: described.model(name) for name in names}
+            store = stack.enter_context(_writable_store(tenant_path(path, tenant.name), log=log)) if tenant else common
+            routers[tenant.name if tenant else ""] = Router(
+                models,
+                _settings_of(described.settings, tenant, models),
+                backend,
+                meter,
+                store,
+                grader,
+                encoder,
+                loads,
+                full=full,
+                shared=common if tenant else None,
+            )
+        yield routers
+
+
+def tenant_path(state: Path, tenant: str) -> Path:
+    """Return the file of a tenant's state, beside the one of all tenants."""
+    return state.with_name(f"{state.stem}-{tenant}{state.suffix}")
+
+
+def _settings_of(settings: Settings, tenant: Tenant | None, models: Container[str]) -> Settings:
+    """Return the settings for a tenant, who may have a promise of its own, and fewer models."""
+    if tenant is None:
+        return settings
+    alpha = settings.alpha if tenant.alpha is None else tenant.alpha
+    margin = settings.margin if tenant.margin is None else tenant.margin
+    reference = settings.reference if settings.reference in models else None
+    return replace(settings, alpha=alpha, margin=margin, reference=reference)
+
+
+def _default_state() -> Path:
+    from messctl.state.store import default_path
+
+    return default_path()
 
 
 def _mention_models_nearby(zoo_file: ZooFile) -> None:

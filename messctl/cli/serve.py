@@ -5,23 +5,23 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import open_backends, open_router, open_zoo
+from messctl.cli.opening import open_backends, open_routers, open_zoo
 from messctl.cli.output import print_line
 from messctl.errors import MissingExtraError, UsageError
-
-if TYPE_CHECKING:
-    from messctl.backends.base import Backend
 
 EPILOG = "Example: messctl serve --port 8080"
 MOST_BODY, MOST_GRACE_S = 2**31, 86_400
 
+WordArgument = Annotated[str | None, typer.Argument(metavar="key", help="Make a key for a tenant, print it, and exit.")]
+NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="The tenant's name.")]
 HostOption = Annotated[
     str,
     typer.Option("--host", metavar="NAME", help="The address to listen at.", rich_help_panel=REQUESTS),
@@ -63,6 +63,8 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    word: WordArgument = None,
+    name: NameArgument = None,
     zoo: ZooOption = None,
     state: StateOption = None,
     alpha: AlphaOption = None,
@@ -75,39 +77,79 @@ def serve(
     check: CheckOption = False,
     show_prompts: ShowPromptsOption = False,
 ) -> None:
-    """Serve OpenAI's protocol: the router answers chat requests of any client, and learns from feedback."""
-    try:
-        from messctl.server.app import application
-        from messctl.server.queues import Queues
-        from messctl.server.run import address_of, bound, is_local, run
-        from messctl.server.service import DEFAULT_MAX_BODY, Limits, Service
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn", "h11", "prometheus_client"):
-            raise
-        raise MissingExtraError(str(error.name), "serve", "messctl serve") from None
-    if not is_local(host):
-        raise UsageError(f"--host {host} can be reached by other machines, and no keys are configured; use 127.0.0.1")
-    queues = Queues(_backend(zoo), queue)
+    """Serve OpenAI's protocol: the router answers chat requests of any client, and learns from feedback.
+
+    `messctl serve key NAME` makes a key for a tenant of the zoo, and serves nothing.
+    """
+    _check_installed()
+    if word is not None:
+        _print_key(word, name)
+        return
+    from messctl.server.accounts import Accounts
+    from messctl.server.app import application
+    from messctl.server.keys import Keys
+    from messctl.server.queues import Queues
+    from messctl.server.run import address_of, bound, is_local, run
+    from messctl.server.service import DEFAULT_MAX_BODY, Limits, Service
+
+    described = open_zoo(zoo)
+    if alpha is not None:
+        described = replace(described, settings=replace(described.settings, alpha=alpha))
+    if not described.tenants and not is_local(host):
+        message = f"--host {host} can be reached by other machines, and no keys are configured"
+        raise UsageError(f"{message}; add `tenants` to zoo.yaml, or use 127.0.0.1")
+    keys = Keys(described.tenants)
+    if check:  # it asks in nobody's name, and stores nothing
+        described, keys = replace(described, tenants=()), Keys(())
+    queues, limits = Queues(open_backends(described), queue), Limits(max_body or DEFAULT_MAX_BODY, queue, grace)
     with (
         bound(host, port) as listening,
-        open_router(zoo, state, log=log and not check, backend=queues, full=queues.full, alpha=alpha) as router,
+        open_routers(described, state, queues, queues.full, log=log and not check) as routers,
     ):
-        router.prepare()
-        service = Service(router, queues, Limits(max_body or DEFAULT_MAX_BODY, queue, grace))
-        checking = _Check(address_of(listening)) if check else None
-        started = checking.start if checking else lambda _: _tell(address_of(listening), router.state_path)
+        for router in routers.values():
+            router.prepare()
+        service = Service(Accounts.of(routers, described.tenants, keys), queues, limits)
+        address, path = address_of(listening), next(iter(routers.values())).state_path
+        checking = _Check(address) if check else None
+        started = (
+            checking.start if checking else lambda _: _tell(address, path, [each.name for each in described.tenants])
+        )
         run(application(service, show_prompts=show_prompts), service, listening, started)
     if checking:
         checking.report()
 
 
-def _backend(zoo: Path | None) -> Backend:
-    return open_backends(open_zoo(zoo))
+def _check_installed() -> None:
+    """Raise MissingExtraError if what serves is not installed."""
+    import importlib.util
+
+    for library in ("starlette", "uvicorn", "prometheus_client"):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtraError(library, "serve", "messctl serve")
 
 
-def _tell(address: str, state: Path) -> None:
+def _print_key(word: str, name: str | None) -> None:
+    """Print a new key for a tenant, and what zoo.yaml needs of it."""
+    from messctl.server.keys import hash_of, new_key
+    from messctl.zoo.tenants import TenantName
+
+    if word != "key" or name is None:
+        raise UsageError("after `messctl serve` stands nothing, or `key` and the name of a tenant")
+    wanted = TenantName().problem(name)
+    if wanted:
+        raise UsageError(f"the tenant's name must be {wanted}")
+    key = new_key()
+    print_line(f"key: {key}")
+    print_line("give it to the tenant; it is shown only now. Add this to `tenants` in zoo.yaml:", to=sys.stderr)
+    print_line(f"- {{name: {name}, key_hash: {hash_of(key)!r}}}")
+
+
+def _tell(address: str, state: Path, tenants: list[str]) -> None:
+    asking = f"keys are needed; tenants: {', '.join(tenants)}"
+    if not tenants:
+        asking = "no keys are configured, so only this machine can ask"
     print_line(f"messctl serves {address}/v1", to=sys.stderr)
-    print_line(f"no keys are configured, so only this machine can ask; state: {state}", to=sys.stderr)
+    print_line(f"{asking}; state: {state}", to=sys.stderr)
 
 
 class _Check:

@@ -58,8 +58,9 @@ class Router:
     """The live router over a zoo of models, a backend that runs them, a meter, and a store of its state.
 
     `grader` grades every answer, unless a request brings its own. An empty answer is a lost one, unless `accept_empty`
-    makes it an answer like others. The policy sees prompts through the `encoder`, by
-    default their words. `loads` knows what loading a model costs.
+    makes it an answer like others. The policy sees prompts through the `encoder`, by default their words. `loads` knows
+    what loading a model costs, and `full` for which models too many requests wait. What is learned of models goes into
+    the store `shared`, too, if there is one, from which the routers of other promises learn.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Router:
         *,
         accept_empty: bool = False,
         full: Callable[[], Iterable[str]] = tuple,
+        shared: Store | None = None,
     ) -> None:
         loads = loads or Loads()
         self._settings = settings
@@ -83,7 +85,7 @@ class Router:
         self._grader = grader
         self._encoder = encoder
         self._zoo = Zoo.of(models, settings.reference or _costliest(models, meter))
-        self._policy = StoredPolicy(self._zoo, settings, store, self.cost_source, encoder)
+        self._policy = StoredPolicy(self._zoo, settings, store, self.cost_source, encoder, shared)
         self._forecast = Forecast(models.values(), meter)
         self._circumstances = Circumstances(settings.policy, settings.aim, meter.unit, loads.with_meter(meter.source))
         self._serving = Serving(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot
+from messctl.live.shared_lessons import joined
 from messctl.policies import LivePolicy, live_build
 from messctl.records import Decision, Feedback, Request
 from messctl.state.request_log import LoggedRequest
@@ -19,14 +21,22 @@ class StoredPolicy:
     Call every method within a transaction of the store. As long as nobody else saves anything, the policy stays in
     memory, and is not read again. It sees prompts through the `encoder`, by default
     their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
+    What is learned of models is kept in the store `shared`, too, if there is one, and others learn from it.
     """
 
     def __init__(
-        self, zoo: Zoo, settings: Settings, store: Store, cost_source: str, encoder: Encoder | None = None
+        self,
+        zoo: Zoo,
+        settings: Settings,
+        store: Store,
+        cost_source: str,
+        encoder: Encoder | None = None,
+        shared: Store | None = None,
     ) -> None:
         self._zoo = zoo
         self._settings = settings
         self._store = store
+        self._shared = shared
         self._cost_source = cost_source
         self._encoder = encoder
         self._build = live_build(settings.policy)
@@ -35,14 +45,16 @@ class StoredPolicy:
 
     def decide(self, request: Request) -> Decision:
         """Return the policy's decision on a request."""
-        policy = self._present()
-        decision = policy.decide(request)
-        self._save(policy.snapshot(), policy)
+        with self._together():
+            policy = self._present()
+            decision = policy.decide(request)
+            self._save(policy.snapshot(), policy)
         return decision
 
     def rehearse(self) -> None:
         """Decide and learn once, without storing anything: what is compiled is then loaded."""
-        policy = self._from(self._known(), self._settings)
+        with self._together():
+            policy = self._from(self._known(), self._settings)
         decision = policy.decide(Request("", "rehearsal"))
         satisfied, costs = {decision.served: 1.0}, {decision.served: 0.0}
         policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
@@ -53,14 +65,15 @@ class StoredPolicy:
         The policy goes back to its state before `lost`, with the same coin. If others have decided since then, the new
         decision is made from the present state, and the policy does not count it.
         """
-        known = self._known()
-        newest = known.decided == lost.request_number
-        if newest:
-            known = replace(known, decided=known.decided - 1)
-        policy = self._from(known, self._settings)
-        decision = policy.decide(request)
-        if newest:
-            self._save(policy.snapshot())
+        with self._together():
+            known = self._known()
+            newest = known.decided == lost.request_number
+            if newest:
+                known = replace(known, decided=known.decided - 1)
+            policy = self._from(known, self._settings)
+            decision = policy.decide(request)
+            if newest:
+                self._save(policy.snapshot())
         return replace(decision, request_number=lost.request_number)
 
     def overridden(self, request: Request, model: str) -> Decision:
@@ -97,14 +110,16 @@ class StoredPolicy:
         """
         same = alpha is None or alpha == self._settings.aim
         settings = self._settings if same or alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
-        policy = self._present() if same else self._from(self._known(), settings)
-        for each in feedback:
-            policy.learn(decision, each)
-        learned = policy.snapshot()
-        if corrected:
-            requests = self._store.requests
-            learned = replace(learned, queue=requests.queue(), balance=requests.balance())
-        self._save(learned, policy if same and not corrected else None)
+        with self._together():
+            policy = self._present() if same else self._from(self._known(), settings)
+            for each in feedback:
+                policy.learn(decision, each)
+            learned = policy.snapshot()
+            if corrected:
+                requests = self._store.requests
+                learned = replace(learned, queue=requests.queue(), balance=requests.balance())
+            self._share(learned)
+            self._save(learned, policy if same and not corrected else None)
 
     def start_from(self, learned: Snapshot) -> None:
         """Replace what the policy has learned by what was learned elsewhere; queue, balance and counts stay.
@@ -122,17 +137,35 @@ class StoredPolicy:
         self._store.policy.forget(learned.policy)
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
+    def _together(self) -> AbstractContextManager[None]:
+        """Return the context in which nobody else learns what is shared."""
+        return nullcontext() if self._shared is None else self._shared.transaction()
+
     def _present(self) -> LivePolicy:
         """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read."""
         self._saved = None
         kept, self._kept = self._kept, None  # if something fails on the way, the policy is read again
-        if kept is not None and kept.stamp == self._store.policy.stamp:
+        if kept is not None and kept.stamp == self._stamp():
             self._saved = kept.saved
             return kept.policy
         return self._from(self._known(), self._settings)
 
     def _known(self) -> Snapshot:
-        return self._store.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
+        own = self._store.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
+        if self._shared is None:
+            return own
+        others = self._shared.policy.snapshot(self._settings.policy)
+        return joined(own, others.costs_from(self._cost_source))
+
+    def _share(self, learned: Snapshot) -> None:
+        """Let others learn from what was learned here."""
+        if self._shared is not None:
+            others = self._shared.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
+            self._shared.policy.save(joined(others, learned).with_source(self._cost_source))
+
+    def _stamp(self) -> tuple[tuple[int, int], ...]:
+        stores = [self._store] if self._shared is None else [self._store, self._shared]
+        return tuple(store.policy.stamp for store in stores)
 
     def _from(self, known: Snapshot, settings: Settings) -> LivePolicy:
         return self._build(self._zoo, settings, known, self._encoder)
@@ -142,13 +175,13 @@ class StoredPolicy:
         learned, saved = learned.with_source(self._cost_source), self._saved
         self._saved = None
         self._store.policy.save(learned, saved)
-        self._kept = None if policy is None else _Kept(self._store.policy.stamp, policy, learned)
+        self._kept = None if policy is None else _Kept(self._stamp(), policy, learned)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A policy in memory, the stamp of the store that holds the same, and the snapshot that was saved last."""
+    """A policy in memory, the stamps of the stores that hold the same, and the snapshot that was saved last."""
 
-    stamp: tuple[int, int]
+    stamp: tuple[tuple[int, int], ...]
     policy: LivePolicy
     saved: Snapshot

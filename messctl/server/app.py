@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from messctl.server.accounts import Account
 from messctl.server.answer import CHAT, TEXT
 from messctl.server.board import Board
 from messctl.server.chat import Answering
@@ -22,7 +23,6 @@ from messctl.server.request import AUTO, json_of
 from messctl.server.sending import JSON, encoded, read_body
 from messctl.server.service import Service
 from messctl.server.status import model_document, models_document, status_document
-from messctl.server.watched import DEFAULT_TENANT
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -60,16 +60,21 @@ def document_response(document: Any, status: int = 200, headers: dict[str, str] 
     return Response(encoded(document), status, headers, JSON)
 
 
+def _account(service: Service, request: Request) -> Account:
+    """Return the account that a request belongs to. Raises ProtocolError for a wrong key."""
+    return service.accounts.asking(request.scope["headers"])
+
+
 def _models(service: Service) -> Endpoint:
-    async def models(_: Request) -> Response:
-        return document_response(models_document(service))
+    async def models(request: Request) -> Response:
+        return document_response(models_document(_account(service, request)))
 
     return models
 
 
 def _model(service: Service) -> Endpoint:
     async def model(request: Request) -> Response:
-        name, names = request.path_params["name"], service.router.zoo.models
+        name, names = request.path_params["name"], _account(service, request).router.zoo.models
         if name not in (AUTO, *names):
             raise unknown_model(name, ", ".join(names[:20]))
         return document_response(model_document(name))
@@ -79,20 +84,22 @@ def _model(service: Service) -> Endpoint:
 
 def _feedback(service: Service) -> Endpoint:
     async def feedback(request: Request) -> Response:
+        account = _account(service, request)
         body = await read_body(request.scope, request.receive, service.limits.max_body)
         document = json_of(body)
         judgements = judgements_of(document)
-        taken = await service.in_thread(judge, service.router, judgements)
+        taken = await service.in_thread(judge, service.accounts, account, judgements)
         for each in taken:
-            service.metrics.judged(DEFAULT_TENANT, each["model"], each["value"])
+            service.metrics.judged(account.label, each["model"], each["value"])
         return document_response({"object": "list", "data": taken} if isinstance(document, list) else taken[0])
 
     return feedback
 
 
 def _status(service: Service) -> Endpoint:
-    async def status(_: Request) -> Response:
-        return document_response(await service.in_thread(status_document, service))
+    async def status(request: Request) -> Response:
+        account = _account(service, request)
+        return document_response(await service.in_thread(status_document, service, account))
 
     return status
 

@@ -9,13 +9,13 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from messctl.records import LeftError
+from messctl.server.accounts import DEFAULT_TENANT
 from messctl.server.answer import CHAT, TEXT, Form, Pieces, whole
 from messctl.server.errors import ProtocolError, protocol_error
 from messctl.server.request import Asked, chat_request, object_of, text_request
 from messctl.server.sending import EventStream, read_body, send_document, send_error
 from messctl.server.service import Service
 from messctl.server.waiting import Done, Failed, Part, Text, Waiting
-from messctl.server.watched import DEFAULT_TENANT
 
 PATIENCE_S = 2.0
 """After this time without a word from a model the stream begins, and comments keep it alive."""
@@ -32,14 +32,18 @@ class Answering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, streamed or whole."""
+        label = DEFAULT_TENANT
         try:
+            account = self._service.accounts.asking(scope["headers"])
+            label = account.label
+            account.count()
             body = await read_body(scope, receive, self._service.limits.max_body)
             session = dict(scope["headers"]).get(b"x-session-id", b"").decode("latin-1") or None
             asked = PARSERS[self._kind](object_of(body), session)
             waiting = Waiting(streams=asked.stream)
-            form = Form(self._kind, self._service.start(asked, waiting))
+            form = Form(self._kind, self._service.start(account, asked, waiting))
         except ProtocolError as error:
-            self._service.metrics.refused(DEFAULT_TENANT, error.status)
+            self._service.metrics.refused(label, error.status)
             await send_error(send, error)
             return
         leaving = asyncio.create_task(_notice_leaving(receive, waiting))

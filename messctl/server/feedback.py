@@ -9,6 +9,7 @@ from typing import Any
 
 from messctl.errors import UsageError
 from messctl.live.router import Router
+from messctl.server.accounts import Account, Accounts
 from messctl.server.answer import PREFIX
 from messctl.server.errors import ProtocolError, invalid
 
@@ -33,18 +34,27 @@ def judgements_of(document: Any) -> list[Judgement]:
     return [_judgement(each, f"[{at}]." if isinstance(document, list) else "") for at, each in enumerate(listed)]
 
 
-def judge(router: Router, judgements: list[Judgement]) -> list[dict[str, Any]]:
+def judge(accounts: Accounts, account: Account, judgements: list[Judgement]) -> list[dict[str, Any]]:
     """Take judgements, each as soon as it is checked, and return what became of them.
 
-    Raises ProtocolError for an unknown id, or for a request that has no answer; those before it are taken.
+    Raises ProtocolError for an unknown id, for the id of another account, or for a request that has no answer. Then
+    none is taken.
     """
-    return [_take(router, judgement) for judgement in judgements]
+    for judgement in judgements:
+        _check_known(accounts, account, judgement)
+    return [_take(account.router, judgement) for judgement in judgements]
+
+
+def _check_known(accounts: Accounts, account: Account, judgement: Judgement) -> None:
+    if account.router.knows(judgement.request_id):
+        return
+    if any(other.router.knows(judgement.request_id) for other in accounts.others(account)):
+        raise ProtocolError(403, "this answer was given to somebody else", param="id", code="not_your_answer")
+    message = "no answer has this id; use the `id` of an answer, or its `messctl.request_id`"
+    raise ProtocolError(404, message, param="id", code="answer_not_found")
 
 
 def _take(router: Router, judgement: Judgement) -> dict[str, Any]:
-    if not router.knows(judgement.request_id):
-        message = "no answer has this id; use the `id` of an answer, or its `messctl.request_id`"
-        raise ProtocolError(404, message, param="id", code="answer_not_found")
     try:
         logged, corrected = router.feedback(judgement.request_id, judgement.value)
     except UsageError as error:

@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from messctl.errors import StoreError
 from messctl.server.board import Board
-from messctl.server.errors import busy, protocol_error
+from messctl.server.errors import ProtocolError, busy, protocol_error
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
-from messctl.server.watched import Watched, all_watched
+from messctl.server.watched import Watched, watched_by
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 ASSETS = {
@@ -80,9 +80,14 @@ class _Events:
         if self._watchers >= MOST_WATCHERS:
             await send_error(send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
             return
+        try:
+            watched = watched_by(self._service, scope["headers"])
+        except ProtocolError as error:
+            await send_error(send, error)
+            return
         self._watchers += 1
         try:
-            events = self._events(all_watched(self._service))
+            events = self._events(watched)
             await StreamingResponse(events, headers={**SAFE, "content-type": EVENTS})(scope, receive, send)
         finally:
             self._watchers -= 1

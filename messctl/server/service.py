@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from messctl.live.router import Router
 from messctl.records import LeftError
+from messctl.server.accounts import Account, Accounts
 from messctl.server.errors import busy, unknown_model
 from messctl.server.metrics import Metrics
 from messctl.server.queues import Queues
 from messctl.server.request import Asked
 from messctl.server.waiting import Done, Failed, Waiting
-from messctl.server.watched import DEFAULT_TENANT, readings
+from messctl.server.watched import readings
 
 MOST_THREADS = 256
 """How many requests are answered or wait at a time; others are told to come again."""
@@ -40,11 +40,11 @@ class Remembered:
     """Which model did what, for the latest of many keys: it called a tool, or answered in a session. Thread-safe."""
 
     def __init__(self, most: int = MOST_REMEMBERED) -> None:
-        self._models: OrderedDict[str, str] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._most = most
         self._lock = threading.Lock()
 
-    def set(self, key: str, model: str) -> None:
+    def set(self, key: tuple[str, str], model: str) -> None:
         """Remember a model."""
         with self._lock:
             self._models[key] = model
@@ -52,17 +52,17 @@ class Remembered:
             if len(self._models) > self._most:
                 self._models.popitem(last=False)
 
-    def get(self, key: str | None) -> str | None:
+    def get(self, key: tuple[str, str] | None) -> str | None:
         """Return the model that is remembered; None if there is none."""
         with self._lock:
             return None if key is None else self._models.get(key)
 
 
 class Service:
-    """What answers requests: a `router`, the `queues` before its models, and threads to answer in."""
+    """What answers requests: the `accounts` with their routers, the `queues` before models, threads to answer in."""
 
-    def __init__(self, router: Router, queues: Queues, limits: Limits) -> None:
-        self.router = router
+    def __init__(self, accounts: Accounts, queues: Queues, limits: Limits) -> None:
+        self.accounts = accounts
         self.queues = queues
         self.limits = limits
         self.stopping = False
@@ -77,18 +77,18 @@ class Service:
         """The number of requests that are being answered, or wait."""
         return len(self._running)
 
-    def start(self, asked: Asked, waiting: Waiting) -> str:
+    def start(self, account: Account, asked: Asked, waiting: Waiting) -> str:
         """Begin to answer; return the request's id. Raises ProtocolError for an unknown model, or if too many wait."""
-        names = self.router.zoo.models
+        names = account.router.zoo.models
         if asked.model is not None and asked.model not in names:
             raise unknown_model(asked.model, ", ".join(names[:20]))
         with self._lock:
             if len(self._running) >= MOST_THREADS:
                 raise busy(f"{MOST_THREADS} requests are being answered, as many as may be")
             self._running.add(waiting)
-        waiting.measured = self.metrics.begin(DEFAULT_TENANT)
+        waiting.measured = self.metrics.begin(account.label)
         request_id = secrets.token_hex(12)
-        self._pool.submit(self._answer, request_id, asked, waiting)
+        self._pool.submit(self._answer, account, request_id, asked, waiting)
         return request_id
 
     def dismiss(self) -> None:
@@ -110,23 +110,23 @@ class Service:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
-    def _answer(self, request_id: str, asked: Asked, waiting: Waiting) -> None:
+    def _answer(self, account: Account, request_id: str, asked: Asked, waiting: Waiting) -> None:
         try:
             waiting.check()
-            caller = self._caller(asked)
+            caller = self._caller(account, asked)
             if waiting.measured:
                 waiting.measured.deciding()
-            answered = self.router.ask(
+            answered = account.router.ask(
                 replace(asked.question, watch=waiting),
                 model=asked.model or caller,
                 on_text=waiting.text if waiting.streams else None,
                 on_thinking=waiting.thinking,
                 on_decision=waiting.decided,
                 request_id=request_id,
-                warm=self._sessions.get(asked.session),
+                warm=self._sessions.get(_key(account, asked.session)),
                 lenient=True,
             )
-            self._remember(asked, answered.decision.served, waiting.parts)
+            self._remember(account, asked, answered.decision.served, waiting.parts)
             waiting.end(Done(answered))
         except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error
             waiting.end(Failed(error))
@@ -134,17 +134,26 @@ class Service:
             with self._lock:
                 self._running.discard(waiting)
 
-    def _caller(self, asked: Asked) -> str | None:
+    def _caller(self, account: Account, asked: Asked) -> str | None:
         """Return the model that called the tool whose result is the last message; None if it is no such result."""
         assert asked.question.chat is not None
         last = asked.question.chat.messages[-1]
-        model = self._callers.get(str(last.get("tool_call_id"))) if last["role"] == "tool" else None
-        return model if model in self.router.zoo.models else None
+        call = last.get("tool_call_id") if last["role"] == "tool" else None
+        model = self._callers.get(_key(account, call if isinstance(call, str) else None))
+        return model if model in account.router.zoo.models else None
 
-    def _remember(self, asked: Asked, model: str, parts: list[Mapping[str, Any]]) -> None:
-        if asked.session is not None:
-            self._sessions.set(asked.session, model)
+    def _remember(self, account: Account, asked: Asked, model: str, parts: list[Mapping[str, Any]]) -> None:
+        session = _key(account, asked.session)
+        if session is not None:
+            self._sessions.set(session, model)
         for part in parts:
             for call in part.get("delta", {}).get("tool_calls") or ():
-                if isinstance(call, Mapping) and isinstance(call.get("id"), str):
-                    self._callers.set(call["id"], model)
+                identity = call.get("id") if isinstance(call, Mapping) else None
+                key = _key(account, identity if isinstance(identity, str) else None)
+                if key is not None:
+                    self._callers.set(key, model)
+
+
+def _key(account: Account, name: str | None) -> tuple[str, str] | None:
+    """Return a name that belongs to one account alone."""
+    return None if name is None else (account.name, name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from messctl.server.accounts import Account
 from messctl.server.request import AUTO
 from messctl.server.service import Service
 
 
-def models_document(service: Service) -> dict[str, Any]:
+def models_document(account: Account) -> dict[str, Any]:
     """Return the list of models: `auto`, by which the router chooses, then those of the zoo."""
-    return {"object": "list", "data": [model_document(name) for name in (AUTO, *service.router.zoo.models)]}
+    return {"object": "list", "data": [model_document(name) for name in (AUTO, *account.router.zoo.models)]}
 
 
 def model_document(name: str) -> dict[str, Any]:
@@ -19,12 +20,13 @@ def model_document(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "messctl"}
 
 
-def status_document(service: Service) -> dict[str, Any]:
+def status_document(service: Service, account: Account) -> dict[str, Any]:
     """Return how well the promise is kept, what was spent, and how many requests wait. Raises StoreError."""
-    router = service.router
+    router = account.router
     ledger = router.ledger()
     return {
         "version": 1,
+        "tenant": account.name or None,
         "alpha": router.settings.alpha,
         "margin": router.settings.margin,
         "policy": router.settings.policy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,6 @@ from messctl.server.metrics import Reading
 
 if TYPE_CHECKING:
     from messctl.server.service import Service
-
-DEFAULT_TENANT = "default"
-"""The only tenant, if none are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +25,12 @@ class Watched:
         return Reading(self.router.settings.alpha, self.router.ledger(), self.router.zoo.models)
 
 
-def all_watched(service: Service) -> list[Watched]:
-    """Return every tenant of a service."""
-    return [Watched(DEFAULT_TENANT, service.router)]
+def watched_by(service: Service, headers: Iterable[tuple[bytes, bytes]]) -> list[Watched]:
+    """Return what the tenant may watch whose key a request carries. Raises ProtocolError for a wrong key."""
+    account = service.accounts.asking(headers)
+    return [Watched(account.label, account.router)]
 
 
 def readings(service: Service) -> Mapping[str, Reading]:
     """Return what metrics read from the state, by tenant. Raises StoreError."""
-    return {watched.name: watched.reading() for watched in all_watched(service)}
+    return {account.label: Watched(account.label, account.router).reading() for account in service.accounts}

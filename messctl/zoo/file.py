@@ -27,6 +27,7 @@ from messctl.zoo.schema import (
 )
 from messctl.zoo.server_keys import exposed_key
 from messctl.zoo.settings import Settings
+from messctl.zoo.tenants import Tenant, read_tenants
 
 DEFAULT_FILE = Path("zoo.yaml")
 PACKAGED_FILE = BOX / "zoo.yaml"
@@ -38,7 +39,7 @@ ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
 FLOP_PER_J = 1.0e10
 SUBTRACTED, INCLUDED = "subtract", "include"
-SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models")
+SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models", "tenants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class ZooFile:
     - `load_watts` ≥ 0 is the power while a model is loaded; None: loads are not counted.
     - `cpu_gb` and `gpu_gb` > 0, in 10⁹ bytes, limit the memory of all loaded models, on the processor and on all GPUs
       together; None: no limit.
+    - `tenants` are those who may ask a server, see `messctl serve`; empty: whoever is on this machine.
 
     Either all models have a stated cost, in one unit, or none has. Raises UsageError for values out of range.
     """
@@ -80,6 +82,7 @@ class ZooFile:
     load_watts: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
     cpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
     gpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
+    tenants: tuple[Tenant, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -116,7 +119,8 @@ def load_zoo(path: Path | None) -> ZooFile:
     settings, others = _settings(sections), _other_values(sections)
     models = _models(path, sections)
     _check_reference(sections, models)
-    return ZooFile(path, settings, models, **others)
+    tenants = read_tenants(sections.get("tenants"), tuple(model.name for model in models))
+    return ZooFile(path, settings, models, **others, tenants=tenants)
 
 
 def load_settings(path: Path | None) -> tuple[Settings, Path | None]:
