@@ -20,8 +20,8 @@ from messctl.errors import MissingExtraError, UsageError
 EPILOG = "Example: messctl serve --port 8080"
 MOST_BODY, MOST_GRACE_S = 2**31, 86_400
 
-WordArgument = Annotated[str | None, typer.Argument(metavar="key", help="Make a key for a tenant, print it, and exit.")]
-NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="The tenant's name.")]
+ActionArgument = Annotated[str | None, typer.Argument(help="key: make a key for a tenant, print it, and exit.")]
+NameArgument = Annotated[str | None, typer.Argument(help="The name of the tenant.")]
 HostOption = Annotated[
     str,
     typer.Option("--host", metavar="NAME", help="The address to listen at.", rich_help_panel=REQUESTS),
@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    word: WordArgument = None,
+    action: ActionArgument = None,
     name: NameArgument = None,
     zoo: ZooOption = None,
     state: StateOption = None,
@@ -82,8 +82,8 @@ def serve(
     `messctl serve key NAME` makes a key for a tenant of the zoo, and serves nothing.
     """
     _check_installed()
-    if word is not None:
-        _print_key(word, name)
+    if action is not None:
+        _print_key(action, name)
         return
     from messctl.server.accounts import Accounts
     from messctl.server.app import application
@@ -128,12 +128,12 @@ def _check_installed() -> None:
             raise MissingExtraError(library, "serve", "messctl serve")
 
 
-def _print_key(word: str, name: str | None) -> None:
+def _print_key(action: str, name: str | None) -> None:
     """Print a new key for a tenant, and what zoo.yaml needs of it."""
     from messctl.server.keys import hash_of, new_key
     from messctl.zoo.tenants import TenantName
 
-    if word != "key" or name is None:
+    if action != "key" or name is None:
         raise UsageError("after `messctl serve` stands nothing, or `key` and the name of a tenant")
     wanted = TenantName().problem(name)
     if wanted:

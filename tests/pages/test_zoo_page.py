@@ -14,6 +14,7 @@ from messctl.zoo.file import ENERGY_KEYS, ROUTER_KEYS, SECTIONS, SLA_KEYS, ZooFi
 from messctl.zoo.models import CostPerToken, ModelSpec
 from messctl.zoo.schema import RULE, rules
 from messctl.zoo.settings import Settings
+from messctl.zoo.tenants import Tenant
 
 PAGE = (pages.ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
 KEYS = {
@@ -22,9 +23,17 @@ KEYS = {
     "router": (*ROUTER_KEYS, "features.gguf"),
     "energy": tuple(ENERGY_KEYS),
     "memory": ("cpu_gb", "gpu_gb"),
+    "tenants": tuple(rules(Tenant)),
     "models": (*rules(ModelSpec), "chat_template.file", *(f"cost.{name}" for name in rules(CostPerToken))),
 }
-KINDS = {"sla": Settings, "router": Settings, "energy": ZooFile, "memory": ZooFile, "models": ModelSpec}
+KINDS = {
+    "sla": Settings,
+    "router": Settings,
+    "energy": ZooFile,
+    "memory": ZooFile,
+    "models": ModelSpec,
+    "tenants": Tenant,
+}
 
 
 def _rows(section: str) -> dict[str, list[str]]:

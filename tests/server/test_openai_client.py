@@ -28,8 +28,19 @@ models:
 """
 
 
+_clients = []
+
+
 def client_of(serving, **options):
-    return openai.OpenAI(base_url=f"{serving.url}/v1", api_key="none", **options)
+    _clients.append(openai.OpenAI(base_url=f"{serving.url}/v1", api_key="none", **options))
+    return _clients[-1]
+
+
+@pytest.fixture(autouse=True)
+def _all_clients_are_closed():
+    yield
+    while _clients:
+        _clients.pop().close()
 
 
 @pytest.fixture(scope="module")
