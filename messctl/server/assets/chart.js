@@ -2,6 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 44, RIGHT = 10, TOP = 8, BOTTOM = 22;
+const UNSTEADY = 30; // after so few answers a mean says little, and does not decide what range is shown
+let charts = 0;
 
 export function shape(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -26,6 +28,13 @@ function ticks(low, high, count) {
   return { found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
+// A time as a reader says it: without the date if it is today.
+export function moment(at) {
+  const date = new Date(at * 1000), today = new Date().toDateString() === date.toDateString();
+  const day = today ? {} : { day: "numeric", month: "short" };
+  return date.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
 function clock(seconds, span) {
   const options = span > 2 * 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
   if (span < 300) options.second = "2-digit";
@@ -38,6 +47,7 @@ export class Chart {
     this.lines = lines;
     this.options = options;
     this.chosen = null;
+    this.clip = `clip-${++charts}`;
     this.data = { at: [] };
     this.legend = element("div", "legend");
     this.readout = element("p", "note");
@@ -91,8 +101,11 @@ export class Chart {
     this.choose(best);
   }
 
+  // The lowest and the highest value shown. What lies outside is cut off.
   range() {
-    const values = this.lines.flatMap((line) => this.data[line.key]);
+    const { judged } = this.data, begin = this.options.fromZero ? 0 : Math.min(UNSTEADY, judged.at(-1) / 2);
+    const first = judged.findIndex((each) => each >= begin);
+    const values = this.lines.flatMap((line) => this.data[line.key].slice(first));
     let low = Math.min(...values), high = Math.max(...values);
     const room = Math.max((high - low) * 0.08, this.options.least / 2);
     low = Math.max(this.options.low ?? -Infinity, low - room);
@@ -112,12 +125,17 @@ export class Chart {
     const y = (value) => TOP + (height - TOP - BOTTOM) * (1 - (value - low) / (high - low));
     this.scale = { x, y };
     this.axes(width, height, low, high, first, span);
-    for (const line of this.lines) this.curve(line, x, y, low);
+    const clip = shape("clipPath", { id: this.clip });
+    clip.append(shape("rect", { x: LEFT - 2, y: TOP - 2, width: width - LEFT - RIGHT + 4, height: height - TOP - BOTTOM + 4 }));
+    this.svg.append(clip);
+    const lines = [...this.lines].reverse(); // the first one lies above the others
+    for (const line of lines) this.curve(line, x, y, low);
     const shown = this.chosen ?? at.length - 1;
     if (this.chosen !== null) {
       this.svg.append(shape("line", { class: "at", x1: x(shown), x2: x(shown), y1: TOP, y2: height - BOTTOM }));
     }
-    for (const line of this.lines) {
+    for (const line of lines) {
+      if (this.data[line.key][shown] < low || this.data[line.key][shown] > high) continue;
       this.svg.append(shape("circle", { class: `mark ${line.key}`, cx: x(shown), cy: y(this.data[line.key][shown]), r: 4.5 }));
     }
   }
@@ -139,14 +157,14 @@ export class Chart {
 
   curve(line, x, y, low) {
     const values = this.data[line.key];
-    let path = values.map((value, index) => `${index ? "L" : "M"}${x(index).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    let path = values.map((value, index) => `${index ? `H${x(index).toFixed(1)}V` : `M${x(0).toFixed(1)} `}${y(value).toFixed(1)}`).join("");
     if (line.flat) path = `M${LEFT} ${y(values[0]).toFixed(1)}L${x(values.length - 1).toFixed(1)} ${y(values[0]).toFixed(1)}`;
     if (line.area) {
       const floor = y(low).toFixed(1);
       const under = `${path}L${x(values.length - 1).toFixed(1)} ${floor}L${x(0).toFixed(1)} ${floor}Z`;
       this.svg.append(shape("path", { class: "area", d: under }));
     }
-    this.svg.append(shape("path", { class: `curve ${line.key}`, d: path }));
+    this.svg.append(shape("path", { class: `curve ${line.key}`, d: path, "clip-path": `url(#${this.clip})` }));
   }
 
   // Say in words what is shown: the latest values, or those of the chosen time.
@@ -160,7 +178,7 @@ export class Chart {
       return item;
     });
     this.legend.replaceChildren(...items);
-    const when = at.length ? new Date(at[index] * 1000).toLocaleString("en-GB") : "";
+    const when = at.length ? moment(at[index]) : "";
     this.readout.setAttribute("aria-live", this.chosen === null ? "off" : "polite");
     this.readout.textContent = at.length ? `${when}, after ${judged[index].toLocaleString("en")} judged answers` : "";
     const words = this.lines.map((line, each) => items[each].textContent).join(", ");

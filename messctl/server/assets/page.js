@@ -1,6 +1,6 @@
 // The page: follows the server's events, and shows them. Everything from data is set as text, never as markup.
 
-import { Chart, shape } from "./chart.js";
+import { Chart, moment, shape } from "./chart.js";
 
 const KEY = "messctl-key";
 const SILENCE_MS = 30_000; // the server sends something every ten seconds
@@ -24,12 +24,6 @@ function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.9995) return `${Math.max(1, Math.round(1000 * value))} ms`;
   return value < 99.5 ? `${value.toFixed(1)} s` : `${Math.round(value / 60)} min`;
-}
-
-function moment(at) {
-  const date = new Date(at * 1000), today = new Date().toDateString() === date.toDateString();
-  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-  return date.toLocaleString("en-GB", today ? options : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 }
 
 // ---- elements
@@ -177,9 +171,9 @@ class View {
       lines.push({ name, out: false, when: "refused", text: `${plural(refused.prompts, "prompt")}, ${moment(refused.at)}: ${refused.reason}` });
     }
     if (!lines.length) lines.push({ name: "", out: false, when: "No model has failed.", text: "" });
-    const build = () => make("li", {}, make("b"), " ", make("span"), make("br"), make("span", { class: "note" }));
+    const build = () => make("li", {}, make("b"), " ", make("span"), make("p", { class: "note" }));
     keep(this.parts.outages, lines, (line) => `${line.name} ${line.when === "refused"}`, build, (made, line) => {
-      const [name, when, text] = [made.children[0], made.children[1], made.children[3]];
+      const [name, when, text] = made.children;
       write(name, line.name);
       write(when, line.when);
       when.className = line.out ? "out" : "";
@@ -194,20 +188,14 @@ class View {
     if (!tenant.requests.length) note = `No request yet. Let a client ask ${base} for the model auto.`;
     if (!tenant.logged) note = "With --no-log nothing is stored, so no request is shown.";
     write(this.parts["latest-note"], note);
-    keep(this.parts.latest, tenant.requests, (request) => request.id, (request) => this.row(request, prompts), showRequest);
+    this.parts.latest.parentElement.hidden = !tenant.requests.length;
+    keep(this.parts.latest, tenant.requests, (request) => request.id, () => this.row(), showRequest);
   }
 
-  row(request, prompts) {
-    const said = make("td", { class: "said" });
-    if (prompts && request.answer) {
-      const answer = make("p", { class: "answer" });
-      said.append(make("details", {}, make("summary", {}, make("span", { class: "prompt" })), answer));
-    } else if (prompts) {
-      said.append(make("p", { class: "prompt" }));
-    }
+  row() {
     const good = make("div", { class: "thumbs" }, thumb("up", "good", 1), thumb("down", "bad", 0), make("span"));
     return make("tr", {}, make("td", { class: "when" }), make("td", { class: "model" }, make("span"), " ", make("span", { class: "tag" })),
-      said, make("td", { class: "number cost" }), make("td", { class: "number took" }), make("td", { class: "good" }, good));
+      make("td", { class: "said" }), make("td", { class: "number cost" }), make("td", { class: "number took" }), make("td", { class: "good" }, good));
   }
 }
 
@@ -229,12 +217,16 @@ function showRequest(row, request) {
   write(tag, tags.filter(Boolean).join(", "));
   write(row.querySelector(".cost"), request.answered ? amount(request.cost, request.unit) : "–");
   write(row.querySelector(".took"), seconds(request.latency_s));
-  if (request.prompt !== undefined) {
-    const prompt = row.querySelector(".prompt"), answer = row.querySelector(".answer");
-    if (prompt) write(prompt, request.prompt ?? "(no text)");
-    if (answer) write(answer, request.answer ?? "");
-  }
+  if (request.prompt !== undefined) showSaid(row.querySelector(".said"), request);
   showThumbs(row, request);
+}
+
+// The prompt, which opens to the answer as soon as there is one.
+function showSaid(cell, request) {
+  if (cell.dataset.answered === String(request.answered)) return;
+  cell.dataset.answered = request.answered;
+  const prompt = request.prompt ?? "(no text)", answer = make("p", { class: "answer" }, request.answer ?? "(no text)");
+  cell.replaceChildren(request.answered ? make("details", {}, make("summary", {}, make("span", {}, prompt)), answer) : make("p", {}, prompt));
 }
 
 function showThumbs(row, request) {
