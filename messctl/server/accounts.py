@@ -65,6 +65,11 @@ class Accounts:
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())
 
+    @property
+    def have_keys(self) -> bool:
+        """Whether a request needs a key."""
+        return bool(self._keys)
+
     def asking(self, headers: Iterable[tuple[bytes, bytes]]) -> Account:
         """Return the account that a request belongs to. Raises ProtocolError for a wrong key."""
         return self._accounts[self._keys.tenant_of(headers) if self._keys else NOBODY]

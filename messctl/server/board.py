@@ -37,12 +37,13 @@ class Board:
 
     def document(self, watched: Sequence[Watched]) -> dict[str, Any]:
         """Return all that is shown of some tenants. Raises StoreError."""
+        models = {name for each in watched for name in each.router.zoo.models}
         return {
             "version": 1,
             "at": time.time(),
             "prompts": self._show_prompts,
             "running": self._service.running,
-            "waiting": self._service.queues.waiting(),
+            "waiting": {name: count for name, count in self._service.queues.waiting().items() if name in models},
             "tenants": [self._tenant(each) for each in watched],
         }
 

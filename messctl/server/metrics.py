@@ -7,7 +7,7 @@ Source: Prometheus' documentation, "Metric and label naming" and "Histograms and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -43,6 +43,8 @@ class Reading:
 
 Readings = Callable[[], Mapping[str, Reading]]
 """Returns the readings by tenant."""
+Only = Mapping[str, Collection[str]]
+"""By label: the values that are shown."""
 Waiting = Callable[[], Mapping[str, int]]
 """Returns, by model, how many requests wait."""
 
@@ -105,10 +107,32 @@ class Metrics:
         """Note how long the first token took."""
         self._first_token.labels(tenant, model).observe(seconds)
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics in a format that a client accepts, and its content type. Raises StoreError."""
+    def exposition(self, accept: str, only: Only | None = None) -> tuple[bytes, str]:
+        """Return the metrics in a format that a client accepts, and its content type. Raises StoreError.
+
+        Of labels that `only` names, it has only these values; None: all of them.
+        """
         encode, kind = choose_encoder(accept)
-        return encode(self._registry), kind
+        return encode(self._registry if only is None else _Part(self._registry, only)), kind
+
+
+class _Part(CollectorRegistry):
+    """The part of a registry whose labels have only some values."""
+
+    def __init__(self, whole: CollectorRegistry, only: Only) -> None:
+        super().__init__()
+        self._whole = whole
+        self._only = only
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Raises StoreError."""
+        for family in self._whole.collect():
+            part = Metric(family.name, family.documentation, family.type, family.unit)
+            part.samples = [sample for sample in family.samples if self._has(sample.labels)]
+            yield part
+
+    def _has(self, labels: Mapping[str, str]) -> bool:
+        return all(value == NOBODY or value in self._only.get(name, (value,)) for name, value in labels.items())
 
 
 class Measured:

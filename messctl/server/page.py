@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from messctl.errors import StoreError
 from messctl.server.board import Board
 from messctl.server.errors import ProtocolError, busy, protocol_error
+from messctl.server.origin import check_host
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
 from messctl.server.watched import Watched, watched_by
@@ -61,10 +62,19 @@ def _asset(name: str) -> Endpoint:
 
 def _metrics(service: Service) -> Endpoint:
     async def metrics(request: Request) -> Response:
-        content, kind = await service.in_thread(service.metrics.exposition, request.headers.get("accept", ""))
+        own = watched_by(service, request.scope["headers"]) if service.accounts.have_keys else None
+        content, kind = await service.in_thread(_exposition, service, request.headers.get("accept", ""), own)
         return Response(content, headers={"content-type": kind})
 
     return metrics
+
+
+def _exposition(service: Service, accept: str, own: Sequence[Watched] | None) -> tuple[bytes, str]:
+    """Return the metrics and their content type: all of them, or `own` tenants' alone. Raises StoreError."""
+    if own is None:
+        return service.metrics.exposition(accept)
+    models = {name for each in own for name in each.router.zoo.models}
+    return service.metrics.exposition(accept, {"tenant": {each.name for each in own}, "model": models})
 
 
 class _Events:
@@ -81,6 +91,7 @@ class _Events:
             await send_error(send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
             return
         try:
+            check_host(self._service.accounts, scope["headers"])
             watched = watched_by(self._service, scope["headers"])
         except ProtocolError as error:
             await send_error(send, error)

@@ -15,9 +15,9 @@ LABELS = {"tenant", "model", "outcome", "kind", "unit", "le"}
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
 
 
-def scraped(serving, accept="text/plain"):
+def scraped(serving, accept="text/plain", **headers):
     connection = serving.connection()
-    connection.request("GET", "/metrics", headers={"accept": accept})
+    connection.request("GET", "/metrics", headers={"accept": accept, **headers})
     response = connection.getresponse()
     assert response.status == 200
     kind, text = response.getheader("content-type"), response.read().decode()
@@ -25,11 +25,11 @@ def scraped(serving, accept="text/plain"):
     return kind, text
 
 
-def values(serving):
+def values(serving, **headers):
     """Return the value of every series: by its name, and the values of its labels in the order of their names."""
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in families(scraped(serving)[1])
+        for family in families(scraped(serving, **headers)[1])
         for sample in family.samples
     }
 
@@ -154,3 +154,24 @@ def test_names_and_labels_are_few_and_openmetrics_is_spoken(serving):
     assert names
     assert all(name.startswith("messctl_") for name in names)
     assert set(re.findall(r'[{,](\w+)="', text)) <= LABELS
+
+
+def test_with_keys_each_tenant_sees_its_own_metrics(tmp_path):
+    from messctl.server.keys import hash_of
+
+    keys = {"search": "the key of search", "batch": "the key of batch"}
+    lines = (f'- {{name: {name}, key_hash: "{hash_of(key)}", models: [cheap]}}\n' for name, key in keys.items())
+    with Serving(tmp_path, f"{TWO}tenants:\n{''.join(lines)}", scripted=0) as serving:
+        assert serving.ask("/metrics")[0] == 401
+        authorization = f"Bearer {keys['search']}"
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+        assert serving.ask("/v1/chat/completions", body, {"authorization": authorization})[0] == 200
+        found = values(serving, authorization=authorization)
+        assert found["messctl_requests_total", "cheap", "answered", "search"] == 1
+        assert found["messctl_alpha", "search"] == 0.75
+        text = scraped(serving, authorization=authorization)[1]
+        assert "batch" not in text
+        assert "dear" not in text
+        text = scraped(serving, authorization=f"Bearer {keys['batch']}")[1]
+        assert "search" not in text
+        assert 'tenant="batch"' in text

@@ -302,6 +302,44 @@ def test_the_page_runs_no_script_but_its_own_and_may_not_be_framed(browser, shar
         page.complaints.clear()
 
 
+def test_with_keys_the_page_asks_for_one_and_shows_its_tenant_alone(browser, tmp_path):
+    from messctl.server.keys import hash_of
+
+    keys = {"search": "the key of search", "batch": "the key of batch"}
+    tenants = "".join(f'- {{name: {name}, key_hash: "{hash_of(key)}"}}\n' for name, key in keys.items())
+    with Serving(tmp_path, f"{TWO}tenants:\n{tenants}", "--show-prompts", scripted=0) as serving:
+        for name, key in keys.items():
+            body = {"model": "auto", "messages": [{"role": "user", "content": f"for {name}"}]}
+            assert serving.ask("/v1/chat/completions", body, {"authorization": f"Bearer {key}"})[0] == 200
+        with opened(browser, serving.url) as page:
+            field = page.get_by_label("Key", exact=True)
+            field.wait_for()
+            assert page.evaluate("document.activeElement.id") == "key"
+            assert page.locator(".tenant").count() == 0
+            field.fill("a wrong key")
+            field.press("Enter")
+            page.get_by_text("The server does not know this key.").wait_for()
+            field.fill(keys["search"])
+            page.get_by_role("button", name="Show").click()
+            live(page)
+            assert page.locator(".tenant h2").all_inner_texts() == ["search"]
+            assert "for search" in text(page, "latest")
+            assert "batch" not in page.content()
+            page.locator(".thumb.up").click()
+            page.locator(".thumb.up[aria-pressed=true]").wait_for()
+            eventually(lambda: text(page, "attained") == "1.0000")
+            assert keys["search"] not in page.url + page.content()
+            kept = page.evaluate("JSON.stringify([{...localStorage}, document.cookie, {...sessionStorage}])")
+            assert json.loads(kept) == [{}, "", {"messctl-key": keys["search"]}]
+            page.reload()
+            live(page)
+            page.get_by_role("button", name="Forget the key").click()
+            field.wait_for()
+            assert page.evaluate("sessionStorage.length") == 0
+            assert all("401" in each for each in page.complaints)
+            page.complaints.clear()
+
+
 def test_only_so_many_may_watch_at_a_time(shared):
     from messctl.server.page import MOST_WATCHERS
 
