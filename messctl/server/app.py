@@ -8,7 +8,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,7 +18,6 @@ from messctl.server.board import Board
 from messctl.server.chat import Answering
 from messctl.server.errors import ProtocolError, protocol_error, unknown_model
 from messctl.server.feedback import judge, judgements_of
-from messctl.server.origin import OwnPagesOnly
 from messctl.server.page import page_routes
 from messctl.server.request import AUTO, json_of
 from messctl.server.sending import JSON, encoded, read_body
@@ -54,8 +52,7 @@ def application(service: Service, *, show_prompts: bool = False) -> Starlette:
         *page_routes(service, board),
     ]
     handlers = {HTTPException: _on_http_error, ProtocolError: _on_error, Exception: _on_error}
-    own = Middleware(OwnPagesOnly, accounts=service.accounts)
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan, middleware=[own])  # type: ignore[arg-type]
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
 
 
 def document_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

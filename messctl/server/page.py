@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from messctl.errors import StoreError
 from messctl.server.board import Board
 from messctl.server.errors import ProtocolError, busy, protocol_error
-from messctl.server.origin import check_host
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
 from messctl.server.watched import Watched, watched_by
@@ -91,7 +90,6 @@ class _Events:
             await send_error(send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
             return
         try:
-            check_host(self._service.accounts, scope["headers"])
             watched = watched_by(self._service, scope["headers"])
         except ProtocolError as error:
             await send_error(send, error)
