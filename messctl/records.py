@@ -14,6 +14,10 @@ def _nothing() -> Mapping[str, float]:
     return MappingProxyType({})
 
 
+def _no_evidence() -> Mapping[str, Evidence]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a policy may see of a request. It carries no labels, so no policy can peek.
@@ -24,6 +28,7 @@ class Request:
         costs; a model that is missing has none.
     prompt_cost: per model, what reading the prompt will cost, a part of the answer's cost. ≥ 0, in the same unit;
         unknown for a model that is missing.
+    looks: whether several models may be asked, and one of their answers shown.
     """
 
     request_id: str
@@ -32,6 +37,7 @@ class Request:
     excluded: frozenset[str] = frozenset()
     surcharge: Mapping[str, float] = field(default_factory=_nothing)
     prompt_cost: Mapping[str, float] = field(default_factory=_nothing)
+    looks: bool = True
 
 
 SURCHARGE = "surcharge"
@@ -59,6 +65,38 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is seen of an answer before anybody judges it.
+
+    group: a number ≥ 0 that equal answers to one request share.
+    logprob: the mean log-probability of the answer's tokens, ≤ 0; None if it is unknown.
+    """
+
+    group: int
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a request may go on after its first answer.
+
+    price: what one more satisfied answer may cost, in the trace's unit.
+    alone: no other model may be asked, whatever the answer looks like.
+    planned: the plan, too, asks this model first.
+    alone_chance, planned_chance: the probabilities that this model was to be asked alone, and that the request goes by
+        the plan.
+    believed: how likely the best answer so far is to satisfy, 0..1; None if nothing was weighed.
+    """
+
+    price: float
+    alone: bool
+    planned: bool
+    alone_chance: float
+    planned_chance: float
+    believed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a policy decided on one request, and what it decided by.
 
@@ -72,6 +110,8 @@ class Decision:
     predicted: the predicted satisfaction per model, 0..1.
     mean_cost: the mean cost per model, in the trace's unit; a model without an observed cost is missing.
     weighed: None if nothing was weighed.
+    course: how it may go on after the first answer; None if one model is asked and no more.
+    answers: what was seen of each answer, by model, in the order in which they were asked.
     """
 
     request: Request
@@ -86,6 +126,8 @@ class Decision:
     mean_cost: Mapping[str, float] = field(default_factory=_nothing)
     weighed: Weighed | None = None
     odds: Mapping[str, float] = field(default_factory=_nothing)
+    course: Course | None = None
+    answers: Mapping[str, Evidence] = field(default_factory=_no_evidence)
 
 
 @dataclass(frozen=True, slots=True)

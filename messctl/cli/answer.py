@@ -74,6 +74,7 @@ def document(routing: Router, answered: Answered) -> dict[str, Any]:
         "certificate": standing.certificate,
         "alpha": routing.settings.alpha,
         "queried": list(decision.queried),
+        "believed": decision.course and decision.course.believed,
         "forced": answered.forced,
         "propensity": None if answered.forced else decision.propensity,
         "failures": dict(answered.failures),
@@ -91,6 +92,13 @@ def footer(routing: Router, answered: Answered) -> None:
         _reason(answered),
     ]
     note(" · ".join(parts))
+
+
+def tell_of_look(decision: Decision) -> None:
+    """Say on stderr, if that is a terminal, that another model is asked, since no answer is believed enough."""
+    if decision.answers and decision.served not in decision.answers:
+        asked, believed = list(decision.answers)[-1], decision.course and decision.course.believed
+        note(f"{asked} is not sure{'' if believed is None else f' ({believed:.2f})'}, asking {decision.served}")
 
 
 def remarks(answer: str, finish: str | None) -> list[str]:
@@ -120,6 +128,8 @@ def _reason_of(decision: Decision, *, forced: bool) -> str:
         return "your choice"
     if decision.explored:
         return f"{len(decision.queried)} models answered, to learn"
+    if len(decision.answers) > 1:
+        return f"the likeliest answer of {len(decision.answers)}"
     if decision.weighed is None:
         return "no other choice"
     return REASONS.get(decision.weighed.note, "cheapest likely to satisfy")

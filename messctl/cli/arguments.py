@@ -104,6 +104,17 @@ ShowThinkingOption = Annotated[
     typer.Option("--show-thinking", help="Show what the model thinks before its answer, on stderr.",
                  rich_help_panel=OUTPUT),
 ]  # fmt: skip
+AsksOption = Annotated[
+    int | None,
+    typer.Option("--asks", metavar="1..3", callback=in_range(1, 3),
+                 help="How many models may be asked for one request; the likeliest answer is shown.",
+                 rich_help_panel=POLICY),
+]  # fmt: skip
+EqualOption = Annotated[
+    str | None,
+    typer.Option("--equal", metavar="FORM", rich_help_panel=POLICY,
+                 help="When two answers are equal: text, numeric, choice, none."),
+]  # fmt: skip
 GradeEmptyOption = Annotated[
     bool,
     typer.Option("--grade-empty", help="Take an empty answer as an answer, and grade it.", rich_help_panel=PROMISE),

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import acknowledge, document, end_line, footer, number, terms_of, write, write_if_read
+from messctl.cli.answer import (
+    acknowledge,
+    document,
+    end_line,
+    footer,
+    number,
+    tell_of_look,
+    terms_of,
+    write,
+    write_if_read,
+)
 from messctl.cli.arguments import (
     OUTPUT,
     PROMISE,
     AlphaOption,
+    AsksOption,
     GradeEmptyOption,
     JsonOption,
     LogOption,
@@ -90,6 +102,7 @@ def ask(
     require_satisfied: RequireSatisfiedOption = False,
     grade_empty: GradeEmptyOption = False,
     model: ModelOption = None,
+    asks: AsksOption = None,
     zoo: ZooOption = None,
     system: SystemOption = None,
     max_tokens: MaxTokensOption = None,
@@ -107,13 +120,12 @@ def ask(
 
     if expect is not None and expect_regex is not None:
         raise UsageError("--expect and --expect-regex exclude each other; choose one")
-    asks = log and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
+    asks_user = log and not as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def grader_of(grading: Grading | None) -> Grader | None:
-        return _grader(grading, expect, expect_regex, required=require_satisfied, asks=asks)
-
+    grader_of = partial(_grader, text=expect, pattern=expect_regex, required=require_satisfied, asks=asks_user)
     question = Question(_prompt(prompt), system, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with open_router(zoo, state, log=log, accept_empty=grade_empty, alpha=alpha, grader_of=grader_of) as routing:
+    opening = open_router(zoo, state, log=log, accept_empty=grade_empty, alpha=alpha, asks=asks, grader_of=grader_of)
+    with opening as routing:
         thinking = ShownThinking(show=show_thinking)
         stream = AnswerStream(None if as_json else thinking.before(write_if_read if routing.grades else write))
         try:
@@ -122,7 +134,7 @@ def ask(
                 model=model,
                 on_text=stream.listener,
                 on_thinking=thinking.listener,
-                on_decision=_explain if explain else None,
+                on_decision=_explain if explain else tell_of_look,
             )
         except BaseException:
             thinking.end()
@@ -133,7 +145,7 @@ def ask(
         thinking.end()
         _print(routing, answered, as_json=as_json)
         warn_of_shown(stream, answered)
-        if asks and answered.satisfied is None:
+        if asks_user and answered.satisfied is None:
             _ask_for_feedback(routing, answered)
     return 1 if require_satisfied and not answered.satisfied else 0
 
@@ -187,6 +199,9 @@ def _prompt(argument: str | None) -> str:
 
 def _explain(decision: Decision) -> None:
     """Print the figures of a decision, and what it weighed of every model, on stderr."""
+    if decision.answers:
+        tell_of_look(decision)
+        return
     from messctl.display.tables import fitting
 
     weighed, screen = decision.weighed, progress_console()

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from messctl.cli import replay_options as options
-from messctl.cli.arguments import AlphaOption, JsonOption, settings_of
+from messctl.cli.arguments import AlphaOption, AsksOption, EqualOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, ignore_closed_output, print_json, warn, write_lines
 from messctl.cli.progress import spinner
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from messctl.replay.holdout import Holdout
     from messctl.replay.result import Replay
 
@@ -38,6 +40,8 @@ def replay(
     trial_budget: options.TrialBudgetOption = None,
     reference: options.ReferenceOption = None,
     cost_scale: options.CostScaleOption = None,
+    asks: AsksOption = None,
+    equal: EqualOption = None,
     prompt_costs: options.PromptCostsOption = False,
     replicas: options.ReplicasOption = 1,
     zoo: options.ZooOption = None,
@@ -57,10 +61,7 @@ def replay(
     moved: options.MovedOption = False,
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost and attainment."""
-    if moved:
-        raise UsageError(f"--off-policy is now a command: messctl evaluate {shlex.quote(str(trace))}")
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other; choose one")
+    _check_options(trace, moved=moved, as_json=as_json, as_csv=as_csv)
     from messctl.learning.compiled import compiling_told
     from messctl.replay.result import Conditions
     from messctl.replay.run import Plan, run
@@ -76,16 +77,36 @@ def replay(
         reference=reference,
         cost_scale=cost_scale,
         seed=seed,
+        asks=asks,
+        equal=equal,
     )
     held_out = _holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
-    policies = tuple(policy) if policy else None
-    plan = Plan(trace, policies, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, plot)
+    plan = Plan(
+        trace,
+        tuple(policy) if policy else None,
+        settings,
+        conditions,
+        held_out,
+        prompt_costs,
+        zoo,
+        stream,
+        cache,
+        steps,
+        plot,
+    )
     with spinner("reading") as tell, compiling_told(tell):
         played = run(plan, warn, tell)
-    with ignore_closed_output():
-        _print(played, as_json=as_json, as_csv=as_csv)
+    _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
+
+
+def _check_options(trace: Path, *, moved: bool, as_json: bool, as_csv: bool) -> None:
+    """Raise UsageError for an option that is another command now, and for two that exclude each other."""
+    if moved:
+        raise UsageError(f"--off-policy is now a command: messctl evaluate {shlex.quote(str(trace))}")
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other; choose one")
 
 
 def _holdout(share: float | None, by: str | None) -> Holdout | None:
@@ -102,10 +123,11 @@ def _holdout(share: float | None, by: str | None) -> Holdout | None:
 def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
     from messctl.replay import report
 
-    if as_json:
-        print_json(report.document(played))
-    elif as_csv:
-        write_lines(report.as_csv(played))
-    else:
-        screen = console()
-        screen.print(report.table(played, screen.width))
+    with ignore_closed_output():
+        if as_json:
+            print_json(report.document(played))
+        elif as_csv:
+            write_lines(report.as_csv(played))
+        else:
+            screen = console()
+            screen.print(report.table(played, screen.width))

@@ -56,7 +56,7 @@ def numeric(answer: str, reference: str) -> float:
     "the answer is" or "=" with a number, and otherwise the last number of all.
     """
     wanted = _reference_number(reference)
-    found = _final_number(answer)
+    found = final_number(answer)
     if found is None:
         return 0.0
     return float(abs(found - wanted) <= _TOLERANCE * max(abs(wanted), Fraction(1, 10**6)))
@@ -72,7 +72,7 @@ def choice(answer: str, reference: str) -> float:
     wanted = _ALONE.fullmatch(_plain(reference)) or _LEADS.match(_plain(reference))
     if wanted is None:
         raise UsageError(f"the reference {reference[:40]!r} is no option letter, such as B; use another grader")
-    return float(_option_letter(answer) == wanted[1].upper())
+    return float(option_letter(answer) == wanted[1].upper())
 
 
 REFERENCE_GRADERS: Mapping[str, ReferenceGrader] = {
@@ -121,7 +121,7 @@ def _reference_number(reference: str) -> Fraction:
     return found[0]
 
 
-def _final_number(answer: str) -> Fraction | None:
+def final_number(answer: str) -> Fraction | None:
     """Return the final number of an answer."""
     boxed = _BOXED.findall(answer)
     if boxed and (found := last_number(boxed[-1])) is not None:
@@ -135,7 +135,7 @@ def _final_number(answer: str) -> Fraction | None:
     return last_number(answer)
 
 
-def _option_letter(answer: str) -> str | None:
+def option_letter(answer: str) -> str | None:
     """Return the option letter of an answer, in upper case."""
     text = _plain(answer)
     boxed = _BOXED.findall(text)

@@ -19,6 +19,7 @@ from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
 from messctl.errors import GradeError, StoreError, UsageError
 from messctl.graders import Grader
+from messctl.graders.equality import FORMS
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot, cost_source
 from messctl.live.serving import OnDecision, Serving
@@ -98,6 +99,7 @@ class Router:
             self._circumstances,
             accept_empty,
             full,
+            FORMS[settings.equal],
         )
 
     @property
@@ -159,12 +161,12 @@ class Router:
         served = self._serving.serve(request, question, model, on_text, on_thinking, on_decision, warm)
         decision, failures = served.decision, dict(served.failures)
         # The user has seen this answer, and paid for it: it is stored before what may take long, or may fail.
-        unlearned = {decision.served: served.completion}
-        if len(decision.queried) > 1:
+        unlearned = dict(served.completions)
+        if not unlearned.keys() >= set(decision.queried):
             self._learn(decision, unlearned)
             unlearned, more_failures = self._serving.query_others(decision, question)
             failures |= more_failures
-        completions = {decision.served: served.completion} | unlearned
+        completions = dict(served.completions) | unlearned
         grades = None
         try:
             grades = self._graded(decision, unlearned, completions, grader) if grader else None

@@ -15,7 +15,9 @@ from messctl.costs.load_costs import Loads
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast, characters, is_alone
 from messctl.errors import BackendError, BusyError, PromptError, PromptTooLongError, RefusedError, UnknownNameError
+from messctl.graders.equality import Form, text
 from messctl.live.fitness import check_fit, unfit
+from messctl.live.second_look import evidence_of, may_go_on, may_look, unseen
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Question, Request
 from messctl.state.request_log import Circumstances
@@ -29,11 +31,16 @@ OnDecision = Callable[[Decision], None]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The decision that stood in the end, and its model's answer. `failures` holds the errors of others, by name."""
+    """The decision that stood in the end, and the answers, by name. `failures` holds the errors of others, by name."""
 
     decision: Decision
-    completion: Completion
+    completions: Mapping[str, Completion]
     failures: Mapping[str, BackendError]
+
+    @property
+    def completion(self) -> Completion:
+        """The answer that is shown."""
+        return self.completions[self.decision.served]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Serving:
 
     `forecast` predicts what reading a prompt costs, `loads` what loading a model costs. `circumstances` is logged with
     every decision. An empty answer is a failure, unless `accept_empty`; its cost is logged and learned all the same.
-    `full` returns the models for which too many requests wait already.
+    `full` returns the models for which too many requests wait already. Answers are compared by the form `equal`.
     """
 
     models: Mapping[str, ModelSpec]
@@ -54,6 +61,7 @@ class Serving:
     circumstances: Circumstances
     accept_empty: bool = False
     full: Callable[[], Iterable[str]] = tuple
+    equal: Form = text
 
     def serve(
         self,
@@ -69,30 +77,35 @@ class Serving:
         if model is not None and model not in self.models:
             raise UnknownNameError("model", model, sorted(self.models))
         stream, watch = AnswerStream(on_text), question.watch
+        completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
-        request, unfit = self._prepared(request, question, model, warm)
+        request, unfit = self._prepared(replace(request, looks=may_look(question)), question, model, warm)
         decision = self._decide(request, question, model, unfit)
         while True:
             if on_decision:
                 on_decision(decision)
             try:
-                completion = self._attempt(decision, decision.served, question, stream.listener, on_thinking)
+                completions[decision.served] = self._answer(decision, question, stream.listener, on_thinking)
             except BackendError as error:
                 if stream.started or (watch is not None and watch.shown):
                     raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
                 failures[decision.served] = error
                 if on_thinking:
                     on_thinking("\n\n")  # the next model's thinking is another one
-                if model is not None or unfit.union(failures).issuperset(self.models):
+                if not completions and (model is not None or unfit.union(failures).issuperset(self.models)):
                     if len(failures) == 1:
                         raise
                     raise _of_all(list(failures.values())) from error
             except BaseException:  # Ctrl-C, or a listener that wants no more
-                self._give_up(decision.queried, answering=decision.served if stream.started else None)
+                waiting = set(decision.queried) - set(completions)
+                self._give_up(waiting, answering=decision.served if stream.started else None)
                 raise
-            else:
-                return Served(decision, completion, failures)
-            decision = self._decide_again(decision, request, unfit.union(failures))
+            decision = self._go_on(decision, request, completions, unfit.union(failures))
+            if decision.served in completions:
+                served = Served(decision, completions, failures)
+                if may_go_on(decision):
+                    _show(served.completion, stream.listener, on_thinking)
+                return served
 
     def query_others(
         self, decision: Decision, question: Question
@@ -110,6 +123,16 @@ class Serving:
                     self._give_up(set(decision.queried) - {decision.served} - set(completions) - set(failures))
                     raise
         return completions, failures
+
+    def _answer(
+        self, decision: Decision, question: Question, on_text: OnText | None, on_thinking: OnText | None
+    ) -> Completion:
+        """Return the answer of the model to be asked. It is held back if another one may be shown instead."""
+        if may_go_on(decision):
+            return self._attempt(decision, decision.served, unseen(question))
+        if decision.course is not None:
+            question = replace(question, logprob=True)
+        return self._attempt(decision, decision.served, question, on_text, on_thinking)
 
     def _attempt(
         self,
@@ -179,6 +202,32 @@ class Serving:
             self._claim(decision)
         return decision
 
+    def _go_on(
+        self, decision: Decision, request: Request, completions: Mapping[str, Completion], failed: frozenset[str]
+    ) -> Decision:
+        """Return the decision on what comes next: without answers, or with those that are there."""
+        if not completions:
+            return self._decide_again(decision, request, failed)
+        return decision if decision.course is None else self._look(decision, request, completions, failed)
+
+    def _look(
+        self, decision: Decision, request: Request, completions: Mapping[str, Completion], failed: frozenset[str]
+    ) -> Decision:
+        """Decide what follows from the answers so far: to show one, or to ask another model. Store them first."""
+        request_id, outcomes = request.request_id, {name: outcome_of(each) for name, each in completions.items()}
+        with self.store.transaction():
+            if self.store.requests.has(request_id):
+                self.store.requests.add_answers(request_id, outcomes)
+            self.store.outages.end(outcomes)
+            excluded = failed | self._down() | frozenset(self.full())
+            present = replace(decision, request=self._as_of_now(request, excluded))
+            decision = self.policy.look(present, evidence_of(completions, self.equal))
+            shown = decision.served if decision.served in completions else next(iter(completions))
+            self.store.requests.revise(replace(decision, served=shown))
+            if decision.served not in completions:
+                self._claim(decision)
+        return decision
+
     def _possible(self, excluded: frozenset[str], never: frozenset[str]) -> frozenset[str]:
         """Return the models to exclude: those that can `never` serve if nothing else would be left."""
         return never if excluded.issuperset(self.models) else excluded
@@ -217,6 +266,14 @@ class Serving:
             if empty is not None and self.store.requests.has(request_id):
                 attempt = self.forecast.corrected(replace(decision, served=model), {model: empty})
                 self.policy.learn(attempt, Feedback(costs={model: cost_of(empty).answer}))
+
+
+def _show(completion: Completion, on_text: OnText | None, on_thinking: OnText | None) -> None:
+    """Pass on an answer that was held back until it was chosen."""
+    if on_thinking and completion.thinking:
+        on_thinking(completion.thinking)
+    if on_text:
+        on_text(completion.answer)
 
 
 def _of_all(errors: Sequence[BackendError]) -> BackendError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot
 from messctl.live.shared_lessons import joined
 from messctl.policies import LivePolicy, live_build
-from messctl.records import Decision, Feedback, Request
+from messctl.policies.base import Looking
+from messctl.records import Decision, Evidence, Feedback, Request
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 from messctl.zoo import Settings, Zoo
@@ -75,6 +77,16 @@ class StoredPolicy:
             if newest:
                 self._save(policy.snapshot())
         return replace(decision, request_number=lost.request_number)
+
+    def look(self, decision: Decision, answers: Mapping[str, Evidence]) -> Decision:
+        """Return how a request goes on after `answers`; see `Looking`."""
+        with self._together():
+            policy = self._present()
+            if not isinstance(policy, Looking):
+                return replace(decision, answers=answers)
+            decision = policy.look(decision, answers)
+            self._save(policy.snapshot(), policy)
+        return decision
 
     def overridden(self, request: Request, model: str) -> Decision:
         """Return the user's decision for `model`; the policy does not count it."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.policies.base import LiveBuild, LivePolicy, Lottery, Played, Policy, PolicyKind, Rounds, Streamed
+from messctl.policies.base import LiveBuild, LivePolicy, Played, Policy, PolicyKind, Rounds, Streamed
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 __all__ = [

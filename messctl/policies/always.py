@@ -13,7 +13,8 @@ from messctl.learning.features import Encoder
 from messctl.learning.mean_costs import observe
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.learning.virtual_queue import advance
-from messctl.policies.base import Lottery, PolicyKind, Rounds, surcharges
+from messctl.policies.base import PolicyKind, Rounds, surcharges
+from messctl.policies.lottery import Lottery
 from messctl.records import Decision, Feedback, Request
 from messctl.zoo import Settings, Zoo
 

@@ -6,10 +6,9 @@ also runs as one compiled loop, `play`, which takes exactly the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,7 @@ from messctl.learning.features import Encoder, Features
 from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.learning.snapshot import Snapshot
-from messctl.learning.virtual_queue import advance, path
-from messctl.records import Decision, Feedback, Request
+from messctl.records import Decision, Evidence, Feedback, Request
 from messctl.zoo import Settings, Zoo
 
 Floats = npt.NDArray[np.float64]
@@ -32,6 +30,16 @@ class Arrivals(NamedTuple):
     order: npt.NDArray[np.int64]
     has_feedback: npt.NDArray[np.bool_]
     delay: int
+
+
+class Answers(NamedTuple):
+    """What a second look sees of each answer in a trace, (n, models): equal answers of a row share a `group`.
+
+    `logprob` is an answer's mean log-probability, NaN if that is unknown.
+    """
+
+    group: npt.NDArray[np.int64]
+    logprob: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,9 @@ class Rounds:
     In an exported live log, in the trace's order and (n,): `served` is the model's index, −1 if unknown; `judged` is
     the place of the feedback among all, NaN without feedback; `alpha` is the promise; `explored` is 0 or 1. The last
     two are NaN if unknown.
+
+    `answers` is what a second look sees, and `latency_s` (n, models) how long each answer took, both in the trace's
+    order; None if the trace does not have them.
     """
 
     zoo: Zoo
@@ -63,6 +74,8 @@ class Rounds:
     alpha: Floats | None = None
     explored: Floats | None = None
     prompt_cost: Floats | None = None
+    answers: Answers | None = None
+    latency_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -76,7 +89,7 @@ class Rounds:
         """Return these rows of the trace as a trace of their own, arriving in this order, all with feedback."""
         part: dict[str, Any] = {
             name: None if table is None else table[rows]
-            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored", "prompt_cost")
+            for name in ("satisfied", "cost", "served", "judged", "alpha", "explored", "prompt_cost", "latency_s")
             for table in (getattr(self, name),)
         }
         return replace(
@@ -85,6 +98,7 @@ class Rounds:
             features=self.features.rows(rows),
             order=np.arange(len(rows)),
             has_feedback=np.ones(len(rows), dtype=np.bool_),
+            answers=self.answers and Answers(self.answers.group[rows], self.answers.logprob[rows]),
             **part,
         )
 
@@ -97,6 +111,20 @@ class Rounds:
         return replace(self, order=order, has_feedback=has_feedback, delay=min(feedback_delay, n))
 
 
+_BY_REQUEST = (
+    "order",
+    "cost",
+    "satisfied",
+    "satisfied_all",
+    "served",
+    "explored",
+    "p_explore",
+    "predicted",
+    "asks",
+    "latency_s",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Played:
     """What a policy did, request by request in order of arrival; every array is (n,) or (n, models).
@@ -106,7 +134,8 @@ class Played:
     `satisfied_all` is what only a replay can know. `propensity` is the probability with which `served` was to be
     served; None if the policy has none. `queue_after` is the queue at the next decision; the last one is the queue
     after all feedback. `predicted` and `mean_cost` are None for a policy without them; a mean without any cost is NaN.
-    `cost_scale` and `weights` are those at the end.
+    `cost_scale` and `weights` are those at the end. `asks` is the number of models asked, and
+    `latency_s` the time until the answer was shown; None if it is always one, and if it is unknown.
     """
 
     zoo: Zoo
@@ -126,13 +155,13 @@ class Played:
     mean_cost: Floats | None = None
     cost_scale: float | None = None
     weights: Weights | None = None
+    asks: npt.NDArray[np.int64] | None = None
+    latency_s: Floats | None = None
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Played:
         """Return what was done on the requests of `mask`, (n,) by arrival; the queue stays that of the whole play."""
         parts: dict[str, Any] = {
-            name: None if table is None else table[mask]
-            for name in ("order", "cost", "satisfied", "satisfied_all", "served", "explored", "p_explore", "predicted")
-            for table in (getattr(self, name),)
+            name: None if table is None else table[mask] for name in _BY_REQUEST for table in (getattr(self, name),)
         }
         chosen = replace(self, **parts)
         if chosen.served is None:
@@ -219,6 +248,17 @@ class LiveBuild(Protocol):
         """Build it."""
 
 
+@runtime_checkable
+class Looking(Protocol):
+    """A policy that may ask several models for one request."""
+
+    def look(self, decision: Decision, answers: Mapping[str, Evidence]) -> Decision:
+        """Return how a request goes on after `answers`, by model, in the order in which they were asked.
+
+        `served` is then another model to ask, or, if it is among them, the one whose answer is shown.
+        """
+
+
 class Streamed(Policy, Protocol):
     """A policy that can be played in pieces, in order of arrival, so that it never holds a whole trace."""
 
@@ -253,74 +293,3 @@ class PolicyKind:
     def uses_prompt_costs(self) -> bool:
         """Whether the known cost of reading a prompt changes its decisions."""
         return self.learns and not self.by_mean_costs
-
-
-class Lottery:
-    """A policy that serves by fixed odds and never learns: all yardsticks are lotteries.
-
-    `odds` is (1, models), the same for every request, or (n, models), one row for each row of the trace. Over rounds it
-    is scored by its expectation, so that a yardstick has no luck of its own. It knows everything in advance and needs
-    no feedback, so every request counts.
-    """
-
-    def __init__(self, name: str, rounds: Rounds, settings: Settings, odds: Floats) -> None:
-        self.name = name
-        self._zoo = rounds.zoo
-        self._alpha = settings.alpha
-        self._odds = odds
-        self._request_ids = rounds.request_ids
-        self._coin = stream(settings.seed, "lottery")
-        self._decided = 0
-        self._queue = 0.0
-
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {request_id: row for row, request_id in enumerate(self._request_ids)}
-
-    def decide(self, request: Request) -> Decision:
-        """Draw the model to serve."""
-        odds = self._odds[self._row_of[request.request_id] if len(self._odds) > 1 else 0]
-        possible = np.flatnonzero(odds)
-        drawn = int(np.searchsorted(np.cumsum(odds[possible]), self._coin.random(), side="right"))
-        index = int(possible[min(drawn, len(possible) - 1)])
-        self._decided += 1
-        model = self._zoo.models[index]
-        chances = {self._zoo.models[each]: float(odds[each]) for each in possible}
-        return Decision(request, self._decided, model, (model,), chances[model], queue=self._queue, odds=chances)
-
-    def learn(self, decision: Decision, feedback: Feedback) -> None:
-        """Add the feedback to the queue; the odds do not change."""
-        if decision.served in feedback.satisfied:
-            self._queue = advance(self._queue, self._alpha, feedback.satisfied[decision.served])
-
-    def play(self, rounds: Rounds) -> Played:
-        """Score the odds by their expectation, from the first request on."""
-        return self._score(rounds, 0.0)
-
-    def play_on(self, rounds: Rounds) -> Played:
-        """Score the odds by their expectation, starting with the present queue."""
-        played = self._score(rounds, self._queue)
-        self._queue = played.queue_final
-        return played
-
-    def _score(self, rounds: Rounds, start: float) -> Played:
-        odds = np.broadcast_to(self._odds, (len(rounds), len(self._zoo.models)))[rounds.order]
-        satisfied = _expected(odds, rounds.satisfied[rounds.order])
-        queue = path(satisfied, np.full(len(satisfied), self._alpha), start)
-        return Played(
-            zoo=self._zoo,
-            alpha=self._alpha,
-            order=rounds.order,
-            share=odds.mean(axis=0),
-            cost=_expected(odds, rounds.cost[rounds.order]),
-            satisfied=satisfied,
-            satisfied_all=satisfied,
-            queue_before=queue[:-1],
-            queue_after=queue[1:],
-        )
-
-
-def _expected(odds: Floats, values: Floats) -> Floats:
-    # A certain choice gives the recorded value to the last bit, no matter what the other columns hold.
-    certain = odds.max(axis=1) == 1.0
-    return np.where(certain, values[np.arange(len(odds)), odds.argmax(axis=1)], (odds * values).sum(axis=1))

@@ -7,7 +7,8 @@ of two models may serve one single request.
 from __future__ import annotations
 
 from messctl.learning.frontier import cheapest_mixture
-from messctl.policies.base import Lottery, PolicyKind, Rounds
+from messctl.policies.base import PolicyKind, Rounds
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 

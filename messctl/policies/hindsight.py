@@ -12,7 +12,8 @@ import numpy as np
 
 from messctl.learning.cross_fit import folds
 from messctl.learning.frontier import chain
-from messctl.policies.base import Floats, Lottery, PolicyKind, Rounds
+from messctl.policies.base import Floats, PolicyKind, Rounds
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 

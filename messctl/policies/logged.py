@@ -10,7 +10,8 @@ import numpy as np
 
 from messctl.errors import UsageError
 from messctl.learning.virtual_queue import path
-from messctl.policies.base import Lottery, Played, PolicyKind, Rounds
+from messctl.policies.base import Played, PolicyKind, Rounds
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 

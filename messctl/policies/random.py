@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from messctl.policies.base import Lottery, PolicyKind, Rounds
+from messctl.policies.base import PolicyKind, Rounds
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 

@@ -7,7 +7,8 @@ above every model's mean, the best model serves everything and the promise is mi
 from __future__ import annotations
 
 from messctl.learning.frontier import cheapest_mixture
-from messctl.policies.base import Lottery, PolicyKind, Rounds
+from messctl.policies.base import PolicyKind, Rounds
+from messctl.policies.lottery import Lottery
 from messctl.zoo import Settings
 
 

@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from messctl.costs.cost_line import Line
 from messctl.errors import TraceError
+from messctl.graders.equality import Form, groups
 from messctl.learning.feature_cache import FeatureCache
 from messctl.learning.features import Encoder, Features, WordEncoder, concatenate
 from messctl.policies import Rounds
+from messctl.policies.base import Answers
 from messctl.replay.facts import TraceFacts, observed_mean
 from messctl.trace import Batch, TraceFile
+from messctl.trace.format import ANSWERS, LATENCY
 from messctl.trace.sound import sound_batches
 from messctl.zoo import Zoo, costliest
 
@@ -72,6 +75,7 @@ def load(
     cache: bool = True,
     encoder: Encoder | None = None,
     prompt_costs: bool = False,
+    equal: Form | None = None,
 ) -> Recording:
     """Read a trace into memory.
 
@@ -79,7 +83,8 @@ def load(
     default of their words; with `cache`, the features of a large trace are stored beside it, see `feature_cache`. Rows
     that lack a model's outcome or cost are left out, so that all policies face the same requests; a `partial` recording
     needs only the cost of the model served. With `prompt_costs`, policies know the cost of reading each prompt in
-    advance, from its tokens and the prices that fit the trace.
+    advance, from its tokens and the prices that fit the trace. With `equal`, the form by which answers are equal, the
+    rounds hold what a second look sees, if the trace has answers or log-probabilities.
 
     If every row has an arrival time, the requests come in that order, and requests of one time as the rows are; else
     all come as the rows are. Raises TraceError if nothing is left, a value is wrong, or tokens are needed and missing;
@@ -87,7 +92,9 @@ def load(
     """
     trace = TraceFile(path)
     check_playable(trace, least_models=1 if partial else 2)
-    parts, features = _read(trace, encoder or WordEncoder(), partial=partial, cache=cache, tokens=prompt_costs)
+    parts, features = _read(
+        trace, encoder or WordEncoder(), partial=partial, cache=cache, tokens=prompt_costs, equal=equal
+    )
     if not partial:
         check_outcomes(trace, np.any([part.outcomes_seen for part in parts], axis=0))
     check_costs(trace, np.any([part.costs_seen for part in parts], axis=0), partial=partial)
@@ -102,6 +109,11 @@ def load(
     )
     if prompt_costs:
         rounds = replace(rounds, prompt_cost=_prompt_costs(trace, filled))
+    if equal and any(trace.has(field, model) for field in ANSWERS for model in trace.models):
+        group, logprob = (np.concatenate([getattr(part, name) for part in filled]) for name in ("group", "logprob"))
+        rounds = replace(rounds, answers=Answers(group, logprob))
+    if all(trace.has(LATENCY, model) for model in trace.models):
+        rounds = replace(rounds, latency_s=np.concatenate([part.latency_s for part in filled]))
     if trace.timed:
         rounds = _by_arrival(rounds, np.concatenate([part.arrived_at for part in filled]))
     return Recording.of(
@@ -115,13 +127,13 @@ def load(
 
 
 def _read(
-    trace: TraceFile, encoder: Encoder, *, partial: bool, cache: bool, tokens: bool
+    trace: TraceFile, encoder: Encoder, *, partial: bool, cache: bool, tokens: bool, equal: Form | None
 ) -> tuple[list[_Part], Features]:
     """Read all batches; return them, and the features of all rows, which come from the cache if they are there."""
     stored = FeatureCache.of(trace.path, encoder) if cache and trace.rows >= encoder.kept_from else None
     known = stored.read(trace.rows) if stored else None
-    batches = sound_batches(trace, prompts=known is None, tokens=tokens)
-    parts = list(_ahead(lambda batch: _part(batch, partial, encoder), batches))
+    batches = sound_batches(trace, prompts=known is None, tokens=tokens, answers=equal is not None)
+    parts = list(_ahead(lambda batch: _part(batch, partial, encoder, equal), batches))
     features = known or concatenate([part.features for part in parts])
     if stored and not known:
         stored.write(features)
@@ -202,6 +214,9 @@ class _Part:
     alpha: npt.NDArray[np.float64]
     explored: npt.NDArray[np.float64]
     tokens: npt.NDArray[np.float64]
+    group: npt.NDArray[np.int64]
+    logprob: npt.NDArray[np.float64]
+    latency_s: npt.NDArray[np.float64]
     arrived_at: npt.NDArray[np.datetime64]
     costs_seen: npt.NDArray[np.bool_]
     outcomes_seen: npt.NDArray[np.bool_]
@@ -246,7 +261,7 @@ def _ahead(work: Callable[[Batch], _Part], batches: Iterable[Batch]) -> Iterator
             yield waiting.popleft().result()
 
 
-def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
+def _part(batch: Batch, partial: bool, encoder: Encoder, equal: Form | None = None) -> _Part:
     rows = len(batch.cost)
     served = np.full(rows, -1) if batch.served is None else batch.served
     judged = np.full(rows, np.nan) if batch.judged is None else batch.judged
@@ -266,6 +281,9 @@ def _part(batch: Batch, partial: bool, encoder: Encoder) -> _Part:
         alpha=alpha[usable],
         explored=explored[usable],
         tokens=_tokens(batch)[usable],
+        group=_groups(batch, equal)[usable],
+        latency_s=batch.latency_s[usable],
+        logprob=np.empty((rows, 0))[usable] if batch.logprob is None else batch.logprob[usable],
         arrived_at=arrived_at[usable],
         costs_seen=np.asarray((~np.isnan(batch.cost)).any(axis=0)),
         outcomes_seen=np.asarray((~np.isnan(batch.satisfied)).any(axis=0)),
@@ -278,3 +296,11 @@ def _tokens(batch: Batch) -> npt.NDArray[np.float64]:
     if batch.tokens_in is None or batch.tokens_out is None:
         return np.empty((len(batch.cost), 0, 2))
     return np.stack([batch.tokens_in, batch.tokens_out], axis=2)
+
+
+def _groups(batch: Batch, equal: Form | None) -> npt.NDArray[np.int64]:
+    """Return numbers that equal answers of a row share, (rows, models), or (rows, 0) if they were not read."""
+    if batch.answers is None or equal is None:
+        return np.empty((len(batch.cost), 0), dtype=np.int64)
+    texts = zip(*(answers.to_pylist() for answers in batch.answers), strict=True)
+    return np.array([groups(row, equal) for row in texts], dtype=np.int64).reshape(len(batch.cost), len(batch.answers))

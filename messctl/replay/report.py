@@ -23,7 +23,7 @@ from messctl.zoo import Settings
 BAR_CELLS = 12
 """The width of the bar of shares, in characters."""
 LONGEST_NAME = 40
-LEAST_FIRST = ("certificate", "explored", "queue", "÷ costliest", "served by", "÷ static-mix")
+LEAST_FIRST = ("certificate", "explored", "queue", "s/request", "asks", "÷ costliest", "served by", "÷ static-mix")
 """The columns that a narrow table leaves out, in this order."""
 LETTERS = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -64,6 +64,8 @@ def document(replay: Replay) -> dict[str, Any]:
         "exponent": settings.exponent,
         "cost_scale": settings.cost_scale,
         "trial_budget": settings.trial_budget,
+        "asks": settings.asks,
+        "equal": settings.equal,
         "seed": settings.seed,
         **asdict(replay.conditions),
         "holdout": holdout and holdout.share,
@@ -106,6 +108,8 @@ def table(replay: Replay, width: int) -> RenderableType:
         "÷ costliest": lambda result: _number(result.cost_vs_costliest, ".3f"),
         "÷ static-mix": lambda result: _number(result.cost_vs_static_mix, ".3f"),
         "explored": lambda result: f"{result.explored:.1%}" if result.explored else "",
+        **({"asks": lambda result: f"{result.asks:.2f}"} if replay.settings.asks > 1 else {}),
+        **({"s/request": lambda result: _number(result.latency_s, ".3g")} if replay.settings.asks > 1 else {}),
         "served by": _bar,
         "queue": lambda result: f"{result.queue_final:.1f}",
         "certificate": lambda result: _number(result.certificate, ".4f"),
@@ -191,10 +195,20 @@ def _heading(replay: Replay) -> Text:
             "streamed: hindsight, clairvoyant and the check for repeated request ids are left out, "
             "because they need the whole trace at once"
         )
+    if replay.settings.asks > 1:
+        lines.append(_second_look(replay))
     learner = next((result for result in replay.results if result.v_per_cost_unit), None)
     if learner:
         lines.append(_weights(replay.settings, learner, plain(facts.cost_unit)))
     return Text("\n".join(lines))
+
+
+def _second_look(replay: Replay) -> str:
+    """Return how many models the bandit may ask, or that there is nothing to see."""
+    asks = counted(replay.settings.asks, "model")
+    if replay.rounds is None or replay.rounds.answers is None:
+        return f"up to {asks} per request, but the trace has no answers to look at, so each request asks one"
+    return f"the bandit may ask up to {asks} per request"
 
 
 def _held_out(holdout: Holdout, conditions: Conditions) -> str:

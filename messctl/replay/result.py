@@ -17,7 +17,7 @@ from messctl.replay.facts import TraceFacts
 from messctl.replay.holdout import Holdout
 from messctl.zoo import Settings
 
-ADDED = ("requests", "answers", "satisfied", "satisfied_all", "cost", "explored", "served")
+ADDED = ("requests", "answers", "satisfied", "satisfied_all", "cost", "explored", "served", "asks", "latency_s")
 """The fields of Sums that add up from one part of a play to the next."""
 
 MET = 1e-9
@@ -60,6 +60,8 @@ class Result:
     outcomes are known. `queue_final` is the debt against α, even for a policy that aims above
     α. Costs are in the trace's unit; a ratio is None if its divisor is 0. `v` and `c` are None for a policy that does
     not use them, such as the bandit by default. `*_spread` is the standard deviation over seeds, None for one seed.
+    `asks` ≥ 1 is the mean number of models asked per request, and `latency_s` the mean time until the answer was shown,
+    None if the trace does not tell it.
     """
 
     policy: str
@@ -81,6 +83,8 @@ class Result:
     mean_cost_spread: float | None
     v_per_cost_unit: float | None
     met_share: float | None
+    asks: float
+    latency_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class Sums:
 
     `answers` is the number of answers with feedback, and `satisfied` the sum of their satisfaction; `satisfied_all` is
     the sum over all requests. `cost` is in the trace's unit, `explored` the number of requests explored, and `served`
-    the number of requests per model, (models,). `alpha`, `queue` and `cost_scale` are those at the end.
+    the number of requests per model, (models,). `asks` is the number of answers, and `latency_s` the sum of the times
+    until an answer was shown, NaN if it is unknown. `alpha`, `queue` and `cost_scale` are those at the end.
     """
 
     requests: int
@@ -154,6 +159,8 @@ class Sums:
     cost: float
     explored: int
     served: Floats
+    asks: float
+    latency_s: float
     alpha: float
     queue: float
     cost_scale: float | None
@@ -170,6 +177,8 @@ class Sums:
             cost=float(played.cost.sum()),
             explored=0 if played.explored is None else int(played.explored.sum()),
             served=played.share * len(played.order),
+            asks=_asks(played),
+            latency_s=np.nan if played.latency_s is None else float(played.latency_s.sum()),
             alpha=played.alpha,
             queue=played.queue_final,
             cost_scale=played.cost_scale,
@@ -201,6 +210,7 @@ def result_of(name: str, facts: TraceFacts, plays: Sequence[Sums], settings: Set
     mean_attained = fmean(attained) if attained else None
     cost = fmean(mean_cost)
     requests = plays[0].requests
+    latency = fmean(play.latency_s / play.requests for play in plays)
     return Result(
         policy=name,
         v=settings.weight if scale else settings.v if kind_of(name).learns else None,
@@ -221,7 +231,17 @@ def result_of(name: str, facts: TraceFacts, plays: Sequence[Sums], settings: Set
         mean_cost_spread=stdev(mean_cost) if several else None,
         v_per_cost_unit=_ratio(settings.weight, scale) if scale else None,
         met_share=fmean(value >= settings.alpha - MET for value in attained) if attained else None,
+        asks=fmean(play.asks / play.requests for play in plays),
+        latency_s=latency if np.isfinite(latency) else None,
     )
+
+
+def _asks(played: Played) -> float:
+    """Return the number of answers: one per request, all models' if it was explored, or what a second look took."""
+    if played.asks is not None:
+        return float(played.asks.sum())
+    explored = 0 if played.explored is None else int(played.explored.sum())
+    return float(len(played.order) + explored * (len(played.zoo.models) - 1))
 
 
 def _ratio(value: float, divisor: float) -> float | None:

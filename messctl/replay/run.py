@@ -9,6 +9,7 @@ from pathlib import Path
 from messctl.backends import encoder_of
 from messctl.display.plotting import check_format
 from messctl.errors import UsageError
+from messctl.graders.equality import FORMS
 from messctl.outputs import check_distinct, check_trace_writable, check_writable
 from messctl.policies import default_names, kind_of, kinds
 from messctl.replay.facts import TraceFacts
@@ -65,7 +66,8 @@ class Plan:
             raise UsageError(f"{given[0]} covers all requests; leave out --holdout")
         if self.conditions.replicas > 1 and given and given[0] != "--holdout":
             raise UsageError(f"{given[0]} covers one router; leave out --replicas")
-        return next(iter([*given, *(["--prompt-costs"] if self.prompt_costs else [])]), None)
+        others = {"--prompt-costs": self.prompt_costs, "--asks": self.settings.asks > 1}
+        return next(iter([*given, *(option for option, value in others.items() if value)]), None)
 
 
 def run(plan: Plan, warn: Callable[[str], None], progress: Callable[[str], None] = lambda _: None) -> Replay:
@@ -149,6 +151,7 @@ def _run_in_memory(plan: Plan, warn: Callable[[str], None], progress: Callable[[
         cache=plan.cache,
         encoder=encoder_of(plan.settings),
         prompt_costs=plan.prompt_costs,
+        equal=FORMS[plan.settings.equal] if plan.settings.asks > 1 else None,
     )
     _warn_of_scarce_model(recording.facts, warn)
     return replay(

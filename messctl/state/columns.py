@@ -104,6 +104,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
         "meter": _text,
         "characters": _or_none(_count),
         "others": _count,
+        "asked": _or_none(_text),
     },
     "answers": {"request": _count, "model": _text, **_answer},
     "feedback": {

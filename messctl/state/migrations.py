@@ -110,6 +110,7 @@ MIGRATIONS = (
     DROP TABLE checkpoints;
     CREATE TABLE checkpoints (first INTEGER PRIMARY KEY, packed BLOB NOT NULL);
     """,
+    "ALTER TABLE requests ADD COLUMN asked TEXT",
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from messctl.errors import UsageError
 from messctl.records import Decision, Outcome, Request
+from messctl.state.asked import Asked, asked_text
 from messctl.state.columns import COLUMNS, OUTCOME, check
 from messctl.state.database import Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
@@ -111,19 +112,22 @@ class RequestLog:
         )
 
     def revise(self, decision: Decision) -> None:
-        """Log the decision that replaces an earlier one, whose model could not answer."""
-        self._database.execute(
-            "UPDATE requests SET served = ?, explored = ?, p_explore = ?, propensity = ?, queue = ? "
-            "WHERE request_id = ?",
-            (
-                decision.served,
-                decision.explored,
-                decision.p_explore,
-                decision.propensity,
-                decision.queue,
-                decision.request.request_id,
-            ),
-        )
+        """Log the decision that replaces an earlier one: its model could not answer, or another one was asked, too."""
+        request = self._key(decision.request.request_id)
+        with self.sums.following(request, SERVED):
+            self._database.execute(
+                "UPDATE requests SET served = ?, explored = ?, p_explore = ?, propensity = ?, queue = ?, asked = ? "
+                "WHERE id = ?",
+                (
+                    decision.served,
+                    decision.explored,
+                    decision.p_explore,
+                    decision.propensity,
+                    decision.queue,
+                    asked_text(decision),
+                    request,
+                ),
+            )
 
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
         """Log what models answered, by name, and what that cost."""
@@ -296,16 +300,19 @@ def _outcome(answer: Row) -> Outcome:
 
 
 def _logged(row: Row, answers: Mapping[str, Outcome], lost: Sequence[Row]) -> LoggedRequest:
+    asked = Asked.of(row["asked"])
     return LoggedRequest(
         decision=Decision(
             request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),
             request_number=0 if row["forced"] else row["request_number"],
             served=row["served"],
-            queried=tuple(sorted(answers)) or (row["served"],),
+            queried=tuple(asked.answers) or tuple(sorted(answers)) or (row["served"],),
             propensity=row["propensity"] or 1.0,
             explored=bool(row["explored"]),
             p_explore=row["p_explore"],
             queue=row["queue"],
+            course=asked.course,
+            answers=asked.answers,
         ),
         asked_at=datetime.fromtimestamp(row["asked_at"], UTC),
         circumstances=Circumstances(

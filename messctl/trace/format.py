@@ -34,10 +34,12 @@ CHECKSUM = "checksum"
 SATISFIED = "satisfied"
 COST = "cost"
 TOKENS = ("tokens_in", "tokens_out")
+LATENCY = "latency_s"
+ANSWERS = ("answer", "logprob")
 FIELDS: dict[str, pa.DataType] = {
     SATISFIED: pa.float64(),
     COST: pa.float64(),
-    "latency_s": pa.float64(),
+    LATENCY: pa.float64(),
     "tokens_in": pa.int64(),
     "tokens_out": pa.int64(),
     "answer": pa.large_string(),

@@ -17,7 +17,17 @@ import pyarrow.compute as pc
 
 from messctl.errors import TraceError, did_you_mean
 from messctl.inputs import NotOrdinaryError, read_start
-from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, TOKENS, TraceMetadata, column
+from messctl.trace.format import (
+    ANSWERS,
+    COST,
+    FIELDS,
+    LATENCY,
+    REQUEST_COLUMNS,
+    SATISFIED,
+    TOKENS,
+    TraceMetadata,
+    column,
+)
 from messctl.trace.parquet import BoundedParquet, ParquetError
 
 ROWS_PER_BATCH = 16_384
@@ -31,12 +41,13 @@ class Batch:
 
     first_row: the number of the first row, from 1.
     request_ids, prompts: (rows,), Arrow large strings.
-    satisfied, cost: (rows, models), float64. NaN means not observed. A NaN in the file itself becomes infinity, which
-        every check refuses.
+    satisfied, cost, latency_s: (rows, models), float64. NaN means not observed. A NaN in the file itself becomes
+        infinity, which every check refuses.
     served: (rows,), the index of the served model; -1 if unknown.
     judged, alpha, explored, propensity: (rows,), NaN if null.
     tokens_in, tokens_out: (rows, models), NaN if missing; None unless requested.
     arrived_at: (rows,), NaT if missing.
+    answers: per model (rows,) Arrow large strings; logprob: (rows, models), NaN if missing. None unless requested.
     An optional column that the trace lacks is None.
     """
 
@@ -45,6 +56,7 @@ class Batch:
     prompts: pa.LargeStringArray
     satisfied: npt.NDArray[np.float64]
     cost: npt.NDArray[np.float64]
+    latency_s: npt.NDArray[np.float64]
     served: npt.NDArray[np.int64] | None = None
     judged: npt.NDArray[np.float64] | None = None
     alpha: npt.NDArray[np.float64] | None = None
@@ -53,6 +65,8 @@ class Batch:
     tokens_in: npt.NDArray[np.float64] | None = None
     tokens_out: npt.NDArray[np.float64] | None = None
     arrived_at: npt.NDArray[np.datetime64] | None = None
+    answers: tuple[pa.LargeStringArray, ...] | None = None
+    logprob: npt.NDArray[np.float64] | None = None
 
     @property
     def lacking(self) -> npt.NDArray[np.bool_]:
@@ -99,14 +113,21 @@ class TraceFile:
         return column(name, model) in self._names
 
     def batches(
-        self, rows_per_batch: int = ROWS_PER_BATCH, *, ids: bool = True, prompts: bool = True, tokens: bool = False
+        self,
+        rows_per_batch: int = ROWS_PER_BATCH,
+        *,
+        ids: bool = True,
+        prompts: bool = True,
+        tokens: bool = False,
+        answers: bool = False,
     ) -> Iterator[Batch]:
         """Yield all rows in file order. Only types are checked, not values. Raises TraceError.
 
-        Without `ids` or `prompts`, these columns are not read, and are empty. Token counts are read only with `tokens`.
+        Without `ids` or `prompts`, these columns are not read, and are empty. Token counts are read only with `tokens`,
+        answers and their log-probabilities only with `answers`.
         """
         text = [name for name, wanted in (("request_id", ids), ("prompt", prompts)) if wanted]
-        wanted_fields = (SATISFIED, COST, *(TOKENS if tokens else ()))
+        wanted_fields = (SATISFIED, COST, LATENCY, *(TOKENS if tokens else ()), *(ANSWERS if answers else ()))
         fields = [column(name, model) for name in wanted_fields for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
@@ -114,11 +135,13 @@ class TraceFile:
             rows_per_batch,
         ):
             with _mapped(self.path):
-                read = self._batch(batch, first_row, ids, prompts, tokens)
+                read = self._batch(batch, first_row, ids, prompts, tokens, answers)
             yield read
             first_row += batch.num_rows
 
-    def _batch(self, batch: pa.RecordBatch, first_row: int, ids: bool, prompts: bool, tokens: bool) -> Batch:
+    def _batch(
+        self, batch: pa.RecordBatch, first_row: int, ids: bool, prompts: bool, tokens: bool, answers: bool
+    ) -> Batch:
         names = batch.schema.names
         numbers = {
             name: _as_float(batch[name], self.path, name)
@@ -131,11 +154,14 @@ class TraceFile:
             prompts=_text(batch["prompt"], self.path, "prompt", first_row) if prompts else NO_TEXT,
             satisfied=_numbers(batch, SATISFIED, self.models, self.path),
             cost=_numbers(batch, COST, self.models, self.path),
+            latency_s=_numbers(batch, LATENCY, self.models, self.path),
             served=_indices(batch["served"], self.models, self.path, first_row) if "served" in names else None,
             **numbers,
             tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
             tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
             arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
+            answers=_answers(batch, self.models, self.path, first_row) if answers else None,
+            logprob=_numbers(batch, ANSWERS[1], self.models, self.path) if answers else None,
         )
 
     def raw_batches(self, columns: Sequence[str], rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
@@ -246,6 +272,15 @@ def _numbers(batch: pa.RecordBatch, field: str, models: Sequence[str], path: Pat
         if name in batch.schema.names:
             values[:, index] = _as_float(batch[name], path, name)
     return values
+
+
+def _answers(batch: pa.RecordBatch, models: Sequence[str], path: Path, first_row: int) -> tuple[pa.Array, ...]:
+    """Return each model's answers; null where the trace has none."""
+    none = pa.nulls(batch.num_rows, pa.large_string())
+    names = {model: column(ANSWERS[0], model) for model in models}
+    return tuple(
+        _text(batch[name], path, name, first_row) if name in batch.schema.names else none for name in names.values()
+    )
 
 
 def _as_float(array: pa.Array, path: Path, name: str) -> npt.NDArray[np.float64]:

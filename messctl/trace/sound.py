@@ -12,7 +12,13 @@ from messctl.trace.reader import Batch, TraceFile
 
 
 def sound_batches(
-    trace: TraceFile, *, ids: bool = True, prompts: bool = True, tokens: bool = False, unique_ids: bool = True
+    trace: TraceFile,
+    *,
+    ids: bool = True,
+    prompts: bool = True,
+    tokens: bool = False,
+    answers: bool = False,
+    unique_ids: bool = True,
 ) -> Iterator[Batch]:
     """Yield the batches of a trace as `TraceFile.batches` does, each checked.
 
@@ -20,7 +26,7 @@ def sound_batches(
     Raises TraceError for the first problem.
     """
     seen: list[pa.Array] = []
-    for batch in trace.batches(ids=ids, prompts=prompts, tokens=tokens):
+    for batch in trace.batches(ids=ids, prompts=prompts, tokens=tokens, answers=answers):
         for problem in check(trace, batch):
             raise TraceError(f"{trace.path}: {problem}; `messctl trace validate` lists all problems")
         if unique_ids:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from messctl.zoo.models import ModelPath
-from messctl.zoo.schema import KEYS, Number, Place, Text, check_fields, checked_by, quoted
+from messctl.zoo.schema import KEYS, Choice, Number, Place, Text, check_fields, checked_by, quoted
 
 MESSPLUS_V = 0.2
 
@@ -43,6 +43,8 @@ class Settings:
     - `cost_scale` > 0 divides the costs; None: the running mean cost of the costliest model.
     - `reference` is the model that exploration serves; None: the costliest.
     - `trial_budget` ≥ 0 limits the extra cost of trials of other models, as a share of the total cost; None: no limit.
+    - `asks` (1..3) is how many models may be asked for one request.
+    - `equal` says when two answers are equal: by their `text`, `numeric` or `choice` as graders do, or never (`none`).
     - `seed` ≥ 0 is the seed of all random streams.
     - `features` is a GGUF embedding model that makes the features of prompts; None: their words do.
 
@@ -58,6 +60,8 @@ class Settings:
     cost_scale: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
     trial_budget: float | None = field(default=None, metadata=checked_by(Number(0, absent="none")))
+    asks: int = field(default=1, metadata=checked_by(Number(1, 3, whole=True)))
+    equal: str = field(default="text", metadata=checked_by(Choice(("text", "numeric", "choice", "none"))))
     seed: int = field(default=0, metadata=checked_by(Number(0, whole=True)))
     features: Path | None = field(default=None, metadata=checked_by(_Features()))
 

@@ -370,7 +370,7 @@ def test_a_single_model_must_be_in_the_zoo(name, message):
 
 def test_a_request_says_nothing_about_outcomes():
     """Only the prompt, whether it can be graded, and which models can be queried at which extra cost."""
-    assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge", "prompt_cost")
+    assert Request.__slots__ == ("request_id", "prompt", "gradable", "excluded", "surcharge", "prompt_cost", "looks")
 
 
 def live_decisions(name, rounds, prompts, settings, of):

@@ -253,6 +253,7 @@ class Bandit:
             predicted=steps.predicted,
             mean_cost=steps.mean_cost,
             weights=self.weights,
+            latency_s=None if rounds.latency_s is None else rounds.latency_s[rounds.order, steps.served],
         )
 
 
@@ -277,12 +278,21 @@ def _copies(arrays: Arrays) -> Arrays:
 
 def build(_argument: str | None, rounds: Rounds, settings: Settings) -> Bandit:
     """Build the policy; of the rounds it uses the zoo alone."""
-    return Bandit(rounds.zoo, settings)
+    return _kind(settings)(rounds.zoo, settings)
 
 
 def live(zoo: Zoo, settings: Settings, snapshot: Snapshot, encoder: Encoder | None = None) -> Bandit:
     """Build the policy to go on from a snapshot."""
-    return Bandit(zoo, settings, snapshot, encoder=encoder)
+    return _kind(settings)(zoo, settings, snapshot, encoder=encoder)
+
+
+def _kind(settings: Settings) -> type[Bandit]:
+    """Return the class of the policy: a cascade if it may ask several models."""
+    if settings.asks == 1:
+        return Bandit
+    from messctl.policies.cascade.policy import Cascade  # noqa: PLC0415  # it stands on this module
+
+    return Cascade
 
 
 POLICY = PolicyKind(
