@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from messctl.replay.holdout import Holdout
     from messctl.replay.result import Replay
+    from messctl.replay.run import Plan
 
 EPILOG = "Example: messctl replay traces/box.parquet --alpha 0.8 --plot replay.png"
 
@@ -62,9 +63,8 @@ def replay(
 ) -> int:
     """Play a recorded trace through the router and its rivals: cost and attainment."""
     _check_options(trace, moved=moved, as_json=as_json, as_csv=as_csv)
-    from messctl.learning.compiled import compiling_told
     from messctl.replay.result import Conditions
-    from messctl.replay.run import Plan, run
+    from messctl.replay.run import Plan
 
     settings = settings_of(
         zoo,
@@ -82,21 +82,9 @@ def replay(
     )
     held_out = _holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
-    plan = Plan(
-        trace,
-        tuple(policy) if policy else None,
-        settings,
-        conditions,
-        held_out,
-        prompt_costs,
-        zoo,
-        stream,
-        cache,
-        steps,
-        plot,
-    )
-    with spinner("reading") as tell, compiling_told(tell):
-        played = run(plan, warn, tell)
+    names = tuple(policy) if policy else None
+    plan = Plan(trace, names, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, plot)
+    played = _played(plan)
     _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
 
@@ -118,6 +106,15 @@ def _holdout(share: float | None, by: str | None) -> Holdout | None:
     if by:
         raise UsageError("--holdout-by says which requests are held out, but --holdout is missing; add --holdout 0.3")
     return None
+
+
+def _played(plan: Plan) -> Replay:
+    """Run the plan, and tell what is being done."""
+    from messctl.learning.compiled import compiling_told
+    from messctl.replay.run import run
+
+    with spinner("reading") as tell, compiling_told(tell):
+        return run(plan, warn, tell)
 
 
 def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:

@@ -98,6 +98,7 @@ def test_checkpoints_in_rows_of_their_own_are_computed_anew(tmp_path, monkeypatc
         older.execute("DROP TABLE checkpoints")
         older.execute("CREATE TABLE checkpoints (last INTEGER PRIMARY KEY, queue REAL, low REAL, high REAL)")
         older.execute("INSERT INTO checkpoints VALUES (8, 0.0, 0.0, 0.0)")
+        older.execute("ALTER TABLE requests DROP COLUMN asked")
         older.execute("PRAGMA user_version = 10")
     older.close()
     with Store(tmp_path / "s") as store:
