@@ -19,7 +19,7 @@ FOLDERS = sorted(path.name for path in EXAMPLES.iterdir())
 
 
 def test_every_example_is_short():
-    assert FOLDERS == ["ci", "one-gpu", "servers"]
+    assert FOLDERS == ["ci", "one-gpu", "serve", "servers"]
     for folder in FOLDERS:
         text = (EXAMPLES / folder / "README.md").read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 45, folder
