@@ -62,6 +62,7 @@ class World:
             propensity=propensity,
             satisfied=np.where(rounds.has_feedback[:rows], rounds.satisfied[order, served], np.nan),
             cost=rounds.cost[order, served],
+            alone=np.ones(len(order), dtype=bool),
         ), order
 
     def served_live(self, policy: str, settings: Settings, order: np.ndarray) -> tuple[float, float]:

@@ -31,6 +31,10 @@ class Log:
     `served` is the index in `zoo` of the model that served, `propensity` (0, 1] the probability of that choice, `cost`
     ≥ 0 the cost of its answer in `cost_unit`, and `satisfied` (0..1) the feedback, NaN if there is none. `features` are
     those of the `prompts`. `forced` is the number of requests left out because the user chose their model.
+
+    `alone` tells which requests were answered by one model and no other. Of the others, `served` is the model whose
+    answer was shown, `propensity` the probability that exactly those models were asked, and `cost` that of all of them.
+    No policy that asks one model could have done that, so they count as decisions that it would not make.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class Log:
     propensity: Floats
     satisfied: Floats
     cost: Floats
+    alone: npt.NDArray[np.bool_]
     forced: int = 0
 
     def __len__(self) -> int:
@@ -65,6 +70,7 @@ class _Logged:
     propensity: float
     satisfied: float
     cost: float
+    alone: bool
 
 
 def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_forced: bool = False) -> Log:
@@ -96,6 +102,7 @@ def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_for
         propensity=np.array([row.propensity for row in used]),
         satisfied=np.array([row.satisfied for row in used]),
         cost=cost,
+        alone=np.array([row.alone for row in used]),
         forced=len(rows) - len(used),
     )
 
@@ -136,7 +143,9 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
                 continue
             models.update(logged.answers)
             units.add(logged.circumstances.cost_unit)
-            served = logged.decision.served
+            served, answers = logged.decision.served, logged.answers
+            several = len(logged.decision.answers) > 1
+            paid = [answer.cost for answer in answers.values()] if several else []
             rows.append(
                 _Logged(
                     number=len(rows) + 1,
@@ -145,7 +154,8 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
                     served=served if served in logged.answers else None,
                     propensity=_number(logged.propensity),
                     satisfied=_number(logged.satisfied),
-                    cost=_number(logged.answers[served].cost if served in logged.answers else None),
+                    cost=_total(paid) if several else _number(answers[served].cost if served in answers else None),
+                    alone=not several,
                 )
             )
     if len(units) > 1:
@@ -163,6 +173,10 @@ def _copied(path: Path) -> Iterator[Store]:
     except StoreError as error:
         message = str(error).replace(ANOTHER_PLACE, "give a state of messctl, or an exported log")
         raise StoreError(message) from error
+
+
+def _total(costs: list[float | None]) -> float:
+    return float(np.sum([_number(cost) for cost in costs]))
 
 
 def _number(value: float | None) -> float:
@@ -184,6 +198,9 @@ def _of_trace(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
 def _rows(batch: Batch, models: tuple[str, ...]) -> Iterator[_Logged]:
     assert batch.served is not None, "the columns are there"
     assert batch.propensity is not None, "the columns are there"
+    # A policy that explored queried all models, whatever they answered: the served one alone counts.
+    explored = np.zeros(len(batch.cost)) if batch.explored is None else np.nan_to_num(batch.explored)
+    several = ((~np.isnan(batch.cost)).sum(axis=1) > 1) & (explored == 0.0)
     columns = (batch.request_ids.to_pylist(), batch.prompts.to_pylist(), batch.served.tolist())
     for row, (request_id, prompt, served) in enumerate(zip(*columns, strict=True)):
         yield _Logged(
@@ -193,5 +210,6 @@ def _rows(batch: Batch, models: tuple[str, ...]) -> Iterator[_Logged]:
             served=models[served] if served >= 0 else None,
             propensity=float(batch.propensity[row]),
             satisfied=float(batch.satisfied[row, served]),
-            cost=float(batch.cost[row, served]),
+            cost=float(np.nansum(batch.cost[row]) if several[row] else batch.cost[row, served]),
+            alone=not several[row],
         )

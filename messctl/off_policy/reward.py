@@ -21,11 +21,17 @@ class RewardModel:
 
     @classmethod
     def of(cls, log: Log) -> Self:
-        """Fit the model on the log; each row is predicted from other rows only."""
-        models = len(log.zoo.models)
+        """Fit the model on the log; each row is predicted from other rows only.
+
+        An answer that was shown because it was believed more than others tells too much good of its model. So only
+        answers of models that were asked alone count, if there are any.
+        """
+        models, counted = len(log.zoo.models), log.alone if log.alone.any() else ~log.alone
         return cls(
-            cross_fitted(log.features, log.served, log.satisfied, models),
-            cross_fitted(log.features, log.served, log.cost, models),
+            *(
+                cross_fitted(log.features, log.served, np.where(counted, value, np.nan), models)
+                for value in (log.satisfied, log.cost)
+            )
         )
 
     def corrected(self, log: Log) -> tuple[Floats, Floats]:
@@ -37,6 +43,7 @@ class RewardModel:
         corrected = []
         for expected, value in ((self.satisfied, log.satisfied), (self.cost, log.cost)):
             table = np.where(np.isnan(value)[:, None], np.nan, expected)
-            table[rows, log.served] += (value - expected[rows, log.served]) / log.propensity
+            error = (value - expected[rows, log.served]) / log.propensity
+            table[rows, log.served] += np.where(log.alone, error, 0.0)
             corrected.append(table)
         return corrected[0], corrected[1]

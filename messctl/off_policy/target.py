@@ -43,13 +43,13 @@ def target_of(
     if kind.name == "logged":
         return Target(name, np.eye(len(log.zoo.models))[log.served], np.ones(len(log)))
     if kind.live and kind.learns:
-        odds = replay_odds(kind.live, log, settings, encoder, reward if impute else None)
+        odds = replay_odds(kind.live, log, replace(settings, asks=1), encoder, reward if impute else None)
     elif kind.streams:
         odds = _fixed(name, log, settings, reward)
     else:
         able = ", ".join(each.name for each in kinds().values() if each.live or each.streams)
         raise UsageError(f"policy {name!r} needs outcomes that a log does not hold; choose one of {able}, logged")
-    return Target(name, odds, odds[np.arange(len(log)), log.served] / log.propensity)
+    return Target(name, odds, odds[np.arange(len(log)), log.served] * log.alone / log.propensity)
 
 
 def _fixed(name: str, log: Log, settings: Settings, reward: RewardModel) -> Floats:
@@ -108,7 +108,7 @@ def replay_odds(
         served = log.zoo.index(decision.served)
         for model, chance in decision.odds.items():
             odds[row, log.zoo.index(model)] = chance
-        if served == log.served[row]:
+        if served == log.served[row] and log.alone[row]:
             satisfied, cost = float(log.satisfied[row]), float(log.cost[row])
         elif imputing:
             expected = imputing.satisfied[row, served] if log.has_feedback[row] else np.nan

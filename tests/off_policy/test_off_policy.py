@@ -47,6 +47,7 @@ def logged(rounds, prompts, served, propensity, has_feedback=None) -> Log:
         propensity=np.asarray(propensity, dtype=float),
         satisfied=satisfied,
         cost=rounds.cost[order, served],
+        alone=np.ones(len(order), dtype=bool),
     )
 
 
@@ -65,6 +66,7 @@ def small_log(served, satisfied, cost=None, propensity=None, models=2) -> Log:
         propensity=np.full(n, 1.0) if propensity is None else np.array(propensity, dtype=float),
         satisfied=np.array(satisfied, dtype=float),
         cost=np.full(n, 2.0) if cost is None else np.array(cost, dtype=float),
+        alone=np.ones(n, dtype=bool),
     )
 
 
