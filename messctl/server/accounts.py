@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from messctl.live.router import Router
 from messctl.server.errors import busy
 from messctl.server.keys import Keys
+from messctl.server.origins import refuse_foreign_pages
 from messctl.zoo.tenants import Tenant
 
 NOBODY = ""
@@ -71,8 +72,14 @@ class Accounts:
         return bool(self._keys)
 
     def asking(self, headers: Iterable[tuple[bytes, bytes]]) -> Account:
-        """Return the account that a request belongs to. Raises ProtocolError for a wrong key."""
-        return self._accounts[self._keys.tenant_of(headers) if self._keys else NOBODY]
+        """Return the account that a request belongs to.
+
+        Raises ProtocolError for a wrong key; without keys, for a request of a page of another site.
+        """
+        if self._keys:
+            return self._accounts[self._keys.tenant_of(headers)]
+        refuse_foreign_pages(headers)
+        return self._accounts[NOBODY]
 
     def others(self, account: Account) -> list[Account]:
         """Return all other accounts."""

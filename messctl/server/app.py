@@ -17,7 +17,7 @@ from messctl.server.answer import CHAT, TEXT
 from messctl.server.board import Board
 from messctl.server.chat import Answering
 from messctl.server.errors import ProtocolError, protocol_error, unknown_model
-from messctl.server.feedback import judge, judgements_of
+from messctl.server.feedback import Repeated, judge, judgements_of
 from messctl.server.page import page_routes
 from messctl.server.request import AUTO, json_of
 from messctl.server.sending import JSON, encoded, read_body
@@ -83,15 +83,20 @@ def _model(service: Service) -> Endpoint:
 
 
 def _feedback(service: Service) -> Endpoint:
+    repeated = Repeated()
+
     async def feedback(request: Request) -> Response:
-        account = _account(service, request)
+        account, key = _account(service, request), request.headers.get("idempotency-key")
         body = await read_body(request.scope, request.receive, service.limits.max_body)
-        document = json_of(body)
-        judgements = judgements_of(document)
-        taken = await service.in_thread(judge, service.accounts, account, judgements)
-        for each in taken:
-            service.metrics.judged(account.label, each["model"], each["value"])
-        return document_response({"object": "list", "data": taken} if isinstance(document, list) else taken[0])
+        reply = repeated.reply(account, key, body)
+        if reply is None:
+            document = json_of(body)
+            taken = await service.in_thread(judge, service.accounts, account, judgements_of(document))
+            for each in taken:
+                service.metrics.judged(account.label, each["model"], each["value"])
+            reply = {"object": "list", "data": taken} if isinstance(document, list) else taken[0]
+            repeated.keep(account, key, body, reply)
+        return document_response(reply)
 
     return feedback
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,8 @@ from messctl.server.errors import ProtocolError, invalid
 
 MOST_AT_ONCE = 1000
 LONGEST_COMMENT = 10_000
+MOST_REPEATED = 10_000
+"""How many requests with an Idempotency-Key are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,35 @@ def judge(accounts: Accounts, account: Account, judgements: list[Judgement]) -> 
     for judgement in judgements:
         _check_known(accounts, account, judgement)
     return [_take(account.router, judgement) for judgement in judgements]
+
+
+class Repeated:
+    """The replies to the latest requests with an Idempotency-Key: a request that is sent again gets the same reply."""
+
+    def __init__(self, most: int = MOST_REPEATED) -> None:
+        self._replies: OrderedDict[tuple[str, str], tuple[bytes, Any]] = OrderedDict()
+        self._most = most
+        self._lock = threading.Lock()
+
+    def reply(self, account: Account, key: str | None, body: bytes) -> Any:
+        """Return the earlier reply, None without one. Raises ProtocolError if the body was another one then."""
+        with self._lock:
+            found = self._replies.get((account.name, key)) if key is not None else None
+        if found is None:
+            return None
+        if found[0] != hashlib.sha256(body).digest():
+            message = "this Idempotency-Key was sent with another body before; use a new one"
+            raise ProtocolError(409, message, code="idempotency_key_reused")
+        return found[1]
+
+    def keep(self, account: Account, key: str | None, body: bytes, reply: Any) -> None:
+        """Keep a reply."""
+        if key is None:
+            return
+        with self._lock:
+            self._replies[account.name, key] = (hashlib.sha256(body).digest(), reply)
+            if len(self._replies) > self._most:
+                self._replies.popitem(last=False)
 
 
 def _check_known(accounts: Accounts, account: Account, judgement: Judgement) -> None:
@@ -79,7 +112,7 @@ def _judgement(document: Any, place: str) -> Judgement:
     identity, value = document.get("id"), document.get("value")
     if not isinstance(identity, str) or not identity:
         raise invalid(f"`{place}id` must be the id of an answer", f"{place}id")
-    if not isinstance(value, bool | int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+    if not isinstance(value, bool | int | float) or not 0 <= value <= 1:
         raise invalid(f"`{place}value` must be true, false, or a number from 0 to 1", f"{place}value")
     for name in ("comment", "source"):
         text = document.get(name)

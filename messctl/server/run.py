@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import math
 import os
@@ -26,15 +25,6 @@ Started = Callable[[Callable[[], None]], None]
 LONGEST_FAREWELL_S = 5
 """How long threads may take to end after the last answer."""
 BACKLOG = 2048
-LOCAL_NAMES = ("localhost",)
-
-
-def is_local(host: str) -> bool:
-    """Return whether only programs on this machine reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in LOCAL_NAMES
 
 
 def bound(host: str, port: int) -> socket.socket:

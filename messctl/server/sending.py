@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from messctl.server.errors import ProtocolError
 
+SILENT_S = 30.0
+"""How long a client may pause within the body of its request."""
+CLOSE = {"connection": "close"}
 JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
 
 
@@ -61,14 +65,17 @@ class EventStream:
 
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """Return the body of a request. Raises ProtocolError if it has more bytes than `most`, or does not arrive."""
-    too_large = ProtocolError(413, f"the body is larger than {most:,} bytes; send less", code="request_too_large")
+    """Return the body of a request. Raises ProtocolError if it has more bytes than `most`, or stops for SILENT_S."""
+    too_large = ProtocolError(413, f"the body is larger than {most:,} bytes", code="request_too_large", headers=CLOSE)
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if length.isdigit() and int(length) > most:
         raise too_large
     pieces, size = [], 0
     while True:
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), SILENT_S)
+        except TimeoutError:
+            raise ProtocolError(408, f"the body stopped for {SILENT_S:g} seconds", headers=CLOSE) from None
         if message["type"] == "http.disconnect":
             raise ProtocolError(400, "the connection was closed within the body")
         piece = message.get("body", b"")

@@ -1,0 +1,48 @@
+"""Pages of other sites: a browser on this machine reaches the server, and so does every page that is open in it.
+
+A page may send without asking whatever a form may send. It may also bind its own name to 127.0.0.1 (DNS rebinding), and
+then even read what comes back. Without keys, requests of a browser are therefore taken only from pages of this machine,
+and only if they were sent to a name of this machine. Programs with an origin of their own kind are no such pages.
+Source: the Fetch standard, "`Origin` header"; W3C, "Fetch metadata request headers".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from messctl.server.errors import ProtocolError
+
+LOCAL_NAME = "localhost"
+SITES = ("http:", "https:")
+
+
+def is_local(host: str) -> bool:
+    """Return whether only programs on this machine reach a host, as its name or address says."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == LOCAL_NAME or host.endswith(f".{LOCAL_NAME}")
+
+
+def refuse_foreign_pages(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ProtocolError for a request of a page of another site."""
+    held = {name: value.decode("latin-1") for name, value in headers}
+    origin, site = held.get(b"origin"), held.get(b"sec-fetch-site")
+    if origin is None and site is None:
+        return
+    if origin is None:
+        foreign = site == "cross-site"
+    else:
+        foreign = origin == "null" or (origin.startswith(SITES) and not is_local(_host(origin)))
+    if foreign or not is_local(_host(f"//{held.get(b'host', '')}")):
+        message = "pages of other sites may not use a server without keys; add `tenants` to zoo.yaml"
+        raise ProtocolError(403, message, code="foreign_origin")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

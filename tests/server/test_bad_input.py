@@ -1,0 +1,206 @@
+"""Bad input: each gets the right status in OpenAI's shape, and the server goes on."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from serving import TWO, Serving
+
+pytest.importorskip("uvicorn")
+pytestmark = pytest.mark.slow
+
+CHAT = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "hello"}]
+MOST = 100_000
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    with Serving(tmp_path_factory.mktemp("bad"), TWO, "--max-body", str(MOST), scripted=0) as running:
+        yield running
+        assert running.process.poll() is None
+        assert running.chat()[0] == 200
+        said = running.stop()
+        assert "Traceback" not in said
+        assert "hello" not in said
+        assert len(said.splitlines()) <= 1, said  # nothing was said of any request
+
+
+def assert_shape(document, status=400):
+    assert set(document) == {"error"}
+    assert set(document["error"]) == {"message", "type", "param", "code"}
+    assert document["error"]["message"]
+    assert document["error"]["type"] == ("server_error" if status >= 500 else "invalid_request_error")
+
+
+BODIES = {
+    "no body": b"",
+    "white space": b" \n",
+    "broken": b'{"messages": [',
+    "no json": b"\xff\xfe\x00",
+    "a list": b"[]",
+    "a text": b'"hello"',
+    "null": b"null",
+    "not a number": b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+    "infinite": b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
+    "many digits": b'{"messages": [{"role": "user", "content": "x"}], "seed": ' + b"9" * 5000 + b"}",
+    "deep": b'{"messages": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/feedback"])
+def test_a_body_that_is_no_request_is_400(serving, path, body):
+    status, _, document = serving.ask(path, body, {"content-type": "application/json"}, method="POST")
+    assert status == 400
+    assert_shape(document)
+
+
+FIELDS = {
+    "messages": [
+        None, [], {}, "x", [1], [None], [{}], [{"role": "user"}], [{"content": "x"}],
+        [{"role": "king", "content": "x"}], [{"role": "user", "content": 7}],
+        [{"role": "user", "content": [7]}],
+        [{"role": "user", "content": [{"type": 7}]}], [{"role": ["user"], "content": "x"}],
+        [{"role": "assistant", "content": None, "tool_calls": "x"}],
+    ],
+    "model": [None, "", 7, [], "m" * 600],
+    "stream": ["yes", 1],
+    "stream_options": [True, []],
+    "max_tokens": [0, -1, 1.5, "7", True, 2**31, 10**30],
+    "max_completion_tokens": [0, []],
+    "temperature": [-0.1, "hot", True, 1e9, []],
+    "top_p": [-1, 2, "x"],
+    "frequency_penalty": [-3, 3],
+    "presence_penalty": [-3, "x"],
+    "n": [0, 1000, 1.5, "2"],
+    "seed": [1.5, "x", 2**64],
+    "stop": ["", [""], 7, [7], ["x"] * 100],
+    "tools": ["x", [7], {}],
+    "response_format": ["json", {}, {"type": 7}, {"type": "json_schema", "json_schema": []}],
+    "logprobs": [3],
+    "top_logprobs": [-1, 100],
+    "logit_bias": [[]],
+    "modalities": ["text", [7]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in FIELDS.items() for value in values])
+def test_a_wrong_value_is_400_and_names_its_field(serving, field, value):
+    asked = {"messages": HELLO, field: value}
+    status, _, document = serving.ask(CHAT, asked)
+    assert status == 400, document
+    assert_shape(document)
+    assert document["error"]["param"].split("[")[0].split(".")[0] == field
+
+
+@pytest.mark.parametrize("value", [None, "good", -0.1, 1.1, [], {}, 10**400], ids=lambda value: repr(value)[:9])
+def test_feedback_with_a_wrong_value_is_400(serving, value):
+    status, _, document = serving.ask("/v1/feedback", {"id": "chatcmpl-0", "value": value})
+    assert (status, document["error"]["param"]) == (400, "value")
+
+
+@pytest.mark.parametrize("identity", ["chatcmpl-0", "last", "x" * 10_000, "\x00", "'; DROP TABLE requests"])
+def test_feedback_on_an_unknown_answer_is_404(serving, identity):
+    status, _, document = serving.ask("/v1/feedback", {"id": identity, "value": 1})
+    assert (status, document["error"]["code"]) == (404, "answer_not_found")
+
+
+@pytest.mark.parametrize("text", ["\ud800 half", "nul \x00 nul", "\x1b[31m", "x" * 10_000, "\u05e2\u202e", " "])
+def test_odd_text_is_answered(serving, text):
+    asked = {"model": "cheap", "messages": [{"role": "user", "content": text}], "user": text[:100]}
+    body = json.dumps(asked).encode()
+    status, _, document = serving.ask(CHAT, body)
+    assert status == 200, document
+    assert document["model"] == "cheap"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_the_limit_is_413(serving, chunked):
+    connection = serving.connection()
+    body = [b"x" * 50_000] * 40 if chunked else b"x" * (MOST + 1)
+    connection.request("POST", CHAT, iter(body) if chunked else body, encode_chunked=chunked)
+    response = connection.getresponse()
+    document = json.loads(response.read())
+    connection.close()
+    assert (response.status, document["error"]["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404), ("GET", CHAT, 405), ("DELETE", "/v1/models", 405), ("POST", "/healthz", 405),
+        ("GET", "/v1/models/nobody", 404), ("GET", "/v1/models/%00", 404), ("GET", "/v1/../etc/passwd", 404),
+    ],
+)  # fmt: skip
+def test_a_wrong_address_is_told(serving, method, path, status):
+    found, _, document = serving.ask(path, method=method)
+    assert found == status
+    assert_shape(document)
+
+
+def talk(serving, data):
+    """Send raw bytes, and return all that comes back until the server closes, or is silent."""
+    address = urlsplit(serving.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as link:
+        received = b""
+        try:
+            link.sendall(data)
+            while piece := link.recv(65536):
+                received += piece
+        except OSError:  # it closed while we were sending
+            pass
+        return received
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"hello\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 2**20 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: x\r\n" % n for n in range(60_000)) + b"\r\n",
+    ],
+    ids=["tls", "words", "no version", "no length", "two lengths", "a header of a megabyte", "many headers"],
+)
+def test_what_is_no_request_is_closed_with_an_error(serving, data):
+    received = talk(serving, data)
+    if received:  # a reset may have overtaken it
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert_shape(json.loads(body))
+
+
+def test_clients_that_never_finish_keep_nobody_from_an_answer(serving):
+    address = urlsplit(serving.url)
+    begun = [
+        b"", b"POST", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
+        b"GET /healthz HTTP/1.1\r\nHost:",
+    ]  # fmt: skip
+    links = [socket.create_connection((address.hostname, address.port), timeout=10) for _ in range(400)]
+    try:
+        for at, link in enumerate(links):
+            link.sendall(begun[at % len(begun)])
+        started = time.monotonic()
+        assert serving.chat()[0] == 200
+        assert time.monotonic() - started < 30
+    finally:
+        for link in links:
+            link.close()
+
+
+def test_a_request_that_is_sent_again_with_its_key_has_one_effect(serving):
+    answer = serving.chat()[2]
+    judged, key = {"id": answer["id"], "value": 1}, {"Idempotency-Key": "k1"}
+    first = serving.ask("/v1/feedback", judged, key)[2]
+    assert serving.ask("/v1/feedback", judged, key)[2] == first
+    assert first["corrected"] is None
+    status, _, document = serving.ask("/v1/feedback", {**judged, "value": 0}, key)
+    assert (status, document["error"]["code"]) == (409, "idempotency_key_reused")
