@@ -17,10 +17,11 @@ IMAGES, AUDIO = ("image_url", "input_image"), ("input_audio",)
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """Why a model cannot serve a request: the field of the request, and the reason."""
+    """Why a model cannot serve a request: the field of the request, and the reason. `too_long`: it has no room."""
 
     field: str
     why: str
+    too_long: bool = False
 
 
 def unfit(model: ModelSpec, question: Question, tokens: float, context: int) -> Unfit | None:
@@ -31,7 +32,9 @@ def unfit(model: ModelSpec, question: Question, tokens: float, context: int) -> 
     if question.chat is None:  # one text fits every model, unless it is too long, and then the next one answers
         return None
     if tokens > SURELY * context:
-        return Unfit("messages", f"about {tokens:,.0f} tokens do not fit into its context of {context:,}")
+        return Unfit(
+            "messages", f"about {tokens:,.0f} tokens do not fit into its context of {context:,}", too_long=True
+        )
     if model.url is None:
         found = unsupported(question.chat)
         return Unfit(*found) if found else None
@@ -70,6 +73,6 @@ def check_fit(models: Mapping[str, ModelSpec], found: Mapping[str, Unfit], model
         return
     field = found[asked[0]].field
     reasons = "; ".join(f"{name!r}: {found[name].why}" for name in asked)
-    too_long = all("tokens" in found[name].why for name in asked)
+    too_long = all(found[name].too_long for name in asked)
     remedy = "shorten it" if too_long else f"change `{field}`, or add a model that can serve it to zoo.yaml"
     raise UnfitError(f"no model can serve `{field}` of this request ({reasons}); {remedy}", field, too_long=too_long)
