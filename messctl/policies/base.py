@@ -155,7 +155,7 @@ class Played:
     mean_cost: Floats | None = None
     cost_scale: float | None = None
     weights: Weights | None = None
-    asks: npt.NDArray[np.int64] | None = None
+    asks: npt.NDArray[np.int64] | Floats | None = None
     latency_s: Floats | None = None
 
     def only(self, mask: npt.NDArray[np.bool_]) -> Played:

@@ -154,9 +154,12 @@ def _run_in_memory(plan: Plan, warn: Callable[[str], None], progress: Callable[[
         equal=FORMS[plan.settings.equal] if plan.settings.asks > 1 else None,
     )
     _warn_of_scarce_model(recording.facts, warn)
+    names = list(plan.policies or default_names(recording.facts.zoo.models))
+    if not plan.policies and recording.rounds.answers is not None:
+        names.insert(names.index("clairvoyant"), "hindsight-cascade")
     return replay(
         recording,
-        plan.policies or default_names(recording.facts.zoo.models),
+        names,
         plan.settings,
         plan.conditions,
         lambda name: progress(f"playing {name}"),

@@ -214,6 +214,7 @@ class MessPlus:
             mean_cost=steps.mean_cost,
             cost_scale=scale_of(self._mean_cost, self._scale),
             weights=self._weights,
+            latency_s=None if rounds.latency_s is None else rounds.latency_s[rounds.order, steps.served],
         )
 
 
