@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from messctl.backends.chat import chat_messages, has_system
 from messctl.backends.content import body_pieces, read_document
 from messctl.backends.deadline import Deadline
 from messctl.backends.http import Clients
+from messctl.backends.logprobs import LOGPROBS, are_wanted, without
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
 from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json, valid_unicode
 from messctl.backends.patience import CONNECT_S, LONGEST_PAUSE_S
@@ -49,6 +51,7 @@ class OpenAICompatible:
         self._pause = pause
         self._random = random.Random()
         self._lock = threading.Lock()
+        self._without_logprobs: set[tuple[str | None, str]] = set()
 
     def complete(
         self,
@@ -57,12 +60,17 @@ class OpenAICompatible:
         on_text: OnText | None = None,
         on_thinking: OnText | None = None,
     ) -> Completion:
-        """Return the model's answer. Raises BackendError."""
+        """Return the model's answer. Raises BackendError.
+
+        A server that refuses to give log-probabilities is asked again without them, and from then on.
+        """
         started, deadline = time.perf_counter(), Deadline(model.longest_s)
-        stream = AnswerStream(on_text)
+        stream, opened, attempt = AnswerStream(on_text), OPEN if model.thinks else None, 0
         body = _request_body(model, question)
-        opened = OPEN if model.thinks else None
-        for attempt in range(model.retries + 1):
+        server = model.url, body["model"]
+        question = replace(question, logprob=are_wanted(model, question) and server not in self._without_logprobs)
+        body |= {LOGPROBS: True} if question.logprob else {}
+        while True:
             text = AnswerText((), stream.listener, on_thinking, opened)
             reply = ServerReply(text, tuple(body), _longest_text(body), on_part=_part_listener(question))
             try:
@@ -73,12 +81,17 @@ class OpenAICompatible:
                     question.watch.check()
                 error = with_attempts(failed.error, attempt + 1)
                 shown = stream.started or (question.watch is not None and question.watch.shown)
+                if question.logprob and failed.refuses_logprobs and not shown:
+                    self._without_logprobs.add(server)
+                    question, body = replace(question, logprob=False), _without(body, LOGPROBS)
+                    continue
                 if shown or not failed.retry or attempt == model.retries:
                     raise error from None
                 pause_s = self._next_pause_s(attempt, error)
                 if pause_s > min(LONGEST_PAUSE_S, deadline.left_s):
                     raise error from None
                 self._pause(pause_s)
+                attempt += 1
                 if reply.streams and not reply.pieces:
                     body = _unstreamed(body)  # some servers give the reason only in a response that does not stream
         answer = reply.text.finish()
@@ -92,6 +105,7 @@ class OpenAICompatible:
             latency_s,
             load_s=0.0,
             finish=reply.finish or "stop",
+            logprob=reply.logprobs.value if question.logprob else None,
             thinking=reply.text.thinking,
             calls=reply.calls,
         )
@@ -220,7 +234,9 @@ def _valid(value: Any) -> Any:
 
 def _part_listener(question: Question) -> Callable[[Mapping[str, Any]], None] | None:
     """Return what takes the parts of an answer that are no text; None if nobody wants them."""
-    return None if question.watch is None else question.watch.take
+    if question.watch is None:
+        return None
+    return without(question.watch.take) if question.logprob else question.watch.take
 
 
 def _longest_text(body: Mapping[str, Any]) -> int:
@@ -230,4 +246,8 @@ def _longest_text(body: Mapping[str, Any]) -> int:
 
 
 def _unstreamed(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    return _without(body, "stream", "stream_options")
+
+
+def _without(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names}

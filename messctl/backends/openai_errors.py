@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from messctl.backends.complaint import Complaint
+from messctl.backends.logprobs import LOGPROBS, are_named
 from messctl.display.text import plain
 from messctl.errors import BackendError, PromptTooLongError, RefusedError
 from messctl.zoo import ModelSpec
@@ -32,7 +33,8 @@ _TEMPORARY = (408, 409, 425, 429, 500, 502, 503, 504)
 class AttemptFailedError(Exception):
     """One attempt at a request failed. `error` is for the caller if no attempt succeeds; `retry`: another may.
 
-    `cut`: the connection broke or fell silent, so that what came before may be whole.
+    `cut`: the connection broke or fell silent, so that what came before may be whole. `refuses_logprobs`: the server
+    complains of log-probabilities, so that it may answer without.
     """
 
     def __init__(self, error: BackendError, *, retry: bool, cut: bool = False) -> None:
@@ -40,6 +42,7 @@ class AttemptFailedError(Exception):
         self.error = error
         self.retry = retry
         self.cut = cut
+        self.refuses_logprobs = False
 
 
 def server_error(model: ModelSpec, what: str, kind: type[BackendError] = BackendError) -> BackendError:
@@ -104,6 +107,17 @@ def refused(
     None without one. `complaint` is without the key. `sent` are the names of the request's parameters, `retry_after`
     is the header of that name, "" without one.
     """
+    failed = _failure(model, status, complaint, sent, retry_after)
+    bare = status in _REFUSED and not complaint.message and not complaint.places
+    failed.refuses_logprobs = LOGPROBS in sent and (
+        bare or LOGPROBS in complaint.places or are_named(complaint.message)
+    )
+    return failed
+
+
+def _failure(
+    model: ModelSpec, status: int | None, complaint: Complaint, sent: Collection[str], retry_after: str
+) -> AttemptFailedError:
     message = quote(complaint.message)
     reason = f"{status} ({message})" if status and message else f"{status or message}"
     parameter = complaint.parameter([name for name in sent if name in (*PARAMETERS, *MAX_TOKENS_KEYS)])

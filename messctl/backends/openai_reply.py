@@ -26,6 +26,7 @@ from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is
 from messctl.backends.content import body_pieces, read_document
 from messctl.backends.event_stream import DONE, ERROR, LONGEST_EVENT, MESSAGE, Event, EventTooLongError, read_events
 from messctl.backends.http import Key
+from messctl.backends.logprobs import LOGPROBS, LogprobMean
 from messctl.backends.openai_errors import (
     NOT_OPENAI,
     SEE_LOG,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 OnPart = Callable[[Mapping[str, Any]], None]
 """Takes what an answer holds beside its text, as a choice of a streamed answer."""
-BESIDE = ("logprobs",)
+BESIDE = (LOGPROBS,)
 """What stands beside the delta of a choice, and is handed on."""
 LONGEST_TEXT = 2**24
 """The most characters of an answer for which no limit of tokens was sent."""
@@ -67,7 +68,8 @@ class ServerReply:
 
     The answer and its thinking may have `most_text` characters together. `finish` is the server's word for why the
     answer ended, None while it has given none. `streams`: it comes as events, of which `pieces` held text. `usage` is
-    what the server says about tokens. `on_part` takes what is no text: calls of tools, other answers, and usage.
+    what the server says about tokens, `logprobs` the mean of its log-probabilities. `on_part` takes what is no text:
+    calls of tools, other answers, and usage.
     """
 
     text: AnswerText
@@ -78,6 +80,7 @@ class ServerReply:
     pieces: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
     on_part: OnPart | None = None
+    logprobs: LogprobMean = field(default_factory=LogprobMean)
     _calls: list[dict[str, Any]] = field(default_factory=list)
     _done: bool = False
     _choices: int = 0
@@ -184,6 +187,7 @@ class ServerReply:
                 self.text.add_thinking(valid_unicode(piece.text))
             else:
                 self.text.add(valid_unicode(piece.text).encode())
+        self.logprobs.add(choice.get(LOGPROBS))
         self._hand_on(choice, form)
         finish = choice.get("finish_reason")
         if finish in _FAILED:
