@@ -9,7 +9,7 @@ Source: the Fetch standard, "`Origin` header"; W3C, "Fetch metadata request head
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from messctl.server.errors import ProtocolError
@@ -36,9 +36,27 @@ def refuse_foreign_pages(headers: Iterable[tuple[bytes, bytes]]) -> None:
         foreign = site == "cross-site"
     else:
         foreign = origin == "null" or (origin.startswith(SITES) and not is_local(_host(origin)))
-    if foreign or not is_local(_host(f"//{held.get(b'host', '')}")):
-        message = "pages of other sites may not use a server without keys; add `tenants` to zoo.yaml"
-        raise ProtocolError(403, message, code="foreign_origin")
+    if foreign or not _is_here(held):
+        raise _refused()
+
+
+def refuse_other_names(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise ProtocolError for a request that was sent to another name than this machine's.
+
+    A browser says of a page that only reads from its own site neither its origin nor its site, if it came over `http`.
+    """
+    held = {name: value.decode("latin-1") for name, value in headers}
+    if b"host" in held and not _is_here(held):
+        raise _refused()
+
+
+def _is_here(held: Mapping[bytes, str]) -> bool:
+    return is_local(_host(f"//{held.get(b'host', '')}"))
+
+
+def _refused() -> ProtocolError:
+    message = "pages of other sites may not use a server without keys; add `tenants` to zoo.yaml"
+    return ProtocolError(403, message, code="foreign_origin")
 
 
 def _host(url: str) -> str:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from messctl.errors import StoreError
 from messctl.server.board import Board
 from messctl.server.errors import ProtocolError, busy, protocol_error
+from messctl.server.origins import refuse_other_names
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
 from messctl.server.watched import Watched, watched_by
@@ -90,6 +91,8 @@ class _Events:
             await send_error(send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
             return
         try:
+            if not self._service.accounts.have_keys:
+                refuse_other_names(scope["headers"])  # prompts may be shown
             watched = watched_by(self._service, scope["headers"])
         except ProtocolError as error:
             await send_error(send, error)

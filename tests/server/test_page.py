@@ -340,6 +340,17 @@ def test_with_keys_the_page_asks_for_one_and_shows_its_tenant_alone(browser, tmp
             page.complaints.clear()
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("evil.example:8080", 403), ("127.0.0.1.evil.example", 403), ("localhost", 200), ("127.0.0.1:1", 200)],
+)
+def test_events_are_not_for_pages_that_call_this_machine_by_another_name(shared, host, expected):
+    connection = shared.connection()
+    connection.request("GET", "/v1/status/events", headers={"host": host})
+    assert connection.getresponse().status == expected
+    connection.close()
+
+
 def test_only_so_many_may_watch_at_a_time(shared):
     from messctl.server.page import MOST_WATCHERS
 
