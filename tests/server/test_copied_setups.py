@@ -79,7 +79,7 @@ def test_the_first_five_minutes(serving, tmp_path):
 
 def test_the_server_is_started_as_the_page_says(tmp_path):
     """The command is the one that the other tests start, on another port."""
-    words = copied("sh", "pip install 'messctl").splitlines()[-1].split()
+    words = copied("sh", "pip install '.[serve,llama]'").splitlines()[-1].split()
     assert words == ["messctl", "serve", "--show-prompts"]
     assert f"{ADDRESS}/v1" in TEXT
 
