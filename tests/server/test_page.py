@@ -351,6 +351,18 @@ def test_events_are_not_for_pages_that_call_this_machine_by_another_name(shared,
     connection.close()
 
 
+def test_every_key_of_the_events_is_on_the_page_of_documentation(shared):
+    document = next(events(shared))
+    (tenant,) = document["tenants"]
+    text = (browsers.DOCS / "serve.md").read_text(encoding="utf-8")
+    of_status = set(status(shared)) - {"version", "tenant", "running", "waiting"}
+    models = {key for each in tenant["latency"].values() for key in each}
+    own = {*document, *tenant, *tenant["history"], *models, *(key for each in tenant["requests"] for key in each)}
+    assert {key for key in own - of_status if not re.search(rf"[`.]{key}\b", text)} == set()
+    assert of_status <= set(tenant)
+    assert len({len(values) for values in tenant["history"].values()}) == 1
+
+
 def test_only_so_many_may_watch_at_a_time(shared):
     from messctl.server.page import MOST_WATCHERS
 
