@@ -199,8 +199,9 @@ def _rows(batch: Batch, models: tuple[str, ...]) -> Iterator[_Logged]:
     assert batch.served is not None, "the columns are there"
     assert batch.propensity is not None, "the columns are there"
     # A policy that explored queried all models, whatever they answered: the served one alone counts.
-    explored = np.zeros(len(batch.cost)) if batch.explored is None else np.nan_to_num(batch.explored)
-    several = ((~np.isnan(batch.cost)).sum(axis=1) > 1) & (explored == 0.0)
+    several = np.zeros(len(batch.cost), dtype=bool) if batch.several is None else batch.several
+    if batch.explored is not None:
+        several &= np.nan_to_num(batch.explored) == 0.0
     columns = (batch.request_ids.to_pylist(), batch.prompts.to_pylist(), batch.served.tolist())
     for row, (request_id, prompt, served) in enumerate(zip(*columns, strict=True)):
         yield _Logged(

@@ -47,6 +47,7 @@ class Batch:
     judged, alpha, explored, propensity: (rows,), NaN if null.
     tokens_in, tokens_out: (rows, models), NaN if missing; None unless requested.
     arrived_at: (rows,), NaT if missing.
+    several: (rows,), whether more than one model was asked.
     answers: per model (rows,) Arrow large strings; logprob: (rows, models), NaN if missing. None unless requested.
     An optional column that the trace lacks is None.
     """
@@ -65,6 +66,7 @@ class Batch:
     tokens_in: npt.NDArray[np.float64] | None = None
     tokens_out: npt.NDArray[np.float64] | None = None
     arrived_at: npt.NDArray[np.datetime64] | None = None
+    several: npt.NDArray[np.bool_] | None = None
     answers: tuple[pa.LargeStringArray, ...] | None = None
     logprob: npt.NDArray[np.float64] | None = None
 
@@ -131,7 +133,7 @@ class TraceFile:
         fields = [column(name, model) for name in wanted_fields for model in self.models]
         first_row = 1
         for batch in self.raw_batches(
-            [*text, *fields, "arrived_at", "served", "explored", "judged", "alpha", "propensity"],
+            [*text, *fields, "arrived_at", "asked", "served", "explored", "judged", "alpha", "propensity"],
             rows_per_batch,
         ):
             with _mapped(self.path):
@@ -160,6 +162,7 @@ class TraceFile:
             tokens_in=_numbers(batch, TOKENS[0], self.models, self.path) if tokens else None,
             tokens_out=_numbers(batch, TOKENS[1], self.models, self.path) if tokens else None,
             arrived_at=_times(batch["arrived_at"], self.path) if "arrived_at" in names else None,
+            several=pc.is_valid(batch["asked"]).to_numpy(zero_copy_only=False) if "asked" in names else None,
             answers=_answers(batch, self.models, self.path, first_row) if answers else None,
             logprob=_numbers(batch, ANSWERS[1], self.models, self.path) if answers else None,
         )

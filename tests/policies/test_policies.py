@@ -52,6 +52,7 @@ def test_policies_are_found_from_the_worst_to_the_best_informed():
         "bandit",
         "logged",
         "hindsight",
+        "hindsight-cascade",
         "clairvoyant",
     ]
     assert "logged" not in default_names(["a", "b"])
