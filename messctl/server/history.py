@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from messctl.state import sqlite_file
-from messctl.state.database import Database, Row
+from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 
@@ -46,18 +46,6 @@ class Point:
     alpha: float
     queue: float
 
-    def after(self, row: Row) -> Point:
-        """Return the point after one more feedback."""
-        alpha, satisfied = row["alpha"], row["satisfied"]
-        return Point(
-            place=row["id"],
-            at=row["given_at"],
-            judged=self.judged + 1,
-            satisfied=self.satisfied + satisfied,
-            alpha=self.alpha + alpha,
-            queue=max(0.0, self.queue + alpha - satisfied),
-        )
-
 
 NO_FEEDBACK = Point(0, 0.0, 0, 0.0, 0.0, 0.0)
 
@@ -78,27 +66,38 @@ class Curve:
     def follow(self, database: Database) -> list[Point]:
         """Read what is new, within a transaction, and return the points. Raises StoreError."""
         self._go_back(database)
-        for point in database.read(self._next, SINCE, (self._latest.place,)):
-            self._latest = point
-            if point.judged % self._stride == 0:
-                self._points.append(point)
-                if len(self._points) > self._most:
-                    self._stride *= 2
-                    self._points = [each for each in self._points if each.judged % self._stride == 0]
+        try:
+            self._read(database)
+        except ROW_ERRORS as error:
+            self._forget()
+            raise database.damage(str(error)) from error
         whole = not self._points or self._points[-1].place == self._latest.place
         return list(self._points) if whole else [*self._points, self._latest]
 
-    def _next(self, row: Row) -> Point:
-        point = self._latest.after(row)
-        if not math.isfinite(point.queue + point.satisfied + point.at):
-            raise ValueError(f"feedback {point.place} is no number")
-        return point
+    def _read(self, database: Database) -> None:
+        """Add what came after the latest point."""
+        place, at, judged, satisfied, aims, queue = astuple(self._latest)
+        for row in database.rows(SINCE, (place,)):
+            place, at, alpha, value = row
+            judged, satisfied, aims = judged + 1, satisfied + value, aims + alpha
+            queue = max(0.0, queue + alpha - value)
+            if judged % self._stride == 0:
+                self._points.append(Point(place, at, judged, satisfied, aims, queue))
+                if len(self._points) > self._most:
+                    self._stride *= 2
+                    self._points = [each for each in self._points if each.judged % self._stride == 0]
+        if not math.isfinite(at + satisfied + aims + queue):
+            raise ValueError(f"a feedback up to {place} is no number")
+        self._latest = Point(place, at, judged, satisfied, aims, queue)
+
+    def _forget(self) -> None:
+        self._points, self._latest, self._stride, self._corrected_at = [], NO_FEEDBACK, 1, 0.0
 
     def _go_back(self, database: Database) -> None:
         """Forget the points that a correction has changed; all of them if the state was reset."""
         found = database.row("SELECT given_at FROM feedback WHERE id = ?", (self._latest.place,))
         if self._latest.place and (found is None or found[0] != self._latest.at):
-            self._points, self._latest, self._stride, self._corrected_at = [], NO_FEEDBACK, 1, 0.0
+            self._forget()
         query = "SELECT min(id), max(corrected_at) FROM feedback WHERE corrected_at > ?"
         for changed, corrected_at in database.rows(query, (self._corrected_at,)):
             if changed is not None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from long_states import judged, new_store
 
+from messctl.errors import StoreError
 from messctl.learning.virtual_queue import advance
 from messctl.server.history import Curve, History, Latency
 
@@ -95,6 +96,18 @@ def test_a_reset_begins_a_new_curve(store, history, feedback):
     assert shown(history) == []
     judged(store, feedback[100:200])
     assert_shown(history, feedback[100:200])
+
+
+@pytest.mark.parametrize("value", ["'bad'", "9e999", "x'00'"])
+def test_a_damaged_feedback_is_an_error_that_ends_with_the_damage(store, history, feedback, value):
+    judged(store, feedback)
+    (kept,) = store._database.row("SELECT satisfied FROM feedback WHERE id = 200")
+    store._database.execute(f"UPDATE feedback SET satisfied = {value} WHERE id = 200")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="the state is damaged"):
+            history.curve()
+    store._database.execute("UPDATE feedback SET satisfied = ? WHERE id = 200", (kept,))
+    assert_shown(history, feedback)
 
 
 def test_the_stamp_changes_with_every_write_of_others_and_with_nothing_else(store, history, feedback):

@@ -275,6 +275,22 @@ def test_a_server_that_goes_and_comes_back_is_noticed(browser, tmp_path):
         page.complaints.clear()
 
 
+def test_a_tab_in_the_background_holds_no_connection_and_goes_on_when_it_is_seen(browser, serving):
+    hide = (
+        "(hidden) => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    with opened(browser, serving.url) as page:
+        live(page)
+        page.evaluate(hide, True)
+        page.get_by_text("paused in the background").wait_for()
+        serving.chat()
+        assert part(page, "latest").locator("tr").count() == 0
+        page.evaluate(hide, False)
+        part(page, "latest").locator("tr").wait_for()
+        live(page)
+
+
 def test_without_a_log_the_page_says_so(browser, tmp_path):
     with Serving(tmp_path, TWO, "--no-log", scripted=0) as serving, opened(browser, serving.url) as page:
         serving.chat()

@@ -325,15 +325,28 @@ async function follow() {
   }
 }
 
+// Wait until the tab is seen. Browsers open few connections to a server, so tabs in the background hold none.
+async function seen() {
+  while (document.hidden) {
+    connection("waiting", "paused in the background");
+    await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  }
+}
+
 async function forever() {
   for (let pause = 1; ; pause = Math.min(10, 2 * pause)) {
     let again = true;
+    await seen();
     try {
       again = await follow();
       pause = 0.5;
       connection("broken", "the server ended the connection; trying again");
     } catch (error) {
       connection("broken", error instanceof TypeError || error.name === "AbortError" ? "no connection; trying again" : `${error.message}; trying again`);
+    }
+    if (document.hidden) {
+      pause = 0.5;
+      continue;
     }
     if (!again) {
       connection("waiting", "waiting for a key");
@@ -343,6 +356,7 @@ async function forever() {
   }
 }
 
+document.addEventListener("visibilitychange", () => document.hidden && following.abort());
 find("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(KEY, find("key").value.trim());
