@@ -147,8 +147,9 @@ class Router:
     ) -> Answered:
         """Route one question, get it answered, and learn what the answer cost and, with a `grader`, how good it is.
 
-        `model` overrides the policy. `on_decision` gets the decision before any model runs, `on_text` the served
-        answer as it comes, `on_thinking` what its model thinks before it. If a model cannot answer, the request goes to
+        `model` overrides the policy. `on_decision` gets each decision: before a model runs, and before an answer is
+        shown that was held back. `on_text` gets the served answer as it comes, `on_thinking` what its model thinks
+        before it. If a model cannot answer, the request goes to
         the next best, unless part of the answer was shown or `model` is given. The model is then left alone for a
         while, see `messctl.state.outages`. Every answer is stored before it is graded. The model `warm` remembers the
         earlier turns. If `lenient`, an answer that cannot be graded stays without a grade. Raises BackendError if no

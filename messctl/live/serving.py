@@ -104,6 +104,8 @@ class Serving:
             if decision.served in completions:
                 served = Served(decision, completions, failures)
                 if may_go_on(decision):
+                    if on_decision:
+                        on_decision(decision)
                     _show(served.completion, stream.listener, on_thinking)
                 return served
 

@@ -150,10 +150,10 @@ class Measured:
         self._since = time.perf_counter()
 
     def decided(self, decision: Decision) -> None:
-        """Note which model is asked; an earlier one has failed."""
+        """Note which model is asked, or shown; an earlier one has failed, unless it answered."""
         if self._model == NOBODY:
             self._metrics.decided(self._tenant, time.perf_counter() - self._since)
-        else:
+        elif self._model not in decision.answers:
             self._metrics.count("attempts", self._tenant, self._model, FAILED)
         self._model = decision.served
 
