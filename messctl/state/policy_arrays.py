@@ -176,9 +176,10 @@ def _rows(snapshot: Snapshot) -> Iterator[ArrayRow]:
 
 
 def _same(one: tuple[str | None, npt.NDArray[Any]], other: tuple[str | None, npt.NDArray[Any]] | None) -> bool:
-    return (
-        other is not None and one[0] == other[0] and one[1].dtype == other[1].dtype and np.array_equal(one[1], other[1])
-    )
+    if other is None or one[0] != other[0]:
+        return False
+    new, old = one[1], other[1]
+    return (new.dtype, new.shape) == (old.dtype, old.shape) and new.tobytes() == old.tobytes()  # faster than numpy's
 
 
 def _stored(row: ArrayRow) -> tuple[str | bytes | None, ...]:
