@@ -9,9 +9,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+STEP_S = 0.02
+"""How exactly deadlines are kept, in seconds."""
 
 
 class Deadline:
@@ -30,6 +33,48 @@ class Deadline:
     def passed(self) -> bool:
         """Whether the time is up."""
         return self.left_s == 0.0
+
+
+class _Watchdog:
+    """One thread that looks after the deadlines of all requests; a timer for each would cost a thread each."""
+
+    def __init__(self) -> None:
+        self._watched: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, end: float, call: Callable[[], None]) -> object:
+        """Call a function at a point of the monotonic clock, unless what is returned is released before."""
+        ticket = object()
+        with self._changed:
+            if self._thread is None or not self._thread.is_alive():  # it does not outlive a fork
+                self._thread = threading.Thread(target=self._run, daemon=True, name="messctl-deadlines")
+                self._thread.start()
+            self._watched[ticket] = end, call
+            if len(self._watched) == 1:
+                self._changed.notify()
+        return ticket
+
+    def release(self, ticket: object) -> None:
+        """Forget a deadline."""
+        with self._changed:
+            self._watched.pop(ticket, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._watched:
+                    self._changed.wait()
+                now = time.monotonic()
+                due = [(ticket, call) for ticket, (end, call) in self._watched.items() if end <= now]
+                for ticket, _ in due:
+                    del self._watched[ticket]
+            for _, call in due:
+                call()
+            time.sleep(STEP_S)
+
+
+_watchdog = _Watchdog()
 
 
 class Connection:
@@ -53,13 +98,11 @@ class Connection:
     def cut_at(self, deadline: Deadline) -> Iterator[None]:
         """Cut the connection if the block still runs at the deadline."""
         self._is_cut = False
-        timer = threading.Timer(deadline.left_s, self.cut)
-        timer.daemon = True
-        timer.start()
+        watched = _watchdog.watch(time.monotonic() + deadline.left_s, self.cut)
         try:
             yield
         finally:
-            timer.cancel()
+            _watchdog.release(watched)
 
     def cut(self) -> None:
         """Cut the connection now."""
