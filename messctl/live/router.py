@@ -192,12 +192,15 @@ class Router:
             policy=self._settings.policy,
         )
 
-    def feedback(self, request_id: str, satisfied: float) -> tuple[LoggedRequest, float | None]:
+    def feedback(
+        self, request_id: str, satisfied: float, comment: str | None = None, source: str | None = None
+    ) -> tuple[LoggedRequest, float | None]:
         """Take a user's feedback, 0..1, on the answer to a request: an id, the start of one, or `last`.
 
         Returns the request, and the earlier feedback that this one corrects, None if it is the first. A correction
         keeps the earlier one's place in the order, and queue and balance are computed anew from there. The policy
-        cannot unlearn: it learns the correction as one more label. Raises UsageError, StoreError.
+        cannot unlearn: it learns the correction as one more label. A `comment`, and the `source` of the feedback, are
+        stored with it. Raises UsageError, StoreError.
         """
         if not 0.0 <= satisfied <= 1.0:
             raise UsageError(f"feedback is {satisfied:g}; it must lie in 0..1")
@@ -208,6 +211,8 @@ class Router:
                 raise UsageError(f"request {decision.request.request_id} has no answer to give feedback on")
             feedback = {decision.served: satisfied}
             corrected = self._store.requests.set_feedback(decision.request.request_id, feedback, decision.served)
+            if comment is not None or source is not None:
+                self._store.requests.remark(decision.request.request_id, comment, source)
             self._policy.learn_feedback(logged, satisfied, corrected)
         return logged, corrected
 

@@ -23,11 +23,13 @@ MOST_REPEATED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a client says of an answer: `value`, 0..1. `name` is its id as the client gave it."""
+    """What a client says of an answer: `value`, 0..1, perhaps a comment and who says it. `name` is the id it gave."""
 
     name: str
     request_id: str
     value: float
+    comment: str | None = None
+    source: str | None = None
 
 
 def judgements_of(document: Any) -> list[Judgement]:
@@ -89,7 +91,7 @@ def _check_known(accounts: Accounts, account: Account, judgement: Judgement) -> 
 
 def _take(router: Router, judgement: Judgement) -> dict[str, Any]:
     try:
-        logged, corrected = router.feedback(judgement.request_id, judgement.value)
+        logged, corrected = router.feedback(judgement.request_id, judgement.value, judgement.comment, judgement.source)
     except UsageError as error:
         raise ProtocolError(409, str(error), param="id", code="no_answer_yet") from None
     standing = router.standing()
@@ -121,4 +123,4 @@ def _judgement(document: Any, place: str) -> Judgement:
     request_id = identity
     for prefix in PREFIX.values():
         request_id = request_id.removeprefix(prefix)
-    return Judgement(identity, request_id, float(value))
+    return Judgement(identity, request_id, float(value), document.get("comment"), document.get("source"))

@@ -114,6 +114,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
         "given_at": _time,
         "corrected_at": _or_none(_time),
     },
+    "remarks": {"request": _count, "comment": _or_none(_text), "source": _or_none(_text)},
     "attempts": {
         "request": _count,
         "model": _text,

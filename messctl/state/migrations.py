@@ -111,6 +111,10 @@ MIGRATIONS = (
     CREATE TABLE checkpoints (first INTEGER PRIMARY KEY, packed BLOB NOT NULL);
     """,
     "ALTER TABLE requests ADD COLUMN asked TEXT",
+    """
+    CREATE TABLE remarks (
+        request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE, comment TEXT, source TEXT);
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -167,6 +167,14 @@ class RequestLog:
         )
         return self.judgements.set(request, satisfied[served])
 
+    def remark(self, request_id: str, comment: str | None, source: str | None) -> None:
+        """Log what was said with the feedback on a request, and by whom; None leaves what was said before."""
+        self._database.execute(
+            "INSERT INTO remarks VALUES (?, ?, ?) ON CONFLICT (request) DO UPDATE SET "
+            "comment = coalesce(excluded.comment, comment), source = coalesce(excluded.source, source)",
+            (self._key(request_id), comment, source),
+        )
+
     def has(self, request_id: str) -> bool:
         """Return whether a request is logged."""
         return self._database.row("SELECT 1 FROM requests WHERE request_id = ?", (request_id,)) is not None

@@ -1,7 +1,9 @@
 """OpenAI's own client against a real `messctl serve`: chat, streams, tools, errors and retries."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from servers import USAGE, chunk, events, misbehaving, streamed
@@ -234,6 +236,8 @@ def test_feedback_is_taken_and_corrected(scripted):
     assert (status, said["value"], said["corrected"], said["model"]) == (200, 1.0, None, answer.model)
     status, _, said = scripted.ask("/v1/feedback", [{"id": answer.id, "value": 0.25, "comment": "no", "source": "me"}])
     assert (status, said["data"][0]["value"], said["data"][0]["corrected"]) == (200, 0.25, 1.0)
+    with closing(sqlite3.connect(scripted.state)) as state:
+        assert state.execute("SELECT comment, source FROM remarks").fetchall() == [("no", "me")]
 
 
 def test_a_server_is_alive_ready_and_stops_in_peace(tmp_path):
