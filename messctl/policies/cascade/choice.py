@@ -73,12 +73,6 @@ class First(NamedTuple):
 
 
 @compiled
-def has_evidence(beliefs: Beliefs, tuning: Tuning) -> bool:
-    """Tell whether answers may tell anything: equal ones are not scarce, or enough confidences are known."""
-    return not are_scarce(beliefs, tuning) or beliefs.seen.max() >= tuning.unsure
-
-
-@compiled
 def choose_alone(state: State, promise: Promise, bandit: BanditTuning, z: Floats, prices: Prices, coin: float) -> First:
     """Return the bandit's own choice, of one model that is asked alone."""
     choice = choose_one(state, promise, bandit, z, prices, coin)
@@ -184,7 +178,7 @@ def plan_first(beliefs: Beliefs, asks: int, prospects: Prospects, scale: float, 
 def choose(state: State, beliefs: Beliefs, rules: Rules, wide: Floats, prices: Prices, coin: float) -> First:
     """Return the model to ask first for the prompt `wide` (WIDE,), and record it; `coin` in 0..1 decides on trials."""
     promise, bandit, tuning = rules.promise, rules.bandit, rules.looks
-    if rules.asks < 2 or not has_evidence(beliefs, tuning):
+    if rules.asks < 2 or are_scarce(beliefs, tuning):
         return choose_alone(state, promise, bandit, wide[:-1], prices, coin)
     models, z = len(prices.extra), wide[:-1]
     predicted, cost, bonus = np.empty(models), np.empty(models), np.empty(models)
