@@ -31,7 +31,7 @@ from messctl.state.ledger import Ledger, Standing, wilson
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.request_log import RECENT, TOKENS_PER_CHARACTER, Circumstances, FeedbackSums
 from messctl.state.sqlite_file import STEP_S
-from messctl.state.store import Store, check
+from messctl.state.store import Store, check, default_path
 from messctl.trace import Outcome
 from messctl.zoo import PACKAGED_FILE, Settings, Zoo, load_zoo
 
@@ -66,12 +66,12 @@ def test_a_snapshot_comes_back_to_the_last_bit(store):
         policy="p",
         version=3,
         encoder="words-1",
-        cost_source="J",
+        cost_source="kJ",
         shared={"counts": counts},
         cost_shared={"odd": np.array([5e-324, -0.0, np.inf])},
         models={
-            "a": ModelSnapshot(1 / 3, 5, "J", {"weight": weight, "bias": np.array(-0.7)}, {"k": weight[:, 1]}),
-            "b": ModelSnapshot(cost_source="J"),
+            "a": ModelSnapshot(1 / 3, 5, "kJ", {"weight": weight, "bias": np.array(-0.7)}, {"k": weight[:, 1]}),
+            "b": ModelSnapshot(cost_source="kJ"),
         },
     )
     assert store.policy.snapshot() == Snapshot()
@@ -79,10 +79,10 @@ def test_a_snapshot_comes_back_to_the_last_bit(store):
     again = store.policy.snapshot("p")
     assert same(again, snapshot)
     assert again.shared["counts"].dtype == np.int64
-    store.policy.save(replace(again, decided=8, models={"b": ModelSnapshot(2.0, 1, "J")}))
+    store.policy.save(replace(again, decided=8, models={"b": ModelSnapshot(2.0, 1, "kJ")}))
     assert same(
         store.policy.snapshot("p"),
-        replace(snapshot, decided=8, models={**snapshot.models, "b": ModelSnapshot(2.0, 1, "J")}),
+        replace(snapshot, decided=8, models={**snapshot.models, "b": ModelSnapshot(2.0, 1, "kJ")}),
     )
 
 
@@ -110,14 +110,14 @@ def flat(snapshot):
 def test_each_policys_arrays_are_stored_separately(store):
     """By policy, until its version or encoder changes; costs are everybody's."""
     one = Snapshot(
-        1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "J", {"w": np.ones(2)}, {"k": np.ones(3)})}
+        1, policy="p", version=1, models={"a": ModelSnapshot(2.0, 1, "kJ", {"w": np.ones(2)}, {"k": np.ones(3)})}
     )
     store.policy.save(one)
-    store.policy.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "J")}))
+    store.policy.save(replace(one, policy="q", shared={"s": np.zeros(1)}, models={"a": ModelSnapshot(3.0, 2, "kJ")}))
     again = store.policy.snapshot("p").models["a"]
     assert (again.mean_cost, list(again.arrays), list(again.cost_arrays)) == (3.0, ["w"], ["k"])
     assert list(store.policy.snapshot("q").shared) == ["s"]
-    assert store.policy.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "J")}
+    assert store.policy.snapshot("r").models == {"a": ModelSnapshot(3.0, 2, "kJ")}
     # Costs from elsewhere, in another's turn.
     store.policy.save(replace(one, policy="q", models={"a": ModelSnapshot(9.0, 1, "USD")}))
     again = store.policy.snapshot("p").models["a"]
@@ -388,11 +388,26 @@ def test_the_ledger_counts_everything(store):
 
 def test_costs_of_several_units_are_not_added_up(store):
     add(store, "r1", cost=1.0)
-    with store.transaction():
-        store.requests.add(Decision(Request("r2", "x"), 2, "b", ("b",)), Circumstances("messplus", 0.8, "USD", "t"))
-        store.requests.add_answers("r2", {"b": Outcome(cost=5.0)})
-    ledger = Ledger.of(store)
-    assert (ledger.cost_total, ledger.cost_vs_costliest, ledger.cost_unit) == (None, None, "J and USD")
+    for number, units in ((2, "J and USD"), (3, "EUR and J and USD")):
+        unit = "USD" if number == 2 else "EUR"
+        with store.transaction():
+            decision = Decision(Request(f"r{number}", "x"), number, "b", ("b",))
+            store.requests.add(decision, Circumstances("messplus", 0.8, unit, "t"))
+            store.requests.add_answers(f"r{number}", {"b": Outcome(cost=5.0)})
+        ledger = Ledger.of(store)
+        assert (ledger.cost_total, ledger.cost_vs_costliest, ledger.cost_unit) == (None, None, units)
+
+
+def test_the_default_path_is_a_file_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setattr("platformdirs.user_state_path", lambda *_, **__: tmp_path)
+    assert default_path() == tmp_path / "state.sqlite"
+
+
+def test_a_pipe_in_place_of_a_state_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "s")
+    for looking in (True, False):
+        with pytest.raises(StoreError, match="is not an ordinary file"):
+            Store(tmp_path / "s", looking=looking)
 
 
 @pytest.mark.parametrize(
