@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ class Board:
         self._service = service
         self._show_prompts = show_prompts
         self._histories: dict[str, History] = {}
+        self._opening = threading.Lock()
 
     def document(self, watched: Sequence[Watched]) -> dict[str, Any]:
         """Return all that is shown of some tenants. Raises StoreError."""
@@ -71,9 +73,10 @@ class Board:
         path = watched.router.state_path
         if path == MEMORY:
             return None
-        if watched.name not in self._histories:
-            self._histories[watched.name] = History(path)
-        return self._histories[watched.name]
+        with self._opening:
+            if watched.name not in self._histories:
+                self._histories[watched.name] = History(path)
+            return self._histories[watched.name]
 
     def _tenant(self, watched: Watched) -> dict[str, Any]:
         settings, ledger, history = watched.router.settings, watched.router.ledger(), self._history(watched)
