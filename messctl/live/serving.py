@@ -17,7 +17,7 @@ from messctl.costs.prompt_cost import Forecast, characters, is_alone
 from messctl.errors import BackendError, BusyError, PromptError, PromptTooLongError, RefusedError, UnknownNameError
 from messctl.graders.equality import Form, text
 from messctl.live.fitness import check_fit, unfit
-from messctl.live.second_look import evidence_of, may_go_on, may_look, unseen
+from messctl.live.second_look import Unshown, evidence_of, may_go_on, may_look, unseen
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Question, Request
 from messctl.state.request_log import Circumstances
@@ -115,6 +115,7 @@ class Serving:
         """Return the answers, by name, of the other models queried, and the errors of those that failed."""
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
+        question = replace(question, watch=question.watch and Unshown(question.watch))
         for name in decision.queried:
             if name != decision.served:
                 try:
