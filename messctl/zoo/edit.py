@@ -69,8 +69,8 @@ def edit_costs(
     before = _read(path)
 
     def change(document: Any) -> None:
-        for model in document["models"]:
-            cost = costs.get(model["name"])
+        for model in _models(document):
+            cost = costs.get(model.get("name"))
             if cost is not None:
                 stated = {
                     name: value for name, value in asdict(cost).items() if value is not None and value is not False
@@ -105,12 +105,18 @@ def _read(path: Path) -> str:
 
 
 def _check_reference(path: Path | None, document: Any, reference: Value) -> None:
-    names = [str(model.get("name")) for model in document.get("models") or ()]
+    names = [str(model.get("name")) for model in _models(document)]
     if reference is not None and names and reference not in names:
         raise ConfigError(
             f"{path}: the reference {reference!r} is not one of its models ({', '.join(names)}); "
             "give another --reference, or write to another file"
         )
+
+
+def _models(document: Any) -> list[Any]:
+    """Return the sections of the models, without what is none: settings can be edited, whatever stands beside them."""
+    models = document.get("models")
+    return [model for model in models if isinstance(model, Mapping)] if isinstance(models, list) else []
 
 
 def _append(document: Any, name: str, section: Mapping[str, Any]) -> None:
@@ -208,9 +214,9 @@ def _relocate(document: Any, source: Path, output: Path) -> None:
 
 def _file_keys(document: Any) -> Iterator[tuple[Any, str]]:
     """Yield each key whose value is a file's path, with its section."""
-    models = document.get("models") or []
+    models = _models(document)
     sections = [document.get("defaults"), *models]
-    templates = [section.get("chat_template") for section in sections if section]
+    templates = [section.get("chat_template") for section in sections if isinstance(section, Mapping)]
     features = (document.get("router") or {}).get("features")
     places = [(model, "path") for model in models]
     places += [(template, "file") for template in templates] + [(features, "gguf")]

@@ -167,3 +167,17 @@ def test_a_measured_cost_of_0_replaces_an_older_one(tmp_path):
     new = CostPerToken("J", 0.0, 3.0, fixed=0.0, load=0.0)
     path.write_text(edit_costs(path, {"a": new})[1])
     assert load_zoo(path).models[0].cost == new
+
+
+@pytest.mark.parametrize("folder", [".", "elsewhere"])
+@pytest.mark.parametrize(
+    "rest", ["models: [null]", "models: 5", "models: {a: b}", "models: [a, [b]]", "defaults: 5", "{}"]
+)
+def test_settings_are_edited_whatever_stands_in_place_of_models(tmp_path, folder, rest):
+    path = tmp_path / "zoo.yaml"
+    path.write_text(f"sla: {{alpha: 0.8}}\n{rest}\n" if rest != "{}" else rest)
+    try:
+        _, after = edit_settings(path, {"alpha": 0.9, "reference": "a"}, tmp_path / folder / "zoo.yaml")
+    except ConfigError:
+        return
+    assert "0.9" in after
