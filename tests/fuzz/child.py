@@ -29,8 +29,7 @@ def warm_up(corpus: Path) -> None:
     trace, log = corpus / "trace" / "t.parquet", corpus / "log" / "log.db"
     zoo, state = ("--zoo", ROOT / "zoo.yaml"), ("--state", shutil.copy(corpus / "state.db", "warm.db"))
     for policy in ("messplus", "static-mix"):
-        command("replay", "--policy", policy, trace)
-        command("replay", "--policy", policy, "--no-cache", corpus / "log" / "live.parquet")
+        command("replay", "--policy", policy, "--alpha", "0.3", trace)
     command("evaluate", "--policy", "static-mix", log)
     for words in (["validate"], ["info"], ["head"]):
         command("trace", *words, trace)

@@ -120,6 +120,7 @@ def trace(chance: random.Random, corpus: Path) -> None:
     words = chance.choice((["trace", "validate"], ["trace", "info"], ["trace", "head", "--json"], ["trace", "head"]))
     if chance.random() < 0.08:
         words = chance.choice((["replay", "--policy", "messplus"], ["replay", "--policy", "static-mix", "--no-cache"]))
+        words += ["--alpha", chance.choice(("0.3", "0.3", "0.8"))]
     command(*words, "t.parquet")
 
 
