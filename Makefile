@@ -31,6 +31,7 @@ bench:          ## speed, as a ratio to a rival in the same run
 	python benchmarks/tune_speed.py
 	python benchmarks/generation_speed.py messctl/box/mini-1m.gguf
 	python benchmarks/routing_latency.py
+	python benchmarks/serve.py
 
 clean:
 	rm -rf build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
