@@ -26,7 +26,7 @@ SUM = "What is 17 + 25?"
 KEYS = [
     "version", "request_id", "answer", "model", "explored", "cost", "cost_unit", "meter", "cost_quality", "tokens_in",
     "tokens_out", "latency_s", "load_s", "finish", "thinking", "satisfied", "attained", "judged", "queue",
-    "certificate", "alpha", "queried", "forced", "propensity", "failures", "attempts",
+    "certificate", "alpha", "queried", "believed", "forced", "propensity", "failures", "attempts",
 ]  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_the_json_document_has_all_keys_and_true_values(ask, policy):
     assert list(document) == KEYS
     expected = {
         "answer": "42", "model": "micro-400k", "explored": False, "cost_unit": "J", "satisfied": None, "attained": None,
-        "judged": 0, "queue": 0.0, "certificate": None, "alpha": 0.8, "queried": ["micro-400k"], "forced": True,
+        "judged": 0, "queue": 0.0, "certificate": None, "alpha": 0.8, "queried": ["micro-400k"], "believed": None, "forced": True,
         "propensity": None, "failures": {}, "attempts": ["micro-400k"], "tokens_out": 3, "finish": "stop",
     }  # fmt: skip
     assert document == document | expected
