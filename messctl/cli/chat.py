@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import acknowledge, document, end_line, footer, note, write
+from messctl.cli.answer import acknowledge, document, end_line, footer, note, tell_of_look, write
 from messctl.cli.arguments import (
     OUTPUT,
     AlphaOption,
+    AsksOption,
     GradeEmptyOption,
     LogOption,
     MaxTokensOption,
@@ -69,6 +70,7 @@ def chat(
     alpha: AlphaOption = None,
     grade_empty: GradeEmptyOption = False,
     model: ModelOption = None,
+    asks: AsksOption = None,
     zoo: ZooOption = None,
     system: SystemOption = None,
     max_tokens: MaxTokensOption = None,
@@ -98,6 +100,7 @@ def chat(
         through=lambda backend: LatestTurns(backend, warn),
         grader_of=_grader,
         alpha=alpha,
+        asks=asks,
     ) as routing:
         talk = _Chat(routing, Conversation(routing, like), as_json=as_json, show_thinking=show_thinking)
         if model is not None:
@@ -189,7 +192,7 @@ class _Chat:
         thinking = ShownThinking(show=self._show_thinking)
         stream = AnswerStream(None if self._as_json else thinking.before(write))
         try:
-            answered = self._conversation.ask(prompt, stream.listener, thinking.listener)
+            answered = self._conversation.ask(prompt, stream.listener, thinking.listener, tell_of_look)
         except MessctlError:
             thinking.end()
             if stream.started:

@@ -57,6 +57,7 @@ def _document(logged: LoggedRequest) -> dict[str, Any]:
         "asked_at": logged.asked_at.isoformat(),
         "prompt": logged.decision.request.prompt,
         "model": logged.decision.served,
+        "asked": list(logged.asked),
         "explored": logged.decision.explored,
         "forced": logged.circumstances.forced,
         "lost": dict(logged.lost),
@@ -79,13 +80,19 @@ def _table(logged: list[LoggedRequest]) -> Table:
         table.add_row(
             each.decision.request.request_id,
             f"{each.asked_at.astimezone():%Y-%m-%d %H:%M:%S}",
-            Text(plain(each.decision.served)),
+            Text(_model(each)),
             _marks(each),
             "" if each.satisfied is None else f"{each.satisfied:g}",
             Text(_shortened(each.decision.request.prompt)),
             Text(_shortened(answer.answer or "") if answer else "(empty)" if each.empty else "(none)"),
         )
     return table
+
+
+def _model(each: LoggedRequest) -> str:
+    """Return the model that served, and how many were asked if those were several."""
+    served, asked = plain(each.decision.served), len(each.asked)
+    return f"{served} ({asked} asked)" if asked > 1 and not each.decision.explored else served
 
 
 def _marks(each: LoggedRequest) -> str:

@@ -116,6 +116,8 @@ def _requests(ledger: Ledger) -> list[tuple[str, str]]:
         lines.append(("explored", f"{counted(ledger.explored, 'request')}: every model answered, to learn"))
     if ledger.forced:
         lines.append(("forced", f"{counted(ledger.forced, 'request')}: the user chose the model"))
+    if (ledger.asks or 0.0) > 1.0:
+        lines.append(("asked", f"{ledger.asks:.2f} models per request"))
     lines += [("spent", _spent(ledger)), ("costs from", "; ".join(ledger.meters))]
     return lines + [(f"served by {model}", f"{share:.1%}") for model, share in ledger.model_share.items()]
 

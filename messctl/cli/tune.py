@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from messctl.replay.holdout import Holdout
     from messctl.replay.result import Conditions
     from messctl.tune import Trial
-    from messctl.tune.report import Tuning
+    from messctl.tune.tuning import Tuning
     from messctl.zoo import Settings
 
 EPILOG = (
@@ -281,24 +282,22 @@ def _search(
     `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
     """
     from messctl.backends import encoder_of
+    from messctl.graders.equality import FORMS
     from messctl.learning.compiled import compiling_told
     from messctl.replay.loading import load
-    from messctl.tune import choose, play_yardsticks, search
-    from messctl.tune.dominated import never_worth_asking
+    from messctl.tune import search
     from messctl.tune.plot import write_plot
-    from messctl.tune.report import Tuning
+    from messctl.tune.tuning import concluded
 
     with _progress() as (status, advance), compiling_told(status):
         status("reading")
-        encoder, reference = encoder_of(settings[0]), settings[0].reference
-        recordings = [load(trace, reference, cache=cache, encoder=encoder) for trace in dict.fromkeys(traces)]
+        first, encoder = settings[0], encoder_of(settings[0])
+        reading = partial(load, reference=first.reference, cache=cache, encoder=encoder, equal=FORMS[first.equal])
+        recordings = [reading(trace) for trace in dict.fromkeys(traces)]
         status(f"{len(settings):,} settings × {conditions.seeds} seeds")
         found = search(recordings, settings, conditions, holdout, engine=engine, address=at, progress=advance)
-        choices = choose(found, slack)
-        status("yardsticks")
-        marks = tuple(play_yardsticks(found, choice.alpha) for choice in choices)
-        tuning = Tuning(found, choices, marks, zoo, tuple(never_worth_asking(found, choice) for choice in choices))
-        if plot and choices:
+        tuning = concluded(found, slack, zoo, status)
+        if plot and tuning.choices:
             write_plot(tuning, plot, warn)
     return tuning
 

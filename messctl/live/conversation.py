@@ -10,6 +10,7 @@ from messctl.backends.base import OnText
 from messctl.backends.thinking import split_unopened
 from messctl.errors import GradeError, UsageError
 from messctl.live.router import Answered, Router
+from messctl.live.serving import OnDecision
 from messctl.records import Question, is_blank
 from messctl.state.request_log import LoggedRequest
 
@@ -32,7 +33,13 @@ class Conversation:
         """The turns so far, oldest first, as (prompt, answer)."""
         return self._like.history
 
-    def ask(self, prompt: str, on_text: OnText | None = None, on_thinking: OnText | None = None) -> Answered:
+    def ask(
+        self,
+        prompt: str,
+        on_text: OnText | None = None,
+        on_thinking: OnText | None = None,
+        on_decision: OnDecision | None = None,
+    ) -> Answered:
         """Answer one turn. Raises BackendError, StoreError, UsageError; then the turn is not part of the history.
 
         Raises GradeError if the answer cannot be graded. The user has read it, so it stays in the history.
@@ -52,6 +59,7 @@ class Conversation:
                 model=self.model,
                 on_text=stream.listener,
                 on_thinking=on_thinking,
+                on_decision=on_decision,
                 request_id=self._latest,
             )
         except (KeyboardInterrupt, GradeError):

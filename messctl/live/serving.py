@@ -222,7 +222,7 @@ class Serving:
             if self.store.requests.has(request_id):
                 self.store.requests.add_answers(request_id, outcomes)
             self.store.outages.end(outcomes)
-            excluded = failed | self._down() | frozenset(self.full())
+            excluded = (failed | self._down() | frozenset(self.full())) - completions.keys()
             present = replace(decision, request=self._as_of_now(request, excluded))
             decision = self.policy.look(present, evidence_of(completions, self.equal))
             shown = decision.served if decision.served in completions else next(iter(completions))

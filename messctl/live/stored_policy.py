@@ -58,6 +58,8 @@ class StoredPolicy:
         with self._together():
             policy = self._from(self._known(), self._settings)
         decision = policy.decide(Request("", "rehearsal"))
+        if isinstance(policy, Looking):
+            decision = replace(policy.look(decision, {decision.served: Evidence(0)}), served=decision.served)
         satisfied, costs = {decision.served: 1.0}, {decision.served: 0.0}
         policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
-FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "cost_quality", "finish", "thinking")
-REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha")
+FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality", "finish",
+          "thinking")  # fmt: skip
+REQUEST = ("arrived_at", "propensity", "served", "explored", "judged", "alpha", "asked")
 
 
 def export_log(store: Store, output: Path) -> int:
@@ -72,4 +74,5 @@ def _row(logged: LoggedRequest) -> Row:
         explored=logged.decision.explored,
         judged=logged.judged,
         alpha=logged.circumstances.alpha,
+        asked=json.dumps(logged.asked, ensure_ascii=False) if len(logged.asked) > 1 else None,
     )

@@ -57,10 +57,10 @@ class Ledger:
     """All that `status` shows. Counts are of requests; shares are of the answered requests.
 
     `interval` is the 95 % confidence interval of the mean satisfaction (Wilson's). `pending` requests have an answer
-    and no feedback yet, `unanswered` requests have no answer. `cost_total` includes exploration and empty answers;
-    `cost_vs_costliest` is its ratio to the predicted cost of the model `costliest` for every request, with the same
-    tokens. All are None if costs are in several units. `lost` are the failed attempts, and `refused` the prompts that
-    did not suit, by model.
+    and no feedback yet, `unanswered` requests have no answer. `asks` is the mean number of models that answered an
+    answered request, None if there is none. `cost_total` includes exploration and empty answers; `cost_vs_costliest`
+    is its ratio to the predicted cost of the model `costliest` for every request, with the same tokens. All are None if
+    costs are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit, by model.
     """
 
     standing: Standing
@@ -70,6 +70,7 @@ class Ledger:
     unanswered: int
     explored: int
     forced: int
+    asks: float | None
     cost_total: float | None
     cost_unit: str | None
     meters: tuple[str, ...]
@@ -113,6 +114,7 @@ class Ledger:
             unanswered=store.requests.count() - counts["requests"],
             explored=counts["explored"],
             forced=counts["forced"],
+            asks=sum(row["answers"] for row in answers) / counts["requests"] if counts["requests"] else None,
             cost_total=total if len(units) < 2 else None,
             cost_unit=" and ".join(sorted(units)) or None,
             meters=tuple(sorted(meters)),

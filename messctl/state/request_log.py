@@ -59,6 +59,11 @@ class LoggedRequest:
     empty: Mapping[str, Outcome] = field(default_factory=dict)
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that answered, in the order in which they were asked; empty without an answer."""
+        return self.decision.queried if self.answers else ()
+
+    @property
     def rerouted(self) -> bool:
         """Whether another model answered than the one decided on first."""
         return bool(self.answers) and bool(set(self.lost) - set(self.answers)) and not self.decision.explored
@@ -287,13 +292,14 @@ class RequestLog:
         if answers and row["served"] not in {answer["model"] for answer in answers}:
             raise ValueError(f"request {row['id']} has answers, but none of {row['served']!r}, which served it")
         lost = self._database.table("attempts", "WHERE request = ? ORDER BY id", (row["id"],))
-        return _logged(row, {answer["model"]: _outcome(answer) for answer in answers}, lost)
+        return _logged(row, answers, lost)
 
 
 _JOINED = {**COLUMNS["requests"], "satisfied": OUTCOME["satisfied"], "judged": OUTCOME["tokens_in"]}
 
 
-def _outcome(answer: Row) -> Outcome:
+def _outcome(answer: Row, asked: Asked) -> Outcome:
+    seen = asked.answers.get(answer["model"])
     return Outcome(
         satisfied=answer["satisfied"],
         cost=answer["cost"],
@@ -301,14 +307,16 @@ def _outcome(answer: Row) -> Outcome:
         tokens_in=answer["tokens_in"],
         tokens_out=answer["tokens_out"],
         answer=answer["answer"],
+        logprob=None if seen is None else seen.logprob,
         cost_quality=answer["cost_quality"],
         finish=answer["finish"],
         thinking=answer["thinking"],
     )
 
 
-def _logged(row: Row, answers: Mapping[str, Outcome], lost: Sequence[Row]) -> LoggedRequest:
+def _logged(row: Row, answered: Sequence[Row], lost: Sequence[Row]) -> LoggedRequest:
     asked = Asked.of(row["asked"])
+    answers = {answer["model"]: _outcome(answer, asked) for answer in answered}
     return LoggedRequest(
         decision=Decision(
             request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),

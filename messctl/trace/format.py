@@ -3,12 +3,13 @@
 Columns of the request: `request_id` (string, unique), `prompt` (string), optional `source` (string) and `arrived_at`
 (timestamp). If every row has a timestamp, the requests arrive in that order, otherwise in the order of the rows.
 
-An exported live log has outcomes only for the models that were queried, and five more columns:
+An exported live log has outcomes only for the models that were queried, and six more columns:
     served      string: the model whose answer the user got
     explored    boolean: whether all models were queried, to explore
     propensity  double in (0, 1]: the probability of serving `served`; null if the user chose the model
     judged      int64: the place of the request's feedback in the order in which feedback came; null without feedback
     alpha       double: the target α at that time
+    asked       string: the models asked, in order, as a JSON list; null if it was one
 
 Columns of each model: `<field>/<model>`, with the fields of `FIELDS`. A model's name may contain slashes. A null means:
 not observed. The schema metadata has, under the key `messctl`, the JSON of `TraceMetadata`.
@@ -58,6 +59,7 @@ REQUEST_COLUMNS: dict[str, pa.DataType] = {
     "explored": pa.bool_(),
     "judged": pa.int64(),
     "alpha": pa.float64(),
+    "asked": pa.large_string(),
 }
 
 
@@ -75,6 +77,7 @@ class Row:
     explored: bool | None = None
     judged: int | None = None
     alpha: float | None = None
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from messctl.display.text import plain
 from messctl.errors import UsageError
 from messctl.policies import Rounds
+from messctl.policies.base import Answers
 from messctl.replay.loading import Recording
 from messctl.replay.play import replay
 from messctl.replay.result import MET
@@ -81,7 +82,7 @@ def dominated(trace: Recording) -> dict[str, str]:
 
 def without(rounds: Rounds, models: Mapping[str, str]) -> Rounds:
     """Return the same requests for a zoo without these models; if the reference is one, the costliest left is it."""
-    zoo = rounds.zoo
+    zoo, seen = rounds.zoo, rounds.answers
     left = [index for index, model in enumerate(zoo.models) if model not in models]
     names = [zoo.models[index] for index in left]
     costs = dict(zip(names, rounds.cost[:, left].mean(axis=0).tolist(), strict=True))
@@ -91,5 +92,7 @@ def without(rounds: Rounds, models: Mapping[str, str]) -> Rounds:
         zoo=Zoo.of(names, reference),
         satisfied=np.ascontiguousarray(rounds.satisfied[:, left]),
         cost=np.ascontiguousarray(rounds.cost[:, left]),
+        answers=None if seen is None else Answers(seen.group[:, left], seen.logprob[:, left]),
+        latency_s=None if rounds.latency_s is None else rounds.latency_s[:, left],
         prompt_cost=None if rounds.prompt_cost is None else np.ascontiguousarray(rounds.prompt_cost[:, left]),
     )

@@ -9,7 +9,7 @@ from typing import Any
 from messctl.display.plotting import COLOURS, check_format, drawable, new_figure, save, tidy
 from messctl.outputs import atomic_write
 from messctl.tune.choice import Choice
-from messctl.tune.report import Tuning
+from messctl.tune.tuning import Tuning
 
 
 def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:

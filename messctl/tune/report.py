@@ -6,8 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -20,10 +19,10 @@ from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
 from messctl.replay.result import MET, Result
 from messctl.tune.choice import Choice, Figures, Trial
-from messctl.tune.dominated import Dominated
 from messctl.tune.replay_command import exact, replay_command
 from messctl.tune.search import Search
 from messctl.tune.space import AUTO, SINGLE
+from messctl.tune.tuning import Tuning, Yardsticks
 from messctl.zoo import Settings
 
 MOST_ROWS = 12
@@ -33,31 +32,6 @@ LEAST_FIRST = (DEBT, BOUND, RATIO, SELECTION)
 SMALL = 0.01
 """Up to this shortfall, as a share of requests, the verdict names the `--slack` that accepts it."""
 DEFAULT_EXPONENT = Settings().exponent
-Yardsticks = Sequence[Sequence[Result]]
-"""The yardsticks' results, by trace."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """A search with what follows from it: the choices, and the zoo file given, if any.
-
-    For each choice, by trace, there are the `yardsticks`, and the models that are never worth asking, `dominated`.
-    """
-
-    found: Search
-    choices: tuple[Choice, ...]
-    yardsticks: tuple[Yardsticks, ...]
-    zoo: Path | None = None
-    dominated: tuple[tuple[Dominated | None, ...], ...] = ()
-
-    def dominated_of(self, choice: Choice) -> Sequence[Dominated | None]:
-        """Return, by trace, the models that the choice's router need never ask; None if there are none."""
-        return self.dominated[self.choices.index(choice)] if self.dominated else [None] * len(self.found.traces)
-
-    @property
-    def chosen(self) -> Trial | None:
-        """The chosen trial of the first α; None if there is none, or the search was interrupted."""
-        return self.choices[0].chosen if self.choices and not self.found.interrupted else None
 
 
 def document(tuning: Tuning) -> dict[str, Any]:
@@ -85,6 +59,7 @@ def document(tuning: Tuning) -> dict[str, Any]:
                 "seeds": choice.seeds,
                 "met": choice.chosen is not None,
                 "never_worth_asking": [each and asdict(each) for each in tuning.dominated_of(choice)],
+                "second_look": [each and asdict(each) for each in tuning.looks_of(choice)],
                 "chosen": _trial(tuning, choice, choice.chosen) if choice.chosen else None,
                 "closest": _trial(tuning, choice, choice.closest),
                 "front": [_trial(tuning, choice, trial) for trial in choice.front],
@@ -174,6 +149,7 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # one line, so that it can be pasted
             *_without_router(trace, trial, whole, unit),
             *(Text(f"  {each.words}", "bold yellow") for each in tuning.dominated_of(choice)[at : at + 1] if each),
+            *(Text(f"  {each.words}", "bold yellow") for each in tuning.looks_of(choice)[at : at + 1] if each),
         ]
     return lines
 

@@ -85,7 +85,8 @@ def search(
     """
     for name in dict.fromkeys(each.policy for each in settings):
         kind_of(name)
-    work = [(_bare(trace.rounds), holdout, held_out(trace, holdout)) for trace in traces]
+    looks = any(each.asks > 1 for each in settings)
+    work = [(_bare(trace.rounds, looks=looks), holdout, held_out(trace, holdout)) for trace in traces]
     rows = windows.rows(holdout)
     scores = tuple(Scores.unknown(rows, len(settings), conditions.seeds) for _ in traces)
     groups = _groups(settings)
@@ -173,6 +174,9 @@ def _groups(settings: Sequence[Settings]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _bare(rounds: Rounds) -> Rounds:
-    """Return the rounds without their ids, which the search does not use, so that less is sent to a worker."""
-    return replace(rounds, request_ids=())
+def _bare(rounds: Rounds, *, looks: bool) -> Rounds:
+    """Return the rounds without what the search does not use, so that less is sent to a worker.
+
+    It does not use their ids; their answers only if it `looks` at them.
+    """
+    return replace(rounds, request_ids=(), answers=rounds.answers if looks else None, latency_s=None)

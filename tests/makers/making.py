@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from messctl.learning.features import encode
 from messctl.policies import Rounds
+from messctl.policies.base import Answers
 from messctl.replay.loading import Recording
 from messctl.trace import Outcome, Row, TraceMetadata, TraceWriter
 from messctl.zoo import Zoo
@@ -83,6 +84,16 @@ def learnable(n: int = 400, seed: int = 0) -> Rounds:
     satisfied = (rng.random((n, 3)) < chance).astype(float)
     cost = np.array([1.0, 4.0, 20.0]) * rng.lognormal(0, 0.2, (n, 1))
     return make_rounds(satisfied, cost, ["small", "middle", "large"], prompts)
+
+
+def telling(rounds: Rounds, *, seed: int = 0, equal: float = 0.5, known: float = 1.0) -> Rounds:
+    """Return the rounds with answers: right ones are equal, wrong ones often, and confidence tells something."""
+    generator = np.random.default_rng(seed)
+    right = rounds.satisfied > 0.5
+    group = np.where(right, 0, 1 + generator.integers(0, max(1, round(1 / equal)), right.shape))
+    logprob = -np.exp(generator.normal(np.where(right, -2.0, -1.0), 0.7))
+    logprob[generator.random(right.shape) >= known] = np.nan
+    return replace(rounds, answers=Answers(group.astype(np.int64), logprob))
 
 
 def with_reading_costs(rounds: Rounds, seed: int = 0) -> Rounds:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from making import learnable, prompts_for
+from making import learnable, prompts_for, telling
 
 from messctl.policies import build
 from messctl.policies.base import Answers
@@ -12,16 +12,6 @@ from messctl.policies.cascade.policy import Cascade
 from messctl.records import Evidence, Feedback, Request
 from messctl.replay.play import drive
 from messctl.zoo import Settings
-
-
-def telling(rounds, *, seed=0, equal=0.5, known=1.0):
-    """Return the rounds with answers: right ones are equal, wrong ones often, and confidence tells something."""
-    generator = np.random.default_rng(seed)
-    right = rounds.satisfied > 0.5
-    group = np.where(right, 0, 1 + generator.integers(0, max(1, round(1 / equal)), right.shape))
-    logprob = -np.exp(generator.normal(np.where(right, -2.0, -1.0), 0.7))
-    logprob[generator.random(right.shape) >= known] = np.nan
-    return replace(rounds, answers=Answers(group.astype(np.int64), logprob))
 
 
 @pytest.mark.parametrize("asks", [2, 3])
