@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from messctl.graders.numbers import normalized
@@ -11,13 +10,14 @@ from messctl.graders.reference import final_number, option_letter
 Form = Callable[[str], str | None]
 """Takes an answer, and returns what it shares with equal ones; None if it is equal to no other."""
 
-_OUTER = re.compile(r"\A[\W_]+|[\W_]+\Z")
+_OUTER = " .,;:!?\"'`´()[]{}<>*_…„“”‚‘’«»‹›。、「」『』¡¿"
+"""What may stand around an answer and says nothing. A sign, a currency or a `#` says something: −5 is not 5."""
 
 
 def text(answer: str) -> str | None:
-    """Return the words, without case, and without white space and punctuation around them."""
+    """Return the words, without case, and without white space, quotes, brackets and stops around them."""
     words = " ".join(normalized("NFKC", answer).casefold().split())
-    return _OUTER.sub("", words) or words or None
+    return words.strip(_OUTER) or words or None
 
 
 def numeric(answer: str) -> str | None:
