@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import ignore_closed_output, progress_console, width_of
@@ -99,6 +101,15 @@ def tell_of_look(decision: Decision) -> None:
     if decision.answers and decision.served not in decision.answers:
         asked, believed = list(decision.answers)[-1], decision.course and decision.course.believed
         note(f"{asked} is not sure{'' if believed is None else f' ({believed:.2f})'}, asking {decision.served}")
+
+
+def telling_of_compiling(routing: Router) -> AbstractContextManager[None]:
+    """Say on stderr, if that is a terminal, that a second look is compiled within the block, which takes a while."""
+    if routing.settings.asks < 2:
+        return nullcontext()  # one ask in plain Python takes less time than to load numba
+    from messctl.learning.compiled import compiling_told
+
+    return compiling_told(cache(note))  # the same line comes for each function
 
 
 def remarks(answer: str, finish: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from messctl.cli.answer import (
     footer,
     number,
     tell_of_look,
+    telling_of_compiling,
     terms_of,
     write,
     write_if_read,
@@ -129,13 +130,14 @@ def ask(
         thinking = ShownThinking(show=show_thinking)
         stream = AnswerStream(None if as_json else thinking.before(write_if_read if routing.grades else write))
         try:
-            answered = routing.ask(
-                question,
-                model=model,
-                on_text=stream.listener,
-                on_thinking=thinking.listener,
-                on_decision=_explain if explain else tell_of_look,
-            )
+            with telling_of_compiling(routing):
+                answered = routing.ask(
+                    question,
+                    model=model,
+                    on_text=stream.listener,
+                    on_thinking=thinking.listener,
+                    on_decision=_explain if explain else tell_of_look,
+                )
         except BaseException:
             thinking.end()
             if stream.started:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.answer import acknowledge, document, end_line, footer, note, tell_of_look, write
+from messctl.cli.answer import acknowledge, document, end_line, footer, note, tell_of_look, telling_of_compiling, write
 from messctl.cli.arguments import (
     OUTPUT,
     AlphaOption,
@@ -192,7 +192,8 @@ class _Chat:
         thinking = ShownThinking(show=self._show_thinking)
         stream = AnswerStream(None if self._as_json else thinking.before(write))
         try:
-            answered = self._conversation.ask(prompt, stream.listener, thinking.listener, tell_of_look)
+            with telling_of_compiling(self._routing):
+                answered = self._conversation.ask(prompt, stream.listener, thinking.listener, tell_of_look)
         except MessctlError:
             thinking.end()
             if stream.started:
