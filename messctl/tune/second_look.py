@@ -19,6 +19,8 @@ MOST_SEEDS = 3
 """Both plays are under so many of the search's seeds at most, since a second look takes long to play."""
 WORTH_IT = 0.05
 """[share of the cost] If a second look saves less, or no more than differs between seeds, it is not named."""
+LEAST_ASKS = 1.1
+"""[models per request] If fewer are asked, it is not the second look that saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def _second_look(trace: Recording, settings: Settings, conditions: Conditions) -
     kept = (looking.attained or 0.0) >= min(settings.alpha, once.attained or 0.0) - MET
     saved = 1.0 - looking.mean_cost / once.mean_cost if once.mean_cost > 0.0 else 0.0
     chance = (once.mean_cost_spread or 0.0) + (looking.mean_cost_spread or 0.0)
-    is_clear = saved >= WORTH_IT and once.mean_cost - looking.mean_cost > chance
+    is_clear = looking.asks >= LEAST_ASKS and saved >= WORTH_IT and once.mean_cost - looking.mean_cost > chance
     return SecondLook(ASKS, saved) if kept and is_clear else None
 
 

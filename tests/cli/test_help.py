@@ -16,7 +16,8 @@ from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.command import ASK, COMPARE, TRACES, ZOO
 
 HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "httpx2", "llama_cpp", "matplotlib")
-METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR", "TIME"}
+METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR", "TIME", "FORM",
+            "1..3"}  # fmt: skip
 ROOT = typer.main.get_command(app)
 
 

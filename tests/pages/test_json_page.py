@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import random
 import re
 import sys
 from collections.abc import Iterator
@@ -64,6 +66,7 @@ SCENES = {
     "tune": [
         f"tune trace.parquet {GRID} -o tuned.yaml --dry-run --alpha 0.1",
         "tune worse.parquet --policy bandit --v auto --margin 0 --seeds 2 --alpha 0.7",
+        "tune telling.parquet --policy bandit --v auto --margin 0 --seeds 2 --alpha 0.8 --slack 0.1",
     ],
     "trace info": ["trace info trace.parquet", "trace info bad.parquet"],
     "trace validate": ["trace validate trace.parquet", "trace validate bad.parquet"],
@@ -126,6 +129,25 @@ def _prepare(folder: Path) -> None:
     for model, step, cost in (("a", 99, 9.0), ("b", 9, 1.0), ("c", 2, 2.0)):  # c is worse than b, and dearer
         worse |= {f"satisfied/{model}": [float(n % step > 0) for n in rows], f"cost/{model}": [cost] * len(rows)}
     pq.write_table(pa.table(worse), folder / "worse.parquet")
+    pq.write_table(pa.table(_telling(600)), folder / "telling.parquet")
+
+
+def _telling(n: int) -> dict[str, list[Any]]:
+    """Return a trace in which right answers are equal, and sure of themselves."""
+    rng = random.Random(1)
+    columns: dict[str, list[Any]] = {
+        "request_id": [str(k) for k in range(n)],
+        "prompt": [f"what {k}" for k in range(n)],
+    }
+    for model, rate, cost in (("large", 0.95, 100.0), ("middle", 0.7, 2.0), ("small", 0.7, 1.0)):
+        right = [rng.random() < rate for _ in range(n)]
+        columns |= {
+            f"satisfied/{model}": [float(each) for each in right],
+            f"cost/{model}": [cost] * n,
+            f"answer/{model}": ["yes" if each else f"no, says {model}" for each in right],
+            f"logprob/{model}": [-math.exp(rng.gauss(-4.0 if each else 0.0, 0.3)) for each in right],
+        }
+    return columns
 
 
 def _printed(line: str, patch: pytest.MonkeyPatch) -> str:
