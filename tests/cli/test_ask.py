@@ -112,7 +112,8 @@ def test_the_json_document_has_all_keys_and_true_values(ask, policy):
     expected = {
         "answer": "42", "model": "micro-400k", "explored": False, "cost_unit": "J", "satisfied": None, "attained": None,
         "judged": 0, "queue": 0.0, "certificate": None, "alpha": 0.8, "queried": ["micro-400k"], "believed": None,
-        "forced": True, "propensity": None, "failures": {}, "attempts": ["micro-400k"], "tokens_out": 3, "finish": "stop",
+        "forced": True, "propensity": None, "failures": {}, "attempts": ["micro-400k"], "tokens_out": 3,
+        "finish": "stop",
     }  # fmt: skip
     assert document == document | expected
     assert document["cost"] == pytest.approx(2 * 402_688 * (document["tokens_in"] + 3) / 1e10)
