@@ -14,6 +14,7 @@ from messctl.records import Outcome, Question
 from messctl.state import checkpoints, judgements
 from messctl.state.checkpoints import Checkpoints
 from messctl.state.ledger import Ledger
+from messctl.state.migrations import MIGRATIONS, SUMS
 from messctl.state.request_log import FeedbackSums
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
@@ -89,17 +90,11 @@ def test_an_older_state_gets_its_sums_and_checkpoints(tmp_path, monkeypatch):
 def test_checkpoints_in_rows_of_their_own_are_computed_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(judgements, "BLOCK", 8)
     monkeypatch.setattr(checkpoints, "FULL", 4)
-    with Store(tmp_path / "s") as store:
-        judged(store, [(0.8, number % 2) for number in range(60)])
-        known = store.policy.snapshot()
-        queue, balance = store.requests.queue(), store.requests.balance()
-        store.policy.save(replace(known, decided=60, queue=queue, balance=balance))
+    older_state(tmp_path / "s", 60)
     with sqlite3.connect(tmp_path / "s") as older:
-        older.execute("DROP TABLE checkpoints")
-        older.execute("CREATE TABLE checkpoints (last INTEGER PRIMARY KEY, queue REAL, low REAL, high REAL)")
+        older.executescript(MIGRATIONS[SUMS - 1])
         older.execute("INSERT INTO checkpoints VALUES (8, 0.0, 0.0, 0.0)")
-        older.execute("ALTER TABLE requests DROP COLUMN asked")
-        older.execute("PRAGMA user_version = 10")
+        older.execute(f"PRAGMA user_version = {SUMS}")
     older.close()
     with Store(tmp_path / "s") as store:
         assert store.check() == []
