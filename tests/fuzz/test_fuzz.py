@@ -31,7 +31,7 @@ child.SUBJECTS = {{
     "memory": lambda chance, corpus: len(b"x" * {(MOST_MIB + 50) * 2**20}),
     "exit": lambda chance, corpus: os._exit(3),
 }}
-child.LONGEST_S, child.warm_up = 1, lambda corpus: None
+child.LONGEST_S, child.warm_up = 5, lambda corpus: None
 nursery.main(Path(sys.argv[1]), 60, 0, list(child.SUBJECTS), [1, 2])
 """
 """A campaign whose subjects have every kind of fault."""
@@ -78,7 +78,7 @@ def test_real_faults_are_noticed_and_the_inputs_after_them_are_taken(tmp_path):
     for subject, kind in zip(("error", "signal", "hang", "memory", "exit"), kinds, strict=True):
         found = [line for line in report.findings if line.startswith(subject)]
         assert [line.split(":")[0] for line in found] == [f"{subject} 1", f"{subject} 2"]
-        assert all(kind in line for line in found)
+        assert [line for line in found if kind not in line] == []
     assert len(report.findings) == 10
 
 
