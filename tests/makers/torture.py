@@ -28,6 +28,8 @@ from messctl.records import Question
 from messctl.state.store import Store
 from messctl.zoo import load_zoo
 
+PATIENCE_S = 30.0
+"""So long a kill waits for a busy machine."""
 PACKAGED = Path(sys.modules["messctl.zoo"].__file__ or "").parents[1] / "box" / "zoo.yaml"
 
 
@@ -91,13 +93,22 @@ def crowd(state: Path, acknowledged: Path, policy: str, processes: int, seconds:
         os.waitpid(child, 0)
 
 
+def judged(acknowledged: Path) -> int:
+    """Return how many requests have feedback that was acknowledged."""
+    lines = (line.split(" ") for path in acknowledged.iterdir() for line in path.read_text().splitlines())
+    return len({words[0] for words in lines if len(words) == 2})
+
+
 def kill(state: Path, acknowledged: Path, policy: str, times: int, seed: int) -> None:
-    """Kill one after the other, three at a time alive."""
+    """Kill one after the other, three at a time alive, each once more is acknowledged than there were kills."""
     rng = random.Random(seed)
     alive: list[int] = []
-    for _ in range(times):
+    for done in range(times):
         while len(alive) < 3:
             alive.append(forked(state, acknowledged, policy, 600))
+        patient_until = time.monotonic() + PATIENCE_S
+        while judged(acknowledged) <= done + 1 and time.monotonic() < patient_until:
+            time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 0.4))
         victim = alive.pop(rng.randrange(len(alive)))
         os.kill(victim, signal.SIGKILL)

@@ -16,7 +16,7 @@ from messctl.policies.bandit.calls import choose, learn_cost, learn_satisfaction
 from messctl.policies.bandit.choice import Choice, Prices
 from messctl.policies.bandit.costs import BY_MEAN
 from messctl.policies.bandit.prompt import features_of
-from messctl.policies.bandit.rounds import Outcomes, empty_steps, play
+from messctl.policies.bandit.rounds import Outcomes, Steps, empty_steps, play
 from messctl.policies.bandit.satisfaction import linear_weights
 from messctl.policies.bandit.state import AUTO_V, UNKNOWN_DELAY, Promise, fresh, memory_of, stored_arrays
 from messctl.policies.bandit.tuning import Tuning, constants_of
@@ -236,6 +236,11 @@ class Bandit:
             Outcomes(rounds.satisfied, rounds.cost, reading),
             steps,
         )
+        return self._played(rounds, steps)
+
+    def _played(self, rounds: Rounds, steps: Steps) -> Played:
+        """Return what was done, if each request was answered by the model that served it alone."""
+        n, models = len(rounds), len(self._zoo.models)
         return Played(
             zoo=self._zoo,
             alpha=self._settings.aim,

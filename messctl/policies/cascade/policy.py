@@ -227,23 +227,9 @@ class Cascade(Bandit):
             steps,
             asks,
         )
-        return Played(
-            zoo=self._zoo,
-            alpha=self._settings.aim,
-            order=rounds.order,
-            share=np.bincount(steps.served, minlength=models) / n,
+        return replace(
+            self._played(rounds, steps),
             cost=_summed(rounds.cost, rounds, asks),
-            satisfied=steps.satisfied,
-            satisfied_all=rounds.satisfied[rounds.order, steps.served],
-            queue_before=steps.queue_before,
-            queue_after=steps.queue_after,
-            served=steps.served,
-            propensity=steps.propensity,
-            explored=np.zeros(n, dtype=np.bool_),
-            p_explore=np.zeros(n),
-            predicted=steps.predicted,
-            mean_cost=steps.mean_cost,
-            weights=self.weights,
             asks=asks.number,
             latency_s=None if rounds.latency_s is None else _summed(rounds.latency_s, rounds, asks),
         )
