@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from messctl.server.accounts import Account
 from messctl.server.answer import CHAT, TEXT
@@ -20,7 +21,7 @@ from messctl.server.errors import ProtocolError, protocol_error, unknown_model
 from messctl.server.feedback import Repeated, judge, judgements_of
 from messctl.server.page import page_routes
 from messctl.server.request import AUTO, json_of
-from messctl.server.sending import JSON, encoded, read_body
+from messctl.server.sending import JSON, encoded, read_body, send_error
 from messctl.server.service import Service
 from messctl.server.status import model_document, models_document, status_document
 
@@ -121,12 +122,18 @@ def _ready(service: Service) -> Endpoint:
     return ready
 
 
+class _Refusal(Response):
+    def __init__(self, error: ProtocolError) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI passes it
+        await send_error(receive, send, self._error)
+
+
 async def _on_error(_: Request, error: Exception) -> Response:
-    problem = protocol_error(error)
-    return document_response(problem.document(), problem.status, problem.headers)
+    return _Refusal(protocol_error(error))
 
 
 async def _on_http_error(_: Request, error: HTTPException) -> Response:
     message = {404: "there is no such address", 405: "this address takes another method"}.get(error.status_code)
-    problem = ProtocolError(error.status_code, message or error.detail, headers=error.headers)
-    return document_response(problem.document(), problem.status, problem.headers)
+    return _Refusal(ProtocolError(error.status_code, message or error.detail, headers=error.headers))

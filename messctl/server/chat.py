@@ -44,14 +44,14 @@ class Answering:
             form = Form(self._kind, self._service.start(account, asked, waiting))
         except ProtocolError as error:
             self._service.metrics.refused(label, error.status)
-            await send_error(send, error)
+            await send_error(receive, send, error)
             return
         leaving = asyncio.create_task(_notice_leaving(receive, waiting))
         try:
             if asked.stream:
-                await _stream(send, waiting, form, usage=asked.usage)
+                await _stream(receive, send, waiting, form, usage=asked.usage)
             else:
-                await _whole(send, waiting, form)
+                await _whole(receive, send, waiting, form)
         finally:
             waiting.leave()
             leaving.cancel()
@@ -69,21 +69,21 @@ def _headers(waiting: Waiting, form: Form) -> dict[str, str]:
     return {"x-messctl-request-id": form.request_id, **model}
 
 
-async def _whole(send: Send, waiting: Waiting, form: Form) -> None:
+async def _whole(receive: Receive, send: Send, waiting: Waiting, form: Form) -> None:
     event = await waiting.next()
     if isinstance(event, Done):
         await send_document(send, whole(form, event.answered, waiting.parts), headers=_headers(waiting, form))
     elif isinstance(event, Failed):
-        await send_error(send, _error(event), _headers(waiting, form))
+        await send_error(receive, send, _error(event), _headers(waiting, form))
 
 
-async def _stream(send: Send, waiting: Waiting, form: Form, *, usage: bool) -> None:
+async def _stream(receive: Receive, send: Send, waiting: Waiting, form: Form, *, usage: bool) -> None:
     """Send what happens as it happens. An error before the first piece has a status of its own."""
     stream, pieces = EventStream(send), Pieces(form, usage=usage)
     while True:
         event = await waiting.next(COMMENT_S if stream.begun else PATIENCE_S)
         if isinstance(event, Failed) and not stream.begun:
-            await send_error(send, _error(event), _headers(waiting, form))
+            await send_error(receive, send, _error(event), _headers(waiting, form))
             return
         if isinstance(event, Part) and "usage" in event.content:
             continue

@@ -88,14 +88,14 @@ class _Events:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one watcher, for as long as it watches."""
         if self._watchers >= MOST_WATCHERS:
-            await send_error(send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
+            await send_error(receive, send, busy(f"{MOST_WATCHERS} pages are open, as many as may be", AGAIN_S))
             return
         try:
             if not self._service.accounts.have_keys:
                 refuse_other_names(scope["headers"])  # prompts may be shown
             watched = watched_by(self._service, scope["headers"])
         except ProtocolError as error:
-            await send_error(send, error)
+            await send_error(receive, send, error)
             return
         self._watchers += 1
         try:

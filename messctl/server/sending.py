@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -13,6 +14,8 @@ from messctl.server.errors import ProtocolError
 
 SILENT_S = 30.0
 """How long a client may pause within the body of its request."""
+LINGER_S = 10.0
+"""How long the rest of a refused body is read: a client that is still sending would not see the answer."""
 CLOSE = {"connection": "close"}
 JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
 
@@ -29,9 +32,17 @@ async def send_document(send: Send, document: Any, status: int = 200, headers: M
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: ProtocolError, headers: Mapping[str, str] | None = None) -> None:
-    """Send an error as the whole response."""
-    await send_document(send, error.document(), error.status, {**(headers or {}), **error.headers})
+async def send_error(
+    receive: Receive, send: Send, error: ProtocolError, headers: Mapping[str, str] | None = None
+) -> None:
+    """Send an error as the whole response. If it closes the connection, the rest of the body is read before."""
+    body, headers = encoded(error.document()), {**(headers or {}), **error.headers}
+    await _start(send, error.status, {"content-type": JSON, "content-length": str(len(body)), **headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if headers.items() >= CLOSE.items():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_rest_of_body(receive), LINGER_S)
+    await send({"type": "http.response.body", "body": b""})
 
 
 class EventStream:
@@ -85,6 +96,11 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
             raise too_large
         if not message.get("more_body"):
             return b"".join(pieces)
+
+
+async def _rest_of_body(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
 
 
 async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -120,14 +121,20 @@ def test_odd_text_is_answered(serving, text):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_the_limit_is_413(serving, chunked):
-    connection = serving.connection()
-    body = [b"x" * 50_000] * 40 if chunked else b"x" * (MOST + 1)
-    connection.request("POST", CHAT, iter(body) if chunked else body, encode_chunked=chunked)
-    response = connection.getresponse()
-    document = json.loads(response.read())
-    connection.close()
-    assert (response.status, document["error"]["code"]) == (413, "request_too_large")
+@pytest.mark.parametrize("size", [MOST + 1, 30 * 10**6])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [(CHAT, 413), ("/v1/completions", 413), ("/v1/feedback", 413), ("/nothing", 404), ("/v1/models", 405)],
+)  # fmt: skip
+def test_a_client_that_sends_too_much_reads_why_it_was_refused(serving, path, status, size, chunked):
+    with closing(serving.connection()) as connection:
+        body = (b"x" * 50_000 for _ in range(0, size, 50_000)) if chunked else b"x" * size
+        connection.request("POST", path, body, encode_chunked=chunked)
+        response = connection.getresponse()
+        document = json.loads(response.read())
+    assert response.status == status
+    assert_shape(document)
+    assert (document["error"]["code"] == "request_too_large") == (status == 413)
 
 
 @pytest.mark.parametrize(
