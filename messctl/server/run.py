@@ -102,14 +102,15 @@ def run(application: ASGIApp, service: Service, listening: socket.socket, starte
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=math.ceil(service.limits.grace_s) + LONGEST_FAREWELL_S,
     )
     sys.setswitchinterval(SWITCH_S)
     server = _Server(config, service, started)
-    with _as_many_files_as_allowed():
-        asyncio.run(server.serve([listening]))
+    with _as_many_files_as_allowed(), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve([listening]))
     threading.Thread(target=_end_anyway, daemon=True).start()
 
 
