@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import history_path, open_state
+from messctl.cli.opening import open_state, state_files
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted
 
@@ -34,10 +34,9 @@ def export(
     """
     from messctl.outputs import check_distinct
     from messctl.state.export import export_log
-    from messctl.state.sqlite_file import files
 
     with open_state(state, required=True) as store:
-        check_distinct([output], [*files(store.path), history_path(store.path)])
+        check_distinct([output], state_files(store.path))
         rows = export_log(store, output)
     if as_json:
         print_json({"output": str(output), "rows": rows})

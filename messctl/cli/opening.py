@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from messctl.costs.meter import Meter
     from messctl.graders import Grader
     from messctl.live.router import Router
+    from messctl.state.place import Place
     from messctl.state.store import Store
     from messctl.zoo import Grading, Settings, ZooFile
     from messctl.zoo.tenants import Tenant
@@ -274,6 +275,16 @@ def _writable_store(state: Path | None, *, log: bool) -> Iterator[Store]:
                 yield copy
 
 
-def history_path(state: Path) -> Path:
-    """Return the file, beside the state, that holds what was typed in chats."""
-    return state.with_name(f"{state.name}-chat")
+def history_path(state: Place) -> Path:
+    """Return the file, beside the state, that holds what was typed in chats; in the user's folder for a database."""
+    from messctl.state.store import default_path
+
+    path = state if isinstance(state, Path) else default_path()
+    return path.with_name(f"{path.name}-chat")
+
+
+def state_files(state: Place) -> list[Path]:
+    """Return the files of a state, and what lies beside it."""
+    from messctl.state.sqlite_file import files
+
+    return [*(files(state) if isinstance(state, Path) else []), history_path(state)]

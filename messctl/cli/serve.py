@@ -6,8 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +15,9 @@ from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_backends, open_routers, open_zoo
 from messctl.cli.output import print_line
 from messctl.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from messctl.state.place import Place
 
 EPILOG = "Example: messctl serve --port 8080"
 MOST_BODY, MOST_GRACE_S = 2**31, 86_400
@@ -145,7 +147,7 @@ def _print_key(action: str, name: str | None) -> None:
     print_line(f"- {{name: {name}, key_hash: {hash_of(key)!r}}}")
 
 
-def _tell(address: str, state: Path, tenants: list[str]) -> None:
+def _tell(address: str, state: Place, tenants: list[str]) -> None:
     asking = f"keys are needed; tenants: {', '.join(tenants)}"
     if not tenants:
         asking = "no keys are configured, so only this machine can ask"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from messctl.errors import BackendError, MissingExtraError
 if TYPE_CHECKING:
     from messctl.state.ledger import Ledger
     from messctl.state.outages import LostAttempts, RefusedPrompts
+    from messctl.state.place import Place
     from messctl.zoo import CostPerToken, Settings, ZooFile
 
 
@@ -64,7 +64,7 @@ def _prices(zoo_file: ZooFile) -> dict[str, CostPerToken]:
         return {}
 
 
-def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str, Any]:
+def status_document(ledger: Ledger, settings: Settings, path: Place) -> dict[str, Any]:
     """Return the status as a JSON document."""
     return {
         "state": str(path),
@@ -74,7 +74,7 @@ def status_document(ledger: Ledger, settings: Settings, path: Path) -> dict[str,
     }
 
 
-def print_status(ledger: Ledger, settings: Settings, path: Path) -> None:
+def print_status(ledger: Ledger, settings: Settings, path: Place) -> None:
     """Print the status as names and values."""
     from messctl.display.tables import Named, named
 

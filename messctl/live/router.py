@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from messctl.backends.base import Backend, OnText
 from messctl.costs.load_costs import Loads
@@ -26,6 +25,7 @@ from messctl.live.serving import OnDecision, Serving
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.state.ledger import Ledger, Standing
+from messctl.state.place import Place
 from messctl.state.request_log import Circumstances, LoggedRequest
 from messctl.state.store import Store
 from messctl.zoo import ModelSpec, Settings, Zoo, costliest
@@ -113,7 +113,7 @@ class Router:
         return self._zoo
 
     @property
-    def state_path(self) -> Path:
+    def state_path(self) -> Place:
         """Where the state is stored."""
         return self._store.path
 

@@ -9,10 +9,10 @@ import math
 import threading
 from collections import defaultdict
 from dataclasses import astuple, dataclass
-from pathlib import Path
 
-from messctl.state import sqlite_file
 from messctl.state.database import ROW_ERRORS, Database, Row
+from messctl.state.databases import open_database
+from messctl.state.place import Place
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 
@@ -124,19 +124,18 @@ class Latency:
 
 
 class History:
-    """The history in the state file at a path. Thread-safe. Every method raises StoreError."""
+    """The history in the state at a place. Thread-safe. Every method raises StoreError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._store = Store(path, looking=True)
-        self._database = Database(path, sqlite_file.look)
+        self._database = open_database(path, looking=True)
         self._curve = Curve()
         self._alone = threading.Lock()
 
-    def stamp(self) -> int:
-        """Return a number that changes if anything is written to the state."""
+    def stamp(self) -> tuple[int, int]:
+        """Return what changes if anything is written to the state."""
         with self._alone:
-            row = self._database.row("PRAGMA data_version")
-        return 0 if row is None else int(row[0])
+            return self._database.stamp
 
     def curve(self) -> dict[str, list[float]]:
         """Return, a list each: the times, and what was attained, certain and owed then, and over how many answers."""

@@ -19,6 +19,7 @@ FULL = 120
 """The most checkpoints in a row: what a page of the file has room for."""
 SIZE = 4
 """The numbers of a checkpoint: its place, and its walk."""
+WRITE = "INSERT INTO checkpoints VALUES (?, ?) ON CONFLICT (first) DO UPDATE SET packed = excluded.packed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Checkpoints:
     def write(self, part: Part) -> None:
         """Write a part in place of what begins at the same place."""
         packed = part.numbers.astype("<f8").tobytes()
-        self._database.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", (int(part.places[0]), packed))
+        self._database.execute(WRITE, (int(part.places[0]), packed))
 
     def clear(self) -> None:
         """Delete all."""

@@ -128,7 +128,9 @@ class Judgements:
     def _pack(self) -> bool:
         """Store a checkpoint if BLOCK feedbacks have come since the last one, and return whether they have."""
         last, queue = self._checkpoints.before()
-        more = self._database.row("SELECT count(*) FROM (SELECT 1 FROM feedback WHERE id > ? LIMIT ?)", (last, BLOCK))
+        more = self._database.row(
+            "SELECT count(*) FROM (SELECT 1 FROM feedback WHERE id > ? LIMIT ?) AS more", (last, BLOCK)
+        )
         if more is None or more[0] < BLOCK:
             return False
         block = list(self._steps(last, limit=BLOCK))
@@ -171,7 +173,7 @@ class Judgements:
         steps[2 * earlier + 1] = -satisfied
         self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (steps.astype("<f8").tobytes(), last))
 
-    def _steps(self, after: int, last: int = MOST, limit: int = -1) -> Iterator[Step]:
+    def _steps(self, after: int, last: int = MOST, limit: int = MOST) -> Iterator[Step]:
         """Yield the steps after a place, up to the `last` place, or a number of them."""
         return self._database.read(
             _step,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-from messctl.state.database import Database
-
 MIGRATIONS = (
     """
     CREATE TABLE router (
@@ -128,35 +126,6 @@ KEPT = 11
 """The last version that changed what these hold: they are computed for an older file."""
 
 
-def version(database: Database) -> int:
-    """Return the version of a database's tables, 0 if there are none."""
-    found = database.row("PRAGMA user_version")
-    return int(found[0]) if found else 0
-
-
-def migrate(database: Database) -> bool:
-    """Bring the tables to the latest version; the caller has begun a transaction. Raises StoreError.
-
-    Returns whether what is kept up to date with the log still has to be computed from it.
-    """
-    database.add_function("packed", _packed)
-    before, latest = version(database), len(MIGRATIONS)
-    for script in MIGRATIONS[before:]:
-        for statement in script.split(";"):
-            database.execute(statement)
-    database.execute(f"PRAGMA user_version = {latest}")
-    return before < KEPT <= latest
-
-
-def drop(database: Database) -> None:
-    """Delete all tables, whatever they hold; the caller has begun a transaction. Raises StoreError."""
-    for kind in ("view", "table"):
-        found = database.rows("SELECT name FROM sqlite_master WHERE type = ? AND name NOT LIKE 'sqlite_%'", (kind,))
-        for row in list(found):
-            quoted = row["name"].replace('"', '""')
-            database.execute(f'DROP {kind} "{quoted}"')
-    database.execute("PRAGMA user_version = 0")
-
-
-def _packed(number: float) -> bytes:
+def packed(number: float) -> bytes:
+    """Return a number as the BLOB of an array without dimensions."""
     return struct.pack("<q" if isinstance(number, int) else "<d", number)

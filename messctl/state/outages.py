@@ -30,10 +30,17 @@ _LONGEST_REASON = 500
 ADD_ATTEMPT = """
     INSERT INTO attempt_sums (model, reason, failed_at, refused, attempts) VALUES (?, ?, ?, ?, 1)
     ON CONFLICT (model, refused) DO UPDATE SET attempts = attempt_sums.attempts + 1,
-        reason = CASE WHEN excluded.failed_at >= failed_at THEN excluded.reason ELSE reason END,
-        failed_at = max(excluded.failed_at, failed_at)
+        reason = CASE WHEN excluded.failed_at >= attempt_sums.failed_at THEN excluded.reason
+            ELSE attempt_sums.reason END,
+        failed_at = CASE WHEN excluded.failed_at >= attempt_sums.failed_at THEN excluded.failed_at
+            ELSE attempt_sums.failed_at END
 """
 """Adds an attempt to the sums, with the reason of the last one."""
+BEGIN_OUTAGE = """
+    INSERT INTO outages (model, place, failures, since, until) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (model) DO UPDATE SET place = excluded.place, failures = excluded.failures, since = excluded.since,
+        until = excluded.until
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class Outages:
         """Let others try models again after the first pause, since the request that had claimed them gave up."""
         until = time.time() + FIRST_PAUSE_S
         self._database.execute_many(
-            "UPDATE outages SET until = min(until, ?) WHERE model = ?", [(until, model) for model in models]
+            "UPDATE outages SET until = ? WHERE model = ? AND until > ?", [(until, model, until) for model in models]
         )
 
     def end(self, models: Iterable[str]) -> None:
@@ -138,14 +145,14 @@ class Outages:
         until = {row["model"]: row["until"] for row in self._database.table("outages")}
         return {
             row["model"]: LostAttempts(row["attempts"], row["reason"], row["failed_at"], until.get(row["model"]))
-            for row in self._database.table("attempt_sums", "WHERE NOT refused ORDER BY model")
+            for row in self._database.table("attempt_sums", "WHERE refused = 0 ORDER BY model")
         }
 
     def refused(self) -> dict[str, RefusedPrompts]:
         """Return, by name, the refused prompts of every model that has any."""
         return {
             row["model"]: RefusedPrompts(row["attempts"], row["reason"], row["failed_at"])
-            for row in self._database.table("attempt_sums", "WHERE refused ORDER BY model")
+            for row in self._database.table("attempt_sums", "WHERE refused = 1 ORDER BY model")
         }
 
     def fill(self) -> None:
@@ -186,8 +193,7 @@ class Outages:
         first = 1 - error.forgiven
         failures = first if row is None else max(first, int(row["failures"]) + 1)
         self._database.execute(
-            "INSERT OR REPLACE INTO outages (model, place, failures, since, until) VALUES (?, ?, ?, ?, ?)",
-            (model, place, failures, now, now + pause_s(failures, error.again_after_s)),
+            BEGIN_OUTAGE, (model, place, failures, now, now + pause_s(failures, error.again_after_s))
         )
 
 

@@ -24,8 +24,18 @@ SAVE_ARRAY = """
     INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (policy, model, name) DO UPDATE SET
         cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data
-    WHERE data IS NOT excluded.data OR cost_source IS NOT excluded.cost_source OR shape IS NOT excluded.shape
-        OR type IS NOT excluded.type
+    WHERE arrays.data <> excluded.data OR arrays.shape <> excluded.shape OR arrays.type <> excluded.type
+        OR (arrays.cost_source IS NULL) <> (excluded.cost_source IS NULL)
+        OR arrays.cost_source <> excluded.cost_source
+"""
+SAVE_ROUTER = """
+    INSERT INTO router (id, decided, queue, balance) VALUES (1, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET decided = excluded.decided, queue = excluded.queue, balance = excluded.balance
+"""
+SAVE_MODEL = """
+    INSERT INTO models (name, mean_cost, cost_count, cost_source) VALUES (?, ?, ?, ?)
+    ON CONFLICT (name) DO UPDATE SET mean_cost = excluded.mean_cost, cost_count = excluded.cost_count,
+        cost_source = excluded.cost_source
 """
 
 
@@ -105,11 +115,9 @@ class PolicyArrays:
         `saved` is the snapshot that was saved last, if that is known: what is the same in both is not written again.
         """
         self._database.turn()
-        self._database.execute(
-            "INSERT OR REPLACE INTO router VALUES (1, ?, ?, ?)", (snapshot.decided, snapshot.queue, snapshot.balance)
-        )
+        self._database.execute(SAVE_ROUTER, (snapshot.decided, snapshot.queue, snapshot.balance))
         self._database.execute_many(
-            "INSERT OR REPLACE INTO models VALUES (?, ?, ?, ?)",
+            SAVE_MODEL,
             [(name, model.mean_cost, model.cost_count, model.cost_source) for name, model in snapshot.models.items()],
         )
         if saved is None:

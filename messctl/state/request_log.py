@@ -22,6 +22,12 @@ TOKENS_PER_CHARACTER = 0.25
 """The ratio of a model that has not answered yet; in English text it is about that for most vocabularies."""
 RECENT = 50
 """How many of a model's latest answers its ratio is taken from; reading them takes some 0.05 ms."""
+_ANSWER = ("answer", "cost", "latency_s", "tokens_in", "tokens_out", "satisfied", "cost_quality", "finish", "thinking")
+ADD_ANSWER = (
+    f"INSERT INTO answers (request, model, {', '.join(_ANSWER)}) VALUES (?, ?{', ?' * len(_ANSWER)}) "
+    f"ON CONFLICT (request, model) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _ANSWER)}"
+)
+"""Adds an answer, in place of an earlier one of the same model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,25 +145,8 @@ class RequestLog:
         request = self._key(request_id)
         with self.sums.following(request, SERVED, ANSWERS):
             self._database.execute_many(
-                "INSERT OR REPLACE INTO answers "
-                "(request, model, answer, cost, latency_s, tokens_in, tokens_out, satisfied, cost_quality, finish, "
-                "thinking) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        request,
-                        model,
-                        outcome.answer,
-                        outcome.cost,
-                        outcome.latency_s,
-                        outcome.tokens_in,
-                        outcome.tokens_out,
-                        outcome.satisfied,
-                        outcome.cost_quality,
-                        outcome.finish,
-                        outcome.thinking,
-                    )
-                    for model, outcome in answers.items()
-                ],
+                ADD_ANSWER,
+                [(request, model, *(getattr(outcome, name) for name in _ANSWER)) for model, outcome in answers.items()],
             )
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
@@ -176,7 +165,7 @@ class RequestLog:
         """Log what was said with the feedback on a request, and by whom; None leaves what was said before."""
         self._database.execute(
             "INSERT INTO remarks VALUES (?, ?, ?) ON CONFLICT (request) DO UPDATE SET "
-            "comment = coalesce(excluded.comment, comment), source = coalesce(excluded.source, source)",
+            "comment = coalesce(excluded.comment, remarks.comment), source = coalesce(excluded.source, remarks.source)",
             (self._key(request_id), comment, source),
         )
 
@@ -248,13 +237,13 @@ class RequestLog:
         ratios = {}
         for model in models:
             found = self._database.row(
-                "SELECT total(tokens_in), total(characters) FROM ("
+                "SELECT sum(tokens_in * 1.0), sum(characters * 1.0) FROM ("
                 "SELECT tokens_in, characters FROM answers JOIN requests ON requests.id = request "
-                "WHERE model = ? ORDER BY request DESC LIMIT ?) WHERE tokens_in > 0 AND characters > 0",
+                "WHERE model = ? ORDER BY request DESC LIMIT ?) AS recent WHERE tokens_in > 0 AND characters > 0",
                 (model, RECENT),
             )
-            tokens, length = found or (0.0, 0.0)
-            ratios[model] = tokens / length if length else TOKENS_PER_CHARACTER
+            tokens, length = found or (None, None)
+            ratios[model] = float(tokens) / float(length) if tokens and length else TOKENS_PER_CHARACTER
         return ratios
 
     def _decided_by_others(self, policy: str) -> int:

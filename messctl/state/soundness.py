@@ -7,12 +7,12 @@ from contextlib import closing
 from itertools import islice
 
 from messctl.errors import StoreError
-from messctl.state import migrations, sqlite_file
 from messctl.state.columns import COLUMNS, check
 from messctl.state.database import ROW_ERRORS, Database
 from messctl.state.outages import Outages
 from messctl.state.policy_arrays import PolicyArrays
 from messctl.state.request_log import RequestLog, empty_answer
+from messctl.state.sqlite import SqliteDatabase
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.sums import TOLERANCE
 
@@ -25,7 +25,7 @@ def problems(database: Database, requests: RequestLog, outages: Outages, policy:
 
     If tables cannot be read, what is computed from them is not looked at.
     """
-    found = _few(_file(database), "problems of the file")
+    found = _few(database.integrity(), "problems of the file")
     found += _few(_tables(database), "columns")
     if not found:
         for table in COLUMNS:
@@ -54,20 +54,12 @@ def _told(check_kept: Callable[[], list[str]]) -> Iterator[str]:
     yield from check_kept()
 
 
-def _file(database: Database) -> Iterator[str]:
-    """Yield what SQLite itself finds."""
-    for statement in ("PRAGMA integrity_check", "PRAGMA foreign_key_check"):
-        for row in database.rows(statement):
-            if row[0] != "ok":
-                yield " ".join(str(row[0]).split())
-
-
 def _tables(database: Database) -> Iterator[str]:
     """Yield the tables and columns that a new state has and this one lacks, or has in another form."""
-    with closing(Database(MEMORY, sqlite_file.connect)) as new:
-        migrations.migrate(new)
+    with closing(SqliteDatabase(MEMORY)) as new:
+        new.migrate()
         for table in COLUMNS:
-            there, needed = _columns(database, table), _columns(new, table)
+            there, needed = database.form(table), new.form(table)
             if not there:
                 yield f"there is no table {table!r}"
                 continue
@@ -78,16 +70,9 @@ def _tables(database: Database) -> Iterator[str]:
                     yield f"the column {name!r} of the table {table!r} is another than in a new state"
 
 
-def _columns(database: Database, table: str) -> dict[str, tuple[str, int, int]]:
-    """Return, by name, the type of each column of a table, whether it must have a value, its place in the key."""
-    return {
-        row["name"]: (row["type"], row["notnull"], row["pk"]) for row in database.rows(f"PRAGMA table_info ({table})")
-    }
-
-
 def _rows(database: Database, table: str) -> Iterator[str]:
     """Yield the rows that hold what they may not hold."""
-    for number, row in enumerate(database.rows(f"SELECT * FROM {table}"), 1):
+    for number, row in enumerate(database.scan(f"SELECT * FROM {table}"), 1):
         what = f"row {number} of {table!r}"
         try:
             check(what, dict(row), COLUMNS[table])
@@ -104,12 +89,12 @@ def _recomputed(database: Database, requests: RequestLog, policy: PolicyArrays) 
     saved = policy.snapshot()
     yield from requests.judgements.check(saved.queue)
     balance, judged = 0.0, 0
-    for row in database.rows("SELECT satisfied, alpha FROM feedback JOIN requests ON requests.id = request"):
+    for row in database.scan("SELECT satisfied, alpha FROM feedback JOIN requests ON requests.id = request"):
         balance += row["satisfied"] - row["alpha"]
         judged += 1
     if abs(saved.balance - balance) > TOLERANCE * (1 + judged):
         yield f"the balance is {saved.balance:g}, but the stored feedback gives {balance:g}"
-    newest = database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE NOT forced")
+    newest = database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE forced = 0")
     if newest is not None and saved.decided != newest[0]:
         yield f"{saved.decided} decisions are counted, but the last one in the log is number {newest[0]}"
     unserved = database.row(
@@ -121,7 +106,7 @@ def _recomputed(database: Database, requests: RequestLog, policy: PolicyArrays) 
     differ = database.row(
         "SELECT count(*) FROM feedback JOIN requests ON requests.id = feedback.request "
         "JOIN answers ON answers.request = feedback.request AND model = served "
-        "WHERE answers.satisfied IS NOT feedback.satisfied"
+        "WHERE answers.satisfied IS NULL OR answers.satisfied <> feedback.satisfied"
     )
     if differ is not None and differ[0]:
         yield f"{differ[0]} answers have another grade than their feedback"

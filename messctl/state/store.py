@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from messctl.errors import StoreError
-from messctl.state import migrations, soundness, sqlite_file
-from messctl.state.database import Database
+from messctl.state import soundness
+from messctl.state.copying import copy_tables
+from messctl.state.databases import open_database
 from messctl.state.outages import Outages
+from messctl.state.place import Place
 from messctl.state.policy_arrays import PolicyArrays
 from messctl.state.request_log import RequestLog
 from messctl.state.sqlite_file import MEMORY
@@ -41,10 +43,9 @@ class Store:
     beside the file. Raises StoreError if the file cannot be read or written.
     """
 
-    def __init__(self, path: Path, *, looking: bool = False, copied: bool = False) -> None:
-        connect = sqlite_file.copied if copied else sqlite_file.look if looking else sqlite_file.connect
-        opened = Database(path, connect)
-        latest = migrations.version(opened) == len(migrations.MIGRATIONS)
+    def __init__(self, path: Place, *, looking: bool = False, copied: bool = False) -> None:
+        opened = open_database(path, looking=looking, copied=copied)
+        latest = opened.version() == opened.latest
         if looking and not latest:
             with closing(opened) as older:
                 opened = older.in_memory()
@@ -86,26 +87,12 @@ class Store:
     def in_memory(self) -> Store:
         """Return a copy in memory: what happens to it is forgotten."""
         copy = Store(MEMORY)
-        self._database.copy_to(copy._database)
+        copy_tables(self._database, copy._database)
         return copy
 
     def reset(self) -> None:
-        """Delete everything, and make new tables: no prompt or answer is left in the file or its log.
-
-        If another process is reading at that moment, the log may keep them until the last process closes the file.
-        What a file system or a disk keeps of freed blocks is out of reach.
-        """
-        self._database.execute("PRAGMA secure_delete = ON")
-        self._database.execute("PRAGMA foreign_keys = OFF")  # tables go in any order
-        try:
-            with self.transaction():
-                self._database.turn()
-                migrations.drop(self._database)
-                migrations.migrate(self._database)
-        finally:
-            self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.execute_patiently("VACUUM")  # rows that were deleted earlier were not overwritten
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Delete everything, and make new tables: no prompt or answer is left in them, see `Database.erase`."""
+        self._database.erase()
 
     def check(self) -> list[str]:
         """Return what is wrong with the state, one line each; see `messctl.state.soundness`."""
@@ -113,13 +100,13 @@ class Store:
             return soundness.problems(self._database, self.requests, self.outages, self.policy)
 
     def _migrate(self) -> None:
-        with self.transaction():
-            version = migrations.version(self._database)
-            if version > len(migrations.MIGRATIONS):
+        with self._database.migrating():
+            version = self._database.version()
+            if version > self._database.latest:
                 raise StoreError(f"{self.path}: made by a newer messctl (version {version}); upgrade messctl")
             if version < 0:
                 raise self._database.damage(f"its version is {version}")
-            if migrations.migrate(self._database):
+            if self._database.migrate():
                 self.requests.fill()
                 self.outages.fill()
 

@@ -16,6 +16,9 @@ from messctl.state.database import Database, Row
 TOLERANCE = 1e-9
 """Sums of floats that differ by less, relative to the number of addends, differ by rounding alone."""
 
+COST_OF_OUTCOME = "json_extract(outcome, '$.cost')"
+"""The cost in the outcome of an attempt, as SQLite says it; `postgres` says how PostgreSQL does."""
+
 Key = tuple[str | int, ...]
 Values = tuple[float, ...]
 
@@ -62,7 +65,7 @@ DEFINED: Mapping[str, Sums] = {
     ),
     FEEDBACK: Sums(
         {"policy": "policy"},
-        {"judged": "count(*)", "satisfied": "total(satisfied)", "alpha": "total(alpha)"},
+        {"judged": "count(*)", "satisfied": "coalesce(sum(satisfied), 0.0)", "alpha": "coalesce(sum(alpha), 0.0)"},
         source="feedback JOIN requests ON requests.id = request",
         request="request",
     ),
@@ -71,10 +74,10 @@ DEFINED: Mapping[str, Sums] = {
         {
             "requests": "count(*)",
             "pending": "sum(CASE WHEN feedback.id IS NULL THEN 1 ELSE 0 END)",
-            "explored": "sum(explored)",
-            "forced": "sum(forced)",
-            "tokens_in": "coalesce(sum(tokens_in), 0)",
-            "tokens_out": "coalesce(sum(tokens_out), 0)",
+            "explored": "CAST(sum(explored) AS BIGINT)",
+            "forced": "CAST(sum(forced) AS BIGINT)",
+            "tokens_in": "CAST(coalesce(sum(tokens_in), 0) AS BIGINT)",
+            "tokens_out": "CAST(coalesce(sum(tokens_out), 0) AS BIGINT)",
         },
         source="requests LEFT JOIN answers ON answers.request = requests.id AND model = served "
         "LEFT JOIN feedback ON feedback.request = requests.id",
@@ -85,17 +88,17 @@ DEFINED: Mapping[str, Sums] = {
         _PAID,
         {
             "answers": "count(*)",
-            "tokens_in": "coalesce(sum(tokens_in), 0)",
-            "tokens_out": "coalesce(sum(tokens_out), 0)",
+            "tokens_in": "CAST(coalesce(sum(tokens_in), 0) AS BIGINT)",
+            "tokens_out": "CAST(coalesce(sum(tokens_out), 0) AS BIGINT)",
             "measured": "sum(CASE WHEN cost_quality IN ('measured', 'shared') THEN 1 ELSE 0 END)",
-            "cost": "total(cost)",
+            "cost": "coalesce(sum(cost), 0.0)",
         },
         source="answers JOIN requests ON requests.id = request",
         request="request",
     ),
     EMPTY: Sums(
         _PAID,
-        {"answers": "count(*)", "cost": "total(json_extract(outcome, '$.cost'))"},
+        {"answers": "count(*)", "cost": f"coalesce(sum({COST_OF_OUTCOME}), 0.0)"},
         source="attempts JOIN requests ON requests.id = request",
         where="outcome IS NOT NULL",
         request="request",

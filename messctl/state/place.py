@@ -1,0 +1,77 @@
+"""Where a state is: a file, or a schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from messctl.errors import UsageError
+
+SCHEMES = ("postgresql://", "postgres://")
+"""What the address of a PostgreSQL database begins with."""
+SCHEMA = "messctl"
+"""The schema that holds the state, unless the address names another one."""
+LONGEST_NAME = 63
+"""The longest name that PostgreSQL tells apart, in bytes."""
+SECRETS = ("password", "sslpassword", "passfile")
+"""The parameters of an address that are not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A schema of a PostgreSQL database. `url` is the database's, for libpq, maybe with a password.
+
+    As a text it has no password, so it can be shown.
+    """
+
+    url: str = field(repr=False)
+    schema: str = SCHEMA
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read an address: a URL of libpq, and `schema` may be among its parameters. Raises UsageError."""
+        rest = text.partition("://")[2]
+        if rest.count("@") > 1 or "@" in rest.partition("/")[2] or "#" in rest or not rest.isprintable() or " " in rest:
+            raise UsageError(
+                "the address of the state is no URL: in a user or a password, write @ as %40, : as %3A, / as %2F, "
+                "# as %23, ? as %3F and a space as %20"
+            )
+        base, _, query = rest.partition("?")
+        schema, kept = SCHEMA, []
+        for each in query.split("&") if query else []:
+            name, _, value = each.partition("=")
+            if name == "schema":
+                schema = unquote(value)
+            else:
+                kept.append(each)
+        if not schema or len(schema.encode()) > LONGEST_NAME or not schema.isprintable() or schema.startswith("pg_"):
+            wanted = f"1 to {LONGEST_NAME} characters that do not begin with pg_"
+            raise UsageError(f"the schema in the address of the state is {schema!r}; it must have {wanted}")
+        return cls(f"{SCHEMES[0]}{base}{'?' if kept else ''}{'&'.join(kept)}", schema)
+
+    def __str__(self) -> str:
+        base, _, query = self.url.partition("://")[2].partition("?")
+        who, at, where = base.rpartition("@")
+        shown = [each for each in query.split("&") if each and each.partition("=")[0] not in SECRETS]
+        if self.schema != SCHEMA:
+            shown.append(f"schema={quote(self.schema)}")
+        return f"{SCHEMES[0]}{who.partition(':')[0]}{at}{where}{'?' if shown else ''}{'&'.join(shown)}"
+
+    def of_tenant(self, name: str) -> Address:
+        """Return the address of a tenant's state: a schema of its own beside this one."""
+        schema = f"{self.schema}-{name}"
+        if len(schema.encode()) > LONGEST_NAME:
+            digest = hashlib.sha256(schema.encode()).hexdigest()[:16]
+            schema = f"{schema.encode()[: LONGEST_NAME - 17].decode(errors='ignore')}-{digest}"
+        return Address(self.url, schema)
+
+
+Place = Path | Address
+"""Where a state is."""
+
+
+def place_of(text: str) -> Place:
+    """Return where a state is that is named by a path, or by the address of a database. Raises UsageError."""
+    return Address.of(text) if text.startswith(SCHEMES) else Path(text)

@@ -1,0 +1,202 @@
+"""The database of the store as an SQLite file; `sqlite_file` opens it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from messctl.errors import StoreError
+from messctl.state import migrations, sqlite_file
+from messctl.state.database import RESTORE, Database, Row
+from messctl.state.place import Place
+from messctl.state.sqlite_file import ANOTHER_PLACE
+
+
+class SqliteDatabase(Database):
+    """The file at `path`. `connect` opens it, see `sqlite_file`; if it is for memory, the path is for errors alone."""
+
+    def __init__(self, path: Place, connect: Callable[[Any], sqlite3.Connection] = sqlite_file.connect) -> None:
+        self.path = path
+        self._alone = threading.RLock()
+        with self._mapped():
+            self._connection = connect(path)
+
+    def close(self) -> None:
+        """See `Database`."""
+        self._connection.close()
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """See `Database`."""
+        with self._mapped():
+            self._connection.execute(statement, values)
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """See `Database`."""
+        with self._mapped():
+            self._connection.executemany(statement, rows)
+
+    def execute_patiently(self, statement: str) -> None:
+        """Execute a statement as soon as other processes let it; Ctrl-C ends the wait."""
+        with self._mapped():
+            sqlite_file.patiently(self._connection, statement)
+
+    def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+        """See `Database`."""
+        try:
+            found: Row | None = self._connection.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+        return found
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See `Database`."""
+        try:
+            yield from self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+
+    def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See `Database`. Rows never lie in memory all at once."""
+        return self.rows(statement, values)
+
+    @contextmanager
+    def transaction(self, *, synced: bool = False) -> Iterator[None]:
+        """See `Store.transaction`."""
+        with self._alone:
+            self.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            with self._begun("BEGIN IMMEDIATE"):
+                yield
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """See `Store.unchanging`."""
+        with self._alone, self._begun("BEGIN"):
+            yield
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """See `Database`."""
+        with self.transaction():
+            yield
+
+    @property
+    def latest(self) -> int:
+        """See `Database`."""
+        return len(migrations.MIGRATIONS)
+
+    def version(self) -> int:
+        """See `Database`."""
+        found = self.row("PRAGMA user_version")
+        return int(found[0]) if found else 0
+
+    def migrate(self) -> bool:
+        """See `Database`."""
+        with self._mapped():
+            self._connection.create_function("packed", 1, migrations.packed, deterministic=True)
+        before = self.version()
+        for script in migrations.MIGRATIONS[before:]:
+            for statement in script.split(";"):
+                self.execute(statement)
+        self.execute(f"PRAGMA user_version = {self.latest}")
+        return before < migrations.KEPT <= self.latest
+
+    def erase(self) -> None:
+        """Delete everything, and make new tables: no prompt or answer is left in the file or its log.
+
+        If another process is reading at that moment, the log may keep them until the last process closes the file.
+        What a file system or a disk keeps of freed blocks is out of reach.
+        """
+        self.execute("PRAGMA secure_delete = ON")
+        self.execute("PRAGMA foreign_keys = OFF")  # tables go in any order
+        try:
+            with self.transaction():
+                self.turn()
+                self._drop()
+                self.migrate()
+        finally:
+            self.execute("PRAGMA foreign_keys = ON")
+        self.execute_patiently("VACUUM")  # rows that were deleted earlier were not overwritten
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def in_memory(self) -> SqliteDatabase:
+        """See `Database`."""
+        return SqliteDatabase(self.path, lambda _: sqlite_file.in_memory(self._connection))
+
+    def copy_to(self, other: SqliteDatabase) -> None:
+        """Replace all that another database holds by a copy of this one."""
+        with self._mapped():
+            self._connection.backup(other._connection)
+
+    def integrity(self) -> Iterator[str]:
+        """See `Database`."""
+        for statement in ("PRAGMA integrity_check", "PRAGMA foreign_key_check"):
+            for row in self.rows(statement):
+                if row[0] != "ok":
+                    yield " ".join(str(row[0]).split())
+
+    def form(self, table: str) -> dict[str, tuple[str, bool, int]]:
+        """See `Database`."""
+        return {
+            row["name"]: (row["type"], bool(row["notnull"] or row["pk"]), row["pk"])
+            for row in self.rows(f"PRAGMA table_info ({table})")
+        }
+
+    def continue_ids(self) -> None:
+        """See `Database`. SQLite does so by itself."""
+
+    def remedy(self, what: str) -> str:
+        """See `Database`."""
+        return next((remedy for sign, remedy in REMEDIES if sign in what), "check it with `messctl doctor`")
+
+    def _written(self) -> int:
+        found = self.row("PRAGMA data_version")
+        return 0 if found is None else int(found[0])
+
+    def _drop(self) -> None:
+        """Delete all tables, whatever they hold."""
+        for kind in ("view", "table"):
+            found = self.rows("SELECT name FROM sqlite_master WHERE type = ? AND name NOT LIKE 'sqlite_%'", (kind,))
+            for row in list(found):
+                quoted = row["name"].replace('"', '""')
+                self.execute(f'DROP {kind} "{quoted}"')
+        self.execute("PRAGMA user_version = 0")
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        """Do the block as one transaction, which the statement `begin` opens. On any exception, undo all of it."""
+        self.execute_patiently(begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self.turn()
+                self.execute("ROLLBACK")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.failure(str(error)) from error
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror or error}; {ANOTHER_PLACE}") from error
+
+
+REMEDIES = (
+    ("readonly", f"make it writable, or {ANOTHER_PLACE}"),
+    ("unable to open", f"make its folder writable, or {ANOTHER_PLACE}"),
+    ("full", f"free some space, or {ANOTHER_PLACE}"),
+    ("disk I/O", f"the disk may be full or broken; free some space, or {ANOTHER_PLACE}"),
+    ("locked", "another process holds it; try again"),
+    ("not a database", f"it is no messctl state; {ANOTHER_PLACE}"),
+    ("malformed", "it is damaged; move it away, or restore a copy"),
+    ("no such", f"it is damaged; {RESTORE}"),
+    ("already exists", f"it is damaged; {RESTORE}"),
+    ("has no column", f"it is damaged; {RESTORE}"),
+    ("ould not decode", f"it is damaged; {RESTORE}"),
+)
+"""What to do about an error of SQLite, by a part of its text."""
