@@ -7,13 +7,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from postgres_making import PostgresServer
+
+    from messctl.state.place import Address
 
 POLICIES = ("messplus", "bandit")
 """Those that serve live."""
@@ -87,6 +92,27 @@ def document(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
         return json.loads(out)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that runs as long as the tests do. Every `fresh` address is a schema of its own."""
+    pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+    import postgres_making
+
+    if postgres_making.programs() is None:
+        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
+    with postgres_making.PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | Address:
+    """Where a state may be: on either database, and nothing is there yet."""
+    if request.param == "sqlite":
+        return tmp_path / "folder" / "state.sqlite"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh()
 
 
 @pytest.fixture(params=POLICIES)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from messctl.errors import MissingExtraError
 from messctl.state import sqlite_file
+from messctl.state.copying import copy_tables
 from messctl.state.database import Database
-from messctl.state.place import Place
+from messctl.state.place import Address, Place
 from messctl.state.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from messctl.state.postgres import PostgresDatabase
 
 
 def open_database(place: Place, *, looking: bool = False, copied: bool = False) -> Database:
@@ -13,5 +21,34 @@ def open_database(place: Place, *, looking: bool = False, copied: bool = False) 
 
     Raises StoreError if it cannot be opened.
     """
+    if isinstance(place, Address):
+        return _on_server(place, looking=looking, copied=copied)
     connect = sqlite_file.copied if copied else sqlite_file.look if looking else sqlite_file.connect
     return SqliteDatabase(place, connect)
+
+
+def _on_server(address: Address, *, looking: bool, copied: bool) -> Database:
+    opened = _connected(address, looking=looking or copied)
+    if not (looking or copied):
+        return opened
+    version = opened.version()
+    if looking and not copied and version:
+        return opened
+    with closing(opened):
+        if copied and not version:
+            raise opened.failure("there is no state", "correct --state, or create it with `messctl ask`")
+        copy = SqliteDatabase(address, lambda _: sqlite_file.connect(sqlite_file.MEMORY))
+        if version == opened.latest:
+            copy.migrate()
+            copy_tables(opened, copy)
+        elif version:
+            opened.in_memory()  # which says why not
+    return copy
+
+
+def _connected(address: Address, *, looking: bool) -> PostgresDatabase:
+    try:
+        from messctl.state.postgres import PostgresDatabase  # noqa: PLC0415  # who has a file needs no client
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("psycopg", "postgres", "a state on PostgreSQL") from error
+    return PostgresDatabase(address, looking=looking)

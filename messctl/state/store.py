@@ -111,12 +111,12 @@ class Store:
                 self.outages.fill()
 
 
-def check(path: Path) -> list[str]:
+def check(path: Place) -> list[str]:
     """Return what is wrong with the state at `path`, one line each; nothing if there is none yet."""
-    if not path.exists():
+    if isinstance(path, Path) and not path.exists():
         return []
     try:
-        with Store(path) as store:
+        with Store(path, looking=not isinstance(path, Path)) as store:
             return store.check()
     except StoreError as error:
         return [str(error)]

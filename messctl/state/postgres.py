@@ -1,0 +1,234 @@
+"""The database of the store as a schema of a PostgreSQL database; `postgres_session` does its transactions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from messctl.state import migrations, postgres_tables
+from messctl.state.columns import COLUMNS
+from messctl.state.database import Database, Row
+from messctl.state.place import Address
+from messctl.state.postgres_connection import Connection, Record
+from messctl.state.postgres_errors import ANOTHER_STATE, remedy_of_text
+from messctl.state.postgres_session import FAULT, Session
+from messctl.state.sqlite import SqliteDatabase
+from messctl.state.sqlite_file import MEMORY
+from messctl.state.sums import COST_OF_OUTCOME
+
+FETCHED = 500
+"""How many rows of a scan are fetched at a time."""
+DIFFERENT = {
+    COST_OF_OUTCOME: r"CAST(CAST(replace(outcome, '\u0000', '\u0001') AS json) ->> 'cost' AS DOUBLE PRECISION)",
+}
+"""What PostgreSQL says in place of SQLite's own words. Its JSON has no character of code 0."""
+ANOTHER_SCHEMA = f"name another schema with ?schema=NAME in the address, or {ANOTHER_STATE}"
+COUNTED = ("requests", "feedback", "attempts")
+"""The tables whose rows are numbered as they come."""
+
+
+class PostgresDatabase(Database):
+    """The schema at an address. If it is for `looking` only, nothing can be written."""
+
+    def __init__(self, path: Address, *, looking: bool = False) -> None:
+        self.path: Address = path
+        self._looking = looking
+        self._cursors = count()
+        self._session = Session(path, self.latest)
+
+    def close(self) -> None:
+        """See `Database`."""
+        self._session.close()
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """See `Database`. Outside of a transaction it is one of its own."""
+        with self._within(writing=True) as connection, self._session.mapped():
+            connection.execute(_translated(statement), values)
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """See `Database`."""
+        with self._within(writing=True) as connection:
+            listed = list(rows)
+            with self._session.mapped():
+                if len(listed) == 1:
+                    connection.execute(_translated(statement), listed[0])
+                elif listed:
+                    connection.cursor().executemany(_translated(statement), listed)
+
+    def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+        """See `Database`."""
+        return next(iter(self._selected(statement, values)), None)
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See `Database`."""
+        yield from self._selected(statement, values)
+
+    def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See `Database`. The server keeps the rows, and some are fetched at a time."""
+        if not self._session.inside:
+            yield from self._selected(statement, values)
+            return
+        with self._session.mapped():
+            cursor = self._session.present.cursor(f"messctl_{next(self._cursors)}", binary=True)
+            cursor.execute(_translated(statement), values)
+        with cursor:
+            while True:
+                with self._session.mapped():
+                    part = cursor.fetchmany(FETCHED)
+                if not part:
+                    return
+                yield from part
+
+    @contextmanager
+    def transaction(self, *, synced: bool = False) -> Iterator[None]:
+        """See `Store.transaction`."""
+        if self._looking:
+            raise self.failure("it is open to be read only", FAULT)
+        with self._session.writing(synced=synced):
+            yield
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """See `Store.unchanging`."""
+        with self._session.reading():
+            yield
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """See `Database`. The schema is made if it does not exist."""
+        digest = hashlib.sha256(f"messctl {self.path.schema}".encode()).digest()
+        with self._session.migrating(int.from_bytes(digest[:8], signed=True)):
+            self.turn()
+            if self.row("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self.path.schema,)) is None:
+                self.execute(f"CREATE SCHEMA {self._session.schema}")
+            yield
+
+    @property
+    def latest(self) -> int:
+        """See `Database`."""
+        return len(migrations.MIGRATIONS)
+
+    def version(self) -> int:
+        """See `Database`. Raises StoreError if the tables are another program's."""
+        names = {row["relname"] for row in self._plainly(_TABLES, (self.path.schema,))}
+        if not names:
+            return 0
+        if not {"state", *COLUMNS} & names:
+            raise self.failure(f"the schema {self.path.schema!r} holds tables of another program", ANOTHER_SCHEMA)
+        if "state" not in names:
+            raise self.damage("there is no table 'state'")
+        found = self._plainly(f"SELECT version FROM {self._session.schema}.state WHERE id = 1")
+        if not found:
+            raise self.damage("the table 'state' is empty")
+        return int(found[0][0])
+
+    def migrate(self) -> bool:
+        """See `Database`."""
+        before = self.version()
+        if not before:
+            for statement in postgres_tables.OWN.split(";"):
+                self.execute(statement)
+        for statement in postgres_tables.statements(before):
+            self.execute(statement)
+        self.execute("UPDATE state SET version = ?, writes = writes + 1 WHERE id = 1", (self.latest,))
+        return before < migrations.KEPT <= self.latest
+
+    def erase(self) -> None:
+        """Delete everything. The space is given back as soon as nobody reads what was there.
+
+        Tables that are not as they should be are made anew. The server's log, and what it archives, is out of reach.
+        """
+        with closing(SqliteDatabase(MEMORY)) as new, self.transaction(synced=True):
+            new.migrate()
+            self.turn()
+            if all(self.form(table) == new.form(table) for table in COLUMNS):
+                for table in reversed(list(COLUMNS)):  # rows that refer to others go first
+                    self.execute(f"DELETE FROM {table}")
+                self.continue_ids()
+            else:
+                for table in COLUMNS:
+                    self.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
+                for statement in postgres_tables.statements(0):
+                    self.execute(statement)
+        for table in COLUMNS:
+            self._session.alone_with(f"VACUUM {self._session.schema}.{table}")
+
+    def in_memory(self) -> Database:
+        """See `Database`. Tables of another version are not copied. Raises StoreError."""
+        version = self.version()
+        if version > self.latest:
+            raise self.failure(f"made by a newer messctl (version {version})", "upgrade messctl")
+        raise self.failure(f"made by an older messctl (version {version})", "upgrade it with `messctl state upgrade`")
+
+    def integrity(self) -> Iterator[str]:
+        """See `Database`. A server checks its own files."""
+        return iter(())
+
+    def form(self, table: str) -> dict[str, tuple[str, bool, int]]:
+        """See `Database`."""
+        return {
+            row["name"]: (postgres_tables.TYPES.get(row["type"], row["type"]), bool(row["needed"]), row["place"])
+            for row in self.rows(_FORM, (self.path.schema, table))
+        }
+
+    def continue_ids(self) -> None:
+        """See `Database`."""
+        for table in COUNTED:
+            after = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"
+            self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({after}), false)")
+
+    def remedy(self, what: str) -> str:
+        """See `Database`."""
+        return remedy_of_text(what)
+
+    def _written(self) -> int:
+        if not self._session.inside:
+            with self.unchanging():
+                pass
+        return self._session.others
+
+    def _selected(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Record]:
+        with self._within(writing=False) as connection, self._session.mapped():
+            return connection.cursor(binary=True).execute(_translated(statement), values).fetchall()
+
+    def _plainly(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Record]:
+        """Select rows of tables that may not be ours."""
+        if self._session.inside:
+            return self._selected(statement, values)
+        with self._session.looking():
+            return self._selected(statement, values)
+
+    @contextmanager
+    def _within(self, *, writing: bool) -> Iterator[Connection]:
+        """Yield the connection, in the transaction that was begun, or else in one of its own."""
+        with self._session.alone:
+            if self._session.inside:
+                yield self._session.present
+                return
+            with self.transaction() if writing else self.unchanging():
+                yield self._session.present
+
+
+@lru_cache(maxsize=1024)
+def _translated(statement: str) -> bytes:
+    """Return a statement in PostgreSQL's words."""
+    for theirs, ours in DIFFERENT.items():
+        statement = statement.replace(theirs, ours)
+    return statement.replace("%", "%%").replace("?", "%s").encode()
+
+
+_TABLES = (
+    "SELECT CAST(relname AS TEXT) AS relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE nspname = ? AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY relname"
+)
+_FORM = (
+    "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, NULL) AS type, CAST(attnotnull AS INTEGER) AS needed, "
+    "CAST(coalesce(array_position(CAST(indkey AS SMALLINT[]), attnum) + 1, 0) AS INTEGER) AS place "
+    "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "LEFT JOIN pg_index ON indrelid = pg_class.oid AND indisprimary "
+    "WHERE nspname = ? AND relname = ? AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+)

@@ -1,0 +1,140 @@
+"""A real PostgreSQL server for tests: made in a folder of its own, started, stopped, killed, and deleted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+
+from messctl.state.place import Address
+
+USER, PASSWORD, DATABASE = "messctl", "s3cret/of:messctl@home", "messctl"
+USERS = ("postgres", "nobody")
+"""Who runs the server if these tests run as root: `initdb` refuses root."""
+
+
+def programs() -> Path | None:
+    """Return the folder with the server's programs, the newest if there are several; None without one."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    if found:
+        return found[-1]
+    program = shutil.which("initdb")
+    return Path(program).resolve().parent if program else None
+
+
+class PostgresServer:
+    """A server on a free port of this machine, with one database. A context manager: it runs within the block.
+
+    If it is not `durable`, it does not wait for the disk, which is faster. `settings` are more of its settings.
+    """
+
+    def __init__(self, *, durable: bool = False, **settings: str | int) -> None:
+        found = programs()
+        assert found is not None, "a PostgreSQL server is installed"
+        self._programs = found
+        self._folder = Path(tempfile.mkdtemp(prefix="messctl-pg-"))
+        self._data = self._folder / "data"
+        self._user = next(user for user in USERS if _exists(user)) if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(self._folder, self._user)
+        self._schemas = itertools.count()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        kept = {"fsync": "off", "full_page_writes": "off"} if not durable else {}
+        self._settings = {
+            "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self._folder),
+            "shared_buffers": "16MB", "max_connections": 50, "timezone": "UTC", **kept, **settings,
+        }  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        """The database's URL, with its password."""
+        return self.url_of(USER, PASSWORD)
+
+    def url_of(self, user: str, password: str | None, database: str = DATABASE) -> str:
+        """Return the URL of somebody else, or of another database."""
+        who = quote(user, safe="") + ("" if password is None else f":{quote(password, safe='')}")
+        return f"postgresql://{who}@127.0.0.1:{self.port}/{database}"
+
+    def fresh(self) -> Address:
+        """Return the address of a schema that nobody has used yet."""
+        return Address.of(f"{self.url}?schema={self.schema()}")
+
+    def schema(self) -> str:
+        """Return the name of a schema that nobody has used yet."""
+        return f"test_{next(self._schemas)}"
+
+    def connection(self, url: str | None = None) -> psycopg.Connection:
+        """Connect beside messctl."""
+        return psycopg.connect(url or self.url, autocommit=True)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self._data, "-l", self._folder / "log", "-o", options)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it; `immediate` is as if it crashed."""
+        self._run("pg_ctl", "stop", "-w", "-m", mode, "-D", self._data)
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run(
+            "initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", "--pwfile", secret,
+            "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8",
+        )  # fmt: skip
+        self.start()
+        with self.connection(self.url_of(USER, PASSWORD, "postgres")) as connection:
+            connection.execute(f"CREATE DATABASE {DATABASE}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data, check=False)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
+        done = subprocess.run(
+            [self._programs / program, *map(str, arguments)],
+            cwd=self._folder,
+            user=self._user,
+            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+            extra_groups=[] if self._user else None,
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if program == "initdb" else subprocess.DEVNULL,
+            check=False,
+        )
+        assert not check or done.returncode == 0, (program, done.stdout, self.log() if program == "pg_ctl" else "")
+
+
+def unique_schema() -> str:
+    """Return a name that no other test uses, in no other process."""
+    return f"test_{secrets.token_hex(6)}"
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
