@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from messctl.cli.output import print_line
 from messctl.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from messctl.live.router import Router
     from messctl.state.place import Place
 
 EPILOG = "Example: messctl serve --port 8080"
@@ -109,8 +111,7 @@ def serve(
         bound(host, port) as listening,
         open_routers(described, state, queues, queues.full, log=log and not check) as routers,
     ):
-        for router in routers.values():
-            router.prepare()
+        _prepare(routers.values())
         service = Service(Accounts.of(routers, described.tenants, keys), queues, limits)
         address, path = address_of(listening), next(iter(routers.values())).state_path
         checking = _Check(address) if check else None
@@ -129,6 +130,16 @@ def _check_installed() -> None:
     for library in ("starlette", "uvicorn", "httptools", "prometheus_client"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError(library, "serve", "messctl serve")
+
+
+def _prepare(routers: Iterable[Router]) -> None:
+    """Load or compile all that routers need, so that no request waits for it; say so if numba compiles."""
+    from messctl.cli.answer import note
+    from messctl.learning.compiled import compiling_told
+
+    with compiling_told(cache(note)):  # the same line comes for each function
+        for router in routers:
+            router.prepare()
 
 
 def _print_key(action: str, name: str | None) -> None:

@@ -47,9 +47,10 @@ def inlined(function: Callable[P, R]) -> Compiled[P, R]:
 
 
 class _Running(threading.local):
-    """Whether this thread is within the plain form of a compiled function."""
+    """Whether this thread is within the plain form of a compiled function, and whether it is to compile `at_once`."""
 
     plain = False
+    at_once = False
 
 
 _running = _Running()
@@ -64,6 +65,16 @@ def plainly() -> Iterator[None]:
             yield
     finally:
         _running.plain = before
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Compile every function that is called within the block, or load it: a process that serves calls it often."""
+    before, _running.at_once = _running.at_once, True
+    try:
+        yield
+    finally:
+        _running.at_once = before
 
 
 @contextmanager
@@ -98,6 +109,8 @@ class Compiled(Generic[P, R]):
         """Call the function in the form that pays."""
         if _running.plain:
             return self.plain(*arguments, **named)
+        if _running.at_once:
+            self._plain_calls_left = 0
         if self._plain_calls_left <= 0 and self._pays:
             compiled_result: R = self.dispatcher(*arguments, **named)
             return compiled_result

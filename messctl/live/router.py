@@ -222,7 +222,10 @@ class Router:
             return self._store.requests.has(request_id)
 
     def prepare(self) -> None:
-        """Load all that the first decision needs, which takes a second. Nothing is stored. Raises StoreError."""
+        """Load all that decisions and lessons need: a second, or a minute after installing. Nothing is stored.
+
+        Raises StoreError.
+        """
         with self._store.transaction():
             self._policy.rehearse()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+from messctl.learning.compiled import at_once
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot
 from messctl.live.shared_lessons import joined
@@ -54,14 +55,15 @@ class StoredPolicy:
         return decision
 
     def rehearse(self) -> None:
-        """Decide and learn once, without storing anything: what is compiled is then loaded."""
+        """Decide and learn once, without storing anything, so that whatever is compiled is compiled, or loaded, now."""
         with self._together():
             policy = self._from(self._known(), self._settings)
-        decision = policy.decide(Request("", "rehearsal"))
-        if isinstance(policy, Looking):
-            decision = replace(policy.look(decision, {decision.served: Evidence(0)}), served=decision.served)
-        satisfied, costs = {decision.served: 1.0}, {decision.served: 0.0}
-        policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
+        with at_once():
+            decision = policy.decide(Request("", "rehearsal"))
+            if isinstance(policy, Looking):
+                decision = replace(policy.look(decision, {decision.served: Evidence(0)}), served=decision.served)
+            satisfied, costs = {decision.served: 1.0}, {decision.served: 0.0}
+            policy.learn(decision, Feedback(costs=costs, satisfied=satisfied))
 
     def decide_again(self, lost: Decision, request: Request) -> Decision:
         """Return a new decision in place of `lost`, whose model failed: the two count as one decision.

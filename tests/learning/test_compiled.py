@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from messctl.learning.compiled import PLAIN_CALLS, compiled, compiled_loop, compiling_told, plainly
+from messctl.learning.compiled import PLAIN_CALLS, at_once, compiled, compiled_loop, compiling_told, plainly
 
 
 def spy(value):
@@ -24,6 +24,17 @@ def test_a_loop_is_compiled_at_its_first_call():
     loop = compiled_loop(spy)
     assert loop(1.5) == 2.5
     assert loop.dispatcher.signatures
+
+
+def test_what_is_called_within_a_block_that_says_so_is_compiled_from_then_on():
+    step, other = compiled(spy), compiled(spy)
+    with at_once():
+        assert step(1.5) == 2.5
+    assert len(step.dispatcher.signatures) == 1
+    assert step(2) == 3
+    assert len(step.dispatcher.signatures) == 2
+    other(1.5)
+    assert "dispatcher" not in vars(other)
 
 
 def test_within_a_plain_function_all_others_run_plain_and_are_not_counted():

@@ -15,6 +15,7 @@ from messctl.errors import BackendError, StoreError, UnknownNameError, UsageErro
 from messctl.learning.features import encode
 from messctl.live.router import Router
 from messctl.policies import build, live_build, live_names
+from messctl.policies.bandit import calls
 from messctl.records import Completion, Question
 from messctl.replay.loading import load
 from messctl.replay.play import drive, replay
@@ -155,6 +156,20 @@ def test_a_second_decision_gets_the_same_prompt_costs(world):
     assert len(prompt_costs) > 1
     assert prompt_costs[0] == dict.fromkeys(rounds.zoo.models, 0.5 * 0.25 * len(prompts[0]))
     assert all(each == prompt_costs[0] for each in prompt_costs)
+
+
+@only_bandit
+def test_a_router_that_was_prepared_never_waits_for_a_compiler(world):
+    router, _, prompts, _, _ = world
+    prepared = router()
+    prepared.prepare()
+    functions = [calls.choose, calls.learn_cost, calls.learn_satisfaction, calls.record_balance]
+    before = [list(function.dispatcher.signatures) for function in functions]
+    assert all(before)
+    for prompt in prompts:
+        answered = prepared.ask(Question(prompt))
+        prepared.feedback(answered.decision.request.request_id, 0.5)
+    assert [function.dispatcher.signatures for function in functions] == before
 
 
 @only_bandit
