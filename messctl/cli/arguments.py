@@ -66,6 +66,7 @@ StateOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=OUTPUT)
 ]
+DarkOption = Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.", rich_help_panel=OUTPUT)]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="The model that answers; the router does not choose.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from messctl.cli import replay_options as options
-from messctl.cli.arguments import AlphaOption, AsksOption, EqualOption, JsonOption, settings_of
+from messctl.cli.arguments import AlphaOption, AsksOption, DarkOption, EqualOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, ignore_closed_output, print_json, warn, write_lines
 from messctl.cli.progress import spinner
@@ -56,6 +56,8 @@ def replay(
     stream: options.StreamOption = None,
     cache: options.CacheOption = True,
     plot: options.PlotOption = None,
+    plot_calibration: options.CalibrationOption = None,
+    dark: DarkOption = False,
     steps: options.StepsOption = None,
     as_json: JsonOption = False,
     as_csv: options.CsvOption = False,
@@ -67,23 +69,27 @@ def replay(
     from messctl.replay.run import Plan
 
     settings = settings_of(
-        zoo,
-        alpha=alpha,
-        margin=margin,
-        v=v,
-        c=c,
-        exponent=exponent,
-        trial_budget=trial_budget,
-        reference=reference,
-        cost_scale=cost_scale,
-        seed=seed,
-        asks=asks,
-        equal=equal,
-    )
+        zoo, alpha=alpha, margin=margin, v=v, c=c, exponent=exponent, trial_budget=trial_budget, reference=reference,
+        cost_scale=cost_scale, seed=seed, asks=asks, equal=equal,
+    )  # fmt: skip
     held_out = _holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
     names = tuple(policy) if policy else None
-    plan = Plan(trace, names, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, plot)
+    plan = Plan(
+        trace,
+        names,
+        settings,
+        conditions,
+        held_out,
+        prompt_costs,
+        zoo,
+        stream,
+        cache,
+        steps,
+        plot,
+        plot_calibration,
+        dark,
+    )
     played = _played(plan)
     _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0

@@ -177,6 +177,12 @@ PlotOption = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE", help="Draw the replay, as .png or .svg.", rich_help_panel=OUTPUT),
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot-calibration", metavar="FILE", help="Draw what routers predicted, and what came.", rich_help_panel=OUTPUT
+    ),
+]
 StepsOption = Annotated[
     Path | None,
     typer.Option(

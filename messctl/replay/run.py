@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from messctl.backends import encoder_of
-from messctl.display.plotting import check_format
+from messctl.display.plotting import DARK, LIGHT, check_format
 from messctl.errors import UsageError
 from messctl.graders.equality import FORMS
 from messctl.outputs import check_distinct, check_trace_writable, check_writable
 from messctl.policies import default_names, kind_of, kinds
+from messctl.replay.calibration_plot import write_calibration
 from messctl.replay.facts import TraceFacts
 from messctl.replay.holdout import Holdout
 from messctl.replay.loading import load
@@ -35,7 +36,8 @@ class Plan:
 
     `policies` is None for all. `zoo` is the file that the settings came from, None for the default one. `stream` reads
     the trace batch by batch; None does so for a large trace if everything wanted allows it. With `cache`, the features
-    of a large trace are stored beside it. `steps` and `plot` are files to write. See `replay` and `load` for the rest.
+    of a large trace are stored beside it. `steps`, `plot` and `calibration` are files to write; plots may be
+    `dark`. See `replay` and `load` for the rest.
     """
 
     trace: Path
@@ -49,6 +51,8 @@ class Plan:
     cache: bool = True
     steps: Path | None = None
     plot: Path | None = None
+    calibration: Path | None = None
+    dark: bool = False
 
     @property
     def logged(self) -> bool:
@@ -60,7 +64,12 @@ class Plan:
 
         Raises UsageError for two options that exclude each other.
         """
-        wanted = {"--plot": self.plot, "--steps": self.steps, "--holdout": self.holdout}
+        wanted = {
+            "--plot": self.plot,
+            "--plot-calibration": self.calibration,
+            "--steps": self.steps,
+            "--holdout": self.holdout,
+        }
         given = [option for option, value in wanted.items() if value]
         if self.holdout and given[0] != "--holdout":
             raise UsageError(f"{given[0]} covers all requests; leave out --holdout")
@@ -88,7 +97,9 @@ def run(plan: Plan, warn: Callable[[str], None], progress: Callable[[str], None]
     if plan.steps:
         write_steps(played, STEPPED, plan.steps)
     if plan.plot:
-        write_plot(played, plan.plot, warn)
+        write_plot(played, plan.plot, warn, DARK if plan.dark else LIGHT)
+    if plan.calibration:
+        write_calibration(played, plan.calibration, warn, DARK if plan.dark else LIGHT)
     if plan.prompt_costs:
         _warn_of_unused_prompt_costs(played, warn)
     return played
@@ -114,13 +125,14 @@ def _check_policies(plan: Plan) -> None:
 def _check_outputs(plan: Plan) -> None:
     """Raise UsageError or OutputError, before anything is played, for an output that cannot be written."""
     inputs = (plan.trace, plan.zoo or DEFAULT_FILE, plan.settings.features)
-    outputs = [output for output in (plan.steps, plan.plot) if output]
+    plots = [plot for plot in (plan.plot, plan.calibration) if plot]
+    outputs = [*plots, *([plan.steps] if plan.steps else [])]
     check_distinct(outputs, [path for path in inputs if path and path.exists()])
     if plan.steps:
         check_trace_writable(plan.steps)
-    if plan.plot:
-        check_writable(plan.plot)
-        check_format(plan.plot)
+    for plot in plots:
+        check_writable(plot)
+        check_format(plot)
 
 
 def _is_large(plan: Plan) -> bool:

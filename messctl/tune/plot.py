@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from messctl.display.plotting import COLOURS, check_format, drawable, new_figure, save, tidy
-from messctl.outputs import atomic_write
+from messctl.display.plotting import LIGHT, check_format, drawable, new_figure, tidy, write_figure
 from messctl.tune.choice import Choice
 from messctl.tune.tuning import Tuning
 
@@ -24,7 +23,7 @@ def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda 
     panels = figure.subplots(1, len(traces), squeeze=False)[0]
     for at, (axes, trace) in enumerate(zip(panels, traces, strict=True)):
         for k, (choice, marks) in enumerate(zip(tuning.choices, tuning.yardsticks, strict=True)):
-            _draw(axes, choice, marks[at], at, COLOURS[k % len(COLOURS)])
+            _draw(axes, choice, marks[at], at, LIGHT.colours[k % len(LIGHT.colours)])
         axes.set(
             title=drawable(trace.facts.path.name),
             xlabel=f"{drawable(trace.facts.cost_unit)} per request, held out",
@@ -32,10 +31,7 @@ def write_plot(tuning: Tuning, path: Path, warn: Callable[[str], None] = lambda 
         )
         tidy(axes)
         axes.legend(frameon=False, fontsize=8)
-    with atomic_write(path) as aside:
-        complete = save(figure, aside, path.suffix)
-    if not complete:
-        warn(f"{path}: the font lacks some characters of the names; the plot shows boxes instead")
+    write_figure(figure, path, warn)
 
 
 def _draw(axes: Any, choice: Choice, marks: Any, at: int, colour: str) -> None:
