@@ -74,22 +74,8 @@ def replay(
     )  # fmt: skip
     held_out = _holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay, replicas)
-    names = tuple(policy) if policy else None
-    plan = Plan(
-        trace,
-        names,
-        settings,
-        conditions,
-        held_out,
-        prompt_costs,
-        zoo,
-        stream,
-        cache,
-        steps,
-        plot,
-        plot_calibration,
-        dark,
-    )
+    names, plots = tuple(policy) if policy else None, (plot, plot_calibration, dark)
+    plan = Plan(trace, names, settings, conditions, held_out, prompt_costs, zoo, stream, cache, steps, *plots)
     played = _played(plan)
     _print(played, as_json=as_json, as_csv=as_csv)
     return 1 if require_sla and not played.judged.sla_met else 0
