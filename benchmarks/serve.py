@@ -42,7 +42,7 @@ models:
 - {{name: large, url: "{0}", cost: {{unit: USD, prompt: 5, generated: 5}}}}
 """
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-ROUNDS = 3
+ROUNDS = 7
 
 
 async def stub(scope: Any, receive: Any, send: Any) -> None:
@@ -167,6 +167,11 @@ def uvicorn(name: str) -> list[str]:
     return [sys.executable, "-m", "uvicorn", f"serve:{name}", *factory, "--port", "0", *alike, *folder]
 
 
+def spread(values: list[float], form: str) -> str:
+    """Return the median of values, with the least and the most."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
 def memory(process: int) -> float:
     """Return the memory of a process in MB."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
@@ -178,8 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--saturate", type=int, default=2000, help="requests as fast as they are answered")
+    parser.add_argument("--seconds", type=float, default=35)
+    parser.add_argument("--saturate", type=int, default=3500, help="requests as fast as they are answered")
     parser.add_argument("--memory", type=int, default=0, help="requests over which the memory is watched")
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -193,24 +198,21 @@ def main() -> None:
 
 
 def report(given: argparse.Namespace, urls: dict[str, str], process: int) -> None:
-    """Measure both servers in turns, and print the table."""
-    took: dict[str, list[float]] = {name: [] for name in urls}
+    """Measure both servers in turns, and print the table: the median of the rounds, the least, and the most."""
+    halves: dict[str, list[float]] = {name: [] for name in urls}
+    tails: dict[str, list[float]] = {name: [] for name in urls}
     rates: dict[str, list[float]] = {name: [] for name in urls}
     for url in urls.values():
         asyncio.run(saturated(url, given.connections, 200))  # what is loaded at first is loaded now
     for _ in range(ROUNDS):
         for name, url in urls.items():
-            took[name] += asyncio.run(steady(url, given.rate, given.connections, given.seconds / ROUNDS))
+            took = sorted(asyncio.run(steady(url, given.rate, given.connections, given.seconds / ROUNDS)))
+            halves[name].append(1000 * statistics.median(took))
+            tails[name].append(1000 * took[int(len(took) * 0.99)])
             rates[name].append(asyncio.run(saturated(url, given.connections, given.saturate // ROUNDS)))
     table = Table("server", "median, ms", "99th percentile, ms", "requests/s at saturation", box=None)
     for name in urls:
-        ranked = sorted(1000 * each for each in took[name])
-        table.add_row(
-            name,
-            f"{statistics.median(ranked):.1f}",
-            f"{ranked[int(len(ranked) * 0.99)]:.1f}",
-            f"{statistics.median(rates[name]):.0f}",
-        )
+        table.add_row(name, spread(halves[name], ".1f"), spread(tails[name], ".1f"), spread(rates[name], ".0f"))
     screen = Console()
     screen.print(f"{given.rate:g} requests/s, {given.connections} connections, load average {os.getloadavg()[0]:.1f}")
     screen.print(table)
