@@ -111,7 +111,8 @@ def serve(
         bound(host, port) as listening,
         open_routers(described, state, queues, queues.full, log=log and not check) as routers,
     ):
-        _prepare(routers.values())
+        if not check:
+            _prepare(routers.values())
         service = Service(Accounts.of(routers, described.tenants, keys), queues, limits)
         address, path = address_of(listening), next(iter(routers.values())).state_path
         checking = _Check(address) if check else None
