@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.errors import UsageError
+from messctl.state.place import Place, place_of
 
 if TYPE_CHECKING:
     from messctl.zoo import Settings
@@ -44,6 +45,12 @@ def in_range(low: float, high: float = math.inf) -> Callable[[float | None], flo
 INT64 = in_range(-math.inf, 2**62)
 """The check of an integer option: numpy's int64 must hold it, with room to spare."""
 
+
+def place(text: str | None) -> Place | None:
+    """Return where the state is that an option names: a file, or a database. Raises UsageError."""
+    return None if text is None else place_of(text)
+
+
 ZooOption = Annotated[
     Path | None,
     typer.Option(
@@ -53,16 +60,18 @@ ZooOption = Annotated[
         rich_help_panel=POLICY,
     ),
 ]
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        envvar="MESSCTL_STATE",
-        metavar="FILE",
-        help="The state file. Default: in the user's state folder.",
-        rich_help_panel=REQUESTS,
-    ),
-]
+STATE = typer.Option(
+    "--state",
+    envvar="MESSCTL_STATE",
+    metavar="FILE|URL",
+    callback=place,
+    help="The state: a file, or postgresql://… Default: in the user's state folder.",
+    rich_help_panel=REQUESTS,
+)
+if TYPE_CHECKING:
+    StateOption = Annotated[Place | None, STATE]
+else:  # typer knows no unions; what a command gets is what the callback returns
+    StateOption = Annotated[str | None, STATE]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=OUTPUT)
 ]

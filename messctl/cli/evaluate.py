@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, settings_of
+from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, place, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, ignore_closed_output, print_json
 from messctl.cli.progress import spinner
@@ -24,14 +23,17 @@ from messctl.cli.replay_options import (
 
 if TYPE_CHECKING:
     from messctl.off_policy import Evaluation
+    from messctl.state.place import Place
     from messctl.zoo import Settings
 
 EPILOG = "Example: messctl evaluate traces/live.parquet --policy always:nano-109k --policy bandit"
 
 
-LogArgument = Annotated[
-    Path, typer.Argument(metavar="LOG", help="A live log from `messctl export`, or the state file itself.")
-]
+LOG = typer.Argument(metavar="LOG", callback=place, help="A live log from `messctl export`, or the state itself.")
+if TYPE_CHECKING:
+    LogArgument = Annotated[Place, LOG]
+else:  # as with StateOption
+    LogArgument = Annotated[str, LOG]
 RequireOption = Annotated[
     bool,
     typer.Option(
@@ -103,7 +105,7 @@ def evaluate(
 
 
 def estimate(
-    log: Path, policies: Sequence[str] | None, settings: Settings, *, skip_forced: bool, impute: bool
+    log: Place, policies: Sequence[str] | None, settings: Settings, *, skip_forced: bool, impute: bool
 ) -> Evaluation:
     """Evaluate the policies on the log; without any, the policy of the settings."""
     from messctl import off_policy

@@ -35,6 +35,8 @@ def feedback(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether an answer was good. New feedback on the same answer replaces the old."""
+    from messctl.state.place import exists
+
     if first is None:
         raise UsageError("no feedback; give good, bad, or a number in 0..1: messctl feedback good")
     request_id, given = (first, second) if second is not None else ("last", first)
@@ -42,7 +44,7 @@ def feedback(
     if not request_id:
         raise UsageError("the request's id is empty; `messctl log` lists them")
     path = state_path(state, required=True)
-    with open_router(zoo, path, log=path.exists()) as routing:
+    with open_router(zoo, path, log=exists(path)) as routing:
         logged, corrected = routing.feedback(valid_utf8(request_id), satisfied)
         standing = routing.standing()
     decision = logged.decision

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from messctl.zoo.tenants import Tenant
 
 
-def state_path(state: Path | None, *, required: bool = False) -> Path:
-    """Return the path of the state: the one given, or the default. If the one given does not exist, warn.
+def state_path(state: Place | None, *, required: bool = False) -> Place:
+    """Return where the state is: the place given, or the default. If a file that is given does not exist, warn.
 
     Raises StoreError instead of the warning if the state is `required`, or could not be created at that path.
     """
@@ -34,7 +34,7 @@ def state_path(state: Path | None, *, required: bool = False) -> Path:
 
     if state is None:
         return default_path()
-    if not state.exists():
+    if isinstance(state, Path) and not state.exists():
         missing = f"{state}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`"
         if required or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
             raise StoreError(missing)
@@ -42,8 +42,10 @@ def state_path(state: Path | None, *, required: bool = False) -> Path:
     return state
 
 
-def refuse_foreign_link(path: Path) -> None:
+def refuse_foreign_link(path: Place) -> None:
     """Raise StoreError if a link of somebody else leads to a state."""
+    if not isinstance(path, Path):
+        return
     from messctl.trust import foreign_link, owner
 
     planted = foreign_link(path)
@@ -51,8 +53,10 @@ def refuse_foreign_link(path: Path) -> None:
         raise StoreError(f"{path}: {planted} is a link of {owner(planted.lstat())}; name another place with --state")
 
 
-def warn_of_shared_state(path: Path) -> None:
-    """Warn if others may read a state, or if it belongs to somebody else: it holds prompts and answers."""
+def warn_of_shared_state(path: Place) -> None:
+    """Warn if others may read a state file, or if it belongs to somebody else: it holds prompts and answers."""
+    if not isinstance(path, Path):
+        return
     import shlex
 
     from messctl.trust import READABLE, is_foreign, owner
@@ -92,7 +96,7 @@ def mind_zoo(zoo: Path | None) -> None:
             return
 
 
-def open_state(state: Path | None, *, required: bool = False) -> Store:
+def open_state(state: Place | None, *, required: bool = False) -> Store:
     """Open the state for reading only; see `state_path`."""
     from messctl.state.store import Store
 
@@ -123,7 +127,7 @@ def open_backends(zoo_file: ZooFile) -> Backend:
 @contextmanager
 def open_router(
     zoo: Path | None,
-    state: Path | None,
+    state: Place | None,
     *,
     log: bool = True,
     accept_empty: bool = False,
@@ -173,7 +177,7 @@ def open_router(
 
 @contextmanager
 def open_routers(
-    described: ZooFile, state: Path | None, backend: Backend, full: Callable[[], Iterable[str]], *, log: bool
+    described: ZooFile, state: Place | None, backend: Backend, full: Callable[[], Iterable[str]], *, log: bool
 ) -> Iterator[dict[str, Router]]:
     """Yield a router for each tenant of a zoo, by name; for a zoo without tenants, the one of the empty name.
 
@@ -214,8 +218,10 @@ def open_routers(
         yield routers
 
 
-def tenant_path(state: Path, tenant: str) -> Path:
-    """Return the file of a tenant's state, beside the one of all tenants."""
+def tenant_path(state: Place, tenant: str) -> Place:
+    """Return where a tenant's state is: a file, or a schema, beside the one of all tenants."""
+    if not isinstance(state, Path):
+        return state.of_tenant(tenant)
     return state.with_name(f"{state.stem}-{tenant}{state.suffix}")
 
 
@@ -260,7 +266,7 @@ def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
 
 
 @contextmanager
-def _writable_store(state: Path | None, *, log: bool) -> Iterator[Store]:
+def _writable_store(state: Place | None, *, log: bool) -> Iterator[Store]:
     """Open the state; without `log`, a copy of it in memory, which is empty if there is no state."""
     from messctl.state.store import Store, default_path
 

@@ -28,11 +28,12 @@ def reset(
     state: StateOption = None,
 ) -> None:
     """Forget all requests and feedback, and what was learned from them."""
+    from messctl.state.place import exists
     from messctl.state.store import Store
 
     path = state_path(state)
     refuse_foreign_link(path)
-    with Store(path, looking=not path.exists()) as store:
+    with Store(path, looking=not exists(path)) as store:
         warn_of_shared_state(path)
         requests = store.requests.count()
         if not yes and not _confirmed(

@@ -21,6 +21,7 @@ from messctl.costs.meter_choice import meter_for
 from messctl.doctor.offload import prove
 from messctl.errors import MessctlError
 from messctl.state import store
+from messctl.state.place import Place
 from messctl.zoo import ZooFile, check_zoo, load_zoo
 from messctl.zoo.memory import format_bytes
 
@@ -44,7 +45,7 @@ class Finding:
     remedy: str | None = None
 
 
-def examine(zoo: Path | None, state: Path | None) -> Iterator[Finding]:
+def examine(zoo: Path | None, state: Place | None) -> Iterator[Finding]:
     """Yield all findings, good and bad, about the zoo file and the state at these paths; None is the default path."""
     try:
         zoo_file = load_zoo(zoo)
@@ -189,10 +190,10 @@ def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
     yield Finding("energy", "ok", f"{found}; {costs}")
 
 
-def _state(path: Path | None) -> Iterator[Finding]:
+def _state(path: Place | None) -> Iterator[Finding]:
     try:
         path = path or store.default_path()
-        if not path.exists():
+        if isinstance(path, Path) and not path.exists():
             yield _new_state(path)
             return
         problems = store.check(path)

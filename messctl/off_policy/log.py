@@ -14,6 +14,7 @@ import pyarrow as pa
 from messctl.errors import StoreError, TraceError, UsageError
 from messctl.learning.features import Encoder, Features
 from messctl.policies.base import Floats
+from messctl.state.place import Place
 from messctl.state.sqlite_file import ANOTHER_PLACE
 from messctl.state.store import Store
 from messctl.trace import Batch, TraceFile, is_sqlite
@@ -37,7 +38,7 @@ class Log:
     No policy that asks one model could have done that, so they count as decisions that it would not make.
     """
 
-    path: Path
+    path: Place
     cost_unit: str
     zoo: Zoo
     request_ids: tuple[str, ...]
@@ -73,15 +74,15 @@ class _Logged:
     alone: bool
 
 
-def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_forced: bool = False) -> Log:
-    """Read an exported live log or a state file, and encode its prompts with `encoder`.
+def read(path: Place, encoder: Encoder, reference: str | None = None, *, skip_forced: bool = False) -> Log:
+    """Read an exported live log or a state, and encode its prompts with `encoder`.
 
     The models are those that ever answered. Their reference is `reference`, by default the one with the highest mean
     cost. With `skip_forced`, requests without a propensity are left out: the user chose their model. Raises TraceError
     for a file that is not a log or a row that lacks a value, UsageError if no request is left, StoreError for a state
     that cannot be read, and UnknownNameError for the reference.
     """
-    models, cost_unit, rows = _of_state(path) if is_sqlite(path) else _of_trace(path)
+    models, cost_unit, rows = _of_state(path) if not isinstance(path, Path) or is_sqlite(path) else _of_trace(path)
     used = [row for row in rows if not (skip_forced and np.isnan(row.propensity))]
     for row in used:
         _check(path, row)
@@ -107,7 +108,7 @@ def read(path: Path, encoder: Encoder, reference: str | None = None, *, skip_for
     )
 
 
-def _check(path: Path, row: _Logged) -> None:
+def _check(path: Place, row: _Logged) -> None:
     """Raise TraceError if the row lacks what an estimate needs."""
     place = f"{path}: row {row.number} ({row.request_id})"
     if row.served is None:
@@ -132,7 +133,7 @@ def _costliest(models: tuple[str, ...], served: npt.NDArray[np.int64], cost: Flo
     return costliest(dict(zip(models, means.tolist(), strict=True)))
 
 
-def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
+def _of_state(path: Place) -> tuple[tuple[str, ...], str, list[_Logged]]:
     """Return the models, the cost unit and the answered requests of a live state."""
     models: set[str] = set()
     units: set[str] = set()
@@ -165,7 +166,7 @@ def _of_state(path: Path) -> tuple[tuple[str, ...], str, list[_Logged]]:
 
 
 @contextmanager
-def _copied(path: Path) -> Iterator[Store]:
+def _copied(path: Place) -> Iterator[Store]:
     """Open a copy of a state in memory, so that nothing changes beside it. Raises StoreError if it cannot be read."""
     try:
         with Store(path, copied=True) as store:

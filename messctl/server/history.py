@@ -11,7 +11,6 @@ from collections import defaultdict
 from dataclasses import astuple, dataclass
 
 from messctl.state.database import ROW_ERRORS, Database, Row
-from messctl.state.databases import open_database
 from messctl.state.place import Place
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
@@ -128,7 +127,7 @@ class History:
 
     def __init__(self, path: Place) -> None:
         self._store = Store(path, looking=True)
-        self._database = open_database(path, looking=True)
+        self._database = self._store.database
         self._curve = Curve()
         self._alone = threading.Lock()
 
@@ -166,7 +165,6 @@ class History:
         """Close the file."""
         with self._alone:
             self._store.close()
-            self._database.close()
 
 
 def _latency(row: Row) -> tuple[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -63,6 +62,8 @@ class Address:
         """Return the address of a tenant's state: a schema of its own beside this one."""
         schema = f"{self.schema}-{name}"
         if len(schema.encode()) > LONGEST_NAME:
+            import hashlib  # noqa: PLC0415  # a few tenants have such names
+
             digest = hashlib.sha256(schema.encode()).hexdigest()[:16]
             schema = f"{schema.encode()[: LONGEST_NAME - 17].decode(errors='ignore')}-{digest}"
         return Address(self.url, schema)
@@ -70,6 +71,11 @@ class Address:
 
 Place = Path | Address
 """Where a state is."""
+
+
+def exists(place: Place) -> bool:
+    """Return whether something may be at a place. Whether a database holds a state is known when it is opened."""
+    return not isinstance(place, Path) or place.exists()
 
 
 def place_of(text: str) -> Place:

@@ -15,6 +15,7 @@ from typing import Self
 from messctl.errors import StoreError
 from messctl.state import soundness
 from messctl.state.copying import copy_tables
+from messctl.state.database import Database
 from messctl.state.databases import open_database
 from messctl.state.outages import Outages
 from messctl.state.place import Place
@@ -64,6 +65,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def database(self) -> Database:
+        """The database that holds it."""
+        return self._database
 
     def close(self) -> None:
         """Close the file."""

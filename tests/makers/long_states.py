@@ -38,7 +38,7 @@ def counting(store: Store) -> Callable[[], int]:
     def called() -> None:
         calls[0] += 1
 
-    connection = store._database._connection
+    connection = store.database._connection
     connection.set_progress_handler(called, 1)
 
     def end() -> int:
