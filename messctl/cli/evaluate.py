@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EPILOG = "Example: messctl evaluate traces/live.parquet --policy always:nano-109k --policy bandit"
 
 
-LOG = typer.Argument(metavar="LOG", callback=place, help="A live log from `messctl export`, or the state itself.")
+LOG = typer.Argument(metavar="LOG|URL", callback=place, help="A live log from `messctl export`, or the state itself.")
 if TYPE_CHECKING:
     LogArgument = Annotated[Place, LOG]
 else:  # as with StateOption
