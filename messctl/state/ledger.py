@@ -45,7 +45,7 @@ class Standing:
 
     @classmethod
     def _of(cls, store: Store) -> Standing:
-        sums, queue = store.requests.feedback_sums(), store.policy.snapshot().queue
+        sums, queue = store.requests.feedback_sums(), store.policy.queue()
         if not sums.count:
             return cls(0, None, queue, None)
         level = certificate(sums.alpha / sums.count, queue, sums.count)

@@ -115,11 +115,10 @@ class PolicyArrays:
         `saved` is the snapshot that was saved last, if that is known: what is the same in both is not written again.
         """
         self._database.turn()
-        self._database.execute(SAVE_ROUTER, (snapshot.decided, snapshot.queue, snapshot.balance))
-        self._database.execute_many(
-            SAVE_MODEL,
-            [(name, model.mean_cost, model.cost_count, model.cost_source) for name, model in snapshot.models.items()],
-        )
+        if saved is None or _counts(saved) != _counts(snapshot):
+            self._database.execute(SAVE_ROUTER, _counts(snapshot))
+        known = set() if saved is None else set(_costs(saved))
+        self._database.execute_many(SAVE_MODEL, [row for row in _costs(snapshot) if row not in known])
         if saved is None:
             self._begin(snapshot)
         written = {} if saved is None else {row[:3]: row[3:] for row in _rows(saved)}
@@ -169,6 +168,14 @@ class PolicyArrays:
 
 ArrayRow = tuple[str, str, str, str | None, npt.NDArray[Any]]
 """Policy, model, name, the source of the costs that it was learned from, and the array."""
+
+
+def _counts(snapshot: Snapshot) -> tuple[int, float, float]:
+    return snapshot.decided, snapshot.queue, snapshot.balance
+
+
+def _costs(snapshot: Snapshot) -> list[tuple[str, float, int, str]]:
+    return [(name, each.mean_cost, each.cost_count, each.cost_source) for name, each in snapshot.models.items()]
 
 
 def _rows(snapshot: Snapshot) -> Iterator[ArrayRow]:

@@ -21,6 +21,7 @@ class SqliteDatabase(Database):
     def __init__(self, path: Place, connect: Callable[[Any], sqlite3.Connection] = sqlite_file.connect) -> None:
         self.path = path
         self._alone = threading.RLock()
+        self._synchronous = ""
         with self._mapped():
             self._connection = connect(path)
 
@@ -65,8 +66,11 @@ class SqliteDatabase(Database):
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
         """See `Store.transaction`."""
+        level = "FULL" if synced else "NORMAL"
         with self._alone:
-            self.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            if level != self._synchronous:
+                self.execute(f"PRAGMA synchronous = {level}")
+                self._synchronous = level
             with self._begun("BEGIN IMMEDIATE"):
                 yield
 
