@@ -72,16 +72,20 @@ def test_a_turn_whose_grading_fails_stays_in_the_conversation(world):
 def test_feedback_and_grades_are_synced_to_disk_and_answers_are_not(world, monkeypatch):
     router, store = world
     database, seen, level = store._database, [], []
-    execute = database.execute
+    execute, begin = database.execute, database.execute_patiently
 
-    def watched(statement, values=()):
-        execute(statement, values)
-        if statement.startswith("PRAGMA synchronous"):
+    def begun(statement):
+        if statement == "BEGIN IMMEDIATE":  # who only reads syncs nothing
             level.append(database.row("PRAGMA synchronous")[0])
-        elif statement == "COMMIT" and level:  # who only reads sets no level
+        begin(statement)
+
+    def executed(statement, values=()):
+        execute(statement, values)
+        if statement == "COMMIT" and level:
             seen.append(level.pop())
 
-    monkeypatch.setattr(database, "execute", watched)
+    monkeypatch.setattr(database, "execute_patiently", begun)
+    monkeypatch.setattr(database, "execute", executed)
     normal, full = 1, 2
     router.ask(Question("one"))
     assert set(seen) == {normal}
