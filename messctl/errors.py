@@ -3,7 +3,8 @@
     MessctlError                 exit code 2, except for StoppedError
     ├── UsageError               an option is wrong, or two options contradict each other
     │   ├── UnknownNameError     a policy, model, format … that does not exist; names the nearest one
-    │   └── GradeError           an answer cannot be graded; the answer itself is stored
+    │   ├── GradeError           an answer cannot be graded; the answer itself is stored
+    │   └── ProposalError        nothing says what the columns of a table are; proposes options that do
     ├── InputError               a file has invalid contents
     │   ├── TraceError           a trace: file, row and column
     │   ├── SourceError          benchmark results of another project
@@ -71,6 +72,14 @@ class UnknownNameError(UsageError):
 
 class GradeError(UsageError):
     """An answer cannot be graded, for example because a regular expression takes too long on it."""
+
+
+class ProposalError(UsageError):
+    """Nothing says what the columns of a table are. `options` are the words of a command line that would read it."""
+
+    def __init__(self, message: str, options: Iterable[str]) -> None:
+        super().__init__(message)
+        self.options = tuple(options)
 
 
 class InputError(MessctlError):

@@ -20,6 +20,8 @@ PROMISE, POLICY, REQUESTS, OUTPUT = "Promise", "Policy", "Requests", "Output"
 """The panels in which every command's help groups its options."""
 SEARCH = "Search"
 """The panel of the options of a search."""
+COLUMNS = "Columns"
+"""The panel of the options that name the columns of a table."""
 MOST_BYTES = 8 * 10**6
 """The longest prompt, in bytes. A longer one is refused before all of it is read."""
 

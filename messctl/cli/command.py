@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
+from messctl.cli.arguments import COLUMNS, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.output import fitted_help
 
 ASK, COMPARE, TRACES, ZOO = "Ask", "Compare", "Traces", "Zoo"
@@ -87,4 +87,4 @@ def _take_text_as_it_is(parameter: Any) -> None:
 
 def _panel(parameter: Any) -> int:
     panel = getattr(parameter, "rich_help_panel", None)
-    return 1 + (PROMISE, POLICY, SEARCH, REQUESTS, OUTPUT).index(panel) if panel else 0
+    return 1 + (PROMISE, POLICY, SEARCH, COLUMNS, REQUESTS, OUTPUT).index(panel) if panel else 0

@@ -1,91 +1,62 @@
-"""`messctl import`: turn another project's benchmark results into a trace."""
+"""`messctl import`: turn your own results, or those of a benchmark, into a trace."""
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
+from messctl.cli.arguments import JsonOption
 from messctl.cli.command import TRACES, Command
+from messctl.cli.import_options import (
+    PER_1K_TOKENS,
+    PER_REQUEST,
+    AllowPickleOption,
+    AnswerOption,
+    CostOption,
+    DecimalOption,
+    DelimiterOption,
+    DuplicatesOption,
+    FilterOption,
+    FormatsOption,
+    HeaderRowsOption,
+    IdOption,
+    IgnoreOption,
+    LatencyOption,
+    LongOption,
+    MetricOption,
+    ModelColumnOption,
+    NameOption,
+    OutputOption,
+    PromptOption,
+    SatisfiedOption,
+    ScaleOption,
+    SkipOption,
+    ThresholdOption,
+    TokensInOption,
+    TokensOutOption,
+    UnitOption,
+    WideOption,
+)
 from messctl.cli.output import print_json, print_line, progress_console
 from messctl.cli.progress import description
-from messctl.errors import UsageError
+from messctl.errors import ProposalError, UsageError
 
 if TYPE_CHECKING:
-    from messctl.importers import ImportSummary
+    from messctl.importers import CostStatement, Format, ImportOptions, ImportSummary
+    from messctl.importers.conversion import Progress
     from messctl.trace import CostBasis
 
 EPILOG = "Example: messctl import routellm mmlu/ --cost gpt-4=0.01 -o trace.parquet"
-PER_1K_TOKENS = "per-1k-tokens"
-PER_REQUEST = "per-request"
-
-
-def _list_formats(wanted: bool) -> None:
-    if wanted:
-        from messctl.importers import formats
-
-        for known in formats().values():
-            print_line(f"{known.name:<16}{known.summary}", " " * 16)
-        raise typer.Exit
-
-
-CostOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cost",
-        metavar="NAME=N",
-        help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable.",
-        rich_help_panel=REQUESTS,
-    ),
-]
-CostUnitOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cost-unit",
-        metavar="TEXT",
-        help="The unit of --cost. Default: the source's, or 'unit'.",
-        rich_help_panel=REQUESTS,
-    ),
-]
-AllowPickleOption = Annotated[
-    bool,
-    typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
-]
-MetricOption = Annotated[
-    str | None,
-    typer.Option(
-        "--metric", metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS
-    ),
-]
-FilterOption = Annotated[
-    str | None,
-    typer.Option("--filter", metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
-]
-NameOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="FILE=NAME",
-        help="The model whose results are in this folder or file. Repeatable.",
-        rich_help_panel=REQUESTS,
-    ),
-]
-OutputOption = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
-]
-FormatsOption = Annotated[
-    bool,
-    typer.Option(
-        "--formats", is_eager=True, callback=_list_formats, help="List the formats and exit.", rich_help_panel=OUTPUT
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -95,12 +66,33 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     format: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="The format of the source; --formats lists all formats.")
+        str,
+        typer.Argument(metavar="FORMAT", help="The format of the source: table for your own; --formats lists all."),
     ],
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of files.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Files, or folders of files; a table may be -, stdin.")
+    ],
     *,
+    wide: WideOption = None,
+    long: LongOption = False,
+    model_column: ModelColumnOption = None,
+    satisfied: SatisfiedOption = None,
+    prompt: PromptOption = None,
+    id: IdOption = None,
+    answer: AnswerOption = None,
+    tokens_in: TokensInOption = None,
+    tokens_out: TokensOutOption = None,
+    latency: LatencyOption = None,
+    scale: ScaleOption = None,
+    threshold: ThresholdOption = None,
+    duplicates: DuplicatesOption = None,
+    decimal: DecimalOption = None,
+    delimiter: DelimiterOption = None,
+    skip: SkipOption = 0,
+    header_rows: HeaderRowsOption = 1,
+    ignore: IgnoreOption = None,
     cost: CostOption = None,
-    cost_unit: CostUnitOption = None,
+    unit: UnitOption = None,
     allow_pickle: AllowPickleOption = False,
     metric: MetricOption = None,
     filter: FilterOption = None,
@@ -109,19 +101,85 @@ def import_(
     formats: FormatsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn the benchmark results of another project into a trace."""
+    """Turn your own results, or those of a benchmark, into a trace."""
     del formats
-    from messctl.importers import CostStatement, ImportOptions, convert, get_format
+    from messctl.importers import Columns, CostStatement, ImportOptions, get_format
 
     kind = get_format(format)
-    costs = CostStatement(parse_costs(cost or []), cost_unit)
-    options = ImportOptions(allow_pickle=allow_pickle, metric=metric, filter=filter, name=parse_names(name or []))
-    with _progress() as progress:
-        summary = convert(kind, sources, output, options=options, costs=costs, progress=progress)
+    column, stated = split_costs(cost or []) if "cost" in kind.takes else (None, cost or [])
+    columns = Columns(
+        tuple(wide or ()), long or bool(model_column), model_column, satisfied, column, prompt, id, answer, tokens_in,
+        tokens_out, latency, threshold, scale, unit, duplicates, decimal, delimiter, skip, header_rows,
+        tuple(ignore or ()),
+    )  # fmt: skip
+    options = ImportOptions(allow_pickle, metric, filter, parse_names(name or []), columns)
+    costs = CostStatement(parse_costs(stated), unit)
+    with files_of(sources, kind.name) as files, _progress() as progress:
+        summary = _converted(kind, sources, files, output, options, costs, progress, as_json)
     if as_json:
         print_json({"output": str(output), "format": kind.name, **asdict(summary)})
     else:
         _print_summary(output, summary)
+
+
+def _converted(
+    kind: Format,
+    sources: list[Path],
+    files: list[Path],
+    output: Path,
+    options: ImportOptions,
+    costs: CostStatement,
+    progress: Progress | None,
+    as_json: bool,
+) -> ImportSummary:
+    """Convert the files. If nothing says what a table's columns are, print the command that would read it.
+
+    Raises UsageError then, and whatever `convert` raises.
+    """
+    from messctl.importers import convert
+
+    try:
+        return convert(kind, files, output, options=options, costs=costs, progress=progress)
+    except ProposalError as error:
+        stated = [word for model, basis in costs.by_model.items() for word in ("--cost", _statement(model, basis))]
+        words = ["messctl", "import", kind.name, *map(str, sources), *error.options, *stated, "-o", str(output)]
+        if as_json:
+            print_json({"proposal": shlex.join(words), "words": words})
+        else:
+            print(shlex.join(words), flush=True)  # before what is said on stderr
+        raise UsageError(
+            f"{sources[0]}: state what its columns are; nothing is written. The command on standard output fits every "
+            "row; check it, and run it"
+        ) from None
+
+
+@contextmanager
+def files_of(sources: list[Path], format: str) -> Iterator[list[Path]]:
+    """Yield the files to read. Standard input, which is read several times, is a file in a temporary folder."""
+    if Path("-") not in sources or format != "table":
+        yield sources
+        return
+    with TemporaryDirectory(prefix="messctl-") as folder:
+        spooled = Path(folder) / "stdin"
+        with spooled.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [spooled if source == Path("-") else source for source in sources]
+
+
+def split_costs(statements: list[str]) -> tuple[str | None, list[str]]:
+    """Split what --cost states into the column of a table's costs, and costs of models, `MODEL=VALUE`.
+
+    Raises UsageError if there are two columns.
+    """
+    stated = [text for text in statements if re.fullmatch(r".+=[-+\d.eE]+(:[a-z0-9-]*)?", text, re.DOTALL)]
+    columns = [text for text in statements if text not in stated]
+    if len(columns) > 1:
+        raise UsageError(f"--cost {columns[1]!r}: {columns[0]!r} has the costs already; state one column")
+    return (columns[0] if columns else None), stated
+
+
+def _statement(model: str, basis: CostBasis) -> str:
+    return f"{model}={basis.value!r}{':' + PER_1K_TOKENS if basis.per_1k_tokens else ''}"
 
 
 def parse_costs(statements: list[str]) -> dict[str, CostBasis]:

@@ -9,10 +9,10 @@ import importlib
 import pkgutil
 
 from messctl.errors import UnknownNameError
-from messctl.importers.base import Format, ImportOptions
+from messctl.importers.base import Columns, Format, ImportOptions
 from messctl.importers.conversion import CostStatement, ImportSummary, convert
 
-__all__ = ["CostStatement", "Format", "ImportOptions", "ImportSummary", "convert", "formats", "get_format"]
+__all__ = ["Columns", "CostStatement", "Format", "ImportOptions", "ImportSummary", "convert", "formats", "get_format"]
 
 
 def formats() -> dict[str, Format]:

@@ -6,7 +6,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,73 @@ TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a table are, by their names. None, or an empty value, means: not stated.
+
+    wide: the columns of satisfaction, if a request is one row: names of columns, which name the models, too, or
+        patterns such as `score_{model}`.
+    long: whether a row is one answer; `model_column` names its model, `satisfied` its satisfaction.
+    cost, answer, tokens_in, tokens_out, latency: a column, or in a wide table a pattern.
+    prompt, id: the columns of a request's prompt and of its id.
+    threshold: the least score that satisfies, such as "0.5" or "50%".
+    scale: the worst and the best score, such as "0:100".
+    unit: the unit of the costs.
+    duplicates: what counts if a long table has several rows of a request and model: "mean", "first" or "last".
+    decimal: the decimal mark of numbers in text, "." or ",".
+    delimiter: the character between the cells of a text file.
+    skip, header_rows: the lines above the header of a text file, and those of the header.
+    ignore: columns that are nothing, though a pattern fits them.
+    """
+
+    wide: tuple[str, ...] = ()
+    long: bool = False
+    model_column: str | None = None
+    satisfied: str | None = None
+    cost: str | None = None
+    prompt: str | None = None
+    id: str | None = None
+    answer: str | None = None
+    tokens_in: str | None = None
+    tokens_out: str | None = None
+    latency: str | None = None
+    threshold: str | None = None
+    scale: str | None = None
+    unit: str | None = None
+    duplicates: str | None = None
+    decimal: str | None = None
+    delimiter: str | None = None
+    skip: int = 0
+    header_rows: int = 1
+    ignore: tuple[str, ...] = ()
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """Return the names of all that can be stated."""
+        return frozenset(each.name for each in fields(cls))
+
+    def given(self) -> set[str]:
+        """Return the names of what is stated."""
+        return {each.name for each in fields(self) if getattr(self, each.name) != each.default}
+
+
+@dataclass(frozen=True, slots=True)
 class ImportOptions:
     """The user's choices for reading a source. Each format lists in `takes` those that it supports.
 
     name: pairs of a folder or file and the name of the model whose results lie there.
+    columns: what the columns of a table are.
     """
 
     allow_pickle: bool = False
     metric: str | None = None
     filter: str | None = None
     name: tuple[tuple[str, str], ...] = ()
+    columns: Columns = Columns()
 
     def given(self) -> set[str]:
         """Return the names of the options that differ from their defaults."""
-        return {name for name in self.__slots__ if getattr(self, name)}
+        own = {name for name in ("allow_pickle", "metric", "filter", "name") if getattr(self, name)}
+        return own | (self.columns.given() - {"unit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +97,8 @@ class Format:
 
     rows: yields trace rows from existing files and folders. It is called twice, and must give the same result both
         times. Raises SourceError.
-    cost_unit, meter: the unit and the origin of the costs in the source; None and "none" if it has no costs.
+    cost_unit, meter: the unit and the origin of the costs in the source. Without a unit, the user states it. A source
+        without costs has neither, and its meter is "none".
     takes: the names of the options that the format supports.
     """
 

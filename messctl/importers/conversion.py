@@ -171,7 +171,7 @@ def _check_written(row: Row, models: Sequence[str]) -> None:
         if cost is not None and not possible_cost(cost):
             raise SourceError(
                 f"request {row.request_id!r}: the cost of {model!r} is {cost:g}, but {COST_RULE}; "
-                "state it in another unit, with --cost and --cost-unit"
+                "state it in another unit, with --cost and --unit"
             )
 
 
@@ -259,11 +259,12 @@ def _has_costs(survey: _Survey, costs: CostStatement) -> bool:
 def _metadata(kind: Format, sources: Sequence[Path], survey: _Survey, costs: CostStatement) -> TraceMetadata:
     """Return the trace's metadata. Raises UsageError if costs in two units would be mixed."""
     of_source = [m for m in survey.models if survey.costs[m] and m not in costs.by_model]
-    if costs.unit and not costs.by_model:
-        raise UsageError("--cost-unit is the unit of --cost; add --cost MODEL=VALUE")
-    if of_source and costs.unit not in (None, kind.cost_unit):
+    open_unit = bool(of_source) and kind.cost_unit is None
+    if costs.unit and not (costs.by_model or open_unit):
+        raise UsageError("--unit is the unit of costs, and there are none; add --cost MODEL=VALUE")
+    if of_source and not open_unit and costs.unit not in (None, kind.cost_unit):
         raise UsageError(
-            f"--cost-unit {costs.unit}: the costs of {', '.join(of_source)} are in {kind.cost_unit}; "
+            f"--unit {costs.unit}: the costs of {', '.join(of_source)} are in {kind.cost_unit}; "
             "give --cost for every model, or state costs in that unit"
         )
     stated = "stated by the user" if costs.by_model else ""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from messctl.errors import SourceError
-from messctl.importers.base import Format, ImportOptions
+from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import csv_records, expand, require_columns
+from messctl.importers.names import check_models
 from messctl.trace import Outcome, Row
 
 RESPONSE = "_response"
@@ -24,7 +25,7 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
                 models = _models(path, list(record))
             outcomes = {
                 model: Outcome(
-                    satisfied=at.satisfaction(model, record[model]),
+                    satisfied=_satisfaction(at, model, record[model]),
                     answer=record.get(model + RESPONSE) or None,
                 )
                 for model in models
@@ -42,7 +43,17 @@ def _models(path: Path, columns: list[str]) -> list[str]:
     ]
     if not models:
         raise SourceError(f"{path}: has no model; add a column of True/False per model beside 'prompt'")
+    check_models(Place(path), {name: name for name in models})
     return models
+
+
+def _satisfaction(at: Place, model: str, value: str) -> float | None:
+    """Return 1 for True, 0 for False, None for an empty cell. Raises SourceError for anything else."""
+    advice = "correct it, or name the columns of another table with `messctl import table`"
+    satisfied = at.satisfaction(model, value, advice)
+    if satisfied not in (None, 0, 1):
+        raise at.error(f"is {satisfied:g}, but a cell of RouteLLM is True or False", model, advice)
+    return satisfied
 
 
 FORMAT = Format(

@@ -13,11 +13,14 @@ from typing import Any
 from messctl.errors import SourceError, UsageError, did_you_mean
 from messctl.importers.base import Format, ImportOptions, Place
 from messctl.importers.files import csv_records, expand, parquet_records, require_columns
+from messctl.importers.names import check_models
 from messctl.trace import Outcome, Row
 
 RESPONSE = "|model_response"
 TOTAL_COST = "|total_cost"
 NOT_MODELS = {"", "index", "sample_id", "prompt", "eval_name", "oracle_model_to_route_to"}
+OWN = {"sample_id", "eval_name"}
+"""The columns by which a table of RouterBench is known if no model has costs or answers."""
 Records = Iterator[tuple[Place, dict[str, Any]]]
 
 
@@ -69,6 +72,12 @@ def _models(path: Path, columns: list[str]) -> list[str]:
     if not (known or others):
         raise SourceError(f"{path}: has no model; add columns '<model>' and '<model>{TOTAL_COST}'")
     require_columns(path, columns, known)
+    if not (known or OWN.intersection(columns)):
+        raise SourceError(
+            f"{path}: not RouterBench's: it has neither {' nor '.join(sorted(OWN))} nor '<model>{TOTAL_COST}'; "
+            "name its columns with `messctl import table`"
+        )
+    check_models(Place(path), {name: name for name in known or others})
     return known or others
 
 

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from importer_cases import CASES, write_json, write_jsonl
+from importer_cases import CASES, TABLE, write_json, write_jsonl
 
 from messctl.cli import run
 from messctl.cli.import_ import parse_names
@@ -63,7 +63,8 @@ def test_a_file_that_is_not_a_trace_is_not_replaced(capsys, source, tmp_path):
 def test_every_format_becomes_a_sound_trace(tmp_path, capsys, output, name):
     case = CASES[name]
     sources = map(str, case.write(tmp_path, case.models))
-    assert run(["import", name, *sources, "-o", str(output), "--json"]) == 0
+    words = ["--wide", TABLE.wide[0], "--cost", TABLE.cost, "--prompt", TABLE.prompt] if name == "table" else []
+    assert run(["import", name, *sources, *words, "-o", str(output), "--json"]) == 0
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert set(document) == JSON_KEYS

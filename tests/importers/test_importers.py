@@ -12,7 +12,7 @@ from importer_cases import CASES, imported, table_of, write_json, write_jsonl
 
 from messctl import importers
 from messctl.errors import OutputError, SourceError, UnknownNameError, UsageError
-from messctl.importers import CostStatement, formats, get_format
+from messctl.importers import Columns, CostStatement, formats, get_format
 from messctl.trace import CostBasis, TraceFile, summarise
 
 NAMES = sorted(formats())
@@ -155,10 +155,12 @@ def test_a_missing_source_and_an_empty_folder_are_refused(source):
 @conforming
 def test_unsupported_options_are_refused(source):
     name, _, sources, tmp_path = source
-    for option, value in {"allow_pickle": True, "metric": "acc", "filter": "none", "name": (("a", "b"),)}.items():
+    wide = Columns(wide=("{model}",))
+    options = {"allow_pickle": True, "metric": "acc", "filter": "none", "name": (("a", "b"),), "wide": wide}
+    for option, value in options.items():
         if option not in get_format(name).takes:
             with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}"):
-                imported(name, sources, tmp_path / "t.parquet", **{option: value})
+                imported(name, sources, tmp_path / "t.parquet", **{"columns" if option == "wide" else option: value})
 
 
 def test_unknown_format_is_refused_with_the_nearest_name():
@@ -219,7 +221,7 @@ def test_stated_cost_overrides_the_source_by_tokens(tmp_path):
         ("routerdc", CostStatement({"a/7b": CostBasis(1, True)}), "no token counts"),
         ("routerdc", CostStatement({"a/7b": CostBasis(-1)}), "finite and not negative"),
         ("routerdc", CostStatement({"a/7b": CostBasis(float("nan"))}), "finite and not negative"),
-        ("routerdc", CostStatement({}, "J"), "--cost-unit is the unit of --cost; add --cost MODEL=VALUE"),
+        ("routerdc", CostStatement({}, "J"), "--unit is the unit of costs, and there are none; add --cost MODEL=VALUE"),
         ("messplus", CostStatement({"large": CostBasis(1)}, "USD"), "the costs of small are in J"),
     ],
 )

@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from messctl.importers import ImportOptions, ImportSummary, convert, get_format
+from messctl.importers import Columns, ImportOptions, ImportSummary, convert, get_format
 from messctl.trace import TraceFile
 
+TABLE = Columns(wide=("score of {model}",), cost="cost of {model}", answer="answer of {model}", prompt="question")
 Table = dict[str, dict[str, tuple[float | None, float | None]]]
 
 
@@ -31,7 +32,9 @@ class Case:
 
 def imported(name: str, sources: list[Path], output: Path, /, **choices: Any) -> ImportSummary:
     """Import in the same way as the command line."""
-    options = ImportOptions(**{k: choices.pop(k) for k in ("allow_pickle", "metric", "filter", "name") if k in choices})
+    known = ("allow_pickle", "metric", "filter", "name", "columns")
+    stated = {"columns": TABLE} if name == "table" else {}
+    options = ImportOptions(**stated | {key: choices.pop(key) for key in known if key in choices})
     return convert(get_format(name), sources, output, options=options, **choices)
 
 
@@ -61,6 +64,18 @@ def write_jsonl(path: Path, records: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
+
+
+def table(folder: Path, models: Sequence[str]) -> list[Path]:
+    scores = {"lab/big": ["1.0", "0.25"], "small": ["", "no"]}
+    costs = {"lab/big": ["0.02", "0.03"], "small": ["0.001", "0.002"]}
+    rows: list[dict[str, Any]] = [{"id": f"q{row}", "question": f"three\nlines, {row}"} for row in range(2)]
+    for row, record in enumerate(rows):
+        for model in models:
+            record[f"score of {model}"] = scores[model][row]
+            record[f"cost of {model}"] = costs[model][row]
+            record[f"answer of {model}"] = "because"
+    return [write_csv(folder / "own.csv", rows)]
 
 
 def routerbench(folder: Path, models: Sequence[str]) -> list[Path]:
@@ -359,6 +374,26 @@ CASES: dict[str, Case] = {
             ('"model_name": "qwen"', '"model_name": 3', "column 'model_name'"),
             ('"prompt_tokens": 100', '"prompt_tokens": 1.5', "column 'prompt_tokens': is 1.5"),
             ('"index": 1', '"index": 0', "column 'index': index 0 appears twice"),
+        ),
+    ),
+    "table": Case(
+        models=("lab/big", "small"),
+        write=table,
+        expected={
+            "q0": {"lab/big": (1.0, 0.02), "small": (None, 0.001)},
+            "q1": {"lab/big": (0.25, 0.03), "small": (0.0, 0.002)},
+        },
+        prompts={"q0": "three\nlines, 0", "q1": "three\nlines, 1"},
+        unit="unit",
+        bad_values=(
+            ("0.25", "25", "row 2, column 'score of lab/big': is '25', but satisfaction must be in 0..1"),
+            ("0.25", "B+", "row 2, column 'score of lab/big': is the text 'B+'"),
+            ("0.02", "-1", "row 1, column 'cost of lab/big': is -1"),
+            ("0.02", "1e999", "column 'cost of lab/big': is the text '1e999', but must be a number"),
+            ("q1", "", "row 2, column 'id': is empty"),
+            ("question", "prompt of it", "'question' is missing"),
+            ("cost of small", "cost of smal", "'cost of small' is missing (did you mean 'cost of smal'?)"),
+            ("0.02,because", "0.02", "cells, but the header has"),
         ),
     ),
 }

@@ -61,7 +61,10 @@ SCENES = {
     "reset": ["reset --yes --state away"],
     "warm": ["warm trace.parquet --state new"],
     "record": ["record prompts.csv -o recorded.parquet --grader exact"],
-    "import": ["import routellm answers.csv --cost a=1 --cost b=9 -o trace.parquet"],
+    "import": [
+        "import routellm answers.csv --cost a=1 --cost b=9 -o trace.parquet",
+        "import table answers.csv -o unwritten.parquet",
+    ],
     "replay": ["replay trace.parquet", "replay trace.parquet --policy messplus --alpha 0.6"],
     "tune": [
         f"tune trace.parquet {GRID} -o tuned.yaml --dry-run --alpha 0.1",

@@ -1,0 +1,118 @@
+"""The options of `messctl import`; most are for tables, and name their columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from messctl.cli.arguments import COLUMNS, OUTPUT, REQUESTS
+from messctl.cli.output import print_line
+
+PER_1K_TOKENS = "per-1k-tokens"
+PER_REQUEST = "per-request"
+
+
+def _list_formats(wanted: bool) -> None:
+    if wanted:
+        from messctl.importers import formats
+
+        for known in formats().values():
+            print_line(f"{known.name:<16}{known.summary}", " " * 16)
+        raise typer.Exit
+
+
+CostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cost",
+        metavar="NAME=N",
+        help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable. Of a table: "
+        "the column of costs, or in a wide one a pattern such as 'cost_{{model}}'.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unit",
+        "--cost-unit",
+        metavar="TEXT",
+        help="The unit of costs, such as USD or J. Default: the source's, or 'unit'.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+AllowPickleOption = Annotated[
+    bool,
+    typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metric", metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS
+    ),
+]
+FilterOption = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
+]
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        metavar="FILE=NAME",
+        help="The model whose results are in this folder or file. Repeatable.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
+]
+FormatsOption = Annotated[
+    bool,
+    typer.Option(
+        "--formats", is_eager=True, callback=_list_formats, help="List the formats and exit.", rich_help_panel=OUTPUT
+    ),
+]
+
+
+def _column(name: str, help: str, metavar: str = "COLUMN") -> typer.models.OptionInfo:
+    return typer.Option(name, metavar=metavar, help=help, rich_help_panel=COLUMNS)
+
+
+WideOption = Annotated[
+    list[str] | None,
+    _column("--wide", "A row is a request: the columns of scores, as 'score_{model}' or by name. Repeatable."),
+]
+LongOption = Annotated[
+    bool, typer.Option("--long", help="A row is one model's answer to a request.", rich_help_panel=COLUMNS)
+]
+ModelColumnOption = Annotated[str | None, _column("--model-column", "Of a long table: the model.")]
+SatisfiedOption = Annotated[str | None, _column("--satisfied", "Of a long table: the score.")]
+PromptOption = Annotated[str | None, _column("--prompt", "The prompt. Default: prompt, if there is one.")]
+IdOption = Annotated[str | None, _column("--id", "The request's id. Default: request_id or id, if there is one.")]
+AnswerOption = Annotated[str | None, _column("--answer", "The answer; in a wide table a pattern.")]
+TokensInOption = Annotated[str | None, _column("--tokens-in", "The tokens of the prompt; likewise.")]
+TokensOutOption = Annotated[str | None, _column("--tokens-out", "The tokens of the answer; likewise.")]
+LatencyOption = Annotated[str | None, _column("--latency", "The seconds that the answer took; likewise.")]
+ScaleOption = Annotated[
+    str | None, _column("--scale", "The worst and the best score, such as 0:100. Default: 0:1.", "LOW:HIGH")
+]
+ThresholdOption = Annotated[
+    str | None, _column("--threshold", "Scores of at least N satisfy, lower ones do not. 0..1 or N% is a share.", "N")
+]
+DuplicatesOption = Annotated[
+    str | None,
+    _column("--duplicates", "What counts of several answers of a model to a request: mean, first or last.", "NAME"),
+]
+DecimalOption = Annotated[str | None, _column("--decimal", "The decimal mark of numbers in text: . or ,", "MARK")]
+DelimiterOption = Annotated[
+    str | None, _column("--delimiter", "The character between cells. Default: what fits.", "CHARACTER")
+]
+SkipOption = Annotated[int, _column("--skip", "The lines above the header of a text file.", "N")]
+HeaderRowsOption = Annotated[int, _column("--header-rows", "The lines of the header, 1 to 3.", "N")]
+IgnoreOption = Annotated[
+    list[str] | None, _column("--ignore", "A column that is nothing, though a pattern fits it. Repeatable.")
+]
