@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import psycopg
 
@@ -117,7 +117,8 @@ class Session:
                 begun = self._begin(begin)
                 if counted is not None:
                     self._see_others(begun, counted)
-                yield
+                with self._pipeline() if counted else nullcontext():
+                    yield
                 self._commit()
                 committed = True
                 self._writes += counted or 0
@@ -161,6 +162,12 @@ class Session:
         if writes - counted != self._writes:
             self.others += 1
         self._writes = writes - counted
+
+    @contextmanager
+    def _pipeline(self) -> Iterator[None]:
+        """Send statements without waiting for each answer. An error of one comes with the next row, or at the end."""
+        with self.mapped(), self.present.pipeline():
+            yield
 
     def _commit(self) -> None:
         try:
