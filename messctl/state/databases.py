@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from messctl.errors import MissingExtraError
@@ -27,11 +28,22 @@ def open_database(place: Place, *, looking: bool = False, copied: bool = False) 
     return SqliteDatabase(place, connect)
 
 
+@contextmanager
+def closed_on_failure(opened: Database) -> Iterator[None]:
+    """Close a database if the block raises anything."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
+
+
 def _on_server(address: Address, *, looking: bool, copied: bool) -> Database:
     opened = _connected(address, looking=looking or copied)
     if not (looking or copied):
         return opened
-    version = opened.version()
+    with closed_on_failure(opened):
+        version = opened.version()
     if looking and not copied and version:
         return opened
     with closing(opened):

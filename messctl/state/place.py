@@ -32,12 +32,13 @@ class Address:
     def of(cls, text: str) -> Address:
         """Read an address: a URL of libpq, and `schema` may be among its parameters. Raises UsageError."""
         rest = text.partition("://")[2]
-        if rest.count("@") > 1 or "@" in rest.partition("/")[2] or "#" in rest or not rest.isprintable() or " " in rest:
+        base, _, query = rest.partition("?")
+        at, later = base.partition("/")[0].count("@"), "@" in base.partition("/")[2] + query
+        if at > 1 or later or "#" in rest or " " in rest or not rest.isprintable():
             raise UsageError(
                 "the address of the state is no URL: in a user or a password, write @ as %40, : as %3A, / as %2F, "
                 "# as %23, ? as %3F and a space as %20"
             )
-        base, _, query = rest.partition("?")
         schema, kept = SCHEMA, []
         for each in query.split("&") if query else []:
             name, _, value = each.partition("=")

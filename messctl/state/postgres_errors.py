@@ -44,6 +44,7 @@ SIGNS = (
     ("too many", REMEDIES["53300"]),
     ("remaining connection slots", REMEDIES["53300"]),
     ("translate host name", "correct the host's name in the address"),
+    ("resolve host", "correct the host's name in the address"),
     ("definition of service", "correct the name of the service, or its file"),
     ("timeout", REMEDIES["08"]),
     ("SSL", "correct sslmode and the certificates in the address"),

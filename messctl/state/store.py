@@ -16,7 +16,7 @@ from messctl.errors import StoreError
 from messctl.state import soundness
 from messctl.state.copying import copy_tables
 from messctl.state.database import Database
-from messctl.state.databases import open_database
+from messctl.state.databases import closed_on_failure, open_database
 from messctl.state.outages import Outages
 from messctl.state.place import Place
 from messctl.state.policy_arrays import PolicyArrays
@@ -46,17 +46,19 @@ class Store:
 
     def __init__(self, path: Place, *, looking: bool = False, copied: bool = False) -> None:
         opened = open_database(path, looking=looking, copied=copied)
-        latest = opened.version() == opened.latest
-        if looking and not latest:
-            with closing(opened) as older:
-                opened = older.in_memory()
+        with closed_on_failure(opened):
+            latest = opened.version() == opened.latest
+            if looking and not latest:
+                with closing(opened) as older:
+                    opened = older.in_memory()
         self.path = path
         self.requests = RequestLog(opened)
         self.outages = Outages(opened, self.requests.sums)
         self.policy = PolicyArrays(opened)
         self._database = opened
         if not latest:
-            self._migrate()
+            with closed_on_failure(opened):
+                self._migrate()
 
     def __enter__(self) -> Self:
         return self

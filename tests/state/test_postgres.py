@@ -1,0 +1,372 @@
+"""What is true of a state on PostgreSQL alone: what a server does, may forbid, and may stop doing."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+from postgres_making import PASSWORD, PostgresServer, programs
+
+from messctl.errors import StoreError, UsageError
+from messctl.learning.snapshot import ModelSnapshot, Snapshot
+from messctl.records import Decision, Outcome, Request
+from messctl.state.migrations import MIGRATIONS
+from messctl.state.place import Address, exists, place_of
+from messctl.state.request_log import Circumstances
+from messctl.state.store import Store, check
+
+
+def add(store, request_id, satisfied=None):
+    """Log a request with its answer, and feedback on it if there is any."""
+    decision = Decision(Request(request_id, "what?"), 1, "a", ("a",), propensity=0.5)
+    with store.transaction():
+        store.requests.add(decision, Circumstances("messplus", 0.8, "J", "a test"))
+        store.requests.add_answers(request_id, {"a": Outcome(cost=1.0, answer="yes", tokens_in=3, tokens_out=1)})
+        if satisfied is not None:
+            store.requests.set_feedback(request_id, {"a": satisfied}, "a")
+
+
+@pytest.fixture
+def address(postgres):
+    return postgres.fresh()
+
+
+def shown(error: pytest.ExceptionInfo) -> str:
+    """Return the one line of an error; the password is not in it, nor a part of it."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert "s3cret" not in text
+    assert "@home" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "schema", "written"),
+    [
+        ("postgresql://h/d", "postgresql://h/d", "messctl", "postgresql://h/d"),
+        ("postgres://u:p@h:1/d?schema=x", "postgresql://u:p@h:1/d", "x", "postgresql://u@h:1/d?schema=x"),
+        ("postgresql://u@h/d?sslmode=require&schema=a%20b&password=p", "postgresql://u@h/d?sslmode=require&password=p",
+         "a b", "postgresql://u@h/d?sslmode=require&schema=a%20b"),
+        ("postgresql:///?service=s&sslpassword=p", "postgresql:///?service=s&sslpassword=p", "messctl",
+         "postgresql:///?service=s"),
+        ("postgresql://u:p@h1,h2:5/d", "postgresql://u:p@h1,h2:5/d", "messctl", "postgresql://u@h1,h2:5/d"),
+    ],
+)  # fmt: skip
+def test_an_address_is_shown_without_its_password(text, url, schema, written):
+    address = place_of(text)
+    assert isinstance(address, Address)
+    assert (address.url, address.schema, str(address)) == (url, schema, written)
+    assert exists(address)
+    assert ":p@" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:s3cret@home@h/d",
+        "postgresql://u:s3cret/@home/d",
+        "postgresql://u:s3cret?@home/d",
+        "postgresql://u:s3cret#@home/d",
+        "postgresql://u:s3cret @home/d",
+        "postgresql://u:s3cret@h/d?schema=",
+        "postgresql://u:s3cret@h/d?schema=pg_toast",
+        f"postgresql://u:s3cret@h/d?schema={'x' * 64}",
+        "postgresql://u:s3cret@h/d?schema=a%00b",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_a_word_of_it(text):
+    with pytest.raises(UsageError) as error:
+        place_of(text)
+    shown(error)
+
+
+def test_tenants_have_schemas_of_their_own_however_long_their_names_are():
+    main = Address.of("postgresql://h/d")
+    names = ["a", "b-1", "x" * 63, "x" * 62 + "y"]
+    schemas = {main.of_tenant(name).schema for name in names}
+    assert len(schemas) == len(names)
+    assert all(len(schema) <= 63 for schema in schemas)
+
+
+# What a server may say -------------------------------------------------------------------------------------------
+
+
+def refused(place: Address, what: str, remedy: str) -> None:
+    """See that a state cannot be opened, why, and that the line says what to do."""
+    with pytest.raises(StoreError) as error, Store(place) as store:
+        add(store, "r1", satisfied=1.0)
+    text = shown(error)
+    assert text.startswith(f"{place}: ")
+    assert what in text
+    assert remedy in text.split("; ", 1)[1]
+
+
+def test_a_wrong_password_is_said(postgres):
+    refused(Address.of(postgres.url_of("messctl", "wrong")), "password authentication failed", "PGPASSWORD")
+    refused(Address.of(postgres.url_of("messctl", None)), "no password supplied", "~/.pgpass")
+
+
+def test_the_password_comes_from_the_usual_places(postgres, monkeypatch, tmp_path):
+    bare = f"{postgres.url_of('messctl', None)}?schema={postgres.schema()}"
+    with monkeypatch.context() as env:
+        env.setenv("PGPASSWORD", PASSWORD)
+        Store(Address.of(bare)).close()
+    (tmp_path / "pgpass").write_text(f"*:*:*:*:{PASSWORD.replace(':', chr(92) + ':')}\n")
+    (tmp_path / "pgpass").chmod(0o600)
+    with monkeypatch.context() as env:
+        env.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
+        Store(Address.of(bare)).close()
+    service = f"[mine]\nhost=127.0.0.1\nport={postgres.port}\nuser=messctl\ndbname=messctl\npassword={PASSWORD}\n"
+    (tmp_path / "service").write_text(service)
+    with monkeypatch.context() as env:
+        env.setenv("PGSERVICEFILE", str(tmp_path / "service"))
+        place = Address.of(f"postgresql://?service=mine&schema={postgres.schema()}")
+        with Store(place) as store:
+            add(store, "r1")
+        assert "s3cret" not in str(place)
+
+
+def test_a_server_that_is_away_is_said(postgres):
+    nobody = Address.of("postgresql://messctl@127.0.0.1:1/messctl")
+    refused(nobody, "Connection refused", "see that the server runs")
+    refused(Address.of("postgresql://no-such-host.invalid/d"), "no-such-host.invalid", "correct the host's name")
+    refused(Address.of(postgres.url_of("messctl", PASSWORD, "nowhere")), "does not exist", "correct the name")
+    refused(Address.of("postgresql://h/d?no_such=1"), "no_such", "correct the address")
+
+
+def role(postgres: PostgresServer, name: str, *statements: str) -> Address:
+    """Make a user with a password of its own, and return where its state would be."""
+    with postgres.connection() as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 's3cret'")
+        for statement in statements:
+            connection.execute(statement)
+    return Address.of(f"{postgres.url_of(name, 's3cret')}?schema={postgres.schema()}")
+
+
+def test_missing_rights_are_said(postgres):
+    place = role(postgres, "maker")
+    refused(place, "permission denied for database messctl", "grant this user the right")
+    with Store(Address(postgres.url, place.schema)) as store:
+        add(store, "r1")
+    with postgres.connection() as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA {place.schema} TO maker")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {place.schema} TO maker")
+    refused(place, "permission denied for table state", "grant this user the right")
+    with Store(place, looking=True) as store:  # who may only read can look
+        assert [each.decision.request.request_id for each in store.requests] == ["r1"]
+
+
+def test_a_server_that_can_only_be_read_is_said(postgres):
+    place = role(postgres, "reader", "ALTER ROLE reader SET default_transaction_read_only = on")
+    Store(Address(postgres.url, place.schema)).close()
+    with postgres.connection() as connection:
+        connection.execute(f"GRANT ALL ON SCHEMA {place.schema} TO reader")
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {place.schema} TO reader")
+    refused(place, "read-only transaction", "name the primary server")
+    assert check(place) == []
+
+
+def test_a_statement_timeout_is_said_and_stores_nothing(postgres):
+    place = role(postgres, "hurried", "ALTER ROLE hurried SET statement_timeout = '200ms'")
+    with Store(Address(postgres.url, place.schema)) as holder:
+        with postgres.connection() as connection:
+            connection.execute(f"GRANT ALL ON SCHEMA {place.schema} TO hurried")
+            connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {place.schema} TO hurried")
+            connection.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {place.schema} TO hurried")
+        with Store(place) as store:
+            with holder.transaction(), ThreadPoolExecutor(1) as pool:
+                error = pool.submit(add, store, "r1").exception()
+            assert "statement timeout" in str(error)
+            assert "raise statement_timeout" in str(error)
+            add(store, "r2")  # the next one goes on
+            assert [each.decision.request.request_id for each in store.requests] == ["r2"]
+
+
+def test_a_lock_that_is_held_too_long_is_an_error(address, monkeypatch):
+    monkeypatch.setattr("messctl.state.postgres_session.WAIT_S", 1)
+    with (
+        Store(address) as store,
+        Store(address) as other,
+        store.transaction(),
+        pytest.raises(StoreError, match="another process holds it; try again"),
+        other.transaction(),
+    ):
+        pass
+
+
+def test_tables_of_another_program_are_refused_and_unchanged(postgres):
+    place = postgres.fresh()
+    with postgres.connection() as connection:
+        connection.execute(f"CREATE SCHEMA {place.schema}")
+        connection.execute(f"CREATE TABLE {place.schema}.users (id INT)")
+        refused(place, "holds tables of another program", "?schema=NAME")
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [place.schema]).fetchall()
+    assert found == [("users",)]
+    with pytest.raises(StoreError, match="another program"):
+        Store(place, looking=True)
+
+
+def test_an_empty_schema_of_an_owner_without_further_rights_is_enough(postgres):
+    place = role(postgres, "owner")
+    with postgres.connection() as connection:
+        connection.execute(f"CREATE SCHEMA {place.schema} AUTHORIZATION owner")
+    with Store(place) as store:
+        add(store, "r1", satisfied=1.0)
+        store.policy.save(Snapshot(1, 0.0, 1.0 - 0.8))
+        assert store.check() == []
+        store.reset()
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_a_state_of_a_newer_messctl_is_refused_also_by_who_has_it_open(postgres, looking):
+    place = postgres.fresh()
+    with Store(place) as store:
+        with postgres.connection() as connection:
+            connection.execute(f"UPDATE {place.schema}.state SET version = {len(MIGRATIONS) + 1}")
+        with pytest.raises(StoreError, match="made by a newer messctl .*; upgrade messctl"):
+            Store(place, looking=looking)
+        with pytest.raises(StoreError, match="made by a newer messctl .*; upgrade messctl"):
+            add(store, "r1")
+
+
+def test_a_database_whose_texts_are_not_utf8_is_refused(postgres):
+    with postgres.connection() as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    refused(Address.of(postgres.url_of("messctl", PASSWORD, "latin")), "LATIN1", "ENCODING 'UTF8'")
+
+
+def test_check_finds_what_somebody_changed(postgres):
+    place = postgres.fresh()
+    with Store(place) as store, postgres.connection() as connection:
+        add(store, "r1", satisfied=1.0)
+        store.policy.save(Snapshot(1, 0.0, 1.0 - 0.8, policy="p", models={"a": ModelSnapshot()}))
+        assert store.check() == []
+        for change, found in (
+            ("UPDATE {}.feedback SET satisfied = 0.5", "answers have another grade"),
+            ("UPDATE {}.router SET queue = 7", "the queue is 7.0"),
+            ("UPDATE {}.models SET mean_cost = 'NaN'", "'mean_cost' = nan"),
+            ("ALTER TABLE {}.requests DROP COLUMN meter", "has no column 'meter'"),
+            ("DROP TABLE {}.steps", "there is no table 'steps'"),
+        ):
+            connection.execute(change.format(place.schema))
+            assert any(found in line for line in store.check()), (change, store.check())
+        store.reset()  # also makes anew what is missing
+        assert store.check() == []
+        add(store, "r1")
+
+
+# Lost connections ------------------------------------------------------------------------------------------------
+
+
+def cut(postgres: PostgresServer) -> None:
+    """End every other connection, as an administrator may."""
+    with postgres.connection() as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                           "AND backend_type = 'client backend'")  # fmt: skip
+
+
+def test_a_lost_connection_is_opened_again_at_the_next_transaction(postgres, address):
+    with Store(address) as store:
+        add(store, "r1")
+        for begin in (store.transaction, store.unchanging):
+            cut(postgres)
+            with begin():
+                assert len(list(store.requests)) == 1
+        cut(postgres)
+        assert store.requests.has("r1")
+
+
+def test_a_connection_that_is_lost_within_a_transaction_stores_nothing(postgres, address):
+    with Store(address) as store:
+        store.policy.save(Snapshot(1))
+        stamp = store.policy.stamp
+        with pytest.raises(StoreError) as error, store.transaction():
+            store.policy.save(Snapshot(2))
+            cut(postgres)
+            store.policy.save(Snapshot(3))
+        assert "try again" in shown(error)
+        assert store.policy.stamp != stamp
+        assert store.policy.snapshot().decided == 1
+
+
+def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(postgres, address):
+    with Store(address) as store:
+        with pytest.raises(StoreError, match="it may|look with `messctl log`"), store.transaction():
+            store.policy.save(Snapshot(2))
+            cut(postgres)
+        assert store.policy.snapshot().decided == 0
+
+
+def test_a_transaction_of_which_a_part_failed_is_not_taken_for_stored(address):
+    with Store(address) as store:
+        with pytest.raises(StoreError, match="nothing was stored"), store.transaction():
+            store.policy.save(Snapshot(2))
+            with pytest.raises(StoreError, match="division by zero"):
+                store.database.row("SELECT 1 / 0")
+        assert store.policy.snapshot().decided == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(programs() is None, reason="no PostgreSQL server is installed")
+def test_what_was_committed_outlives_a_crash_of_the_server_and_who_was_connected_goes_on():
+    with PostgresServer(durable=True, wal_writer_delay="10s") as server, Store(server.fresh()) as store:
+        for number in range(4):
+            with store.transaction(synced=number % 2 == 0):
+                store.policy.save(Snapshot(number + 1))
+            server.stop("immediate")
+            with pytest.raises(StoreError) as error:
+                add(store, "lost")
+            assert "see that the server runs" in shown(error)
+            server.start()
+            assert store.policy.snapshot().decided == number + 1
+        add(store, "r1")
+        assert [each.decision.request.request_id for each in store.requests] == ["r1"]
+
+
+# Together --------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_sees_that_another_has_written_and_not_what_it_wrote_itself(address):
+    with Store(address) as one, Store(address) as other:
+
+        def stamp(store):
+            with store.transaction():
+                return store.policy.stamp
+
+        first = stamp(one)
+        assert stamp(one) == first
+        add(one, "r1")
+        assert stamp(one) == first
+        add(other, "r2")
+        assert stamp(one) != first
+
+
+def test_many_processes_make_a_schema_at_once(postgres):
+    for _ in range(5):
+        place, together = postgres.fresh(), threading.Barrier(6)
+
+        def opens(place=place, together=together):
+            together.wait()
+            with Store(place) as store:
+                return store.requests.count()
+
+        with ThreadPoolExecutor(6) as pool:
+            assert [each.result() for each in [pool.submit(opens) for _ in range(6)]] == [0] * 6
+
+
+def test_nothing_is_left_in_the_session_between_transactions(postgres, address):
+    """PgBouncer may give the next transaction another one."""
+    with Store(address) as store:
+        add(store, "r1", satisfied=1.0)
+        with store.unchanging():
+            list(store.database.scan("SELECT * FROM requests"))
+        connection = store.database._session.present
+        for setting in ("search_path", "lock_timeout", "synchronous_commit"):
+            with closing(psycopg.connect(postgres.url)) as fresh:
+                expected = fresh.execute(f"SHOW {setting}").fetchone()
+            assert tuple(connection.execute(f"SHOW {setting}".encode()).fetchone()) == expected
+        for left in ("pg_prepared_statements", "pg_cursors WHERE name <> ''", "pg_locks WHERE locktype = 'advisory'"):
+            assert connection.execute(f"SELECT 1 FROM {left}".encode()).fetchone() is None
