@@ -226,8 +226,7 @@ class Router:
 
         Raises StoreError.
         """
-        with self._store.transaction():
-            self._policy.rehearse()
+        self._policy.rehearse()
 
     def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:
         """Replace what was learned here by what was learned elsewhere.

@@ -21,9 +21,8 @@ from messctl.zoo import Settings, Zoo
 class StoredPolicy:
     """The policy of the `settings` over a `zoo`. It is read from the `store` before it decides or learns, then saved.
 
-    Call every method within a transaction of the store. As long as nobody else saves anything, the policy stays in
-    memory, and is not read again. It sees prompts through the `encoder`, by default
-    their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
+    Call every method but `rehearse` within a transaction of the store. As long as nobody else saves anything, the
+    policy stays in memory, and is not read again. It sees prompts through the `encoder`, by default their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
     What is learned of models is kept in the store `shared`, too, if there is one, and others learn from it.
     """
 
@@ -55,9 +54,13 @@ class StoredPolicy:
         return decision
 
     def rehearse(self) -> None:
-        """Decide and learn once, without storing anything, so that whatever is compiled is compiled, or loaded, now."""
-        with self._together():
-            policy = self._from(self._known(), self._settings)
+        """Decide and learn once, without storing anything, so that whatever is compiled is compiled, or loaded, now.
+
+        That may take a minute, so it is called outside of a transaction: nobody else waits for it.
+        """
+        with self._store.unchanging(), nullcontext() if self._shared is None else self._shared.unchanging():
+            known = self._known()
+        policy = self._from(known, self._settings)
         with at_once():
             decision = policy.decide(Request("", "rehearsal"))
             if isinstance(policy, Looking):
