@@ -22,7 +22,8 @@ class StoredPolicy:
     """The policy of the `settings` over a `zoo`. It is read from the `store` before it decides or learns, then saved.
 
     Call every method but `rehearse` within a transaction of the store. As long as nobody else saves anything, the
-    policy stays in memory, and is not read again. It sees prompts through the `encoder`, by default their words. `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
+    policy stays in memory, and is not read again. It sees prompts through the `encoder`, by default their words.
+    `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
     What is learned of models is kept in the store `shared`, too, if there is one, and others learn from it.
     """
 
