@@ -68,8 +68,8 @@ class PostgresDatabase(Database):
         yield from self._selected(statement, values)
 
     def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """See `Database`. The server keeps the rows, and some are fetched at a time."""
-        if not self._session.inside:
+        """See `Database`. The server keeps the rows, and some are fetched at a time; not in a transaction that writes."""
+        if not self._session.inside or self._session.sending:
             yield from self._selected(statement, values)
             return
         with self._session.mapped():

@@ -74,4 +74,4 @@ def text_of(error: psycopg.Error) -> str:
     if error.sqlstate is not None and error.diag.message_primary:
         return " ".join(error.diag.message_primary.split())
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(" ".join(said).split()) or type(error).__name__
+    return " ".join(" ".join(said).split()).rstrip(".") or type(error).__name__

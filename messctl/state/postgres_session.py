@@ -54,6 +54,11 @@ class Session:
             raise self.failure("the connection was lost", remedy_of_text(""))
         return self._connection
 
+    @property
+    def sending(self) -> bool:
+        """Whether statements are sent without waiting for each answer."""
+        return self.present.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF
+
     @contextmanager
     def writing(self, *, synced: bool) -> Iterator[None]:
         """Do the block while nobody else writes. It outlives a crash of the server; if `synced`, its loss, too.

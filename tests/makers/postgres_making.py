@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
-import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -42,18 +43,16 @@ class PostgresServer:
         found = programs()
         assert found is not None, "a PostgreSQL server is installed"
         self._programs = found
-        self._folder = Path(tempfile.mkdtemp(prefix="messctl-pg-"))
-        self._data = self._folder / "data"
-        self._user = next(user for user in USERS if _exists(user)) if os.getuid() == 0 else None
-        if self._user:
-            shutil.chown(self._folder, self._user)
+        self.folder = Path(tempfile.mkdtemp(prefix="messctl-pg-"))
+        self._data = self.folder / "data"
+        self.user = next(user for user in USERS if _exists(user)) if os.getuid() == 0 else None
+        if self.user:
+            shutil.chown(self.folder, self.user)
         self._schemas = itertools.count()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         kept = {"fsync": "off", "full_page_writes": "off"} if not durable else {}
         self._settings = {
-            "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self._folder),
+            "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder),
             "shared_buffers": "16MB", "max_connections": 50, "timezone": "UTC", **kept, **settings,
         }  # fmt: skip
 
@@ -82,7 +81,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
-        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self._data, "-l", self._folder / "log", "-o", options)
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self._data, "-l", self.folder / "log", "-o", options)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it; `immediate` is as if it crashed."""
@@ -90,10 +89,10 @@ class PostgresServer:
 
     def log(self) -> str:
         """Return what it has logged."""
-        return (self._folder / "log").read_text(errors="replace")
+        return (self.folder / "log").read_text(errors="replace")
 
     def __enter__(self) -> Self:
-        secret = self._folder / "password"
+        secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         self._run(
@@ -109,15 +108,15 @@ class PostgresServer:
         try:
             self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data, check=False)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
         done = subprocess.run(
             [self._programs / program, *map(str, arguments)],
-            cwd=self._folder,
-            user=self._user,
-            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
-            extra_groups=[] if self._user else None,
+            cwd=self.folder,
+            user=self.user,
+            group=pwd.getpwnam(self.user).pw_gid if self.user else None,
+            extra_groups=[] if self.user else None,
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
@@ -127,9 +126,61 @@ class PostgresServer:
         assert not check or done.returncode == 0, (program, done.stdout, self.log() if program == "pg_ctl" else "")
 
 
-def unique_schema() -> str:
-    """Return a name that no other test uses, in no other process."""
-    return f"test_{secrets.token_hex(6)}"
+def pgbouncer() -> str | None:
+    """Return PgBouncer's program; None if it is not installed."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class PgBouncer:
+    """PgBouncer before a server, in transaction mode, with two of its sessions. A context manager."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._running: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """The database's URL through it, with the password."""
+        return self._server.url.replace(f":{self._server.port}/", f":{self.port}/")
+
+    def __enter__(self) -> Self:
+        folder, program = self._server.folder, pgbouncer()
+        assert program is not None
+        (folder / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n{DATABASE} = host=127.0.0.1 port={self._server.port} dbname={DATABASE}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {folder / 'users.txt'}\npool_mode = transaction\n"
+            "default_pool_size = 2\nmax_client_conn = 50\n"
+        )
+        user = self._server.user
+        self._running = subprocess.Popen(
+            [program, "-q", folder / "pgbouncer.ini"],
+            user=user,
+            group=pwd.getpwnam(user).pw_gid if user else None,
+            extra_groups=[] if user else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(100):
+            with suppress(psycopg.Error), psycopg.connect(self.url, prepare_threshold=None):
+                return self
+            time.sleep(0.1)
+        raise AssertionError("PgBouncer does not answer")
+
+    def __exit__(self, *_: object) -> None:
+        if self._running is not None:
+            self._running.kill()
+            self._running.wait()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _exists(user: str) -> bool:

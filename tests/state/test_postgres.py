@@ -8,7 +8,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from postgres_making import PASSWORD, PostgresServer, programs
+from postgres_making import PASSWORD, PgBouncer, PostgresServer, pgbouncer, programs
 
 from messctl.errors import StoreError, UsageError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
@@ -292,12 +292,19 @@ def test_a_connection_that_is_lost_within_a_transaction_stores_nothing(postgres,
         assert store.policy.snapshot().decided == 1
 
 
-def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(postgres, address):
+def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(postgres, address, monkeypatch):
     with Store(address) as store:
-        with pytest.raises(StoreError, match="it may|look with `messctl log`"), store.transaction():
-            store.policy.save(Snapshot(2))
+        session = store.database._session
+        commit = session._commit
+
+        def cut_first():
             cut(postgres)
-        assert store.policy.snapshot().decided == 0
+            commit()
+
+        with monkeypatch.context() as patched, pytest.raises(StoreError, match="look with `messctl log`"):
+            patched.setattr(session, "_commit", cut_first)
+            add(store, "r1")
+        assert not store.requests.has("r1")
 
 
 def test_a_transaction_of_which_a_part_failed_is_not_taken_for_stored(address):
@@ -355,6 +362,43 @@ def test_many_processes_make_a_schema_at_once(postgres):
 
         with ThreadPoolExecutor(6) as pool:
             assert [each.result() for each in [pool.submit(opens) for _ in range(6)]] == [0] * 6
+
+
+def test_a_scan_reads_everything_also_while_others_are_read_and_written(address):
+    with Store(address) as store:
+        for number in range(7):
+            add(store, f"r{number}", satisfied=1.0)
+        for begin in (store.transaction, store.unchanging):
+            with begin():
+                found = []
+                for row in store.database.scan("SELECT id, request_id FROM requests WHERE id > ? ORDER BY id", (2,)):
+                    found.append((row["request_id"], store.requests.find(row["request_id"]).satisfied))
+                    if begin == store.transaction:
+                        store.requests.remark(row["request_id"], "?", None)
+                assert found == [(f"r{number}", 1.0) for number in range(2, 7)]
+
+
+@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(postgres):
+    with PgBouncer(postgres) as bouncer:
+        place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
+        stores = [Store(place) for _ in range(4)]  # over two sessions of the server
+
+        def work(number):
+            for index in range(12):
+                add(stores[number], f"r{number}-{index}", satisfied=1.0)
+                assert stores[number].requests.find(f"r{number}-{index}").satisfied == 1.0
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(work, number) for number in range(4)]:
+                done.result()
+        stores[0].policy.save(Snapshot(1, stores[0].requests.queue(), stores[0].requests.balance()))
+        assert stores[0].check() == []
+        assert stores[0].requests.count() == 48
+        with stores[0].in_memory() as copy:
+            assert len(list(copy.requests)) == 48
+        for store in stores:
+            store.close()
 
 
 def test_nothing_is_left_in_the_session_between_transactions(postgres, address):
