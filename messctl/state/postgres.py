@@ -68,7 +68,7 @@ class PostgresDatabase(Database):
         yield from self._selected(statement, values)
 
     def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """See `Database`. The server keeps the rows, and some are fetched at a time; not in a transaction that writes."""
+        """See `Database`. The server keeps the rows; some are fetched at a time, unless statements are being sent."""
         if not self._session.inside or self._session.sending:
             yield from self._selected(statement, values)
             return
