@@ -20,6 +20,7 @@ from messctl.cli import (
     replay,
     reset,
     serve,
+    state,
     status,
     trace,
     tune,
@@ -43,8 +44,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    ask, chat, serve, feedback, status, log, export, reset, replay, tune, evaluate, record, import_, trace, warm, zoo,
-    doctor,
+    ask, chat, serve, feedback, status, log, export, state, reset, replay, tune, evaluate, record, import_, trace, warm,
+    zoo, doctor,
 ):  # fmt: skip
     command.register(app)
 

@@ -9,9 +9,9 @@ import typer
 
 from messctl.cli.arguments import JsonOption, StateOption, ZooOption
 from messctl.cli.command import ZOO, Command
-from messctl.cli.opening import mind_zoo, warn_of_shared_state
+from messctl.cli.opening import mind_zoo, state_of, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
-from messctl.errors import StoreError
+from messctl.errors import MessctlError
 
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}
 EPILOG = "Example: messctl doctor --zoo zoo.yaml"
@@ -28,7 +28,8 @@ def doctor(zoo: ZooOption = None, state: StateOption = None, as_json: JsonOption
     from messctl.state.store import default_path
 
     mind_zoo(zoo)
-    with suppress(StoreError):  # without a home folder there is none, which is a finding
+    with suppress(MessctlError):  # what is wrong with the zoo, or a user without a home folder, is a finding
+        state = state_of(state, zoo)
         warn_of_shared_state(state or default_path())
     findings = list(examine(zoo, state))
     broken = any(finding.status == "broken" for finding in findings)

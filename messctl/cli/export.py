@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, JsonOption, StateOption
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import open_state, state_files
+from messctl.cli.opening import mind_zoo, open_state, state_files
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted
 
@@ -26,6 +26,7 @@ def export(
                      rich_help_panel=OUTPUT),
     ],
     as_json: JsonOption = False,
+    zoo: ZooOption = None,
     state: StateOption = None,
 ) -> None:  # fmt: skip
     """Write the live log as a trace, for `messctl evaluate` and `messctl replay --policy logged`.
@@ -35,10 +36,14 @@ def export(
     from messctl.outputs import check_distinct
     from messctl.state.export import export_log
 
-    with open_state(state, required=True) as store:
+    if state is None:
+        mind_zoo(zoo)
+    with open_state(state, zoo, required=True) as store:
         check_distinct([output], state_files(store.path))
         rows = export_log(store, output)
+        pruned = store.pruning.pruned()
+    gone = pruned.requests if pruned else 0
     if as_json:
-        print_json({"output": str(output), "rows": rows})
+        print_json({"output": str(output), "rows": rows, "pruned": gone})
     else:
-        print_line(f"{output}: {counted(rows, 'request')}")
+        print_line(f"{output}: {counted(rows, 'request')}{f'; {gone:,} older ones were pruned' if gone else ''}")

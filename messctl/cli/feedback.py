@@ -43,7 +43,7 @@ def feedback(
     satisfied = _satisfied(given)
     if not request_id:
         raise UsageError("the request's id is empty; `messctl log` lists them")
-    path = state_path(state, required=True)
+    path = state_path(state, zoo, required=True)
     with open_router(zoo, path, log=exists(path)) as routing:
         logged, corrected = routing.feedback(valid_utf8(request_id), satisfied)
         standing = routing.standing()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.answer import remarks
-from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, in_range
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import open_state
+from messctl.cli.opening import mind_zoo, open_state
 from messctl.cli.output import console, print_json
 from messctl.display.text import plain
 
@@ -37,12 +37,15 @@ def log(
                      help="The number of requests to list.", rich_help_panel=OUTPUT),
     ] = 10,
     as_json: JsonOption = False,
+    zoo: ZooOption = None,
     state: StateOption = None,
 ) -> None:  # fmt: skip
     """List the newest requests, the newest last."""
     from messctl.display.tables import fitting
 
-    with open_state(state) as store:
+    if state is None:
+        mind_zoo(zoo)
+    with open_state(state, zoo) as store:
         logged = list(store.requests.newest(count))
     if as_json:
         print_json([_document(each) for each in logged])

@@ -22,20 +22,37 @@ if TYPE_CHECKING:
     from messctl.state.place import Place
     from messctl.state.store import Store
     from messctl.zoo import Grading, Settings, ZooFile
+    from messctl.zoo.state_place import StatePlace
     from messctl.zoo.tenants import Tenant
 
 
-def state_path(state: Place | None, *, required: bool = False) -> Place:
-    """Return where the state is: the place given, or the default. If a file that is given does not exist, warn.
+def state_of(state: Place | None, zoo: Path | None) -> Place | None:
+    """Return where the state is: the place given, or that in the zoo file; None if neither names one."""
+    from messctl.zoo import load_state_place
+
+    return _named(load_state_place(zoo)) if state is None else state
+
+
+def _named(place: StatePlace) -> Place | None:
+    """Return the place that a zoo names."""
+    from messctl.state.place import place_of
+
+    return place.path if place.url is None else place_of(place.url)
+
+
+def state_path(state: Place | None, zoo: Path | None = None, *, required: bool = False) -> Place:
+    """Return where the state is: the place given, the zoo's, or the default. If a named file is not there, warn.
 
     Raises StoreError instead of the warning if the state is `required`, or could not be created at that path.
     """
     from messctl.state.store import default_path
 
+    where = "--state or MESSCTL_STATE" if state is not None else "`state` in the zoo file"
+    state = state_of(state, zoo)
     if state is None:
         return default_path()
     if isinstance(state, Path) and not state.exists():
-        missing = f"{state}: there is no state; correct --state or MESSCTL_STATE, or create it with `messctl ask`"
+        missing = f"{state}: there is no state; correct {where}, or create it with `messctl ask`"
         if required or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
             raise StoreError(missing)
         warn(missing)
@@ -96,11 +113,11 @@ def mind_zoo(zoo: Path | None) -> None:
             return
 
 
-def open_state(state: Place | None, *, required: bool = False) -> Store:
+def open_state(state: Place | None, zoo: Path | None = None, *, required: bool = False) -> Store:
     """Open the state for reading only; see `state_path`."""
     from messctl.state.store import Store
 
-    path = state_path(state, required=required)
+    path = state_path(state, zoo, required=required)
     refuse_foreign_link(path)
     store = Store(path, looking=True)
     warn_of_shared_state(path)
@@ -153,7 +170,7 @@ def open_router(
         warn(described.grader.doubt)
     grader = (grader_of or live_grader)(described.grader)
     meter = meter_for(described)
-    with _writable_store(state, log=log) as store:
+    with _writable_store(state or _named(described.state), log=log) as store:
         _mention_models_nearby(described)
         if log:
             _mention_relearning(store)
@@ -173,6 +190,8 @@ def open_router(
             )
         finally:
             answering.close()
+        if log and described.state.keep is not None:
+            _prune_some(store, described.state.keep)
 
 
 @contextmanager
@@ -186,9 +205,10 @@ def open_routers(
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
     from messctl.live.grading import live_grader
+    from messctl.live.retention import pruned_beside
     from messctl.live.router import Router
 
-    meter, path = meter_for(described), state or _default_state()
+    meter, path = meter_for(described), state or _named(described.state) or _default_state()
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
     grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), _loads(described, meter)
@@ -198,11 +218,12 @@ def open_routers(
         _mention_models_nearby(described)
         if log:
             _mention_relearning(common)
-        routers = {}
+        routers, stores = {}, [common]
         for tenant in described.tenants or (None,):
             names = tenant.models if tenant and tenant.models else described.names
             models = {name: described.model(name) for name in names}
             store = stack.enter_context(_writable_store(tenant_path(path, tenant.name), log=log)) if tenant else common
+            stores += [store] if tenant else []
             routers[tenant.name if tenant else ""] = Router(
                 models,
                 _settings_of(described.settings, tenant, models),
@@ -215,7 +236,19 @@ def open_routers(
                 full=full,
                 shared=common if tenant else None,
             )
+        if log:
+            stack.enter_context(pruned_beside(stores, described.state.keep, warn))
         yield routers
+
+
+def _prune_some(store: Store, keep_s: float) -> None:
+    """Prune some old requests after the work is done, which may not fail any more."""
+    from messctl.live.retention import prune_some
+
+    try:
+        prune_some(store, keep_s)
+    except StoreError as error:
+        warn(str(error))
 
 
 def tenant_path(state: Place, tenant: str) -> Place:

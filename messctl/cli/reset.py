@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import REQUESTS, JsonOption, StateOption
+from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import history_path, refuse_foreign_link, state_path, warn_of_shared_state
+from messctl.cli.opening import history_path, mind_zoo, refuse_foreign_link, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line, prompt_user
 from messctl.display.text import counted
 from messctl.errors import UsageError
@@ -25,13 +25,16 @@ def reset(
         bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", rich_help_panel=REQUESTS)
     ] = False,
     as_json: JsonOption = False,
+    zoo: ZooOption = None,
     state: StateOption = None,
 ) -> None:
     """Forget all requests and feedback, and what was learned from them."""
     from messctl.state.place import exists
     from messctl.state.store import Store
 
-    path = state_path(state)
+    if state is None:
+        mind_zoo(zoo)
+    path = state_path(state, zoo)
     refuse_foreign_link(path)
     with Store(path, looking=not exists(path)) as store:
         warn_of_shared_state(path)

@@ -12,7 +12,7 @@ from messctl.cli.arguments import PROMISE, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, open_zoo
 from messctl.cli.output import console, ignore_closed_output, print_json
-from messctl.display.text import counted, plain
+from messctl.display.text import counted, moment, plain
 from messctl.errors import BackendError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def status(
 
     zoo_file = open_zoo(zoo)
     settings = zoo_file.settings
-    with open_state(state) as store:
+    with open_state(state, zoo) as store:
         ledger = Ledger.of(store, _prices(zoo_file))
         path = store.path
     document = status_document(ledger, settings, path)
@@ -79,6 +79,7 @@ def print_status(ledger: Ledger, settings: Settings, path: Place) -> None:
     from messctl.display.tables import Named, named
 
     lines = [("state", str(path)), *_promise(ledger, settings), *_requests(ledger), *_failures(ledger)]
+    lines += _pruned(ledger)
     screen = console()
     screen.print(named([Named(plain(name), plain(value)) for name, value in lines], screen.width))
 
@@ -137,6 +138,17 @@ def _failures(ledger: Ledger) -> list[tuple[str, str]]:
         *((f"lost by {model}", _lost(lost)) for model, lost in ledger.lost.items()),
         *((f"refused by {model}", _refused(refused)) for model, refused in ledger.refused.items()),
     ]
+
+
+def _pruned(ledger: Ledger) -> list[tuple[str, str]]:
+    """Return the line on the requests that are not in the log any more."""
+    if ledger.pruned is None:
+        return []
+    gone = f"{counted(ledger.pruned.requests, 'request')} from before {moment(ledger.pruned.until)}"
+    text = f"{gone} left the log; they count in all figures above"
+    if ledger.pruned.pending:
+        text += f"; {ledger.pruned.pending:,} can get no feedback now"
+    return [("pruned", text)]
 
 
 def _lost(lost: LostAttempts) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: 1 request, 2,000 requests."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def moment(at: float) -> str:
+    """Return a time in seconds since 1970 as it is shown, in the zone of this machine: 2026-11-30 14:05."""
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M}"
 
 
 def plain(text: str) -> str:

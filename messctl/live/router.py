@@ -26,6 +26,7 @@ from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Quality, Question, Request
 from messctl.state.ledger import Ledger, Standing
 from messctl.state.place import Place
+from messctl.state.pruned import Pruned
 from messctl.state.request_log import Circumstances, LoggedRequest
 from messctl.state.store import Store
 from messctl.zoo import ModelSpec, Settings, Zoo, costliest
@@ -221,6 +222,11 @@ class Router:
         with self._store.unchanging():
             return self._store.requests.has(request_id)
 
+    def pruned(self) -> Pruned | None:
+        """Return what is not in the log any more; None if all is. Raises StoreError."""
+        with self._store.unchanging():
+            return self._store.pruning.pruned()
+
     def prepare(self) -> None:
         """Load all that decisions and lessons need: a second, or a minute after installing. Nothing is stored.
 
@@ -240,7 +246,7 @@ class Router:
 
     def check_unused(self) -> None:
         """Raise UsageError if there are requests already."""
-        if self._store.requests.newest(1):
+        if self._store.requests.count():
             raise UsageError(f"{self._store.path}: has requests, and has learned from them; give --overwrite")
 
     def standing(self) -> Standing:
@@ -300,7 +306,8 @@ class Router:
         """Raise StoreError if the request is not in the log any more."""
         if not self._store.requests.has(decision.request.request_id):
             raise StoreError(
-                f"{self._store.path}: was reset while the model answered, so the answer is not stored; ask again"
+                f"{self._store.path}: was reset or pruned while the model answered, "
+                "so the answer is not stored; ask again"
             )
 
 

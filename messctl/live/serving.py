@@ -167,7 +167,7 @@ class Serving:
         """
         length = characters(question)
         with self.store.unchanging():
-            ratios = self.store.requests.tokens_per_character(self.models)
+            ratios = self.store.requests.lengths.tokens_per_character(self.models)
         found = {}
         for name, spec in self.models.items():
             tokens = length * ratios[name]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from messctl.display.text import moment
 from messctl.errors import UsageError
 from messctl.live.router import Router
 from messctl.server.accounts import Account, Accounts
@@ -86,6 +87,9 @@ def _check_known(accounts: Accounts, account: Account, judgement: Judgement) -> 
     if any(other.router.knows(judgement.request_id) for other in accounts.others(account)):
         raise ProtocolError(403, "this answer was given to somebody else", param="id", code="not_your_answer")
     message = "no answer has this id; use the `id` of an answer, or its `messctl.request_id`"
+    gone = account.router.pruned()
+    if gone is not None:
+        message += f"; answers from before {moment(gone.until)} are not kept"
     raise ProtocolError(404, message, param="id", code="answer_not_found")
 
 

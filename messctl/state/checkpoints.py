@@ -13,6 +13,7 @@ import numpy as np
 
 from messctl.state.columns import MOST
 from messctl.state.database import Database, Row
+from messctl.state.pruned import base
 from messctl.state.walks import Numbers, Walk
 
 FULL = 120
@@ -45,10 +46,11 @@ class Checkpoints:
         self._database = database
 
     def before(self, place: int = MOST) -> tuple[int, float]:
-        """Return the last checkpoint before a place: its own place, and the queue; 0 and 0.0 if there is none."""
+        """Return the last checkpoint before a place, or else the base: its own place, and the queue."""
         part = self._part("first < ? ORDER BY first DESC", place)
         if part is None:
-            return 0, 0.0
+            start = base(self._database)
+            return start.place, start.queue
         at = int(np.searchsorted(part.places, place)) - 1
         return int(part.places[at]), float(part.walks[at, 0])
 
@@ -74,9 +76,14 @@ class Checkpoints:
         packed = part.numbers.astype("<f8").tobytes()
         self._database.execute(WRITE, (int(part.places[0]), packed))
 
-    def clear(self) -> None:
-        """Delete all."""
-        self._database.execute("DELETE FROM checkpoints")
+    def drop(self, place: int = MOST) -> None:
+        """Delete all up to a place."""
+        last = self._part("first <= ? ORDER BY first DESC", place)
+        self._database.execute("DELETE FROM checkpoints WHERE first <= ?", (place,))
+        if last is not None:
+            kept = int(np.searchsorted(last.places, place, "right"))
+            if kept < len(last.places):
+                self.write(Part(last.places[kept:], last.walks[kept:]))
 
     def _part(self, where: str, place: int) -> Part | None:
         """Return the first part that a condition on its first place selects."""

@@ -72,6 +72,26 @@ _answer: Mapping[str, Holds] = {
     "thinking": _or_none(_text),
 }
 
+_SUMS: Mapping[str, Mapping[str, Holds]] = {
+    "request_sums": {"policy": _text, "forced": _flag, "requests": _count},
+    "feedback_sums": {"policy": _text, "judged": _count, "satisfied": _number, "alpha": _number},
+    "served_sums": {
+        "model": _text,
+        "cost_unit": _text,
+        "meter": _text,
+        **dict.fromkeys(("requests", "pending", "explored", "forced", "tokens_in", "tokens_out"), _count),
+    },
+    "answer_sums": {
+        "model": _text,
+        "cost_unit": _text,
+        "meter": _text,
+        **dict.fromkeys(("answers", "tokens_in", "tokens_out", "measured"), _count),
+        "cost": _number,
+    },
+    "empty_sums": {"model": _text, "cost_unit": _text, "meter": _text, "answers": _count, "cost": _number},
+    "attempt_sums": {"model": _text, "refused": _flag, "attempts": _count, "reason": _text, "failed_at": _time},
+}
+
 COLUMNS: Mapping[str, Mapping[str, Holds]] = {
     "router": {"decided": _count, "queue": _amount, "balance": _number},
     "models": {"name": _text, "mean_cost": _amount, "cost_count": _count, "cost_source": _text},
@@ -126,23 +146,22 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
     "outages": {"model": _text, "place": _text, "failures": _whole, "since": _number, "until": _number},
     "steps": {"last": _count, "packed": _bytes},
     "checkpoints": {"first": _count, "packed": _bytes},
-    "request_sums": {"policy": _text, "forced": _flag, "requests": _count},
-    "feedback_sums": {"policy": _text, "judged": _count, "satisfied": _number, "alpha": _number},
-    "served_sums": {
-        "model": _text,
-        "cost_unit": _text,
-        "meter": _text,
-        **dict.fromkeys(("requests", "pending", "explored", "forced", "tokens_in", "tokens_out"), _count),
+    **_SUMS,
+    "pruned": {
+        "looked_at": _time,
+        "until": _time,
+        **dict.fromkeys(("decided", "place", "judged"), _count),
+        "given_at": _time,
+        **dict.fromkeys(("satisfied", "alpha", "queue"), _amount),
     },
-    "answer_sums": {
+    "pruned_feedback": {"id": _count, "alpha": _share, "satisfied": _share, "given_at": _time},
+    "pruned_lengths": {
         "model": _text,
-        "cost_unit": _text,
-        "meter": _text,
-        **dict.fromkeys(("answers", "tokens_in", "tokens_out", "measured"), _count),
-        "cost": _number,
+        "request": _count,
+        "tokens_in": _or_none(_count),
+        "characters": _or_none(_count),
     },
-    "empty_sums": {"model": _text, "cost_unit": _text, "meter": _text, "answers": _count, "cost": _number},
-    "attempt_sums": {"model": _text, "refused": _flag, "attempts": _count, "reason": _text, "failed_at": _time},
+    **{f"pruned_{table}": columns for table, columns in _SUMS.items()},
 }
 """By table and column: what it may hold."""
 

@@ -116,6 +116,14 @@ class Database(ABC):
         """Delete everything, whatever it is, and make new tables."""
 
     @abstractmethod
+    def overwrite_deleted(self) -> None:
+        """From now on, overwrite where it was stored what is deleted, if the database can."""
+
+    @abstractmethod
+    def pack(self) -> None:
+        """Give back the space of what was deleted, so that nothing of it is left."""
+
+    @abstractmethod
     def in_memory(self) -> Database:
         """Return a copy in memory whose tables may be migrated. It keeps this one's path for its errors."""
 

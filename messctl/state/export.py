@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from messctl.display.text import moment
 from messctl.errors import UsageError
 from messctl.outputs import check_trace_writable
 from messctl.state.request_log import LoggedRequest
@@ -38,7 +39,9 @@ def _write(store: Store, output: Path) -> int:
             units.add(logged.circumstances.cost_unit)
             meters.add(logged.circumstances.meter)
     if not models:
-        raise UsageError(f"{store.path}: no request has been answered yet; nothing to export")
+        gone = store.pruning.pruned()
+        none = f"all answered requests are from before {moment(gone.until)} and were pruned" if gone else ""
+        raise UsageError(f"{store.path}: {none or 'no request has been answered yet'}; nothing to export")
     if len(units) > 1:
         raise UsageError(
             f"{store.path}: costs are in {' and '.join(sorted(units))}, and a trace holds one unit; "

@@ -20,11 +20,16 @@ from messctl.learning.virtual_queue import advance
 from messctl.state.checkpoints import Checkpoints, Part
 from messctl.state.columns import MOST, shown
 from messctl.state.database import Database, Row
+from messctl.state.pruned import STEPS, Base, base
 from messctl.state.sums import FEEDBACK, SERVED, TOLERANCE, KeptSums
 from messctl.state.walks import Numbers, shifted, walked
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
+PLACES = (
+    "SELECT id FROM feedback WHERE id > ? AND id < ? UNION ALL SELECT id FROM pruned_feedback WHERE id > ? AND id < ?"
+)
+"""The places of feedback between two places, twice each."""
 STEP = struct.Struct("<dd")
 """A packed step: α, and the satisfaction with its sign turned."""
 
@@ -87,36 +92,59 @@ class Judgements:
         return walked(queue, _unpacked(_packed(self._steps(last)))).queue
 
     def recursion(self) -> Iterator[tuple[int, float]]:
-        """Yield the place of each feedback, and the queue after it, from the very first on."""
-        queue = 0.0
-        for place, alpha, satisfied in self._steps(0):
+        """Yield the place of each feedback, and the queue after it: from the base on, or else from the very first."""
+        start = base(self._database)
+        queue = start.queue
+        for place, alpha, satisfied in self._steps(start.place):
             queue = advance.plain(queue, alpha, satisfied)
             yield place, queue
 
     def fill(self) -> None:
         """Compute all checkpoints from the feedback."""
         self._database.execute("DELETE FROM steps")
-        self._checkpoints.clear()
+        self._checkpoints.drop()
         while self._pack():
             pass
 
+    def fold(self, first: int) -> Base:
+        """Forget the steps that no correction needs, if `first` is the first place that may still be corrected.
+
+        Returns the base that they lead to. The caller stores it in the same transaction.
+        """
+        start = base(self._database)
+        place, queue = self._checkpoints.before(first)
+        if place <= start.place:
+            return start
+        at = self._database.row("SELECT given_at FROM pruned_feedback WHERE id = ?", (place,))
+        if at is None:
+            raise self._database.damage(f"the feedback {place} is not known")
+        judged, satisfied, alpha = start.judged, start.satisfied, start.alpha
+        for row in self._database.table("steps", "WHERE last <= ? ORDER BY last", (place,)):
+            steps = self._numbers(row)
+            judged, satisfied, alpha = judged + BLOCK, satisfied - steps[1::2].sum(), alpha + steps[0::2].sum()
+        for statement in ("DELETE FROM steps WHERE last <= ?", "DELETE FROM pruned_feedback WHERE id <= ?"):
+            self._database.execute(statement, (place,))
+        self._checkpoints.drop(place)
+        return Base(place, at["given_at"], judged, float(satisfied), float(alpha), queue)
+
     def check(self, queue: float) -> list[str]:
         """Return what is wrong with a queue and with the checkpoints, one line each."""
+        start = base(self._database)
         computed = dict(self.recursion())
         places = list(computed)
-        recomputed = computed[places[-1]] if places else 0.0
+        recomputed = computed[places[-1]] if places else start.queue
         found = []
         if queue != recomputed:
             found.append(f"the queue is {queue!r}, but its recursion over the stored feedback gives {recomputed!r}")
-        ends = [0, *places[BLOCK - 1 :: BLOCK]]
-        steps = {end: _packed(self._steps(start, end)) for start, end in pairwise(ends)}
+        ends = [start.place, *places[BLOCK - 1 :: BLOCK]]
+        steps = {end: _packed(self._steps(begin, end)) for begin, end in pairwise(ends)}
         packed = {row["last"]: row["packed"] for row in self._database.table("steps")}
         if packed != steps:
             wrong = sum(packed.get(last) != steps.get(last) for last in {*packed, *steps})
             found.append(f"{wrong} blocks of packed steps are not those of the feedback")
-        computed[0] = 0.0
+        computed[start.place] = start.queue
         due = {
-            end: (computed[end], *walked(computed[start], _unpacked(steps[end]))[1:]) for start, end in pairwise(ends)
+            end: (computed[end], *walked(computed[begin], _unpacked(steps[end]))[1:]) for begin, end in pairwise(ends)
         }
         parts = [part for part, _ in self._checkpoints.after(0)]
         kept = {int(place): tuple(walk) for part in parts for place, *walk in part.numbers.tolist()}
@@ -128,9 +156,8 @@ class Judgements:
     def _pack(self) -> bool:
         """Store a checkpoint if BLOCK feedbacks have come since the last one, and return whether they have."""
         last, queue = self._checkpoints.before()
-        more = self._database.row(
-            "SELECT count(*) FROM (SELECT 1 FROM feedback WHERE id > ? LIMIT ?) AS more", (last, BLOCK)
-        )
+        counting = f"SELECT count(*) FROM ({PLACES} LIMIT ?) AS places"
+        more = self._database.row(counting, (last, MOST, last, MOST, BLOCK))
         if more is None or more[0] < BLOCK:
             return False
         block = list(self._steps(last, limit=BLOCK))
@@ -166,8 +193,7 @@ class Judgements:
     def _patch(self, before: int, last: int, changed: int, satisfied: float) -> None:
         """Change one step of the block between two checkpoints."""
         steps = self._block(last)
-        between = self._database.rows("SELECT 1 FROM feedback WHERE id > ? AND id < ?", (before, changed))
-        earlier = sum(1 for _ in between)
+        earlier = sum(1 for _ in self._database.rows(PLACES, (before, changed, before, changed)))
         if earlier >= BLOCK:
             raise self._database.damage(f"the checkpoint of the queue after feedback {last} comes too late")
         steps[2 * earlier + 1] = -satisfied
@@ -177,17 +203,22 @@ class Judgements:
         """Yield the steps after a place, up to the `last` place, or a number of them."""
         return self._database.read(
             _step,
-            "SELECT feedback.id AS id, alpha, satisfied FROM feedback JOIN requests ON requests.id = request "
-            "WHERE feedback.id > ? AND feedback.id <= ? ORDER BY feedback.id LIMIT ?",
+            f"SELECT id, alpha, satisfied FROM {STEPS} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             (after, last, limit),
         )
 
     def _block(self, last: int) -> Numbers:
         """Return the packed steps that lead to a checkpoint."""
         found = self._database.table("steps", "WHERE last = ?", (last,))
-        steps = _unpacked(found[0]["packed"]) if found and len(found[0]["packed"]) == BLOCK * STEP.size else None
-        if steps is None or not np.isfinite(steps).all():
+        if not found:
             raise self._database.damage(f"the packed steps up to feedback {last}")
+        return self._numbers(found[0])
+
+    def _numbers(self, row: Row) -> Numbers:
+        """Return the steps of a row, as they are packed."""
+        steps = _unpacked(row["packed"]) if len(row["packed"]) == BLOCK * STEP.size else None
+        if steps is None or not np.isfinite(steps).all():
+            raise self._database.damage(f"the packed steps up to feedback {row['last']}")
         return steps
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from messctl.learning.certificate import certificate
 from messctl.state.always_costliest import Bill
 from messctl.state.outages import LostAttempts, RefusedPrompts
+from messctl.state.pruned import Pruned
 from messctl.state.store import Store
 from messctl.state.sums import ANSWERS, EMPTY, SERVED
 from messctl.zoo import CostPerToken
@@ -61,6 +62,7 @@ class Ledger:
     answered request, None if there is none. `cost_total` includes exploration and empty answers; `cost_vs_costliest`
     is its ratio to the predicted cost of the model `costliest` for every request, with the same tokens. All are None if
     costs are in several units. `lost` are the failed attempts, and `refused` the prompts that did not suit, by model.
+    `pruned` are the requests that are not in the log any more, None if all are; they are in every figure.
     """
 
     standing: Standing
@@ -80,6 +82,7 @@ class Ledger:
     model_share: Mapping[str, float]
     lost: Mapping[str, LostAttempts]
     refused: Mapping[str, RefusedPrompts]
+    pruned: Pruned | None
 
     @classmethod
     def of(cls, store: Store, prices: Mapping[str, CostPerToken] | None = None) -> Ledger:
@@ -124,6 +127,7 @@ class Ledger:
             model_share={model: count / max(1, counts["requests"]) for model, count in sorted(by_model.items())},
             lost=store.outages.lost(),
             refused=store.outages.refused(),
+            pruned=store.pruning.pruned(),
         )
 
 

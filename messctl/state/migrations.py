@@ -113,6 +113,35 @@ MIGRATIONS = (
     CREATE TABLE remarks (
         request INTEGER PRIMARY KEY REFERENCES requests (id) ON DELETE CASCADE, comment TEXT, source TEXT);
     """,
+    """
+    CREATE TABLE pruned (
+        id INTEGER PRIMARY KEY CHECK (id = 1), looked_at REAL NOT NULL, until REAL NOT NULL, decided INTEGER NOT NULL,
+        place INTEGER NOT NULL, given_at REAL NOT NULL, judged INTEGER NOT NULL, satisfied REAL NOT NULL,
+        alpha REAL NOT NULL, queue REAL NOT NULL);
+    CREATE TABLE pruned_feedback (
+        id INTEGER PRIMARY KEY, alpha REAL NOT NULL, satisfied REAL NOT NULL, given_at REAL NOT NULL);
+    CREATE TABLE pruned_lengths (
+        model TEXT NOT NULL, request INTEGER NOT NULL, tokens_in INTEGER, characters INTEGER,
+        PRIMARY KEY (model, request));
+    CREATE TABLE pruned_request_sums (
+        policy TEXT NOT NULL, forced INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (policy, forced));
+    CREATE TABLE pruned_feedback_sums (
+        policy TEXT PRIMARY KEY, judged INTEGER NOT NULL, satisfied REAL NOT NULL, alpha REAL NOT NULL);
+    CREATE TABLE pruned_served_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, requests INTEGER NOT NULL,
+        pending INTEGER NOT NULL, explored INTEGER NOT NULL, forced INTEGER NOT NULL, tokens_in INTEGER NOT NULL,
+        tokens_out INTEGER NOT NULL, PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE pruned_answer_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, answers INTEGER NOT NULL,
+        tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, measured INTEGER NOT NULL, cost REAL NOT NULL,
+        PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE pruned_empty_sums (
+        model TEXT NOT NULL, cost_unit TEXT NOT NULL, meter TEXT NOT NULL, answers INTEGER NOT NULL,
+        cost REAL NOT NULL, PRIMARY KEY (model, cost_unit, meter));
+    CREATE TABLE pruned_attempt_sums (
+        model TEXT NOT NULL, refused INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
+        failed_at REAL NOT NULL, PRIMARY KEY (model, refused));
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -21,21 +21,22 @@ from dataclasses import asdict, dataclass
 
 from messctl.errors import BackendError, PromptError
 from messctl.records import Outcome
+from messctl.state.columns import MOST
 from messctl.state.database import Database, Row
+from messctl.state.pruned import twin
 from messctl.state.sums import EMPTY, KeptSums
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
 _LONGEST_REASON = 500
-ADD_ATTEMPT = """
-    INSERT INTO attempt_sums (model, reason, failed_at, refused, attempts) VALUES (?, ?, ?, ?, 1)
-    ON CONFLICT (model, refused) DO UPDATE SET attempts = attempt_sums.attempts + 1,
-        reason = CASE WHEN excluded.failed_at >= attempt_sums.failed_at THEN excluded.reason
-            ELSE attempt_sums.reason END,
-        failed_at = CASE WHEN excluded.failed_at >= attempt_sums.failed_at THEN excluded.failed_at
-            ELSE attempt_sums.failed_at END
+SUMS = "attempt_sums"
+ADD_ATTEMPTS = """
+    INSERT INTO {table} (model, reason, failed_at, refused, attempts) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (model, refused) DO UPDATE SET attempts = {table}.attempts + excluded.attempts,
+        reason = CASE WHEN excluded.failed_at >= {table}.failed_at THEN excluded.reason ELSE {table}.reason END,
+        failed_at = CASE WHEN excluded.failed_at >= {table}.failed_at THEN excluded.failed_at ELSE {table}.failed_at END
 """
-"""Adds an attempt to the sums, with the reason of the last one."""
+"""Adds attempts to a table of sums, with the reason of the last one."""
 BEGIN_OUTAGE = """
     INSERT INTO outages (model, place, failures, since, until) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (model) DO UPDATE SET place = excluded.place, failures = excluded.failures, since = excluded.since,
@@ -134,7 +135,7 @@ class Outages:
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (row["id"], *attempt, None if outcome is None else json.dumps(asdict(outcome))),
                 )
-                self._database.execute(ADD_ATTEMPT, attempt)
+                self._add(SUMS, [(*attempt, 1)])
         if refused:
             self.end([model])
         else:
@@ -156,13 +157,18 @@ class Outages:
         }
 
     def fill(self) -> None:
-        """Compute the sums of attempts from the log."""
-        self._database.execute("DELETE FROM attempt_sums")
-        attempts = self._database.rows("SELECT model, reason, failed_at, refused FROM attempts ORDER BY id")
-        self._database.execute_many(ADD_ATTEMPT, list(map(tuple, attempts)))
+        """Compute the sums of attempts from the log, and from what was pruned."""
+        self._database.execute(f"DELETE FROM {SUMS}")
+        gone = self._database.rows(f"SELECT model, reason, failed_at, refused, attempts FROM {twin(SUMS)}")
+        self._add(SUMS, [tuple(row) for row in gone])
+        self._add(SUMS, self._attempts())
+
+    def prune(self, last: int) -> None:
+        """Keep the sums over the attempts at all requests up to a key, which are to be pruned."""
+        self._add(twin(SUMS), self._attempts(last))
 
     def check(self) -> list[str]:
-        """Return which sums of attempts are not those of the log, one line each."""
+        """Return which sums of attempts are not those of the log and of what was pruned, one line each."""
 
         def key(row: Row) -> tuple[str, int]:
             return row["model"], row["refused"]
@@ -174,6 +180,9 @@ class Outages:
                 "GROUP BY model, refused"
             )
         }
+        for row in self._database.table(twin(SUMS)):
+            attempts, failed_at = counted.get(key(row), (0, 0.0))
+            counted[key(row)] = (attempts + row["attempts"], max(failed_at, row["failed_at"]))
         kept = {key(row): (row["attempts"], row["failed_at"]) for row in self._database.table("attempt_sums")}
         return [
             f"the attempts of model {model!r} are counted as {kept.get((model, refused), (0,))[0]}, "
@@ -181,6 +190,14 @@ class Outages:
             for model, refused in sorted({**kept, **counted})
             if kept.get((model, refused)) != counted.get((model, refused))
         ]
+
+    def _attempts(self, last: int = MOST) -> list[tuple[object, ...]]:
+        """Return the attempts at requests up to a key, in their order, as they are added to the sums."""
+        query = "SELECT model, reason, failed_at, refused, 1 FROM attempts WHERE request <= ? ORDER BY id"
+        return [tuple(row) for row in self._database.rows(query, (last,))]
+
+    def _add(self, table: str, attempts: list[tuple[object, ...]]) -> None:
+        self._database.execute_many(ADD_ATTEMPTS.format(table=table), attempts)
 
     def _begin(self, model: str, place: str, error: BackendError, now: float, started_at: float) -> None:
         """Begin an outage, or prolong it.

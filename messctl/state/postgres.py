@@ -154,6 +154,13 @@ class PostgresDatabase(Database):
                     self.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
                 for statement in postgres_tables.statements(0):
                     self.execute(statement)
+        self.pack()
+
+    def overwrite_deleted(self) -> None:
+        """See `Database`. PostgreSQL cannot; what was deleted is gone once `pack` or the server itself cleans up."""
+
+    def pack(self) -> None:
+        """See `Database`. The server's log, and what it archives, is out of reach."""
         for table in COLUMNS:
             self._session.alone_with(f"VACUUM {self._session.schema}.{table}")
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from messctl.display.text import moment
 from messctl.errors import UsageError
 from messctl.records import Decision, Outcome, Request
 from messctl.state.asked import Asked, asked_text
 from messctl.state.columns import COLUMNS, OUTCOME, check
 from messctl.state.database import Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
+from messctl.state.lengths import Lengths
+from messctl.state.pruned import pruned, twin
 from messctl.state.sums import ANSWERS, REQUESTS, SERVED, KeptSums
 
-TOKENS_PER_CHARACTER = 0.25
-"""The ratio of a model that has not answered yet; in English text it is about that for most vocabularies."""
-RECENT = 50
-"""How many of a model's latest answers its ratio is taken from; reading them takes some 0.05 ms."""
 _ANSWER = ("answer", "cost", "latency_s", "tokens_in", "tokens_out", "satisfied", "cost_quality", "finish", "thinking")
 ADD_ANSWER = (
     f"INSERT INTO answers (request, model, {', '.join(_ANSWER)}) VALUES (?, ?{', ?' * len(_ANSWER)}) "
@@ -85,6 +84,7 @@ class RequestLog:
         self._database = database
         self.sums = KeptSums(database)
         self.judgements = Judgements(database, self.sums)
+        self.lengths = Lengths(database)
 
     def __iter__(self) -> Iterator[LoggedRequest]:
         return self._read()
@@ -188,8 +188,7 @@ class RequestLog:
             return next(self._read("WHERE requests.id = ?", found))
         if found:
             raise UsageError(f"{len(found)} requests have an id that starts with {request_id!r}; give more of the id")
-        none = "no request has been answered yet" if request_id == "last" else f"unknown request id {request_id!r}"
-        raise UsageError(f"{none}; `messctl log` lists them")
+        raise self._unknown(request_id)
 
     def newest(self, count: int) -> list[LoggedRequest]:
         """Return the newest `count` requests, oldest first."""
@@ -229,23 +228,6 @@ class RequestLog:
         found = [f"{wrong} requests have another count of the decisions of other policies before them"] if wrong else []
         return found + self.sums.check()
 
-    def tokens_per_character(self, models: Iterable[str]) -> dict[str, float]:
-        """Return, by model, how many tokens its recent questions had per character; > 0.
-
-        What a chat template and the model's own system message add to every question is included.
-        """
-        ratios = {}
-        for model in models:
-            found = self._database.row(
-                "SELECT sum(tokens_in * 1.0), sum(characters * 1.0) FROM ("
-                "SELECT tokens_in, characters FROM answers JOIN requests ON requests.id = request "
-                "WHERE model = ? ORDER BY request DESC LIMIT ?) AS recent WHERE tokens_in > 0 AND characters > 0",
-                (model, RECENT),
-            )
-            tokens, length = found or (None, None)
-            ratios[model] = float(tokens) / float(length) if tokens and length else TOKENS_PER_CHARACTER
-        return ratios
-
     def _decided_by_others(self, policy: str) -> int:
         """Return how many requests another policy than this one decided."""
         return sum(row["requests"] for row in self.sums.rows(REQUESTS) if row["policy"] != policy and not row["forced"])
@@ -253,6 +235,8 @@ class RequestLog:
     def _others(self) -> Iterator[tuple[int, int, int]]:
         """Yield the key of each request, how many requests another policy had decided before it, and what is stored."""
         decided: Counter[str] = Counter()
+        for gone in self._database.table(twin(REQUESTS), "WHERE forced = 0"):
+            decided[gone["policy"]] += gone["requests"]
         for row in self._database.rows("SELECT id, policy, forced, others FROM requests ORDER BY id"):
             yield row["id"], decided.total() - decided[row["policy"]], row["others"]
             decided[row["policy"]] += not row["forced"]
@@ -264,8 +248,19 @@ class RequestLog:
         """Return a request's key in the tables. Raises UsageError if it is not logged."""
         found = self._keys("WHERE request_id = ?", request_id)
         if not found:
-            raise UsageError(f"unknown request id {request_id!r}; `messctl log` lists them")
+            raise self._unknown(request_id)
         return found[0]
+
+    def _unknown(self, request_id: str) -> UsageError:
+        """Return the error for a request that is not in the log."""
+        gone = pruned(self._database)
+        what = f"unknown request id {request_id!r}"
+        if request_id == "last":
+            what = "no answered request is in the log" if gone else "no request has been answered yet"
+        if gone is None:
+            return UsageError(f"{what}; `messctl log` lists them")
+        others = f"requests from before {moment(gone.until)} were pruned, and `messctl log` lists the others"
+        return UsageError(f"{what}; {others}")
 
     def _read(self, where: str = "", values: Sequence[Any] = ()) -> Iterator[LoggedRequest]:
         return self._database.read(

@@ -7,14 +7,16 @@ from contextlib import closing
 from itertools import islice
 
 from messctl.errors import StoreError
+from messctl.state import pruned
 from messctl.state.columns import COLUMNS, check
 from messctl.state.database import ROW_ERRORS, Database
 from messctl.state.outages import Outages
 from messctl.state.policy_arrays import PolicyArrays
+from messctl.state.pruned import twin
 from messctl.state.request_log import RequestLog, empty_answer
 from messctl.state.sqlite import SqliteDatabase
 from messctl.state.sqlite_file import MEMORY
-from messctl.state.sums import TOLERANCE
+from messctl.state.sums import FEEDBACK, TOLERANCE
 
 MOST_PROBLEMS = 20
 """How many problems of one kind are listed."""
@@ -88,15 +90,18 @@ def _recomputed(database: Database, requests: RequestLog, policy: PolicyArrays) 
     """Yield what is stored beside the log and does not follow from it."""
     saved = policy.snapshot()
     yield from requests.judgements.check(saved.queue)
-    balance, judged = 0.0, 0
+    gone = database.table(twin(FEEDBACK))
+    balance = sum(row["satisfied"] - row["alpha"] for row in gone)
+    judged = sum(row["judged"] for row in gone)
     for row in database.scan("SELECT satisfied, alpha FROM feedback JOIN requests ON requests.id = request"):
         balance += row["satisfied"] - row["alpha"]
         judged += 1
     if abs(saved.balance - balance) > TOLERANCE * (1 + judged):
         yield f"the balance is {saved.balance:g}, but the stored feedback gives {balance:g}"
     newest = database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE forced = 0")
-    if newest is not None and saved.decided != newest[0]:
-        yield f"{saved.decided} decisions are counted, but the last one in the log is number {newest[0]}"
+    last = max(pruned.decided(database), newest[0] if newest else 0)
+    if saved.decided != last:
+        yield f"{saved.decided} decisions are counted, but the last one in the log is number {last}"
     unserved = database.row(
         "SELECT count(*) FROM requests WHERE EXISTS (SELECT 1 FROM answers WHERE request = requests.id) "
         "AND NOT EXISTS (SELECT 1 FROM answers WHERE request = requests.id AND model = served)"

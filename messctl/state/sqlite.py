@@ -113,7 +113,7 @@ class SqliteDatabase(Database):
         If another process is reading at that moment, the log may keep them until the last process closes the file.
         What a file system or a disk keeps of freed blocks is out of reach.
         """
-        self.execute("PRAGMA secure_delete = ON")
+        self.overwrite_deleted()
         self.execute("PRAGMA foreign_keys = OFF")  # tables go in any order
         try:
             with self.transaction():
@@ -122,7 +122,15 @@ class SqliteDatabase(Database):
                 self.migrate()
         finally:
             self.execute("PRAGMA foreign_keys = ON")
-        self.execute_patiently("VACUUM")  # rows that were deleted earlier were not overwritten
+        self.pack()  # rows that were deleted earlier were not overwritten
+
+    def overwrite_deleted(self) -> None:
+        """See `Database`."""
+        self.execute("PRAGMA secure_delete = ON")
+
+    def pack(self) -> None:
+        """See `Database`. The file is written anew, and its log is emptied."""
+        self.execute_patiently("VACUUM")
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def in_memory(self) -> SqliteDatabase:

@@ -20,6 +20,7 @@ from messctl.state.databases import closed_on_failure, open_database
 from messctl.state.outages import Outages
 from messctl.state.place import Place
 from messctl.state.policy_arrays import PolicyArrays
+from messctl.state.pruning import AT_ONCE, Pruning
 from messctl.state.request_log import RequestLog
 from messctl.state.sqlite_file import MEMORY
 
@@ -39,6 +40,7 @@ class Store:
     """An open store, a context manager. The file and its folder are made if they do not exist.
 
     `requests` is the log, `outages` the failures of models, and `policy` the state of the router and its policies.
+    `pruning` deletes old requests.
     If it is for `looking` only, nothing can be written: a store without a file is empty, and the tables of an older
     messctl are migrated in a copy in memory. If it is `copied`, it is a copy in memory, for which nothing is made
     beside the file. Raises StoreError if the file cannot be read or written.
@@ -55,6 +57,7 @@ class Store:
         self.requests = RequestLog(opened)
         self.outages = Outages(opened, self.requests.sums)
         self.policy = PolicyArrays(opened)
+        self.pruning = Pruning(opened, self.requests, self.outages)
         self._database = opened
         if not latest:
             with closed_on_failure(opened):
@@ -101,6 +104,19 @@ class Store:
     def reset(self) -> None:
         """Delete everything, and make new tables: no prompt or answer is left in them, see `Database.erase`."""
         self._database.erase()
+
+    def prune(self, before: float, at_once: int = AT_ONCE) -> int:
+        """Delete the oldest requests from before a time, in seconds since 1970, at most `at_once`; return their number.
+
+        What they held is overwritten in the file. See `messctl.state.pruning`.
+        """
+        self._database.overwrite_deleted()
+        with self.transaction():
+            return self.pruning.prune(before, at_once)
+
+    def pack(self) -> None:
+        """Write the file anew: it gets smaller, and nothing that was ever deleted is left in it or its log."""
+        self._database.pack()
 
     def check(self) -> list[str]:
         """Return what is wrong with the state, one line each; see `messctl.state.soundness`."""

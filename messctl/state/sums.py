@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from messctl.state.database import Database, Row
+from messctl.state.pruned import twin
 
 TOLERANCE = 1e-9
 """Sums of floats that differ by less, relative to the number of addends, differ by rounding alone."""
@@ -36,21 +37,20 @@ class Sums:
     request: str
     where: str = "TRUE"
 
-    def select(self, *, of_one: bool = False) -> str:
-        """Return the query for the sums over all requests, or over one request."""
+    def select(self, bound: str = "") -> str:
+        """Return the query for the sums over all requests, or over those whose key meets a condition, such as `= ?`."""
         columns = ", ".join(f"{sql} AS {name}" for name, sql in {**self.keys, **self.values}.items())
         keys = ", ".join(self.keys.values())
-        one = f"AND {self.request} = ?" if of_one else ""
-        return f"SELECT {columns} FROM {self.source} WHERE {self.where} {one} GROUP BY {keys}"
+        some = f"AND {self.request} {bound}" if bound else ""
+        return f"SELECT {columns} FROM {self.source} WHERE {self.where} {some} GROUP BY {keys}"
 
-    def upsert(self, table: str) -> str:
-        """Return the statement that adds to a row of the table, or makes it."""
+    def upsert(self, table: str, rows: str = "") -> str:
+        """Return the statement that adds to rows of the table, or makes them: one, or those that a query selects."""
         names = [*self.keys, *self.values]
         added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
-        return (
-            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-            f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {added}"
-        )
+        rows = rows or f"VALUES ({', '.join('?' * len(names))})"
+        conflict = f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {added}"
+        return f"INSERT INTO {table} ({', '.join(names)}) {rows} {conflict}"
 
 
 REQUESTS, FEEDBACK, SERVED = "request_sums", "feedback_sums", "served_sums"
@@ -135,20 +135,29 @@ class KeptSums:
                     self.add(table, key, tuple(after - was for was, after in zip(old, new, strict=True)))
 
     def fill(self) -> None:
-        """Compute all sums from the log."""
+        """Compute all sums from the log, and from what was pruned."""
         for table, sums in DEFINED.items():
             self._database.execute(f"DELETE FROM {table}")
+            self._database.execute(sums.upsert(table, sums.select()))
             names = ", ".join([*sums.keys, *sums.values])
-            self._database.execute(f"INSERT INTO {table} ({names}) {sums.select()}")
+            self._database.execute(sums.upsert(table, f"SELECT {names} FROM {twin(table)} WHERE TRUE"))
+
+    def prune(self, last: int) -> None:
+        """Keep the sums over all requests up to a key, which are to be pruned."""
+        for table, sums in DEFINED.items():
+            self._database.execute(sums.upsert(twin(table), sums.select("<= ?")), (last,))
 
     def check(self) -> list[str]:
-        """Return which sums are not those of the log, one line each."""
+        """Return which sums are not those of the log and of what was pruned, one line each."""
         found = []
         for table, sums in DEFINED.items():
             kept = _by_key(sums, self._database.table(table))
             counted = _by_key(sums, list(self._database.rows(sums.select())))
+            nothing = (0.0,) * len(sums.values)
+            for key, gone in _by_key(sums, self._database.table(twin(table))).items():
+                left = counted.get(key, nothing)
+                counted[key] = tuple(one + other for one, other in zip(left, gone, strict=True))
             for key in sorted({**kept, **counted}, key=repr):
-                nothing = (0.0,) * len(sums.values)
                 pairs = zip(sums.values, kept.get(key, nothing), counted.get(key, nothing), strict=True)
                 found += [
                     f"the sum {name!r} of {', '.join(map(repr, key))} in {table!r} is {one:g}, "
@@ -160,7 +169,7 @@ class KeptSums:
 
     def _of(self, table: str, request: int) -> dict[Key, Values]:
         sums = DEFINED[table]
-        return _by_key(sums, list(self._database.rows(sums.select(of_one=True), (request,))))
+        return _by_key(sums, list(self._database.rows(sums.select("= ?"), (request,))))
 
 
 def close(one: float, other: float) -> bool:

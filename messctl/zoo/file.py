@@ -27,6 +27,7 @@ from messctl.zoo.schema import (
 )
 from messctl.zoo.server_keys import exposed_key
 from messctl.zoo.settings import Settings
+from messctl.zoo.state_place import StatePlace, StateRule
 from messctl.zoo.tenants import Tenant, read_tenants
 
 DEFAULT_FILE = Path("zoo.yaml")
@@ -39,7 +40,7 @@ ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
 FLOP_PER_J = 1.0e10
 SUBTRACTED, INCLUDED = "subtract", "include"
-SECTIONS = ("sla", "router", "energy", "memory", "grader", "defaults", "models", "tenants")
+SECTIONS = ("sla", "router", "state", "energy", "memory", "grader", "defaults", "models", "tenants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class ZooFile:
     - `load_watts` ≥ 0 is the power while a model is loaded; None: loads are not counted.
     - `cpu_gb` and `gpu_gb` > 0, in 10⁹ bytes, limit the memory of all loaded models, on the processor and on all GPUs
       together; None: no limit.
+    - `state` says where the state is, and for how long it keeps requests.
     - `tenants` are those who may ask a server, see `messctl serve`; empty: whoever is on this machine.
 
     Either all models have a stated cost, in one unit, or none has. Raises UsageError for values out of range.
@@ -82,6 +84,7 @@ class ZooFile:
     load_watts: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
     cpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
     gpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
+    state: StatePlace = field(default=StatePlace(), metadata=checked_by(StateRule()))
     tenants: tuple[Tenant, ...] = ()
 
     def __post_init__(self) -> None:
@@ -139,6 +142,17 @@ def load_settings(path: Path | None) -> tuple[Settings, Path | None]:
     return _settings(sections), path
 
 
+def load_state_place(path: Path | None) -> StatePlace:
+    """Return what a zoo file says of the state: `path`, or else ./zoo.yaml; if there is none, nothing.
+
+    What else the file says is not looked at. Raises ConfigError, with the line.
+    """
+    if path is None and not DEFAULT_FILE.is_file():
+        return StatePlace()
+    place = _sections(path or DEFAULT_FILE).get("state")
+    return StatePlace() if place is None else StateRule().read(place)
+
+
 def _sections(path: Path) -> dict[str, Place]:
     root = read_file(path)
     return {} if root is None else root.entries(SECTIONS)
@@ -152,8 +166,9 @@ def _settings(sections: Mapping[str, Place]) -> Settings:
 def _other_values(sections: Mapping[str, Place]) -> dict[str, Any]:
     values = read_fields(ZooFile, sections.get("energy"), ENERGY_KEYS)
     values |= read_fields(ZooFile, sections.get("memory"), ("cpu_gb", "gpu_gb"))
-    if "grader" in sections:
-        values["grader"] = rules(ZooFile)["grader"].read(sections["grader"])
+    for name in ("grader", "state"):
+        if name in sections:
+            values[name] = rules(ZooFile)[name].read(sections[name])
     return values
 
 

@@ -14,7 +14,19 @@ from typing import Any
 
 from messctl.errors import UnknownNameError, UsageError
 from messctl.inputs import read_text
-from messctl.zoo.schema import KEYS, Choice, Flag, Nested, Number, Numbers, Place, Text, check_fields, checked_by
+from messctl.zoo.schema import (
+    KEYS,
+    Choice,
+    Flag,
+    Nested,
+    Number,
+    Numbers,
+    Place,
+    Text,
+    check_fields,
+    checked_by,
+    relative_path,
+)
 from messctl.zoo.server_keys import (
     FEATURES,
     MAX_TOKENS,
@@ -81,7 +93,7 @@ class ModelPath:
             if not name or Path(name).name != name:
                 raise place.error(f"{place.name} is {text!r}; after {BOX_PREFIX!r} give a file name without a folder")
             return BOX / name
-        return _relative_to_file(place, text)
+        return relative_path(place, text)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -122,17 +134,10 @@ class _Template:
         below = place.entries(("file",)).get("file")
         if below is None:
             raise place.error(f"{place.name} has no file; it must be text or {{file: template.jinja}}")
-        return TemplateFile(below, _relative_to_file(below, Text().read(below) or ""))
+        return TemplateFile(below, relative_path(below, Text().read(below) or ""))
 
     def problem(self, value: Any) -> str | None:
         return Text(one_line=False, optional=True).problem(value)
-
-
-def _relative_to_file(place: Place, text: str) -> Path:
-    try:
-        return place.path.parent.absolute() / Path(text).expanduser()
-    except RuntimeError:
-        raise place.error(f"{place.name} is {text!r}, but there is no such home folder; write the full path") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,6 +328,14 @@ def read_fields(kind: type[Any], place: Place | None, names: Iterable[str] | Non
     return {key: known[key].read(below) for key, below in place.entries(known if names is None else names).items()}
 
 
+def relative_path(place: Place, text: str) -> Path:
+    """Return a path that is relative to the YAML file; `~` is the home folder. Raises ConfigError if there is none."""
+    try:
+        return place.path.parent.absolute() / Path(text).expanduser()
+    except RuntimeError:
+        raise place.error(f"{place.name} is {text!r}, but there is no such home folder; write the full path") from None
+
+
 def quoted(value: Any) -> str:
     """Return `value` as a message shows it: numbers plainly, other values as Python writes them, cut if long."""
     if isinstance(value, float):

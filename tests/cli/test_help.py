@@ -91,7 +91,7 @@ def test_the_commands_are_grouped():
     panels = {name: command.rich_help_panel for name, command in ROOT.commands.items()}
     assert set(panels.values()) == {ASK, COMPARE, TRACES, ZOO}
     assert [name for name, panel in panels.items() if panel == ASK] == [
-        "ask", "chat", "serve", "feedback", "status", "log", "export", "reset"
+        "ask", "chat", "serve", "feedback", "status", "log", "export", "reset", "state"
     ]  # fmt: skip
 
 

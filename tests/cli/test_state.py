@@ -170,6 +170,7 @@ def test_status_agrees_with_numbers_computed_by_hand(ask, document, monkeypatch,
         "served": {CHEAP: 2, DEAR: 2},
         "model_share": {CHEAP: 0.5, DEAR: 0.5},
         "refused": {},
+        "pruned": None,
     }
     assert run(["status"]) == 0
     out, err = capsys.readouterr()

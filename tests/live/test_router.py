@@ -466,7 +466,9 @@ def test_an_answer_is_not_stored_if_the_state_was_reset_meanwhile(world):
         shown.append(text)
         store.reset()
 
-    with pytest.raises(StoreError, match="was reset while the model answered, so the answer is not stored; ask again"):
+    with pytest.raises(
+        StoreError, match="was reset or pruned while the model answered, so the answer is not stored; ask again"
+    ):
         router().ask(Question(prompts[0]), on_text=listen)
     assert len(shown) == 1
     assert (store.check(), store.requests.newest(1), store.policy.snapshot().decided) == ([], [], 0)

@@ -58,6 +58,8 @@ SCENES = {
     "status": ["status", "status --state away", "status --state long"],
     "export": ["export -o live.parquet"],
     "evaluate": ["evaluate live.parquet --policy always:a"],
+    "state backup": ["state backup copy.sqlite --overwrite"],
+    "state prune": ["state prune --keep 0m --state away"],
     "reset": ["reset --yes --state away"],
     "warm": ["warm trace.parquet --state new"],
     "record": ["record prompts.csv -o recorded.parquet --grader exact"],
@@ -82,7 +84,8 @@ SCENES = {
 """What is run for each command, each with --json added, in an order in which what one needs is there."""
 ORDER = [
     *("import", "trace info", "trace validate", "trace head", "replay", "tune", "chat", "ask", "feedback", "log"),
-    *("status", "export", "evaluate", "reset", "warm", "record", "zoo init", "zoo check", "zoo calibrate", "doctor"),
+    *("state backup", "state prune", "status", "export", "evaluate", "reset", "warm", "record"),
+    *("zoo init", "zoo check", "zoo calibrate", "doctor"),
 ]
 
 

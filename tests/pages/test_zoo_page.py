@@ -14,6 +14,7 @@ from messctl.zoo.file import ENERGY_KEYS, ROUTER_KEYS, SECTIONS, SLA_KEYS, ZooFi
 from messctl.zoo.models import CostPerToken, ModelSpec
 from messctl.zoo.schema import RULE, rules
 from messctl.zoo.settings import Settings
+from messctl.zoo.state_place import StatePlace
 from messctl.zoo.tenants import Tenant
 
 PAGE = (pages.ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
@@ -21,6 +22,7 @@ KEYS = {
     "sections": tuple(SECTIONS),
     "sla": tuple(SLA_KEYS),
     "router": (*ROUTER_KEYS, "features.gguf"),
+    "state": tuple(rules(StatePlace)),
     "energy": tuple(ENERGY_KEYS),
     "memory": ("cpu_gb", "gpu_gb"),
     "tenants": tuple(rules(Tenant)),
@@ -29,6 +31,7 @@ KEYS = {
 KINDS = {
     "sla": Settings,
     "router": Settings,
+    "state": StatePlace,
     "energy": ZooFile,
     "memory": ZooFile,
     "models": ModelSpec,

@@ -28,8 +28,9 @@ from messctl.live.router import Router
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Question, Request
 from messctl.state.ledger import Ledger, Standing, wilson
+from messctl.state.lengths import RECENT, TOKENS_PER_CHARACTER
 from messctl.state.migrations import MIGRATIONS
-from messctl.state.request_log import RECENT, TOKENS_PER_CHARACTER, Circumstances, FeedbackSums
+from messctl.state.request_log import Circumstances, FeedbackSums
 from messctl.state.sqlite_file import STEP_S
 from messctl.state.store import Store, check, default_path
 from messctl.trace import Outcome
@@ -206,7 +207,7 @@ def test_a_state_of_an_older_messctl_is_migrated_without_loss(tmp_path, version)
     assert logged[0].answers["b/é"] == Outcome(1.0, 0.125, 0.1, 2, 1, "no")
     assert [each.circumstances.characters for each in logged] == [None, None]
     with Store(tmp_path / "s") as store:  # the length of those questions was not stored
-        assert store.requests.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
+        assert store.requests.lengths.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
     policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
@@ -255,7 +256,10 @@ def test_tokens_per_character_come_from_a_models_latest_answers(store):
             store.requests.add_answers(
                 f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)}
             )
-    assert store.requests.tokens_per_character(["a", "b"]) == {"a": pytest.approx(0.3), "b": TOKENS_PER_CHARACTER}
+    assert store.requests.lengths.tokens_per_character(["a", "b"]) == {
+        "a": pytest.approx(0.3),
+        "b": TOKENS_PER_CHARACTER,
+    }
 
 
 def test_a_request_comes_back_as_it_was(store):

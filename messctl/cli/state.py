@@ -1,0 +1,125 @@
+"""`messctl state`: back up the state, and let old requests go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, StateOption, ZooOption
+from messctl.cli.command import ASK, Command, Group
+from messctl.cli.opening import mind_zoo, refuse_foreign_link, state_files, state_path, warn_of_shared_state
+from messctl.cli.output import print_json, print_line
+from messctl.display.text import counted, moment
+from messctl.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from messctl.state.place import Place
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the group of commands."""
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Back up the state, and let old requests go.")
+    group.command("backup", cls=Command, epilog="Example: messctl state backup monday.sqlite")(backup)
+    group.command("prune", cls=Command, epilog="Example: messctl state prune --keep 90d")(prune)
+    app.add_typer(group, name="state", rich_help_panel=ASK)
+
+
+def backup(
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> None:
+    """Copy the state to a file, also while others write to it. The copy is of one moment, and is checked."""
+    from messctl.outputs import check_distinct, check_writable
+    from messctl.state.backup import back_up
+
+    path = _existing(state, zoo)
+    if not isinstance(path, Path):
+        raise UsageError(f"{path}: is on a server; copy it with `messctl state copy`, or make a backup with pg_dump")
+    check_writable(output)
+    check_distinct([output], state_files(path))
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: exists already; add --overwrite to replace it")
+    requests = back_up(path, output)
+    size = output.stat().st_size
+    if as_json:
+        print_json({"state": str(path), "output": str(output), "requests": requests, "bytes": size})
+    else:
+        print_line(f"{output}: {counted(requests, 'request')}, {size / 1e6:,.1f} MB; the copy is sound")
+
+
+def prune(
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="TIME", help="How long to keep requests: 90d, 12h. Default: the zoo's.",
+                     rich_help_panel=REQUESTS),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count the requests that would go.", rich_help_panel=OUTPUT)
+    ] = False,
+    as_json: JsonOption = False,
+    zoo: ZooOption = None,
+    state: StateOption = None,
+) -> None:  # fmt: skip
+    """Delete old requests, with their prompts and answers. Sums, debt and certificate stay, and what was learned."""
+    import time
+
+    from messctl.state.store import Store
+
+    before = time.time() - _keep_s(keep, zoo)
+    path = _existing(state, zoo)
+    with Store(path, looking=dry_run) as store:
+        warn_of_shared_state(path)
+        pruned = 0
+        if dry_run:
+            pruned = store.pruning.count(before)
+        else:
+            while gone := store.prune(before):
+                pruned += gone
+            store.pack()
+        left = store.pruning.left()
+    if as_json:
+        print_json({"state": str(path), "before": before, "pruned": pruned, "left": left, "dry_run": dry_run})
+        return
+    what = f"{counted(pruned, 'request')} from before {moment(before)}"
+    if dry_run:
+        print_line(f"{path}: {what} would go, of {left:,}")
+    else:
+        print_line(f"{path}: pruned {what}; {left:,} are left, and the figures of `messctl status` stay")
+
+
+def _keep_s(keep: str | None, zoo: Path | None) -> float:
+    """Return for how many seconds requests are kept: as an option says, or else the zoo."""
+    from messctl.zoo import load_state_place
+    from messctl.zoo.duration import WANTED, seconds_of
+
+    if keep is None:
+        kept = load_state_place(zoo).keep
+        if kept is None:
+            message = "nothing says how long to keep requests"
+            raise UsageError(f"{message}; give --keep 90d, or `state: {{keep: 90d}}` in zoo.yaml")
+        return kept
+    seconds = seconds_of(keep)
+    if seconds is None:
+        raise UsageError(f"--keep is {keep!r}; it must be {WANTED}")
+    return seconds
+
+
+def _existing(state: Place | None, zoo: Path | None) -> Place:
+    """Return where a state is. Raises StoreError if there is none."""
+    from messctl.errors import StoreError
+    from messctl.state.place import exists
+
+    if state is None:
+        mind_zoo(zoo)
+    path = state_path(state, zoo, required=True)
+    if not exists(path):
+        raise StoreError(f"{path}: there is no state; create it with `messctl ask`")
+    refuse_foreign_link(path)
+    return path
