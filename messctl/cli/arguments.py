@@ -65,7 +65,7 @@ ZooOption = Annotated[
 STATE = typer.Option(
     "--state",
     envvar="MESSCTL_STATE",
-    metavar="FILE|URL",
+    metavar="PLACE",
     callback=place,
     help="The state: a file, or postgresql://… Default: in the user's state folder.",
     rich_help_panel=REQUESTS,

@@ -56,7 +56,7 @@ class StatePlace:
     """
 
     path: Path | None = field(default=None, metadata=checked_by(StateFile()))
-    url: str | None = field(default=None, metadata=checked_by(StateUrl()))
+    url: str | None = field(default=None, repr=False, metadata=checked_by(StateUrl()))
     keep: float | None = field(default=None, metadata=checked_by(Duration("forever", LEAST_KEPT_S)))
 
     def __post_init__(self) -> None:

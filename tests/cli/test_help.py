@@ -17,7 +17,7 @@ from messctl.cli.command import ASK, COMPARE, TRACES, ZOO
 
 HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "httpx2", "llama_cpp", "matplotlib")
 METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR", "TIME", "FORM",
-            "1..3", "FILE|URL"}  # fmt: skip
+            "1..3", "PLACE"}  # fmt: skip
 ROOT = typer.main.get_command(app)
 
 
