@@ -6,7 +6,8 @@ array. `cost_source` is NULL if the array was not learned from costs. `shape` ho
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ SHARED = ""
 """The model's name in the row of an array that all models share."""
 
 # An array that did not change is not written again: a request changes only a few of some dozens.
-SAVE_ARRAY = """
-    INSERT INTO arrays VALUES (?, ?, ?, ?, ?, ?, ?)
+SAVE_ARRAYS = """
+    INSERT INTO arrays VALUES {}
     ON CONFLICT (policy, model, name) DO UPDATE SET
         cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data
     WHERE arrays.data <> excluded.data OR arrays.shape <> excluded.shape OR arrays.type <> excluded.type
@@ -32,8 +33,8 @@ SAVE_ROUTER = """
     INSERT INTO router (id, decided, queue, balance) VALUES (1, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET decided = excluded.decided, queue = excluded.queue, balance = excluded.balance
 """
-SAVE_MODEL = """
-    INSERT INTO models (name, mean_cost, cost_count, cost_source) VALUES (?, ?, ?, ?)
+SAVE_MODELS = """
+    INSERT INTO models (name, mean_cost, cost_count, cost_source) VALUES {}
     ON CONFLICT (name) DO UPDATE SET mean_cost = excluded.mean_cost, cost_count = excluded.cost_count,
         cost_source = excluded.cost_source
 """
@@ -118,12 +119,18 @@ class PolicyArrays:
         if saved is None or _counts(saved) != _counts(snapshot):
             self._database.execute(SAVE_ROUTER, _counts(snapshot))
         known = set() if saved is None else set(_costs(saved))
-        self._database.execute_many(SAVE_MODEL, [row for row in _costs(snapshot) if row not in known])
+        self._save_rows(SAVE_MODELS, [row for row in _costs(snapshot) if row not in known])
         if saved is None:
             self._begin(snapshot)
         written = {} if saved is None else {row[:3]: row[3:] for row in _rows(saved)}
         changed = [row for row in _rows(snapshot) if not _same(row[3:], written.get(row[:3]))]
-        self._database.execute_many(SAVE_ARRAY, map(_stored, changed))
+        self._save_rows(SAVE_ARRAYS, list(map(_stored, changed)))
+
+    def _save_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Save rows by one statement, in which {} stands for their question marks."""
+        if rows:
+            marks = f"({', '.join('?' * len(rows[0]))})"
+            self._database.execute(statement.format(", ".join([marks] * len(rows))), list(chain.from_iterable(rows)))
 
     def _begin(self, snapshot: Snapshot) -> None:
         """Make place for a policy's arrays."""

@@ -1,6 +1,7 @@
 """A connection to PostgreSQL: how it is opened, and how values go there and come back.
 
-Nothing is kept in the session, so that PgBouncer may give each transaction another one.
+Nothing is kept in the session but plans of statements, and these only if no PgBouncer may give each transaction another
+session.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ DEFAULTS: Mapping[str, tuple[str, object]] = {
     "tcp_user_timeout": ("", 30_000),
 }
 """What a connection uses if neither the address nor the environment variable says anything else: s, s, ms."""
+PREPARED_AFTER = 3
+"""How often a statement is sent before the server keeps its plan, if nothing stands between."""
 ESCAPE = "\x1a"
 """Begins what stands for a character of code 0, which PostgreSQL's texts cannot hold, or for itself."""
 
@@ -76,6 +79,8 @@ def opened(address: Address) -> Connection:
     )
     try:
         _check(address, connection)
+        if _is_direct(connection):
+            connection.prepare_threshold = PREPARED_AFTER
     except BaseException:
         connection.close()
         raise
@@ -95,6 +100,12 @@ def _check(address: Address, connection: Connection) -> None:
     if encoding not in ("UTF8", None):
         remedy = "use a database that was created with ENCODING 'UTF8'"
         raise StoreError(f"{address}: its texts are in {encoding}, which has no room for all characters; {remedy}")
+
+
+def _is_direct(connection: Connection) -> bool:
+    """Return whether nothing stands between, such as PgBouncer, which has process numbers of its own."""
+    found = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return found is not None and found[0] == connection.info.backend_pid
 
 
 def _records(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Record]:
