@@ -36,7 +36,7 @@ def reset(
         mind_zoo(zoo)
     path = state_path(state, zoo)
     refuse_foreign_link(path)
-    with Store(path, looking=not exists(path)) as store:
+    with Store(path, begun=True, looking=not exists(path)) as store:
         warn_of_shared_state(path)
         requests = store.requests.count()
         if not yes and not _confirmed(

@@ -1,4 +1,4 @@
-"""`messctl state`: back up the state, and let old requests go."""
+"""`messctl state`: back up the state, copy it to another database, upgrade it, and let old requests go."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from messctl.cli.command import ASK, Command, Group
 from messctl.cli.opening import mind_zoo, refuse_foreign_link, state_files, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted, moment
-from messctl.errors import OutputError, UsageError
+from messctl.errors import OutputError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from messctl.state.place import Place
 
 
+COPY_EPILOG = "Example: messctl state copy state.sqlite postgresql://messctl@db.example.org/messctl"
+
+
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(cls=Group, no_args_is_help=True, help="Back up the state, and let old requests go.")
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Back up the state, copy it, and let old requests go.")
     group.command("backup", cls=Command, epilog="Example: messctl state backup monday.sqlite")(backup)
+    group.command("copy", cls=Command, epilog=COPY_EPILOG)(copy)
+    group.command("upgrade", cls=Command, epilog="Example: messctl state upgrade")(upgrade)
     group.command("prune", cls=Command, epilog="Example: messctl state prune --keep 90d")(prune)
     app.add_typer(group, name="state", rich_help_panel=ASK)
 
@@ -52,6 +57,58 @@ def backup(
         print_json({"state": str(path), "output": str(output), "requests": requests, "bytes": size})
     else:
         print_line(f"{output}: {counted(requests, 'request')}, {size / 1e6:,.1f} MB; the copy is sound")
+
+
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="The state to copy.")],
+    target: Annotated[str, typer.Argument(metavar="FILE|URL", help="Where the copy goes; nothing may be there yet.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a state to another file or database. If it was interrupted, the same command finishes it."""
+    from messctl.cli.progress import spinner
+    from messctl.state.copying import copy as copy_state
+    from messctl.state.copying import end
+    from messctl.state.place import exists, place_of
+    from messctl.state.store import Store
+
+    there, here = _absolute(place_of(source)), _absolute(place_of(target))
+    if not exists(there):
+        raise StoreError(f"{there}: there is no state")
+    if there == here:
+        raise UsageError(f"{here}: is the state itself; name another place for the copy")
+    for each in (there, here):
+        refuse_foreign_link(each)
+    with Store(there, looking=True) as old, Store(here, begun=True) as new, spinner("copying") as tell:
+        rows = copy_state(old.database, new.database, lambda done: tell(f"copied {done:,} rows"))
+        tell("checking the copy")
+        problems = new.check()
+        if problems:
+            raise StoreError(f"{here}: the copy is not sound ({problems[0]}); check {there} with `messctl doctor`")
+        end(new.database)
+        requests = new.requests.count()
+    if as_json:
+        print_json({"source": str(there), "target": str(here), "requests": requests, "rows": rows})
+    else:
+        print_line(f"{here}: {counted(requests, 'request')}, {rows:,} rows; the copy is complete and sound")
+
+
+def upgrade(as_json: JsonOption = False, zoo: ZooOption = None, state: StateOption = None) -> None:
+    """Bring the tables of a state to the form of this messctl. Other commands that write do so by themselves."""
+    from contextlib import closing
+
+    from messctl.state.databases import open_database
+    from messctl.state.store import Store
+
+    path = _existing(state, zoo)
+    with closing(open_database(path)) as opened:
+        before = opened.version()
+    with Store(path, begun=True) as store:
+        after = store.database.version()
+    if as_json:
+        print_json({"state": str(path), "before": before, "after": after})
+    else:
+        done = f"version {before} became version {after}" if before != after else f"has the latest version, {after}"
+        print_line(f"{path}: {done}")
 
 
 def prune(
@@ -111,9 +168,13 @@ def _keep_s(keep: str | None, zoo: Path | None) -> float:
     return seconds
 
 
+def _absolute(place: Place) -> Place:
+    """Return a place that is the same in every folder."""
+    return place.resolve() if isinstance(place, Path) else place
+
+
 def _existing(state: Place | None, zoo: Path | None) -> Place:
     """Return where a state is. Raises StoreError if there is none."""
-    from messctl.errors import StoreError
     from messctl.state.place import exists
 
     if state is None:

@@ -154,6 +154,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
         "given_at": _time,
         **dict.fromkeys(("satisfied", "alpha", "queue"), _amount),
     },
+    "copying": {"source": _text},
     "pruned_feedback": {"id": _count, "alpha": _share, "satisfied": _share, "given_at": _time},
     "pruned_lengths": {
         "model": _text,

@@ -7,7 +7,7 @@ Every error of a database becomes a StoreError, and so does every row that does 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -136,8 +136,12 @@ class Database(ABC):
         """Return, by column of a table, its type in SQLite's terms, whether it needs a value, its place in the key."""
 
     @abstractmethod
-    def continue_ids(self) -> None:
-        """Let new rows get ids after those that are there, which were written with their ids."""
+    def last_ids(self) -> dict[str, int]:
+        """Return, by table whose rows are numbered as they come, the last number that was given; 0: none."""
+
+    @abstractmethod
+    def continue_ids(self, last: Mapping[str, int]) -> None:
+        """Let new rows get the numbers after the `last` ones, by table."""
 
     @abstractmethod
     def remedy(self, what: str) -> str:

@@ -142,6 +142,7 @@ MIGRATIONS = (
         model TEXT NOT NULL, refused INTEGER NOT NULL, attempts INTEGER NOT NULL, reason TEXT NOT NULL,
         failed_at REAL NOT NULL, PRIMARY KEY (model, refused));
     """,
+    "CREATE TABLE copying (id INTEGER PRIMARY KEY CHECK (id = 1), source TEXT NOT NULL)",
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from itertools import count
@@ -148,7 +148,7 @@ class PostgresDatabase(Database):
             if all(self.form(table) == new.form(table) for table in COLUMNS):
                 for table in reversed(list(COLUMNS)):  # rows that refer to others go first
                     self.execute(f"DELETE FROM {table}")
-                self.continue_ids()
+                self.continue_ids(dict.fromkeys(COUNTED, 0))
             else:
                 for table in COLUMNS:
                     self.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
@@ -182,11 +182,19 @@ class PostgresDatabase(Database):
             for row in self.rows(_FORM, (self.path.schema, table))
         }
 
-    def continue_ids(self) -> None:
+    def last_ids(self) -> dict[str, int]:
         """See `Database`."""
-        for table in COUNTED:
-            after = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"
-            self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), ({after}), false)")
+        sequence = "CAST(pg_get_serial_sequence(?, 'id') AS regclass)"
+        found = {
+            table: self.row(f"SELECT coalesce(pg_sequence_last_value({sequence}), 0)", (table,)) for table in COUNTED
+        }
+        return {table: int(row[0]) if row else 0 for table, row in found.items()}
+
+    def continue_ids(self, last: Mapping[str, int]) -> None:
+        """See `Database`."""
+        for table, number in last.items():
+            given = "true" if number else "false"  # whether that very number was given
+            self.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {max(1, number)}, {given})")
 
     def remedy(self, what: str) -> str:
         """See `Database`."""

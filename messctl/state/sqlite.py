@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,8 +156,15 @@ class SqliteDatabase(Database):
             for row in self.rows(f"PRAGMA table_info ({table})")
         }
 
-    def continue_ids(self) -> None:
-        """See `Database`. SQLite does so by itself."""
+    def last_ids(self) -> dict[str, int]:
+        """See `Database`."""
+        return {row["name"]: int(row["seq"]) for row in self.rows("SELECT name, seq FROM sqlite_sequence")}
+
+    def continue_ids(self, last: Mapping[str, int]) -> None:
+        """See `Database`."""
+        for table, number in last.items():
+            self.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            self.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, number))
 
     def remedy(self, what: str) -> str:
         """See `Database`."""

@@ -14,7 +14,7 @@ from typing import Self
 
 from messctl.errors import StoreError
 from messctl.state import soundness
-from messctl.state.copying import copy_tables
+from messctl.state.copying import check_complete, copy_tables
 from messctl.state.database import Database
 from messctl.state.databases import closed_on_failure, open_database
 from messctl.state.outages import Outages
@@ -43,10 +43,11 @@ class Store:
     `pruning` deletes old requests.
     If it is for `looking` only, nothing can be written: a store without a file is empty, and the tables of an older
     messctl are migrated in a copy in memory. If it is `copied`, it is a copy in memory, for which nothing is made
-    beside the file. Raises StoreError if the file cannot be read or written.
+    beside the file. A copy that was `begun` and not finished is opened only if that is said. Raises StoreError if the
+    file cannot be read or written.
     """
 
-    def __init__(self, path: Place, *, looking: bool = False, copied: bool = False) -> None:
+    def __init__(self, path: Place, *, looking: bool = False, copied: bool = False, begun: bool = False) -> None:
         opened = open_database(path, looking=looking, copied=copied)
         with closed_on_failure(opened):
             latest = opened.version() == opened.latest
@@ -62,6 +63,9 @@ class Store:
         if not latest:
             with closed_on_failure(opened):
                 self._migrate()
+        if not begun:
+            with closed_on_failure(opened):
+                check_complete(opened)
 
     def __enter__(self) -> Self:
         return self

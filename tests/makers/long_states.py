@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from messctl.errors import BackendError
 from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
+from messctl.state.ledger import Ledger
 from messctl.state.migrations import MIGRATIONS, SUMS
 from messctl.state.request_log import Circumstances
 from messctl.state.sqlite_file import MEMORY
@@ -82,3 +86,56 @@ def older_state(path: Path, requests: int) -> dict[str, float]:
         old.execute(f"PRAGMA user_version = {WITHOUT_SUMS}")
         old.commit()
     return dict(zip(ids, feedback, strict=True))
+
+
+HOUR = 3600.0
+
+
+def logged(store: Store, number: int, each: Mapping[str, Any]) -> None:
+    """Log a request as its fields say."""
+    request_id, model = f"r{number}", each["model"]
+    decision = Decision(Request(request_id, f"secret {number}"), number + 1, model, (model,), 0.5)
+    outcome = Outcome(cost=each["cost"], tokens_in=3 + number, tokens_out=1, answer="yes", cost_quality="measured")
+    with store.transaction():
+        store.requests.add(
+            decision, Circumstances(each["policy"], each["alpha"], "J", "m", each["forced"], 12 + number)
+        )
+        if each["fate"] == "answered":
+            store.requests.add_answers(request_id, {model: outcome})
+        elif each["fate"] != "nothing":
+            paid = outcome if each["fate"] == "empty" else None
+            store.outages.fail(request_id, model, "a place", BackendError(f"failed at {number}"), None, paid)
+        aged = (1e9 + HOUR * (100 * number + 40 * each["hour"]), request_id)
+        store._database.execute("UPDATE requests SET asked_at = ? WHERE request_id = ?", aged)
+
+
+def judge(store: Store, number: int, satisfied: float) -> None:
+    """Judge a request that was logged."""
+    with store.transaction():
+        store.requests.set_feedback(f"r{number}", {"a": satisfied, "b": satisfied}, "a")
+        settle(store)
+
+
+def settle(store: Store) -> None:
+    """Save what the router's state has of the log."""
+    newest = store._database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE forced = 0")[0]
+    known = store.policy.snapshot()
+    decided = max(known.decided, newest)
+    store.policy.save(replace(known, decided=decided, queue=store.requests.queue(), balance=store.requests.balance()))
+
+
+def the_whole(store: Store) -> tuple[Any, ...]:
+    """Return all that is said of the whole."""
+    ledger = replace(Ledger.of(store), pruned=None)
+    sums = store.requests.feedback_sums()
+    tokens = store.requests.lengths.tokens_per_character(["a", "b"])
+    return ledger, store.policy.snapshot(), store.requests.queue(), sums, tokens, store.requests.count()
+
+
+def pruned(store: Store, before: float, at_once: int = 3) -> int:
+    """Prune all requests from before a time, some at a time, and return their number."""
+    gone = 0
+    while done := store.prune(before, at_once):
+        assert done <= at_once
+        gone += done
+    return gone

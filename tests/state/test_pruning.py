@@ -7,21 +7,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from long_states import judged, new_store
+from long_states import HOUR, judge, judged, logged, new_store, pruned, settle, the_whole
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
-from messctl.errors import BackendError, UsageError
+from messctl.errors import UsageError
 from messctl.learning.virtual_queue import advance
 from messctl.live.router import Router
 from messctl.records import Decision, Outcome, Question, Request
 from messctl.state import checkpoints, judgements, lengths
-from messctl.state.ledger import Ledger
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
-HOUR = 3600.0
 SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.8, 1.0])
 REQUEST = st.fixed_dictionaries(
     {
@@ -34,54 +32,6 @@ REQUEST = st.fixed_dictionaries(
         "hour": st.integers(-30, 30),
     }
 )
-
-
-def logged(store, number, each):
-    """Log a request as its fields say."""
-    request_id, model = f"r{number}", each["model"]
-    decision = Decision(Request(request_id, f"secret {number}"), number + 1, model, (model,), 0.5)
-    outcome = Outcome(cost=each["cost"], tokens_in=3 + number, tokens_out=1, answer="yes", cost_quality="measured")
-    with store.transaction():
-        store.requests.add(
-            decision, Circumstances(each["policy"], each["alpha"], "J", "m", each["forced"], 12 + number)
-        )
-        if each["fate"] == "answered":
-            store.requests.add_answers(request_id, {model: outcome})
-        elif each["fate"] != "nothing":
-            paid = outcome if each["fate"] == "empty" else None
-            store.outages.fail(request_id, model, "a place", BackendError(f"failed at {number}"), None, paid)
-        aged = (1e9 + HOUR * (100 * number + 40 * each["hour"]), request_id)
-        store._database.execute("UPDATE requests SET asked_at = ? WHERE request_id = ?", aged)
-
-
-def judge(store, number, satisfied):
-    with store.transaction():
-        store.requests.set_feedback(f"r{number}", {"a": satisfied, "b": satisfied}, "a")
-        settle(store)
-
-
-def settle(store):
-    """Save what the router's state has of the log."""
-    newest = store._database.row("SELECT coalesce(max(request_number), 0) FROM requests WHERE forced = 0")[0]
-    known = store.policy.snapshot()
-    decided = max(known.decided, newest)
-    store.policy.save(replace(known, decided=decided, queue=store.requests.queue(), balance=store.requests.balance()))
-
-
-def the_whole(store):
-    """Return all that is said of the whole."""
-    ledger = replace(Ledger.of(store), pruned=None)
-    sums = store.requests.feedback_sums()
-    tokens = store.requests.lengths.tokens_per_character(["a", "b"])
-    return ledger, store.policy.snapshot(), store.requests.queue(), sums, tokens, store.requests.count()
-
-
-def pruned(store, before, at_once=3):
-    gone = 0
-    while done := store.prune(before, at_once):
-        assert done <= at_once
-        gone += done
-    return gone
 
 
 @settings(deadline=None, max_examples=30)
