@@ -59,6 +59,8 @@ SCENES = {
     "export": ["export -o live.parquet"],
     "evaluate": ["evaluate live.parquet --policy always:a"],
     "state backup": ["state backup copy.sqlite --overwrite"],
+    "state copy": ["state copy copy.sqlite another.sqlite"],
+    "state upgrade": ["state upgrade --state another.sqlite"],
     "state prune": ["state prune --keep 0m --state away"],
     "reset": ["reset --yes --state away"],
     "warm": ["warm trace.parquet --state new"],
@@ -84,7 +86,18 @@ SCENES = {
 """What is run for each command, each with --json added, in an order in which what one needs is there."""
 ORDER = [
     *("import", "trace info", "trace validate", "trace head", "replay", "tune", "chat", "ask", "feedback", "log"),
-    *("state backup", "state prune", "status", "export", "evaluate", "reset", "warm", "record"),
+    *(
+        "state backup",
+        "state copy",
+        "state upgrade",
+        "state prune",
+        "status",
+        "export",
+        "evaluate",
+        "reset",
+        "warm",
+        "record",
+    ),
     *("zoo init", "zoo check", "zoo calibrate", "doctor"),
 ]
 
