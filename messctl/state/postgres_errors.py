@@ -7,11 +7,13 @@ import psycopg
 from messctl.state.database import RESTORE
 
 ANOTHER_STATE = "choose another state with --state"
+LONGEST = 500
+"""The longest part of what a server says that is shown, in characters."""
 REMEDIES = {
     "08": "see that the server runs and can be reached, then try again",
     "0A000": "use PostgreSQL 13 or newer, and its primary server",
-    "22": f"it is damaged; {RESTORE}",
-    "23": f"it is damaged; {RESTORE}",
+    "22": "check it with `messctl doctor`",
+    "23": "check it with `messctl doctor`",
     "25006": "it can only be read: name the primary server, or one with write access",
     "25P03": "raise idle_in_transaction_session_timeout for this user",
     "25P04": "raise transaction_timeout for this user",
@@ -71,7 +73,6 @@ def remedy_of_text(text: str) -> str:
 
 def text_of(error: psycopg.Error) -> str:
     """Return what an error says, on one line."""
-    if error.sqlstate is not None and error.diag.message_primary:
-        return " ".join(error.diag.message_primary.split())
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(" ".join(said).split()).rstrip(".") or type(error).__name__
+    said = error.diag.message_primary if error.sqlstate is not None else None
+    text = " ".join((said or str(error)).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

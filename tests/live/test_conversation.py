@@ -40,11 +40,11 @@ class Narrow:
 
 
 @pytest.fixture
-def talk(tmp_path):
+def talk(tmp_path, place):
     """Makes a conversation with two models that answer by a function."""
     (tmp_path / "zoo.yaml").write_text(STATED)
     zoo = load_zoo(tmp_path / "zoo.yaml")
-    with Store(tmp_path / "state") as store:
+    with Store(place) as store:
 
         def make(answer, like=Question("")):  # noqa: B008
             models = {model.name: model for model in zoo.models}

@@ -23,11 +23,11 @@ THOUGHT = "<think>one two three</think>\n\nyes"
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path, place):
     """Makes a router over two scripted models, and returns it with its store."""
     (tmp_path / "zoo.yaml").write_text(STATED)
     zoo = load_zoo(tmp_path / "zoo.yaml")
-    with Store(tmp_path / "state") as store:
+    with Store(place) as store:
 
         def make(answers, **settings):
             models = {model.name: model for model in zoo.models}

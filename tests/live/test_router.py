@@ -80,13 +80,13 @@ only_bandit = pytest.mark.parametrize("world", ["bandit"], indirect=True)
 
 
 @pytest.fixture(params=live_names())
-def world(request, tmp_path):
+def world(request, place):
     """A router, by every policy that serves live, over three recorded models, whose prompts are all different."""
     prompts = [f"{prompt} {row}" for row, prompt in enumerate(prompts_for(150))]
     rounds = replace(learnable(150), features=encode(pa.array(prompts, pa.large_string())))
     models = {name: ModelSpec(name, Path(f"{name}.gguf")) for name in rounds.zoo.models}
     backend = Recorded(rounds, prompts)
-    store = Store(tmp_path / "state")
+    store = Store(place)
 
     def router(models=models, meter=None, **settings):
         promise = replace(Settings(policy=request.param, alpha=0.85, v=0.2, c=0.8, seed=3), **settings)
@@ -423,14 +423,14 @@ def test_a_model_of_the_users_choice_is_logged_as_forced(world):
 
 
 @only_messplus
-def test_a_failed_model_has_no_answer_and_no_feedback(world):
+def test_a_failed_model_has_no_answer_and_no_feedback(world, tmp_path):
     router, rounds, prompts, backend, store = world
     backend.fail = ("small",)
     answered = router(c=10.0).ask(Question(prompts[0]), grader=judge(rounds))
     assert list(answered.failures) == ["small"]
     assert set(store.requests.find("last").answers) == {"large", "middle"}
-    export_log(store, store.path.with_name("log.parquet"))
-    recording = load(store.path.with_name("log.parquet"), partial=True)
+    export_log(store, (tmp_path / "log.parquet"))
+    recording = load((tmp_path / "log.parquet"), partial=True)
     assert replay(recording, ["logged"], Settings(), Conditions()).results[0].explored == 1.0
     assert Ledger.of(store).explored == 1
     backend.fail = ("large", "middle", "small")

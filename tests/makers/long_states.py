@@ -14,12 +14,13 @@ from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
 from messctl.state.ledger import Ledger
 from messctl.state.migrations import MIGRATIONS, SUMS
+from messctl.state.place import Place
 from messctl.state.request_log import Circumstances
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
 
 
-def new_store(path: Path = MEMORY) -> Store:
+def new_store(path: Place = MEMORY) -> Store:
     """Open a new state, by default in memory."""
     return Store(path)
 

@@ -42,8 +42,15 @@ def feedback():
 
 
 @pytest.fixture
-def store(tmp_path):
+def file(tmp_path):
+    """A state in a file: SQLite takes any value in any column."""
     with new_store(tmp_path / "state") as store:
+        yield store
+
+
+@pytest.fixture
+def store(place):
+    with new_store(place) as store:
         yield store
 
 
@@ -99,15 +106,17 @@ def test_a_reset_begins_a_new_curve(store, history, feedback):
 
 
 @pytest.mark.parametrize("value", ["'bad'", "9e999", "x'00'"])
-def test_a_damaged_feedback_is_an_error_that_ends_with_the_damage(store, history, feedback, value):
-    judged(store, feedback)
-    (kept,) = store._database.row("SELECT satisfied FROM feedback WHERE id = 200")
-    store._database.execute(f"UPDATE feedback SET satisfied = {value} WHERE id = 200")
+def test_a_damaged_feedback_is_an_error_that_ends_with_the_damage(file, feedback, value):
+    history = History(file.path)
+    judged(file, feedback)
+    (kept,) = file._database.row("SELECT satisfied FROM feedback WHERE id = 200")
+    file._database.execute(f"UPDATE feedback SET satisfied = {value} WHERE id = 200")
     for _ in range(2):
         with pytest.raises(StoreError, match="the state is damaged"):
             history.curve()
-    store._database.execute("UPDATE feedback SET satisfied = ? WHERE id = 200", (kept,))
+    file._database.execute("UPDATE feedback SET satisfied = ? WHERE id = 200", (kept,))
     assert_shown(history, feedback)
+    history.close()
 
 
 def test_the_stamp_changes_with_every_write_of_others_and_with_nothing_else(store, history, feedback):

@@ -61,9 +61,9 @@ class Flaky:
 
 
 @pytest.fixture(params=live_names())
-def world(request, tmp_path, clock):
+def world(request, place, clock):
     """A router of three models, a backend some of whose models fail, and the store."""
-    backend, store = Flaky(), Store(tmp_path / "state")
+    backend, store = Flaky(), Store(place)
 
     def router(models=MODELS, **settings):
         promise = Settings(**{"policy": request.param, "alpha": 0.5, "v": 0.2, "c": 0.0, **settings})
