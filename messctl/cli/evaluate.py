@@ -98,35 +98,21 @@ def evaluate(
         reference=reference,
         cost_scale=cost_scale,
     )
-    evaluation = estimate(log, policy, settings, skip_forced=skip_forced, impute=impute)
+    evaluation = _estimated(log, policy, settings, skip_forced=skip_forced, impute=impute)
     with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
 
 
-def estimate(
+def _estimated(
     log: Place, policies: Sequence[str] | None, settings: Settings, *, skip_forced: bool, impute: bool
 ) -> Evaluation:
-    """Evaluate the policies on the log; without any, the policy of the settings."""
-    from messctl import off_policy
-    from messctl.backends import encoder_of
+    """Evaluate the policies, and tell what is being done."""
     from messctl.learning.compiled import compiling_told
-    from messctl.learning.features import WordEncoder
-    from messctl.policies import kind_of
+    from messctl.library.evaluation import estimate
 
-    policies = policies or [settings.policy]
-    for name in policies:
-        kind_of(name)  # an unknown name is an error before the log is read
     with spinner("reading") as tell, compiling_told(tell):
-        encoder = encoder_of(settings) or WordEncoder()
-        return off_policy.evaluate(
-            off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
-            policies,
-            settings,
-            encoder,
-            impute=impute,
-            progress=lambda name: tell(f"replaying {name}"),
-        )
+        return estimate(log, policies, settings, skip_forced=skip_forced, impute=impute, progress=tell)
 
 
 def print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:

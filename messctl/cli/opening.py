@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import warn
 from messctl.errors import StoreError
+from messctl.state.place import refuse_foreign_link
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
-    from messctl.costs.load_costs import Loads
-    from messctl.costs.meter import Meter
     from messctl.graders import Grader
     from messctl.live.router import Router
     from messctl.state.place import Place
@@ -57,17 +56,6 @@ def state_path(state: Place | None, zoo: Path | None = None, *, required: bool =
             raise StoreError(missing)
         warn(missing)
     return state
-
-
-def refuse_foreign_link(path: Place) -> None:
-    """Raise StoreError if a link of somebody else leads to a state."""
-    if not isinstance(path, Path):
-        return
-    from messctl.trust import foreign_link, owner
-
-    planted = foreign_link(path)
-    if planted is not None:
-        raise StoreError(f"{path}: {planted} is a link of {owner(planted.lstat())}; name another place with --state")
 
 
 def warn_of_shared_state(path: Place) -> None:
@@ -125,20 +113,10 @@ def open_state(state: Place | None, zoo: Path | None = None, *, required: bool =
 
 
 def open_backends(zoo_file: ZooFile) -> Backend:
-    """Return one backend for all models of a zoo: llama.cpp for files, and a client for servers."""
-    from messctl.backends import Dispatch
+    """Return one backend for all models of a zoo; its warnings go to stderr."""
+    from messctl.live.opening import backends_of
 
-    def files() -> Backend:
-        from messctl.backends import LlamaCpp
-
-        return LlamaCpp(on_warning=warn, budget=zoo_file.budget)
-
-    def servers() -> Backend:
-        from messctl.backends import OpenAICompatible
-
-        return OpenAICompatible()
-
-    return Dispatch(files, servers)
+    return backends_of(zoo_file, warn)
 
 
 @contextmanager
@@ -159,17 +137,14 @@ def open_router(
     `grader_of` makes the grader of every answer out of the zoo's; by default it is the zoo's if it needs no reference.
     With `accept_empty`, an empty answer is an answer like others.
     """
-    from messctl.backends import encoder_of
-    from messctl.costs.meter_choice import meter_for
     from messctl.live.grading import live_grader
-    from messctl.live.router import Router
+    from messctl.live.opening import router_over
 
     described = open_zoo(zoo)
     given = {name: value for name, value in settings.items() if value is not None}
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
     grader = (grader_of or live_grader)(described.grader)
-    meter = meter_for(described)
     with _writable_store(state or _named(described.state), log=log) as store:
         _mention_models_nearby(described)
         if log:
@@ -177,16 +152,8 @@ def open_router(
         answering = backend or open_backends(described)
         answering = through(answering) if through else answering
         try:
-            yield Router(
-                {model.name: model for model in described.models},
-                replace(described.settings, **given),
-                answering,
-                meter,
-                store,
-                grader,
-                encoder_of(described.settings),
-                _loads(described, meter),
-                accept_empty=accept_empty,
+            yield router_over(
+                described, store, answering, replace(described.settings, **given), grader, accept_empty=accept_empty
             )
         finally:
             answering.close()
@@ -205,13 +172,14 @@ def open_routers(
     from messctl.backends import encoder_of
     from messctl.costs.meter_choice import meter_for
     from messctl.live.grading import live_grader
+    from messctl.live.opening import loads_of
     from messctl.live.retention import pruned_beside
     from messctl.live.router import Router
 
     meter, path = meter_for(described), state or _named(described.state) or _default_state()
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
-    grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), _loads(described, meter)
+    grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), loads_of(described, meter)
     with ExitStack() as stack:
         stack.callback(backend.close)
         common = stack.enter_context(_writable_store(path, log=log))
@@ -288,14 +256,6 @@ def _mention_relearning(store: Store) -> None:
 
     if 0 < store.policy.version("bandit") < STATE_VERSION:
         warn("how prompts differ is learned anew by this version of the bandit; requests, feedback and debt stay")
-
-
-def _loads(zoo_file: ZooFile, meter: Meter) -> Loads:
-    """Return the costs of loading models. `load_watts` counts only if loads are neither measured nor stated."""
-    from messctl.costs.load_costs import Loads
-
-    estimated = not meter.includes_loads and all(model.cost is None for model in zoo_file.models)
-    return Loads(zoo_file.load_watts if estimated else None)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ import typer
 
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import history_path, mind_zoo, refuse_foreign_link, state_path, warn_of_shared_state
+from messctl.cli.opening import history_path, mind_zoo, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line, prompt_user
 from messctl.display.text import counted
 from messctl.errors import UsageError
+from messctl.state.place import refuse_foreign_link
 
 
 def register(app: typer.Typer) -> None:

@@ -9,10 +9,11 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command, Group
-from messctl.cli.opening import mind_zoo, refuse_foreign_link, state_files, state_path, warn_of_shared_state
+from messctl.cli.opening import mind_zoo, state_files, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted, moment
 from messctl.errors import OutputError, StoreError, UsageError
+from messctl.state.place import refuse_foreign_link
 
 if TYPE_CHECKING:
     from messctl.state.place import Place

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -193,6 +192,7 @@ def tune(
     as_csv: CsvOption = False,
 ) -> int:
     """Find the setting that keeps the promise at the least cost. Exit 1 if no setting keeps it."""
+    from messctl.library.tuning import untimed, with_models
     from messctl.replay.holdout import Holdout
     from messctl.replay.result import Conditions
     from messctl.tune import check_engine, check_slack, parse_space, zoo_change
@@ -200,10 +200,10 @@ def tune(
 
     _check_formats(output, dry_run=dry_run, as_json=as_json, as_csv=as_csv)
     base = settings_of(zoo, seed=seed, reference=reference, cost_scale=cost_scale)
-    space = parse_space(base, _with_models(policy, traces), alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
+    space = parse_space(base, with_models(policy, traces), alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
     if output and len(space.alpha) > 1:
         raise UsageError("-o writes one setting, but there are several α; give one --alpha")
-    shuffle = _untimed(traces) if shuffle is None else shuffle
+    shuffle = untimed(traces) if shuffle is None else shuffle
     settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
     conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
     check_slack(slack)
@@ -222,18 +222,6 @@ def tune(
     if output and tuning.chosen and not dry_run:
         write(output, zoo_change(output, zoo, tuning.chosen.settings)[-1])
     return int(not all(choice.chosen for choice in tuning.choices))
-
-
-def _with_models(policies: Sequence[str] | None, traces: Sequence[Path]) -> list[str]:
-    """Return the policies, with one for each model that all traces have in place of `always`."""
-    from messctl.trace import TraceFile
-    from messctl.tune.space import SINGLE
-
-    if SINGLE not in (policies or ()):
-        return list(policies or ())
-    models = [TraceFile(trace).models for trace in traces]
-    singles = [f"{SINGLE}:{model}" for model in models[0] if all(model in each for each in models)]
-    return [name for each in policies or () for name in (singles if each == SINGLE else [each])]
 
 
 def _check_formats(output: Path | None, *, dry_run: bool, as_json: bool, as_csv: bool) -> None:
@@ -257,13 +245,6 @@ def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -
         check_format(plot)
 
 
-def _untimed(traces: Sequence[Path]) -> bool:
-    """Return whether some trace does not say when its requests arrived."""
-    from messctl.trace import TraceFile
-
-    return not all(TraceFile(trace).timed for trace in traces)
-
-
 def _search(
     traces: list[Path],
     settings: Sequence[Settings],
@@ -281,22 +262,15 @@ def _search(
 
     `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
     """
-    from messctl.backends import encoder_of
-    from messctl.graders.equality import FORMS
     from messctl.learning.compiled import compiling_told
-    from messctl.replay.loading import load
-    from messctl.tune import search
+    from messctl.library.tuning import searched
     from messctl.tune.plot import write_plot
-    from messctl.tune.tuning import concluded
 
     with _progress() as (status, advance), compiling_told(status):
-        status("reading")
-        first, encoder = settings[0], encoder_of(settings[0])
-        reading = partial(load, reference=first.reference, cache=cache, encoder=encoder, equal=FORMS[first.equal])
-        recordings = [reading(trace) for trace in dict.fromkeys(traces)]
-        status(f"{len(settings):,} settings × {conditions.seeds} seeds")
-        found = search(recordings, settings, conditions, holdout, engine=engine, address=at, progress=advance)
-        tuning = concluded(found, slack, zoo, status)
+        tuning = searched(
+            traces, settings, conditions, holdout, cache=cache, zoo=zoo, slack=slack, engine=engine, address=at,
+            status=status, advance=advance,
+        )  # fmt: skip
         if plot and tuning.choices:
             write_plot(tuning, plot, warn)
     return tuning

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from messctl.errors import UsageError
+from messctl.errors import StoreError, UsageError
+from messctl.trust import foreign_link, owner
 
 SCHEMES = ("postgresql://", "postgres://")
 """What the address of a PostgreSQL database begins with."""
@@ -82,3 +83,10 @@ def exists(place: Place) -> bool:
 def place_of(text: str) -> Place:
     """Return where a state is that is named by a path, or by the address of a database. Raises UsageError."""
     return Address.of(text) if text.startswith(SCHEMES) else Path(text)
+
+
+def refuse_foreign_link(place: Place) -> None:
+    """Raise StoreError if a link of somebody else leads to a state."""
+    planted = foreign_link(place) if isinstance(place, Path) else None
+    if planted is not None:
+        raise StoreError(f"{place}: {planted} is a link of {owner(planted.lstat())}; name another place with --state")

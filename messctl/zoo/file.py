@@ -153,6 +153,23 @@ def load_state_place(path: Path | None) -> StatePlace:
     return StatePlace() if place is None else StateRule().read(place)
 
 
+def own_models(path: Path) -> dict[str, float | None] | None:
+    """Return the models of a zoo file that somebody else runs, with their fixed costs: none has a path or a url.
+
+    None for a zoo that messctl runs, also in part. Raises ConfigError, also for a name that is missing or given twice.
+    """
+    found: dict[str, float | None] = {}
+    for place, values in _model_values(_sections(path)):
+        if "path" in values or "url" in values:
+            return None
+        name = values.get("name")
+        if name is None or name in found:
+            what = f"model {name!r} is given twice" if name else f"{place.name} has no name"
+            raise place.error(f"{what}; give each model its own name")
+        found[name] = None if values.get("cost") is None else values["cost"].fixed
+    return found or None
+
+
 def _sections(path: Path) -> dict[str, Place]:
     root = read_file(path)
     return {} if root is None else root.entries(SECTIONS)
