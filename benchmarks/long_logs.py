@@ -1,6 +1,6 @@
-"""What `ask`, `feedback` and `status` take at 1,000, 10,000 and 100,000 logged requests, as ratios to the shortest log.
+"""What `ask`, `feedback`, `status`, `log` and the page of `serve` take with long logs, as ratios to the shortest log.
 
-    python benchmarks/long_logs.py [--requests 1000,10000,100000] [--rounds 25] [--policy messplus] [--debt low]
+    python benchmarks/long_logs.py [--requests 1000,1000000] [--rounds 25] [--policy messplus] [--debt low]
 
 Each log is a real file, in which every request has an answer and feedback; a scripted model answers at once. The logs
 are measured in turns: in each round every action once per log. `--debt high` makes logs whose answers are mostly bad,
@@ -28,10 +28,10 @@ from rich.table import Table
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
-from messctl.learning.virtual_queue import advance
 from messctl.live.router import Router
-from messctl.records import Decision, Outcome, Question, Request
-from messctl.state.request_log import Circumstances
+from messctl.records import Question
+from messctl.server.history import History
+from messctl.state.request_log import ADD_ANSWER
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
@@ -53,6 +53,7 @@ class Log:
     size: int
     store: Store
     router: Router
+    history: History
 
     def timed(self, rng: random.Random) -> dict[str, Milliseconds]:
         """Do everything once, and return how long each took."""
@@ -67,8 +68,22 @@ class Log:
             "feedback, corrected, old": lambda: self._correct(far),
             "feedback, corrected, oldest": lambda: self._correct(0),
             "status": self.router.ledger,
+            "log": lambda: self.store.requests.newest(10),
+            "log, before an old one": lambda: self.store.requests.newest(10, f"request-{far:07}"),
+            "page, first look": self._first_look,
+            "page, after a change": self._look,
         }
         return {name: _milliseconds(action) for name, action in actions.items()}
+
+    def _first_look(self) -> None:
+        history = History(self.store.path)
+        history.curve()
+        history.close()
+
+    def _look(self) -> None:
+        self.history.curve()
+        self.history.latencies()
+        self.history.newest(20)
 
     def _correct(self, number: int) -> None:
         logged = self.store.requests.find(f"request-{number:07}")
@@ -93,21 +108,36 @@ def written(path: Path, size: int, policy: str, good: float) -> Log:
     for index in range(20):
         router.ask(Question(f"What is {index}?"), grader=lambda _: 1.0)
     known = store.policy.snapshot(policy)
-    rng, queue, balance = random.Random(size), known.queue, known.balance
-    circumstances = Circumstances(policy, settings.aim, meter.unit, meter.source, characters=30)
+    rng = random.Random(size)
+    served = rng.choices(names, k=size)
+    first = store.requests.count() + 1
+    ids = range(first, first + size)
     with store.transaction():
-        for number in range(size):
-            request_id, served, satisfied = f"request-{number:07}", rng.choice(names), float(rng.random() < good)
-            request = Request(request_id, f"What is {number} + {size}, please?")
-            decision = Decision(request, known.decided + number + 1, served, (served,), 0.5, queue=queue)
-            store.requests.add(decision, circumstances)
-            outcome = Outcome(None, rng.random(), 0.1, 8, 2, "forty-two", cost_quality="estimated", finish="stop")
-            store.requests.add_answers(request_id, {served: outcome})
-            store.requests.set_feedback(request_id, {served: satisfied}, served)
-            queue = advance.plain(queue, settings.aim, satisfied)
-            balance += satisfied - settings.aim
+        store.database.execute_many(
+            "INSERT INTO requests (id, request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
+            "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters, others) "
+            "VALUES (?, ?, 1.7e9, ?, ?, ?, ?, 0, 0, 1, ?, 0.0, 0.5, 0.0, ?, ?, 30, 0)",
+            (
+                (key, f"request-{number:07}", f"What is {number} + {size}, please?", policy, known.decided + number + 1,
+                 served[number], settings.aim, meter.unit, meter.source)
+                for number, key in enumerate(ids)
+            ),
+        )  # fmt: skip
+        good_ones = [float(rng.random() < good) for _ in ids]
+        store.database.execute_many(
+            ADD_ANSWER,
+            (
+                (key, model, "forty-two", rng.random(), 0.1, 8, 2, satisfied, "estimated", "stop", None)
+                for key, model, satisfied in zip(ids, served, good_ones, strict=True)
+            ),
+        )
+        store.database.execute_many(
+            "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, 1.7e9)", zip(ids, good_ones, strict=True)
+        )
+        store.requests.fill()
+        queue, balance = store.requests.queue(), store.requests.balance()
         store.policy.save(replace(known, decided=known.decided + size, queue=queue, balance=balance))
-    return Log(size, store, router)
+    return Log(size, store, router, History(path))
 
 
 def _table(title: str, rounds: list[dict[int, dict[str, float]]]) -> Table:
@@ -127,7 +157,7 @@ def _table(title: str, rounds: list[dict[int, dict[str, float]]]) -> Table:
 def main() -> None:
     """Write the logs, measure in turns, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", default="1000,10000,100000")
+    parser.add_argument("--requests", default="1000,1000000")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--policy", default="messplus")
     parser.add_argument("--debt", choices=sorted(GOOD), default="low")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.answer import remarks
-from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range, valid_utf8
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import mind_zoo, open_state
 from messctl.cli.output import console, print_json
@@ -36,6 +36,11 @@ def log(
         typer.Option("-n", "--count", metavar="N", callback=in_range(1, MOST_ROWS),
                      help="The number of requests to list.", rich_help_panel=OUTPUT),
     ] = 10,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="TEXT", help="List those before the request with this id, or its start.",
+                     rich_help_panel=OUTPUT),
+    ] = None,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
@@ -46,7 +51,7 @@ def log(
     if state is None:
         mind_zoo(zoo)
     with open_state(state, zoo) as store:
-        logged = list(store.requests.newest(count))
+        logged = list(store.requests.newest(count, None if before is None else valid_utf8(before)))
     if as_json:
         print_json([_document(each) for each in logged])
         return

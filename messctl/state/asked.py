@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from messctl.records import Course, Decision, Evidence
+from messctl.records import Course, Decision, Evidence, Outcome
+from messctl.state.database import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,23 @@ def asked_text(decision: Decision) -> str | None:
         return None
     answers = [[model, each.group, each.logprob] for model, each in decision.answers.items()]
     return json.dumps({"alone": decision.course.alone, "answers": answers}, ensure_ascii=False)
+
+
+def outcome_of(answer: Row, asked: Asked) -> Outcome:
+    """Return what a stored answer was, and what was seen of it."""
+    seen = asked.answers.get(answer["model"])
+    return Outcome(
+        satisfied=answer["satisfied"],
+        cost=answer["cost"],
+        latency_s=answer["latency_s"],
+        tokens_in=answer["tokens_in"],
+        tokens_out=answer["tokens_out"],
+        answer=answer["answer"],
+        logprob=None if seen is None else seen.logprob,
+        cost_quality=answer["cost_quality"],
+        finish=answer["finish"],
+        thinking=answer["thinking"],
+    )
 
 
 def _group(value: Any) -> int:

@@ -11,6 +11,7 @@ from messctl.errors import UsageError
 from messctl.outputs import check_trace_writable
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
+from messctl.state.sums import ANSWERS
 from messctl.trace import Row, TraceMetadata, TraceWriter
 
 FIELDS = ("satisfied", "cost", "latency_s", "tokens_in", "tokens_out", "answer", "logprob", "cost_quality", "finish",
@@ -30,14 +31,8 @@ def export_log(store: Store, output: Path) -> int:
 
 
 def _write(store: Store, output: Path) -> int:
-    models: set[str] = set()
-    units: set[str] = set()
-    meters: set[str] = set()
-    for logged in store.requests:
-        if logged.answers:
-            models.update(logged.answers)
-            units.add(logged.circumstances.cost_unit)
-            meters.add(logged.circumstances.meter)
+    rows = store.requests.sums.left(ANSWERS)
+    models, units, meters = ({row[place] for row in rows} for place in range(3))
     if not models:
         gone = store.pruning.pruned()
         none = f"all answered requests are from before {moment(gone.until)} and were pruned" if gone else ""
@@ -53,13 +48,13 @@ def _write(store: Store, output: Path) -> int:
         meter=" and ".join(sorted(meters)),
         source="messctl ask",
     )
-    rows = 0
+    written = 0
     with TraceWriter(output, metadata, FIELDS, REQUEST) as writer:
         for logged in store.requests:
             if logged.answers:
                 writer.append(_row(logged))
-                rows += 1
-    return rows
+                written += 1
+    return written
 
 
 def _row(logged: LoggedRequest) -> Row:

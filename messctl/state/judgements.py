@@ -106,6 +106,20 @@ class Judgements:
         while self._pack():
             pass
 
+    def blocks(self, after: int) -> Iterator[tuple[int, float, float, float]]:
+        """Yield each block of feedback after a checkpoint's place, or after the base.
+
+        That is the place of its last feedback, the sums of the satisfaction and of α, and the queue after it.
+        """
+        for part, start in self._checkpoints.after(after):
+            places, queues = part.places[start:].tolist(), part.walks[start:, 0].tolist()
+            rows = self._database.table("steps", "WHERE last >= ? AND last <= ? ORDER BY last", (places[0], places[-1]))
+            if [row["last"] for row in rows] != places:
+                raise self._database.damage(f"the packed steps from feedback {places[0]:g} on")
+            for row, queue in zip(rows, queues, strict=True):
+                steps = self._numbers(row)
+                yield row["last"], float(-steps[1::2].sum()), float(steps[0::2].sum()), queue
+
     def fold(self, first: int) -> Base:
         """Forget the steps that no correction needs, if `first` is the first place that may still be corrected.
 

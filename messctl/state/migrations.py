@@ -143,6 +143,7 @@ MIGRATIONS = (
         failed_at REAL NOT NULL, PRIMARY KEY (model, refused));
     """,
     "CREATE TABLE copying (id INTEGER PRIMARY KEY CHECK (id = 1), source TEXT NOT NULL)",
+    "CREATE INDEX feedback_corrected ON feedback (corrected_at) WHERE corrected_at IS NOT NULL",
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 
@@ -152,6 +153,8 @@ MIGRATIONS = (
 
 SUMS = 10
 """The version that brought the tables which are kept up to date with the log."""
+COPIES = 16
+"""The version that can say that a state is a begun copy."""
 KEPT = 11
 """The last version that changed what these hold: they are computed for an older file."""
 

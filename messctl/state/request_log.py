@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,14 +13,19 @@ from typing import Any
 from messctl.display.text import moment
 from messctl.errors import UsageError
 from messctl.records import Decision, Outcome, Request
-from messctl.state.asked import Asked, asked_text
-from messctl.state.columns import COLUMNS, OUTCOME, check
-from messctl.state.database import Database, Row
+from messctl.state.asked import Asked, asked_text, outcome_of
+from messctl.state.columns import COLUMNS, MOST, OUTCOME, check
+from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
 from messctl.state.lengths import Lengths
 from messctl.state.pruned import pruned, twin
 from messctl.state.sums import ANSWERS, REQUESTS, SERVED, KeptSums
 
+PAGE = 500
+"""How many requests are read at a time."""
+MOST_NAMED = 1000
+"""How many requests whose ids begin alike are counted."""
+OF_PAGE = "WHERE request >= ? AND request <= ? ORDER BY"
 _ANSWER = ("answer", "cost", "latency_s", "tokens_in", "tokens_out", "satisfied", "cost_quality", "finish", "thinking")
 ADD_ANSWER = (
     f"INSERT INTO answers (request, model, {', '.join(_ANSWER)}) VALUES (?, ?{', ?' * len(_ANSWER)}) "
@@ -87,7 +92,10 @@ class RequestLog:
         self.lengths = Lengths(database)
 
     def __iter__(self) -> Iterator[LoggedRequest]:
-        return self._read()
+        last = 0
+        while page := self._page("WHERE requests.id > ? ORDER BY requests.id LIMIT ?", last, PAGE):
+            last = page[-1][0]
+            yield from (logged for _, logged in page)
 
     def count(self) -> int:
         """Return the number of requests."""
@@ -178,22 +186,29 @@ class RequestLog:
 
         Raises UsageError if there is no such request, or more than one.
         """
+        return self._page("WHERE requests.id = ?", self._found(request_id))[0][1]
+
+    def _found(self, request_id: str) -> int:
+        """Return the key of the request that `find` returns."""
         if request_id == "last":
             found = self._keys("WHERE id = (SELECT max(request) FROM answers)")
         else:
             found = self._keys("WHERE request_id = ?", request_id) or self._keys(
-                "WHERE request_id >= ? AND request_id < ?", request_id, request_id + "\U0010ffff"
+                "WHERE request_id >= ? AND request_id < ? LIMIT ?", request_id, request_id + "\U0010ffff", MOST_NAMED
             )
         if len(found) == 1:
-            return next(self._read("WHERE requests.id = ?", found))
+            return found[0]
         if found:
-            raise UsageError(f"{len(found)} requests have an id that starts with {request_id!r}; give more of the id")
+            many = f"{len(found)} or more" if len(found) == MOST_NAMED else str(len(found))
+            raise UsageError(f"{many} requests have an id that starts with {request_id!r}; give more of the id")
         raise self._unknown(request_id)
 
-    def newest(self, count: int) -> list[LoggedRequest]:
-        """Return the newest `count` requests, oldest first."""
-        newest = "WHERE requests.id IN (SELECT id FROM requests ORDER BY id DESC LIMIT ?)"
-        return list(self._read(newest, (count,)))
+    def newest(self, count: int, before: str | None = None) -> list[LoggedRequest]:
+        """Return the newest `count` requests, oldest first; or those `before` the request with an id, or its start."""
+        most = MOST if before is None else self._found(before)
+        newest = "SELECT id FROM requests WHERE id < ? ORDER BY id DESC LIMIT ?"
+        page = self._page(f"WHERE requests.id IN ({newest}) ORDER BY requests.id", most, count)
+        return [logged for _, logged in page]
 
     def decided_by_others_since(self, request_id: str, policy: str) -> int:
         """Return how many requests after this one of `policy` another decided; the user's choices do not count."""
@@ -241,7 +256,7 @@ class RequestLog:
             yield row["id"], decided.total() - decided[row["policy"]], row["others"]
             decided[row["policy"]] += not row["forced"]
 
-    def _keys(self, where: str, *values: str) -> list[int]:
+    def _keys(self, where: str, *values: Any) -> list[int]:
         return [row["id"] for row in self._database.rows(f"SELECT id FROM requests {where}", values)]
 
     def _key(self, request_id: str) -> int:
@@ -262,45 +277,40 @@ class RequestLog:
         others = f"requests from before {moment(gone.until)} were pruned, and `messctl log` lists the others"
         return UsageError(f"{what}; {others}")
 
-    def _read(self, where: str = "", values: Sequence[Any] = ()) -> Iterator[LoggedRequest]:
-        return self._database.read(
-            self._logged,
-            "SELECT requests.*, feedback.satisfied AS satisfied, feedback.id AS judged FROM requests "
-            f"LEFT JOIN feedback ON feedback.request = requests.id {where} ORDER BY requests.id",
-            values,
+    def _page(self, where: str, *values: Any) -> list[tuple[int, LoggedRequest]]:
+        """Return the requests that a condition selects, each with its key, which must lie close together."""
+        rows = list(
+            self._database.rows(
+                "SELECT requests.*, feedback.satisfied AS satisfied, feedback.id AS judged FROM requests "
+                f"LEFT JOIN feedback ON feedback.request = requests.id {where}",
+                values,
+            )
         )
+        bounds = (rows[0]["id"], rows[-1]["id"]) if rows else (0, 0)
+        answers = _by_request(self._database.table("answers", f"{OF_PAGE} request, model", bounds))
+        lost = _by_request(self._database.table("attempts", f"{OF_PAGE} id", bounds))
+        try:
+            return [(row["id"], _logged(row, answers.get(row["id"], []), lost.get(row["id"], []))) for row in rows]
+        except ROW_ERRORS as error:
+            raise self._database.damage(str(error)) from error
 
-    def _logged(self, row: Row) -> LoggedRequest:
-        check(f"request {row['id']}", dict(row), _JOINED)
-        answers = self._database.table("answers", "WHERE request = ?", (row["id"],))
-        if answers and row["served"] not in {answer["model"] for answer in answers}:
-            raise ValueError(f"request {row['id']} has answers, but none of {row['served']!r}, which served it")
-        lost = self._database.table("attempts", "WHERE request = ? ORDER BY id", (row["id"],))
-        return _logged(row, answers, lost)
+
+def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["request"], []).append(row)
+    return found
 
 
 _JOINED = {**COLUMNS["requests"], "satisfied": OUTCOME["satisfied"], "judged": OUTCOME["tokens_in"]}
 
 
-def _outcome(answer: Row, asked: Asked) -> Outcome:
-    seen = asked.answers.get(answer["model"])
-    return Outcome(
-        satisfied=answer["satisfied"],
-        cost=answer["cost"],
-        latency_s=answer["latency_s"],
-        tokens_in=answer["tokens_in"],
-        tokens_out=answer["tokens_out"],
-        answer=answer["answer"],
-        logprob=None if seen is None else seen.logprob,
-        cost_quality=answer["cost_quality"],
-        finish=answer["finish"],
-        thinking=answer["thinking"],
-    )
-
-
 def _logged(row: Row, answered: Sequence[Row], lost: Sequence[Row]) -> LoggedRequest:
+    check(f"request {row['id']}", dict(row), _JOINED)
+    if answered and row["served"] not in {answer["model"] for answer in answered}:
+        raise ValueError(f"request {row['id']} has answers, but none of {row['served']!r}, which served it")
     asked = Asked.of(row["asked"])
-    answers = {answer["model"]: _outcome(answer, asked) for answer in answered}
+    answers = {answer["model"]: outcome_of(answer, asked) for answer in answered}
     return LoggedRequest(
         decision=Decision(
             request=Request(row["request_id"], row["prompt"], bool(row["gradable"])),

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from messctl.errors import StoreError
-from messctl.state import soundness
+from messctl.state import migrations, soundness
 from messctl.state.copying import check_complete, copy_tables
 from messctl.state.database import Database
 from messctl.state.databases import closed_on_failure, open_database
@@ -63,7 +63,7 @@ class Store:
         if not latest:
             with closed_on_failure(opened):
                 self._migrate()
-        if not begun:
+        if not begun and opened.latest >= migrations.COPIES:
             with closed_on_failure(opened):
                 check_complete(opened)
 

@@ -117,6 +117,13 @@ class KeptSums:
         """Return the rows of a table, checked."""
         return self._database.table(table)
 
+    def left(self, table: str) -> list[tuple[str, ...]]:
+        """Return the keys for which the log has rows that were not pruned."""
+        sums = DEFINED[table]
+        gone = _by_key(sums, self.rows(twin(table)))
+        counted = _by_key(sums, self.rows(table))
+        return [tuple(map(str, key)) for key, values in counted.items() if key not in gone or values[0] != gone[key][0]]
+
     def add(self, table: str, key: Key, values: Values) -> None:
         """Add values to the sums of a key."""
         self._database.execute(DEFINED[table].upsert(table), (*key, *values))

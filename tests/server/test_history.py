@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from long_states import judged, new_store
+from long_states import judged, new_store, pruned
 
 from messctl.errors import StoreError
 from messctl.learning.virtual_queue import advance
-from messctl.server.history import Curve, History, Latency
+from messctl.server import history as history_module
+from messctl.server.history import SINCE, Curve, History, Latency
+from messctl.state import judgements
 
 
 def stepped(feedback):
@@ -141,3 +143,40 @@ def test_the_newest_requests_come_first(store, history, feedback):
 )
 def test_percentiles_are_of_the_latencies_in_order(seconds, median, p95):
     assert Latency.of(seconds) == Latency(len(seconds), median, p95)
+
+
+@pytest.mark.parametrize("most", [8, 40])
+def test_a_long_log_is_read_by_blocks_and_gives_the_same_points(store, history, feedback, monkeypatch, most):
+    monkeypatch.setattr(judgements, "BLOCK", 8)
+    monkeypatch.setattr(history_module, "BLOCK", 8)
+    judged(store, feedback)
+    history._curve = Curve(most)
+    read = []
+    scan = history._database.scan
+    monkeypatch.setattr(history._database, "scan", lambda *given: read.append(given) or scan(*given))
+    points = assert_shown(history, feedback)
+    assert 2 < len(points) <= most + 1
+    assert read == [(SINCE, (296,))], "only what follows the last block is read one by one"
+    for place in (7, 250, 299):
+        feedback[place] = (feedback[place][0], 0.25)
+        with store.transaction():
+            store.requests.set_feedback(f"r{place}", {"a": 0.25}, "a")
+        assert_shown(history, feedback)
+    judged(store, feedback[:20], first=300)
+    assert_shown(history, feedback + feedback[:20])
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_curve_of_a_pruned_state_begins_later_with_the_same_points(store, history, feedback, monkeypatch, watched):
+    monkeypatch.setattr(judgements, "BLOCK", 8)
+    judged(store, feedback)
+    store.database.execute("UPDATE requests SET asked_at = 1000.0 + id")
+    if watched:
+        assert_shown(history, feedback)
+    pruned(store, 1151.0, 100)
+    points = assert_shown(history, feedback)
+    assert points[0][0] == 150 // 8 * 8 + 1
+    judged(store, feedback[:20], first=300)
+    assert_shown(history, feedback + feedback[:20])
+    pruned(store, 3e9, 500)
+    assert_shown(history, feedback + feedback[:20])
