@@ -64,6 +64,7 @@ class Log:
             "ask": lambda: self.router.ask(Question(f"What is {far} + {near}?")),
             "ask, graded": lambda: self.router.ask(Question(f"What is {near} + {far}?"), grader=lambda _: coin),
             "feedback, first": lambda: self.router.feedback(answered, coin),
+            "page, after that": self._look,
             "feedback, corrected, newest": lambda: self.router.feedback(answered, 1.0 - coin),
             "feedback, corrected, old": lambda: self._correct(far),
             "feedback, corrected, oldest": lambda: self._correct(0),
@@ -71,7 +72,7 @@ class Log:
             "log": lambda: self.store.requests.newest(10),
             "log, before an old one": lambda: self.store.requests.newest(10, f"request-{far:07}"),
             "page, first look": self._first_look,
-            "page, after a change": self._look,
+            "page, after corrections": self._look,
         }
         return {name: _milliseconds(action) for name, action in actions.items()}
 

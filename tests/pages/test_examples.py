@@ -19,7 +19,7 @@ FOLDERS = sorted(path.name for path in EXAMPLES.iterdir())
 
 
 def test_every_example_is_short():
-    assert FOLDERS == ["ci", "one-gpu", "serve", "servers"]
+    assert FOLDERS == ["ci", "library", "one-gpu", "replicas", "serve", "servers"]
     for folder in FOLDERS:
         text = (EXAMPLES / folder / "README.md").read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 45, folder
@@ -98,3 +98,100 @@ def test_build_fails_if_the_promise_breaks(changes, code, says, tmp_path):
     assert done.returncode == code, done.stderr
     assert says in done.stdout + done.stderr
     assert (tmp_path / "trace.parquet").exists() == ("absent" not in says)
+
+
+@pytest.mark.slow
+def test_two_servers_behind_nginx_keep_one_promise_and_one_of_them_may_die(postgres, tmp_path):
+    """As the example says, on free ports, with the models in the box: no client notices, and nothing is lost."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    pytest.importorskip("llama_cpp")
+    from messctl.state.store import Store
+
+    address = postgres.fresh()
+    ports = [_free_port() for _ in range(3)]
+    zoo = yaml.safe_load((EXAMPLES / "replicas" / "zoo.yaml").read_text())
+    assert zoo["state"].keys() == {"url", "keep"}
+    zoo["state"]["url"] = f"{address.url}?schema={address.schema}"
+    zoo["models"] = [{"name": name, "path": f"box:{name}.gguf"} for name in ("pico-34k", "mini-1m")]
+    zoo["defaults"] = {"max_tokens": 8, "temperature": 0}
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo))
+    text = (EXAMPLES / "replicas" / "nginx.conf").read_text()
+    for stated, port in zip(("8081", "8082", "8080"), ports, strict=True):
+        assert f"127.0.0.1:{stated}" in text
+        text = text.replace(f"127.0.0.1:{stated}", f"127.0.0.1:{port}")
+    (tmp_path / "nginx.conf").write_text(f"user root;\n{text}" if os.getuid() == 0 else text)
+    base = f"http://127.0.0.1:{ports[2]}/v1"
+    replicas = [_started([*MESSCTL, "serve", "--port", str(port)], tmp_path) for port in ports[:2]]
+    balancer = _started([nginx, "-p", ".", "-e", "stderr", "-c", "nginx.conf"], tmp_path)
+    try:
+        for port in ports:
+            _wait_for(f"http://127.0.0.1:{port}/readyz")
+        ids = [_answered(base, number) for number in range(12)]
+        assert _judged(base, ids[0]) == 200
+        replicas[0].kill()
+        replicas[0].wait(30)
+        ids += [_answered(base, number) for number in range(12, 24)]
+        for request_id in ids:
+            assert _judged(base, request_id) == 200
+        replicas[0] = _started([*MESSCTL, "serve", "--port", str(ports[0])], tmp_path)
+        _wait_for(f"http://127.0.0.1:{ports[0]}/readyz")
+        assert _judged(f"http://127.0.0.1:{ports[0]}/v1", ids[-1]) == 200
+    finally:
+        for process in (*replicas, balancer):
+            process.terminate()
+            process.wait(30)
+    with Store(address, looking=True) as store:
+        assert store.check() == []
+        assert store.requests.feedback_sums().count == 24
+        logged = {each.decision.request.request_id: each for each in store.requests}
+    assert all(logged[request_id].answers for request_id in ids)
+
+
+def _free_port():
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _started(command, folder):
+    environment = {name: value for name, value in os.environ.items() if name != "MESSCTL_STATE"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _wait_for(url):
+    import time
+    import urllib.error
+    import urllib.request
+
+    ends = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+        except (urllib.error.URLError, OSError):
+            assert time.monotonic() < ends, url
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _posted(url, body):
+    import urllib.request
+
+    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as reply:
+        return reply.status, json.load(reply)
+
+
+def _answered(base, number):
+    question = [{"role": "user", "content": f"What is {number} + 8?"}]
+    status, reply = _posted(f"{base}/chat/completions", {"model": "auto", "messages": question})
+    assert status == 200
+    return reply["messctl"]["request_id"]
+
+
+def _judged(base, request_id):
+    return _posted(f"{base}/feedback", {"id": request_id, "value": True})[0]
