@@ -13,6 +13,7 @@ from messctl.live.shared_lessons import joined
 from messctl.policies import LivePolicy, live_build
 from messctl.policies.base import Looking
 from messctl.records import Decision, Evidence, Feedback, Request
+from messctl.state.policy_arrays import Reading
 from messctl.state.request_log import LoggedRequest
 from messctl.state.store import Store
 from messctl.zoo import Settings, Zoo
@@ -44,7 +45,7 @@ class StoredPolicy:
         self._encoder = encoder
         self._build = live_build(settings.policy)
         self._kept: _Kept | None = None
-        self._saved: Snapshot | None = None
+        self._read: Reading | None = None
 
     def decide(self, request: Request) -> Decision:
         """Return the policy's decision on a request."""
@@ -155,6 +156,7 @@ class StoredPolicy:
             for name, model in learned.models.items()
         }
         self._store.policy.forget(learned.policy)
+        self._read = None
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
     def _together(self) -> AbstractContextManager[None]:
@@ -163,15 +165,16 @@ class StoredPolicy:
 
     def _present(self) -> LivePolicy:
         """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read."""
-        self._saved = None
         kept, self._kept = self._kept, None  # if something fails on the way, the policy is read again
         if kept is not None and kept.stamp == self._stamp():
-            self._saved = kept.saved
+            self._read = kept.reading
             return kept.policy
-        return self._from(self._known(), self._settings)
+        return self._from(self._known(None if kept is None else kept.reading), self._settings)
 
-    def _known(self) -> Snapshot:
-        own = self._store.policy.snapshot(self._settings.policy).costs_from(self._cost_source)
+    def _known(self, earlier: Reading | None = None) -> Snapshot:
+        """Return what is known now. What was not saved since an `earlier` reading is not read again."""
+        self._read = self._store.policy.read(self._settings.policy, earlier)
+        own = self._read.snapshot.costs_from(self._cost_source)
         if self._shared is None:
             return own
         others = self._shared.policy.snapshot(self._settings.policy)
@@ -192,16 +195,16 @@ class StoredPolicy:
 
     def _save(self, learned: Snapshot, policy: LivePolicy | None = None) -> None:
         """Save what was learned, and keep the `policy` in memory that knows it."""
-        learned, saved = learned.with_source(self._cost_source), self._saved
-        self._saved = None
-        self._store.policy.save(learned, saved)
-        self._kept = None if policy is None else _Kept(self._stamp(), policy, learned)
+        learned, read = learned.with_source(self._cost_source), self._read
+        self._read = None
+        self._store.policy.save(learned, None if read is None else read.snapshot)
+        self._kept = _Kept(self._stamp(), policy, read.then(learned)) if policy and read else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A policy in memory, the stamps of the stores that hold the same, and the snapshot that was saved last."""
+    """A policy in memory, the stamps of the stores that hold the same, and what reading them would give."""
 
     stamp: tuple[tuple[int, int], ...]
     policy: LivePolicy
-    saved: Snapshot
+    reading: Reading

@@ -93,9 +93,9 @@ _SUMS: Mapping[str, Mapping[str, Holds]] = {
 }
 
 COLUMNS: Mapping[str, Mapping[str, Holds]] = {
-    "router": {"decided": _count, "queue": _amount, "balance": _number},
+    "router": {"decided": _count, "queue": _amount, "balance": _number, "saves": _count},
     "models": {"name": _text, "mean_cost": _amount, "cost_count": _count, "cost_source": _text},
-    "policies": {"name": _text, "version": _count, "encoder": _text},
+    "policies": {"name": _text, "version": _count, "encoder": _text, "begun": _text},
     "arrays": {
         "policy": _text,
         "model": _text,
@@ -104,6 +104,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
         "type": _text,
         "shape": _text,
         "data": _bytes,
+        "saved": _count,
     },
     "requests": {
         "id": _count,

@@ -144,6 +144,11 @@ MIGRATIONS = (
     """,
     "CREATE TABLE copying (id INTEGER PRIMARY KEY CHECK (id = 1), source TEXT NOT NULL)",
     "CREATE INDEX feedback_corrected ON feedback (corrected_at) WHERE corrected_at IS NOT NULL",
+    """
+    ALTER TABLE router ADD COLUMN saves INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE policies ADD COLUMN begun TEXT NOT NULL DEFAULT '';
+    ALTER TABLE arrays ADD COLUMN saved INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -6,7 +6,9 @@ array. `cost_source` is NULL if the array was not learned from costs. `shape` ho
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -22,22 +24,40 @@ SHARED = ""
 
 # An array that did not change is not written again: a request changes only a few of some dozens.
 SAVE_ARRAYS = """
-    INSERT INTO arrays VALUES {}
+    INSERT INTO arrays (policy, model, name, cost_source, type, shape, data, saved) VALUES {}
     ON CONFLICT (policy, model, name) DO UPDATE SET
-        cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data
+        cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data,
+        saved = excluded.saved
     WHERE arrays.data <> excluded.data OR arrays.shape <> excluded.shape OR arrays.type <> excluded.type
         OR (arrays.cost_source IS NULL) <> (excluded.cost_source IS NULL)
         OR arrays.cost_source <> excluded.cost_source
 """
 SAVE_ROUTER = """
-    INSERT INTO router (id, decided, queue, balance) VALUES (1, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET decided = excluded.decided, queue = excluded.queue, balance = excluded.balance
+    INSERT INTO router (id, decided, queue, balance, saves) VALUES (1, ?, ?, ?, 1)
+    ON CONFLICT (id) DO UPDATE SET decided = excluded.decided, queue = excluded.queue, balance = excluded.balance,
+        saves = router.saves + 1
 """
 SAVE_MODELS = """
     INSERT INTO models (name, mean_cost, cost_count, cost_source) VALUES {}
     ON CONFLICT (name) DO UPDATE SET mean_cost = excluded.mean_cost, cost_count = excluded.cost_count,
         cost_source = excluded.cost_source
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A snapshot as it was read. `saves` is the number of all saves before, and `begun` names the policy's arrays.
+
+    Both serve to read only what was saved since. `begun` is another name whenever arrays were deleted.
+    """
+
+    snapshot: Snapshot
+    saves: int = 0
+    begun: str = ""
+
+    def then(self, saved: Snapshot) -> Reading:
+        """Return what a reading would give once `saved` was saved as the next one."""
+        return replace(self, snapshot=saved, saves=self.saves + 1)
 
 
 class PolicyArrays:
@@ -59,17 +79,26 @@ class PolicyArrays:
 
         Raises StoreError, also for a row that is no array, that holds NaN, or that belongs to no model.
         """
+        return self.read(policy).snapshot
+
+    def read(self, policy: str, earlier: Reading | None = None) -> Reading:
+        """Return what `snapshot` does. Arrays that were not saved since an `earlier` reading are taken from there."""
         found = self._database.table("router")
         if not found:
-            return Snapshot()
-        router = found[0]
-        models = self._database.table("models")
+            return Reading(Snapshot())
+        router, models = found[0], self._database.table("models")
         basis = next(iter(self._database.table("policies", "WHERE name = ?", (policy,))), None)
-        arrays = self._database.table("arrays", "WHERE policy = ?", (policy,))
+        since = earlier is not None and basis is not None and _continues(earlier, router, models, basis)
+        known, saves = (earlier.snapshot, earlier.saves) if earlier and since else (Snapshot(), -1)
+        arrays = self._database.table("arrays", "WHERE policy = ? AND saved > ?", (policy, saves))
         sources = {row["name"]: row["cost_source"] for row in models}
-        sources[SHARED] = next((row["cost_source"] for row in arrays if not row["model"] and row["cost_source"]), "")
-        plain: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
-        of_costs: dict[str, dict[str, npt.NDArray[Any]]] = {name: {} for name in sources}
+        of_shared = (row["cost_source"] for row in arrays if not row["model"] and row["cost_source"])
+        sources[SHARED] = known.cost_source if since else next(of_shared, "")
+        if since and any(row["cost_source"] not in (None, sources.get(row["model"])) for row in arrays):
+            return self.read(policy)
+        plain = {name: dict(known.models.get(name, ModelSnapshot()).arrays) for name in sources}
+        of_costs = {name: dict(known.models.get(name, ModelSnapshot()).cost_arrays) for name in sources}
+        plain[SHARED], of_costs[SHARED] = dict(known.shared), dict(known.cost_shared)
         for row in arrays:
             array = self._array(row, sources)
             if row["cost_source"] is None:
@@ -77,7 +106,7 @@ class PolicyArrays:
             elif row["cost_source"] == sources[row["model"]]:
                 # Any other source was replaced while another policy served: what this one learned from it is void.
                 of_costs[row["model"]][row["name"]] = array
-        return Snapshot(
+        snapshot = Snapshot(
             decided=router["decided"],
             queue=router["queue"],
             balance=router["balance"],
@@ -98,6 +127,7 @@ class PolicyArrays:
                 for row in models
             },
         )
+        return Reading(snapshot, router["saves"], basis["begun"] if basis else "")
 
     def queue(self) -> float:
         """Return the virtual queue, ≥ 0."""
@@ -116,29 +146,30 @@ class PolicyArrays:
         `saved` is the snapshot that was saved last, if that is known: what is the same in both is not written again.
         """
         self._database.turn()
-        if saved is None or _counts(saved) != _counts(snapshot):
-            self._database.execute(SAVE_ROUTER, _counts(snapshot))
+        if saved is not None and _basis(saved) != _basis(snapshot):
+            saved = None
+        self._database.execute(SAVE_ROUTER, _counts(snapshot))
         known = set() if saved is None else set(_costs(saved))
         self._save_rows(SAVE_MODELS, [row for row in _costs(snapshot) if row not in known])
         if saved is None:
             self._begin(snapshot)
         written = {} if saved is None else {row[:3]: row[3:] for row in _rows(saved)}
         changed = [row for row in _rows(snapshot) if not _same(row[3:], written.get(row[:3]))]
-        self._save_rows(SAVE_ARRAYS, list(map(_stored, changed)))
+        self._save_rows(SAVE_ARRAYS, list(map(_stored, changed)), "(SELECT saves FROM router)")
 
-    def _save_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Save rows by one statement, in which {} stands for their question marks."""
+    def _save_rows(self, statement: str, rows: Sequence[tuple[Any, ...]], *more: str) -> None:
+        """Save rows by one statement, in which {} stands for their values, and `more` for further ones."""
         if rows:
-            marks = f"({', '.join('?' * len(rows[0]))})"
-            self._database.execute(statement.format(", ".join([marks] * len(rows))), list(chain.from_iterable(rows)))
+            values = f"({', '.join([*('?' * len(rows[0])), *more])})"
+            self._database.execute(statement.format(", ".join([values] * len(rows))), list(chain.from_iterable(rows)))
 
     def _begin(self, snapshot: Snapshot) -> None:
         """Make place for a policy's arrays."""
-        basis = (snapshot.policy, snapshot.version, snapshot.encoder)
-        known = self._database.row("SELECT * FROM policies WHERE name = ?", (snapshot.policy,))
-        if known is None or tuple(known) != basis:
+        known = self._database.row("SELECT name, version, encoder FROM policies WHERE name = ?", (snapshot.policy,))
+        if known is None or tuple(known) != _basis(snapshot):
             self.forget(snapshot.policy)
-            self._database.execute("INSERT INTO policies VALUES (?, ?, ?)", basis)
+            begun = secrets.token_hex(8)
+            self._database.execute("INSERT INTO policies VALUES (?, ?, ?, ?)", (*_basis(snapshot), begun))
 
     def forget(self, policy: str) -> None:
         """Delete what a policy has learned, except mean costs."""
@@ -175,6 +206,21 @@ class PolicyArrays:
 
 ArrayRow = tuple[str, str, str, str | None, npt.NDArray[Any]]
 """Policy, model, name, the source of the costs that it was learned from, and the array."""
+
+
+def _continues(earlier: Reading, router: Row, models: Sequence[Row], basis: Row) -> bool:
+    """Return whether all that has changed since an earlier reading was saved since: nothing was deleted or is void."""
+    known = earlier.snapshot.models
+    return (
+        earlier.begun == basis["begun"]
+        and earlier.saves <= router["saves"]
+        and (earlier.snapshot.policy, earlier.snapshot.version) == (basis["name"], basis["version"])
+        and all(row["name"] not in known or known[row["name"]].cost_source == row["cost_source"] for row in models)
+    )
+
+
+def _basis(snapshot: Snapshot) -> tuple[str, int, str]:
+    return snapshot.policy, snapshot.version, snapshot.encoder
 
 
 def _counts(snapshot: Snapshot) -> tuple[int, float, float]:
