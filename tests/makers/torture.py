@@ -34,9 +34,9 @@ PACKAGED = Path(sys.modules["messctl.zoo"].__file__ or "").parents[1] / "box" / 
 
 
 def routing(backend: Backend, store: Store, policy: str) -> Router:
-    """Route over the zoo in the box."""
-    zoo = load_zoo(PACKAGED)
-    settings = replace(zoo.settings, policy=policy)
+    """Route over the zoo in the box; `bandit:3` is the bandit that asks up to three models."""
+    zoo, (name, _, asks) = load_zoo(PACKAGED), policy.partition(":")
+    settings = replace(zoo.settings, policy=name, asks=int(asks or 1))
     return Router({model.name: model for model in zoo.models}, settings, backend, meter_for(zoo), store)
 
 

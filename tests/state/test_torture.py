@@ -71,7 +71,7 @@ def test_many_processes_at_once_lose_nothing(tmp_path, policy, processes, second
     assert logged > 5 * seconds
 
 
-@every_policy
+@pytest.mark.parametrize("policy", [*live_names(), pytest.param("bandit:3", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("times", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_processes_lose_nothing(tmp_path, policy, times):
     said, _ = assert_sound(*torture(tmp_path, "kill", policy, times, 1))
