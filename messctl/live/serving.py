@@ -98,6 +98,7 @@ class Serving:
                     raise _of_all(list(failures.values())) from error
             except BaseException:  # Ctrl-C, or a listener that wants no more
                 waiting = set(decision.queried) - set(completions)
+                self._learn_costs(decision, completions)
                 self._give_up(waiting, answering=decision.served if stream.started else None)
                 raise
             decision = self._go_on(decision, request, completions, unfit.union(failures))
@@ -250,6 +251,14 @@ class Serving:
         """Keep others from trying a queried model that is out, for as long as all queried may take, one by one."""
         within_s = sum(patience_s(self.models[name]) for name in decision.queried)
         self.store.outages.claim(decision.queried, within_s)
+
+    def _learn_costs(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
+        """Learn what answers cost after which another one was to come, and did not."""
+        if completions:
+            with self.store.transaction():
+                if self.store.requests.has(decision.request.request_id):
+                    costs = {name: cost_of(each).answer for name, each in completions.items()}
+                    self.policy.learn(self.forecast.corrected(decision, completions), Feedback(costs=costs))
 
     def _give_up(self, models: Iterable[str], answering: str | None = None) -> None:
         """Let others try soon the models whose answers were not waited for. The one that was `answering` is not out."""

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -313,6 +314,9 @@ def test_what_stops_a_second_ask_loses_nothing_that_was_paid(world, error):
             assert logged.answers[model].cost == world.rounds.cost[row, world.rounds.zoo.index(model)]
             world.router().feedback("last", grade(logged.answers[model].answer))
     assert stopped
+    paid = Counter(model for logged in world.store().requests for model in logged.answers)
+    learned = world.store().policy.snapshot("bandit").models
+    assert {name: model.cost_count for name, model in learned.items()} == dict(paid)
     assert Ledger.of(world.store()).answered == 40
     assert world.store().check() == []
 
