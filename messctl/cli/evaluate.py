@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import POLICY, PROMISE, REQUESTS, AlphaOption, JsonOption, place, settings_of
+from messctl.cli.arguments import (
+    OUTPUT,
+    POLICY,
+    PROMISE,
+    REQUESTS,
+    AlphaOption,
+    DarkOption,
+    JsonOption,
+    place,
+    settings_of,
+)
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, ignore_closed_output, print_json
+from messctl.cli.output import console, ignore_closed_output, print_json, warn
 from messctl.cli.progress import spinner
 from messctl.cli.replay_options import (
     CostScaleOption,
@@ -65,6 +76,11 @@ ImputeOption = Annotated[
     ),
 ]
 
+PlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Draw the intervals, as .png or .svg.", rich_help_panel=OUTPUT),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Mount the command."""
@@ -85,6 +101,8 @@ def evaluate(
     zoo: ZooOption = None,
     skip_forced: SkipForcedOption = False,
     impute: ImputeOption = True,
+    plot: PlotOption = None,
+    dark: DarkOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """Estimate from a live log what another policy would have attained and cost."""
@@ -98,10 +116,32 @@ def evaluate(
         reference=reference,
         cost_scale=cost_scale,
     )
+    _check_plot(log, plot)
     evaluation = _estimated(log, policy, settings, skip_forced=skip_forced, impute=impute)
+    if plot:
+        _draw(evaluation, plot, dark=dark)
     with ignore_closed_output():
         print_evaluation(evaluation, as_json=as_json)
     return 1 if require_sla and evaluation.decisive.sla_met(settings.alpha) is False else 0
+
+
+def _check_plot(log: Place, plot: Path | None) -> None:
+    """Raise UsageError, before the evaluation, for a plot that cannot be written."""
+    from messctl.display.plotting import check_format
+    from messctl.outputs import check_distinct, check_writable
+
+    if plot:
+        check_distinct([plot], [log] if isinstance(log, Path) else [])
+        check_writable(plot)
+        check_format(plot)
+
+
+def _draw(evaluation: Evaluation, plot: Path, *, dark: bool) -> None:
+    """Draw the evaluation. Raises OutputError."""
+    from messctl.display.plotting import look_of
+    from messctl.off_policy.plot import write_plot
+
+    write_plot(evaluation, plot, warn, look_of(dark=dark))
 
 
 def _estimated(

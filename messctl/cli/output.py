@@ -18,12 +18,28 @@ VERSION = {"version": 1}
 PIPED_WIDTH = 160
 """The width of a table that goes to a pipe or a file, in characters; only a terminal has one of its own."""
 
+CHARTS_WIDTH = 100
+"""The least width of a terminal on which there are small charts, in characters."""
+
 
 def console() -> Console:
     """Return the console for people, on stdout. It honours NO_COLOR, COLUMNS and the terminal's width."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     width, height = dumb_size(sys.stdout) if known else (PIPED_WIDTH, None)
     return Console(width=width, height=height, highlight=False, markup=False, emoji=False)
+
+
+def shows_charts(screen: Console) -> bool:
+    """Return whether stdout is a terminal with room for small charts, and one that can show them."""
+    from messctl.display.sparkline import BARS
+
+    if not sys.stdout.isatty() or screen.width < CHARTS_WIDTH or screen.is_dumb_terminal:
+        return False
+    try:
+        BARS.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def progress_console() -> Console:

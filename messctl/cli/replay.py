@@ -10,7 +10,7 @@ import typer
 from messctl.cli import replay_options as options
 from messctl.cli.arguments import AlphaOption, AsksOption, DarkOption, EqualOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, ignore_closed_output, print_json, warn, write_lines
+from messctl.cli.output import console, ignore_closed_output, print_json, shows_charts, warn, write_lines
 from messctl.cli.progress import spinner
 from messctl.errors import UsageError
 
@@ -119,4 +119,4 @@ def _print(played: Replay, *, as_json: bool, as_csv: bool) -> None:
             write_lines(report.as_csv(played))
         else:
             screen = console()
-            screen.print(report.table(played, screen.width))
+            screen.print(report.table(played, screen.width, charts=shows_charts(screen)))

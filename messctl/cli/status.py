@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import PROMISE, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import OUTPUT, PROMISE, DarkOption, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, open_zoo
-from messctl.cli.output import console, ignore_closed_output, print_json
+from messctl.cli.output import console, ignore_closed_output, print_json, shows_charts, warn
 from messctl.display.text import counted, moment, plain
 from messctl.errors import BackendError, MissingExtraError
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
     from messctl.state.ledger import Ledger
     from messctl.state.outages import LostAttempts, RefusedPrompts
     from messctl.state.place import Place
+    from messctl.state.store import Store
     from messctl.zoo import CostPerToken, Settings, ZooFile
+
+CHARTED = 960
+"""The number of newest feedbacks in the small charts."""
+CHART_CELLS = 48
+"""The width of a small chart, in characters."""
+LEAST_BESIDE = 0.05
+"""A small chart of attainment reaches at least this far below and above α."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +43,13 @@ def status(
         typer.Option("--require-sla", help="Exit 1 unless the attainment has reached α.", rich_help_panel=PROMISE),
     ] = False,
     as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE", help="Draw how it went so far, as .png or .svg.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    dark: DarkOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
 ) -> int:
@@ -41,16 +58,30 @@ def status(
 
     zoo_file = open_zoo(zoo)
     settings = zoo_file.settings
+    screen = console()
     with open_state(state, zoo) as store:
-        ledger = Ledger.of(store, _prices(zoo_file))
-        path = store.path
+        ledger, path = Ledger.of(store, _prices(zoo_file)), store.path
+        course = [] if as_json or not shows_charts(screen) else store.requests.judgements.recent(CHARTED)
+        if plot:
+            _draw(store, settings, plot, dark=dark)
     document = status_document(ledger, settings, path)
     with ignore_closed_output():
         if as_json:
             print_json(document)
         else:
-            print_status(ledger, settings, path)
+            print_status(ledger, settings, path, course)
     return 1 if require_sla and not document["sla_met"] else 0
+
+
+def _draw(store: Store, settings: Settings, plot: Path, *, dark: bool) -> None:
+    """Draw the state. Raises UsageError, MissingExtraError or OutputError."""
+    from messctl.display.plotting import check_format, look_of
+    from messctl.outputs import check_writable
+    from messctl.state.plot import write_plot
+
+    check_format(plot)
+    check_writable(plot)
+    write_plot(store.course(), settings.alpha, plot, warn, look_of(dark=dark))
 
 
 def _prices(zoo_file: ZooFile) -> dict[str, CostPerToken]:
@@ -74,12 +105,12 @@ def status_document(ledger: Ledger, settings: Settings, path: Place) -> dict[str
     }
 
 
-def print_status(ledger: Ledger, settings: Settings, path: Place) -> None:
-    """Print the status as names and values."""
+def print_status(ledger: Ledger, settings: Settings, path: Place, course: Sequence[tuple[float, float]] = ()) -> None:
+    """Print the status as names and values; with small charts if there is a `course`, of satisfaction and debt."""
     from messctl.display.tables import Named, named
 
-    lines = [("state", str(path)), *_promise(ledger, settings), *_requests(ledger), *_failures(ledger)]
-    lines += _pruned(ledger)
+    lines = [("state", str(path)), *_promise(ledger, settings), *_charts(course, settings.alpha)]
+    lines += [*_requests(ledger), *_failures(ledger), *_pruned(ledger)]
     screen = console()
     screen.print(named([Named(plain(name), plain(value)) for name, value in lines], screen.width))
 
@@ -100,6 +131,25 @@ def _promise(ledger: Ledger, settings: Settings) -> list[tuple[str, str]]:
         ("attained", f"{standing.attained:.4f} over {standing.judged:,} with feedback (95 %: {low:.4f} to {high:.4f})"),
         ("virtual queue (debt)", f"{standing.queue:.3f}: at most this many satisfying answers are missing from α"),
         ("certificate", f"{standing.certificate:.4f}: at least this share was attained, for certain"),
+    ]
+
+
+def _charts(course: Sequence[tuple[float, float]], alpha: float) -> list[tuple[str, str]]:
+    """Return a line on the attainment in windows, around α, and one on the debt; nothing if there is too little."""
+    from messctl.display.sparkline import BARS, sparkline, windowed
+
+    if len(course) < len(BARS):
+        return []
+    attained = windowed([satisfied for satisfied, _ in course], CHART_CELLS)
+    debt = windowed([queue for _, queue in course], CHART_CELLS)
+    beside, most = max(LEAST_BESIDE, *(abs(each - alpha) for each in attained)), max(debt)
+    newest = f"the newest {len(course):,} with feedback, {min(attained):.2f} to {max(attained):.2f}"
+    return [
+        (
+            "lately attained",
+            f"{sparkline(attained, alpha - beside, alpha + beside)}  {newest}",
+        ),
+        ("lately owed", f"{sparkline(debt, 0.0, most)}  up to {most:.1f}"),
     ]
 
 

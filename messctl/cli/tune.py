@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, JsonOption, settings_of
+from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, DarkOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, progress_console, warn, write_lines
 from messctl.cli.progress import description, percentage
@@ -41,22 +41,14 @@ TracesArgument = Annotated[
 ]
 AlphaOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--alpha",
-        metavar="LIST",
-        help="The promised share of satisfying answers; one or several.",
-        rich_help_panel=PROMISE,
-    ),
-]
+    typer.Option("--alpha", metavar="LIST", help="The promised share of satisfying answers; one or several.",
+                 rich_help_panel=PROMISE),
+]  # fmt: skip
 MarginOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--margin",
-        metavar="LIST",
-        help="How far above α to aim. Default: 0,0.005,0.01,0.02,0.05.",
-        rich_help_panel=PROMISE,
-    ),
-]
+    typer.Option("--margin", metavar="LIST", help="How far above α to aim. Default: 0,0.005,0.01,0.02,0.05.",
+                 rich_help_panel=PROMISE),
+]  # fmt: skip
 SlackOption = Annotated[
     float,
     typer.Option("--slack", metavar="0..1", help="How far below α a setting may stay.", rich_help_panel=PROMISE),
@@ -150,7 +142,7 @@ DryRunOption = Annotated[
 PlotOption = Annotated[
     Path | None,
     typer.Option(
-        "--plot", metavar="FILE", help="Draw cost against attainment, as .png or .svg.", rich_help_panel=OUTPUT
+        "--plot", metavar="FILE", help="Draw the fronts and the choice, as .png or .svg.", rich_help_panel=OUTPUT
     ),
 ]
 CsvOption = Annotated[
@@ -188,6 +180,7 @@ def tune(
     output: OutputOption = None,
     dry_run: DryRunOption = False,
     plot: PlotOption = None,
+    dark: DarkOption = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> int:
@@ -203,17 +196,17 @@ def tune(
     space = parse_space(base, with_models(policy, traces), alpha=alpha, margin=margin, v=v, c=c, exponent=exponent)
     if output and len(space.alpha) > 1:
         raise UsageError("-o writes one setting, but there are several α; give one --alpha")
-    shuffle = untimed(traces) if shuffle is None else shuffle
     settings, held_out = space.settings(base), Holdout(holdout, holdout_by)
-    conditions = Conditions(seeds, shuffle, feedback_rate, feedback_delay)
+    conditions = Conditions(seeds, untimed(traces) if shuffle is None else shuffle, feedback_rate, feedback_delay)
     check_slack(slack)
     check_engine(engine, address)
     _check_outputs(traces, None if dry_run else output, plot)
     if output:
         zoo_change(output, zoo, settings[0])  # an error in the file is raised before the search
     tuning = _search(
-        traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack, engine=engine, at=address, plot=plot
+        traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack, engine=engine, at=address
     )
+    _draw(tuning, plot, dark=dark)
     diff = _difference(output, zoo, tuning.chosen) if output and dry_run else None
     _print(tuning, diff, as_json=as_json, as_csv=as_csv)
     if tuning.found.interrupted:
@@ -256,24 +249,27 @@ def _search(
     slack: float,
     engine: str,
     at: str | None,
-    plot: Path | None,
 ) -> Tuning:
-    """Search the settings, choose one for each α, play the yardsticks, and draw the plot, behind a progress bar.
+    """Search the settings, choose one for each α, and play the yardsticks, behind a progress bar.
 
     `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
     """
     from messctl.learning.compiled import compiling_told
     from messctl.library.tuning import searched
-    from messctl.tune.plot import write_plot
 
     with _progress() as (status, advance), compiling_told(status):
-        tuning = searched(
+        return searched(
             traces, settings, conditions, holdout, cache=cache, zoo=zoo, slack=slack, engine=engine, address=at,
             status=status, advance=advance,
         )  # fmt: skip
-        if plot and tuning.choices:
-            write_plot(tuning, plot, warn)
-    return tuning
+
+
+def _draw(tuning: Tuning, plot: Path | None, *, dark: bool) -> None:
+    from messctl.display.plotting import look_of
+    from messctl.tune.plot import write_plot
+
+    if plot and tuning.choices:
+        write_plot(tuning, plot, warn, look_of(dark=dark))
 
 
 def _difference(output: Path, zoo: Path | None, chosen: Trial | None) -> str:

@@ -96,21 +96,7 @@ def label_points(axes: Any, labels: Sequence[Label], look: Look, drawn: Iterable
 
 def label_ends(axes: Any, labels: Sequence[Label]) -> None:
     """Write labels at the right edge of the axes, each at its y, moved up or down as far as the others need it."""
-    written = [
-        axes.annotate(
-            drawable(label.text),
-            (1.0, label.y),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            fontsize=FONT_SIZE,
-            color=label.colour,
-            fontweight="bold" if label.bold else "normal",
-            va="center",
-            annotation_clip=False,
-        )
-        for label in sorted(labels, key=lambda label: label.y)
-    ]
+    written = [_at_edge(axes, label) for label in sorted(labels, key=lambda label: label.y)]
     if not written:
         return
     axes.figure.draw_without_rendering()
@@ -119,6 +105,27 @@ def label_ends(axes: Any, labels: Sequence[Label]) -> None:
     heights = [text.get_window_extent().height * 1.05 for text in written]
     for text, at, found in zip(written, wanted, _spread(wanted, heights, frame.low, frame.high), strict=True):
         text.set_position((4, (found - at) / pixels))
+
+
+def label_rows(axes: Any, labels: Sequence[Label]) -> None:
+    """Write labels at the right edge of the axes, each at its y, for rows that are far enough apart."""
+    for label in labels:
+        _at_edge(axes, label)
+
+
+def _at_edge(axes: Any, label: Label) -> Any:
+    return axes.annotate(
+        drawable(label.text),
+        (1.0, label.y),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        fontsize=FONT_SIZE,
+        color=label.colour,
+        fontweight="bold" if label.bold else "normal",
+        va="center",
+        annotation_clip=False,
+    )
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,11 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LIGHT = Look("#ffffff", "#1a1a1a", "#8a8a8a", "#009E73", (*OKABE_ITO, "#000000", "#999999", "#B8A800"))
 BRIGHTER = ("#4aa8e0", "#f08a4b", "#2fc49a", "#e0a0c6", "#f0b840", "#8fd0f5")
 DARK = Look("#14171c", "#e8e8e8", "#8d939c", "#2fc49a", (*BRIGHTER, "#ffffff", "#b0b0b0", "#f0e442"))
+
+
+def look_of(*, dark: bool) -> Look:
+    """Return the look on a dark or a light ground."""
+    return DARK if dark else LIGHT
 
 
 def check_format(path: Path) -> None:
@@ -103,6 +108,16 @@ def scale_costs(axis: Any, costs: Iterable[float], unit: str) -> None:
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axis.set_label_text(drawable(unit))
+
+
+def limits_around(values: Sequence[float], *, log: bool) -> tuple[float, float]:
+    """Return the limits of an axis with room around values."""
+    low, high = min(values), max(values)
+    if log:
+        room = (high / low) ** 0.08
+        return low / room, high * room
+    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
 
 
 def drawable(text: str) -> str:

@@ -16,12 +16,14 @@ from messctl.display.plotting import (
     Look,
     check_format,
     drawable,
+    limits_around,
     name_panel,
     new_figure,
     scale_costs,
     tidy,
     write_figure,
 )
+from messctl.display.shares import stack_shares
 from messctl.learning.frontier import chain, cheapest_mixture
 from messctl.policies import Played, kind_of
 from messctl.policies.base import Floats
@@ -33,8 +35,6 @@ SETTLED = 20
 """The first part of a play, one in this many requests, does not set the scale of an axis: its means still jump."""
 WINDOWS = 60
 """The number of parts in which shares over time are counted."""
-LEAST_SHARE = 0.02
-"""The least share of all requests for which a model has a label."""
 FAR = 0.03
 """A yardstick that ends this far below α is not drawn over time: it would take the room of the others."""
 MIX = "static-mix"
@@ -115,7 +115,7 @@ def _overview(axes: Any, replay: Replay, curves: Sequence[_Curve], look: Look) -
     scale_costs(axes.xaxis, [label.x for label in (*points, *models)], f"{facts.cost_unit} per request")
     levels = [alpha, *(label.y for label in (*points, *models))]
     room = 0.08 * (max(levels) - min(levels)) + 0.01
-    axes.set(xlim=_around([label.x for label in (*points, *models)], log=axes.get_xscale() == "log"))
+    axes.set(xlim=limits_around([label.x for label in (*points, *models)], log=axes.get_xscale() == "log"))
     axes.set(ylim=(min(levels) - room, max(levels) + room), ylabel="attained")
     front = _mixtures(axes, facts.mean_cost, facts.mean_satisfied, look)
     for label in models:
@@ -146,16 +146,6 @@ def _overview(axes: Any, replay: Replay, curves: Sequence[_Curve], look: Look) -
 def _label(result: Result, colour: str) -> Label:
     assert result.attained is not None
     return Label(result.mean_cost, result.attained, result.policy, colour, bold=kind_of(result.policy).learns)
-
-
-def _around(values: Sequence[float], *, log: bool) -> tuple[float, float]:
-    """Return the limits of an axis with room around values."""
-    low, high = min(values), max(values)
-    if log:
-        room = (high / low) ** 0.08
-        return low / room, high * room
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - room, high + room
 
 
 def _mixtures(axes: Any, cost: Floats, satisfied: Floats, look: Look) -> list[tuple[float, float]]:
@@ -210,22 +200,13 @@ def _attainment(axes: Any, replay: Replay, curves: Sequence[_Curve], look: Look)
 
 def _share_over_time(axes: Any, replay: Replay, look: Look) -> None:
     """Draw the share of each model, the cheapest at the bottom, for the policy that is judged."""
-    from matplotlib import colormaps  # noqa: PLC0415  # matplotlib is an extra
-
     name, facts = replay.judged.policy, replay.facts
     played = replay.played[name]
     cheapest_first = np.argsort(np.nan_to_num(facts.mean_cost, nan=np.inf), kind="stable")
     share, edges = _shares(played)
-    share = share[:, cheapest_first]
-    colours = [colormaps[look.scale](value) for value in np.linspace(0.05, 0.95, len(cheapest_first))]
-    axes.stackplot(edges, np.vstack([share, share[-1:]]).T, colors=colours, step="post", lw=0)
-    tops = np.cumsum(share[-1])
-    ends = [
-        Label(0, float(tops[k] - share[-1, k] / 2), f"{facts.zoo.models[model]} {played.share[model]:.0%}", look.ink)
-        for k, model in enumerate(cheapest_first)
-        if played.share[model] >= LEAST_SHARE
-    ]
-    axes.set(xlabel="request", xlim=(1, max(2, len(played.order))), ylim=(0, 1))
+    names = [facts.zoo.models[model] for model in cheapest_first]
+    ends = stack_shares(axes, share[:, cheapest_first], edges, played.share[cheapest_first].tolist(), names, look)
+    axes.set(xlabel="request", xlim=(1, max(2, len(played.order))))
     name_panel(axes, f"Who served under {drawable(name)}: the cheapest model at the bottom", look)
     label_ends(axes, ends)
 
@@ -271,7 +252,7 @@ def _relative_cost(axes: Any, replay: Replay, curves: Sequence[_Curve], look: Lo
     if mix > 0:
         axes.axhline(1.0, color=look.ink, lw=1.2, ls="--")
         ends.append(Label(0, 1.0, MIX, look.ink))
-        axes.set_ylim(_around([*settled, 1.0], log=axes.get_yscale() == "log"))
+        axes.set_ylim(limits_around([*settled, 1.0], log=axes.get_yscale() == "log"))
     axes.set(xlabel="request", xlim=(1, max(2, facts.requests)))
     title = "Cost so far, relative to the cheapest fixed mixture" if mix > 0 else "Cost so far"
     name_panel(axes, title, look)

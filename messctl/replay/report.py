@@ -13,8 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from messctl.display.sparkline import sparkline, windowed
 from messctl.display.tables import fitting
 from messctl.display.text import counted, plain
+from messctl.policies import kind_of
 from messctl.replay.alternative import breaks_even_after, cheaper_than_router, cheapest_single
 from messctl.replay.holdout import Holdout
 from messctl.replay.result import MET, Conditions, Replay, Result
@@ -23,7 +25,23 @@ from messctl.zoo import Settings
 BAR_CELLS = 12
 """The width of the bar of shares, in characters."""
 LONGEST_NAME = 40
-LEAST_FIRST = ("certificate", "explored", "queue", "s/request", "asks", "÷ costliest", "served by", "÷ static-mix")
+CHART_CELLS = 12
+"""The width of a small chart, in characters."""
+BESIDE = 0.1
+"""A small chart of attainment reaches this far below and above α."""
+OVER_TIME, DEBT = "over time", "debt"
+LEAST_FIRST = (
+    DEBT,
+    OVER_TIME,
+    "certificate",
+    "explored",
+    "queue",
+    "s/request",
+    "asks",
+    "÷ costliest",
+    "served by",
+    "÷ static-mix",
+)
 """The columns that a narrow table leaves out, in this order."""
 LETTERS = (
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -93,10 +111,11 @@ def as_csv(replay: Replay) -> str:
     return text.getvalue()
 
 
-def table(replay: Replay, width: int) -> RenderableType:
+def table(replay: Replay, width: int, *, charts: bool = False) -> RenderableType:
     """Return the table of a replay, with its conditions above it and a legend of the models below.
 
-    If `width` (characters) is too small for all columns, the least important ones are left out.
+    If `width` (characters) is too small for all columns, the least important ones are left out. With `charts`, small
+    ones show attainment, window by window, and debt, both from the first request to the last.
     """
     unit = plain(replay.facts.cost_unit)
     cells: dict[str, Callable[[Result], Text | str]] = {
@@ -113,6 +132,7 @@ def table(replay: Replay, width: int) -> RenderableType:
         "served by": _bar,
         "queue": lambda result: f"{result.queue_final:.1f}",
         "certificate": lambda result: _number(result.certificate, ".4f"),
+        **(_charts(replay) if charts else {}),
     }
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     for heading in cells:
@@ -127,6 +147,22 @@ def table(replay: Replay, width: int) -> RenderableType:
         Text(),
         _legend(replay),
     )
+
+
+def _charts(replay: Replay) -> dict[str, Callable[[Result], Text | str]]:
+    """Return the columns of small charts, of the first seed."""
+    alpha, played = replay.settings.alpha, replay.played
+    debts = {name: windowed(each.queue_after.tolist(), CHART_CELLS) for name, each in played.items()}
+    most = max((max(debts[name], default=0.0) for name in debts if kind_of(name).learns), default=0.0)
+
+    def attained(result: Result) -> str:
+        windows = windowed(played[result.policy].satisfied.tolist(), CHART_CELLS) if result.policy in played else []
+        return sparkline(windows, alpha - BESIDE, alpha + BESIDE)
+
+    def debt(result: Result) -> str:
+        return sparkline(debts.get(result.policy, []), 0.0, most) if kind_of(result.policy).learns else ""
+
+    return {OVER_TIME: attained, DEBT: debt}
 
 
 def _shortened(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from messctl.backends import encoder_of
-from messctl.display.plotting import DARK, LIGHT, check_format
+from messctl.display.plotting import check_format, look_of
 from messctl.errors import UsageError
 from messctl.graders.equality import FORMS
 from messctl.outputs import check_distinct, check_trace_writable, check_writable
@@ -97,9 +97,9 @@ def run(plan: Plan, warn: Callable[[str], None], progress: Callable[[str], None]
     if plan.steps:
         write_steps(played, STEPPED, plan.steps)
     if plan.plot:
-        write_plot(played, plan.plot, warn, DARK if plan.dark else LIGHT)
+        write_plot(played, plan.plot, warn, look_of(dark=plan.dark))
     if plan.calibration:
-        write_calibration(played, plan.calibration, warn, DARK if plan.dark else LIGHT)
+        write_calibration(played, plan.calibration, warn, look_of(dark=plan.dark))
     if plan.prompt_costs:
         _warn_of_unused_prompt_costs(played, warn)
     return played

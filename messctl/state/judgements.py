@@ -91,6 +91,21 @@ class Judgements:
         last, queue = self._checkpoints.before()
         return walked(queue, _unpacked(_packed(self._steps(last)))).queue
 
+    def recent(self, count: int) -> list[tuple[float, float]]:
+        """Return the satisfaction of each of the newest `count` feedbacks, oldest first, and the queue after it."""
+        query = "SELECT min(id) FROM (SELECT id FROM feedback ORDER BY id DESC LIMIT ?) AS newest"
+        found = self._database.row(query, (count,))
+        first = found[0] if found else None
+        if first is None:
+            return []
+        last, queue = self._checkpoints.before(first)
+        course = []
+        for place, alpha, satisfied in self._steps(last):
+            queue = advance.plain(queue, alpha, satisfied)
+            if place >= first:
+                course.append((satisfied, queue))
+        return course
+
     def recursion(self) -> Iterator[tuple[int, float]]:
         """Yield the place of each feedback, and the queue after it: from the base on, or else from the very first."""
         start = base(self._database)

@@ -15,6 +15,7 @@ from typing import Self
 from messctl.errors import StoreError
 from messctl.state import migrations, soundness
 from messctl.state.copying import check_complete, copy_tables
+from messctl.state.course import Course
 from messctl.state.database import Database
 from messctl.state.databases import closed_on_failure, open_database
 from messctl.state.outages import Outages
@@ -98,6 +99,11 @@ class Store:
         """See one and the same state throughout the block, whatever other processes write meanwhile."""
         with self._database.unchanging():
             yield
+
+    def course(self) -> Course:
+        """Return how the state came to be what it is, read from the whole log."""
+        with self.unchanging():
+            return Course.of(self._database)
 
     def in_memory(self) -> Store:
         """Return a copy in memory: what happens to it is forgotten."""

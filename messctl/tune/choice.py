@@ -1,12 +1,14 @@
 """The choice: the cheapest setting that keeps the promise, and the front of cost against attainment.
 
 A setting keeps the promise if α is met, with 95 % confidence over the seeds, on the selection requests, and in every
-window of them within a quarter of a point. The requests held out take no part in the choice.
+window of them within a quarter of a point. The requests held out take no part in that. With other prompts it must be
+met, too, with 95 % confidence by `certainty`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -18,6 +20,7 @@ from messctl.policies import default_names, kind_of
 from messctl.policies.base import Floats
 from messctl.replay.play import replay
 from messctl.replay.result import MET, Result
+from messctl.tune.certainty import Sample
 from messctl.tune.search import Scores, Search
 from messctl.tune.windows import HELD_OUT, SELECTION, WHOLE, WINDOWS
 from messctl.zoo import Settings
@@ -34,12 +37,15 @@ class Figures:
     """The attainment (0..1) and cost of one setting on one part of one trace: means and deviations over seeds.
 
     `attained_bound` is the lower bound of the mean over all possible seeds, with 95 % confidence. For a single seed
-    the spreads are None, and the bound is the mean itself. Costs are per request, in the trace's unit.
+    the spreads are None, and the bound is the mean itself. `attained_low` to `attained_high` is the 95 % interval for
+    other prompts. Costs are per request, in the trace's unit.
     """
 
     attained: float
     attained_spread: float | None
     attained_bound: float
+    attained_low: float
+    attained_high: float
     cost: float
     cost_spread: float | None
 
@@ -70,9 +76,11 @@ class Window:
 class Trial:
     """One setting and its figures by trace: on the selection requests, on those held out, and on all.
 
-    `worst` is, by trace, the window in which it is furthest below. `debt` is Q/n at the end, by trace. `attainable` is
-    the highest α that it keeps on the selection requests and in every window of every trace. `relative_cost` is the
-    cost on the selection requests, divided by the mean cost of the costliest model; the mean over traces.
+    `worst` is, by trace, the window in which it is furthest below. `debt` is Q/n at the end, by trace. `sure` is, by
+    trace, the highest α that it keeps with confidence: on the selection requests, in every window, and with other
+    prompts. `with_others` is the last of the three alone, and `needed` how many requests would show that it keeps its
+    α with other prompts; None if no number would. `relative_cost` is the cost on the selection requests, divided by the
+    mean cost of the costliest model; the mean over traces.
     """
 
     settings: Settings
@@ -81,8 +89,15 @@ class Trial:
     held_out: tuple[Figures, ...]
     whole: tuple[Figures, ...]
     debt: tuple[float, ...]
-    attainable: float
+    sure: tuple[float, ...]
+    with_others: tuple[float, ...]
+    needed: tuple[int | None, ...]
     relative_cost: float
+
+    @property
+    def attainable(self) -> float:
+        """The highest α that it keeps with confidence on every trace."""
+        return min(self.sure)
 
     def meets(self, slack: float = 0.0) -> bool:
         """Return whether it keeps at least α − `slack`."""
@@ -120,7 +135,8 @@ def choose(found: Search, slack: float = 0.0) -> tuple[Choice, ...]:
     seeds = found.complete_seeds()
     if not len(seeds):
         return ()
-    trials = [_trial(found, at, seeds) for at in range(len(found.settings))]
+    samples = [_sample(found, trace.rounds.satisfied, len(seeds)) for trace in found.traces]
+    trials = [_trial(found, samples, at, seeds) for at in range(len(found.settings))]
     choices = []
     for alpha in dict.fromkeys(settings.alpha for settings in found.settings):
         mine = [trial for trial in trials if trial.settings.alpha == alpha]
@@ -152,10 +168,19 @@ def play_yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ..
     return tuple(results)
 
 
-def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
-    settings = found.settings[at]
+def _sample(found: Search, satisfied: Floats, seeds: int) -> Sample:
+    conditions, holdout = found.conditions, found.holdout
+    varies = holdout.varies(conditions.shuffle)
+    return Sample.of(satisfied, holdout.share, rate=conditions.feedback_rate, seeds=seeds, varies=varies)
+
+
+def _trial(found: Search, samples: Sequence[Sample], at: int, seeds: npt.NDArray[np.intp]) -> Trial:
+    settings, every = found.settings[at], list(zip(found.scores, samples, strict=True))
     selection, held_out, whole = (
-        tuple(_figures(scores.attained[row, at, seeds], scores.cost[row, at, seeds]) for scores in found.scores)
+        tuple(
+            _figures(scores.attained[row, at, seeds], scores.cost[row, at, seeds], sample, row)
+            for scores, sample in every
+        )
         for row in (SELECTION, HELD_OUT, WHOLE)
     )
     windows = [_windows(scores, at, seeds) for scores in found.scores]
@@ -164,6 +189,7 @@ def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
         for figures, trace in zip(selection, found.traces, strict=True)
         for costliest in (float(trace.facts.mean_cost.max()),)
     ]
+    others = [_with_others(scores, sample, settings, at, seeds) for scores, sample in every]
     return Trial(
         settings=settings,
         selection=selection,
@@ -171,12 +197,24 @@ def _trial(found: Search, at: int, seeds: npt.NDArray[np.intp]) -> Trial:
         held_out=held_out,
         whole=whole,
         debt=tuple(float(scores.debt[at, seeds].mean()) for scores in found.scores),
-        attainable=min(
-            *(figures.attained_bound for figures in selection),
-            *(window.attainable for each in windows for window in each),
+        sure=tuple(
+            min(figures.attained_bound, bound, *(window.attainable for window in mine))
+            for figures, (bound, _), mine in zip(selection, others, windows, strict=True)
         ),
+        with_others=tuple(bound for bound, _ in others),
+        needed=tuple(needed for _, needed in others),
         relative_cost=float(np.mean(ratios)),
     )
+
+
+def _with_others(
+    scores: Scores, sample: Sample, settings: Settings, at: int, seeds: npt.NDArray[np.intp]
+) -> tuple[float, int | None]:
+    """Return what a setting keeps with other prompts, and how many requests would show that it keeps its α."""
+    mine, best = scores.attained[WHOLE, at, seeds], scores.best_single[WHOLE, seeds]
+    learns, gain = kind_of(settings.policy).learns, max(0.0, _bound(mine - best))
+    mean = float(best.mean()) + gain if learns else float(mine.mean())
+    return sample.bound(mine, best, learns=learns, gain=gain), sample.needed(mean, settings.alpha)
 
 
 def _windows(scores: Scores, at: int, seeds: npt.NDArray[np.intp]) -> list[Window]:
@@ -187,12 +225,15 @@ def _windows(scores: Scores, at: int, seeds: npt.NDArray[np.intp]) -> list[Windo
     ]
 
 
-def _figures(attained: Floats, cost: Floats) -> Figures:
-    several = len(attained) > 1
+def _figures(attained: Floats, cost: Floats, sample: Sample, row: int) -> Figures:
+    several, mean = len(attained) > 1, float(attained.mean())
+    low, high = sample.interval(row, mean)
     return Figures(
-        attained=float(attained.mean()),
+        attained=mean,
         attained_spread=float(attained.std(ddof=1)) if several else None,
         attained_bound=_bound(attained),
+        attained_low=low,
+        attained_high=high,
         cost=float(cost.mean()),
         cost_spread=float(cost.std(ddof=1)) if several else None,
     )

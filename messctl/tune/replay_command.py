@@ -5,10 +5,14 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from messctl.display.text import plain
 from messctl.replay.loading import Recording
 from messctl.tune.choice import Choice, Trial
 from messctl.tune.search import Search
-from messctl.tune.space import zoo_values
+from messctl.tune.space import AUTO, SINGLE, zoo_values
+from messctl.zoo import Settings
+
+DEFAULT_EXPONENT = Settings().exponent
 
 
 def replay_command(found: Search, choice: Choice, trial: Trial, trace: Recording, zoo: Path | None = None) -> str:
@@ -34,3 +38,17 @@ def exact(value: float) -> str:
     """Return the shortest text that reads back as the same number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
+
+
+def name_of(trial: Trial) -> str:
+    """Return the policy of a trial with the settings in which it differs from others."""
+    settings = trial.settings
+    parts = [settings.policy]
+    if settings.policy.startswith(f"{SINGLE}:"):
+        return plain(settings.policy)
+    if settings.policy == "messplus":
+        parts += [f"V = {exact(settings.weight)}", f"c = {exact(settings.c)}"]
+        parts += [f"exponent = {exact(settings.exponent)}"] if settings.exponent != DEFAULT_EXPONENT else []
+    else:
+        parts += [f"V = {AUTO if settings.v is None else exact(settings.v)}"]
+    return ", ".join([*parts, *([f"margin = {exact(settings.margin)}"] if settings.margin else [])])

@@ -19,11 +19,10 @@ from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
 from messctl.replay.result import MET, Result
 from messctl.tune.choice import Choice, Figures, Trial
-from messctl.tune.replay_command import exact, replay_command
+from messctl.tune.replay_command import exact, name_of, replay_command
 from messctl.tune.search import Search
-from messctl.tune.space import AUTO, SINGLE
+from messctl.tune.space import SINGLE
 from messctl.tune.tuning import Tuning, Yardsticks
-from messctl.zoo import Settings
 
 MOST_ROWS = 12
 SELECTION, BOUND, HELD_OUT, RATIO, DEBT = "selection", "≥ (95 %)", "held out", "÷ static-mix", "Q/n"
@@ -31,7 +30,6 @@ LEAST_FIRST = (DEBT, BOUND, RATIO, SELECTION)
 """The columns that a narrow terminal drops, in this order."""
 SMALL = 0.01
 """Up to this shortfall, as a share of requests, the verdict names the `--slack` that accepts it."""
-DEFAULT_EXPONENT = Settings().exponent
 
 
 def document(tuning: Tuning) -> dict[str, Any]:
@@ -137,14 +135,14 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
     if trial is None:
         return [Text(_beyond(found, choice), "bold red")]
     style = "bold green" if trial.met_held_out and choice.seeds > 1 else "bold yellow"
-    lines = [Text(f"chosen for α = {exact(choice.alpha)}: {_name(trial)}", style)]
+    lines = [Text(f"chosen for α = {exact(choice.alpha)}: {name_of(trial)}", style)]
     for at, trace in enumerate(found.traces):
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.facts.cost_unit)
         below = choice.alpha - held_out.attained
         command = plain(replay_command(found, choice, trial, trace, tuning.zoo))
         short = _short(choice.alpha, below, marks[at]) if below > MET else ""
         lines += [
-            Text(f"  held out: {_attains(held_out, unit)}{short}", style),
+            Text(f"  held out: {_attains(held_out, unit, interval=True)}{short}", style),
             Text(f"  all requests: {_attains(whole, unit)}; to replay it:", style),
             Text(f"  {command}", style, no_wrap=True, overflow="ignore"),  # one line, so that it can be pasted
             *_without_router(trace, trial, whole, unit),
@@ -167,8 +165,9 @@ def _without_router(trace: Recording, trial: Trial, whole: Figures, unit: str) -
     ]
 
 
-def _attains(figures: Figures, unit: str) -> str:
+def _attains(figures: Figures, unit: str, *, interval: bool = False) -> str:
     attained = _spread(figures.attained, figures.attained_spread, ".4f")
+    attained += f" (95 %: {figures.attained_low:.4f} to {figures.attained_high:.4f})" if interval else ""
     return f"attains {attained} for {_spread(figures.cost, figures.cost_spread, '.4g')} {unit}/request"
 
 
@@ -187,14 +186,27 @@ def _beyond(found: Search, choice: Choice) -> str:
     best = int(means.argmax())
     short = choice.alpha - closest.attainable
     slack = f"; --slack {math.ceil(1e3 * short) / 1e3:g} would accept it" if short <= SMALL else ""
-    confidence = " with 95 % confidence" if choice.seeds > 1 else ""
     return (
-        f"α = {exact(choice.alpha)}: no setting keeps it{confidence}; the highest α kept is {closest.attainable:.4f}"
-        f"{slack}.\n"
-        f"  The closest setting, {_name(closest)}, attains {figures.attained:.4f} on the selection requests.\n"
+        f"α = {exact(choice.alpha)}: no setting keeps it with 95 % confidence; the highest α kept is "
+        f"{_floored(closest.attainable)}{slack}.\n{_too_few(choice.alpha, closest, trace, at)}"
+        f"  The closest setting, {name_of(closest)}, attains {figures.attained:.4f} on the selection requests.\n"
         f"  In its worst window it attains {worst.attained:.4f}, and the best single model {worst.alone:.4f}.\n"
         f"  On all requests the best single model, {plain(models[best])}, attains {means[best]:.4f}."
     )
+
+
+def _too_few(alpha: float, trial: Trial, trace: Recording, at: int) -> str:
+    """Return a line if a trace has too few requests to show that α is kept with other prompts; else nothing."""
+    if trial.with_others[at] >= alpha - MET:
+        return ""
+    few = f"  {counted(len(trace.rounds), 'request')} cannot show that it is kept with other prompts"
+    needed = trial.needed[at]
+    return f"{few}; about {needed:,} like these could.\n" if needed else f"{few}, nor could more like these.\n"
+
+
+def _floored(value: float) -> str:
+    """Return a bound with four digits, rounded down: a bound below α is not shown as α."""
+    return f"{math.floor(1e4 * (value + MET)) / 1e4:.4f}"
 
 
 def _heading(found: Search, trace: Recording) -> Text:
@@ -233,9 +245,9 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
         figures, held_out = trial.selection[at], trial.held_out[at]
         chosen = trial is choice.chosen
         grid.add_row(
-            f"{'→' if chosen else ' '} {_name(trial)}",
+            f"{'→' if chosen else ' '} {name_of(trial)}",
             _spread(figures.attained, figures.attained_spread, ".4f"),
-            f"{figures.attained_bound:.4f}",
+            _floored(trial.sure[at]),
             _spread(held_out.attained, held_out.attained_spread, ".4f"),
             _spread(held_out.cost, held_out.cost_spread, ".4g"),
             f"{held_out.cost / mix:.3f}" if mix else "–",
@@ -268,19 +280,6 @@ def _shown(choice: Choice) -> list[Trial]:
     return [front[k] for k in sorted(places)]
 
 
-def _name(trial: Trial) -> str:
-    settings = trial.settings
-    parts = [settings.policy]
-    if settings.policy.startswith(f"{SINGLE}:"):
-        return plain(settings.policy)
-    if settings.policy == "messplus":
-        parts += [f"V = {exact(settings.weight)}", f"c = {exact(settings.c)}"]
-        parts += [f"exponent = {exact(settings.exponent)}"] if settings.exponent != DEFAULT_EXPONENT else []
-    else:
-        parts += [f"V = {AUTO if settings.v is None else exact(settings.v)}"]
-    return ", ".join([*parts, *([f"margin = {exact(settings.margin)}"] if settings.margin else [])])
-
-
 def _policies(found: Search) -> tuple[str, ...]:
     return tuple(dict.fromkeys(settings.policy for settings in found.settings))
 
@@ -309,6 +308,8 @@ def _trial(tuning: Tuning, choice: Choice, trial: Trial) -> dict[str, Any]:
         "traces": [
             {
                 "path": str(trace.facts.path),
+                "sure": trial.sure[at],
+                "requests_needed": trial.needed[at],
                 "debt": trial.debt[at],
                 "worst": asdict(trial.worst[at]),
                 **{part: asdict(figures[at]) for part, figures in _parts(trial)},

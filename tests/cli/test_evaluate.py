@@ -168,7 +168,6 @@ BAD = [
             "--csv",
             "--exponent",
             "--holdout",
-            "--plot",
             "--replicas",
             "--seeds",
             "--shuffle",

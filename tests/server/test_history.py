@@ -9,9 +9,10 @@ from long_states import judged, new_store, pruned
 
 from messctl.errors import StoreError
 from messctl.learning.virtual_queue import advance
-from messctl.server import history as history_module
-from messctl.server.history import SINCE, Curve, History, Latency
+from messctl.server.history import History, Latency
+from messctl.state import curve as curve_module
 from messctl.state import judgements
+from messctl.state.curve import SINCE, Curve
 
 
 def stepped(feedback):
@@ -148,7 +149,7 @@ def test_percentiles_are_of_the_latencies_in_order(seconds, median, p95):
 @pytest.mark.parametrize("most", [8, 40])
 def test_a_long_log_is_read_by_blocks_and_gives_the_same_points(store, history, feedback, monkeypatch, most):
     monkeypatch.setattr(judgements, "BLOCK", 8)
-    monkeypatch.setattr(history_module, "BLOCK", 8)
+    monkeypatch.setattr(curve_module, "BLOCK", 8)
     judged(store, feedback)
     history._curve = Curve(most)
     read = []
