@@ -22,7 +22,7 @@ SCORE = _set("""score scores acc accuracy correct satisfied satisfaction pass pa
 ANSWER = _set("answer answers response responses output completion prediction generation reply generated")
 PROMPT = _set("prompt prompts question input query instruction problem messages conversation")
 IDENTITY = _set("id ids uid uuid qid index idx key")
-MODEL = _set("model models llm engine arm arms deployment system outputs")
+MODEL = _set("model models llm engine arm arms deployment provider system outputs")
 OTHER = _set("""std stderr stdev var variance ci mean avg average median total sum min max count n num rank elo oracle
     best date timestamp year seed temperature category subject domain task dataset benchmark source split difficulty
     language notes note comment comments name per request the of is was in s sec params size length weight level""")

@@ -283,3 +283,38 @@ def test_a_column_outside_of_0_to_1_names_itself(folder, capsys, importer):
     )
     assert run(["import", importer, "t.csv", "-o", "t.parquet"]) == 2
     assert "row 2, column 'large': is 85, but satisfaction must be in 0..1" in capsys.readouterr().err
+
+
+NO_PROPOSAL = [
+    ("prompt,cost_small,cost_large\nhi,0.1,0.9\nho,0.2,0.8\n", "cannot tell which columns have scores"),
+    ("id,prompt,score_a,score_b\n1,hi,-1,1\n2,ho,0,1\n", "column 'score_a': is '-1'"),
+    ("id,prompt,score_a,score_b\n1,hi,1200,1100\n", "column 'score_a': is '1200'"),
+    ("question_id,model_a,model_b,winner\n1,x,y,model_a\n2,x,y,tie\n", "no column has scores"),
+    ('id,prompt,score_a,score_b,cost_a,cost_b\n1,hi,1,1,"1,234",900\n', "t.csv: '1,234' in 'cost_a' has two readings"),
+    ("id,prompt,score_a\n", "t.csv: has no rows"),
+    ("id,prompt,score_a,score_a\n1,hi,1,0\n", "column 'score_a': appears twice"),
+    ("id,prompt,model,grade\n1,hi,a,A\n1,hi,b,B\n", "no column has scores"),
+]
+
+
+@pytest.mark.parametrize(("text", "part"), NO_PROPOSAL)
+def test_what_no_command_would_read_right_gets_no_proposal(folder, capsys, text, part):
+    (folder / "t.csv").write_text(text)
+    assert run(["import", "table", "t.csv", "-o", "t.parquet"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert part in err
+
+
+def test_a_list_of_results_in_one_object_is_a_long_table(folder, capsys):
+    import json
+
+    results = [
+        {"prompt": prompt, "provider": provider, "success": provider == "big" or prompt == "hi", "cost": 0.5}
+        for prompt in ("hi", "ho")
+        for provider in ("big", "small")
+    ]
+    (folder / "out.json").write_text(json.dumps({"version": 3, "results": results}))
+    assert run(["import", "table", "out.json", "-o", "t.parquet"]) == 2
+    assert run(shlex.split(capsys.readouterr().out)[1:]) == 0
+    assert [row["small"][0] for row in table_of(folder / "t.parquet").values()] == [1, 0]

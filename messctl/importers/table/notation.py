@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from messctl.errors import SourceError
+from messctl.importers.base import Place
 from messctl.importers.names import words
 from messctl.importers.table.cells import bare_number, currencies, text_number
 from messctl.importers.table.facts import Fact
@@ -13,7 +13,7 @@ UNITS = {"usd": "USD", "dollar": "USD", "dollars": "USD", "eur": "EUR", "euro": 
          "j": "J", "joule": "J", "joules": "J", "kwh": "kWh", "wh": "Wh", "credits": "credits"}  # fmt: skip
 
 
-def decimal_of(facts: Iterable[Fact]) -> str | None:
+def decimal_of(at: Place, facts: Iterable[Fact]) -> str | None:
     """Return the decimal mark that the numbers of columns prove; None if a point is the only mark.
 
     Raises SourceError if the marks are mixed, or may be read in two ways.
@@ -32,9 +32,10 @@ def decimal_of(facts: Iterable[Fact]) -> str | None:
                 doubtful = doubtful or f"{cell!r} in {fact.name!r}"
     commas = doubtful or "," in proofs
     if len(proofs) > 1:
-        raise SourceError(f"decimal marks are mixed: {' and '.join(proofs.values())}; write all numbers alike")
+        raise at.error(f"decimal marks are mixed: {' and '.join(proofs.values())}", advice="write all numbers alike")
     if doubtful and not proofs:
-        raise SourceError(f"{doubtful} has two readings; state the decimal mark, with --decimal . or --decimal ,")
+        advice = "state the decimal mark, with --decimal . or --decimal ,"
+        raise at.error(f"{doubtful} has two readings", advice=advice)
     return next(iter(proofs), None) if commas or _grouped(facts) else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from messctl.errors import ProposalError, SourceError, UsageError
 from messctl.importers.base import Columns, ImportOptions, Place
 from messctl.importers.names import ANSWER, COST, IDENTITY, MODEL, PROMPT, SCORE, TIME, TOKENS, words
+from messctl.importers.table.cells import text_number
 from messctl.importers.table.facts import Fact, facts_of
 from messctl.importers.table.layout import PER_MODEL, Pattern, long_rows, option, wide_rows
 from messctl.importers.table.notation import decimal_of, scale_for, unit_of
@@ -38,19 +39,38 @@ def propose(files: Sequence[Path], options: ImportOptions) -> ProposalError:
 
     Raises SourceError if none does; it says what is in the way.
     """
-    stated = options.columns
-    headers = HEADERS if (stated.skip, stated.header_rows) == (0, 1) else ((stated.skip, stated.header_rows),)
+    base = _with_header(files[0], options.columns)
     trouble: SourceError | UsageError | None = None
-    for skip, header_rows in headers:
+    for draft in _drafts(files, base, options.name):
         try:
-            base = replace(stated, skip=skip, header_rows=header_rows)
-            for draft in _drafts(files, base, options.name):
-                found = _that_works(files, draft)
-                if found:
-                    return ProposalError(f"{files[0]}: state what its columns are", _words(found))
+            found = _that_works(files, draft)
         except (SourceError, UsageError) as error:
             trouble = trouble or error
-    raise trouble or SourceError(f"{files[0]}: cannot tell what its columns are; name them with --wide or --long")
+        else:
+            if found:
+                return ProposalError(f"{files[0]}: state what its columns are", _words(found))
+    raise trouble or Place(files[0]).error("has no scores", advice="name their columns with --wide or --long")
+
+
+def _with_header(path: Path, stated: Columns) -> Columns:
+    """Return the columns with the lines above the header and those of it: the first that read as a header.
+
+    The first line is one unless names are missing or double; a line with numbers in it is none. Raises SourceError.
+    """
+    if (stated.skip, stated.header_rows) != HEADERS[0]:
+        return stated
+    trouble: SourceError | None = None
+    for skip, header_rows in HEADERS:
+        columns = replace(stated, skip=skip, header_rows=header_rows)
+        try:
+            _, record = next(records(path, columns), (None, {}))
+        except SourceError as error:
+            trouble = trouble or error
+            continue
+        plain = record and not any(text_number(word, None) is not None for name in record for word in name.split())
+        if (skip, header_rows) == HEADERS[0] or plain:
+            return columns
+    raise trouble or Place(path).error("has no header", advice="add a first line with column names")
 
 
 def _that_works(files: Sequence[Path], draft: _Draft) -> _Draft | None:
@@ -74,22 +94,24 @@ def _that_works(files: Sequence[Path], draft: _Draft) -> _Draft | None:
 
 def _drafts(files: Sequence[Path], stated: Columns, names: Names) -> Iterator[_Draft]:
     """Yield what the columns may be, the likeliest first. Raises SourceError for what is no table of answers."""
-    facts = facts_of(_sample(files[0], stated))
+    at, facts = Place(files[0]), facts_of(_sample(files[0], stated))
+    if not facts:
+        raise at.error("has no rows", advice="check the source")
     model = _first(facts, MODEL, text=True)
-    wide = _wide(facts, stated, plain=model is None)
+    wide = _wide(at, facts, stated, plain=model is None)
     if model and not wide:
-        yield _long(files[0], facts, stated, model, names)
+        yield _long(at, facts, stated, model, names)
         return
     if wide:
         yield wide
     score = _score(facts)
     if score and (len(files) > 1 or names):
         taken = names or tuple((str(path), path.stem) for path in files)
-        yield _Draft(_common(facts, replace(stated, long=True, satisfied=score.name)), taken)
+        yield _Draft(_common(at, facts, replace(stated, long=True, satisfied=score.name)), taken)
         return
     if not wide:
         found = ", ".join(repr(fact.name) for fact in facts.values())
-        raise Place(files[0]).error(
+        raise at.error(
             f"cannot tell which columns have scores; it has {found[:300]}",
             advice="name them, with --wide or --long; scores are numbers, or true and false",
         )
@@ -108,7 +130,7 @@ def _is_table(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and "role" not in e for e in value)
 
 
-def _wide(facts: Mapping[str, Fact], stated: Columns, *, plain: bool) -> _Draft | None:
+def _wide(at: Place, facts: Mapping[str, Fact], stated: Columns, *, plain: bool) -> _Draft | None:
     """Return what a wide table's columns may be; with `plain`, they may be named like the models alone."""
     scores = [fact.name for fact in facts.values() if fact.is_score]
     pattern = best_pattern(scores, SCORE)
@@ -117,7 +139,7 @@ def _wide(facts: Mapping[str, Fact], stated: Columns, *, plain: bool) -> _Draft 
     if len(models) < 2 and plain:
         models = {name: name for name in plain_models(name for name in scores if not facts[name].is_numbering)}
         wide = tuple(models)
-        _check_alike([facts[name] for name in models], stated)
+        _check_alike(at, [facts[name] for name in models], stated)
     if len(models) < 2:
         return None
     numbers = [fact.name for fact in facts.values() if fact.is_number]
@@ -133,34 +155,32 @@ def _wide(facts: Mapping[str, Fact], stated: Columns, *, plain: bool) -> _Draft 
         tokens_out=stated.tokens_out or best_pattern(numbers, TOKENS, models, OUT),
         latency=stated.latency or best_pattern(numbers, TIME, models, SECONDS),
     )
-    return _Draft(_common(facts, columns, list(models.values())))
+    return _Draft(_common(at, facts, columns, list(models.values())))
 
 
-def _check_alike(facts: Sequence[Fact], stated: Columns) -> None:
+def _check_alike(at: Place, facts: Sequence[Fact], stated: Columns) -> None:
     """Raise SourceError if columns that may be models do not have scores of one range: then some are none."""
-    ranges = {scale_for([fact], stated.decimal or decimal_of(facts)): fact.name for fact in facts}
+    ranges = {scale_for([fact], stated.decimal or decimal_of(at, facts)): fact.name for fact in facts}
     if len(ranges) > 1 and stated.scale is None:
         one, other = sorted(ranges.values())[:2]
-        raise SourceError(
-            f"columns {one!r} and {other!r} have numbers of different ranges, so not both are scores; name the "
-            "columns of scores with --wide"
+        raise at.error(
+            f"columns {one!r} and {other!r} have numbers of different ranges, so not both are scores",
+            advice="name the columns of scores with --wide",
         )
 
 
-def _long(path: Path, facts: Mapping[str, Fact], stated: Columns, model: Fact, names: Names) -> _Draft:
+def _long(at: Place, facts: Mapping[str, Fact], stated: Columns, model: Fact, names: Names) -> _Draft:
     score = stated.satisfied or getattr(_score(facts), "name", None)
-    columns = _common(facts, replace(stated, long=True, model_column=model.name, satisfied=score))
+    columns = _common(at, facts, replace(stated, long=True, model_column=model.name, satisfied=score))
     if columns.id is None and columns.prompt is None:
         if model.all_differ:
-            raise Place(path).error(
+            raise at.error(
                 "has one row per model, such as a table of means; a trace needs each model's answer to each request",
                 advice="export the results per request",
             )
-        raise Place(path).error("no column tells the requests apart", advice="name one with --id or --prompt")
+        raise at.error("no column tells the requests apart", advice="name one with --id or --prompt")
     if score is None:
-        raise Place(path).error(
-            "no column has scores, as numbers or as true and false", advice="name one with --satisfied"
-        )
+        raise at.error("no column has scores, as numbers or as true and false", advice="name one with --satisfied")
     return _Draft(columns, names)
 
 
@@ -168,7 +188,7 @@ def _score(facts: Mapping[str, Fact]) -> Fact | None:
     return _first(facts, SCORE, score=True)
 
 
-def _common(facts: Mapping[str, Fact], columns: Columns, scores: Sequence[str] = ()) -> Columns:
+def _common(at: Place, facts: Mapping[str, Fact], columns: Columns, scores: Sequence[str] = ()) -> Columns:
     """Return the columns with those of a request, those of a long table, the unit, the scale and the decimal mark."""
 
     def named(stated: str | None, found: Fact | None) -> str | None:
@@ -192,7 +212,7 @@ def _common(facts: Mapping[str, Fact], columns: Columns, scores: Sequence[str] =
         scores = [columns.satisfied] if columns.satisfied else []
     patterns = [Pattern(text) for kind in PER_MODEL if kind != "answer" and (text := getattr(columns, kind))]
     read = [fact for fact in facts.values() if fact.name in scores or any(p.model(fact.name) for p in patterns)]
-    decimal = columns.decimal or decimal_of(read)
+    decimal = columns.decimal or decimal_of(at, read)
     costs = [fact for fact in facts.values() if columns.cost and COST.intersection(words(fact.name))]
     return replace(
         columns,
