@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from postgres_making import PostgresServer, programs
+from replicas_campaign import campaign
 from serving import TWO, Serving
 
 from messctl.server.keys import hash_of
@@ -35,6 +36,13 @@ def judge(serving, answer, value):
 
 def standing(serving):
     return serving.ask("/v1/status", None, BEARER)[2]["standing"]
+
+
+def test_killed_servers_and_a_crashing_database_lose_nothing_that_was_acknowledged(tmp_path):
+    pytest.importorskip("uvicorn")
+    clients, found = campaign(tmp_path, seconds=10, kills=3, crashes=2, seed=3)
+    assert found == []
+    assert sum(len(client.acknowledged) for client in clients) > 0
 
 
 def test_two_replicas_keep_one_promise_and_get_over_a_database_that_goes_away(tmp_path):

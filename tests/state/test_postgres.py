@@ -383,6 +383,7 @@ def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(
     with PgBouncer(postgres) as bouncer:
         place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
         stores = [Store(place) for _ in range(4)]  # over two sessions of the server
+        assert {each.database._session.present.prepare_threshold for each in stores} == {None}
 
         def work(number):
             for index in range(12):
@@ -401,8 +402,8 @@ def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(
             store.close()
 
 
-def test_nothing_is_left_in_the_session_between_transactions(postgres, address):
-    """PgBouncer may give the next transaction another one."""
+def test_nothing_but_plans_is_left_in_the_session_between_transactions(postgres, address):
+    """PgBouncer may give the next transaction another one; then there are no plans either."""
     with Store(address) as store:
         add(store, "r1", satisfied=1.0)
         with store.unchanging():
@@ -412,5 +413,5 @@ def test_nothing_is_left_in_the_session_between_transactions(postgres, address):
             with closing(psycopg.connect(postgres.url)) as fresh:
                 expected = fresh.execute(f"SHOW {setting}").fetchone()
             assert tuple(connection.execute(f"SHOW {setting}".encode()).fetchone()) == expected
-        for left in ("pg_prepared_statements", "pg_cursors WHERE name <> ''", "pg_locks WHERE locktype = 'advisory'"):
+        for left in ("pg_cursors WHERE name <> ''", "pg_locks WHERE locktype = 'advisory'"):
             assert connection.execute(f"SELECT 1 FROM {left}".encode()).fetchone() is None
