@@ -82,6 +82,8 @@ def exists(place: Place) -> bool:
 
 def place_of(text: str) -> Place:
     """Return where a state is that is named by a path, or by the address of a database. Raises UsageError."""
+    if "://" in text and not text.startswith(SCHEMES):
+        raise UsageError(f"the address of the state is of an unknown kind; that of a database begins with {SCHEMES[0]}")
     return Address.of(text) if text.startswith(SCHEMES) else Path(text)
 
 

@@ -21,6 +21,8 @@ class StateFile:
 
     def read(self, place: Place) -> Path | None:
         """See `Rule`."""
+        if "://" in str(place.value()):  # it may hold a password, so it is not shown
+            raise place.error(f"{place.name} must be a path, or {StateUrl.wanted}")
         return None if place.empty else relative_path(place, Text().read(place) or "")
 
     def problem(self, value: Any) -> str | None:
