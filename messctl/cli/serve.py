@@ -113,7 +113,9 @@ def serve(
     ):
         if not check:
             _prepare(routers.values())
-        service = Service(Accounts.of(routers, described.tenants, keys), queues, limits)
+        service = Service(
+            Accounts.of(routers, described.tenants, keys, degraded=described.state.degraded), queues, limits
+        )
         address, path = address_of(listening), next(iter(routers.values())).state_path
         checking = _Check(address) if check else None
         started = (

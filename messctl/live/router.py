@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from messctl.backends.base import Backend, OnText
 from messctl.costs.load_costs import Loads
@@ -28,6 +29,7 @@ from messctl.state.ledger import Ledger, Standing
 from messctl.state.place import Place
 from messctl.state.pruned import Pruned
 from messctl.state.request_log import Circumstances, LoggedRequest
+from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
 from messctl.zoo import ModelSpec, Settings, Zoo, costliest
 
@@ -39,7 +41,7 @@ class Answered:
     `cost` (≥ 0, in `cost_unit`) covers every model that was queried, loading them, and empty answers. `cost_quality`
     says how the served answer's cost is known. `failures` says, by name, why models could not answer: those that were
     to be served, and those queried beside the served one. `attempts` are the models that were to be served, in order;
-    the last was. `policy` is the name of the policy.
+    the last was. `policy` is the name of the policy. `degraded`: the state was away, so nothing is stored.
     """
 
     decision: Decision
@@ -54,6 +56,7 @@ class Answered:
     failures: Mapping[str, str]
     attempts: tuple[str, ...]
     policy: str
+    degraded: bool = False
 
 
 class Router:
@@ -81,6 +84,10 @@ class Router:
         shared: Store | None = None,
     ) -> None:
         loads = loads or Loads()
+        self._again = partial(
+            Router, models, settings, backend, meter, grader=grader, encoder=encoder, loads=loads,
+            accept_empty=accept_empty, full=full,
+        )  # fmt: skip
         self._settings = settings
         self._meter = meter
         self._store = store
@@ -233,6 +240,14 @@ class Router:
         Raises StoreError.
         """
         self._policy.rehearse()
+
+    def in_memory(self) -> Router:
+        """Return a router that knows what this one read or saved last, over an empty state in memory."""
+        store, known = Store(MEMORY), self._policy.last_known
+        if known.policy:
+            with store.transaction():
+                store.policy.save(known)
+        return self._again(store=store)
 
     def start_from(self, learned: Snapshot, *, overwrite: bool = False) -> None:
         """Replace what was learned here by what was learned elsewhere.

@@ -46,6 +46,12 @@ class StoredPolicy:
         self._build = live_build(settings.policy)
         self._kept: _Kept | None = None
         self._read: Reading | None = None
+        self._last = Snapshot()
+
+    @property
+    def last_known(self) -> Snapshot:
+        """What was read or saved last. Nothing is read for it."""
+        return self._last
 
     def decide(self, request: Request) -> Decision:
         """Return the policy's decision on a request."""
@@ -175,10 +181,11 @@ class StoredPolicy:
         """Return what is known now. What was not saved since an `earlier` reading is not read again."""
         self._read = self._store.policy.read(self._settings.policy, earlier)
         own = self._read.snapshot.costs_from(self._cost_source)
-        if self._shared is None:
-            return own
-        others = self._shared.policy.snapshot(self._settings.policy)
-        return joined(own, others.costs_from(self._cost_source))
+        if self._shared is not None:
+            others = self._shared.policy.snapshot(self._settings.policy)
+            own = joined(own, others.costs_from(self._cost_source))
+        self._last = own
+        return own
 
     def _share(self, learned: Snapshot) -> None:
         """Let others learn from what was learned here."""
@@ -198,6 +205,7 @@ class StoredPolicy:
         learned, read = learned.with_source(self._cost_source), self._read
         self._read = None
         self._store.policy.save(learned, None if read is None else read.snapshot)
+        self._last = learned
         self._kept = _Kept(self._stamp(), policy, read.then(learned)) if policy and read else None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
+from messctl.display.text import plain
 from messctl.live.router import Router
+from messctl.live.spare import Spare
 from messctl.server.errors import busy
 from messctl.server.keys import Keys
 from messctl.server.origins import refuse_foreign_pages
@@ -20,11 +23,15 @@ MINUTE_S = 60.0
 
 
 class Account:
-    """Whom a request is answered for: a `name`, the `router` with its promise, and a limit of requests per minute."""
+    """Whom a request is answered for: a `name`, the `router` with its promise, and a limit of requests per minute.
 
-    def __init__(self, name: str, router: Router, per_minute: int | None = None) -> None:
+    A `spare` answers if the state of the router is away; None: then nobody does.
+    """
+
+    def __init__(self, name: str, router: Router, per_minute: int | None = None, spare: Spare | None = None) -> None:
         self.name = name
         self.router = router
+        self.spare = spare
         self._per_minute = per_minute
         self._left = float(per_minute or 0)
         self._at = time.monotonic()
@@ -49,6 +56,11 @@ class Account:
             self._left -= 1.0
 
 
+def _tell(message: str) -> None:
+    """Say something in the server's own output."""
+    sys.stderr.write(f"messctl: warning: {plain(message)}\n")
+
+
 class Accounts:
     """All accounts of a server, by name; without keys there is one, NOBODY, for whoever asks."""
 
@@ -57,10 +69,15 @@ class Accounts:
         self._keys = keys
 
     @classmethod
-    def of(cls, routers: Mapping[str, Router], tenants: Iterable[Tenant], keys: Keys) -> Accounts:
-        """Return the accounts of routers, by tenant; NOBODY's if there are no tenants."""
+    def of(
+        cls, routers: Mapping[str, Router], tenants: Iterable[Tenant], keys: Keys, *, degraded: bool = False
+    ) -> Accounts:
+        """Return the accounts of routers, by tenant; NOBODY's if there are no tenants. If `degraded`, with spares."""
         limits = {tenant.name: tenant.per_minute for tenant in tenants}
-        accounts = {name: Account(name, router, limits.get(name)) for name, router in routers.items()}
+        accounts = {
+            name: Account(name, router, limits.get(name), Spare(router, _tell) if degraded else None)
+            for name, router in routers.items()
+        }
         return cls(accounts, keys)
 
     def __iter__(self) -> Iterator[Account]:

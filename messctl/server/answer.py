@@ -57,6 +57,7 @@ def record_of(answered: Answered) -> dict[str, Any]:
         "attempts": list(answered.attempts),
         "queue": answered.standing.queue,
         "satisfied": answered.satisfied,
+        "degraded": answered.degraded,
     }
 
 

@@ -8,8 +8,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from messctl.live.router import Answered, Router
 from messctl.records import LeftError
 from messctl.server.accounts import Account, Accounts
 from messctl.server.errors import busy, unknown_model
@@ -113,19 +115,13 @@ class Service:
     def _answer(self, account: Account, request_id: str, asked: Asked, waiting: Waiting) -> None:
         try:
             waiting.check()
-            caller = self._caller(account, asked)
             if waiting.measured:
                 waiting.measured.deciding()
-            answered = account.router.ask(
-                replace(asked.question, watch=waiting),
-                model=asked.model or caller,
-                on_text=waiting.text if waiting.streams else None,
-                on_thinking=waiting.thinking,
-                on_decision=waiting.decided,
-                request_id=request_id,
-                warm=self._sessions.get(_key(account, asked.session)),
-                lenient=True,
-            )
+            ask = partial(self._ask, account, request_id, asked, waiting)
+            if account.spare is None:
+                answered = ask(account.router)
+            else:
+                answered = account.spare.answer(ask, lambda: waiting.shown)
             self._remember(account, asked, answered.decision.served, waiting.parts)
             waiting.end(Done(answered))
         except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error
@@ -133,6 +129,18 @@ class Service:
         finally:
             with self._lock:
                 self._running.discard(waiting)
+
+    def _ask(self, account: Account, request_id: str, asked: Asked, waiting: Waiting, router: Router) -> Answered:
+        return router.ask(
+            replace(asked.question, watch=waiting),
+            model=asked.model or self._caller(account, asked),
+            on_text=waiting.text if waiting.streams else None,
+            on_thinking=waiting.thinking,
+            on_decision=waiting.decided,
+            request_id=request_id,
+            warm=self._sessions.get(_key(account, asked.session)),
+            lenient=True,
+        )
 
     def _caller(self, account: Account, asked: Asked) -> str | None:
         """Return the model that called the tool whose result is the last message; None if it is no such result."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from messctl.zoo.duration import UNITS, Duration
-from messctl.zoo.schema import KEYS, Place, Text, check_fields, checked_by, read_fields, relative_path
+from messctl.zoo.schema import KEYS, Flag, Place, Text, check_fields, checked_by, read_fields, relative_path
 
 SCHEMES = ("postgresql://", "postgres://")
 """What the address of a PostgreSQL database begins with."""
@@ -54,12 +54,15 @@ class StateUrl:
 class StatePlace:
     """Where the state is: the file `path`, or the database at `url`; both None: in the user's state folder.
 
-    `keep` is for how many seconds requests are kept; None: for ever. Raises UsageError for values out of range.
+    `keep` is for how many seconds requests are kept; None: for ever. If `degraded`, a server answers without a state
+    that it cannot reach. Raises UsageError for values out of range.
     """
 
     path: Path | None = field(default=None, metadata=checked_by(StateFile()))
     url: str | None = field(default=None, repr=False, metadata=checked_by(StateUrl()))
     keep: float | None = field(default=None, metadata=checked_by(Duration("forever", LEAST_KEPT_S)))
+
+    degraded: bool = field(default=False, metadata=checked_by(Flag()))
 
     def __post_init__(self) -> None:
         check_fields(self)
