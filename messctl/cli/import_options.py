@@ -78,7 +78,7 @@ FormatsOption = Annotated[
 ]
 
 
-def _column(name: str, help: str, metavar: str = "COLUMN") -> typer.models.OptionInfo:
+def _column(name: str, help: str, metavar: str = "NAME") -> typer.models.OptionInfo:
     return typer.Option(name, metavar=metavar, help=help, rich_help_panel=COLUMNS)
 
 
@@ -98,7 +98,7 @@ TokensInOption = Annotated[str | None, _column("--tokens-in", "The tokens of the
 TokensOutOption = Annotated[str | None, _column("--tokens-out", "The tokens of the answer; likewise.")]
 LatencyOption = Annotated[str | None, _column("--latency", "The seconds that the answer took; likewise.")]
 ScaleOption = Annotated[
-    str | None, _column("--scale", "The worst and the best score, such as 0:100. Default: 0:1.", "LOW:HIGH")
+    str | None, _column("--scale", "The worst and the best score, such as 0:100. Default: 0:1.", "TEXT")
 ]
 ThresholdOption = Annotated[
     str | None, _column("--threshold", "Scores of at least N satisfy, lower ones do not. 0..1 or N% is a share.", "N")
@@ -107,9 +107,9 @@ DuplicatesOption = Annotated[
     str | None,
     _column("--duplicates", "What counts of several answers of a model to a request: mean, first or last.", "NAME"),
 ]
-DecimalOption = Annotated[str | None, _column("--decimal", "The decimal mark of numbers in text: . or ,", "MARK")]
+DecimalOption = Annotated[str | None, _column("--decimal", "The decimal mark of numbers in text: . or ,", "TEXT")]
 DelimiterOption = Annotated[
-    str | None, _column("--delimiter", "The character between cells. Default: what fits.", "CHARACTER")
+    str | None, _column("--delimiter", "The character between cells. Default: what fits.", "TEXT")
 ]
 SkipOption = Annotated[int, _column("--skip", "The lines above the header of a text file.", "N")]
 HeaderRowsOption = Annotated[int, _column("--header-rows", "The lines of the header, 1 to 3.", "N")]

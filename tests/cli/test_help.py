@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from messctl.cli import app, run
-from messctl.cli.arguments import OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
+from messctl.cli.arguments import COLUMNS, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.command import ASK, COMPARE, TRACES, ZOO
 
 HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "httpx2", "llama_cpp", "matplotlib")
@@ -49,7 +49,7 @@ def test_every_option_has_a_text_a_panel_and_a_plain_value(path, command):
     for option in options_of(path, command):
         name = option.opts[0]
         assert option.help, name
-        assert option.rich_help_panel in (PROMISE, POLICY, SEARCH, REQUESTS, OUTPUT), name
+        assert option.rich_help_panel in (PROMISE, POLICY, SEARCH, COLUMNS, REQUESTS, OUTPUT), name
         assert option.metavar == "" if option.is_flag else option.metavar in METAVARS, (name, option.metavar)
 
 
