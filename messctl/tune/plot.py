@@ -195,7 +195,7 @@ def _outside(marks: Sequence[Result], near: Sequence[Result]) -> str:
         return ""
     more = f" and {len(away) - MOST_NAMED} more" if len(away) > MOST_NAMED else ""
     names = f"outside the picture: {', '.join(each.policy for each in away[:MOST_NAMED])}{more}"
-    return "\n" + "\n".join(wrap(drawable(names), 80, break_on_hyphens=False))
+    return "\n" + "\n".join(wrap(drawable(names), 90, break_on_hyphens=False))
 
 
 def _front(
