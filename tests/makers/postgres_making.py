@@ -12,7 +12,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import psycopg
@@ -22,6 +22,9 @@ from messctl.state.place import Address
 USER, PASSWORD, DATABASE = "messctl", "s3cret/of:messctl@home", "messctl"
 USERS = ("postgres", "nobody")
 """Who runs the server if these tests run as root: `initdb` refuses root."""
+
+GUARD = 'cat; "$1" stop -w -m immediate -D "$2" >/dev/null 2>&1; cd /; rm -rf "$3"'
+"""Waits until whoever started a server is gone, however that ended; then ends the server, and deletes its folder."""
 
 
 def programs() -> Path | None:
@@ -92,6 +95,8 @@ class PostgresServer:
         return (self.folder / "log").read_text(errors="replace")
 
     def __enter__(self) -> Self:
+        guard = [GUARD, "guard", self._programs / "pg_ctl", self._data, self.folder]
+        self._guard = subprocess.Popen(["sh", "-c", *map(str, guard)], stdin=subprocess.PIPE, **self._options)
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
@@ -105,19 +110,23 @@ class PostgresServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data, check=False)
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        self._guard.wait()
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """How its programs run: as another user than root, and in its folder."""
+        group = pwd.getpwnam(self.user).pw_gid if self.user else None
+        env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"}
+        return {
+            "cwd": self.folder, "user": self.user, "group": group, "extra_groups": [] if self.user else None, "env": env
+        }  # fmt: skip
 
     def _run(self, program: str, *arguments: str | Path, check: bool = True) -> None:
         done = subprocess.run(
             [self._programs / program, *map(str, arguments)],
-            cwd=self.folder,
-            user=self.user,
-            group=pwd.getpwnam(self.user).pw_gid if self.user else None,
-            extra_groups=[] if self.user else None,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
+            **self._options,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
             stderr=subprocess.STDOUT if program == "initdb" else subprocess.DEVNULL,
