@@ -127,7 +127,9 @@ class _Panel:
         trace, fronts, near, named = self.tuning.found.traces[at], _fronts(choice, at), self.near(), self.named
         figures = [figures for front in fronts.values() for figures in _both(front, at)]
         least = min(alpha - FAR, max(each.attained for each in figures) - FAR)
-        _scale(axes, [each for each in figures if each.attained >= least], near, [alpha, *_interval(named, at)])
+        labelled = _both([named, *(front[-1] for front in fronts.values())], at)
+        shown = [*labelled, *(each for each in figures if each.attained >= least)]
+        _scale(axes, shown, near, [alpha, *_interval(named, at)])
         axes.xaxis.label.set(
             fontsize=9, text=f"{drawable(trace.facts.cost_unit)} per request{_outside(self.marks, near)}"
         )
