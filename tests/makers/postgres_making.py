@@ -96,7 +96,9 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         guard = [GUARD, "guard", self._programs / "pg_ctl", self._data, self.folder]
-        self._guard = subprocess.Popen(["sh", "-c", *map(str, guard)], stdin=subprocess.PIPE, **self._options)
+        self._guard = subprocess.Popen(
+            ["sh", "-c", *map(str, guard)], stdin=subprocess.PIPE, start_new_session=True, **self._options
+        )
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
