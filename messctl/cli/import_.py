@@ -248,6 +248,8 @@ def _print_summary(output: Path, summary: ImportSummary) -> None:
         lines.append(f"{summary.rows_with_empty_cells:,} rows have empty cells; the cells are null in the trace")
     if summary.rows_dropped:
         lines.append(f"{summary.rows_dropped:,} rows were dropped, since no model was observed in them")
+    if summary.rows_without_prompt:
+        lines.append(f"{summary.rows_without_prompt:,} rows have no prompt, so a router cannot tell them apart")
     if summary.request_ids_made_unique:
         lines.append(f"{summary.request_ids_made_unique:,} repeated request ids were made unique with #2, #3 …")
     if summary.models_never_observed:

@@ -36,6 +36,7 @@ class ImportSummary:
     models: tuple[str, ...]
     rows_with_empty_cells: int
     rows_dropped: int
+    rows_without_prompt: int
     request_ids_made_unique: int
     models_without_cost: tuple[str, ...]
     models_never_observed: tuple[str, ...]
@@ -49,6 +50,7 @@ class _Survey:
 
     rows: int = 0
     dropped: int = 0
+    promptless: int = 0
     named: set[str] = field(default_factory=set)
     observed: Counter[str] = field(default_factory=Counter)
     costs: Counter[str] = field(default_factory=Counter)
@@ -70,6 +72,7 @@ class _Survey:
         if not _has_outcome(row):
             self.dropped += 1
             return
+        self.promptless += not row.prompt
         self.request.update(name for name in OPTIONAL_REQUEST_COLUMNS if getattr(row, name) is not None)
         for model, outcome in row.outcomes.items():
             self.observed[model] += outcome.satisfied is not None
@@ -116,6 +119,7 @@ def convert(
         models=survey.models,
         rows_with_empty_cells=tally["with empty cells"],
         rows_dropped=survey.dropped,
+        rows_without_prompt=survey.promptless,
         request_ids_made_unique=tally["renamed"],
         models_without_cost=tuple(m for m in survey.models if not survey.costs[m] and m not in costs.by_model),
         models_never_observed=survey.never_observed,

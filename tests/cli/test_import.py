@@ -20,6 +20,7 @@ JSON_KEYS = {
     "models",
     "rows_with_empty_cells",
     "rows_dropped",
+    "rows_without_prompt",
     "request_ids_made_unique",
     "models_without_cost",
     "models_never_observed",
@@ -225,3 +226,12 @@ def test_a_name_may_contain_an_equals_sign_and_so_may_an_existing_folder(stateme
 def test_a_statement_that_names_no_model_is_refused(statement):
     with pytest.raises(UsageError, match="write FOLDER=NAME"):
         parse_names([statement])
+
+
+def test_rows_without_a_prompt_are_told(capsys, tmp_path):
+    (tmp_path / "t.csv").write_text("id,asked,score_a\n1,what?,1\n2,why?,0\n")
+    wide = ["import", "table", str(tmp_path / "t.csv"), "--wide", "score_{model}"]
+    assert run([*wide, "-o", str(tmp_path / "t.parquet")]) == 0
+    assert "2 rows have no prompt" in capsys.readouterr().out
+    assert run([*wide, "--prompt", "asked", "-o", str(tmp_path / "u.parquet")]) == 0
+    assert "no prompt" not in capsys.readouterr().out
