@@ -130,7 +130,7 @@ def _check_installed() -> None:
     """Raise MissingExtraError if what serves is not installed."""
     import importlib.util
 
-    for library in ("starlette", "uvicorn", "httptools", "prometheus_client"):
+    for library in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(library) is None:
             raise MissingExtraError(library, "serve", "messctl serve")
 

@@ -34,7 +34,7 @@ def as_text(table: RenderableType, width: int = WIDTH) -> str:
     """Return a table as plain text."""
     from rich.console import Console  # noqa: PLC0415  # a program that shows no table needs none
 
-    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -44,7 +44,7 @@ def as_html(table: RenderableType, *pictures: Picture) -> str:
     """Return a table and pictures as HTML."""
     from rich.console import Console  # noqa: PLC0415  # see above
 
-    console = Console(file=io.StringIO(), width=WIDTH, record=True, highlight=False)
+    console = Console(file=io.StringIO(), width=WIDTH, record=True, highlight=False, markup=False)
     console.print(table)
     style = "font-family:monospace;line-height:1.2;white-space:pre"
     text = console.export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')

@@ -36,7 +36,10 @@ class Spare:
         If part of an answer was `shown` already, the StoreError is raised.
         """
         with self._lock:
-            alone = self._alone if time.monotonic() < self._again_at else None
+            now = time.monotonic()
+            alone = self._alone if now < self._again_at else None
+            if self._alone is not None and alone is None:
+                self._again_at = now + AGAIN_S  # this request looks for the state, and the others do not wait for it
         if alone is None:
             try:
                 answered = ask(self._router)

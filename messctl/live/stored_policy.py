@@ -172,10 +172,13 @@ class StoredPolicy:
     def _present(self) -> LivePolicy:
         """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read."""
         kept, self._kept = self._kept, None  # if something fails on the way, the policy is read again
-        if kept is not None and kept.stamp == self._stamp():
+        stamp = self._stamp()
+        if kept is not None and kept.stamp == stamp:
             self._read = kept.reading
             return kept.policy
-        return self._from(self._known(None if kept is None else kept.reading), self._settings)
+        # What this process saved last may have been undone; what others saved since can be read on top of it if not.
+        stands = kept is not None and kept.stamp[0][1] == stamp[0][1]
+        return self._from(self._known(kept.reading if kept and stands else None), self._settings)
 
     def _known(self, earlier: Reading | None = None) -> Snapshot:
         """Return what is known now. What was not saved since an `earlier` reading is not read again."""

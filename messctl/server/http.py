@@ -5,46 +5,29 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from messctl.server.errors import invalid
 from messctl.server.sending import JSON, encoded
 
 HEADERS_S = 20.0
 """How long the head of a first request may take to arrive."""
-LONGEST_HEAD = 2**16
-"""The bytes that the head of a request may have."""
-VERSIONS = ("1.0", "1.1")
 
 
-class Connection(HttpToolsProtocol):
+class Connection(H11Protocol):
     """A connection. A client that sends no request for HEADERS_S seconds is left."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
-        self._in_head, self._head = True, 0
         self._waits: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_S, self._give_up)
 
-    def data_received(self, data: bytes) -> None:
+    def handle_events(self) -> None:
         """Handle what has arrived."""
-        self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > LONGEST_HEAD and not self.transport.is_closing():
-            self.send_400_response("the head is too long")
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._in_head, self._head = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Begin to answer: the head of a request is here. Raises ValueError for another protocol than HTTP/1."""
-        self._in_head = False
-        self._stop_waiting()
-        if self.parser.get_http_version() not in VERSIONS:
-            raise ValueError("another version of HTTP")
-        super().on_headers_complete()
+        super().handle_events()
+        if self.scope is not None:
+            self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -52,16 +35,23 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn passes it
-        """Answer what is no request, and close. An answer that has begun already is cut off."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            problem = invalid("this is no HTTP request that can be read: its head is invalid or too long")
-            body = encoded(problem.document())
-            head = f"content-type: {JSON}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head.encode() + body)
+        """Answer what is no request."""
+        problem = invalid("this is no HTTP request that can be read: its head is invalid or too long")
+        body = encoded(problem.document())
+        headers = [(b"content-type", JSON.encode()), (b"connection", b"close"), (b"content-length", b"%d" % len(body))]
+        try:
+            for event in (
+                h11.Response(status_code=problem.status, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event))
+        except h11.LocalProtocolError:  # an answer has begun already
+            pass
         self.transport.close()
 
     def _give_up(self) -> None:
-        if self._in_head and not self.transport.is_closing():
+        if self.scope is None and not self.transport.is_closing():
             self.transport.close()
 
     def _stop_waiting(self) -> None:

@@ -18,6 +18,10 @@ def back_up(state: Path, output: Path) -> int:
     The copy is of one moment; nobody has to wait for it. Raises StoreError if the state cannot be read, or if the copy
     is not sound, and OutputError if it cannot be written. Then an older file at `output` stays.
     """
+    for log in (output.with_name(output.name + end) for end in sqlite_file.LOGS):
+        if log.exists():  # SQLite would apply it to the copy
+            what = f"belongs to an older file {output.name!r} that is in use, or whose process was killed"
+            raise OutputError(f"{log}: {what}; remove both, or give another name")
     with atomic_write(output, private=True) as aside:
         _copy(state, aside)
         with Store(aside, looking=True) as copy:

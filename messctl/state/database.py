@@ -52,7 +52,10 @@ class Database(ABC):
 
     @property
     def stamp(self) -> tuple[int, int]:
-        """A value that changes whenever another process has written, or `turn` was called. Use it in a transaction."""
+        """A value that changes whenever another process has written, or `turn` was called. Use it in a transaction.
+
+        Its first part is for other processes, its second for this one: it turns also if a transaction is undone.
+        """
         return self._written(), self._turns
 
     def turn(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -17,6 +18,12 @@ LONGEST_NAME = 63
 """The longest name that PostgreSQL tells apart, in bytes."""
 SECRETS = ("password", "sslpassword", "passfile")
 """The parameters of an address that are not shown."""
+
+_ODD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_HOSTS = re.compile(r"(([^:,\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]*)?)(,([^:,\[\]]*|\[[0-9A-Fa-f:.%]+\])(:[0-9]*)?)*")
+"""Hosts with their ports, separated by commas; an address of IPv6 stands in brackets."""
+_PASSWORD = re.compile(r"(^|\s)(ssl)?password\s*=")
+"""What stands in libpq's other form of an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,10 @@ class Address:
                 "the address of the state is no URL: in a user or a password, write @ as %40, : as %3A, / as %2F, "
                 "# as %23, ? as %3F and a space as %20"
             )
+        if _ODD_PERCENT.search(rest):
+            raise UsageError("the address of the state is no URL: after % stand two digits of 0 to F; write % as %25")
+        if not _HOSTS.fullmatch(base.partition("/")[0].rpartition("@")[2]):
+            raise UsageError("the address of the state is no URL: write postgresql://USER@HOST:PORT/DATABASE")
         schema, kept = SCHEMA, []
         for each in query.split("&") if query else []:
             name, _, value = each.partition("=")
@@ -55,7 +66,7 @@ class Address:
     def __str__(self) -> str:
         base, _, query = self.url.partition("://")[2].partition("?")
         who, at, where = base.rpartition("@")
-        shown = [each for each in query.split("&") if each and each.partition("=")[0] not in SECRETS]
+        shown = [each for each in query.split("&") if each and unquote(each.partition("=")[0]).lower() not in SECRETS]
         if self.schema != SCHEMA:
             shown.append(f"schema={quote(self.schema)}")
         return f"{SCHEMES[0]}{who.partition(':')[0]}{at}{where}{'?' if shown else ''}{'&'.join(shown)}"
@@ -84,7 +95,11 @@ def place_of(text: str) -> Place:
     """Return where a state is that is named by a path, or by the address of a database. Raises UsageError."""
     if "://" in text and not text.startswith(SCHEMES):
         raise UsageError(f"the address of the state is of an unknown kind; that of a database begins with {SCHEMES[0]}")
-    return Address.of(text) if text.startswith(SCHEMES) else Path(text)
+    if text.startswith(SCHEMES):
+        return Address.of(text)
+    if _PASSWORD.search(text):
+        raise UsageError("the state is named by a file, or by a URL such as postgresql://USER@HOST/DATABASE")
+    return Path(text)
 
 
 def refuse_foreign_link(place: Place) -> None:

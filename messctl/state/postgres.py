@@ -88,8 +88,14 @@ class PostgresDatabase(Database):
         """See `Store.transaction`."""
         if self._looking:
             raise self.failure("it is open to be read only", FAULT)
-        with self._session.writing(synced=synced):
-            yield
+        committed = False
+        try:
+            with self._session.writing(synced=synced):
+                yield
+            committed = True
+        finally:
+            if not committed:
+                self.turn()
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

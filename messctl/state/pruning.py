@@ -93,10 +93,14 @@ class Pruning:
 
     def _last(self, before: float, at_once: int) -> int:
         """Return the key of the last of the oldest requests that are too old; 0 if there is none."""
-        now, last = time.time(), 0
-        for row in self._database.rows("SELECT id, asked_at FROM requests ORDER BY id LIMIT ?", (at_once,)):
+        now, last, most = time.time(), 0, 0
+        for at, row in enumerate(self._database.scan("SELECT id, asked_at FROM requests ORDER BY id"), 1):
             if before <= row["asked_at"] <= now:
                 break
+            if at == at_once:
+                most = row["id"]
             if row["asked_at"] < before:
                 last = row["id"]
-        return last
+            if last and at >= at_once:
+                break
+        return min(last, most) if most else last

@@ -187,12 +187,15 @@ class SqliteDatabase(Database):
     def _begun(self, begin: str) -> Iterator[None]:
         """Do the block as one transaction, which the statement `begin` opens. On any exception, undo all of it."""
         self.execute_patiently(begin)
+        committed = False
         try:
             yield
             self.execute("COMMIT")
+            committed = True
         finally:
-            if self._connection.in_transaction:
+            if not committed:
                 self.turn()
+            if self._connection.in_transaction:
                 self.execute("ROLLBACK")
 
     @contextmanager

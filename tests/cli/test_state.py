@@ -289,7 +289,7 @@ def test_a_replay_of_the_export_agrees_with_status(judged, document, tmp_path, p
         ids.append(document("ask", f"is it {row}", *extra)["request_id"])
     for request_id in rng.sample(ids, judged):
         document("feedback", request_id, str(rng.choice((0, 0.3, 1))))
-    assert document("export", "-o", "log.parquet") == {"version": 1, "output": "log.parquet", "rows": 24}
+    assert document("export", "-o", "log.parquet") == {"version": 1, "output": "log.parquet", "rows": 24, "pruned": 0}
     status = document("status")
     (replayed,) = document("replay", "log.parquet", "--policy", "logged")["results"]
     standing = status["standing"]

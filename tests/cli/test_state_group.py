@@ -77,6 +77,14 @@ def test_a_backup_replaces_a_file_only_if_it_is_told_to(asked, capsys, tmp_path,
     assert check(tmp_path / "copy") == []
 
 
+@pytest.mark.parametrize("log", ["copy-wal", "copy-journal"])
+def test_a_backup_is_not_put_beside_the_log_of_another_file(log, asked, capsys, tmp_path, state):
+    asked(1)
+    (tmp_path / log).write_text("pages of another file")
+    refused(capsys, ["state", "backup", "copy", "--overwrite"], "belongs to an older file 'copy'")
+    assert not (tmp_path / "copy").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -13,6 +13,7 @@ import pytest
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
+from messctl.errors import StoreError
 from messctl.live.router import Router
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Question
@@ -20,6 +21,7 @@ from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
 REPLICAS, REQUESTS = 4, 40
+POLICIES = ("messplus", "bandit")
 
 
 class Recorded(StoredPolicy):
@@ -103,6 +105,37 @@ def test_what_four_replicas_decide_and_learn_is_what_one_router_would(postgres, 
     assert alone.policy.queue() == stored.policy.queue() == stored.requests.queue()
     for _, store in [*opened, (one, alone)]:
         store.close()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_lesson_that_was_undone_is_forgotten_by_who_learned_it(place, tmp_path, policy, monkeypatch):
+    """Also if another process has learned as much since: both know what a history without that lesson gives."""
+
+    def told(where, *, undone):
+        (one, first), (other, second) = routers([where, where], policy)
+        ids = []
+        for number, router in enumerate([one, other, one, one]):
+            asked = router.ask(Question(f"What is {number} + 1?"), request_id=f"r{number}")
+            ids.append(asked.decision.request.request_id)
+        if undone:
+            learn = one._policy.learn_feedback
+
+            def learn_and_fail(*arguments):
+                learn(*arguments)
+                raise StoreError("the disk is full")
+
+            with monkeypatch.context() as failing, pytest.raises(StoreError):
+                failing.setattr(one._policy, "learn_feedback", learn_and_fail)
+                one.feedback(ids[0], 0.0)
+        other.feedback(ids[1], 1.0)
+        one.feedback(ids[2], 1.0)
+        one.feedback(ids[3], 0.5)
+        known = flat(second.policy.snapshot(policy))
+        first.close()
+        second.close()
+        return known
+
+    assert told(place, undone=True) == told(tmp_path / "plain.sqlite", undone=False)
 
 
 @pytest.mark.parametrize("looking", [True, False])

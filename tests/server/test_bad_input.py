@@ -164,6 +164,14 @@ def talk(serving, data):
         return received
 
 
+def test_an_offer_of_another_protocol_is_not_taken_and_loses_nothing(serving):
+    """Java's client offers HTTP/2 with every request."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQ"}
+    body = {"model": "cheap", "messages": [{"role": "user", "content": "hello"}]}
+    status, _, document = serving.ask(CHAT, body, offer)
+    assert (status, document.get("model")) == (200, "cheap")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -53,6 +53,10 @@ def shown(error: pytest.ExceptionInfo) -> str:
         ("postgresql:///?service=s&sslpassword=p", "postgresql:///?service=s&sslpassword=p", "messctl",
          "postgresql:///?service=s"),
         ("postgresql://u:p@h1,h2:5/d", "postgresql://u:p@h1,h2:5/d", "messctl", "postgresql://u@h1,h2:5/d"),
+        ("postgresql://u:p@[::1]:5,h/d", "postgresql://u:p@[::1]:5,h/d", "messctl", "postgresql://u@[::1]:5,h/d"),
+        ("postgresql://u:p@%2Ftmp/d", "postgresql://u:p@%2Ftmp/d", "messctl", "postgresql://u@%2Ftmp/d"),
+        ("postgresql://h/d?passw%6Frd=p&Password=p", "postgresql://h/d?passw%6Frd=p&Password=p", "messctl",
+         "postgresql://h/d"),
     ],
 )  # fmt: skip
 def test_an_address_is_shown_without_its_password(text, url, schema, written):
@@ -75,6 +79,13 @@ def test_an_address_is_shown_without_its_password(text, url, schema, written):
         "postgresql://u:s3cret@h/d?schema=pg_toast",
         f"postgresql://u:s3cret@h/d?schema={'x' * 64}",
         "postgresql://u:s3cret@h/d?schema=a%00b",
+        "postgresql://u:s3cret%re@h/d",
+        "postgresql://u@h/d?password=s3cret%re",
+        "postgresql://u:s3cret%00@h/d",
+        "postgresql://u:s3cret@[::1/d",
+        "postgresql://u:s3cret@[::1]x/d",
+        "postgresql://u:s3cret/d",
+        "host=h user=u password=s3cret",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_a_word_of_it(text):

@@ -133,6 +133,16 @@ def test_clocks_that_are_apart_do_not_let_a_young_request_go(asked, left):
         assert [each.asked_at.timestamp() for each in store.requests] == left
 
 
+def test_many_dates_in_the_future_do_not_keep_old_requests_for_ever():
+    with new_store() as store:
+        judged(store, [(0.8, 1.0)] * 30)
+        store._database.execute("UPDATE requests SET asked_at = CASE WHEN id <= 20 THEN 1e11 ELSE id END")
+        assert store.pruning.count(29.0) == 28
+        gone = [store.prune(29.0, 5) for _ in range(7)]
+        assert (sum(gone), max(gone)) == (28, 5)
+        assert store.requests.count() - store.pruning.pruned().requests == 2
+
+
 @pytest.mark.slow
 def test_what_corrections_do_not_need_goes():
     """Of a long log stay the block with the first kept feedback, and those after it."""
