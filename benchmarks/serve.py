@@ -206,6 +206,7 @@ def report(given: argparse.Namespace, urls: dict[str, str], process: int) -> Non
         asyncio.run(saturated(url, given.connections, 200))  # what is loaded at first is loaded now
     for _ in range(ROUNDS):
         for name, url in urls.items():
+            asyncio.run(saturated(url, given.connections, 200))  # a virtual machine takes the memory of who is idle
             took = sorted(asyncio.run(steady(url, given.rate, given.connections, given.seconds / ROUNDS)))
             halves[name].append(1000 * statistics.median(took))
             tails[name].append(1000 * took[int(len(took) * 0.99)])
