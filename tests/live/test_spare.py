@@ -69,6 +69,25 @@ def test_without_its_state_a_router_goes_on_by_what_it_knew_and_stores_nothing(a
     assert len(told) == 2
 
 
+def test_while_one_request_looks_for_the_state_no_other_waits_for_it(away, monkeypatch):
+    router, _, switch, tried = away
+    spare, others = Spare(router), []
+    spare.answer(asking(1), lambda: False)
+    switch(True)
+    assert spare.answer(asking(2), lambda: False).degraded
+    monkeypatch.setattr(spare_module, "AGAIN_S", 600.0)
+
+    def looking(asked):
+        if asked is router:  # it looks for the state, and takes its time
+            before = len(tried)
+            answered = spare.answer(asking(3), lambda: False)
+            others.append((answered.degraded, len(tried) - before))
+        return asking(4)(asked)
+
+    assert spare.answer(looking, lambda: False).degraded
+    assert others == [(True, 0)]
+
+
 def test_the_first_decision_without_a_state_is_the_one_that_it_would_have_made(away):
     router, store, switch, _ = away
     for number in range(30):
