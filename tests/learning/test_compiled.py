@@ -7,6 +7,12 @@ import pytest
 from messctl.learning.compiled import PLAIN_CALLS, at_once, compiled, compiled_loop, compiling_told, plainly
 
 
+@pytest.fixture(autouse=True)
+def compiling(monkeypatch):
+    """Compile, also if the environment says that nothing is to be compiled."""
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", 0)
+
+
 def spy(value):
     return value + 1
 

@@ -11,6 +11,12 @@ from messctl.learning.compiled import PLAIN_CALLS, compiled, compiled_loop
 from messctl.learning.compiled_files import kept_in
 
 
+@pytest.fixture(autouse=True)
+def compiling(monkeypatch):
+    """Compile, also if the environment says that nothing is to be compiled."""
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", 0)
+
+
 def step(value):
     return value + 1
 

@@ -3,10 +3,11 @@
     python tests/makers/kill_campaign.py [--kills 500] [--seed 1] [--policy messplus] [--folder DIR]
 
 Each process runs messctl's own commands, one after the other, over a scripted zoo: `ask` with and without a grade,
-`feedback` that comes first or corrects, `status`, `log`, `export` and `reset`. It is forked once everything is
-imported. What it prints on standard output is an acknowledgement. SIGKILL comes at a random instant; three processes
-run at a time. After every ten kills the state is read by plain SQL, and held against all that was acknowledged. Some
-epochs begin with a state of an older messctl, so that its migration is killed, too.
+`feedback` that comes first or corrects, `status`, `log` and `export`. `reset`, `state prune` and `state copy` run
+alone. Each is forked once everything is imported. What it prints on standard output is an acknowledgement. SIGKILL
+comes at a random instant; three processes run at a time. After every ten kills the state is read by plain SQL, and held
+against all that was acknowledged. Some epochs begin with a state of an older messctl, so that its migration is killed,
+too.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import os
 import random
 import re
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq  # imported before the forks
+from kill_files import documents, lines, rows, text
+from kill_upkeep import kill_copy, kill_prune
 from live_making import STATED
 from long_states import older_state
 from typer.main import get_command
@@ -48,6 +50,7 @@ AT_A_TIME, PER_CHECK, PER_EPOCH = 3, 10, 50
 """How many processes run at a time, and after how many kills the state is checked and begun anew."""
 LONGEST_LIFE_S = 0.3
 LONGEST_RESET_S = 0.2
+STEPS = "SELECT feedback.id, alpha, satisfied FROM feedback JOIN requests ON requests.id = request"
 EXPECTED_FAILURES = ("is out of order", "no model could answer", "there is no state")
 
 
@@ -78,8 +81,9 @@ class Campaign:
 
         messctl.cli.app = get_command(messctl.cli.app)  # made once, as in a process of one command
         os.environ["MESSCTL_STATE"] = str(folder / "warm-up")
+        upkeep = (["state", "copy", "warm-up", "warm-up-copy"], ["state", "prune", "--keep", "0m"])
         with (folder / "warm-up-out").open("w") as out, redirect_stdout(out), redirect_stderr(out):
-            for command in (["ask", "is it", "--expect", "yes"], ["feedback", "good"], ["status"], ["log"]):
+            for command in (["ask", "is it", "--expect", "yes"], ["feedback", "good"], ["status"], ["log"], *upkeep):
                 run([*command, "--json"])
 
     @property
@@ -93,20 +97,20 @@ class Campaign:
             if number % PER_EPOCH == 0:
                 self._begin()
             while len(self.alive) < AT_A_TIME:
-                self._start(work)
+                self.start(work)
             time.sleep(self.rng.uniform(0.0, LONGEST_LIFE_S))
-            self._kill(self.rng.choice(list(self.alive)))
+            self.kill(self.rng.choice(list(self.alive)))
             if number % PER_CHECK == PER_CHECK - 1 or number == kills - 1:
                 for child in list(self.alive):
-                    self._kill(child)
+                    self.kill(child)
                 self._check()
-                if resets and self.rng.random() < 0.5:
-                    self._reset()
+                if resets:
+                    self._upkeep()
 
     def _begin(self) -> None:
         """Begin an epoch with a new state, or with one of an older messctl."""
         for child in list(self.alive):
-            self._kill(child)
+            self.kill(child)
         self.epoch += 1
         self.known = Known()
         os.environ["MESSCTL_STATE"] = str(self.state)
@@ -116,7 +120,8 @@ class Campaign:
             self.known.prompts = {f"prompt {number}" for number in range(700)}
             self.counts["epochs that begin with an older state"] += 1
 
-    def _start(self, task: Any) -> int:
+    def start(self, task: Any) -> int:
+        """Fork a process that carries out a task, and return its number."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         seed = self.rng.randrange(2**32)
         child = os.fork()
@@ -125,18 +130,18 @@ class Campaign:
         self.alive[child] = folder
         return child
 
-    def _kill(self, child: int) -> None:
+    def kill(self, child: int) -> None:
         """Kill a process and read what it had acknowledged."""
         folder = self.alive.pop(child)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         self.counts["kills"] += 1
-        commands = [json.loads(line) for line in _lines(folder / "commands")]
-        said = list(_documents(_text(folder / "out")))
-        done = int(_lines(folder / "done")[-1]) if _lines(folder / "done") else 0
+        commands = [json.loads(line) for line in lines(folder / "commands")]
+        said = list(documents(text(folder / "out")))
+        done = int(lines(folder / "done")[-1]) if lines(folder / "done") else 0
         if done < len(commands):
             self.counts[f"killed in {commands[-1][0]}"] += 1
-        for line in _lines(folder / "err"):
+        for line in lines(folder / "err"):
             if not any(each in line for each in EXPECTED_FAILURES):
                 self.found.append(f"a process complained: {line}")
         for command in commands:
@@ -167,15 +172,24 @@ class Campaign:
                 self.counts["judgements acknowledged"] += 1
                 self.known.feedback.setdefault(request_id, document["satisfied"])
 
+    def _upkeep(self) -> None:
+        """Now and then, kill a copy, a prune and a reset."""
+        if self.state.exists() and self.rng.random() < 0.5:
+            kill_copy(self)
+        if self.state.exists() and self.rng.random() < 0.5:
+            kill_prune(self)
+            self._check()
+        if self.rng.random() < 0.5:
+            self._reset()
+
     def _reset(self) -> None:
         """Kill a reset at a random instant: it happened, or it did not."""
-        child = self._start(reset)
+        child = self.start(reset)
         out = self.alive[child] / "out"
         time.sleep(self.rng.uniform(0.0, LONGEST_RESET_S))
-        self._kill(child)
-        acknowledged = bool(list(_documents(_text(out))))
-        rows = _rows(self.state, "SELECT count(*) FROM requests") if self.state.exists() else [(0,)]
-        left = rows[0][0]
+        self.kill(child)
+        acknowledged = bool(list(documents(text(out))))
+        left = len(rows(self.state, "SELECT 1 FROM requests"))
         self.counts["resets killed"] += 1
         self.counts["of these acknowledged"] += acknowledged
         if acknowledged and left:
@@ -197,7 +211,7 @@ class Campaign:
         self.found += [f"doctor: {each}" for each in check(self.state)]
         stored = {
             row[0]: row[1:]
-            for row in _rows(
+            for row in rows(
                 self.state,
                 "SELECT request_id, served, prompt, feedback.satisfied, answers.satisfied, answers.request "
                 "FROM requests LEFT JOIN feedback ON feedback.request = requests.id "
@@ -223,14 +237,13 @@ class Campaign:
 
     def _recompute(self) -> None:
         """Compute queue and balance from the stored feedback, by nothing but SQL and the formula."""
-        queue, balance = 0.0, 0.0
-        for alpha, satisfied in _rows(
-            self.state,
-            "SELECT alpha, satisfied FROM feedback JOIN requests ON requests.id = request ORDER BY feedback.id",
-        ):
+        base = rows(self.state, "SELECT queue, satisfied, alpha FROM pruned") or [(0.0, 0.0, 0.0)]
+        queue, balance = base[0][0], base[0][1] - base[0][2]
+        steps = rows(self.state, f"{STEPS} UNION ALL SELECT id, alpha, satisfied FROM pruned_feedback")
+        for _, alpha, satisfied in sorted(steps or rows(self.state, STEPS)):
             queue = max(0.0, queue + alpha - satisfied)
             balance += satisfied - alpha
-        saved = _rows(self.state, "SELECT queue, balance FROM router") or [(0.0, 0.0)]
+        saved = rows(self.state, "SELECT queue, balance FROM router") or [(0.0, 0.0)]
         if saved[0][0] != queue:
             self.found.append(f"the queue is {saved[0][0]!r}, and its recursion gives {queue!r}")
         if abs(saved[0][1] - balance) > 1e-6:
@@ -255,7 +268,7 @@ def work(folder: Path, rng: random.Random) -> Iterator[list[str]]:
         else:
             more = {"graded": ["--expect", "yes"], "forced": ["--model", "dear"]}.get(kind, [])
             yield ["ask", prompt, *more]
-        mine = [each["request_id"] for each in _documents(_text(folder / "out")) if "answer" in each]
+        mine = [each["request_id"] for each in documents(text(folder / "out")) if "answer" in each]
 
 
 def reset(folder: Path, rng: random.Random) -> Iterator[list[str]]:
@@ -285,38 +298,6 @@ def _answer(model: ModelSpec, question: Question) -> str:
     if random.random() < 0.03:
         raise BackendError(f"model {model.name!r} is out of order")
     return "yes" if random.random() < (0.9 if model.name == "dear" else 0.5) else "no"
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines that were written to their end."""
-    return _text(path).split("\n")[:-1]
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the JSON documents of a text, up to one that a kill has cut."""
-    decoder, at = json.JSONDecoder(), 0
-    while at < len(text):
-        try:
-            document, at = decoder.raw_decode(text, at)
-        except ValueError:
-            return
-        at += len(text[at:]) - len(text[at:].lstrip())
-        if isinstance(document, dict):
-            yield document
-
-
-def _rows(state: Path, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(state)) as database:
-        try:
-            return database.execute(statement).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # killed before it was made
-                return []
-            raise
 
 
 def main() -> None:

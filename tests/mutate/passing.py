@@ -1,0 +1,45 @@
+"""A pytest plugin: notes which tests pass, and how long each takes, and skips a test that takes too long.
+
+The environment says where to write, and how long a test may take: TESTS_PASSED, a file, and TEST_SECONDS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+_seconds: dict[str, float] = {}
+_passed: dict[str, bool] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up the parts of a test."""
+    _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
+    _passed[report.nodeid] = _passed.get(report.nodeid, True) and report.passed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip a test once its time of the processor is over."""
+    signal.signal(signal.SIGPROF, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, float(os.environ["TEST_SECONDS"]))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
+def pytest_sessionfinish() -> None:
+    """Write which tests passed."""
+    passed = {test: seconds for test, seconds in _seconds.items() if _passed[test]}
+    Path(os.environ["TESTS_PASSED"]).write_text(json.dumps(passed), encoding="utf-8")
+
+
+def _too_long(_signal: int, _frame: FrameType | None) -> None:
+    pytest.skip("takes too long")
