@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from messctl.records import Completion, Question
 from messctl.zoo import ModelSpec
@@ -33,14 +33,7 @@ class Backend(Protocol):
         """Free all models."""
 
 
-@runtime_checkable
-class KeepsModels(Protocol):
-    """A backend that loads models and knows which are in memory now."""
-
-    def resident(self, model: ModelSpec) -> bool:
-        """Return whether a model is in memory, so that it can answer without being loaded."""
-
-
 def resident(backend: Backend, model: ModelSpec) -> bool:
     """Return whether a model can answer without being loaded; always true for a backend that loads none."""
-    return not isinstance(backend, KeepsModels) or backend.resident(model)
+    of_backend = getattr(backend, "resident", None)
+    return of_backend is None or bool(of_backend(model))

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from messctl.backends.complaint import complaint_in
@@ -104,8 +105,9 @@ class Clients:
 
         longest_s = min(model.timeout_s, deadline.left_s + _MARGIN_S)
         timeout = httpx2.Timeout(longest_s, connect=min(CONNECT_S, longest_s))
-        url, watch = f"{model.url}/{path}", {"trace": line.connection.watch}
+        watch = {"trace": line.connection.watch}
         try:
+            url = _url(f"{model.url}/{path}")
             with line.client.stream(
                 method, url, json=body, auth=key.auth(), timeout=timeout, extensions=watch
             ) as response:
@@ -194,6 +196,14 @@ class Key:
         """Return `text` without the key, in case a server repeats it."""
         key = os.environ.get(self.variable, "").strip() if self.variable else ""
         return text.replace(key, "(the key)") if key else text
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx2.URL:
+    """Return an address that was taken apart; that takes long enough to do it once."""
+    import httpx2  # noqa: PLC0415  # only a zoo with servers needs it
+
+    return httpx2.URL(text)
 
 
 def _bearer() -> Any:

@@ -182,8 +182,9 @@ class Router:
         except GradeError:  # what the answers cost is learned
             if not lenient:
                 raise
+            standing = self.standing()
         else:
-            self._learn(decision, unlearned, grades)
+            standing = self._learn(decision, unlearned, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -194,7 +195,7 @@ class Router:
             cost_quality=cost_of(served.completion).quality,
             forced=model is not None,
             satisfied=grades[decision.served] if grades else None,
-            standing=self.standing(),
+            standing=standing,
             failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
             policy=self._settings.policy,
@@ -293,8 +294,10 @@ class Router:
 
     def _learn(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float] | None = None
-    ) -> None:
+    ) -> Standing:
         """Learn what answers cost and how they were graded, in one transaction. Without grades, store them, too.
+
+        Returns how well the promise is kept then.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
         costlier because it was not loaded.
@@ -303,23 +306,23 @@ class Router:
         feedback = [Feedback(costs=costs)]
         with self._store.transaction(synced=bool(grades)):
             if grades:
-                self._check_logged(decision)
+                self._check_logged(logged=self._store.requests.has(decision.request.request_id))
                 self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
                 feedback.append(Feedback(satisfied=grades))
             else:
                 self._store_answers(decision, completions)
             self._policy.learn(self._forecast.corrected(decision, completions), *feedback)
+            return Standing.from_sums(self._store.requests.feedback_sums(), self._policy.last_known.queue)
 
     def _store_answers(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
-        """Store answers, within a transaction."""
-        self._check_logged(decision)
+        """Store answers, within a transaction. Raises StoreError if the request is not in the log any more."""
         outcomes = {name: outcome_of(completion) for name, completion in completions.items()}
-        self._store.requests.add_answers(decision.request.request_id, outcomes)
+        self._check_logged(logged=self._store.requests.add_answers(decision.request.request_id, outcomes))
         self._store.outages.end(outcomes)
 
-    def _check_logged(self, decision: Decision) -> None:
-        """Raise StoreError if the request is not in the log any more."""
-        if not self._store.requests.has(decision.request.request_id):
+    def _check_logged(self, *, logged: bool) -> None:
+        """Raise StoreError if a request is not in the log any more."""
+        if not logged:
             raise StoreError(
                 f"{self._store.path}: was reset or pruned while the model answered, "
                 "so the answer is not stored; ask again"

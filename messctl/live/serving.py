@@ -79,8 +79,10 @@ class Serving:
         stream, watch = AnswerStream(on_text), question.watch
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
-        request, unfit = self._prepared(replace(request, looks=may_look(question)), question, model, warm)
-        decision = self._decide(request, question, model, unfit)
+        request = replace(request, looks=may_look(question))
+        with self.store.transaction():
+            request, unfit = self._prepared(request, question, model, warm)
+            decision = self._decide(request, question, model, unfit)
         while True:
             if on_decision:
                 on_decision(decision)
@@ -162,13 +164,12 @@ class Serving:
     def _prepared(
         self, request: Request, question: Question, model: str | None, warm: str | None
     ) -> tuple[Request, frozenset[str]]:
-        """Return the request with what reading it will cost, and the models that cannot serve it.
+        """Return the request with what reading it will cost, and the models that cannot serve it. In a transaction.
 
         Raises UnfitError if no model can. If the model `warm` remembers the earlier turns, the others cost more.
         """
         length = characters(question)
-        with self.store.unchanging():
-            ratios = self.store.requests.lengths.tokens_per_character(self.models)
+        ratios = self.store.requests.lengths.tokens_per_character(self.models)
         found = {}
         for name, spec in self.models.items():
             tokens = length * ratios[name]
@@ -184,17 +185,16 @@ class Serving:
         return request, frozenset(found)
 
     def _decide(self, request: Request, question: Question, model: str | None, unfit: frozenset[str]) -> Decision:
-        """Decide on a request, and log the decision."""
-        with self.store.transaction():
-            if model is None:
-                excluded = unfit | self._down() | frozenset(self.full())
-                decision = self.policy.decide(self._as_of_now(request, self._possible(excluded, unfit)))
-                self.loads.add_regret(decision)
-            else:
-                decision = self.policy.overridden(request, model)
-            alone = characters(question) if is_alone(question) else None
-            self.store.requests.add(decision, replace(self.circumstances, forced=model is not None, characters=alone))
-            self._claim(decision)
+        """Decide on a request, and log the decision, within a transaction."""
+        if model is None:
+            excluded = unfit | self._down() | frozenset(self.full())
+            decision = self.policy.decide(self._as_of_now(request, self._possible(excluded, unfit)))
+            self.loads.add_regret(decision)
+        else:
+            decision = self.policy.overridden(request, model)
+        alone = characters(question) if is_alone(question) else None
+        self.store.requests.add(decision, replace(self.circumstances, forced=model is not None, characters=alone))
+        self._claim(decision)
         return decision
 
     def _decide_again(self, lost: Decision, request: Request, failed: frozenset[str]) -> Decision:
@@ -220,8 +220,7 @@ class Serving:
         """Decide what follows from the answers so far: to show one, or to ask another model. Store them first."""
         request_id, outcomes = request.request_id, {name: outcome_of(each) for name, each in completions.items()}
         with self.store.transaction():
-            if self.store.requests.has(request_id):
-                self.store.requests.add_answers(request_id, outcomes)
+            self.store.requests.add_answers(request_id, outcomes)
             self.store.outages.end(outcomes)
             excluded = (failed | self._down() | frozenset(self.full())) - completions.keys()
             present = replace(decision, request=self._as_of_now(request, excluded))

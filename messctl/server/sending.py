@@ -41,7 +41,8 @@ async def send_error(
     await send({"type": "http.response.body", "body": body, "more_body": True})
     if headers.items() >= CLOSE.items():
         with suppress(TimeoutError):
-            await asyncio.wait_for(_rest_of_body(receive), LINGER_S)
+            async with asyncio.timeout(LINGER_S):
+                await _rest_of_body(receive)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -84,7 +85,8 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     pieces, size = [], 0
     while True:
         try:
-            message = await asyncio.wait_for(receive(), SILENT_S)
+            async with asyncio.timeout(SILENT_S):
+                message = await receive()
         except TimeoutError:
             raise ProtocolError(408, f"the body stopped for {SILENT_S:g} seconds", headers=CLOSE) from None
         if message["type"] == "http.disconnect":

@@ -140,7 +140,8 @@ class Waiting:
         except asyncio.QueueEmpty:
             pass
         try:
-            return await asyncio.wait_for(self._events.get(), within_s)
+            async with asyncio.timeout(within_s):
+                return await self._events.get()
         except TimeoutError:
             return None
 

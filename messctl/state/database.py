@@ -6,9 +6,11 @@ Every error of a database becomes a StoreError, and so does every row that does 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from messctl.errors import StoreError
@@ -50,6 +52,10 @@ class Database(ABC):
     path: Place
     _turns = 0
 
+    def __init__(self) -> None:
+        self._kept: dict[str, list[Row]] = {}
+        self._seen: int | None = None
+
     @property
     def stamp(self) -> tuple[int, int]:
         """A value that changes whenever another process has written, or `turn` was called. Use it in a transaction.
@@ -61,6 +67,26 @@ class Database(ABC):
     def turn(self) -> None:
         """Let the stamp change: what was read earlier may not be true any more."""
         self._turns += 1
+
+    def kept(self, name: str) -> list[Row]:
+        """Return the rows of a small table, checked.
+
+        In a transaction they may come from memory, where they stay until somebody writes to the table.
+        """
+        if not self.inside:
+            return self.table(name)
+        if name not in self._kept:
+            self._kept[name] = self.table(name)
+        return self._kept[name]
+
+    def forget_kept(self) -> None:
+        """Read every table anew: it may have been changed from outside, or what was written is undone."""
+        self._kept.clear()
+
+    @property
+    @abstractmethod
+    def inside(self) -> bool:
+        """Whether a transaction is going on."""
 
     @abstractmethod
     def close(self) -> None:
@@ -154,6 +180,21 @@ class Database(ABC):
     def _written(self) -> int:
         """Return a number that changes whenever another process has written."""
 
+    def _has_begun(self) -> None:
+        """Forget what is kept in memory if another process has written; at the beginning of a transaction."""
+        earlier, self._seen = self._seen, None
+        self._seen = self._written()
+        if self._seen != earlier:
+            self.forget_kept()
+
+    def _writes(self, statement: str) -> None:
+        """Forget what is kept of the table that a statement writes to."""
+        table = _table_of(statement)
+        if table is None:
+            self.forget_kept()
+        else:
+            self._kept.pop(table, None)
+
     def read(self, convert: Callable[[Row], T], statement: str, values: Sequence[Any] = ()) -> Iterator[T]:
         """Yield what `convert` makes of each row that a statement selects.
 
@@ -182,3 +223,16 @@ class Database(ABC):
     def failure(self, what: str, remedy: str | None = None) -> StoreError:
         """Return the error that says what is wrong with the database, and what to do about it."""
         return StoreError(f"{self.path}: {what}; {remedy or self.remedy(what)}")
+
+
+_WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")
+_READS = re.compile(r"\s*(?:SELECT|PRAGMA|BEGIN|COMMIT|ROLLBACK)\b")
+
+
+@lru_cache(maxsize=1024)
+def _table_of(statement: str) -> str | None:
+    """Return the table that a statement writes to; "" for none, None if it may be any."""
+    found = _WRITES.match(statement)
+    if found:
+        return found[1]
+    return "" if _READS.match(statement) else None

@@ -58,7 +58,7 @@ class Judgements:
         """Store feedback, 0..1, on a request, by its key. Return the earlier one that it corrects, None without."""
         now = time.time()
         found = self._database.table("feedback", "WHERE request = ?", (request,))
-        with self._sums.following(request, FEEDBACK, SERVED):
+        with self._sums.following(request, SERVED), self._sums.following(request, FEEDBACK, new=not found):
             if not found:
                 self._database.execute(
                     "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request, satisfied, now)

@@ -11,6 +11,18 @@ TOKENS_PER_CHARACTER = 0.25
 RECENT = 50
 """How many of a model's latest answers its ratio is taken from; reading them takes some 0.05 ms."""
 ANSWERED = "SELECT model, request, tokens_in, characters FROM answers JOIN requests ON requests.id = request"
+AT_ONCE = 50
+"""How many models a query asks for; SQLite takes some hundred parts."""
+_PARTS = " UNION ALL ".join(
+    f"SELECT * FROM ({query} WHERE model = ? ORDER BY request DESC LIMIT ?) AS latest"
+    for query in (ANSWERED, "SELECT model, request, tokens_in, characters FROM pruned_lengths")
+)
+LATEST = (
+    "SELECT {} AS place, sum(tokens_in * 1.0) AS tokens, sum(characters * 1.0) AS length FROM ("
+    f"SELECT * FROM ({_PARTS}) AS latest ORDER BY request DESC LIMIT ?) AS latest "
+    "WHERE tokens_in > 0 AND characters > 0"
+)
+"""The tokens and the characters of a model's latest questions; {} stands for the place of the model."""
 
 
 class Lengths:
@@ -27,20 +39,15 @@ class Lengths:
 
         What a chat template and the model's own system message add to every question is included.
         """
-        ratios = {}
-        latest = " UNION ALL ".join(
-            f"SELECT * FROM ({query} WHERE model = ? ORDER BY request DESC LIMIT ?) AS latest"
-            for query in (ANSWERED, "SELECT model, request, tokens_in, characters FROM pruned_lengths")
-        )
-        for model in models:
-            found = self._database.row(
-                "SELECT sum(tokens_in * 1.0), sum(characters * 1.0) FROM ("
-                f"SELECT * FROM ({latest}) AS latest ORDER BY request DESC LIMIT ?) AS latest "
-                "WHERE tokens_in > 0 AND characters > 0",
-                (model, RECENT, model, RECENT, RECENT),
-            )
-            tokens, length = found or (None, None)
-            ratios[model] = float(tokens) / float(length) if tokens and length else TOKENS_PER_CHARACTER
+        names = list(models)
+        ratios = dict.fromkeys(names, TOKENS_PER_CHARACTER)
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            query = " UNION ALL ".join(LATEST.format(place) for place in range(len(some)))
+            values = [value for model in some for value in (model, RECENT, model, RECENT, RECENT)]
+            for place, tokens, length in self._database.rows(query, values):
+                if tokens and length:
+                    ratios[some[place]] = float(tokens) / float(length)
         return ratios
 
     def prune(self, last: int) -> None:

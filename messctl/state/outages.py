@@ -85,7 +85,7 @@ class Outages:
         now = time.time()
         return frozenset(
             row["model"]
-            for row in self._database.table("outages")
+            for row in self._database.kept("outages")
             if places.get(row["model"]) == row["place"] and row["since"] <= now < row["until"]
         )
 
@@ -97,7 +97,7 @@ class Outages:
         now = time.time()
         self._database.execute_many(
             "UPDATE outages SET since = ?, until = ? WHERE model = ? AND failures > 0",
-            [(now, now + within_s, model) for model in models],
+            [(now, now + within_s, model) for model in self._known(models)],
         )
 
     def give_back(self, models: Iterable[str]) -> None:
@@ -109,7 +109,13 @@ class Outages:
 
     def end(self, models: Iterable[str]) -> None:
         """End the outages of models that answer."""
-        self._database.execute_many("DELETE FROM outages WHERE model = ?", [(model,) for model in models])
+        ended = [(model,) for model in self._known(models)]
+        self._database.execute_many("DELETE FROM outages WHERE model = ?", ended)
+
+    def _known(self, models: Iterable[str]) -> list[str]:
+        """Return those of the models that have failed lately."""
+        known = {row["model"] for row in self._database.kept("outages")}
+        return [model for model in models if model in known]
 
     def fail(
         self,

@@ -83,10 +83,10 @@ class PolicyArrays:
 
     def read(self, policy: str, earlier: Reading | None = None) -> Reading:
         """Return what `snapshot` does. Arrays that were not saved since an `earlier` reading are taken from there."""
-        found = self._database.table("router")
+        found = self._database.kept("router")
         if not found:
             return Reading(Snapshot())
-        router, models = found[0], self._database.table("models")
+        router, models = found[0], self._database.kept("models")
         basis = next(iter(self._database.table("policies", "WHERE name = ?", (policy,))), None)
         since = earlier is not None and basis is not None and _continues(earlier, router, models, basis)
         known, saves = (earlier.snapshot, earlier.saves) if earlier and since else (Snapshot(), -1)
@@ -131,7 +131,7 @@ class PolicyArrays:
 
     def queue(self) -> float:
         """Return the virtual queue, ≥ 0."""
-        found = self._database.table("router")
+        found = self._database.kept("router")
         return float(found[0]["queue"]) if found else 0.0
 
     def version(self, policy: str) -> int:

@@ -35,10 +35,17 @@ class PostgresDatabase(Database):
     """The schema at an address. If it is for `looking` only, nothing can be written."""
 
     def __init__(self, path: Address, *, looking: bool = False) -> None:
+        super().__init__()
         self.path: Address = path
         self._looking = looking
         self._cursors = count()
         self._session = Session(path, self.latest)
+        self._opened = self._session.opened
+
+    @property
+    def inside(self) -> bool:
+        """See `Database`."""
+        return self._session.inside
 
     def close(self) -> None:
         """See `Database`."""
@@ -47,17 +54,20 @@ class PostgresDatabase(Database):
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """See `Database`. Outside of a transaction it is one of its own."""
         with self._within(writing=True) as connection, self._session.mapped():
+            self._writes(statement)
             connection.execute(_translated(statement), values)
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Database`."""
-        with self._within(writing=True) as connection:
-            listed = list(rows)
-            with self._session.mapped():
-                if len(listed) == 1:
-                    connection.execute(_translated(statement), listed[0])
-                elif listed:
-                    connection.cursor().executemany(_translated(statement), listed)
+        listed = list(rows)
+        if not listed:
+            return
+        with self._within(writing=True) as connection, self._session.mapped():
+            self._writes(statement)
+            if len(listed) == 1:
+                connection.execute(_translated(statement), listed[0])
+            else:
+                connection.cursor().executemany(_translated(statement), listed)
 
     def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
         """See `Database`."""
@@ -91,16 +101,19 @@ class PostgresDatabase(Database):
         committed = False
         try:
             with self._session.writing(synced=synced):
+                self._has_begun()
                 yield
             committed = True
         finally:
             if not committed:
                 self.turn()
+                self.forget_kept()
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
         """See `Store.unchanging`."""
         with self._session.reading():
+            self._has_begun()
             yield
 
     @contextmanager
@@ -109,6 +122,7 @@ class PostgresDatabase(Database):
         digest = hashlib.sha256(f"messctl {self.path.schema}".encode()).digest()
         with self._session.migrating(int.from_bytes(digest[:8], signed=True)):
             self.turn()
+            self.forget_kept()
             if self.row("SELECT 1 FROM pg_namespace WHERE nspname = ?", (self.path.schema,)) is None:
                 self.execute(f"CREATE SCHEMA {self._session.schema}")
             yield
@@ -205,6 +219,12 @@ class PostgresDatabase(Database):
     def remedy(self, what: str) -> str:
         """See `Database`."""
         return remedy_of_text(what)
+
+    def _has_begun(self) -> None:
+        super()._has_begun()
+        if self._opened != self._session.opened:
+            self._opened = self._session.opened
+            self.turn()
 
     def _written(self) -> int:
         if not self._session.inside:

@@ -26,7 +26,8 @@ class Session:
     """A connection to the schema of an address, for one thread at a time. Every method raises StoreError.
 
     `inside` says whether a transaction is going on. `others` changes whenever another process has written, or a
-    transaction was undone. `latest` is the newest version of the tables that is understood.
+    transaction was undone. `opened` counts the connections so far: a new one may lead to a server that took over, and
+    that lacks what the other one had committed last. `latest` is the newest version of the tables that is understood.
     """
 
     def __init__(self, address: Address, latest: int) -> None:
@@ -34,6 +35,7 @@ class Session:
         self.alone = threading.RLock()
         self.inside = False
         self.others = 0
+        self.opened = 1
         self._address = address
         self._latest = latest
         self._writes = -1
@@ -147,6 +149,8 @@ class Session:
                 self._drop()
         with self.mapped():
             self._connection = opened(self._address)
+            self.opened += 1
+            self.others += 1
             return self._sent(self._connection, begin)
 
     def _sent(self, connection: Connection, begin: str) -> Record | None:

@@ -83,4 +83,4 @@ def pruned(database: Database) -> Pruned | None:
 
 
 def _row(database: Database) -> Row | None:
-    return next(iter(database.table("pruned")), None)
+    return next(iter(database.kept("pruned")), None)

@@ -26,6 +26,8 @@ PAGE = 500
 MOST_NAMED = 1000
 """How many requests whose ids begin alike are counted."""
 OF_PAGE = "WHERE request >= ? AND request <= ? ORDER BY"
+OTHERS = f"SELECT CAST(coalesce(sum(requests), 0) AS BIGINT) FROM {REQUESTS} WHERE policy <> ? AND forced = 0"
+"""How many requests another policy than one decided."""
 _ANSWER = ("answer", "cost", "latency_s", "tokens_in", "tokens_out", "satisfied", "cost_quality", "finish", "thinking")
 ADD_ANSWER = (
     f"INSERT INTO answers (request, model, {', '.join(_ANSWER)}) VALUES (?, ?{', ?' * len(_ANSWER)}) "
@@ -103,12 +105,10 @@ class RequestLog:
 
     def add(self, decision: Decision, circumstances: Circumstances) -> None:
         """Log a decision before it is carried out."""
-        others = self._decided_by_others(circumstances.policy)
-        self.sums.add(REQUESTS, (circumstances.policy, int(circumstances.forced)), (1,))
         self._database.execute(
             "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
             "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters, others) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({OTHERS}))",
             (
                 decision.request.request_id,
                 time.time(),
@@ -126,9 +126,10 @@ class RequestLog:
                 circumstances.cost_unit,
                 circumstances.meter,
                 circumstances.characters,
-                others,
+                circumstances.policy,
             ),
         )
+        self.sums.add(REQUESTS, (circumstances.policy, int(circumstances.forced)), (1,))
 
     def revise(self, decision: Decision) -> None:
         """Log the decision that replaces an earlier one: its model could not answer, or another one was asked, too."""
@@ -148,14 +149,22 @@ class RequestLog:
                 ),
             )
 
-    def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> None:
-        """Log what models answered, by name, and what that cost."""
-        request = self._key(request_id)
-        with self.sums.following(request, SERVED, ANSWERS):
+    def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> bool:
+        """Log what models answered, by name, and what that cost. Return False if the request is not logged."""
+        found = self._database.row(
+            "SELECT id, EXISTS (SELECT 1 FROM answers WHERE request = requests.id) AS answered "
+            "FROM requests WHERE request_id = ?",
+            (request_id,),
+        )
+        if found is None:
+            return False
+        request = found["id"]
+        with self.sums.following(request, SERVED, ANSWERS, new=not found["answered"]):
             self._database.execute_many(
                 ADD_ANSWER,
                 [(request, model, *(getattr(outcome, name) for name in _ANSWER)) for model, outcome in answers.items()],
             )
+        return True
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
         """Log feedback, 0..1, by model; the feedback on the `served` answer counts toward the promise.
@@ -245,7 +254,8 @@ class RequestLog:
 
     def _decided_by_others(self, policy: str) -> int:
         """Return how many requests another policy than this one decided."""
-        return sum(row["requests"] for row in self.sums.rows(REQUESTS) if row["policy"] != policy and not row["forced"])
+        found = self._database.row(OTHERS, (policy,))
+        return int(found[0]) if found else 0
 
     def _others(self) -> Iterator[tuple[int, int, int]]:
         """Yield the key of each request, how many requests another policy had decided before it, and what is stored."""

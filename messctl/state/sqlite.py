@@ -19,11 +19,17 @@ class SqliteDatabase(Database):
     """The file at `path`. `connect` opens it, see `sqlite_file`; if it is for memory, the path is for errors alone."""
 
     def __init__(self, path: Place, connect: Callable[[Any], sqlite3.Connection] = sqlite_file.connect) -> None:
+        super().__init__()
         self.path = path
         self._alone = threading.RLock()
         self._synchronous = ""
         with self._mapped():
             self._connection = connect(path)
+
+    @property
+    def inside(self) -> bool:
+        """See `Database`."""
+        return self._connection.in_transaction
 
     def close(self) -> None:
         """See `Database`."""
@@ -31,13 +37,17 @@ class SqliteDatabase(Database):
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> None:
         """See `Database`."""
+        self._writes(statement)
         with self._mapped():
             self._connection.execute(statement, values)
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Database`."""
-        with self._mapped():
-            self._connection.executemany(statement, rows)
+        listed = list(rows)
+        if listed:
+            self._writes(statement)
+            with self._mapped():
+                self._connection.executemany(statement, listed)
 
     def execute_patiently(self, statement: str) -> None:
         """Execute a statement as soon as other processes let it; Ctrl-C ends the wait."""
@@ -141,6 +151,7 @@ class SqliteDatabase(Database):
         """Replace all that another database holds by a copy of this one."""
         with self._mapped():
             self._connection.backup(other._connection)
+        other.forget_kept()
 
     def integrity(self) -> Iterator[str]:
         """See `Database`."""
@@ -171,6 +182,8 @@ class SqliteDatabase(Database):
         return next((remedy for sign, remedy in REMEDIES if sign in what), "check it with `messctl doctor`")
 
     def _written(self) -> int:
+        if self.inside and self._seen is not None:
+            return self._seen  # as it was when the transaction began: nobody else's writing is seen within
         found = self.row("PRAGMA data_version")
         return 0 if found is None else int(found[0])
 
@@ -189,12 +202,14 @@ class SqliteDatabase(Database):
         self.execute_patiently(begin)
         committed = False
         try:
+            self._has_begun()
             yield
             self.execute("COMMIT")
             committed = True
         finally:
             if not committed:
                 self.turn()
+                self.forget_kept()
             if self._connection.in_transaction:
                 self.execute("ROLLBACK")
 

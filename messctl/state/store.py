@@ -131,6 +131,7 @@ class Store:
     def check(self) -> list[str]:
         """Return what is wrong with the state, one line each; see `messctl.state.soundness`."""
         with self.unchanging():
+            self._database.forget_kept()  # somebody may have changed the tables by other means
             return soundness.problems(self._database, self.requests, self.outages, self.policy)
 
     def _migrate(self) -> None:

@@ -7,7 +7,7 @@ requests it fills a new table, and tells whether an old one is right.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,9 +37,13 @@ class Sums:
     request: str
     where: str = "TRUE"
 
-    def select(self, bound: str = "") -> str:
-        """Return the query for the sums over all requests, or over those whose key meets a condition, such as `= ?`."""
-        columns = ", ".join(f"{sql} AS {name}" for name, sql in {**self.keys, **self.values}.items())
+    def select(self, bound: str = "", sign: str = "") -> str:
+        """Return the query for the sums over all requests, or over those whose key meets a condition, such as `= ?`.
+
+        If the `sign` is "-", it gives what to take away.
+        """
+        values = {name: f"{sign}{sql}" for name, sql in self.values.items()}
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in {**self.keys, **values}.items())
         keys = ", ".join(self.keys.values())
         some = f"AND {self.request} {bound}" if bound else ""
         return f"SELECT {columns} FROM {self.source} WHERE {self.where} {some} GROUP BY {keys}"
@@ -115,7 +119,7 @@ class KeptSums:
 
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, checked."""
-        return self._database.table(table)
+        return self._database.kept(table)
 
     def left(self, table: str) -> list[tuple[str, ...]]:
         """Return the keys for which the log has rows that were not pruned."""
@@ -129,17 +133,15 @@ class KeptSums:
         self._database.execute(DEFINED[table].upsert(table), (*key, *values))
 
     @contextmanager
-    def following(self, request: int, *tables: str) -> Iterator[None]:
-        """Let the sums of the tables follow what the block changes about a request, by its key."""
-        before = [self._of(table, request) for table in tables]
+    def following(self, request: int, *tables: str, new: bool = False) -> Iterator[None]:
+        """Let the sums of the tables follow what the block changes about a request, by its key.
+
+        If it is `new` to the tables, nothing is taken away first.
+        """
+        if not new:
+            self._add(request, tables, "-")
         yield
-        for table, earlier in zip(tables, before, strict=True):
-            later = self._of(table, request)
-            for key in {**earlier, **later}:
-                nothing = (0.0,) * len(DEFINED[table].values)
-                old, new = earlier.get(key, nothing), later.get(key, nothing)
-                if old != new:
-                    self.add(table, key, tuple(after - was for was, after in zip(old, new, strict=True)))
+        self._add(request, tables)
 
     def fill(self) -> None:
         """Compute all sums from the log, and from what was pruned."""
@@ -174,9 +176,11 @@ class KeptSums:
                 ]
         return found
 
-    def _of(self, table: str, request: int) -> dict[Key, Values]:
-        sums = DEFINED[table]
-        return _by_key(sums, list(self._database.rows(sums.select("= ?"), (request,))))
+    def _add(self, request: int, tables: Iterable[str], sign: str = "") -> None:
+        """Add what a request brings to the tables, or take it away."""
+        for table in tables:
+            sums = DEFINED[table]
+            self._database.execute(sums.upsert(table, sums.select("= ?", sign)), (request,))
 
 
 def close(one: float, other: float) -> bool:

@@ -303,6 +303,23 @@ def test_a_connection_that_is_lost_within_a_transaction_stores_nothing(postgres,
         assert store.policy.snapshot().decided == 1
 
 
+def test_nothing_that_was_read_through_a_lost_connection_is_trusted(postgres, address):
+    """A server that takes over may lack what the other one had committed last, and count other writes in its place."""
+    with Store(address) as store:
+        with store.transaction():
+            store.policy.save(Snapshot(2))
+            stamp = store.policy.stamp
+            assert store.policy.queue() == 0.0
+        cut(postgres)
+        with postgres.connection() as beside:
+            beside.execute(f'UPDATE "{address.schema}".router SET queue = 7.0')
+        with store.transaction():
+            assert store.policy.queue() == 7.0
+            later = store.policy.stamp
+        assert later[0] != stamp[0]
+        assert later[1] != stamp[1]
+
+
 def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(postgres, address, monkeypatch):
     with Store(address) as store:
         session = store.database._session
