@@ -70,6 +70,17 @@ def test_the_table_fits_any_width_and_has_the_verdicts(log, capsys, monkeypatch)
     assert "bandit: learned only when it chose the log's model" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("odds", "covered", "warned"), [((0.7, 0.3), "covers all of its", False), ((1.0, 0.0), "at most 0.0% of its", True)]
+)
+def test_it_says_how_many_of_a_policys_choices_the_log_covers(log, tmp_path, capsys, odds, covered, warned):
+    write_log(tmp_path / "log.parquet", odds=odds)
+    assert run(["evaluate", log, "--policy", "always:b"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert covered in out
+    assert ("always:b: nothing is known of the rest" in out) == warned
+
+
 def test_json_has_the_figures_of_the_log(log, document):
     got = document("evaluate", log, "--policy", "always:b", "--policy", "logged", "--alpha", "0.7")
     table = pq.read_table(log)
@@ -310,6 +321,11 @@ def test_the_logged_policy_matches_its_own_decisions(state, document, tmp_path):
     assert (result["policy"], result["matched"], result["mean_weight"]) == ("messplus", 1.0, 1.0)
     for name, mean in (("attained", served.count(DEAR) / 40), ("mean_cost", got["log"]["mean_cost"])):
         assert result["estimates"][0][name] == pytest.approx(mean)
+
+
+def test_a_request_that_one_model_answered_counts_as_such(state, document):
+    document("ask", "is it", "--expect", "yes")
+    assert read(state, WordEncoder()).alone.tolist() == [True]
 
 
 def test_a_state_without_answers_is_refused(state, capsys):

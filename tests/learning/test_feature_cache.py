@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,7 +58,18 @@ def test_the_cache_of_another_content_or_encoder_is_not_used(trace):
     write_trace(trace, ROWS[:6])
     same(load(trace).rounds, load(trace, cache=False).rounds)
     assert len(FeatureCache.of(trace, WordEncoder()).read(6)) == 6
-    assert FeatureCache.of(trace, WordEncoder("words-0")).read(6) is None
+    for other in ("words-0", "words-999", "worms"):
+        assert FeatureCache.of(trace, WordEncoder(other)).read(6) is None
+
+
+def test_the_cache_of_a_large_trace_is_used_and_its_folder_is_this_users_own(tmp_path):
+    cache = FeatureCache(tmp_path / "new" / "it.npz", "a key")
+    encoded = features.encode(pa.array(["what is it"] * 1000, pa.large_string()))
+    cache.write(encoded)
+    assert cache.file.parent.stat().st_mode & 0o777 == 0o700
+    again = cache.read(1000)
+    assert again.values.tobytes() == encoded.values.tobytes()
+    assert cache.read(999) is None
 
 
 @pytest.mark.parametrize("broken", [b"", b"PK", b"x" * 1000, None])

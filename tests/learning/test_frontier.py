@@ -37,6 +37,17 @@ def test_the_cheapest_mixture_is_the_optimum_of_the_linear_program(rounds, alpha
         assert (lottery * rounds.cost).sum() / len(rounds) == pytest.approx(solved.fun, abs=1e-7)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_cheapest_mixture_of_many_different_costs_is_that_of_the_linear_program(seed):
+    """Some models of a request lie on the way from the cheapest to the best, and some do not."""
+    rng = np.random.default_rng(seed)
+    cost, satisfied = rng.random((9, 4)) * 7, rng.random((9, 4))
+    alpha = satisfied.max(axis=1).mean() * rng.uniform(0.6, 0.95)
+    lottery = cheapest_mixture(cost, satisfied, alpha)
+    assert (lottery * satisfied).sum() / 9 >= alpha - 1e-9
+    assert (lottery * cost).sum() / 9 == pytest.approx(least_cost(cost, satisfied, alpha).fun, abs=1e-9)
+
+
 @settings(max_examples=60)
 @given(arbitrary_rounds(graded=False, most=6), st.sampled_from([0.25, 0.5, 0.75, 1.0]))
 def test_no_assignment_that_meets_alpha_costs_less(rounds, alpha):

@@ -47,6 +47,17 @@ def test_a_graded_label_moves_the_prediction_between_those_of_0_and_1():
     assert after[0] < after[1] < 0.5 < after[2]
 
 
+def test_a_prompt_among_others_is_predicted_as_if_it_were_alone():
+    prompts = ["what is it", "who was that", "seven and eight"]
+    features = encode(pa.array(prompts, pa.large_string()))
+    weights = Weights.zero(2, features.width)
+    for row in range(3):
+        weights.step(row % 2, features, 1.0 - row / 2, row)
+    alone = [weights.predict(encode(pa.array([prompt], pa.large_string()))).tolist() for prompt in prompts]
+    assert [weights.predict(features, row).tolist() for row in range(3)] == alone
+    assert len({one for one, _ in alone}) == 3
+
+
 def test_every_prediction_is_one_half_before_any_step():
     features = encode(pa.array(["anything"], pa.large_string()))
     assert Weights.zero(3, features.width).predict(features).tolist() == [0.5] * 3

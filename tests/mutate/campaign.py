@@ -36,7 +36,7 @@ TESTS = {
     "tests/off_policy/test_off_policy.py",
     "policies": "tests/policies tests/replay/test_play.py",
     "state": "tests/state tests/cli/test_damaged_state.py",
-    "off_policy": "tests/off_policy",
+    "off_policy": "tests/off_policy tests/cli/test_evaluate.py",
     "graders": "tests/graders",
 }
 """The tests of each room."""

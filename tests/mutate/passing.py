@@ -1,6 +1,7 @@
 """A pytest plugin: notes which tests pass, and how long each takes, and skips a test that takes too long.
 
-The environment says where to write, and how long a test may take: TESTS_PASSED, a file, and TEST_SECONDS.
+The other cases of that test are skipped, too. The environment says where to write, and how long a test may take:
+TESTS_PASSED, a file, and TEST_SECONDS.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 
 _seconds: dict[str, float] = {}
 _passed: dict[str, bool] = {}
+_long: set[str] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -24,10 +26,21 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _passed[report.nodeid] = _passed.get(report.nodeid, True) and report.passed
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test if a case of it took too long."""
+    if _function(item) in _long:
+        pytest.skip("another case takes too long")
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Skip a test once its time of the processor is over."""
-    signal.signal(signal.SIGPROF, _too_long)
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        _long.add(_function(item))
+        pytest.skip("takes too long")
+
+    signal.signal(signal.SIGPROF, end)
     signal.setitimer(signal.ITIMER_PROF, float(os.environ["TEST_SECONDS"]))
     try:
         yield
@@ -41,5 +54,5 @@ def pytest_sessionfinish() -> None:
     Path(os.environ["TESTS_PASSED"]).write_text(json.dumps(passed), encoding="utf-8")
 
 
-def _too_long(_signal: int, _frame: FrameType | None) -> None:
-    pytest.skip("takes too long")
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]

@@ -61,6 +61,19 @@ def test_no_label_lies_on_another_or_leaves_the_picture(log, policies):
         assert_apart(plots.drawn(evaluation, look))
 
 
+def test_the_estimates_of_a_policy_lie_beside_each_other_around_its_row():
+    evaluation = evaluated(random_log(), ["always:small", "random", "always:large"])
+    attained, _ = plots.drawn(evaluation).axes
+    for row, each in enumerate(evaluation.results):
+        means = {estimate.attained.mean for estimate in each.estimates}
+        marks = [line for line in attained.lines if len(line.get_xdata()) == 1 and line.get_xdata()[0] in means]
+        places = sorted({float(line.get_ydata()[0]) for line in marks})
+        places = [place for place in places if abs(place - row) < 0.5]
+        assert len(places) == len(each.estimates)
+        assert np.mean(places) == pytest.approx(row)
+        assert np.diff(places) == pytest.approx(places[1] - places[0])
+
+
 def test_every_interval_is_drawn_and_the_verdict_written():
     evaluation = evaluated(random_log(), ["always:small", "always:large"])
     attained, cost = plots.drawn(evaluation).axes
