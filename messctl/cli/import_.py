@@ -6,7 +6,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from messctl.importers.conversion import Progress
     from messctl.trace import CostBasis
 
+MOST_LISTED = 12
+"""The most columns that are listed."""
 EPILOG = "Example: messctl import routellm mmlu/ --cost gpt-4=0.01 -o trace.parquet"
 
 
@@ -254,6 +256,8 @@ def _print_summary(output: Path, summary: ImportSummary) -> None:
         lines.append(f"{summary.request_ids_made_unique:,} repeated request ids were made unique with #2, #3 …")
     if summary.models_never_observed:
         lines.append(f"left out, since they were never observed: {', '.join(summary.models_never_observed)}")
+    if summary.columns_left_out:
+        lines.append(f"left out, since nothing reads them: {_few(summary.columns_left_out)}")
     if summary.cost_unit:
         lines.append(f"costs in {summary.cost_unit}, {summary.meter}")
     if summary.models_without_cost:
@@ -261,3 +265,9 @@ def _print_summary(output: Path, summary: ImportSummary) -> None:
         lines.append(f"no cost for {names}; a replay needs costs, so import again with --cost MODEL=VALUE")
     for line in lines:
         print_line(line)
+
+
+def _few(columns: Sequence[str]) -> str:
+    """Return the names of columns in one line; the first ones if there are many."""
+    more = len(columns) - MOST_LISTED
+    return f"columns {', '.join(columns[:MOST_LISTED])}{f' and {more} more' if more > 0 else ''}"

@@ -77,6 +77,7 @@ class ImportOptions:
 
     name: pairs of a folder or file and the name of the model whose results lie there.
     columns: what the columns of a table are.
+    unread: gets the columns of a table that nothing reads.
     """
 
     allow_pickle: bool = False
@@ -84,6 +85,7 @@ class ImportOptions:
     filter: str | None = None
     name: tuple[tuple[str, str], ...] = ()
     columns: Columns = Columns()
+    unread: Callable[[Iterable[str]], None] = lambda _: None
 
     def given(self) -> set[str]:
         """Return the names of the options that differ from their defaults."""

@@ -40,6 +40,7 @@ class ImportSummary:
     request_ids_made_unique: int
     models_without_cost: tuple[str, ...]
     models_never_observed: tuple[str, ...]
+    columns_left_out: tuple[str, ...]
     cost_unit: str | None
     meter: str
 
@@ -99,8 +100,9 @@ def convert(
     options, costs = options or ImportOptions(), costs or CostStatement()
     _check_options(kind, options)
     _check_output(sources, output)
-    survey = _Survey()
-    for row in _with_progress(kind.rows(sources, options), progress, None):
+    survey, unread = _Survey(), dict[str, None]()
+    noticing = replace(options, unread=lambda names: unread.update(dict.fromkeys(names)))
+    for row in _with_progress(kind.rows(sources, noticing), progress, None):
         survey.add(row)
     where = ", ".join(map(str, sources))
     if survey.rows == 0:
@@ -123,6 +125,7 @@ def convert(
         request_ids_made_unique=tally["renamed"],
         models_without_cost=tuple(m for m in survey.models if not survey.costs[m] and m not in costs.by_model),
         models_never_observed=survey.never_observed,
+        columns_left_out=tuple(unread),
         cost_unit=metadata.cost_unit if _has_costs(survey, costs) else None,
         meter=metadata.meter,
     )

@@ -23,11 +23,16 @@ ANSWER = _set("answer answers response responses output completion prediction ge
 PROMPT = _set("prompt prompts question input query instruction problem messages conversation")
 IDENTITY = _set("id ids uid uuid qid index idx key")
 MODEL = _set("model models llm engine arm arms deployment provider system outputs")
-OTHER = _set("""std stderr stdev var variance ci mean avg average median total sum min max count n num rank elo oracle
+ADVERSE = _set("""error errors err wrong incorrect fail fails failed failure failures loss losses rank ranks ranking
+    regret mistake mistakes miss missed hallucination hallucinations hallucinated toxicity toxic refusal refused wer cer
+    perplexity ppl penalty""")
+"""Words of measures that are good if they are low."""
+OTHER = _set("""std stderr stdev var variance ci mean avg average median total sum min max count n num elo oracle
     best date timestamp year seed temperature category subject domain task dataset benchmark source split difficulty
     language notes note comment comments name per request the of is was in s sec params size length weight level""")
-WORDS = SCORE | COST | TOKENS | TIME | ANSWER | PROMPT | IDENTITY | MODEL | OTHER
-_MEASURES = COST | TOKENS | TIME
+WORDS = SCORE | COST | TOKENS | TIME | ANSWER | PROMPT | IDENTITY | MODEL | ADVERSE | OTHER
+_MEASURES = COST | TOKENS | TIME | ADVERSE
+_OCCASIONS = _set("request query question prompt answer response call sample item task row")
 _PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[$€£]|[0-9]+")
 _MARKS = {"$": "usd", "€": "eur", "£": "gbp"}
 
@@ -39,6 +44,12 @@ def words(name: str) -> list[str]:
     ['prompt', 'tokens', 'gpt', '4', 'usd']
     """
     return [_MARKS.get(each, each.lower()) for each in _PIECES.findall(name)]
+
+
+def is_price(name: str) -> bool:
+    """Return whether a column's name is that of a price, as `cost_per_1k` is, and not of what a request cost."""
+    found = words(name)
+    return any(word == "per" and not _OCCASIONS.intersection(found[at + 1 :]) for at, word in enumerate(found))
 
 
 def no_model(name: str, others: Iterable[str]) -> str:

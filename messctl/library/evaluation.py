@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from messctl import off_policy
 from messctl.backends import encoder_of
+from messctl.display.plotting import look_of
 from messctl.learning.features import WordEncoder
-from messctl.library.notebook import as_html, as_text, frame_of
+from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace
 from messctl.off_policy import Evaluation, report
 from messctl.off_policy.evaluation import PolicyEstimates
+from messctl.off_policy.plot import write_plot
 from messctl.policies import kind_of
 from messctl.state.place import Place, place_of
 from messctl.zoo import Settings
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The estimates of every policy. A notebook shows their table."""
+    """The estimates of every policy. A notebook shows their table and plot."""
 
     evaluation: Evaluation
 
@@ -54,11 +57,22 @@ class Evaluated:
                 rows.append(",".join([f'"{name}"', each.estimator, *map(str, bounds)]))
         return frame_of("\n".join(rows))
 
+    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
+        """Return the plot of the intervals as a picture, and write it to a .png or .svg file if there is a `path`.
+
+        Raises UsageError, MissingExtraError without matplotlib, OutputError.
+        """
+        look = look_of(dark=dark)
+        if path is not None:
+            write_plot(self.evaluation, Path(path), warnings.warn, look)
+        return picture_of(lambda file: write_plot(self.evaluation, file, look=look))
+
     def __repr__(self) -> str:
         return self.table()
 
     def _repr_html_(self) -> str:
-        return as_html(report.table(self.evaluation, 120))
+        drawn = pictures_of(lambda file: write_plot(self.evaluation, file))
+        return as_html(report.table(self.evaluation, 120), *drawn)
 
 
 def evaluate(

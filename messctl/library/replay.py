@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from messctl.display.plotting import DARK, LIGHT
+from messctl.display.plotting import look_of
 from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace
@@ -64,7 +64,7 @@ class Replayed:
 
         Raises UsageError if the replay was streamed, MissingExtraError without matplotlib, OutputError.
         """
-        look = DARK if dark else LIGHT
+        look = look_of(dark=dark)
         if path is not None:
             write_plot(self.replay, Path(path), warnings.warn, look)
         return picture_of(lambda file: write_plot(self.replay, file, look=look))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from messctl.backends import encoder_of
+from messctl.display.plotting import look_of
 from messctl.graders.equality import FORMS
 from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
 from messctl.library.settings import settings_with
@@ -54,14 +56,15 @@ class Tuned:
         """Return a data frame with a row per setting and trace. Raises UsageError without pandas."""
         return frame_of(report.as_csv(self.tuning))
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Picture:
+    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
         """Return the plot as a picture, and write it to a .png or .svg file if there is a `path`.
 
         Raises UsageError, MissingExtraError without matplotlib, OutputError.
         """
+        look = look_of(dark=dark)
         if path is not None:
-            write_plot(self.tuning, Path(path))
-        return picture_of(lambda file: write_plot(self.tuning, file))
+            write_plot(self.tuning, Path(path), warnings.warn, look)
+        return picture_of(lambda file: write_plot(self.tuning, file, look=look))
 
     def __repr__(self) -> str:
         return self.table()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,19 @@ import numpy as np
 
 from messctl.display.plotting import LIGHT, Look, check_format, drawable, name_panel, new_figure, tidy, write_figure
 from messctl.errors import UsageError
-from messctl.policies import Played
+from messctl.policies import Played, kind_of
 from messctl.policies.base import Floats
 from messctl.replay.result import Replay
 
 BINS = 10
 """Predictions are grouped into this many parts of equal size."""
+NOTHING_PREDICTED = "--plot-calibration: no policy that is played predicts; add --policy bandit"
+
+
+def check_predicts(policies: Collection[str]) -> None:
+    """Raise UsageError if none of the `policies` to play learns: one that does not predicts nothing."""
+    if not any(kind_of(name).learns for name in policies):
+        raise UsageError(NOTHING_PREDICTED)
 
 
 def write_calibration(
@@ -34,7 +41,7 @@ def drawn(replay: Replay, look: Look = LIGHT) -> Any:
     """Return the plot as a figure of matplotlib. Raises UsageError if no policy played predicts."""
     routers = {name: played for name, played in replay.played.items() if played.predicted is not None}
     if not routers or replay.rounds is None or replay.facts.partial:
-        raise UsageError("no policy that was played predicts, so there is no calibration to draw; add --policy bandit")
+        raise UsageError(NOTHING_PREDICTED)
     models = replay.facts.zoo.models
     figure = new_figure(6.2 * len(routers), 6.2 + 0.25 * (len(models) // 3), look)
     panels = figure.subplots(1, len(routers), squeeze=False)[0]

@@ -12,7 +12,7 @@ from messctl.errors import UsageError
 from messctl.graders.equality import FORMS
 from messctl.outputs import check_distinct, check_trace_writable, check_writable
 from messctl.policies import default_names, kind_of, kinds
-from messctl.replay.calibration_plot import write_calibration
+from messctl.replay.calibration_plot import check_predicts, write_calibration
 from messctl.replay.facts import TraceFacts
 from messctl.replay.holdout import Holdout
 from messctl.replay.loading import load
@@ -106,7 +106,7 @@ def run(plan: Plan, warn: Callable[[str], None], progress: Callable[[str], None]
 
 
 def _check_policies(plan: Plan) -> None:
-    """Raise UsageError for a condition that does not go with `logged`, or for steps of a policy that is not played."""
+    """Raise UsageError for a condition that does not go with `logged`, or for steps or predictions of none."""
     conditions = plan.conditions
     given = {
         "--replicas": conditions.replicas != 1,
@@ -120,6 +120,8 @@ def _check_policies(plan: Plan) -> None:
             raise UsageError(f"--policy logged shows what happened; {option} cannot change that, so leave out {option}")
     if plan.steps and plan.policies:
         check_played(STEPPED, plan.policies)
+    if plan.calibration and plan.policies:
+        check_predicts(plan.policies)
 
 
 def _check_outputs(plan: Plan) -> None:

@@ -318,3 +318,68 @@ def test_a_list_of_results_in_one_object_is_a_long_table(folder, capsys):
     assert run(["import", "table", "out.json", "-o", "t.parquet"]) == 2
     assert run(shlex.split(capsys.readouterr().out)[1:]) == 0
     assert [row["small"][0] for row in table_of(folder / "t.parquet").values()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("id,prompt,error_gpt,error_tiny\n1,x,0,1\n2,y,1,0\n", "'error_gpt' seems to be better if it is low"),
+        ("prompt,rank_gpt,rank_tiny\nx,1,2\ny,2,1\n", "--scale 1:0"),
+        ("prompt,gpt_failed,tiny_failed\nx,yes,no\ny,no,no\n", "'gpt_failed' seems to be better if it is low"),
+        ("id,prompt,score_a,score_b\n1,x,1,0\n2,y,0,1\nTotal,,0.5,0.5\n", "row 3: is named 'Total'"),
+        ("prompt,score_a,score_b\nx,1,0\nAverage:,0.5,0.5\n", "row 2: is named 'Average:'"),
+        ("Report of May\n\nno,prompt,score_a,score_b\n1,x,1,0\n", "--skip"),
+    ],
+)
+def test_what_is_no_score_and_no_request_is_not_proposed(folder, capsys, text, part):
+    (folder / "t.csv").write_text(text)
+    assert run(["import", "table", "t.csv", "-o", "t.parquet"]) == 2
+    out, err = capsys.readouterr()
+    assert part in err + out
+    if "score" not in text:
+        assert out == ""
+
+
+@pytest.mark.parametrize("cells", [("0", "1"), ("no", "yes"), ("false", "true")])
+def test_a_low_score_is_good_if_the_scale_says_so(folder, cells):
+    good, bad = cells
+    (folder / "t.csv").write_text(f"prompt,error_a,error_b\nx,{good},{bad}\ny,{bad},{bad}\n")
+    assert run(["import", "table", "t.csv", "--wide", "error_{model}", "--scale", "1:0", "-o", "t.parquet"]) == 0
+    rows = pq.read_table("t.parquet").to_pylist()
+    assert [(row["satisfied/a"], row["satisfied/b"]) for row in rows] == [(1.0, 0.0), (0.0, 0.0)]
+
+
+def test_a_word_that_says_good_does_not_fit_a_scale_on_which_low_is_good(folder, capsys):
+    (folder / "t.csv").write_text("prompt,a,b\nx,pass,fail\n")
+    assert run(["import", "table", "t.csv", "--wide", "a", "--wide", "b", "--scale", "1:0", "-o", "t.parquet"]) == 2
+    assert "low scores are good" in capsys.readouterr().err
+
+
+def test_columns_of_several_levels_are_named_by_their_words(folder, capsys):
+    pq.write_table(pa.table({"id": ["1"], "('gpt', 'score')": [1.0], "('tiny', 'score')": [0.0]}), "t.parquet")
+    assert run(["import", "table", "t.parquet", "-o", "o.parquet"]) == 2
+    assert "--wide '{model} score'" in capsys.readouterr().out
+
+
+def test_decimals_of_parquet_are_scores_and_a_price_is_no_cost(folder, capsys):
+    from decimal import Decimal
+
+    columns = {"prompt": ["x"], "a_score": [Decimal("0.5")], "b_score": [Decimal("1.0")]}
+    pq.write_table(pa.table({**columns, "a_cost_per_1k": [0.1], "b_cost_per_1k": [0.2]}), "t.parquet")
+    assert run(["import", "table", "t.parquet", "-o", "o.parquet"]) == 2
+    out = capsys.readouterr().out
+    assert "--wide '{model}_score'" in out
+    assert "--cost" not in out
+
+
+def test_columns_that_nothing_reads_are_listed(folder, capsys):
+    (folder / "t.csv").write_text("prompt,score_a,score_b,split,note\nx,1,0,test,-\n")
+    words = ["import", "table", "t.csv", "--wide", "score_{model}", "-o", "t.parquet"]
+    assert run(words) == 0
+    assert "left out, since nothing reads them: columns split, note\n" in capsys.readouterr().out
+    assert run([*words, "--ignore", "note"]) == 0
+    assert "columns split\n" in capsys.readouterr().out
+    (folder / "t.csv").write_text("prompt,model,score,split\nx,a,1,test\n")
+    words = ["--long", "--model-column", "model", "--satisfied", "score", "-o", "t.parquet", "--json"]
+    assert run(["import", "table", "t.csv", *words]) == 0
+    assert '"columns_left_out": [\n    "split"\n  ]' in capsys.readouterr().out

@@ -39,6 +39,7 @@ def test_a_replay_is_what_the_command_prints(path, played, capsys):
 
 
 def test_an_evaluation_is_what_the_command_prints(root, capsys):
+    pytest.importorskip("matplotlib")
     log = root / "traces" / "live.parquet"
     evaluated = messctl.evaluate(log, "always:nano-109k")
     words = ["evaluate", log, "--policy", "always:nano-109k", "--json"]
@@ -46,6 +47,8 @@ def test_an_evaluation_is_what_the_command_prints(root, capsys):
     assert json.loads(json.dumps(evaluated.document())) == {k: v for k, v in document.items() if k != "version"}
     assert "nano-109k" in evaluated.table()
     assert "nano-109k" in evaluated._repr_html_()
+    light, dark = (evaluated.plot(dark=dark).png for dark in (False, True))
+    assert light != dark
 
 
 @pytest.mark.slow
@@ -56,6 +59,7 @@ def test_a_tuning_is_what_the_command_prints(path, capsys):
     document = json.loads(capsys.readouterr().out)
     assert json.loads(json.dumps(tuned.document())) == {k: v for k, v in document.items() if k != "version"}
     assert (tuned.chosen is None) == (document["choices"][0]["chosen"] is None)
+    assert tuned.plot().png != tuned.plot(dark=True).png
 
 
 def test_results_are_frames(played):

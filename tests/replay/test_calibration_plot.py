@@ -9,6 +9,7 @@ from messctl.errors import UsageError
 from messctl.replay.calibration_plot import calibration, drawn, write_calibration
 from messctl.replay.play import replay
 from messctl.replay.result import Conditions
+from messctl.replay.run import Plan, run
 from messctl.zoo import Settings
 
 
@@ -37,5 +38,19 @@ def test_each_router_that_predicts_has_a_panel(outcome, tmp_path):
 
 def test_without_predictions_there_is_nothing_to_draw():
     played = replay(make_recording(learnable(30)), ["static-mix"], Settings(alpha=0.5), Conditions())
-    with pytest.raises(UsageError, match="no policy that was played predicts"):
+    with pytest.raises(UsageError, match="no policy that is played predicts"):
         drawn(played)
+
+
+def test_policies_that_predict_nothing_are_refused_before_they_are_played(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("messctl.replay.run.load", lambda *_, **__: pytest.fail("the trace was read"))
+    plan = Plan(
+        root / "traces" / "box.parquet",
+        ("static-mix", "random"),
+        Settings(alpha=0.8),
+        Conditions(),
+        calibration=tmp_path / "c.png",
+        stream=False,
+    )
+    with pytest.raises(UsageError, match="no policy that is played predicts; add --policy bandit"):
+        run(plan, lambda _: None)

@@ -22,9 +22,9 @@ def rows(sources: Sequence[Path], options: ImportOptions) -> Iterator[Row]:
     files = expand(sources, PATTERNS)
     columns = options.columns
     if columns.wide and not columns.long:
-        return wide_rows(files, columns)
+        return wide_rows(files, columns, options.unread)
     if columns.long or columns.model_column:
-        return long_rows(files, columns, options.name)
+        return long_rows(files, columns, options.name, options.unread)
     raise propose(files, options)
 
 

@@ -90,7 +90,7 @@ class Cells:
         self._check_kind(at, column, model, kind)
         if kind != "word" and raw > self._most.get((column, model), (-math.inf, at))[0]:
             self._most[column, model] = (raw, at)
-        share = (raw - self._low) / (self._high - self._low)
+        share = (raw - self._low) / (self._high - self._low) + 0.0  # no -0.0 if low scores are good
         if not 0 <= share <= 1:
             advice = "state the range of the scores, such as --scale 0:100, or another column"
             where = f"{self._low:g}..{self._high:g}, the scale" if self._scaled else "0..1"
@@ -103,7 +103,7 @@ class Cells:
         """Return the number of a score and its kind: "word", "percent", "bit" (0 or 1) or "number"."""
         word = str(value).strip().lower() if isinstance(value, (str, bool)) else ""
         if word in TRUE or word in FALSE:
-            return (self._high if word in TRUE else self._low), "word"
+            return self._worded(at, column, word), "word"
         if isinstance(value, str) and word.endswith("%"):
             share = self._number(at, column, value.strip().removesuffix("%"))
             if self._scaled and (self._low, self._high) != (0.0, 100.0):
@@ -112,6 +112,17 @@ class Cells:
         advice = "turn grades into numbers in the source" if word and not word[0].isdigit() else ""
         number = self._number(at, column, value, advice)
         return number, "bit" if number in (0, 1) else "number"
+
+    def _worded(self, at: Place, column: str, word: str) -> float:
+        """Return the score of a word. If low scores are good, true says that what the column is about came to pass."""
+        if self._low < self._high:
+            return self._high if word in TRUE else self._low
+        if word not in ("true", "yes", "false", "no"):
+            raise at.error(
+                f"is {word!r}, but by the scale {self._low:g}:{self._high:g} low scores are good", column,
+                "leave out --scale, or write numbers in the source",
+            )  # fmt: skip
+        return self._low if word in TRUE else self._high
 
     def _check_kind(self, at: Place, column: str, model: str, kind: str) -> None:
         """Raise SourceError if a column mixes percent with plain numbers, or words with scores in between."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from messctl.importers.table.cells import FALSE, TRUE, bare_number, is_empty, text_number
@@ -67,7 +68,7 @@ def _is_number(cell: object, sign: str = "") -> bool:
         text = bare_number(cell)
         text = text.removesuffix(sign) if sign else text
         return any(text_number(text, mark) is not None for mark in (None, ".", ","))
-    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+    return isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool)
 
 
 def _is_word(cell: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -20,8 +20,12 @@ MODEL = "{model}"
 DUPLICATES = ("mean", "first", "last")
 IDS, PROMPTS = ("request_id", "id"), ("prompt",)
 """The columns of ids and of prompts if none is named."""
+SUMMARIES = frozenset(["total", "totals", "sum", "average", "avg", "mean", "median", "overall", "summary", "gesamt",
+                       "summe", "mittelwert", "durchschnitt"])  # fmt: skip
+"""What the last row of a spreadsheet is named if it sums up the others."""
 PER_MODEL = ("cost", "answer", "tokens_in", "tokens_out", "latency")
 Names = Sequence[tuple[str, str]]
+Unread = Callable[[Iterable[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,20 @@ class Pattern:
         return found[1].strip() or None if found else None
 
 
+def _ignored(_: Iterable[str]) -> None:
+    """Take the columns that nothing reads, and do nothing."""
+
+
 def option(name: str) -> str:
     """Return the option of the command line for a field of `Columns`."""
     return f"--{name.replace('_', '-')}"
 
 
-def wide_rows(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
-    """Yield the rows of wide tables: each has one request. Raises SourceError and UsageError."""
+def wide_rows(files: Sequence[Path], columns: Columns, unread: Unread = _ignored) -> Iterator[Row]:
+    """Yield the rows of wide tables: each has one request. `unread` gets the columns that nothing reads.
+
+    Raises SourceError and UsageError.
+    """
     wrong = [name for name in ("model_column", "satisfied", "duplicates") if getattr(columns, name)]
     if wrong:
         raise UsageError(f"{option(wrong[0])} is for a long table; leave it or --wide out")
@@ -64,11 +75,13 @@ def wide_rows(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
         raise UsageError(f"{several[0]!r} has {MODEL} twice; write it once")
     cells = Cells(columns)
     for path in files:
-        yield from _wide_file(path, columns, patterns, cells)
+        yield from _wide_file(path, columns, patterns, cells, unread)
     cells.check_scale()
 
 
-def _wide_file(path: Path, columns: Columns, patterns: Mapping[str, Pattern], cells: Cells) -> Iterator[Row]:
+def _wide_file(
+    path: Path, columns: Columns, patterns: Mapping[str, Pattern], cells: Cells, unread: Unread
+) -> Iterator[Row]:
     found = _Found(path, columns)
     places: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for at, record in records(path, columns):
@@ -89,6 +102,8 @@ def _wide_file(path: Path, columns: Columns, patterns: Mapping[str, Pattern], ce
         raise Place(path).error(f"no column is like {' or '.join(columns.wide)}; it has {_listed(found.all)}",
                                 advice="name one of them")  # fmt: skip
     _check_partners(path, places, patterns)
+    named = {name for of_models in places.values() for kinds in of_models.values() for name in kinds.values()}
+    unread(found.unread(named))
 
 
 def assigned(header: Sequence[str], columns: Columns, patterns: Mapping[str, Pattern]) -> dict[str, dict[str, str]]:
@@ -128,12 +143,22 @@ class _Found:
     path: Path
     columns: Columns
     all: dict[str, None] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    last: tuple[Place, set[str]] | None = None
 
     def add(self, header: Sequence[str]) -> None:
         self.all.update(dict.fromkeys(header))
 
     def _column(self, record: Mapping[str, Any], stated: str | None, usual: Sequence[str]) -> str | None:
-        return stated or next((name for name in usual if name in record), None)
+        name = stated or next((name for name in usual if name in record), None)
+        if name is not None:
+            self.read.add(name)
+        return name
+
+    def unread(self, others: Iterable[str]) -> list[str]:
+        """Return the columns that are neither ids nor prompts, nor among `others`, nor left out by the user."""
+        read = self.read.union(others, self.columns.ignore)
+        return [name for name in self.all if name not in read]
 
     def id(self, at: Place, record: Mapping[str, Any]) -> str | None:
         name = self._column(record, self.columns.id, IDS)
@@ -141,17 +166,24 @@ class _Found:
             return None
         if name not in record:
             raise at.missing(name, record)
-        return name_text(at, name, record[name])
+        found = name_text(at, name, record[name])
+        self.last = (at, {found})
+        return found
 
     def prompt(self, at: Place, record: Mapping[str, Any]) -> str:
         name = self._column(record, self.columns.prompt, PROMPTS)
-        return "" if name is None else prose(at, name, record.get(name))
+        found = "" if name is None else prose(at, name, record.get(name))
+        self.last = (at, {found} | (self.last[1] if self.last and self.last[0] is at else set()))
+        return found
 
     def check(self, names: Sequence[str | None]) -> None:
-        """Raise SourceError for a stated column that no record has."""
+        """Raise SourceError for a stated column that no record has, and for a last row that sums up the others."""
         for name in (self.columns.prompt, *names):
             if self.all and name and name not in self.all:
                 raise Place(self.path).missing(name, self.all)
+        at, last = self.last or (Place(self.path), set())
+        if summary := next((name for name in last if name.strip(" :").lower() in SUMMARIES), None):
+            raise at.error(f"is named {summary!r}, as a sum of the rows above is", advice="remove it in the source")
 
 
 def _outcome(cells: Cells, at: Place, record: Mapping[str, Any], named: Mapping[str, str], model: str = "") -> Outcome:
@@ -180,8 +212,11 @@ class _Group:
     places: dict[str, Place] = field(default_factory=dict)
 
 
-def long_rows(files: Sequence[Path], columns: Columns, names: Names) -> Iterator[Row]:
-    """Yield the requests of long tables, in the order of their first rows. Raises SourceError and UsageError."""
+def long_rows(files: Sequence[Path], columns: Columns, names: Names, unread: Unread = _ignored) -> Iterator[Row]:
+    """Yield the requests of long tables, in the order of their first rows. `unread` gets the columns nothing reads.
+
+    Raises SourceError and UsageError.
+    """
     if columns.wide:
         raise UsageError("--wide is for a table with a row per request; leave it or --long out")
     if not columns.satisfied:
@@ -194,7 +229,7 @@ def long_rows(files: Sequence[Path], columns: Columns, names: Names) -> Iterator
         raise UsageError(f"{option(opened[0])} {named[opened[0]]!r}: a long table has one column for all models")
     cells, groups = Cells(columns), dict[str, _Group]()
     for path in files:
-        _long_file(path, columns, names, named, cells, groups)
+        unread(_long_file(path, columns, names, named, cells, groups))
     cells.check_scale()
     for group in groups.values():
         outcomes = {model: _one(several, columns.duplicates) for model, several in group.outcomes.items()}
@@ -208,7 +243,8 @@ def _long_file(
     named: Mapping[str, str],
     cells: Cells,
     groups: dict[str, _Group],
-) -> None:
+) -> list[str]:
+    """Read the answers of a file into their groups. Return the columns that nothing reads."""
     found = _Found(path, columns)
     stated = [columns.model_column, columns.id, columns.prompt, *named.values()]
     for at, whole in records(path, columns):
@@ -234,6 +270,7 @@ def _long_file(
             group.places.setdefault(model, at)
             group.outcomes.setdefault(model, []).append(outcome)
     found.check([columns.model_column, *named.values()])
+    return found.unread([columns.model_column or "", *named.values()])
 
 
 def _model_of(at: Place, record: Mapping[str, Any], columns: Columns, names: Names) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from messctl.importers.base import Place
 from messctl.importers.names import words
@@ -61,7 +62,7 @@ def _value(cell: object, decimal: str | None) -> float | None:
     """Return the number of a score; None for a word, and for a share in per cent, which has its scale with it."""
     if isinstance(cell, str):
         return text_number(cell, decimal)
-    return float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else None
+    return float(cell) if isinstance(cell, (int, float, Decimal)) and not isinstance(cell, bool) else None
 
 
 def unit_of(facts: Iterable[Fact]) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from messctl.errors import ProposalError, SourceError, UsageError
 from messctl.importers.base import Columns, ImportOptions, Place
-from messctl.importers.names import ANSWER, COST, IDENTITY, MODEL, PROMPT, SCORE, TIME, TOKENS, words
+from messctl.importers.names import ADVERSE, ANSWER, COST, IDENTITY, MODEL, PROMPT, SCORE, TIME, TOKENS, is_price, words
 from messctl.importers.table.cells import text_number
 from messctl.importers.table.facts import Fact, facts_of
 from messctl.importers.table.layout import PER_MODEL, Pattern, long_rows, option, wide_rows
@@ -111,10 +111,15 @@ def _drafts(files: Sequence[Path], stated: Columns, names: Names) -> Iterator[_D
         return
     if not wide:
         found = ", ".join(repr(fact.name) for fact in facts.values())
-        raise at.error(
-            f"cannot tell which columns have scores; it has {found[:300]}",
-            advice="name them, with --wide or --long; scores are numbers, or true and false",
-        )
+        raise at.error(f"cannot tell which columns have scores; it has {found[:300]}", advice=_advice(facts))
+
+
+def _advice(facts: Mapping[str, Fact]) -> str:
+    """Return what to do if no column seems to have scores: a column such as `error_gpt` is good if it is low."""
+    low = next((fact.name for fact in facts.values() if fact.is_score and ADVERSE.intersection(words(fact.name))), None)
+    if low:
+        return f"{low!r} seems to be better if it is low; name such columns, with --wide or --long, and add --scale 1:0"
+    return "name them, with --wide or --long; scores are numbers, or true and false"
 
 
 def _sample(path: Path, stated: Columns) -> list[Mapping[str, object]]:
@@ -132,7 +137,7 @@ def _is_table(value: object) -> bool:
 
 def _wide(at: Place, facts: Mapping[str, Fact], stated: Columns, *, plain: bool) -> _Draft | None:
     """Return what a wide table's columns may be; with `plain`, they may be named like the models alone."""
-    scores = [fact.name for fact in facts.values() if fact.is_score]
+    scores = [fact.name for fact in facts.values() if fact.is_score and not ADVERSE.intersection(words(fact.name))]
     pattern = best_pattern(scores, SCORE)
     models = models_of(pattern, scores) if pattern else {}
     wide: tuple[str, ...] = (pattern,) if pattern else ()
@@ -149,7 +154,7 @@ def _wide(at: Place, facts: Mapping[str, Fact], stated: Columns, *, plain: bool)
         stated,
         wide=wide,
         ignore=stated.ignore or tuple(name for name in fitting if name not in models.values() and wide == (pattern,)),
-        cost=stated.cost or best_pattern(numbers, COST, models),
+        cost=stated.cost or best_pattern([name for name in numbers if not is_price(name)], COST, models),
         answer=stated.answer or best_pattern(texts, ANSWER, models),
         tokens_in=stated.tokens_in or best_pattern(numbers, TOKENS, models, IN),
         tokens_out=stated.tokens_out or best_pattern(numbers, TOKENS, models, OUT),
@@ -185,7 +190,7 @@ def _long(at: Place, facts: Mapping[str, Fact], stated: Columns, model: Fact, na
 
 
 def _score(facts: Mapping[str, Fact]) -> Fact | None:
-    return _first(facts, SCORE, score=True)
+    return _first(facts, SCORE, score=True, but=ADVERSE)
 
 
 def _common(at: Place, facts: Mapping[str, Fact], columns: Columns, scores: Sequence[str] = ()) -> Columns:
@@ -237,6 +242,8 @@ def _first(
     for place, fact in enumerate(facts.values()):
         said = set(words(fact.name))
         if not said & vocabulary or said & but or (having and not said & having):
+            continue
+        if vocabulary is COST and is_price(fact.name):
             continue
         if (text and not fact.is_text) or (number and not fact.is_number) or (score and not fact.is_score):
             continue

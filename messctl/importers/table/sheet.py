@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -51,12 +52,27 @@ def records(path: Path, columns: Columns) -> Records:
         if head.startswith(begin):
             raise SourceError(f"{path}: is {what}")
     if head.startswith(b"PAR1") or path.suffix.lower() == ".parquet":
-        found: Records = parquet_records(path)
+        found: Records = ((at, _renamed(record)) for at, record in parquet_records(path))
     elif _is_json(path, head):
         found = _json(path)
     else:
         return _text(path, columns)
     return ((at, flat(at, record)) for at, record in found)
+
+
+def _renamed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with plain names for columns of several levels, which pandas writes as `('gpt', 'score')`."""
+    if not any(name.startswith("('") for name in record):
+        return record
+    return {_plain(name): value for name, value in record.items()}
+
+
+def _plain(name: str) -> str:
+    try:
+        levels = literal_eval(name) if name.startswith("('") else name
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name
+    return " ".join(str(level) for level in levels if level != "") if isinstance(levels, tuple) else name
 
 
 def _is_json(path: Path, head: bytes) -> bool:
@@ -158,7 +174,9 @@ def _cells(path: Path, columns: Columns) -> Records:
                 continue
             spare = cells[len(header) :]
             if len(cells) < len(header) or any(cell.strip() for cell in spare):
-                raise Place(path, row).error(f"has {len(cells)} cells, but the header has {len(header)} columns")
+                advice = "leave out what is above the header, with --skip LINES" if len(header) < 2 else "correct it"
+                what = f"has {len(cells)} cells, but the header has {len(header)} columns"
+                raise Place(path, row).error(what, advice=advice)
             yield Place(path, row), dict(zip(header, cells, strict=False))
     except csv.Error as error:
         raise Place(path, row + 1).error(f"is not CSV ({error})", advice="check its quotes") from None
