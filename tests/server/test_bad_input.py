@@ -150,13 +150,17 @@ def test_a_wrong_address_is_told(serving, method, path, status):
     assert_shape(document)
 
 
-def talk(serving, data):
-    """Send raw bytes, and return all that comes back until the server closes, or is silent."""
+def talk(serving, *pieces):
+    """Send raw bytes piece by piece, and return all that comes back until the server closes, or is silent."""
     address = urlsplit(serving.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         received = b""
         try:
-            link.sendall(data)
+            for piece in pieces:
+                link.sendall(piece)
+                if len(pieces) > 1:
+                    time.sleep(0.05)
             while piece := link.recv(65536):
                 received += piece
         except OSError:  # it closed while we were sending
@@ -164,12 +168,47 @@ def talk(serving, data):
         return received
 
 
-def test_an_offer_of_another_protocol_is_not_taken_and_loses_nothing(serving):
-    """Java's client offers HTTP/2 with every request."""
-    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABkAAQ"}
-    body = {"model": "cheap", "messages": [{"role": "user", "content": "hello"}]}
-    status, _, document = serving.ask(CHAT, body, offer)
-    assert (status, document.get("model")) == (200, "cheap")
+CHUNKS = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+SPOKEN = json.dumps({"model": "cheap", "messages": [{"role": "user", "content": "hello"}]}).encode()
+OFFER = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings%b\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQ\r\n%b\r\n\r\n"
+)
+"""Java's client offers HTTP/2 with every request."""
+
+
+def chunked(body, size):
+    """Return a body in chunks, with the last one, which is empty."""
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+
+
+def offered(close, length=None):
+    return OFFER % (b", close" if close else b"", length or b"Content-Length: %d" % len(SPOKEN))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answers"),
+    [
+        ([offered(True) + SPOKEN], 1),
+        ([offered(True), SPOKEN], 1),
+        ([offered(True)[:100], offered(True)[100:] + SPOKEN[:10], SPOKEN[10:30], SPOKEN[30:]], 1),
+        ([offered(True, b"Transfer-Encoding: chunked"), chunked(SPOKEN, 7)], 1),
+        ([offered(False) + SPOKEN, offered(True) + SPOKEN], 2),
+        ([offered(False) + SPOKEN + offered(True) + SPOKEN], 2),
+    ],
+    ids=["at once", "head and body", "in pieces", "chunked", "twice", "twice at once"],
+)
+def test_an_offer_of_another_protocol_is_not_taken_and_loses_nothing(serving, pieces, answers):
+    received = talk(serving, *pieces)
+    assert received.count(b"HTTP/1.1 200 OK") == answers, received
+    assert received.count(b'"object":"chat.completion"') == answers
+
+
+def test_a_large_body_may_come_in_small_pieces(serving):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = talk(serving, head + chunked(SPOKEN + b" " * 80_000, 1))
+    assert received.startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize(
@@ -180,11 +219,19 @@ def test_an_offer_of_another_protocol_is_not_taken_and_loses_nothing(serving):
         b"GET /\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\r\n" * 2**16,
+        CHUNKS + b"1;" + b"x" * 2**20,
+        CHUNKS + b"0\r\nX-Long: " + b"x" * 2**20,
+        b"GET /" + b"x" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 2**20 + b"\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: x\r\n" % n for n in range(60_000)) + b"\r\n",
     ],
-    ids=["tls", "words", "no version", "no length", "two lengths", "a header of a megabyte", "many headers"],
-)
+    ids=["tls", "words", "no version", "no length", "two lengths", "for a proxy", "HTTP/2", "empty lines",
+         "a long chunk", "a long end", "a long address", "a header too long", "a header of a megabyte", "many headers"],
+)  # fmt: skip
 def test_what_is_no_request_is_closed_with_an_error(serving, data):
     received = talk(serving, data)
     if received:  # a reset may have overtaken it
