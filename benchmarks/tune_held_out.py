@@ -7,6 +7,7 @@ the same requests, the cheapest fixed mixture that meets α, which knows them in
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from messctl.replay.holdout import Holdout
@@ -16,12 +17,16 @@ from messctl.tune import choose, parse_space, play_yardsticks, search
 from messctl.zoo import Settings
 
 SHARES = (0.90, 0.95, 0.98)
+FEW_MARGINS, FEW_V = "0,0.005,0.01,0.02", (None, 0.3, 1.0)
+"""What is tried with --few: these margins, and these V of the bandit."""
 
 
-def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout) -> str:
+def row(recording: Recording, share: float, conditions: Conditions, holdout: Holdout, few: bool) -> str:
     alpha = round(share * float(recording.facts.mean_satisfied.max()), 3)
     base = Settings(alpha=alpha)
-    found = search([recording], parse_space(base).settings(base), conditions, holdout)
+    space = parse_space(base, margin=[FEW_MARGINS] if few else None)
+    space = replace(space, bandit_v=FEW_V) if few else space
+    found = search([recording], space.settings(base), conditions, holdout)
     (choice,) = choose(found)
     marks = {result.policy: result for result in play_yardsticks(found, alpha)[0]}
     best = max((result.attained or 0.0 for name, result in marks.items() if name.startswith("always:")), default=0.0)
@@ -43,15 +48,18 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--holdout-by", default="time")
+    parser.add_argument("--few", action="store_true", help="try fewer margins, and fewer V of the bandit")
+    parser.add_argument("--shuffled", action="store_true", help="leave out the order of the trace")
     arguments = parser.parse_args()
     print("| trace | α | policy, V, c, margin | held out | points from α | ÷ static-mix | best model there |")
     print("|---|---:|---|---:|---:|---:|---:|")
     for path in arguments.traces:
         recording = load(path)
-        for shuffle in (False, True):
+        for shuffle in (True,) if arguments.shuffled else (False, True):
             for share in SHARES:
                 conditions = Conditions(seeds=arguments.seeds, shuffle=shuffle)
-                print(row(recording, share, conditions, Holdout(by=arguments.holdout_by)), flush=True)
+                holdout = Holdout(by=arguments.holdout_by)
+                print(row(recording, share, conditions, holdout, arguments.few), flush=True)
 
 
 if __name__ == "__main__":
