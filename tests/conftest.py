@@ -106,13 +106,19 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | Address:
-    """Where a state may be: on either database, and nothing is there yet."""
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path | Address]:
+    """Makes places where a state may be, all on one database, once on either: nothing is at any of them yet."""
     if request.param == "sqlite":
-        return tmp_path / "folder" / "state.sqlite"
+        return lambda: tmp_path_factory.mktemp("state") / "folder" / "state.sqlite"
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.fresh()
+    return server.fresh
+
+
+@pytest.fixture
+def place(places: Callable[[], Path | Address]) -> Path | Address:
+    """Where a state may be: on either database, and nothing is there yet."""
+    return places()
 
 
 @pytest.fixture(params=POLICIES)

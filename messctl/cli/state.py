@@ -12,7 +12,7 @@ from messctl.cli.command import ASK, Command, Group
 from messctl.cli.opening import mind_zoo, state_files, state_path, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted, moment
-from messctl.errors import OutputError, StoreError, UsageError
+from messctl.errors import OutputError, StoppedError, StoreError, UsageError
 from messctl.state.place import refuse_foreign_link
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def backup(
     path = _existing(state, zoo)
     if not isinstance(path, Path):
         raise UsageError(f"{path}: is on a server; copy it with `messctl state copy`, or make a backup with pg_dump")
+    _check_made(path)
     check_writable(output)
     check_distinct([output], state_files(path))
     if output.exists() and not overwrite:
@@ -66,9 +67,12 @@ def copy(
     as_json: JsonOption = False,
 ) -> None:
     """Copy a state to another file or database. If it was interrupted, the same command finishes it."""
+    from contextlib import closing
+
     from messctl.cli.progress import spinner
+    from messctl.state.copying import check_free, end
     from messctl.state.copying import copy as copy_state
-    from messctl.state.copying import end
+    from messctl.state.databases import open_database
     from messctl.state.place import exists, place_of
     from messctl.state.store import Store
 
@@ -79,10 +83,18 @@ def copy(
         raise UsageError(f"{here}: is the state itself; name another place for the copy")
     for each in (there, here):
         refuse_foreign_link(each)
+    _check_made(there)
+    with closing(open_database(here, looking=True)) as present:
+        check_free(present)
     with Store(there, looking=True) as old, Store(here, begun=True) as new, spinner("copying") as tell:
-        rows = copy_state(old.database, new.database, lambda done: tell(f"copied {done:,} rows"))
-        tell("checking the copy")
-        problems = new.check()
+        try:
+            rows = copy_state(old.database, new.database, lambda done: tell(f"copied {done:,} rows"))
+            tell("checking the copy")
+            problems = new.check()
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"interrupted; the copy at {here} is not complete; the same command finishes it"
+            ) from None
         if problems:
             raise StoreError(f"{here}: the copy is not sound ({problems[0]}); check {there} with `messctl doctor`")
         end(new.database)
@@ -167,6 +179,17 @@ def _keep_s(keep: str | None, zoo: Path | None) -> float:
     if seconds is None:
         raise UsageError(f"--keep is {keep!r}; it must be {WANTED}")
     return seconds
+
+
+def _check_made(place: Place) -> None:
+    """Raise StoreError if nothing was ever stored at a place, such as an empty file, or a schema without tables."""
+    from contextlib import closing
+
+    from messctl.state.databases import open_database
+
+    with closing(open_database(place, looking=True)) as opened:
+        if not opened.version():
+            raise StoreError(f"{place}: there is no state, nothing was ever stored there; correct its name")
 
 
 def _absolute(place: Place) -> Place:

@@ -9,6 +9,7 @@ from typing import Any
 from messctl.errors import StoreError, UsageError
 from messctl.state.columns import COLUMNS
 from messctl.state.database import Database
+from messctl.state.migrations import COPIES
 from messctl.state.sqlite import SqliteDatabase
 
 PARTS = 500
@@ -17,6 +18,8 @@ PAGE = 2000
 """How many keys a page of a resumable copy has; each is a transaction."""
 MARK = "copying"
 """The table that says of what a state is the begun copy."""
+TAKEN = "is a state already; name another place, or reset it first"
+"""Why a place is not copied to."""
 COPIED = tuple(table for table in COLUMNS if table != MARK)
 """All other tables; those that others refer to come first."""
 
@@ -71,6 +74,17 @@ def end(target: Database) -> None:
         target.execute(f"DELETE FROM {MARK}")
 
 
+def check_free(target: Database) -> None:
+    """Raise UsageError if a place holds the state of an older messctl, before anybody brings its tables up to date.
+
+    What was begun by an older messctl may be finished.
+    """
+    version = target.version()
+    begun = version >= COPIES and target.row(f"SELECT source FROM {MARK}") is not None
+    if 0 < version < target.latest and not begun:
+        raise UsageError(f"{target.path}: {TAKEN}")
+
+
 def check_complete(database: Database) -> None:
     """Raise StoreError if a state is a copy that was only begun."""
     found = database.row(f"SELECT source FROM {MARK}")
@@ -113,7 +127,7 @@ def _begin(source: Database, target: Database) -> None:
             )
         if mark is None:
             if any(_count(target, table) for table in COPIED):
-                raise UsageError(f"{target.path}: is a state already; name another place, or reset it first")
+                raise UsageError(f"{target.path}: {TAKEN}")
             target.execute(f"INSERT INTO {MARK} (id, source) VALUES (1, ?)", (name,))
         target.turn()
 

@@ -122,8 +122,8 @@ def _make(path: Path) -> None:
 
 def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     """Open a file, with `options` of SQLite's URIs. Raises StoreError for another program's database."""
-    if path != MEMORY and path.exists() and not path.is_dir():
-        check_ordinary(path)  # SQLite would wait for a pipe without end
+    if path != MEMORY and path.exists():
+        check_ordinary(path)  # SQLite would wait for a pipe without end, and find no words for a folder
     address = f"{path.resolve().as_uri()}?{options}" if options else path
     connection = sqlite3.connect(
         address, timeout=STEP_S, isolation_level=None, uri=bool(options), check_same_thread=False

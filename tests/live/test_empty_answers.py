@@ -115,11 +115,11 @@ def test_a_model_is_left_alone_after_three_empty_answers_in_a_row(world):
     assert store.outages.lost()[DEAR].attempts == 3
 
 
-def test_every_model_queried_to_learn_may_be_empty(world, tmp_path):
+def test_every_model_queried_to_learn_may_be_empty(world, tmp_path, places):
     zoo = load_zoo(tmp_path / "zoo.yaml")
     models = {model.name: model for model in zoo.models}
     promise = Settings(policy="messplus", alpha=0.75, c=100.0)
-    with Store(tmp_path / "other") as store:
+    with Store(places()) as store:
         router = Router(models, promise, Scripted({CHEAP: "", DEAR: "yes"}), meter_for(zoo), store)
         answered = router.ask(Question("one"), grader=lambda answer: float(answer == "yes"))
         assert (answered.decision.explored, answered.satisfied, set(answered.failures)) == (True, 1.0, {CHEAP})

@@ -18,13 +18,24 @@ LONG = "a" * 50 + "!"
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path, place):
     """A router over two scripted models, and its store."""
-    (tmp_path / "zoo.yaml").write_text(STATED)
-    zoo = load_zoo(tmp_path / "zoo.yaml")
+    with Store(place) as store:
+        yield over(store, tmp_path), store
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The same with a store that is a file."""
     with Store(tmp_path / "state") as store:
-        models = {model.name: model for model in zoo.models}
-        yield Router(models, zoo.settings, Scripted(lambda *_: LONG), meter_for(zoo), store), store
+        yield over(store, tmp_path), store
+
+
+def over(store, folder):
+    (folder / "zoo.yaml").write_text(STATED)
+    zoo = load_zoo(folder / "zoo.yaml")
+    models = {model.name: model for model in zoo.models}
+    return Router(models, zoo.settings, Scripted(lambda *_: LONG), meter_for(zoo), store)
 
 
 def raising(error):
@@ -69,8 +80,8 @@ def test_a_turn_whose_grading_fails_stays_in_the_conversation(world):
     assert talk.give_feedback(1.0).decision.request.prompt == "one"
 
 
-def test_feedback_and_grades_are_synced_to_disk_and_answers_are_not(world, monkeypatch):
-    router, store = world
+def test_feedback_and_grades_are_synced_to_disk_and_answers_are_not(file, monkeypatch):
+    router, store = file
     database, seen, level = store._database, [], []
     execute, begin = database.execute, database.execute_patiently
 

@@ -321,12 +321,12 @@ class Stored:
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "delay"), [(1.0, 0), (1.0, 3), (0.4, 0), (0.5, 7), (0.0, 0), (1.0, 500), (0.1, 40)])
 @pytest.mark.parametrize("name", live_names())
-def test_a_stored_policy_and_replay_agree_on_late_and_missing_feedback(name, rate, delay):
+def test_a_stored_policy_and_replay_agree_on_late_and_missing_feedback(name, rate, delay, place):
     """Grades of everything that was queried, explored or not, as no person gives them."""
     rounds = learnable(150).arranged(seed=5, shuffle=True, feedback_rate=rate, feedback_delay=delay)
     settings = Settings(policy=name, alpha=0.85, v=0.2, c=0.8, seed=3)
     played = build(name, rounds, settings).play(rounds)
-    with Store(Path(":memory:")) as store:
+    with Store(place) as store:
         steps = drive(Stored(rounds.zoo, settings, store), rounds, prompts_for(150))
         for t, (decision, _) in enumerate(steps):
             assert_as_played(decision, played, t)

@@ -82,17 +82,17 @@ def grade(answer):
 class World:
     """A recorded world of three models, and routers over it, each with a store of its own."""
 
-    def __init__(self, folder, known=0.8, n=N):
+    def __init__(self, places, known=0.8, n=N):
         self.prompts = [f"{prompt} {row}" for row, prompt in enumerate(prompts_for(n))]
         rounds = replace(learnable(n), features=encode(pa.array(self.prompts, pa.large_string())))
         self.rounds = telling(rounds, known=known)
         self.backend = Recorded(self.rounds, self.prompts)
-        self.folder = folder
+        self.places = places
         self.stores = {}
 
     def store(self, name="state"):
         if name not in self.stores:
-            self.stores[name] = Store(self.folder / name)
+            self.stores[name] = Store(self.places())
         return self.stores[name]
 
     def router(self, name="state", **settings):
@@ -105,17 +105,17 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
+def world(places):
+    made = World(places)
     yield made
     for store in made.stores.values():
         store.close()
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory):
+def played(places):
     """A world in which all prompts were asked and graded, and what was answered."""
-    made = World(tmp_path_factory.mktemp("played"))
+    made = World(places)
     answers = made.asked()
     yield made, answers
     for store in made.stores.values():
@@ -324,8 +324,10 @@ def test_what_stops_a_second_ask_loses_nothing_that_was_paid(world, error):
 def test_several_routers_at_once_lose_nothing(world):
     errors = []
 
+    place = world.store().path
+
     def work(rows):
-        store = Store(world.folder / "state")
+        store = Store(place)
         try:
             models = {name: ModelSpec(name, Path(f"{name}.gguf")) for name in world.rounds.zoo.models}
             router = Router(models, SETTINGS, world.backend, RecordedMeter(world.rounds), store)
@@ -336,7 +338,6 @@ def test_several_routers_at_once_lose_nothing(world):
         finally:
             store.close()
 
-    world.store()
     threads = [threading.Thread(target=work, args=(range(part, 60, 2),)) for part in range(2)]
     for thread in threads:
         thread.start()
@@ -350,8 +351,8 @@ def test_several_routers_at_once_lose_nothing(world):
     assert world.store().check() == []
 
 
-def test_where_no_answers_are_equal_and_nothing_else_is_known_one_model_is_asked_in_the_end(tmp_path):
-    made = World(tmp_path, known=0.0)
+def test_where_no_answers_are_equal_and_nothing_else_is_known_one_model_is_asked_in_the_end(places):
+    made = World(places, known=0.0)
     rounds = made.rounds
     apart = np.arange(rounds.answers.group.size).reshape(rounds.answers.group.shape)
     made.rounds = made.backend.rounds = replace(rounds, answers=Answers(apart, rounds.answers.logprob))

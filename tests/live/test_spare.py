@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from long_states import new_store
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
@@ -13,14 +12,15 @@ from messctl.live import spare as spare_module
 from messctl.live.router import Router
 from messctl.live.spare import Spare
 from messctl.records import Question
+from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
 
 @pytest.fixture
-def away(monkeypatch):
+def away(monkeypatch, place):
     """A router, its state, and a switch by which the state goes away."""
     monkeypatch.setattr(spare_module, "AGAIN_S", 0.0)
-    zoo, store = load_zoo(PACKAGED_FILE), new_store()
+    zoo, store = load_zoo(PACKAGED_FILE), Store(place)
     models = {model.name: model for model in zoo.models}
     settings = replace(zoo.settings, policy="messplus", c=0.0)
     router = Router(models, settings, Scripted(dict.fromkeys(models, "42")), meter_for(zoo), store)

@@ -145,9 +145,9 @@ def router(store, name, **settings):
 
 @every_policy
 @pytest.mark.parametrize(("unit", "meter"), [("J", "recorded"), ("USD", "recorded"), ("J", "another")])
-def test_a_router_starts_from_a_warm_start(name, unit, meter, tmp_path):
+def test_a_router_starts_from_a_warm_start(name, unit, meter, tmp_path, place):
     """Costs of another source are learned anew, all else is there."""
-    with Store(tmp_path / "state") as store:
+    with Store(place) as store:
         routing = router(store, name)
         learned = learn_from(traced(tmp_path / "t", n=300, unit=unit, meter=meter), routing.zoo, routing.settings)
         routing.start_from(learned.snapshot)
@@ -169,8 +169,8 @@ def predicted(name, snapshot):
 
 
 @every_policy
-def test_overwriting_keeps_requests_and_debt(name, tmp_path):
-    with Store(tmp_path / "state") as store:
+def test_overwriting_keeps_requests_and_debt(name, tmp_path, place):
+    with Store(place) as store:
         routing = router(store, name)
         for row in range(10):
             routing.ask(Question(f"name a river {row}"))
@@ -190,9 +190,9 @@ def test_overwriting_keeps_requests_and_debt(name, tmp_path):
         assert store.check() == []
 
 
-def test_after_overwriting_pending_feedback_counts_at_once(tmp_path):
+def test_after_overwriting_pending_feedback_counts_at_once(tmp_path, place):
     """However long the trace was: an answer with pending feedback counts as its model's mean, less a doubt."""
-    with Store(tmp_path / "state") as store:
+    with Store(place) as store:
         routing = router(store, "bandit")
         for row in range(10):
             routing.ask(Question(f"name a river {row}"))
@@ -206,9 +206,9 @@ def test_after_overwriting_pending_feedback_counts_at_once(tmp_path):
 
 
 @every_policy
-def test_a_policy_learns_the_served_answers_of_an_exported_log(name, tmp_path):
+def test_a_policy_learns_the_served_answers_of_an_exported_log(name, tmp_path, place):
     """An exported log warms another state, whatever its policy would have served."""
-    with Store(tmp_path / "state") as store:
+    with Store(place) as store:
         routing = router(store, name)
         for row in range(30):
             routing.ask(Question(f"prove {row}"), model="small")

@@ -38,7 +38,7 @@ class Watching:
 
 
 @pytest.fixture
-def router(tmp_path):
+def router(tmp_path, place):
     stores = []
 
     def make(zoo=ALWAYS_EXPLORES, answers=lambda model, _: f"{model.name} says so"):
@@ -49,7 +49,7 @@ def router(tmp_path):
 
         (tmp_path / "zoo.yaml").write_text(zoo)
         described = load_zoo(tmp_path / "zoo.yaml")
-        stores.append(Store(tmp_path / "state"))
+        stores.append(Store(place))
         models = {model.name: model for model in described.models}
         return Router(models, described.settings, Scripted(answer), meter_for(described), stores[-1])
 

@@ -2,10 +2,11 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from live_making import assert_one_line
-from long_states import HOUR, judge, judged, logged, pruned, settle, the_whole
+from long_states import HOUR, WITHOUT_SUMS, judge, judged, logged, older_state, pruned, settle, the_whole
 
 from messctl.cli import run
 from messctl.errors import StoreError, UsageError
@@ -155,6 +156,9 @@ def test_an_unsound_copy_stays_marked(tmp_path, capsys):
         ("nowhere", "second", "there is no state"),
         ("first", "taken", "is a state already"),
         ("first", "other.txt", "it is no messctl state"),
+        ("empty", "second", "there is no state, nothing was ever stored there"),
+        ("folder", "second", "is a folder"),
+        ("first", "folder", "is a folder"),
         ("first", "postgresql://a@b@c/d", "the address of the state is no URL"),
     ],
 )
@@ -163,11 +167,52 @@ def test_a_copy_that_cannot_be_is_refused_in_one_line(source, target, complaint,
     for name in ("first", "taken"):
         with Store(tmp_path / name) as store:
             filled(store, 3)
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
     (tmp_path / "other.txt").write_text("something of mine, longer than nothing" * 100)
     before = (tmp_path / "other.txt").read_bytes()
     code = run(["state", "copy", source, target])
     assert complaint in assert_one_line(code, *capsys.readouterr())
     assert (tmp_path / "other.txt").read_bytes() == before
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_schema_without_tables_is_no_state_to_copy(postgres, tmp_path, capsys):
+    url = postgres.fresh()
+    code = run(["state", "copy", f"{url.url}?schema={url.schema}", str(tmp_path / "second")])
+    assert "there is no state" in assert_one_line(code, *capsys.readouterr())
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_state_of_an_older_messctl_is_not_brought_up_to_date_before_it_is_refused(tmp_path, capsys):
+    with Store(tmp_path / "first") as first:
+        filled(first, 3)
+    older_state(tmp_path / "old", 20)
+    before = (tmp_path / "old").read_bytes()
+    code = run(["state", "copy", str(tmp_path / "first"), str(tmp_path / "old")])
+    assert "old: is a state already; name another place" in assert_one_line(code, *capsys.readouterr())
+    assert (tmp_path / "old").read_bytes() == before
+
+
+def test_a_copy_that_is_interrupted_says_how_to_go_on(place, tmp_path, capsys, monkeypatch):
+    """The same command finishes it."""
+    with Store(tmp_path / "first") as first:
+        filled(first)
+    target = str(place) if isinstance(place, Path) else f"{place.url}?schema={place.schema}"
+    line = ["state", "copy", str(tmp_path / "first"), target]
+    with monkeypatch.context() as stopped:
+        pages = copying._pages
+
+        def few(source, form):
+            yield from pages(source, form)
+            if form.table == "answers":
+                raise KeyboardInterrupt
+
+        stopped.setattr(copying, "_pages", few)
+        text = assert_one_line(run(line), *capsys.readouterr(), expected=130)
+        assert f"interrupted; the copy at {place} is not complete; the same command finishes it" in text
+    assert run(line) == 0
+    assert "the copy is complete and sound" in capsys.readouterr().out
 
 
 def test_the_command_copies_from_a_file_to_a_database_and_back(postgres, tmp_path, document):
@@ -186,8 +231,6 @@ def test_the_command_copies_from_a_file_to_a_database_and_back(postgres, tmp_pat
 
 
 def test_an_older_state_is_upgraded_apart(tmp_path, document):
-    from long_states import WITHOUT_SUMS, older_state
-
     older_state(tmp_path / "old", 20)
     got = document("state", "upgrade", "--state", str(tmp_path / "old"))
     assert (got["before"], got["after"] > got["before"]) == (WITHOUT_SUMS, True)

@@ -5,12 +5,14 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from long_states import counting, judged, new_store
+from long_states import counting, judged, new_store, slow_on_postgres
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import checkpoints, judgements
+from messctl.state.sqlite_file import MEMORY
+from messctl.state.store import Store
 from messctl.state.walks import shifted, walked
 
 HALVES = st.builds(lambda odd, places: (2 * odd - 1) * 2.0**-places, st.integers(1, 2**30), st.integers(33, 50))
@@ -66,12 +68,25 @@ def test_most_blocks_of_a_growing_debt_are_shifted():
     assert len(shifted(np.array([walked(5000.0, halfway)]), math.ulp(5000.0))) == 0
 
 
-@given(
-    st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=40),
-    st.lists(st.tuples(st.integers(0, 10**6), SHARES), min_size=1, max_size=8),
-)
+FEEDBACK = st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=40)
+CORRECTIONS = st.lists(st.tuples(st.integers(0, 10**6), SHARES), min_size=1, max_size=8)
+
+
+@given(FEEDBACK, CORRECTIONS)
 def test_a_queue_with_corrections_is_the_plain_recursion(feedback, corrections):
-    with pytest.MonkeyPatch.context() as patch, new_store() as store:
+    assert_corrected(MEMORY, feedback, corrections)
+
+
+@settings(max_examples=8)
+@given(feedback=FEEDBACK, corrections=CORRECTIONS)
+@pytest.mark.slow
+def test_a_queue_with_corrections_is_the_plain_recursion_on_postgres_too(postgres, feedback, corrections):
+    assert_corrected(postgres.fresh(), feedback, corrections)
+
+
+def assert_corrected(place, feedback, corrections):
+    """The debt is the recursion after every correction."""
+    with pytest.MonkeyPatch.context() as patch, Store(place) as store:
         patch.setattr(judgements, "BLOCK", 4)
         patch.setattr(checkpoints, "FULL", 3)
         feedback = list(feedback)
@@ -86,12 +101,13 @@ def test_a_queue_with_corrections_is_the_plain_recursion(feedback, corrections):
             assert store.requests.judgements.check(plain(0.0, feedback)[-1]) == []
 
 
+@slow_on_postgres
 @pytest.mark.parametrize("good", [0.95, 0.8, 0.3])
-def test_a_long_queue_with_many_corrections_is_the_plain_recursion(good):
+def test_a_long_queue_with_many_corrections_is_the_plain_recursion(good, places):
     """With blocks of the real size; a good log is often without debt, a bad one never."""
     rng = random.Random(5)
     feedback = [(0.8, float(rng.random() < good)) for _ in range(3000)]
-    with new_store() as store:
+    with Store(places()) as store:
         judged(store, feedback)
         for place in (0, 2999, 1, 511, 512, 1023, *(rng.randrange(3000) for _ in range(40))):
             feedback[place] = (0.8, rng.choice([0.0, 1.0, 0.5, rng.random()]))
@@ -119,8 +135,8 @@ def test_a_correction_in_a_long_log_reads_few_rows(good, monkeypatch):
     assert max(steps[20_000]) <= 1.5 * max(steps[2000])
 
 
-def test_feedback_after_a_reset_starts_a_new_queue(small_blocks):
-    with new_store() as store:
+def test_feedback_after_a_reset_starts_a_new_queue(small_blocks, place):
+    with Store(place) as store:
         judged(store, [(0.8, 0.0)] * 10)
         store.reset()
         assert (store.requests.queue(), store.requests.count(), store.requests.feedback_sums().count) == (0.0, 0, 0)

@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from long_states import counting, judged, new_store, older_state
+from long_states import counting, judged, new_store, older_state, slow_on_postgres
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
@@ -109,10 +109,11 @@ def test_looking_at_an_older_state_computes_the_sums_in_memory(tmp_path):
     assert (tmp_path / "s").read_bytes() == before
 
 
-def test_sums_follow_whatever_changes():
+@slow_on_postgres
+def test_sums_follow_whatever_changes(place):
     """Answers that come later or are replaced, several models, grades, corrections: always what the log gives."""
     rng = random.Random(3)
-    with new_store() as store:
+    with Store(place) as store:
         judged(store, [(0.5, rng.random()) for _ in range(20)])
         for _ in range(200):
             request_id = f"r{rng.randrange(20)}"
@@ -128,11 +129,12 @@ def test_sums_follow_whatever_changes():
             assert store.requests.check() == []
 
 
+@slow_on_postgres
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
-def test_requests_of_other_policies_are_counted_as_before(policy):
+def test_requests_of_other_policies_are_counted_as_before(policy, place):
     """In place of counting the rows after a request."""
     rng = random.Random(2)
-    with new_store() as store:
+    with Store(place) as store:
         for number in range(60):
             judged(store, [(0.5, 1.0)], policy=rng.choice(["messplus", "bandit", "always:a"]), first=number)
         for number in range(60):

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from long_states import judged, new_store
+from long_states import judged, slow_on_postgres
 from pictures import assert_apart
 
 from messctl.display.plotting import DARK, LIGHT
@@ -12,6 +12,7 @@ from messctl.records import Decision, Outcome, Request
 from messctl.state import plot as plots
 from messctl.state.course import WINDOWS
 from messctl.state.request_log import Circumstances
+from messctl.state.store import Store
 
 
 def logged(store, served, *, unit="J", answered=1.0, feedback=0.9, alpha=0.8):
@@ -35,25 +36,27 @@ def models(count, requests=400):
 
 
 STATES = {
-    "empty": new_store,
-    "one request": lambda: logged(new_store(), ["a"], feedback=0.0),
-    "two models": lambda: logged(new_store(), models(2)),
-    "twelve models": lambda: logged(new_store(), models(12), answered=0.8),
-    "no answer": lambda: logged(new_store(), models(2, 30), answered=0.0),
-    "three units": lambda: logged(logged(logged(new_store(), models(2)), models(2), unit="USD"), ["c"], unit="s"),
+    "empty": lambda store: store,
+    "one request": lambda store: logged(store, ["a"], feedback=0.0),
+    "two models": lambda store: logged(store, models(2)),
+    "twelve models": lambda store: logged(store, models(12), answered=0.8),
+    "no answer": lambda store: logged(store, models(2, 30), answered=0.0),
+    "three units": lambda store: logged(logged(logged(store, models(2)), models(2), unit="USD"), ["c"], unit="s"),
 }
 
 
+@slow_on_postgres
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_no_label_lies_on_another_or_leaves_the_picture(state):
-    with state() as store:
+def test_no_label_lies_on_another_or_leaves_the_picture(state, place):
+    with state(Store(place)) as store:
         for look in (LIGHT, DARK):
             assert_apart(plots.drawn(store.course(), 0.8, look))
 
 
-def test_the_course_adds_up_to_the_log():
+@slow_on_postgres
+def test_the_course_adds_up_to_the_log(place):
     served = models(3, 500)
-    with logged(new_store(), served, answered=0.7) as store:
+    with logged(Store(place), served, answered=0.7) as store:
         course, answered = store.course(), [each for each in store.requests if each.answers]
         names = [each.decision.served for each in answered]
         assert {name: sum(each) for name, each in course.served.items()} == {name: names.count(name) for name in names}
@@ -64,26 +67,28 @@ def test_the_course_adds_up_to_the_log():
         assert course.mean_cost[names[0]] == 1.0 + len(names[0])
 
 
-def test_windows_have_equally_many_requests():
-    with logged(new_store(), models(2, 600)) as store:
+@slow_on_postgres
+def test_windows_have_equally_many_requests(place):
+    with logged(Store(place), models(2, 600)) as store:
         assert set(np.sum(list(store.course().served.values()), axis=0)) == {600 / WINDOWS}
 
 
-def test_a_long_log_is_thinned_out():
-    with new_store() as store:
+@slow_on_postgres
+def test_a_long_log_is_thinned_out(place):
+    with Store(place) as store:
         judged(store, [(0.8, float(number % 4 > 0)) for number in range(3000)])
         course = store.course()
         assert len(course.points) <= 402
         assert course.points[-1].queue == pytest.approx(store.requests.queue())
 
 
-def test_the_newest_feedback_is_what_the_recursion_gives():
-    with new_store() as store:
+@slow_on_postgres
+def test_the_newest_feedback_is_what_the_recursion_gives(place):
+    with Store(place) as store:
+        assert store.requests.judgements.recent(5) == []
         feedback = [(0.8, float(number % 5 > 0)) for number in range(1300)]
         judged(store, feedback)
         queues = [queue for _, queue in store.requests.judgements.recursion()]
         for count in (1, 100, 1300, 5000):
             recent = store.requests.judgements.recent(count)
             assert recent == list(zip([s for _, s in feedback], queues, strict=True))[-count:]
-    with new_store() as store:
-        assert store.requests.judgements.recent(5) == []

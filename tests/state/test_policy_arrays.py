@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from long_states import slow_on_postgres
 
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.state.policy_arrays import Reading
@@ -130,10 +131,11 @@ def test_what_was_deleted_or_is_void_is_not_gone_on_from(two, change, more):
     assert_read(other, earlier)
 
 
-@given(st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_processes_that_take_turns_in_any_order_know_the_same(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("turns") / "s"
+@slow_on_postgres
+@given(data=st.data())
+@settings(max_examples=60)
+def test_processes_that_take_turns_in_any_order_know_the_same(places, data):
+    path = places()
     with Store(path) as one, Store(path) as other:
         readings = {one: Reading(Snapshot()), other: Reading(Snapshot())}
         for number in range(1, data.draw(st.integers(2, 9))):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from long_states import HOUR, judge, judged, logged, new_store, pruned, settle, the_whole
+from long_states import HOUR, judge, judged, logged, pruned, settle, the_whole
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
@@ -16,7 +16,9 @@ from messctl.learning.virtual_queue import advance
 from messctl.live.router import Router
 from messctl.records import Decision, Outcome, Question, Request
 from messctl.state import checkpoints, judgements, lengths
+from messctl.state.copying import copy_tables
 from messctl.state.request_log import Circumstances
+from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
@@ -34,16 +36,30 @@ REQUEST = st.fixed_dictionaries(
 )
 
 
+HISTORY = {
+    "requests": st.lists(REQUEST, min_size=1, max_size=40),
+    "feedback": st.lists(st.tuples(st.integers(0, 39), SHARES), max_size=60),
+    "cuts": st.lists(st.integers(0, 4000), min_size=1, max_size=3),
+    "later": st.lists(st.tuples(st.integers(0, 39), SHARES), max_size=20),
+}
+
+
 @settings(deadline=None, max_examples=30)
-@given(
-    st.lists(REQUEST, min_size=1, max_size=40),
-    st.lists(st.tuples(st.integers(0, 39), SHARES), max_size=60),
-    st.lists(st.integers(0, 4000), min_size=1, max_size=3),
-    st.lists(st.tuples(st.integers(0, 39), SHARES), max_size=20),
-)
+@given(**HISTORY)
 def test_a_pruned_state_says_and_learns_the_same_as_one_that_was_not(requests, feedback, cuts, later):
+    assert_the_same(lambda: MEMORY, requests, feedback, cuts, later)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=4)
+@given(**HISTORY)
+def test_a_pruned_state_on_postgres_says_and_learns_the_same(postgres, requests, feedback, cuts, later):
+    assert_the_same(postgres.fresh, requests, feedback, cuts, later)
+
+
+def assert_the_same(places, requests, feedback, cuts, later):
     """Status, debt, balance, sums and lengths; feedback on kept requests, first or correcting, has the same effect."""
-    with pytest.MonkeyPatch.context() as patch, new_store() as whole, new_store() as cut:
+    with pytest.MonkeyPatch.context() as patch, Store(places()) as whole, Store(places()) as cut:
         patch.setattr(judgements, "BLOCK", 4)
         patch.setattr(checkpoints, "FULL", 3)
         patch.setattr(lengths, "RECENT", 5)
@@ -55,7 +71,7 @@ def test_a_pruned_state_says_and_learns_the_same_as_one_that_was_not(requests, f
                 judge(whole, number, satisfied)
         with whole.transaction():
             settle(whole)
-        whole._database.copy_to(cut._database)
+        copy_tables(whole.database, cut.database)
         assert cut.check() == []
         for hours in sorted(cuts):
             pruned(cut, 1e9 + HOUR * hours)
@@ -72,7 +88,7 @@ def test_a_pruned_state_says_and_learns_the_same_as_one_that_was_not(requests, f
             else:
                 with pytest.raises(UsageError, match=r"unknown request id 'r\d+'; requests from before .* were pruned"):
                     judge(cut, number, satisfied)
-                whole._database.copy_to(cut._database)
+                copy_tables(whole.database, cut.database)
                 pruned(cut, 1e9 + HOUR * max(cuts))
         assert the_whole(cut) == the_whole(whole)
 
@@ -124,8 +140,8 @@ def test_only_what_is_older_goes_and_the_order_stays(place):
         ([10, 20], []),
     ],
 )
-def test_clocks_that_are_apart_do_not_let_a_young_request_go(asked, left):
-    with new_store() as store:
+def test_clocks_that_are_apart_do_not_let_a_young_request_go(asked, left, place):
+    with Store(place) as store:
         judged(store, [(0.8, 1.0)] * len(asked))
         for number, at in enumerate(asked):
             store._database.execute("UPDATE requests SET asked_at = ? WHERE request_id = ?", (at, f"r{number}"))
@@ -133,8 +149,8 @@ def test_clocks_that_are_apart_do_not_let_a_young_request_go(asked, left):
         assert [each.asked_at.timestamp() for each in store.requests] == left
 
 
-def test_many_dates_in_the_future_do_not_keep_old_requests_for_ever():
-    with new_store() as store:
+def test_many_dates_in_the_future_do_not_keep_old_requests_for_ever(place):
+    with Store(place) as store:
         judged(store, [(0.8, 1.0)] * 30)
         store._database.execute("UPDATE requests SET asked_at = CASE WHEN id <= 20 THEN 1e11 ELSE id END")
         assert store.pruning.count(29.0) == 28
@@ -144,9 +160,9 @@ def test_many_dates_in_the_future_do_not_keep_old_requests_for_ever():
 
 
 @pytest.mark.slow
-def test_what_corrections_do_not_need_goes():
+def test_what_corrections_do_not_need_goes(place):
     """Of a long log stay the block with the first kept feedback, and those after it."""
-    with new_store() as store:
+    with Store(place) as store:
         rng = random.Random(1)
         judged(store, [(0.8, float(rng.random() < 0.8)) for _ in range(5000)])
         queue = store.requests.queue()
@@ -172,9 +188,9 @@ def test_what_corrections_do_not_need_goes():
 
 
 @pytest.mark.slow
-def test_the_debt_goes_on_as_the_recursion_over_all_feedback():
+def test_the_debt_goes_on_as_the_recursion_over_all_feedback(place):
     steps = [(0.8, float(number % 3 > 0)) for number in range(3000)]
-    with new_store() as store:
+    with Store(place) as store:
         queue = 0.0
         for number in range(0, 3000, 300):
             judged(store, steps[number : number + 300], first=number)
@@ -207,9 +223,9 @@ def test_no_pruned_prompt_or_answer_is_left_in_the_file(tmp_path):
             assert (f"{word}-{number} ".encode() in raw) == (number >= 80), (word, number)
 
 
-def test_a_prune_that_is_interrupted_leaves_a_sound_state(tmp_path):
+def test_a_prune_that_is_interrupted_leaves_a_sound_state(place):
     """Each transaction is whole: whatever was pruned before stays so, and the rest goes the next time."""
-    with new_store() as store:
+    with Store(place) as store:
         judged(store, [(0.8, float(number % 2)) for number in range(40)])
         store.policy.save(
             replace(store.policy.snapshot(), queue=store.requests.queue(), balance=store.requests.balance(), decided=40)
@@ -238,12 +254,12 @@ def test_a_prune_that_is_interrupted_leaves_a_sound_state(tmp_path):
 
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
 @pytest.mark.slow
-def test_a_router_decides_and_learns_the_same_after_a_prune(policy):
+def test_a_router_decides_and_learns_the_same_after_a_prune(policy, places):
     """Two routers get the same questions and judgements; the state of one is pruned now and then."""
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
     rng = random.Random(4)
-    with new_store() as whole, new_store() as cut:
+    with Store(places()) as whole, Store(places()) as cut:
         routers = [
             Router(models, replace(zoo.settings, policy=policy), Scripted(dict.fromkeys(models, "42")),
                    meter_for(zoo), store)

@@ -623,8 +623,9 @@ def test_files_that_are_no_state_are_refused(tmp_path):
     with pytest.raises(StoreError, match="not a database; it is no messctl state"):
         Store(tmp_path / "text")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match="unable to open"):
-        Store(tmp_path / "folder")
+    for looking in (True, False):
+        with pytest.raises(StoreError, match="is a folder; choose another place with --state"):
+            Store(tmp_path / "folder", looking=looking)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="choose another place with --state"):
         Store(tmp_path / "file" / "state")
