@@ -81,6 +81,10 @@ class PostgresServer:
         """Connect beside messctl."""
         return psycopg.connect(url or self.url, autocommit=True)
 
+    def standby(self) -> PostgresServer:
+        """Return a hot standby, which follows this server and can only be read. Enter its context to start it."""
+        return _Standby(self)
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
@@ -99,6 +103,13 @@ class PostgresServer:
         self._guard = subprocess.Popen(
             ["sh", "-c", *map(str, guard)], stdin=subprocess.PIPE, start_new_session=True, **self._options
         )
+        self._make()
+        self.start()
+        self._fill()
+        return self
+
+    def _make(self) -> None:
+        """Make its files."""
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
@@ -106,10 +117,10 @@ class PostgresServer:
             "initdb", "-D", self._data, "-U", USER, "-A", "scram-sha-256", "--pwfile", secret,
             "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8",
         )  # fmt: skip
-        self.start()
+
+    def _fill(self) -> None:
         with self.connection(self.url_of(USER, PASSWORD, "postgres")) as connection:
             connection.execute(f"CREATE DATABASE {DATABASE}")
-        return self
 
     def __exit__(self, *_: object) -> None:
         assert self._guard.stdin is not None
@@ -135,6 +146,19 @@ class PostgresServer:
             check=False,
         )
         assert not check or done.returncode == 0, (program, done.stdout, self.log() if program == "pg_ctl" else "")
+
+
+class _Standby(PostgresServer):
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__()
+        self._primary = f"host=127.0.0.1 port={primary.port} user={USER} password={PASSWORD}"
+
+    def _make(self) -> None:
+        follows = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
+        self._run("pg_basebackup", "-D", self._data, "-d", self._primary, *follows)
+
+    def _fill(self) -> None:
+        """What the primary server has comes by itself."""
 
 
 def pgbouncer() -> str | None:

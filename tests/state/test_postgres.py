@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -267,6 +271,90 @@ def test_check_finds_what_somebody_changed(postgres):
         store.reset()  # also makes anew what is missing
         assert store.check() == []
         add(store, "r1")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(programs() is None, reason="no PostgreSQL server is installed")
+def test_a_hot_standby_can_be_looked_at_and_says_that_it_is_none_to_write_to():
+    with PostgresServer() as primary:
+        place = primary.fresh()
+        with Store(place) as store:
+            add(store, "r1")
+        with primary.standby() as standby:
+            there = Address(standby.url, place.schema)
+            with Store(there, looking=True) as store:
+                assert [each.decision.request.request_id for each in store.requests] == ["r1"]
+            refused(there, "read-only transaction", "name the primary server")
+            refused(Address(standby.url, "new"), "read-only transaction", "name the primary server")
+
+
+@pytest.fixture
+def small_disk(postgres):
+    """A tablespace on a disk of 24 MB, and a file that fills it."""
+    folder = postgres.folder / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a small disk")
+    try:
+        (folder / "space").mkdir()
+        shutil.chown(folder / "space", postgres.user)
+        with postgres.connection() as connection:
+            connection.execute(f"CREATE TABLESPACE small LOCATION '{folder / 'space'}'")
+        yield folder / "filled"
+        with postgres.connection() as connection:
+            connection.execute("DROP SCHEMA IF EXISTS on_small_disk CASCADE")
+            connection.execute("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_stores_nothing_and_is_got_over(postgres, small_disk):
+    place = role(postgres, "crowded", "ALTER ROLE crowded SET default_tablespace = small")
+    place = Address(place.url, "on_small_disk")
+    with postgres.connection() as connection:
+        connection.execute("GRANT CREATE ON TABLESPACE small TO crowded")
+        connection.execute("GRANT CREATE ON DATABASE messctl TO crowded")
+    with Store(place) as store:
+        add(store, "r1")
+        with small_disk.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        with pytest.raises(StoreError) as error:
+            for number in range(2, 2000):
+                add(store, f"r{number}", satisfied=1.0)
+        assert "free some space on the server's disk" in shown(error)
+        before = [each.decision.request.request_id for each in store.requests]
+        assert before == [f"r{number}" for number in range(1, len(before) + 1)]
+        small_disk.unlink()
+        add(store, "after")
+        assert [each.decision.request.request_id for each in store.requests] == [*before, "after"]
+
+
+def test_a_deadlock_with_another_program_is_said_and_stores_nothing(postgres, address):
+    """Among themselves, messctl's processes cannot have one: they lock the one row of `state` first."""
+    with Store(address) as store, postgres.connection() as other:
+        add(store, "r1")
+        add(store, "r2")
+        touch = "UPDATE {}requests SET prompt = 'touched' WHERE request_id = '{}'"
+        other.execute("BEGIN")
+        other.execute(touch.format(f"{address.schema}.", "r2"))
+        with ThreadPoolExecutor(1) as pool, pytest.raises(StoreError) as error, store.transaction():
+            store.database.execute("SET LOCAL deadlock_timeout = '50ms'")
+            store.database.execute(touch.format("", "r1"))
+            store.database.row("SELECT 1")
+            pool.submit(other.execute, touch.format(f"{address.schema}.", "r1"))
+            while not store.database.row("SELECT 1 FROM pg_locks WHERE NOT granted"):
+                time.sleep(0.01)
+            store.database.execute(touch.format("", "r2"))
+            store.database.row("SELECT 1")
+        other.execute("ROLLBACK")
+        assert "deadlock detected; other processes were in the way; try again" in shown(error)
+        assert {each.decision.request.prompt for each in store.requests} == {"what?"}
+        add(store, "r3")
 
 
 # Lost connections ------------------------------------------------------------------------------------------------
