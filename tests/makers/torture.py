@@ -25,6 +25,7 @@ from messctl.backends.base import Backend
 from messctl.costs.meter_choice import meter_for
 from messctl.live.router import Router
 from messctl.records import Question
+from messctl.state.place import Place, place_of
 from messctl.state.store import Store
 from messctl.zoo import load_zoo
 
@@ -40,7 +41,7 @@ def routing(backend: Backend, store: Store, policy: str) -> Router:
     return Router({model.name: model for model in zoo.models}, settings, backend, meter_for(zoo), store)
 
 
-def work(state: Path, acknowledged: Path, policy: str, seconds: float) -> None:
+def work(state: Place, acknowledged: Path, policy: str, seconds: float) -> None:
     """Ask, give feedback, and correct it, until the time is over."""
     rng = random.Random(os.getpid())
     ends = time.monotonic() + seconds
@@ -73,7 +74,7 @@ def warm(policy: str) -> None:
         router.feedback("last", 1.0)
 
 
-def forked(state: Path, acknowledged: Path, policy: str, seconds: float) -> int:
+def forked(state: Place, acknowledged: Path, policy: str, seconds: float) -> int:
     """Start one such process and return its id."""
     child = os.fork()
     if child:
@@ -86,7 +87,7 @@ def forked(state: Path, acknowledged: Path, policy: str, seconds: float) -> int:
     os._exit(0)
 
 
-def crowd(state: Path, acknowledged: Path, policy: str, processes: int, seconds: float) -> None:
+def crowd(state: Place, acknowledged: Path, policy: str, processes: int, seconds: float) -> None:
     """Run many at once."""
     children = [forked(state, acknowledged, policy, seconds) for _ in range(processes)]
     for child in children:
@@ -99,7 +100,7 @@ def judged(acknowledged: Path) -> int:
     return len({words[0] for words in lines if len(words) == 2})
 
 
-def kill(state: Path, acknowledged: Path, policy: str, times: int, seed: int) -> None:
+def kill(state: Place, acknowledged: Path, policy: str, times: int, seed: int) -> None:
     """Kill one after the other, three at a time alive, each once more is acknowledged than there were kills."""
     rng = random.Random(seed)
     alive: list[int] = []
@@ -122,6 +123,6 @@ if __name__ == "__main__":
     mode, state_file, folder, chosen, number, last = sys.argv[1:]
     warm(chosen)
     if mode == "crowd":
-        crowd(Path(state_file), Path(folder), chosen, int(number), float(last))
+        crowd(place_of(state_file), Path(folder), chosen, int(number), float(last))
     else:
-        kill(Path(state_file), Path(folder), chosen, int(number), int(last))
+        kill(place_of(state_file), Path(folder), chosen, int(number), int(last))

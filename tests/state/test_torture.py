@@ -8,18 +8,20 @@ import pytest
 
 from messctl.learning.virtual_queue import advance
 from messctl.policies import live_names
+from messctl.state.place import Address
 from messctl.state.store import Store
 
 pytest.importorskip("llama_cpp")
 SCRIPT = Path(__file__).parents[1] / "makers" / "torture.py"
 
 
-def torture(tmp_path, *arguments):
-    state, acknowledged = tmp_path / "state", tmp_path / "acknowledged"
+def torture(tmp_path, *arguments, state=None):
+    state, acknowledged = state or tmp_path / "state", tmp_path / "acknowledged"
+    named = f"{state.url}?schema={state.schema}" if isinstance(state, Address) else str(state)
     acknowledged.mkdir()
     mode, *rest = map(str, arguments)
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), mode, str(state), str(acknowledged), *rest],
+        [sys.executable, str(SCRIPT), mode, named, str(acknowledged), *rest],
         capture_output=True,
         text=True,
         check=False,
@@ -76,3 +78,14 @@ def test_many_processes_at_once_lose_nothing(tmp_path, policy, processes, second
 def test_killed_processes_lose_nothing(tmp_path, policy, times):
     said, _ = assert_sound(*torture(tmp_path, "kill", policy, times, 1))
     assert said > times
+
+
+@pytest.mark.slow
+@every_policy
+def test_processes_on_postgres_lose_nothing(tmp_path, policy, postgres):
+    """Many at once, then killed one after the other."""
+    for mode, *rest in (("crowd", policy, 4, 4), ("kill", policy, 10, 1)):
+        folder = tmp_path / mode
+        folder.mkdir()
+        said, _ = assert_sound(*torture(folder, mode, *rest, state=postgres.fresh()))
+        assert said > 0
