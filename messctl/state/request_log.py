@@ -19,15 +19,13 @@ from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
 from messctl.state.lengths import Lengths
 from messctl.state.pruned import pruned, twin
-from messctl.state.sums import ANSWERS, REQUESTS, SERVED, KeptSums
+from messctl.state.sums import ANSWERS, OTHERS, REQUESTS, SERVED, KeptSums
 
 PAGE = 500
 """How many requests are read at a time."""
 MOST_NAMED = 1000
 """How many requests whose ids begin alike are counted."""
 OF_PAGE = "WHERE request >= ? AND request <= ? ORDER BY"
-OTHERS = f"SELECT CAST(coalesce(sum(requests), 0) AS BIGINT) FROM {REQUESTS} WHERE policy <> ? AND forced = 0"
-"""How many requests another policy than one decided."""
 _ANSWER = ("answer", "cost", "latency_s", "tokens_in", "tokens_out", "satisfied", "cost_quality", "finish", "thinking")
 ADD_ANSWER = (
     f"INSERT INTO answers (request, model, {', '.join(_ANSWER)}) VALUES (?, ?{', ?' * len(_ANSWER)}) "

@@ -61,6 +61,8 @@ REQUESTS, FEEDBACK, SERVED = "request_sums", "feedback_sums", "served_sums"
 ANSWERS, EMPTY = "answer_sums", "empty_sums"
 """What is summed: the requests; those with feedback; the served answers; all answers; the empty answers."""
 
+OTHERS = f"SELECT CAST(coalesce(sum(requests), 0) AS BIGINT) FROM {REQUESTS} WHERE policy <> ? AND forced = 0"
+"""Selects how many requests another policy than one decided."""
 _PAID = {"model": "model", "cost_unit": "cost_unit", "meter": "meter"}
 
 DEFINED: Mapping[str, Sums] = {
