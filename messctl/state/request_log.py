@@ -220,7 +220,8 @@ class RequestLog:
     def decided_by_others_since(self, request_id: str, policy: str) -> int:
         """Return how many requests after this one of `policy` another decided; the user's choices do not count."""
         found = self._database.table("requests", "WHERE id = ?", (self._key(request_id),))
-        return self._decided_by_others(policy) - int(found[0]["others"])
+        now = self._database.row(OTHERS, (policy,))
+        return (int(now[0]) if now else 0) - int(found[0]["others"])
 
     def feedback_sums(self) -> FeedbackSums:
         """Return the sums over all stored feedback."""
@@ -249,11 +250,6 @@ class RequestLog:
         wrong = sum(others != kept for _, others, kept in self._others())
         found = [f"{wrong} requests have another count of the decisions of other policies before them"] if wrong else []
         return found + self.sums.check()
-
-    def _decided_by_others(self, policy: str) -> int:
-        """Return how many requests another policy than this one decided."""
-        found = self._database.row(OTHERS, (policy,))
-        return int(found[0]) if found else 0
 
     def _others(self) -> Iterator[tuple[int, int, int]]:
         """Yield the key of each request, how many requests another policy had decided before it, and what is stored."""
