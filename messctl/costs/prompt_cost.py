@@ -21,6 +21,8 @@ from messctl.zoo.models import MOST_TOKENS
 
 LEAST_CONTEXT = 256
 """In tokens. Few contexts are shorter, and reading the context from a file with a large vocabulary takes 0.1 s."""
+MOST_PER_CHARACTER = 4.0
+"""More tokens per character than any model has on its recent questions, with what its template adds."""
 
 
 def characters(question: Question) -> int:
@@ -53,10 +55,16 @@ class Forecast:
         self._models = {model.name: model for model in models}
         self._meter = meter
         self._own: dict[str, int] = {}
+        self._priced = False
 
     def of_characters(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
         """Return the cost of reading `length` characters, per model. `ratios` are tokens per character."""
         return self.of_tokens(self.tokens(length, ratios))
+
+    def ready(self, length: int) -> bool:
+        """Return whether nothing is to be read from a model's file for `length` characters that was not read before."""
+        short = length * MOST_PER_CHARACTER <= LEAST_CONTEXT
+        return self._priced and (short or all(map(self._is_known, self._models.values())))
 
     def of_tokens(self, tokens: Mapping[str, float]) -> dict[str, float]:
         """Return the cost of reading `tokens`, per model. Models without a known cost are left out."""
@@ -67,6 +75,7 @@ class Forecast:
             except BackendError:  # if it cannot answer either, the request will show that
                 continue
             costs[name] = price.of(count, 0)
+        self._priced = self._priced or tokens.keys() >= self._models.keys()
         return costs
 
     def context(self, model: ModelSpec, tokens: float) -> int:
@@ -86,6 +95,10 @@ class Forecast:
 
     def _limited(self, model: ModelSpec, tokens: float) -> float:
         return min(tokens, model.context(self._own_context(model) if tokens > LEAST_CONTEXT else MOST_TOKENS))
+
+    def _is_known(self, model: ModelSpec) -> bool:
+        """Return whether the context that a model's file states is known, or not needed."""
+        return model.path is None or bool(model.n_ctx) or model.name in self._own
 
     def _own_context(self, model: ModelSpec) -> int:
         """Return the context that the model's file states, in tokens; MOST_TOKENS if it is unknown or not needed."""

@@ -66,13 +66,13 @@ def needs(chat: Chat) -> dict[str, str]:
     return found
 
 
-def check_fit(models: Mapping[str, ModelSpec], found: Mapping[str, Unfit], model: str | None) -> None:
-    """Raise UnfitError if the named model, or else every model, cannot serve a request."""
+def misfit(models: Mapping[str, ModelSpec], found: Mapping[str, Unfit], model: str | None) -> UnfitError | None:
+    """Return the error if the named model, or else every model, cannot serve a request; None if one can."""
     asked = [model] if model is not None else list(models)
     if not all(name in found for name in asked):
-        return
+        return None
     field = found[asked[0]].field
     reasons = "; ".join(f"{name!r}: {found[name].why}" for name in asked)
     too_long = all(found[name].too_long for name in asked)
     remedy = "shorten it" if too_long else f"change `{field}`, or add a model that can serve it to zoo.yaml"
-    raise UnfitError(f"no model can serve `{field}` of this request ({reasons}); {remedy}", field, too_long=too_long)
+    return UnfitError(f"no model can serve `{field}` of this request ({reasons}); {remedy}", field, too_long=too_long)

@@ -17,7 +17,7 @@ from messctl.costs.load_costs import Loads
 from messctl.costs.meter import Meter, prices_of
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
-from messctl.errors import GradeError, StoreError, UsageError
+from messctl.errors import GradeError, UsageError
 from messctl.graders import Grader
 from messctl.graders.equality import FORMS
 from messctl.learning.features import Encoder
@@ -300,33 +300,26 @@ class Router:
         Returns how well the promise is kept then.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
-        costlier because it was not loaded.
+        costlier because it was not loaded. A grade corrects the feedback that a user gave in the meantime.
         """
         costs = {name: cost_of(completion).answer for name, completion in completions.items()}
-        feedback = [Feedback(costs=costs)]
+        feedback, earlier = [Feedback(costs=costs)], None
         with self._store.transaction(synced=bool(grades)):
             if grades:
-                self._check_logged(logged=self._store.requests.has(decision.request.request_id))
-                self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
-                feedback.append(Feedback(satisfied=grades))
+                self._serving.check_logged(logged=self._store.requests.has(decision.request.request_id))
+                earlier = self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
+                feedback.append(Feedback(satisfied=grades, corrects=earlier is not None))
             else:
                 self._store_answers(decision, completions)
-            self._policy.learn(self._forecast.corrected(decision, completions), *feedback)
+            known = self._forecast.corrected(decision, completions)
+            self._policy.learn(known, *feedback, corrected=earlier is not None)
             return Standing.from_sums(self._store.requests.feedback_sums(), self._policy.last_known.queue)
 
     def _store_answers(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
         """Store answers, within a transaction. Raises StoreError if the request is not in the log any more."""
         outcomes = {name: outcome_of(completion) for name, completion in completions.items()}
-        self._check_logged(logged=self._store.requests.add_answers(decision.request.request_id, outcomes))
+        self._serving.check_logged(logged=self._store.requests.add_answers(decision.request.request_id, outcomes))
         self._store.outages.end(outcomes)
-
-    def _check_logged(self, *, logged: bool) -> None:
-        """Raise StoreError if a request is not in the log any more."""
-        if not logged:
-            raise StoreError(
-                f"{self._store.path}: was reset or pruned while the model answered, "
-                "so the answer is not stored; ask again"
-            )
 
 
 def _costliest(models: Mapping[str, ModelSpec], meter: Meter) -> str:

@@ -14,9 +14,18 @@ from messctl.backends.patience import patience_s
 from messctl.costs.load_costs import Loads
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast, characters, is_alone
-from messctl.errors import BackendError, BusyError, PromptError, PromptTooLongError, RefusedError, UnknownNameError
+from messctl.errors import (
+    BackendError,
+    BusyError,
+    PromptError,
+    PromptTooLongError,
+    RefusedError,
+    StoreError,
+    UnfitError,
+    UnknownNameError,
+)
 from messctl.graders.equality import Form, text
-from messctl.live.fitness import check_fit, unfit
+from messctl.live.fitness import Unfit, misfit, unfit
 from messctl.live.second_look import Unshown, evidence_of, may_go_on, may_look, unseen
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Question, Request
@@ -79,10 +88,8 @@ class Serving:
         stream, watch = AnswerStream(on_text), question.watch
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
-        request = replace(request, looks=may_look(question))
-        with self.store.transaction():
-            request, unfit = self._prepared(request, question, model, warm)
-            decision = self._decide(request, question, model, unfit)
+        self._read_ahead(question)
+        request, unfit, decision = self._begin(replace(request, looks=may_look(question)), question, model, warm)
         while True:
             if on_decision:
                 on_decision(decision)
@@ -130,6 +137,14 @@ class Serving:
                     raise
         return completions, failures
 
+    def check_logged(self, *, logged: bool) -> None:
+        """Raise StoreError if a request is not in the log any more."""
+        if not logged:
+            raise StoreError(
+                f"{self.store.path}: was reset or pruned while the model answered, "
+                "so the answer is not stored; ask again"
+            )
+
     def _answer(
         self, decision: Decision, question: Question, on_text: OnText | None, on_thinking: OnText | None
     ) -> Completion:
@@ -161,12 +176,33 @@ class Serving:
             raise
         return completion
 
-    def _prepared(
-        self, request: Request, question: Question, model: str | None, warm: str | None
-    ) -> tuple[Request, frozenset[str]]:
-        """Return the request with what reading it will cost, and the models that cannot serve it. In a transaction.
+    def _read_ahead(self, question: Question) -> None:
+        """Read what a question needs of the models' files before the transaction, in which others would wait for it."""
+        length = characters(question)
+        if not self.forecast.ready(length):
+            with self.store.unchanging():
+                ratios = self.store.requests.lengths.tokens_per_character(self.models)
+            self.forecast.of_characters(length, ratios)
 
-        Raises UnfitError if no model can. If the model `warm` remembers the earlier turns, the others cost more.
+    def _begin(
+        self, request: Request, question: Question, model: str | None, warm: str | None
+    ) -> tuple[Request, frozenset[str], Decision]:
+        """Return the request as it is known now, the models that cannot serve it, and the first decision.
+
+        Raises UnfitError if no model can serve it.
+        """
+        with self.store.transaction():
+            request, found = self._prepared(request, question, warm)
+            unfit = frozenset(found)
+            first = misfit(self.models, found, model) or self._decide(request, question, model, unfit)
+        if isinstance(first, UnfitError):  # raised here, so that nothing is undone, and read again for the next request
+            raise first
+        return request, unfit, first
+
+    def _prepared(self, request: Request, question: Question, warm: str | None) -> tuple[Request, dict[str, Unfit]]:
+        """Return the request with what reading it will cost, and why models cannot serve it. In a transaction.
+
+        If the model `warm` remembers the earlier turns, the others cost more.
         """
         length = characters(question)
         ratios = self.store.requests.lengths.tokens_per_character(self.models)
@@ -176,13 +212,12 @@ class Serving:
             reason = unfit(spec, question, tokens, self.forecast.context(spec, tokens))
             if reason is not None:
                 found[name] = reason
-        check_fit(self.models, found, model)
         costs = self.forecast.of_characters(length, ratios)
         request = replace(request, prompt_cost=costs)
         if warm in costs and self.models[warm].url is not None:  # a model in this process reads all of it again
             others = (name for name in self.models if name != warm)
             request = replace(request, surcharge=dict.fromkeys(others, REMEMBERED * costs[warm]))
-        return request, frozenset(found)
+        return request, found
 
     def _decide(self, request: Request, question: Question, model: str | None, unfit: frozenset[str]) -> Decision:
         """Decide on a request, and log the decision, within a transaction."""
@@ -200,6 +235,7 @@ class Serving:
     def _decide_again(self, lost: Decision, request: Request, failed: frozenset[str]) -> Decision:
         """Decide without the models that `failed`, since the model of the decision `lost` did."""
         with self.store.transaction():
+            self.check_logged(logged=self.store.requests.has(request.request_id))
             excluded = self._possible(failed | self._down() | frozenset(self.full()), failed)
             decision = self.policy.decide_again(lost, self._as_of_now(request, excluded))
             self.store.requests.revise(decision)
@@ -220,7 +256,7 @@ class Serving:
         """Decide what follows from the answers so far: to show one, or to ask another model. Store them first."""
         request_id, outcomes = request.request_id, {name: outcome_of(each) for name, each in completions.items()}
         with self.store.transaction():
-            self.store.requests.add_answers(request_id, outcomes)
+            self.check_logged(logged=self.store.requests.add_answers(request_id, outcomes))
             self.store.outages.end(outcomes)
             excluded = (failed | self._down() | frozenset(self.full())) - completions.keys()
             present = replace(decision, request=self._as_of_now(request, excluded))

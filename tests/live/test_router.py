@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,13 @@ from making import learnable, prompts_for
 from messctl.backends.base import Backend
 from messctl.costs.meter import TokenMeter
 from messctl.costs.prompt_cost import characters
-from messctl.errors import BackendError, StoreError, UnknownNameError, UsageError
+from messctl.costs.tokens import FlopsMeter
+from messctl.errors import BackendError, StoreError, UnfitError, UnknownNameError, UsageError
 from messctl.learning.features import encode
 from messctl.live.router import Router
 from messctl.policies import build, live_build, live_names
 from messctl.policies.bandit import calls
-from messctl.records import Completion, Question
+from messctl.records import Chat, Completion, Question
 from messctl.replay.loading import load
 from messctl.replay.play import drive, replay
 from messctl.replay.result import Conditions
@@ -472,6 +474,67 @@ def test_an_answer_is_not_stored_if_the_state_was_reset_meanwhile(world):
         router().ask(Question(prompts[0]), on_text=listen)
     assert len(shown) == 1
     assert (store.check(), store.requests.newest(1), store.policy.snapshot().decided) == ([], [], 0)
+
+
+@pytest.mark.parametrize(("fails", "asks"), [(True, 1), (False, 3)])
+def test_a_reset_before_another_model_is_asked_says_so(world, fails, asks):
+    router, _, prompts, backend, store = world
+
+    def reset(decision):
+        backend.fail = (decision.served,) if fails else ()
+        store.reset()
+
+    asking = router(asks=asks) if router().settings.policy == "bandit" else router()
+    with pytest.raises(StoreError, match="was reset or pruned while the model answered, so the answer is not stored"):
+        asking.ask(Question(prompts[0]), on_decision=reset)
+    assert (store.check(), store.requests.count()) == ([], 0)
+
+
+def test_a_grade_corrects_feedback_that_came_while_the_answer_was_graded(world):
+    router, _, prompts, _, store = world
+
+    def grade(_):
+        router().feedback("last", 0.0)
+        return 1.0
+
+    router().ask(Question(prompts[0]), grader=grade)
+    assert store.requests.newest(1)[0].satisfied == 1.0
+    assert store.policy.snapshot().queue == store.requests.queue() == 0.0
+    assert store.check() == []
+
+
+def test_what_no_model_can_serve_undoes_nothing(world):
+    """After what is undone, the whole policy is read again."""
+    router, _, prompts, _, store = world
+    router().ask(Question(prompts[0]))
+    with store.transaction():
+        before = store.policy.stamp
+    tools = {"tools": [{"type": "function"}]}
+    with pytest.raises(UnfitError):
+        router().ask(Question("one", chat=Chat(({"role": "user", "content": "one"},), tools)))
+    with store.transaction():
+        assert store.policy.stamp == before
+    assert store.requests.count() == 1
+
+
+@pytest.mark.parametrize("length", [1, 100, 2000])
+def test_nobody_waits_while_the_files_of_models_are_read(world, monkeypatch, length):
+    router, _, prompts, backend, store = world
+    prompt = prompts[0] + " more" * length
+    backend.row_of[prompt] = 0
+    waits = []
+
+    def read(path):
+        waits.append(store.database.inside)
+        return SimpleNamespace(context_length=4096, active_parameters=1_000_000)
+
+    for module in ("tokens", "prompt_cost"):
+        monkeypatch.setattr(f"messctl.costs.{module}.read_header", read)
+    asking = router(meter=FlopsMeter(1e9), reference="middle")
+    for _ in range(2):
+        asking.ask(Question(prompt))
+    assert set(waits) == {False}
+    assert len(waits) == (6 if length == 2000 else 3)
 
 
 def test_a_correction_recomputes_queue_and_balance(world):
