@@ -182,9 +182,8 @@ class Router:
         except GradeError:  # what the answers cost is learned
             if not lenient:
                 raise
-            standing = self.standing()
         else:
-            standing = self._learn(decision, unlearned, grades)
+            self._learn(decision, unlearned, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -195,7 +194,7 @@ class Router:
             cost_quality=cost_of(served.completion).quality,
             forced=model is not None,
             satisfied=grades[decision.served] if grades else None,
-            standing=standing,
+            standing=self.standing(),  # after the answer is stored: a damaged state must not lose it
             failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
             policy=self._settings.policy,
@@ -294,10 +293,8 @@ class Router:
 
     def _learn(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float] | None = None
-    ) -> Standing:
+    ) -> None:
         """Learn what answers cost and how they were graded, in one transaction. Without grades, store them, too.
-
-        Returns how well the promise is kept then.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
         costlier because it was not loaded. A grade corrects the feedback that a user gave in the meantime.
@@ -313,7 +310,6 @@ class Router:
                 self._store_answers(decision, completions)
             known = self._forecast.corrected(decision, completions)
             self._policy.learn(known, *feedback, corrected=earlier is not None)
-            return Standing.from_sums(self._store.requests.feedback_sums(), self._policy.last_known.queue)
 
     def _store_answers(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
         """Store answers, within a transaction. Raises StoreError if the request is not in the log any more."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from messctl.learning.certificate import certificate
 from messctl.state.always_costliest import Bill
-from messctl.state.judgements import FeedbackSums
 from messctl.state.outages import LostAttempts, RefusedPrompts
 from messctl.state.pruned import Pruned
 from messctl.state.store import Store
@@ -43,16 +42,11 @@ class Standing:
     def of(cls, store: Store) -> Standing:
         """Compute it from one state of the store. Raises StoreError."""
         with store.unchanging():
-            return cls.now(store)
+            return cls._of(store)
 
     @classmethod
-    def now(cls, store: Store) -> Standing:
-        """Compute it within a transaction of the store. Raises StoreError."""
-        return cls.from_sums(store.requests.feedback_sums(), store.policy.queue())
-
-    @classmethod
-    def from_sums(cls, sums: FeedbackSums, queue: float) -> Standing:
-        """Compute it from the sums over all feedback, and the queue after it."""
+    def _of(cls, store: Store) -> Standing:
+        sums, queue = store.requests.feedback_sums(), store.policy.queue()
         if not sums.count:
             return cls(0, None, queue, None)
         level = certificate(sums.alpha / sums.count, queue, sums.count)
@@ -114,7 +108,7 @@ class Ledger:
         total = math.fsum([*(row["cost"] for row in empty), *bill.cost.values()])
         known = {model: price for model, price in prices.items() if price.unit in units}
         costliest, alone = (bill.costliest(known) if len(units) < 2 else None) or (None, math.inf)
-        standing = Standing.now(store)
+        standing = Standing._of(store)
         return cls(
             standing=standing,
             interval=wilson(standing.attained, standing.judged),

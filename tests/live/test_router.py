@@ -738,6 +738,16 @@ def test_recent_prompts_stay_if_models_leave_the_zoo(world):
     assert recalled() == 12
 
 
+def test_an_answer_is_stored_also_if_the_sums_of_feedback_are_damaged(world):
+    router, rounds, prompts, _, store = world
+    router().ask(Question(prompts[0]), grader=judge(rounds))
+    with store.transaction():
+        store.database.execute("UPDATE feedback_sums SET satisfied = 99.0")
+    with pytest.raises(StoreError, match="damaged"):
+        router().ask(Question(prompts[1]))
+    assert store.requests.find("last").decision.request.prompt == prompts[1]
+
+
 def test_the_policy_may_be_changed_and_changed_back(world):
     """Queue, balance, costs and log go on; what each policy has learned waits for its next turn."""
     router, rounds, prompts, _, store = world
