@@ -42,13 +42,13 @@ def routing(backend: Backend, store: Store, policy: str) -> Router:
 
 
 def work(state: Place, acknowledged: Path, policy: str, seconds: float) -> None:
-    """Ask, give feedback, and correct it, until the time is over."""
+    """Ask, give feedback, and correct it, until the time is over, and some of it was acknowledged."""
     rng = random.Random(os.getpid())
     ends = time.monotonic() + seconds
     with Store(state) as store, LlamaCpp() as backend, acknowledged.open("a") as said:
         router = routing(backend, store, policy)
         mine: list[str] = []
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or not said.tell():
             left, right = rng.randrange(100), rng.randrange(100)
             grader = (lambda answer: float(rng.random() < 0.7)) if rng.random() < 0.3 else None
             answered = router.ask(Question(f"What is {left} + {right}?", max_tokens=8), grader=grader)
