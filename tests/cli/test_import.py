@@ -13,6 +13,7 @@ from messctl.cli.import_ import parse_names
 from messctl.errors import UsageError
 
 JSON_KEYS = {
+    "columns_left_out",
     "version",
     "output",
     "format",
