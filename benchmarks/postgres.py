@@ -3,7 +3,8 @@
     python benchmarks/postgres.py [--seconds 10] [--requests 1000,1000000] [--trace traces/box.parquet] [--rows 2000]
 
 The first table: 1, 2 and 4 processes ask a scripted model that answers at once, grade the answer and learn from it, for
-some seconds, on a state with a log of each size. Cases take turns in three rounds. The second table: the rows of a
+some seconds, on a state with a log of each size. Each process has one ask in flight, or 16, as a server has. Cases take
+turns in three rounds. The second table: the rows of a
 trace in shuffled orders, for one router, for four processes on one state, and for four that learn apart.
 A server of PostgreSQL is made for the run, on this machine, and it waits for its disk.
 """
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
@@ -34,7 +36,7 @@ import messctl
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
 from messctl.live.router import Router
-from messctl.records import Decision, Question
+from messctl.records import Question
 from messctl.state.copying import copy, end
 from messctl.state.place import Place
 from messctl.state.store import Store
@@ -45,6 +47,8 @@ from postgres_making import PostgresServer
 
 ROUNDS = 3
 PROCESSES = (1, 2, 4)
+IN_FLIGHT = (1, 16)
+"""How many threads of a process ask at once."""
 POLICY = "bandit"
 SHARE = 0.95
 """α, as a part of the best model's attainment."""
@@ -61,41 +65,44 @@ class Speed:
     whole: Sequence[float]
 
 
-def asking(place: Place, seconds: float, ready: Barrier, done: Queue[Speed]) -> None:
-    """Ask for some seconds, and tell how fast that was. A decision ends when its model is asked."""
+def asking(place: Place, seconds: float, in_flight: int, ready: Barrier, done: Queue[Speed]) -> None:
+    """Ask for some seconds in some threads, and tell how fast that was. A decision ends when its model is asked."""
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
     with Store(place) as store:
         settings = replace(zoo.settings, policy=POLICY)
         router = Router(models, settings, Scripted(dict.fromkeys(models, "42")), meter_for(zoo), store)
         router.prepare()
-        decisions, whole, began = [], [], 0.0
-
-        def decided(_: Decision) -> None:
-            decisions.append(time.perf_counter() - began)
+        decisions: list[float] = []
+        whole: list[float] = []
 
         def ask(number: int) -> None:
-            nonlocal began
             began = time.perf_counter()
-            question = Question(f"What is {number} + {os.getpid()}?")
-            router.ask(question, grader=lambda _: float(number % 4 > 0), on_decision=decided)
+            router.ask(
+                Question(f"What is {number} + {os.getpid()}?"),
+                grader=lambda _: float(number % 4 > 0),
+                on_decision=lambda _: decisions.append(time.perf_counter() - began),
+            )
             whole.append(time.perf_counter() - began)
+
+        def go_on(until: float) -> None:
+            while time.perf_counter() < until:
+                ask(len(whole))
 
         for number in range(20):
             ask(number)
         decisions.clear()
         whole.clear()
         ready.wait()
-        stop = time.perf_counter() + seconds
-        while time.perf_counter() < stop:
-            ask(len(whole))
+        with ThreadPoolExecutor(in_flight) as pool:
+            list(pool.map(go_on, [time.perf_counter() + seconds] * in_flight))
     done.put(Speed(len(whole), decisions, whole))
 
 
-def speed(place: Place, processes: int, seconds: float) -> tuple[float, float, float]:
+def speed(place: Place, processes: int, in_flight: int, seconds: float) -> tuple[float, float, float]:
     """Return the asks per second of all together, and the median time of a decision and of an ask in milliseconds."""
     ready, done = Context.Barrier(processes), Context.Queue()
-    running = [Context.Process(target=asking, args=(place, seconds, ready, done)) for _ in range(processes)]
+    running = [Context.Process(target=asking, args=(place, seconds, in_flight, ready, done)) for _ in range(processes)]
     for process in running:
         process.start()
     found = [done.get() for _ in running]
@@ -118,7 +125,7 @@ def copied(source: Store, place: Place) -> Place:
 def speeds(server: PostgresServer, sizes: Sequence[int], seconds: float) -> Table:
     """Measure all cases in turns."""
     table = Table(title=f"{POLICY}: asked, answered, graded and learned; median of {ROUNDS} rounds, least to most")
-    for heading in ("state", "logged requests", "processes", "asks/s", "decision, ms", "ask, ms"):
+    for heading in ("state", "logged requests", "processes", "in flight", "asks/s", "decision, ms", "ask, ms"):
         table.add_column(heading, justify="left" if heading == "state" else "right")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -127,12 +134,13 @@ def speeds(server: PostgresServer, sizes: Sequence[int], seconds: float) -> Tabl
             places["SQLite", size] = folder / str(size)
             with written(folder / str(size), size, POLICY, GOOD["low"]).store as store:
                 places["PostgreSQL", size] = copied(store, server.fresh())
-        cases = [(kind, size, count) for kind, size in places for count in PROCESSES]
-        rounds = [{case: speed(places[case[:2]], case[2], seconds) for case in cases} for _ in range(ROUNDS)]
-    for kind, size, count in sorted(cases):
-        columns = zip(*(each[kind, size, count] for each in rounds), strict=True)
+        cases = [(*place, count, flying) for place in places for count in PROCESSES for flying in IN_FLIGHT]
+        rounds = [{case: speed(places[case[:2]], *case[2:], seconds) for case in cases} for _ in range(ROUNDS)]
+    for case in sorted(cases):
+        columns = zip(*(each[case] for each in rounds), strict=True)
         figures = [f"{statistics.median(of):.1f} ({min(of):.1f} to {max(of):.1f})" for of in columns]
-        table.add_row(kind, f"{size:,}", str(count), *figures)
+        kind, size, count, flying = case
+        table.add_row(kind, f"{size:,}", str(count), str(flying), *figures)
     return table
 
 

@@ -44,12 +44,15 @@ class Decisions:
         if excluded.issuperset(self._zoo.models):
             raise UsageError("every model is left out; leave one that can answer")
         request = Request(request_id or secrets.token_hex(6), prompt, gradable=False, excluded=excluded, looks=False)
-        with self._store.transaction():
+
+        def decide_and_log() -> Decision:
             if self._store.requests.has(request.request_id):
                 raise UsageError(f"request id {request.request_id!r} is logged already; give each request its own")
             decision = self._policy.decide(request)
             self._store.requests.add(decision, replace(self._circumstances, characters=len(prompt)))
-        return decision
+            return decision
+
+        return self._store.together(decide_and_log)
 
     def learn(self, request_id: str, satisfied: float | None, cost: float | None, answer: str | None) -> None:
         """Learn what the answer to a request cost, and how good it is, 0..1; either may come first, or later.
@@ -58,7 +61,8 @@ class Decisions:
         """
         if satisfied is not None and not 0.0 <= satisfied <= 1.0:
             raise UsageError(f"satisfied is {satisfied:g}; it must lie in 0..1")
-        with self._store.transaction(synced=satisfied is not None):
+
+        def learn() -> None:
             logged = self._store.requests.find(request_id)
             if not logged.answers:
                 logged = self._add_answer(logged, cost, answer)
@@ -69,6 +73,8 @@ class Decisions:
                 of_model = {decision.served: satisfied}
                 corrected = self._store.requests.set_feedback(decision.request.request_id, of_model, decision.served)
                 self._policy.learn_feedback(logged, satisfied, corrected)
+
+        self._store.together(learn, synced=satisfied is not None)
 
     def _add_answer(self, logged: LoggedRequest, cost: float | None, answer: str | None) -> LoggedRequest:
         """Store the answer and learn its cost, within a transaction. Return the request as it is logged then."""

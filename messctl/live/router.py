@@ -17,7 +17,7 @@ from messctl.costs.load_costs import Loads
 from messctl.costs.meter import Meter, prices_of
 from messctl.costs.metered_backend import MeteredBackend, cost_of, outcome_of
 from messctl.costs.prompt_cost import Forecast
-from messctl.errors import GradeError, UsageError
+from messctl.errors import GradeError, StoreError, UsageError
 from messctl.graders import Grader
 from messctl.graders.equality import FORMS
 from messctl.learning.features import Encoder
@@ -176,14 +176,14 @@ class Router:
             unlearned, more_failures = self._serving.query_others(decision, question)
             failures |= more_failures
         completions = dict(served.completions) | unlearned
-        grades = None
+        grades = standing = None
         try:
             grades = self._graded(decision, unlearned, completions, grader) if grader else None
         except GradeError:  # what the answers cost is learned
             if not lenient:
                 raise
         else:
-            self._learn(decision, unlearned, grades)
+            standing = self._learn(decision, unlearned, grades)
         return Answered(
             decision=decision,
             completion=served.completion,
@@ -194,7 +194,7 @@ class Router:
             cost_quality=cost_of(served.completion).quality,
             forced=model is not None,
             satisfied=grades[decision.served] if grades else None,
-            standing=self.standing(),  # after the answer is stored: a damaged state must not lose it
+            standing=standing or self.standing(),
             failures={name: str(error) for name, error in failures.items()},
             attempts=(*served.failures, decision.served),
             policy=self._settings.policy,
@@ -212,7 +212,8 @@ class Router:
         """
         if not 0.0 <= satisfied <= 1.0:
             raise UsageError(f"feedback is {satisfied:g}; it must lie in 0..1")
-        with self._store.transaction(synced=True):
+
+        def take() -> tuple[LoggedRequest, float | None]:
             logged = self._store.requests.find(request_id)
             decision = logged.decision
             if not logged.answers:
@@ -222,7 +223,9 @@ class Router:
             if comment is not None or source is not None:
                 self._store.requests.remark(decision.request.request_id, comment, source)
             self._policy.learn_feedback(logged, satisfied, corrected)
-        return logged, corrected
+            return logged, corrected
+
+        return self._store.together(take, synced=True)
 
     def knows(self, request_id: str) -> bool:
         """Return whether a request is logged. Raises StoreError."""
@@ -280,8 +283,7 @@ class Router:
         grader: Grader,
     ) -> dict[str, float]:
         """Store answers, then return the grade of every answer. If one cannot be graded, learn what they cost."""
-        with self._store.transaction():
-            self._store_answers(decision, unstored)
+        self._store.together(lambda: self._store_answers(decision, unstored))
         try:
             return {name: grader(each.answer) for name, each in completions.items()}
         except BaseException as error:
@@ -293,15 +295,18 @@ class Router:
 
     def _learn(
         self, decision: Decision, completions: Mapping[str, Completion], grades: Mapping[str, float] | None = None
-    ) -> None:
+    ) -> Standing:
         """Learn what answers cost and how they were graded, in one transaction. Without grades, store them, too.
+
+        Returns how well the promise is kept then.
 
         The cost of a load is stored with the answer, but it is not learned as a cost of the answer: a model is not
         costlier because it was not loaded. A grade corrects the feedback that a user gave in the meantime.
         """
         costs = {name: cost_of(completion).answer for name, completion in completions.items()}
-        feedback, earlier = [Feedback(costs=costs)], None
-        with self._store.transaction(synced=bool(grades)):
+
+        def learn() -> Standing | StoreError:
+            feedback, earlier = [Feedback(costs=costs)], None
             if grades:
                 self._serving.check_logged(logged=self._store.requests.has(decision.request.request_id))
                 earlier = self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
@@ -310,6 +315,15 @@ class Router:
                 self._store_answers(decision, completions)
             known = self._forecast.corrected(decision, completions)
             self._policy.learn(known, *feedback, corrected=earlier is not None)
+            try:
+                return Standing.within(self._store, self._policy.queue())
+            except StoreError as error:  # raised below: damaged sums must not undo the lesson
+                return error
+
+        standing = self._store.together(learn, synced=bool(grades))
+        if isinstance(standing, StoreError):
+            raise standing
+        return standing
 
     def _store_answers(self, decision: Decision, completions: Mapping[str, Completion]) -> None:
         """Store answers, within a transaction. Raises StoreError if the request is not in the log any more."""

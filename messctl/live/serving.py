@@ -191,13 +191,17 @@ class Serving:
 
         Raises UnfitError if no model can serve it.
         """
-        with self.store.transaction():
-            request, found = self._prepared(request, question, warm)
+
+        def begin() -> tuple[Request, frozenset[str], Decision | UnfitError]:
+            prepared, found = self._prepared(request, question, warm)
             unfit = frozenset(found)
-            first = misfit(self.models, found, model) or self._decide(request, question, model, unfit)
+            first = misfit(self.models, found, model) or self._decide(prepared, question, model, unfit)
+            return prepared, unfit, first
+
+        prepared, unfit, first = self.store.together(begin)
         if isinstance(first, UnfitError):  # raised here, so that nothing is undone, and read again for the next request
             raise first
-        return request, unfit, first
+        return prepared, unfit, first
 
     def _prepared(self, request: Request, question: Question, warm: str | None) -> tuple[Request, dict[str, Unfit]]:
         """Return the request with what reading it will cost, and why models cannot serve it. In a transaction.

@@ -1,4 +1,4 @@
-"""The policy of a live router, as the store keeps it: it is read for one decision or lesson, and saved again."""
+"""The policy of a live router, as the store keeps it: it is read, decides and learns, and is saved once after that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class StoredPolicy:
     """The policy of the `settings` over a `zoo`. It is read from the `store` before it decides or learns, then saved.
 
     Call every method but `rehearse` within a transaction of the store. As long as nobody else saves anything, the
-    policy stays in memory, and is not read again. It sees prompts through the `encoder`, by default their words.
+    policy stays in memory, and is not read again. What changes in a transaction is saved once, at its end. The policy
+    sees prompts through the `encoder`, by default their words.
     `cost_source` says where costs come from; what was learned from costs of another source is forgotten.
     What is learned of models is kept in the store `shared`, too, if there is one, and others learn from it.
     """
@@ -58,8 +59,15 @@ class StoredPolicy:
         with self._together():
             policy = self._present()
             decision = policy.decide(request)
-            self._save(policy.snapshot(), policy)
+            self._save_later(policy)
         return decision
+
+    def queue(self) -> float:
+        """Return the virtual queue as it is now, ≥ 0."""
+        kept = self._kept
+        if kept is not None and kept.stamp[0] == self._store.policy.stamp:
+            return kept.policy.queue
+        return self._store.policy.queue()
 
     def rehearse(self) -> None:
         """Decide and learn once, without storing anything, so that whatever is compiled is compiled, or loaded, now.
@@ -97,15 +105,16 @@ class StoredPolicy:
         """Return how a request goes on after `answers`; see `Looking`."""
         with self._together():
             policy = self._present()
-            if not isinstance(policy, Looking):
-                return replace(decision, answers=answers)
-            decision = policy.look(decision, answers)
-            self._save(policy.snapshot(), policy)
+            if isinstance(policy, Looking):
+                decision = policy.look(decision, answers)
+            else:
+                decision = replace(decision, answers=answers)
+            self._save_later(policy)
         return decision
 
     def overridden(self, request: Request, model: str) -> Decision:
         """Return the user's decision for `model`; the policy does not count it."""
-        return Decision(request, 0, model, (model,), queue=self._store.policy.queue())
+        return Decision(request, 0, model, (model,), queue=self.queue())
 
     def learn_feedback(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
         """Learn the feedback on a logged answer, 0..1, which may have `corrected` an earlier one.
@@ -141,6 +150,9 @@ class StoredPolicy:
             policy = self._present() if same else self._from(self._known(), settings)
             for each in feedback:
                 policy.learn(decision, each)
+            if same and not corrected and self._shared is None:
+                self._save_later(policy)
+                return
             learned = policy.snapshot()
             if corrected:
                 requests = self._store.requests
@@ -170,15 +182,19 @@ class StoredPolicy:
         return nullcontext() if self._shared is None else self._shared.transaction()
 
     def _present(self) -> LivePolicy:
-        """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read."""
-        kept, self._kept = self._kept, None  # if something fails on the way, the policy is read again
-        stamp = self._stamp()
+        """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read.
+
+        Then it may change, so that the transaction must be undone if anything fails before the policy is kept or saved.
+        """
+        kept, stamp = self._kept, self._stamp()
         if kept is not None and kept.stamp == stamp:
-            self._read = kept.reading
-            return kept.policy
-        # What this process saved last may have been undone; what others saved since can be read on top of it if not.
-        stands = kept is not None and kept.stamp[0][1] == stamp[0][1]
-        return self._from(self._known(kept.reading if kept and stands else None), self._settings)
+            policy, self._read = kept.policy, kept.reading
+        else:
+            # What this process saved last may have been undone; if not, what others saved since is read on top of it.
+            stands = kept is not None and kept.stamp[0][1] == stamp[0][1]
+            policy = self._from(self._known(kept.reading if kept and stands else None), self._settings)
+        self._store.policy.later(self._save_kept)
+        return policy
 
     def _known(self, earlier: Reading | None = None) -> Snapshot:
         """Return what is known now. What was not saved since an `earlier` reading is not read again."""
@@ -206,16 +222,34 @@ class StoredPolicy:
     def _save(self, learned: Snapshot, policy: LivePolicy | None = None) -> None:
         """Save what was learned, and keep the `policy` in memory that knows it."""
         learned, read = learned.with_source(self._cost_source), self._read
-        self._read = None
+        self._read = self._kept = None
         self._store.policy.save(learned, None if read is None else read.snapshot)
         self._last = learned
         self._kept = _Kept(self._stamp(), policy, read.then(learned)) if policy and read else None
 
+    def _save_later(self, policy: LivePolicy) -> None:
+        """Keep the `policy` in memory, and save what it knows at the end of the transaction, or when others read it."""
+        read, self._read = self._read, None
+        assert read is not None
+        self._kept = _Kept(self._stamp(), policy, read, saved=False)
+        if self._shared is not None:  # others who learn may read it as soon as it is let go
+            self._store.database.settle()
+
+    def _save_kept(self) -> None:
+        kept = self._kept
+        if kept is not None and not kept.saved:
+            self._read = kept.reading
+            self._save(kept.policy.snapshot(), kept.policy)
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A policy in memory, the stamps of the stores that hold the same, and what reading them would give."""
+    """A policy in memory, the stamps of the stores that hold the same, and what reading them would give.
+
+    If it is not `saved`, they will hold the same at the end of the transaction.
+    """
 
     stamp: tuple[tuple[int, int], ...]
     policy: LivePolicy
     reading: Reading
+    saved: bool = True

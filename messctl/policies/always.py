@@ -33,6 +33,11 @@ class Always:
         self._mean_cost = np.array([model.mean_cost for model in models])
         self._cost_count = np.array([model.cost_count for model in models], dtype=np.int64)
 
+    @property
+    def queue(self) -> float:
+        """The virtual queue Q, ≥ 0."""
+        return self._queue
+
     def decide(self, request: Request) -> Decision:
         """Serve the model."""
         self._decided += 1

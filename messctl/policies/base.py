@@ -226,6 +226,10 @@ class LivePolicy(Protocol):
     def name(self) -> str:
         """The name by which it is chosen."""
 
+    @property
+    def queue(self) -> float:
+        """The virtual queue Q, ≥ 0."""
+
     def decide(self, request: Request) -> Decision:
         """Choose which models to query and which one to serve."""
 

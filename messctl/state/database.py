@@ -50,11 +50,14 @@ class Database(ABC):
     """
 
     path: Place
+    changes = 0
+    """The number of statements that wrote, and of calls of `later`, so far."""
     _turns = 0
 
     def __init__(self) -> None:
         self._kept: dict[str, list[Row]] = {}
         self._seen: int | None = None
+        self._due: dict[Callable[[], None], None] = {}
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -82,6 +85,23 @@ class Database(ABC):
     def forget_kept(self) -> None:
         """Read every table anew: it may have been changed from outside, or what was written is undone."""
         self._kept.clear()
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call something before the transaction is committed, or as soon as `settle` is called.
+
+        It is called once, however often that is asked for, and not at all if the transaction is undone.
+        """
+        self.changes += 1
+        self._due[call] = None
+
+    def settle(self) -> None:
+        """Call what is to be called later."""
+        while self._due:
+            self._due.popitem()[0]()
+
+    def finish(self) -> None:
+        """Do all that a transaction still has to do, so that only its commit can fail."""
+        self.settle()
 
     @property
     @abstractmethod
@@ -187,8 +207,15 @@ class Database(ABC):
         if self._seen != earlier:
             self.forget_kept()
 
+    def _is_undone(self) -> None:
+        """Forget what was read and written in a transaction that is undone."""
+        self._due.clear()
+        self.turn()
+        self.forget_kept()
+
     def _writes(self, statement: str) -> None:
         """Forget what is kept of the table that a statement writes to."""
+        self.changes += 1
         table = _table_of(statement)
         if table is None:
             self.forget_kept()

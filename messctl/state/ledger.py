@@ -42,11 +42,12 @@ class Standing:
     def of(cls, store: Store) -> Standing:
         """Compute it from one state of the store. Raises StoreError."""
         with store.unchanging():
-            return cls._of(store)
+            return cls.within(store, store.policy.queue())
 
     @classmethod
-    def _of(cls, store: Store) -> Standing:
-        sums, queue = store.requests.feedback_sums(), store.policy.queue()
+    def within(cls, store: Store, queue: float) -> Standing:
+        """Compute it within a transaction of the store, in which the virtual queue is `queue`. Raises StoreError."""
+        sums = store.requests.feedback_sums()
         if not sums.count:
             return cls(0, None, queue, None)
         level = certificate(sums.alpha / sums.count, queue, sums.count)
@@ -108,7 +109,7 @@ class Ledger:
         total = math.fsum([*(row["cost"] for row in empty), *bill.cost.values()])
         known = {model: price for model, price in prices.items() if price.unit in units}
         costliest, alone = (bill.costliest(known) if len(units) < 2 else None) or (None, math.inf)
-        standing = Standing._of(store)
+        standing = Standing.within(store, store.policy.queue())
         return cls(
             standing=standing,
             interval=wilson(standing.attained, standing.judged),

@@ -7,7 +7,7 @@ array. `cost_source` is NULL if the array was not learned from costs. `shape` ho
 from __future__ import annotations
 
 import secrets
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -74,6 +74,14 @@ class PolicyArrays:
         """A value that changes whenever something was saved here, by whomever. Use it in a transaction."""
         return self._database.stamp
 
+    def later(self, save: Callable[[], None]) -> None:
+        """Let something be saved at the end of the transaction, or before anything is read from here.
+
+        What is saved changes with every request of the transaction, but it is written only once.
+        """
+        self._database.turn()
+        self._database.later(save)
+
     def snapshot(self, policy: str = "") -> Snapshot:
         """Return the router's state, with what `policy` has learned; a fresh one if nothing was saved.
 
@@ -83,6 +91,7 @@ class PolicyArrays:
 
     def read(self, policy: str, earlier: Reading | None = None) -> Reading:
         """Return what `snapshot` does. Arrays that were not saved since an `earlier` reading are taken from there."""
+        self._database.settle()
         found = self._database.kept("router")
         if not found:
             return Reading(Snapshot())
@@ -131,11 +140,13 @@ class PolicyArrays:
 
     def queue(self) -> float:
         """Return the virtual queue, ≥ 0."""
+        self._database.settle()
         found = self._database.kept("router")
         return float(found[0]["queue"]) if found else 0.0
 
     def version(self, policy: str) -> int:
         """Return the version of what `policy` has learned; 0 if nothing was saved."""
+        self._database.settle()
         found = self._database.table("policies", "WHERE name = ?", (policy,))
         return int(found[0]["version"]) if found else 0
 
@@ -145,6 +156,7 @@ class PolicyArrays:
         If the policy's arrays are of another version or encoder than those saved earlier, the earlier ones are deleted.
         `saved` is the snapshot that was saved last, if that is known: what is the same in both is not written again.
         """
+        self._database.settle()
         self._database.turn()
         if saved is not None and _basis(saved) != _basis(snapshot):
             saved = None
@@ -173,6 +185,7 @@ class PolicyArrays:
 
     def forget(self, policy: str) -> None:
         """Delete what a policy has learned, except mean costs."""
+        self._database.settle()
         self._database.turn()
         self._database.execute("DELETE FROM arrays WHERE policy = ?", (policy,))
         self._database.execute("DELETE FROM policies WHERE name = ?", (policy,))

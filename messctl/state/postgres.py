@@ -103,11 +103,16 @@ class PostgresDatabase(Database):
             with self._session.writing(synced=synced):
                 self._has_begun()
                 yield
+                self.finish()
             committed = True
         finally:
             if not committed:
-                self.turn()
-                self.forget_kept()
+                self._is_undone()
+
+    def finish(self) -> None:
+        """See `Database`."""
+        super().finish()
+        self._session.settle()
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 
@@ -41,6 +41,7 @@ class Session:
         self._writes = -1
         self._settings = f"SET LOCAL search_path = {self.schema}, pg_temp; SET LOCAL lock_timeout = '{WAIT_S}s'"
         self._connection: Connection | None = None
+        self._ahead = ExitStack()
         with self.mapped():
             self._connection = opened(address)
 
@@ -124,7 +125,9 @@ class Session:
                 begun = self._begin(begin)
                 if counted is not None:
                     self._see_others(begun, counted)
-                with self._pipeline() if counted else nullcontext():
+                with self._ahead:
+                    if counted:
+                        self._ahead.enter_context(self._pipeline())
                     yield
                 self._commit()
                 committed = True
@@ -177,6 +180,10 @@ class Session:
         """Send statements without waiting for each answer. An error of one comes with the next row, or at the end."""
         with self.mapped(), self.present.pipeline():
             yield
+
+    def settle(self) -> None:
+        """Wait for the answers to all statements that were sent, so that only the commit can fail."""
+        self._ahead.close()
 
     def _commit(self) -> None:
         try:

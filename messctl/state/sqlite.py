@@ -204,12 +204,12 @@ class SqliteDatabase(Database):
         try:
             self._has_begun()
             yield
+            self.finish()
             self.execute("COMMIT")
             committed = True
         finally:
             if not committed:
-                self.turn()
-                self.forget_kept()
+                self._is_undone()
             if self._connection.in_transaction:
                 self.execute("ROLLBACK")
 

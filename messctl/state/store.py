@@ -6,11 +6,11 @@ write lock from its first statement. If a process is killed, either all of a tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from messctl.errors import StoreError
 from messctl.state import migrations, soundness
@@ -18,12 +18,15 @@ from messctl.state.copying import check_complete, copy_tables
 from messctl.state.course import Course
 from messctl.state.database import Database
 from messctl.state.databases import closed_on_failure, open_database
+from messctl.state.group_commit import GroupCommit
 from messctl.state.outages import Outages
 from messctl.state.place import Place
 from messctl.state.policy_arrays import PolicyArrays
 from messctl.state.pruning import AT_ONCE, Pruning
 from messctl.state.request_log import RequestLog
 from messctl.state.sqlite_file import MEMORY
+
+T = TypeVar("T")
 
 
 def default_path() -> Path:
@@ -61,6 +64,7 @@ class Store:
         self.policy = PolicyArrays(opened)
         self.pruning = Pruning(opened, self.requests, self.outages)
         self._database = opened
+        self._commits = GroupCommit(self)
         if not latest:
             with closed_on_failure(opened):
                 self._migrate()
@@ -93,6 +97,10 @@ class Store:
         """
         with self._database.transaction(synced=synced):
             yield
+
+    def together(self, call: Callable[[], T], *, synced: bool = False) -> T:
+        """Return what a call returns within a transaction, which others may share; see `GroupCommit`."""
+        return self._commits.do(call, synced=synced)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
