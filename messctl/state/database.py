@@ -89,10 +89,14 @@ class Database(ABC):
     def later(self, call: Callable[[], None]) -> None:
         """Call something before the transaction is committed, or as soon as `settle` is called.
 
-        It is called once, however often that is asked for, and not at all if the transaction is undone.
+        It is called once, however often that is asked for, and not at all if the transaction is undone. Outside of a
+        transaction it is called at once.
         """
         self.changes += 1
-        self._due[call] = None
+        if self.inside:
+            self._due[call] = None
+        else:
+            call()
 
     def settle(self) -> None:
         """Call what is to be called later."""

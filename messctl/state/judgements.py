@@ -70,7 +70,7 @@ class Judgements:
         if not self.sums().count:
             raise self._database.damage("no feedback is counted")
         if not found:
-            self._pack()
+            self._database.later(self._pack_all)
             return None
         earlier = float(found[0]["satisfied"])
         if satisfied != earlier:
@@ -118,8 +118,7 @@ class Judgements:
         """Compute all checkpoints from the feedback."""
         self._database.execute("DELETE FROM steps")
         self._checkpoints.drop()
-        while self._pack():
-            pass
+        self._pack_all()
 
     def blocks(self, after: int) -> Iterator[tuple[int, float, float, float]]:
         """Yield each block of feedback after a checkpoint's place, or after the base.
@@ -181,6 +180,11 @@ class Judgements:
             wrong = sum(kept.get(last) != due.get(last) for last in {*kept, *due})
             found.append(f"{wrong} checkpoints of the queue are not what its recursion gives")
         return found
+
+    def _pack_all(self) -> None:
+        """Store all checkpoints that are due."""
+        while self._pack():
+            pass
 
     def _pack(self) -> bool:
         """Store a checkpoint if BLOCK feedbacks have come since the last one, and return whether they have."""

@@ -216,6 +216,8 @@ def test_what_is_to_be_done_later_is_done_once_before_the_commit_and_not_if_it_i
     with store.transaction():
         pass
     assert done == [True]
+    store.database.later(due)
+    assert done == [True, False]  # at once, since nothing was begun
 
 
 def test_what_is_saved_later_is_saved_before_it_is_read(store):
@@ -230,7 +232,8 @@ def test_what_work_returns_is_known_to_its_thread_only_after_the_commit(store, p
 
         def known(number):
             name = store.together(writes(store, f"p{number:03}"))
-            return other.database.row("SELECT 1 FROM policies WHERE name = ?", (name,)) is not None
+            with other.unchanging():
+                return other.database.row("SELECT 1 FROM policies WHERE name = ?", (name,)) is not None
 
         assert all(pool.map(known, range(200)))
 
