@@ -106,9 +106,12 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path | Address]:
-    """Makes places where a state may be, all on one database, once on either: nothing is at any of them yet."""
+    """Makes places where a state may be, all on one database: nothing is at any of them yet.
+
+    A test runs once on either. Those on PostgreSQL are slow tests.
+    """
     if request.param == "sqlite":
         return lambda: tmp_path_factory.mktemp("state") / "folder" / "state.sqlite"
     server: PostgresServer = request.getfixturevalue("postgres")

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from messctl.errors import BackendError
 from messctl.learning.virtual_queue import advance
 from messctl.records import Decision, Outcome, Request
@@ -20,11 +18,6 @@ from messctl.state.place import Place
 from messctl.state.request_log import Circumstances
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
-
-slow_on_postgres = pytest.mark.parametrize(
-    "places", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True, scope="session"
-)
-"""For a test on either database that takes long on PostgreSQL."""
 
 
 def new_store(path: Place = MEMORY) -> Store:

@@ -37,7 +37,7 @@ WIDTH = 100
 
 LONGEST_WAIT_S = 300
 """A command at a terminal that says nothing for this long hangs."""
-SLOW = ("README.md", "docs/ask.md", "docs/evaluate.md", "docs/replay.md", "docs/tune.md")
+SLOW = ("README.md", *(f"docs/{name}.md" for name in ("ask", "evaluate", "import", "replay", "second-look", "tune")))
 """Pages whose commands take long."""
 
 PAGE_OF = {

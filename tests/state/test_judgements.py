@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from long_states import counting, judged, new_store, slow_on_postgres
+from long_states import counting, judged, new_store
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import checkpoints, judgements
@@ -101,7 +101,6 @@ def assert_corrected(place, feedback, corrections):
             assert store.requests.judgements.check(plain(0.0, feedback)[-1]) == []
 
 
-@slow_on_postgres
 @pytest.mark.parametrize("good", [0.95, 0.8, 0.3])
 def test_a_long_queue_with_many_corrections_is_the_plain_recursion(good, places):
     """With blocks of the real size; a good log is often without debt, a bad one never."""

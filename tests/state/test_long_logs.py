@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from long_states import counting, judged, new_store, older_state, slow_on_postgres
+from long_states import counting, judged, new_store, older_state
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
@@ -109,7 +109,6 @@ def test_looking_at_an_older_state_computes_the_sums_in_memory(tmp_path):
     assert (tmp_path / "s").read_bytes() == before
 
 
-@slow_on_postgres
 def test_sums_follow_whatever_changes(place):
     """Answers that come later or are replaced, several models, grades, corrections: always what the log gives."""
     rng = random.Random(3)
@@ -129,7 +128,6 @@ def test_sums_follow_whatever_changes(place):
             assert store.requests.check() == []
 
 
-@slow_on_postgres
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
 def test_requests_of_other_policies_are_counted_as_before(policy, place):
     """In place of counting the rows after a request."""

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from long_states import judged, slow_on_postgres
+from long_states import judged
 from pictures import assert_apart
 
 from messctl.display.plotting import DARK, LIGHT
@@ -45,7 +45,6 @@ STATES = {
 }
 
 
-@slow_on_postgres
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
 def test_no_label_lies_on_another_or_leaves_the_picture(state, place):
     with state(Store(place)) as store:
@@ -53,7 +52,6 @@ def test_no_label_lies_on_another_or_leaves_the_picture(state, place):
             assert_apart(plots.drawn(store.course(), 0.8, look))
 
 
-@slow_on_postgres
 def test_the_course_adds_up_to_the_log(place):
     served = models(3, 500)
     with logged(Store(place), served, answered=0.7) as store:
@@ -67,13 +65,11 @@ def test_the_course_adds_up_to_the_log(place):
         assert course.mean_cost[names[0]] == 1.0 + len(names[0])
 
 
-@slow_on_postgres
 def test_windows_have_equally_many_requests(place):
     with logged(Store(place), models(2, 600)) as store:
         assert set(np.sum(list(store.course().served.values()), axis=0)) == {600 / WINDOWS}
 
 
-@slow_on_postgres
 def test_a_long_log_is_thinned_out(place):
     with Store(place) as store:
         judged(store, [(0.8, float(number % 4 > 0)) for number in range(3000)])
@@ -82,7 +78,6 @@ def test_a_long_log_is_thinned_out(place):
         assert course.points[-1].queue == pytest.approx(store.requests.queue())
 
 
-@slow_on_postgres
 def test_the_newest_feedback_is_what_the_recursion_gives(place):
     with Store(place) as store:
         assert store.requests.judgements.recent(5) == []

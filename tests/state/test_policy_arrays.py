@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from long_states import slow_on_postgres
 
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.state.policy_arrays import Reading
@@ -131,7 +130,6 @@ def test_what_was_deleted_or_is_void_is_not_gone_on_from(two, change, more):
     assert_read(other, earlier)
 
 
-@slow_on_postgres
 @given(data=st.data())
 @settings(max_examples=60)
 def test_processes_that_take_turns_in_any_order_know_the_same(places, data):
