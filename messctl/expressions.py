@@ -20,7 +20,7 @@ from messctl.errors import GradeError
 
 CPU_S = 1.0
 """The longest time that a search may take on a processor."""
-WALL_S = 10.0
+WALL_S = 4.0
 """The longest time that a search may take by the clock, which goes on while other processes have the processor."""
 MOST_BYTES = 2**30
 """The most memory that a search may take."""
