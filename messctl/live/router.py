@@ -308,8 +308,10 @@ class Router:
         def learn() -> Standing | StoreError:
             feedback, earlier = [Feedback(costs=costs)], None
             if grades:
-                self._serving.check_logged(logged=self._store.requests.has(decision.request.request_id))
-                earlier = self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
+                try:
+                    earlier = self._store.requests.set_feedback(decision.request.request_id, grades, decision.served)
+                except UsageError:
+                    self._serving.check_logged(logged=False)
                 feedback.append(Feedback(satisfied=grades, corrects=earlier is not None))
             else:
                 self._store_answers(decision, completions)
