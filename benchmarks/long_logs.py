@@ -4,8 +4,10 @@
 
 Each log is a real file, in which every request has an answer and feedback; a scripted model answers at once. The logs
 are measured in turns: in each round every action once per log. `--debt high` makes logs whose answers are mostly bad,
-so that the debt only grows: then the correction of the oldest feedback changes the queue after all others. Of each time
-there are two tables: by the clock, which includes the wait for the disk and for other programs, and of the processor.
+so that the debt only grows: then the correction of the oldest feedback changes the queue after all others. With `--debt
+steady` the debt stays near 16, a power of two, where floats change their spacing: that is the longest way to correct.
+Of each time there are two tables: by the clock, which includes the wait for the disk and for other programs, and of the
+processor.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ from messctl.state.request_log import ADD_ANSWER
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
-GOOD = {"low": 0.9, "high": 0.5}
-"""The share of good answers in the log, by what it leaves of a debt."""
+GOOD = {"low": (0.9, 0.9), "high": (0.5, 0.5), "steady": (0.7, 0.9)}
+"""The share of good answers in the log at a debt below and above `LEVEL`, by what it leaves of a debt."""
+LEVEL = 16.0
 
 
 class Milliseconds(NamedTuple):
@@ -98,7 +101,16 @@ def _milliseconds(action: Callable[[], object]) -> Milliseconds:
     return Milliseconds(1000 * (time.perf_counter() - clock), 1000 * (time.process_time() - processor))
 
 
-def written(path: Path, size: int, policy: str, good: float) -> Log:
+def satisfactions(size: int, alpha: float, good: tuple[float, float], rng: random.Random) -> list[float]:
+    """Return whether each answer is good, with a chance that depends on the debt so far."""
+    queue, drawn = 0.0, []
+    for _ in range(size):
+        drawn.append(float(rng.random() < good[queue > LEVEL]))
+        queue = max(0.0, queue + alpha - drawn[-1])
+    return drawn
+
+
+def written(path: Path, size: int, policy: str, good: tuple[float, float]) -> Log:
     """Write a log of `size` requests to a new file, and open it."""
     zoo = load_zoo(PACKAGED_FILE)
     meter, names = meter_for(zoo), [model.name for model in zoo.models]
@@ -124,7 +136,7 @@ def written(path: Path, size: int, policy: str, good: float) -> Log:
                 for number, key in enumerate(ids)
             ),
         )  # fmt: skip
-        good_ones = [float(rng.random() < good) for _ in ids]
+        good_ones = satisfactions(size, settings.aim, good, rng)
         store.database.execute_many(
             ADD_ANSWER,
             (

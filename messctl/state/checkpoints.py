@@ -6,34 +6,51 @@ A row of the table holds up to FULL of them, packed, so that a correction which 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from messctl.state.columns import MOST
-from messctl.state.database import Database, Row
+from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.pruned import base
-from messctl.state.walks import Numbers, Walk
+from messctl.state.walks import WALK, Numbers
 
 FULL = 120
 """The most checkpoints in a row: what a page of the file has room for."""
-SIZE = 4
+AT_ONCE = 4
+"""The most rows that are read at once: a correction may end early, so it begins with fewer."""
+SIZE = 1 + WALK
 """The numbers of a checkpoint: its place, and its walk."""
+FROM = "first >= (SELECT coalesce(max(first), 0) FROM checkpoints WHERE first <= ?) ORDER BY first"
+"""Selects the row that has a place within its range, or begins after it, and all later ones."""
 WRITE = "INSERT INTO checkpoints VALUES (?, ?) ON CONFLICT (first) DO UPDATE SET packed = excluded.packed"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive checkpoints: the places of the feedback that they come after, (k,), and their walks, (k, 3)."""
+    """Consecutive checkpoints: `numbers`, (k, 4), are the place of the feedback that each comes after, and its walk.
 
-    places: Numbers
-    walks: Numbers
+    `rows` says for each row of the table that they come from which of them is its first.
+    """
+
+    numbers: Numbers
+    rows: tuple[int, ...] = (0,)
 
     @property
-    def numbers(self) -> Numbers:
-        """The place and the walk of each, (k, 4)."""
-        return np.column_stack((self.places, self.walks))
+    def places(self) -> Numbers:
+        """The places, (k,)."""
+        return self.numbers[:, 0]
+
+    @property
+    def walks(self) -> Numbers:
+        """The walks, (k, 3)."""
+        return self.numbers[:, 1:]
+
+    def copy(self) -> Part:
+        """Return a copy whose walks may be changed."""
+        return Part(self.numbers.copy(), self.rows)
 
 
 class Checkpoints:
@@ -56,25 +73,29 @@ class Checkpoints:
 
     def after(self, place: int) -> Iterator[tuple[Part, int]]:
         """Yield the parts with checkpoints after a place, each with the number of its checkpoints that are not."""
-        part = self._part("first <= ? ORDER BY first DESC", place) or self._part("first > ? ORDER BY first", place)
+        part, wanted = self._part(FROM, place, 2), 2
         while part is not None:
             start = int(np.searchsorted(part.places, place, "right"))
             if start < len(part.places):
                 yield part, start
-            part = self._part("first > ? ORDER BY first", int(part.places[-1]))
+            if len(part.rows) < wanted:
+                return
+            wanted = min(2 * wanted, AT_ONCE)
+            part = self._part("first > ? ORDER BY first", int(part.places[-1]), wanted)
 
-    def add(self, place: int, walk: Walk) -> None:
-        """Add one after all others."""
-        last = self._part("first < ? ORDER BY first DESC", place)
-        if last is None or len(last.places) >= FULL:
-            self.write(Part(np.array([place], np.float64), np.array([walk])))
+    def add(self, place: int, walk: Numbers) -> None:
+        """Add one after all others, with its walk, (3,)."""
+        last, new = self._part("first < ? ORDER BY first DESC", place), np.array([[place, *walk]])
+        if last is None or len(last.numbers) >= FULL:
+            self._write([new])
         else:
-            self.write(Part(np.append(last.places, place), np.vstack((last.walks, walk))))
+            self._write([np.concatenate((last.numbers, new))])
 
-    def write(self, part: Part) -> None:
-        """Write a part in place of what begins at the same place."""
-        packed = part.numbers.astype("<f8").tobytes()
-        self._database.execute(WRITE, (int(part.places[0]), packed))
+    def change(self, part: Part, changed: Part) -> None:
+        """Write those rows of a part whose walks have changed."""
+        bounds = pairwise((*part.rows, len(part.numbers)))
+        rows = [(part.numbers[begin:end], changed.numbers[begin:end]) for begin, end in bounds]
+        self._write([new for old, new in rows if (new != old).any()])
 
     def drop(self, place: int = MOST) -> None:
         """Delete all up to a place."""
@@ -83,20 +104,31 @@ class Checkpoints:
         if last is not None:
             kept = int(np.searchsorted(last.places, place, "right"))
             if kept < len(last.places):
-                self.write(Part(last.places[kept:], last.walks[kept:]))
+                self._write([last.numbers[kept:]])
 
-    def _part(self, where: str, place: int) -> Part | None:
-        """Return the first part that a condition on its first place selects."""
-        return next(self._database.read(_part, f"SELECT * FROM checkpoints WHERE {where} LIMIT 1", (place,)), None)
+    def _write(self, rows: Sequence[Numbers]) -> None:
+        self._database.execute_many(WRITE, [(int(row[0, 0]), row.astype("<f8").tobytes()) for row in rows])
+
+    def _part(self, where: str, place: int, most: int = 1) -> Part | None:
+        """Return the first rows that a condition on their first places selects, `most` at most; None without any."""
+        rows = list(self._database.rows(f"SELECT * FROM checkpoints WHERE {where} LIMIT ?", (place, most)))
+        if not rows:
+            return None
+        try:
+            return _part(rows)
+        except ROW_ERRORS as error:
+            raise self._database.damage(str(error)) from error
 
 
-def _part(row: Row) -> Part:
-    first, packed = row
-    if not packed or len(packed) % (8 * SIZE):
-        raise ValueError(f"the checkpoints of the queue from feedback {first} on have {len(packed)} bytes")
-    numbers = np.frombuffer(packed, "<f8").astype(np.float64).reshape(-1, SIZE)
-    places, walks = numbers[:, 0], numbers[:, 1:]
-    ordered = places[0] == first and (places[1:] > places[:-1]).all() and (walks[:, 1] <= walks[:, 2]).all()
-    if not (ordered and numbers.min() >= 0.0 and numbers.max() < math.inf):
+def _part(rows: Sequence[Row]) -> Part:
+    first = rows[0]["first"]
+    lengths = [len(row["packed"]) for row in rows]
+    if any(not length or length % (8 * SIZE) for length in lengths):
+        raise ValueError(f"checkpoints of the queue from feedback {first} on have {lengths} bytes")
+    numbers = np.frombuffer(b"".join(row["packed"] for row in rows), "<f8").astype(np.float64).reshape(-1, SIZE)
+    part = Part(numbers, tuple(accumulate((length // (8 * SIZE) for length in lengths[:-1]), initial=0)))
+    ordered = (part.places[1:] > part.places[:-1]).all() and (part.walks[:, 1] <= part.walks[:, 2]).all()
+    firsts = part.places[list(part.rows)].tolist() == [row["first"] for row in rows]
+    if not (ordered and firsts and numbers.min() >= 0.0 and numbers.max() < math.inf):
         raise ValueError(f"the checkpoints of the queue from feedback {first} on hold what they cannot")
-    return Part(places, walks)
+    return part

@@ -3,16 +3,18 @@
 The queue is the plain recursion Q ← max(0, Q + α − s) over all feedback, to the last bit. A correction changes one step
 of it. So after every BLOCK feedbacks the queue is stored as a checkpoint, with the steps that led to it packed. A
 correction goes from checkpoint to checkpoint, and ends as soon as it meets a stored one: from there on nothing changes.
-If the debt only grew, it never does. Then most of the way is not walked, but shifted; see `messctl.state.walks`.
+If the debt only grew, it never does. Then most of the way is not walked, but shifted; see `messctl.state.walks`. What
+is left to walk is read ahead, ever more at once, so that a long way takes few statements.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, islice, pairwise, takewhile
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from messctl.state.walks import Numbers, shifted, walked
 
 BLOCK = 512
 """The number of feedbacks from one checkpoint to the next."""
+AHEAD = 64
+"""The most blocks of steps that a correction reads at once."""
 PLACES = (
     "SELECT id FROM feedback WHERE id > ? AND id < ? UNION ALL SELECT id FROM pruned_feedback WHERE id > ? AND id < ?"
 )
@@ -89,7 +93,8 @@ class Judgements:
     def queue(self) -> float:
         """Return the queue after all feedback: from the last checkpoint on."""
         last, queue = self._checkpoints.before()
-        return walked(queue, _unpacked(_packed(self._steps(last)))).queue
+        steps = _unpacked(_packed(self._steps(last)))
+        return float(walked(queue, steps)[-1, 0]) if steps.size else queue
 
     def recent(self, count: int) -> list[tuple[float, float]]:
         """Return the satisfaction of each of the newest `count` feedbacks, oldest first, and the queue after it."""
@@ -127,12 +132,11 @@ class Judgements:
         """
         for part, start in self._checkpoints.after(after):
             places, queues = part.places[start:].tolist(), part.walks[start:, 0].tolist()
-            rows = self._database.table("steps", "WHERE last >= ? AND last <= ? ORDER BY last", (places[0], places[-1]))
-            if [row["last"] for row in rows] != places:
+            blocks = self._blocks("last >= ? AND last <= ?", (places[0], places[-1]))
+            if list(blocks) != places:
                 raise self._database.damage(f"the packed steps from feedback {places[0]:g} on")
-            for row, queue in zip(rows, queues, strict=True):
-                steps = self._numbers(row)
-                yield row["last"], float(-steps[1::2].sum()), float(steps[0::2].sum()), queue
+            for (last, steps), queue in zip(blocks.items(), queues, strict=True):
+                yield last, float(-steps[1::2].sum()), float(steps[0::2].sum()), queue
 
     def fold(self, first: int) -> Base:
         """Forget the steps that no correction needs, if `first` is the first place that may still be corrected.
@@ -147,8 +151,7 @@ class Judgements:
         if at is None:
             raise self._database.damage(f"the feedback {place} is not known")
         judged, satisfied, alpha = start.judged, start.satisfied, start.alpha
-        for row in self._database.table("steps", "WHERE last <= ? ORDER BY last", (place,)):
-            steps = self._numbers(row)
+        for steps in self._blocks("last <= ?", (place,)).values():
             judged, satisfied, alpha = judged + BLOCK, satisfied - steps[1::2].sum(), alpha + steps[0::2].sum()
         for statement in ("DELETE FROM steps WHERE last <= ?", "DELETE FROM pruned_feedback WHERE id <= ?"):
             self._database.execute(statement, (place,))
@@ -172,7 +175,8 @@ class Judgements:
             found.append(f"{wrong} blocks of packed steps are not those of the feedback")
         computed[start.place] = start.queue
         due = {
-            end: (computed[end], *walked(computed[begin], _unpacked(steps[end]))[1:]) for begin, end in pairwise(ends)
+            end: (computed[end], *walked(computed[begin], _unpacked(steps[end]))[0, 1:].tolist())
+            for begin, end in pairwise(ends)
         }
         parts = [part for part, _ in self._checkpoints.after(0)]
         kept = {int(place): tuple(walk) for part in parts for place, *walk in part.numbers.tolist()}
@@ -196,8 +200,7 @@ class Judgements:
         block = list(self._steps(last, limit=BLOCK))
         end, packed = block[-1][0], _packed(block)
         self._database.execute("INSERT INTO steps VALUES (?, ?)", (end, packed))
-        walk = walked(queue, _unpacked(packed))
-        self._checkpoints.add(end, walk)
+        self._checkpoints.add(end, walked(queue, _unpacked(packed))[0])
         return True
 
     def _repack(self, changed: int, satisfied: float) -> None:
@@ -205,32 +208,50 @@ class Judgements:
         before, queue = self._checkpoints.before(changed)
         old, first = queue, True
         for part, start in self._checkpoints.after(before):
-            walks, at = part.walks.copy(), start
-            while at < len(walks) and (first or queue != old):
-                if not first:
-                    same = shifted(part.walks[at:], queue - old)
-                    walks[at : at + len(same)] = same
-                    at += len(same)
-                    queue = float(walks[at - 1, 0]) if len(same) else queue
-                if at < len(walks):
-                    last = int(part.places[at])
-                    if first:
-                        self._patch(before, last, changed, satisfied)
-                    walks[at] = walked(queue, self._block(last))
-                    at, first = at + 1, False
-                queue, old = float(walks[at - 1, 0]), float(part.walks[at - 1, 0])
-            self._checkpoints.write(Part(part.places, walks))
+            new, at = part.copy(), start
+            if first:
+                block = self._patched(before, int(part.places[at]), changed, satisfied)
+                new.walks[at] = walked(queue, block[None])[0]
+                queue, old = float(new.walks[at, 0]), float(part.walks[at, 0])
+                at, first = at + 1, False
+            self._follow(part, new, at, queue, old)
+            self._checkpoints.change(part, new)
+            queue, old = float(new.walks[-1, 0]), float(part.walks[-1, 0])
             if queue == old:
                 return
 
-    def _patch(self, before: int, last: int, changed: int, satisfied: float) -> None:
-        """Change one step of the block between two checkpoints."""
-        steps = self._block(last)
-        earlier = sum(1 for _ in self._database.rows(PLACES, (before, changed, before, changed)))
+    def _follow(self, part: Part, new: Part, at: int, queue: float, old: float) -> None:
+        """Bring the walks of a `new` part up to date, from one on, before which the queue is another than the `old`.
+
+        What cannot be shifted is walked. The steps of such blocks are read ahead, ever more at once.
+        """
+        blocks: dict[int, Numbers] = {}
+        marked, wanted = [*np.flatnonzero(part.walks[:, 2] == 0.0).tolist(), len(part.numbers)], 1
+        while at < len(part.numbers) and queue != old:
+            bound = marked[bisect_left(marked, at)]
+            walks = shifted(part.walks[at:bound], queue - old) if at < bound else ()
+            if not len(walks):
+                if at not in blocks:
+                    later = (each for each in marked[bisect_right(marked, at) : -1] if each not in blocks)
+                    ahead = [at, *islice(later, wanted - 1)]
+                    blocks |= dict(zip(ahead, self._blocks_at(part.places[ahead].tolist()), strict=True))
+                    wanted = min(2 * wanted, AHEAD)
+                run = [blocks[each] for each in takewhile(blocks.__contains__, count(at))]
+                walks = walked(queue, np.array(run))
+            new.walks[at : at + len(walks)] = walks
+            at += len(walks)
+            queue, old = float(new.walks[at - 1, 0]), float(part.walks[at - 1, 0])
+
+    def _patched(self, before: int, last: int, changed: int, satisfied: float) -> Numbers:
+        """Change one step of the block between two checkpoints, and return the block."""
+        block = self._blocks_at([last])[0]
+        counted = self._database.row(f"SELECT count(*) FROM ({PLACES}) AS places", (before, changed, before, changed))
+        earlier = counted[0] if counted else 0
         if earlier >= BLOCK:
             raise self._database.damage(f"the checkpoint of the queue after feedback {last} comes too late")
-        steps[2 * earlier + 1] = -satisfied
-        self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (steps.astype("<f8").tobytes(), last))
+        block[2 * earlier + 1] = -satisfied
+        self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (block.astype("<f8").tobytes(), last))
+        return block
 
     def _steps(self, after: int, last: int = MOST, limit: int = MOST) -> Iterator[Step]:
         """Yield the steps after a place, up to the `last` place, or a number of them."""
@@ -240,19 +261,20 @@ class Judgements:
             (after, last, limit),
         )
 
-    def _block(self, last: int) -> Numbers:
-        """Return the packed steps that lead to a checkpoint."""
-        found = self._database.table("steps", "WHERE last = ?", (last,))
-        if not found:
-            raise self._database.damage(f"the packed steps up to feedback {last}")
-        return self._numbers(found[0])
+    def _blocks_at(self, places: Sequence[float]) -> list[Numbers]:
+        """Return the packed steps that lead to the checkpoints at some places, which ascend."""
+        blocks = self._blocks(f"last IN ({', '.join('?' * len(places))})", [int(place) for place in places])
+        if list(blocks) != list(places):
+            raise self._database.damage(f"packed steps up to feedback {places[-1]:g} are missing")
+        return list(blocks.values())
 
-    def _numbers(self, row: Row) -> Numbers:
-        """Return the steps of a row, as they are packed."""
-        steps = _unpacked(row["packed"]) if len(row["packed"]) == BLOCK * STEP.size else None
-        if steps is None or not np.isfinite(steps).all():
-            raise self._database.damage(f"the packed steps up to feedback {row['last']}")
-        return steps
+    def _blocks(self, where: str, values: Sequence[int]) -> dict[int, Numbers]:
+        """Return the packed steps that lead to those checkpoints whose place, `last`, meets a condition, in order."""
+        found = list(self._database.read(_block, f"SELECT * FROM steps WHERE {where} ORDER BY last", values))
+        steps = _unpacked(b"".join(packed for _, packed in found), max(1, len(found)))
+        if not np.isfinite(steps).all():
+            raise self._database.damage(f"packed steps of {len(found)} blocks hold what is no number")
+        return {last: block for (last, _), block in zip(found, steps, strict=False)}
 
 
 def _step(row: Row) -> Step:
@@ -262,9 +284,17 @@ def _step(row: Row) -> Step:
     return place, alpha, satisfied
 
 
+def _block(row: Row) -> tuple[int, bytes]:
+    last, packed = row
+    if len(packed) != BLOCK * STEP.size:
+        raise ValueError(f"the packed steps up to feedback {shown(last)} have {len(packed)} bytes")
+    return last, packed
+
+
 def _packed(steps: Iterable[Step]) -> bytes:
     return b"".join(STEP.pack(alpha, -satisfied) for _, alpha, satisfied in steps)
 
 
-def _unpacked(packed: bytes) -> Numbers:
-    return np.frombuffer(packed, "<f8").astype(np.float64)
+def _unpacked(packed: bytes, blocks: int = 1) -> Numbers:
+    """Return blocks of steps that are equally long, (k, 2 n)."""
+    return np.frombuffer(packed, "<f8").astype(np.float64).reshape(blocks, -1)

@@ -7,39 +7,51 @@ cut off at 0. A block that is known to be like that is not walked.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 import numpy.typing as npt
 
+FRACTION = 52
+"""The bits of a float below its exponent."""
 NONE = -9999
 """No exponent of a float."""
 
+WALK = 3
+"""The numbers of a walk: the queue after a block, and the range of all sums on the way.
+
+The range is 0.0 to 0.0 unless a queue at another distance would take the same way at that distance, as long as its
+range ends between the same powers of two. Each addition then rounds by the same amount in both.
+"""
+
 Numbers = npt.NDArray[np.float64]
-"""Packed steps, two numbers each: α, and the satisfaction with its sign turned. Or walks, three numbers each."""
+"""Blocks of packed steps, two numbers each: α, and the satisfaction with its sign turned. Or walks."""
 
 
-class Walk(NamedTuple):
-    """What a block of steps does to the queue: the queue after it, and the range of all sums on the way.
+def walked(queue: float, blocks: Numbers) -> Numbers:
+    """Return what k blocks of n steps, (k, 2 n), do to a queue one after the other, (k, 3): a walk for each block.
 
-    The range is 0.0 to 0.0 unless a queue at another distance would take the same way at that distance, as long as its
-    range ends between the same powers of two. Each addition then rounds by the same amount in both.
+    A step is α, then the satisfaction with its sign turned.
     """
-
-    queue: float
-    low: float
-    high: float
-
-
-def walked(queue: float, steps: Numbers) -> Walk:
-    """Return what n steps, (2 n,), do to a queue: each is α, then the satisfaction with its sign turned."""
-    path = np.add.accumulate(np.concatenate(([queue], steps)))
-    low, high = float(path.min()), float(path.max())
-    if low >= 0.0:  # nothing is cut off at 0, so the recursion is this sum, addition by addition
-        return Walk(float(path[-1]), *((low, high) if _evenly_spaced(low, high, steps) else (0.0, 0.0)))
-    for alpha, less in zip(steps[0::2].tolist(), steps[1::2].tolist(), strict=True):
-        queue = max(0.0, queue + alpha + less)
-    return Walk(queue, 0.0, 0.0)
+    walks, done = np.zeros((len(blocks), WALK)), 0
+    while done < len(blocks):
+        path = np.add.accumulate(np.concatenate(((queue,), blocks[done:].ravel())))
+        sums, before = path[1:].reshape(len(blocks) - done, -1), path[: -1 : blocks.shape[1]]
+        low, high = np.minimum(sums.min(1), before), np.maximum(sums.max(1), before)
+        # As long as nothing is cut off at 0, the recursion is this sum, addition by addition.
+        whole = int((low < 0.0).argmax()) if low.min() < 0.0 else len(low)
+        walks[done : done + whole, 0] = sums[:whole, -1]
+        for at in np.flatnonzero(_exponents(low[:whole], high[:whole]) != NONE):
+            if _evenly_spaced(low[at], blocks[done + at]):
+                walks[done + at, 1:] = low[at], high[at]
+        done += whole
+        if done < len(blocks):
+            queue = float(before[whole])
+            for alpha, less in blocks[done].reshape(-1, 2).tolist():
+                queue = max(0.0, queue + alpha + less)
+            walks[done, 0] = queue
+            done += 1
+    return walks
 
 
 def shifted(walks: Numbers, by: float) -> Numbers:
@@ -48,28 +60,26 @@ def shifted(walks: Numbers, by: float) -> Numbers:
     They end before the first walk that may not be the same at this distance.
     """
     moved = walks + by
-    exponents, others = _exponents(walks[:, 1:]), _exponents(moved[:, 1:])
+    exponents, others = _exponents(walks[:, 1], walks[:, 2]), _exponents(moved[:, 1], moved[:, 2])
     same = (exponents == others) & (exponents != NONE)
     return moved if same.all() else moved[: int(same.argmin())]
 
 
-def _exponents(ranges: Numbers) -> npt.NDArray[np.int32]:
-    """Return, for k ranges, (k, 2), the e for which all floats in it lie between 2^(e − 1) and 2^e; NONE without one.
+def _exponents(low: Numbers, high: Numbers) -> npt.NDArray[np.int64]:
+    """Return, for k ranges, between which two powers of two it lies, as a number for these; NONE if between none.
 
     Both powers are left out. A sum just below a power of two is rounded to finer floats than one just above it.
     """
-    mantissa, exponent = np.frexp(ranges)
-    exponent[(mantissa[:, 0] <= 0.5) | (exponent[:, 0] != exponent[:, 1]), 0] = NONE
-    return exponent[:, 0]
+    first, last = low.view(np.int64), high.view(np.int64)
+    exponents: npt.NDArray[np.int64] = first >> FRACTION
+    alike = (exponents == last >> FRACTION) & (first & ((1 << FRACTION) - 1) != 0)
+    return np.where(alike, exponents, NONE)
 
 
-def _evenly_spaced(low: float, high: float, steps: Numbers) -> bool:
-    """Return whether all floats from `low` to `high` are evenly spaced, and no step lies halfway between two of them.
+def _evenly_spaced(low: float, steps: Numbers) -> bool:
+    """Return whether no step lies halfway between two floats, spaced as they are at `low`, where sums are above 1.
 
     What lies halfway is rounded to the even one of the two, so it depends on where the queue is.
     """
-    exponent = int(_exponents(np.array([[low, high]]))[0])
-    if exponent == NONE or low < 1.0:
-        return False
-    in_spacings = steps * 2.0 ** (53 - exponent)
-    return not (np.abs(in_spacings - np.trunc(in_spacings)) == 0.5).any()
+    in_spacings = steps / math.ulp(low)
+    return low >= 1.0 and not (np.abs(in_spacings - np.trunc(in_spacings)) == 0.5).any()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,41 @@ def counting(store: Store) -> Callable[[], int]:
     def end() -> int:
         connection.set_progress_handler(None, 0)
         return calls[0]
+
+    return end
+
+
+def work(store: Store) -> Callable[[], tuple[int, int]]:
+    """Count from now on the statements that the store executes, and the rows that they return, on either database.
+
+    Call what is returned to get both numbers.
+    """
+    database, counted = store.database, Counter[str]()
+
+    def counting_rows(rows: Callable[..., Iterable[Any]]) -> Callable[..., Iterator[Any]]:
+        def wrapped(*arguments: Any) -> Iterator[Any]:
+            counted["statements"] += 1
+            for row in rows(*arguments):
+                counted["rows"] += 1
+                yield row
+
+        return wrapped
+
+    def counting_calls(execute: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any) -> Any:
+            counted["statements"] += 1
+            return execute(*arguments)
+
+        return wrapped
+
+    wrappers = {"rows": counting_rows} | dict.fromkeys(("row", "execute", "execute_many"), counting_calls)
+    for name, wrapper in wrappers.items():
+        setattr(database, name, wrapper(getattr(database, name)))
+
+    def end() -> tuple[int, int]:
+        for name in wrappers:
+            delattr(database, name)
+        return counted["statements"], counted["rows"]
 
     return end
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from long_states import counting, judged, new_store
+from long_states import counting, judged, new_store, work
 
 from messctl.learning.virtual_queue import advance
 from messctl.state import checkpoints, judgements
@@ -28,6 +28,11 @@ def plain(queue, steps):
     return path
 
 
+def packed(steps):
+    """Return steps as one block."""
+    return np.array([[alpha, -satisfied] for alpha, satisfied in steps]).reshape(1, -1)
+
+
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(judgements, "BLOCK", 4)
@@ -36,8 +41,16 @@ def small_blocks(monkeypatch):
 
 @given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=60))
 def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
-    packed = np.array([[alpha, -satisfied] for alpha, satisfied in steps])
-    assert walked(queue, packed.ravel()).queue == plain(queue, steps)[-1]
+    assert walked(queue, packed(steps))[0, 0] == plain(queue, steps)[-1]
+
+
+@given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=12, max_size=60), st.integers(1, 4))
+def test_blocks_walked_together_are_those_walked_one_by_one(queue, steps, size):
+    steps = steps[: len(steps) // size * size]
+    blocks = packed(steps).reshape(-1, 2 * size)
+    for block, walk in zip(blocks, walked(queue, blocks), strict=True):
+        assert walk.tolist() == walked(queue, block[None])[0].tolist()
+        queue = walk[0]
 
 
 @example(8192.000000000007, [(0.8, 0.8)], -4)
@@ -48,24 +61,24 @@ def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
 )
 def test_a_shifted_walk_is_the_plain_recursion(queue, steps, shift):
     """Also for steps halfway between two floats; shifts of a few spacings, and large ones."""
-    packed = np.array([[alpha, -satisfied] for alpha, satisfied in steps]).ravel()
+    block = packed(steps)
     other = queue + (shift * math.ulp(queue) if isinstance(shift, int) else shift)
-    for moved in shifted(np.array([walked(queue, packed)]), other - queue):
+    for moved in shifted(walked(queue, block), other - queue):
         if other >= 0:
             assert moved[0] == plain(other, steps)[-1]
-            assert tuple(moved) == walked(other, packed)
+            assert moved.tolist() == walked(other, block)[0].tolist()
 
 
 def test_most_blocks_of_a_growing_debt_are_shifted():
     """Blocks between two powers of two are; one that crosses a power of two is not, nor one with ties."""
-    steps = np.array([[0.8, -1.0], [0.8, 0.0]] * 256).ravel()
-    halfway = np.array([[0.5 + math.ulp(5000.0) / 2, -0.5]] * 512).ravel()
-    walks = np.array([walked(queue, steps) for queue in (5000.0, 6000.0, 4090.0, 5000.0)])
+    steps = packed([(0.8, 1.0), (0.8, 0.0)] * 256)
+    halfway = packed([(0.5 + math.ulp(5000.0) / 2, 0.5)] * 512)
+    walks = np.concatenate([walked(queue, steps) for queue in (5000.0, 6000.0, 4090.0, 5000.0)])
     assert len(shifted(walks, -1.0)) == 2
     assert len(shifted(walks[1:2], -1000.0)) == 1
     assert len(shifted(walks[:1], -1000.0)) == 0
-    assert len(shifted(np.array([walked(0.0, steps)]), 1.0)) == 0
-    assert len(shifted(np.array([walked(5000.0, halfway)]), math.ulp(5000.0))) == 0
+    assert len(shifted(walked(0.0, steps), 1.0)) == 0
+    assert len(shifted(walked(5000.0, halfway), math.ulp(5000.0))) == 0
 
 
 FEEDBACK = st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=40)
@@ -132,6 +145,37 @@ def test_a_correction_in_a_long_log_reads_few_rows(good, monkeypatch):
                 store.requests.feedback_sums()
                 steps[size].append(counted())
     assert max(steps[20_000]) <= 1.5 * max(steps[2000])
+
+
+def steady(size, level, rng):
+    """Return feedback whose debt stays near a level."""
+    queue, feedback = 0.0, []
+    for _ in range(size):
+        feedback.append((0.8, float(rng.random() < (0.9 if queue > level else 0.7))))
+        queue = advance.plain(queue, *feedback[-1])
+    return feedback
+
+
+@pytest.mark.parametrize("debt", ["grows", "stays near a power of two"])
+def test_a_correction_of_the_oldest_takes_few_statements_in_a_long_log(debt, places, monkeypatch):
+    """Counted, with 16 times the log. The rows are blocks that cannot be shifted: near a power of two they are many."""
+    monkeypatch.setattr(judgements, "BLOCK", 8)
+    taken = {}
+    for size in (100, 1600):
+        rng = random.Random(1)
+        feedback = [(0.8, 0.0)] * size if debt == "grows" else steady(size, 16.0, rng)
+        with Store(places()) as store:
+            judged(store, feedback)
+            with store.transaction():
+                counted = work(store)
+                feedback[0] = (0.8, 0.3)
+                store.requests.set_feedback("r0", {"a": 0.3}, "a")
+                assert store.requests.queue() == plain(0.0, feedback)[-1]
+                taken[size] = counted()
+            assert store.requests.judgements.check(store.requests.queue()) == []
+    statements, rows = zip(*taken.values(), strict=True)
+    assert statements[1] <= 2 * statements[0]
+    assert rows[1] <= (2 * rows[0] if debt == "grows" else size // judgements.BLOCK)
 
 
 def test_feedback_after_a_reset_starts_a_new_queue(small_blocks, place):

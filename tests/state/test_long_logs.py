@@ -98,7 +98,7 @@ def test_checkpoints_in_rows_of_their_own_are_computed_anew(tmp_path, monkeypatc
     older.close()
     with Store(tmp_path / "s") as store:
         assert store.check() == []
-        assert [len(part.places) for part, _ in Checkpoints(store._database).after(0)] == [4, 3]
+        assert [(len(part.places), part.rows) for part, _ in Checkpoints(store._database).after(0)] == [(7, (0, 4))]
 
 
 def test_looking_at_an_older_state_computes_the_sums_in_memory(tmp_path):
