@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from messctl.learning.compiled import at_once
@@ -56,10 +56,9 @@ class StoredPolicy:
 
     def decide(self, request: Request) -> Decision:
         """Return the policy's decision on a request."""
-        with self._together():
-            policy = self._present()
-            decision = policy.decide(request)
-            self._save_later(policy)
+        policy = self._present()
+        decision = policy.decide(request)
+        self._save_later(policy)
         return decision
 
     def queue(self) -> float:
@@ -90,26 +89,22 @@ class StoredPolicy:
         The policy goes back to its state before `lost`, with the same coin. If others have decided since then, the new
         decision is made from the present state, and the policy does not count it.
         """
-        with self._together():
-            known = self._known()
-            newest = known.decided == lost.request_number
-            if newest:
-                known = replace(known, decided=known.decided - 1)
-            policy = self._from(known, self._settings)
-            decision = policy.decide(request)
-            if newest:
-                self._save(policy.snapshot())
+        self._hold_shared()
+        known = self._known()
+        newest = known.decided == lost.request_number
+        if newest:
+            known = replace(known, decided=known.decided - 1)
+        policy = self._from(known, self._settings)
+        decision = policy.decide(request)
+        if newest:
+            self._save(policy.snapshot())
         return replace(decision, request_number=lost.request_number)
 
     def look(self, decision: Decision, answers: Mapping[str, Evidence]) -> Decision:
         """Return how a request goes on after `answers`; see `Looking`."""
-        with self._together():
-            policy = self._present()
-            if isinstance(policy, Looking):
-                decision = policy.look(decision, answers)
-            else:
-                decision = replace(decision, answers=answers)
-            self._save_later(policy)
+        policy = self._present()
+        decision = policy.look(decision, answers) if isinstance(policy, Looking) else replace(decision, answers=answers)
+        self._save_later(policy)
         return decision
 
     def overridden(self, request: Request, model: str) -> Decision:
@@ -146,19 +141,19 @@ class StoredPolicy:
         """
         same = alpha is None or alpha == self._settings.aim
         settings = self._settings if same or alpha is None else replace(self._settings, alpha=alpha, margin=0.0)
-        with self._together():
-            policy = self._present() if same else self._from(self._known(), settings)
-            for each in feedback:
-                policy.learn(decision, each)
-            if same and not corrected and self._shared is None:
-                self._save_later(policy)
-                return
-            learned = policy.snapshot()
-            if corrected:
-                requests = self._store.requests
-                learned = replace(learned, queue=requests.queue(), balance=requests.balance())
-            self._share(learned)
-            self._save(learned, policy if same and not corrected else None)
+        self._hold_shared()
+        policy = self._present() if same else self._from(self._known(), settings)
+        for each in feedback:
+            policy.learn(decision, each)
+        if same and not corrected and self._shared is None:
+            self._save_later(policy)
+            return
+        learned = policy.snapshot()
+        if corrected:
+            requests = self._store.requests
+            learned = replace(learned, queue=requests.queue(), balance=requests.balance())
+        self._share(learned)
+        self._save(learned, policy if same and not corrected else None)
 
     def start_from(self, learned: Snapshot) -> None:
         """Replace what the policy has learned by what was learned elsewhere; queue, balance and counts stay.
@@ -177,15 +172,17 @@ class StoredPolicy:
         self._read = None
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
-    def _together(self) -> AbstractContextManager[None]:
-        """Return the context in which nobody else learns what is shared."""
-        return nullcontext() if self._shared is None else self._shared.transaction()
+    def _hold_shared(self) -> None:
+        """Keep others from learning what is shared, until the transaction ends. If it is undone, so are its lessons."""
+        if self._shared is not None:
+            self._store.database.join(self._shared.transaction)
 
     def _present(self) -> LivePolicy:
         """Return the policy as it is now: the one in memory if nothing else was saved since, or one that is read.
 
         Then it may change, so that the transaction must be undone if anything fails before the policy is kept or saved.
         """
+        self._hold_shared()
         kept, stamp = self._kept, self._stamp()
         if kept is not None and kept.stamp == stamp:
             policy, self._read = kept.policy, kept.reading
@@ -232,8 +229,6 @@ class StoredPolicy:
         read, self._read = self._read, None
         assert read is not None
         self._kept = _Kept(self._stamp(), policy, read, saved=False)
-        if self._shared is not None:  # others who learn may read it as soon as it is let go
-            self._store.database.settle()
 
     def _save_kept(self) -> None:
         kept = self._kept

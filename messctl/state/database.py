@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from messctl.state.columns import COLUMNS, check
 from messctl.state.place import Place
 
 T = TypeVar("T")
+Transaction = Callable[[], AbstractContextManager[None]]
 
 RESTORE = "restore a copy, or start again with `messctl reset`"
 """What to do about a damaged state."""
@@ -58,6 +59,8 @@ class Database(ABC):
         self._kept: dict[str, list[Row]] = {}
         self._seen: int | None = None
         self._due: dict[Callable[[], None], None] = {}
+        self._others = ExitStack()
+        self._joined: set[Transaction] = set()
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -98,6 +101,15 @@ class Database(ABC):
         else:
             call()
 
+    def join(self, other: Transaction) -> None:
+        """Begin the transaction of another database within this one's, which ends with it: committed first, or undone.
+
+        It is begun once, however often that is asked for.
+        """
+        if other not in self._joined:
+            self._others.enter_context(other())
+            self._joined.add(other)
+
     def settle(self) -> None:
         """Call what is to be called later."""
         while self._due:
@@ -106,6 +118,8 @@ class Database(ABC):
     def finish(self) -> None:
         """Do all that a transaction still has to do, so that only its commit can fail."""
         self.settle()
+        self._joined.clear()
+        self._others.close()
 
     @property
     @abstractmethod
@@ -212,8 +226,12 @@ class Database(ABC):
             self.forget_kept()
 
     def _is_undone(self) -> None:
-        """Forget what was read and written in a transaction that is undone."""
+        """Forget what was read and written in a transaction that is undone, and undo those that it was joined by."""
         self._due.clear()
+        self._joined.clear()
+        undone = self.failure("undone", "try again")
+        with suppress(StoreError):
+            self._others.__exit__(type(undone), undone, None)
         self.turn()
         self.forget_kept()
 

@@ -111,8 +111,9 @@ class PostgresDatabase(Database):
 
     def finish(self) -> None:
         """See `Database`."""
-        super().finish()
+        self.settle()
         self._session.settle()
+        super().finish()
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

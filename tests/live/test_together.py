@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 
 import pytest
 
@@ -15,7 +17,7 @@ from messctl.costs.meter_choice import meter_for
 from messctl.errors import StoreError, UsageError
 from messctl.live.router import Router
 from messctl.live.stored_policy import StoredPolicy
-from messctl.records import Question
+from messctl.records import Feedback, Question
 from messctl.state.store import Store
 from messctl.zoo import PACKAGED_FILE, load_zoo
 from tests.live.test_replicas import flat
@@ -67,13 +69,13 @@ class Noting(StoredPolicy):
             raise StoreError("the disk is full")
 
 
-def routed(store, policy, asks=1):
+def routed(store, policy, asks=1, shared=None):
     """Return a router over a store whose models answer at once."""
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
     settings = replace(zoo.settings, policy=policy, asks=asks)
     answers = Scripted({name: f"{index}" for index, name in enumerate(models)})
-    return Router(models, settings, answers, meter_for(zoo), store)
+    return Router(models, settings, answers, meter_for(zoo), store, shared=shared)
 
 
 def giving(grade):
@@ -95,9 +97,9 @@ def at_once(work):
             done.result()
 
 
-def replay(store, router):
+def replay(seen, router):
     """Let another router decide and learn what a store has noted, one by one; check that it decides the same."""
-    for kind, given, found in store.seen:
+    for kind, given, found in seen:
         with router._store.transaction():
             if kind == "decide":
                 assert flat(router._policy.decide(given)) == flat(found)
@@ -147,7 +149,7 @@ def test_what_many_threads_decide_and_learn_is_what_one_router_would(place, tmp_
             given[0].request.request_id for kind, given, _ in store.seen if kind == "learn" and given[-1].satisfied
         ]
         assert order == [logged.decision.request.request_id for logged in sorted(judged, key=lambda each: each.judged)]
-        replay(store, one)
+        replay(store.seen, one)
         assert flat(alone.policy.snapshot(policy)) == flat(store.policy.snapshot(policy))
         assert alone.policy.queue() == store.policy.queue() == store.requests.queue()
 
@@ -199,5 +201,60 @@ def test_two_routers_on_one_store_see_what_the_other_learned_in_the_same_transac
 
         at_once(work)
         assert store.check() == []
-        replay(store, routed(alone, policy))
+        replay(store.seen, routed(alone, policy))
         assert flat(alone.policy.snapshot(policy)) == flat(store.policy.snapshot(policy))
+
+
+def test_what_is_undone_teaches_no_other_promise_anything(places, policy):
+    with Store(places()) as store, Store(places()) as common:
+        router = routed(store, policy, shared=common)
+        router.ask(Question("What is 1?"), request_id="known")
+        router.feedback("known", 1.0)
+        with store.unchanging():
+            logged = store.requests.find("known")
+        before = flat(common.policy.snapshot(policy))
+        with pytest.raises(StoreError, match="full"), store.transaction():
+            router._policy.learn(logged.decision, Feedback(satisfied={logged.decision.served: 0.0}))
+            raise StoreError("the disk is full")
+        assert flat(common.policy.snapshot(policy)) == before
+        router.ask(Question("What is 2?"), grader=giving(0.0))
+        assert flat(common.policy.snapshot(policy)) != before
+
+
+def test_what_the_threads_of_two_promises_learn_is_learned_in_one_order(places, policy):
+    """What is shared is held until a transaction ends, so its transactions tell the order."""
+
+    class Placed(list):
+        def append(self, event):
+            super().append((common.transactions, event))
+
+    at = [places() for _ in range(6)]
+    undone = 0.1 if policy == "messplus" else 0.0  # the bandit forgets which prompts came since the last lesson
+    with ExitStack() as opened:
+        *stores, common = [opened.enter_context(Noted(place)) for place in at[:3]]
+        *others, alone = [opened.enter_context(Noted(place)) for place in at[3:]]
+        routers = [routed(store, policy, shared=common) for store in stores]
+        for router, store in zip(routers, stores, strict=True):
+            store.seen = Placed()
+            router._policy.__class__ = Noting
+            router.prepare()
+
+        def work(number, rng):
+            router = routers[number % 2]
+            for index in range(REQUESTS):
+                bad = rng.random() < undone
+                request_id = f"{number % 2}-{number}-{index}{'-bad' * bad}"
+                grader = giving(rng.random()) if not bad and rng.random() < GRADED else None
+                router.ask(Question(f"What is {index}?"), request_id=request_id, grader=grader)
+                if grader is None:
+                    with pytest.raises(StoreError) if bad else nullcontext():
+                        router.feedback(request_id, float(rng.random() < 0.6))
+
+        at_once(work)
+        ones = [routed(store, policy, shared=alone) for store in others]
+        for _, event in sorted(chain(*(store.seen for store in stores)), key=itemgetter(0)):
+            of = event[1] if event[0] == "decide" else event[1][0].request
+            replay([event], ones[int(of.request_id[0])])
+        for store, other in [*zip(stores, others, strict=True), (common, alone)]:
+            assert store.check() == []
+            assert flat(store.policy.snapshot(policy)) == flat(other.policy.snapshot(policy))
