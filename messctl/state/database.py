@@ -25,6 +25,8 @@ RESTORE = "restore a copy, or start again with `messctl reset`"
 EXPORT = "restore a copy, or export the log with `messctl export` and start again with `messctl reset`"
 """The same if the log is sound."""
 
+FAULT = "this is a fault in messctl; report it"
+
 ROW_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, SyntaxError)
 """What reading a damaged row may raise: a value of another type, out of range, or none at all."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from messctl.errors import UsageError
+from messctl.state.database import FAULT
 
 if TYPE_CHECKING:
     from messctl.state.store import Store
@@ -42,19 +43,23 @@ class GroupCommit:
     Work is a call that reads and writes the store. If it fails before it writes anything, as for an unknown id, it
     fails alone. If it fails later, its whole transaction is undone, and each work of it is done again in a transaction
     of its own. So a call may be made twice, but what it writes is stored once. If the commit fails, all fail.
+    The main thread does its own work alone: Ctrl-C may interrupt it anywhere, and nobody else's work may be lost then.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[_Work] = deque()
         self._leading = False
+        self._leader: int | None = None
         self._lock = threading.Lock()
 
     def do(self, call: Callable[[], T], *, synced: bool = False) -> T:
         """Return what a call returns, once all that it wrote is committed; see `Store.transaction` for `synced`.
 
-        Raises what the call raises, and StoreError.
+        Raises what the call raises, and StoreError, also for a call within a call.
         """
+        if self._leader == threading.get_ident():
+            raise self._store.database.failure("a transaction is begun within another", FAULT)
         mine = _Work(call, synced=synced)
         try:
             with self._lock:
@@ -82,12 +87,14 @@ class GroupCommit:
         """Do the work of all that wait, one's own first, and let the next thread lead."""
         group: list[_Work] = []
         try:
-            self._together(group)
+            self._leader = threading.get_ident()
+            self._together(group, 1 if threading.current_thread() is threading.main_thread() else MOST)
         except BaseException:
             for work in group:
                 work.error = self._store.database.failure("interrupted as it was stored", "look with `messctl log`")
             raise
         finally:
+            self._leader = None
             with self._lock:
                 self._pass_on(mine)
             for work in group:
@@ -95,27 +102,27 @@ class GroupCommit:
 
     def _pass_on(self, mine: _Work) -> None:
         """Let the first that waits lead in place of one's own; within the lock."""
-        mine.leads = False
-        self._leading = bool(self._waiting)
-        if self._waiting:
-            self._waiting[0].leads = True
-            self._waiting[0].turn.release()
+        following = self._waiting[0] if self._waiting else None
+        self._leading, mine.leads = following is not None, False
+        if following is not None:
+            following.leads = True
+            following.turn.release()
 
-    def _together(self, group: list[_Work]) -> None:
-        """Do the work of all that wait, in one transaction; add it to the group."""
+    def _together(self, group: list[_Work], most: int) -> None:
+        """Do the work of those that wait, at `most` so many, in one transaction; add it to the group."""
         finished = False
         with self._lock:
             synced = any(work.synced for work in self._waiting)
         try:
             with self._store.transaction(synced=synced):
-                group += self._taken(MOST, synced=synced)
+                group += self._taken(most, synced=synced)
                 for work in group:
                     self._do(work)
                 self._store.database.finish()
                 finished = True
         except Exception as error:  # noqa: BLE001  # each thread gets its error
             began = bool(group)
-            group += [] if began else self._taken(MOST)
+            group += [] if began else self._taken(most)
             if finished or not began or len(group) == 1:
                 for work in group:
                     work.error = error

@@ -11,11 +11,11 @@ from typing import Any
 
 from messctl.state import migrations, postgres_tables
 from messctl.state.columns import COLUMNS
-from messctl.state.database import Database, Row
+from messctl.state.database import FAULT, Database, Row
 from messctl.state.place import Address
 from messctl.state.postgres_connection import Connection, Record
 from messctl.state.postgres_errors import ANOTHER_STATE, remedy_of_text
-from messctl.state.postgres_session import FAULT, Session
+from messctl.state.postgres_session import Session
 from messctl.state.sqlite import SqliteDatabase
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.sums import COST_OF_OUTCOME

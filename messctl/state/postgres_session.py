@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 import psycopg
 
 from messctl.errors import StoreError
+from messctl.state.database import FAULT
 from messctl.state.place import Address
 from messctl.state.postgres_connection import Connection, Record, opened
 from messctl.state.postgres_errors import remedy_of, remedy_of_text, text_of
 
 WAIT_S = 60
 """How long a process waits for the transactions of others."""
-FAULT = "this is a fault in messctl; report it"
 
 
 class Session:

@@ -10,7 +10,7 @@ from typing import Any
 
 from messctl.errors import StoreError
 from messctl.state import migrations, sqlite_file
-from messctl.state.database import RESTORE, Database, Row
+from messctl.state.database import FAULT, RESTORE, Database, Row
 from messctl.state.place import Place
 from messctl.state.sqlite_file import ANOTHER_PLACE
 
@@ -199,19 +199,23 @@ class SqliteDatabase(Database):
     @contextmanager
     def _begun(self, begin: str) -> Iterator[None]:
         """Do the block as one transaction, which the statement `begin` opens. On any exception, undo all of it."""
-        self.execute_patiently(begin)
+        if self.inside:
+            raise self.failure("a transaction is begun within another", FAULT)
         committed = False
         try:
+            self.execute_patiently(begin)
             self._has_begun()
             yield
             self.finish()
             self.execute("COMMIT")
             committed = True
         finally:
-            if not committed:
-                self._is_undone()
-            if self._connection.in_transaction:
-                self.execute("ROLLBACK")
+            try:
+                if not committed:
+                    self._is_undone()
+            finally:
+                if self.inside:
+                    self.execute("ROLLBACK")
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:

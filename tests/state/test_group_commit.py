@@ -275,3 +275,50 @@ def test_a_thread_that_is_interrupted_keeps_no_other_waiting(store, leads):
         assert pool.submit(store.together, writes(store, "b")).result(LONG_S) == "b"
     assert "never" not in stored(store)
     assert not store._commits._leading
+
+
+def test_the_main_thread_does_its_own_work_alone(store):
+    """Ctrl-C may interrupt it anywhere, and would take the work of others with it."""
+    begun, free = threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        assert free.wait(LONG_S)
+
+    def wait_for(count):
+        until = time.monotonic() + LONG_S
+        while len(store._commits._waiting) < count:
+            assert time.monotonic() < until
+
+    def others():
+        wait_for(1)
+        later = [pool.submit(store.together, writes(store, name)) for name in "bc"]
+        wait_for(3)
+        free.set()
+        return [each.result() for each in later]
+
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(store.together, first)
+        assert begun.wait(LONG_S)
+        store.began.clear()
+        rest = pool.submit(others)
+        assert store.together(writes(store, "a")) == "a"
+        assert rest.result() == ["b", "c"]
+    assert store.began == [[False, "committed"]] * 2
+
+
+def test_a_transaction_within_another_is_refused(store):
+    """It would wait for itself."""
+
+    def within():
+        store.database.execute(WRITE, ("a", 1))
+        return store.together(writes(store, "b"))
+
+    with pytest.raises(StoreError, match="within another"):
+        store.together(within)
+    with pytest.raises(StoreError, match="within another"), store.transaction():
+        store.together(writes(store, "c"))
+    with pytest.raises(StoreError, match="within another"), store.transaction(), store.transaction():
+        pass
+    assert store.together(writes(store, "d")) == "d"
+    assert stored(store) == ["d"]

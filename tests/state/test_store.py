@@ -27,6 +27,7 @@ from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.live.router import Router
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Question, Request
+from messctl.state import sqlite_file
 from messctl.state.ledger import Ledger, Standing, wilson
 from messctl.state.lengths import RECENT, TOKENS_PER_CHARACTER
 from messctl.state.migrations import MIGRATIONS
@@ -331,6 +332,23 @@ def test_a_transaction_is_all_or_nothing(store):
     with store.transaction(synced=True):
         store.policy.save(Snapshot(5, 1.0))
     assert store.policy.snapshot().decided == 5
+
+
+def test_an_interrupt_just_after_a_transaction_has_begun_leaves_none_open(tmp_path, monkeypatch):
+    with Store(tmp_path / "state") as store:
+        patiently = sqlite_file.patiently
+
+        def interrupted(connection, statement):
+            patiently(connection, statement)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_file, "patiently", interrupted)
+            with pytest.raises(KeyboardInterrupt), store.transaction():
+                pass
+        with store.transaction():
+            store.policy.save(Snapshot(queue=1.5))
+        assert store.policy.queue() == 1.5
 
 
 FULL, NORMAL = 2, 1
