@@ -1,13 +1,16 @@
 """A service user: no home folder, a read-only installation, and nothing to write but the folder of the state."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pages
 import pytest
+from command_lines import in_shell
 from live_making import MESSCTL, assert_one_line
 
 from messctl.cli import run
@@ -23,7 +26,6 @@ AS_NOBODY = (
     # The checkout may be in a folder that only root may read; nobody may read all, and write nothing.
     *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
 )
-SUM = "What is 17 + 25?"
 TRACE = "traces/box.parquet"
 
 
@@ -38,12 +40,15 @@ def place(root, monkeypatch):
         yield Path(folder)
 
 
-def service(place, *arguments: str, home: Sequence[str] = ("HOME=/nonexistent",)) -> subprocess.CompletedProcess[str]:
+def service(
+    place, *arguments: str, home: Sequence[str] = ("HOME=/nonexistent",), cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run messctl as the service user."""
     without = ("-u", "HOME", "-u", "XDG_CACHE_HOME", "-u", "XDG_STATE_HOME", "-u", "NUMBA_CACHE_DIR")
     environment = ("env", *without, *home, f"MESSCTL_STATE={place}/state")
     return subprocess.run(
         [*AS_NOBODY, *environment, *MESSCTL, *arguments],
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -52,27 +57,68 @@ def service(place, *arguments: str, home: Sequence[str] = ("HOME=/nonexistent",)
     )
 
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+IN_TABLE = {
+    name for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE) for name in re.findall("`([a-z]+)`", row)
+}
+"""The commands in the README's table."""
+
+
+def shown() -> list[list[str]]:
+    """Return the messctl commands of the README's blocks, without `messctl`; the installation before it is no part."""
+    commands = [command.line for block in pages.blocks(README) for command in block.commands()]
+    return [words for line in commands for words in in_shell(line)]
+
+
+NAMED = [
+    ["feedback", "good"],
+    ["status"],
+    ["log"],
+    ["serve", "--port", "0", "--check"],
+    ["zoo", "init", "--folder", "models", "-o", "own.yaml", "--yes"],
+    ["zoo", "check"],
+    ["record", "prompts.txt", "-o", "recorded.parquet", "--grader", "none"],
+    ["trace", "head", "recorded.parquet"],
+    [
+        "import",
+        "table",
+        "own.csv",
+        "--wide",
+        "score_{model}",
+        "--cost",
+        "cost_{model}",
+        "--unit",
+        "USD",
+        "-o",
+        "own.parquet",
+    ],
+    ["export", "-o", "log.parquet"],
+    ["evaluate", "log.parquet"],
+    ["chat", "--no-log"],
+    ["state", "backup", "copy"],
+    ["doctor"],
+    ["reset", "--yes"],
+    ["warm", TRACE],
+]
+"""A command for each that the README only names."""
+
+
+def test_every_command_in_the_readmes_table_is_run_as_a_service_user():
+    assert {"ask", "doctor", "zoo"} < IN_TABLE
+    assert {words[0] for words in (*shown(), *NAMED)} >= IN_TABLE
+
+
 @pytest.mark.slow
-def test_the_readmes_commands_work_for_a_service_user(place):
+def test_the_readmes_commands_work_for_a_service_user(place, root):
+    """In a folder of their own, with the installation, the traces and the models read-only."""
+    for name, there in {"traces": root / "traces", "models": root / "messctl" / "box"}.items():
+        (place / name).symlink_to(there)
     (place / "prompts.txt").write_text("What is 2 + 2?\n")
-    for arguments in (
-        ["ask", SUM],
-        ["ask", "What is 9 + 9?", "--expect", "18", "--json"],
-        ["feedback", "good"],
-        ["status"],
-        ["log"],
-        ["zoo", "check"],
-        ["replay", TRACE, "--policy", "static-mix", "--policy", "messplus", "--plot", f"{place}/replay.png"],
-        ["tune", TRACE, "--policy", "bandit", "--v", "auto", "--margin", "0,0.005", "-o", "zoo.yaml", "--dry-run"],
-        ["record", f"{place}/prompts.txt", "-o", f"{place}/recorded.parquet", "--grader", "none"],
-        ["trace", "head", f"{place}/recorded.parquet"],
-        ["export", "-o", f"{place}/log.parquet"],
-        ["evaluate", f"{place}/log.parquet"],
-        ["chat", "--no-log"],
-        ["reset", "--yes"],
-        ["warm", TRACE],
-    ):
-        done = service(place, *arguments)
+    (place / "own.csv").write_text(
+        "prompt,score_tiny,cost_tiny,score_huge,cost_huge\n2+2?,1,0.01,1,0.2\nProve it.,0,0.01,1,0.9\n"
+    )
+    for arguments in (*shown(), *NAMED):
+        done = service(place, *arguments, cwd=place)
         assert (done.returncode, done.stderr) == (0, ""), (arguments, done.stderr)
     assert list((place / "messctl-cache").rglob("*.nbi"))
 

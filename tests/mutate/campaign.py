@@ -5,8 +5,9 @@
 cosmic-ray makes the mutants. They are tested in copies of the checkout, two at a time, so nothing here changes. Each is
 tested by those tests of its room that run its lines, the fastest first, without the slow ones and without compiling:
 compiled functions run as plain Python. Tests that take longer than `--test` like that are left out. `--sample` takes
-this number of mutants of each room, chosen by `--seed`. Survivors are printed as a difference. A mutant that does not
-end within the time counts as killed.
+this number of mutants of each room, chosen by `--seed`. Survivors are printed as a difference. A mutant whose tests do
+not end within a time of the processor counts as killed, and these are counted: a busy machine makes no more of them.
+`--skip` leaves out files of tests that take too long to be of use.
 
 Left out are mutants that cannot be noticed: `|` in annotations, which nobody evaluates, and decorators of dataclasses.
 """
@@ -43,7 +44,8 @@ TESTS = {
 UNNOTICED = ("core/ReplaceBinaryOperator_BitOr_", "core/RemoveDecorator")
 """Operators whose mutants nobody can notice, by how their names begin."""
 SURVIVED, KILLED = "survived", "killed"
-WORKERS = 2
+TIMED = ("out of time", "waits for ever")
+"""How a mutant ends that counts as killed without a test that fails."""
 ENVIRONMENT = {"NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 PYTEST = ("-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow")
 
@@ -95,6 +97,8 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="how many mutants of each room; default: all")
     parser.add_argument("--seed", type=int, default=0, help="the choice of the sample")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that the tests of one mutant take together")
+    parser.add_argument("--workers", type=int, default=2, help="how many mutants are tested at a time")
+    parser.add_argument("--skip", action="append", default=[], metavar="PATH", help="a file of tests to leave out")
     parser.add_argument("--test", type=float, default=10.0, help="seconds that one test takes, while lines are counted")
     options = parser.parse_args()
     scores = []
@@ -102,18 +106,24 @@ def main() -> int:
         outcomes: Counter[str] = Counter()
         with tempfile.TemporaryDirectory() as folder:
             mutants = _sampled(room, options.sample, options.seed)
-            copies = [_copied(Path(folder) / str(number)) for number in range(WORKERS)]
-            coverage = _coverage(copies[0], room, options.test)
-            unchanged = [replace(mutant, code=(ROOT / mutant.path).read_text()) for mutant in mutants[:WORKERS]]
+            copies = [_copied(Path(folder) / str(number)) for number in range(options.workers)]
+            coverage = _coverage(copies[0], room, options.test, options.skip)
+            unchanged = [
+                replace(mutant, code=(ROOT / mutant.path).read_text()) for mutant in mutants[: options.workers]
+            ]
             for mutant, outcome in _tested(copies, unchanged, coverage, options.limit):
                 if outcome != SURVIVED:
                     sys.exit(f"{room}: the tests of {mutant} fail without it")
             for mutant, outcome in _tested(copies, mutants, coverage, options.limit):
                 outcomes[outcome] += 1
+                print(f"{outcomes.total()}: {mutant}: {outcome}", file=sys.stderr, flush=True)
                 if outcome == SURVIVED:
                     print(f"\n{mutant} survived\n{mutant.difference()}", flush=True)
-        scores.append(outcomes[KILLED] / max(1, outcomes.total()))
-        print(f"\n{room}: {outcomes[KILLED]} of {outcomes.total()} mutants killed, {scores[-1]:.1%}", flush=True)
+        timed = {how: outcomes[how] for how in TIMED}
+        killed = outcomes[KILLED] + sum(timed.values())
+        scores.append(killed / max(1, outcomes.total()))
+        of_these = ", ".join(f"{number} {how}" for how, number in timed.items())
+        print(f"\n{room}: {killed} of {outcomes.total()} mutants killed, {scores[-1]:.1%}; {of_these}", flush=True)
     return int(min(scores) < 0.9)
 
 
@@ -152,7 +162,7 @@ def _copied(copy: Path) -> Path:
     return copy
 
 
-def _coverage(copy: Path, room: str, test_s: float) -> Coverage:
+def _coverage(copy: Path, room: str, test_s: float, skipped: Sequence[str]) -> Coverage:
     """Run the tests of a room, which must not fail without a mutant, and return which lines each one runs."""
     from coverage import CoverageData
 
@@ -161,7 +171,15 @@ def _coverage(copy: Path, room: str, test_s: float) -> Coverage:
     environment = _environment(copy) | {"TESTS_PASSED": str(passed), "TEST_SECONDS": str(test_s)}
     environment["PYTHONPATH"] += os.pathsep + str(ROOT / "tests" / "mutate")
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", *PYTEST, *measured, *TESTS[room].split()],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *PYTEST,
+            *measured,
+            *(f"--ignore={each}" for each in skipped),
+            *TESTS[room].split(),
+        ],
         cwd=copy,
         env=environment,
         stdout=subprocess.PIPE,
@@ -215,7 +233,7 @@ def _tested(
         idle.put(worker)
         return said
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(len(workers)) as pool:
         yield from zip(mutants, pool.map(outcome, mutants), strict=True)
     for worker in workers:
         worker.communicate()
