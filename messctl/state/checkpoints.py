@@ -121,14 +121,14 @@ class Checkpoints:
 
 
 def _part(rows: Sequence[Row]) -> Part:
-    first = rows[0]["first"]
     lengths = [len(row["packed"]) for row in rows]
-    if any(not length or length % (8 * SIZE) for length in lengths):
-        raise ValueError(f"checkpoints of the queue from feedback {first} on have {lengths} bytes")
+    for row, length in zip(rows, lengths, strict=True):
+        if not length or length % (8 * SIZE):
+            raise ValueError(f"the checkpoints of the queue from feedback {row['first']} on have {length} bytes")
     numbers = np.frombuffer(b"".join(row["packed"] for row in rows), "<f8").astype(np.float64).reshape(-1, SIZE)
     part = Part(numbers, tuple(accumulate((length // (8 * SIZE) for length in lengths[:-1]), initial=0)))
     ordered = (part.places[1:] > part.places[:-1]).all() and (part.walks[:, 1] <= part.walks[:, 2]).all()
     firsts = part.places[list(part.rows)].tolist() == [row["first"] for row in rows]
     if not (ordered and firsts and numbers.min() >= 0.0 and numbers.max() < math.inf):
-        raise ValueError(f"the checkpoints of the queue from feedback {first} on hold what they cannot")
+        raise ValueError(f"the checkpoints of the queue from feedback {rows[0]['first']} on hold what they cannot")
     return part
