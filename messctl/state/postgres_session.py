@@ -202,7 +202,7 @@ class Session:
             return
         with suppress(psycopg.Error):
             if not connection.closed:
-                connection.execute(b"ROLLBACK")
+                connection.rollback()  # of psycopg, which also forgets plans that the server may not have
         if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._drop()
 

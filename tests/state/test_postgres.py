@@ -19,6 +19,7 @@ from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.records import Decision, Outcome, Request
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.place import Address, exists, place_of
+from messctl.state.postgres_connection import PREPARED_AFTER
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store, check
 
@@ -531,3 +532,25 @@ def test_nothing_but_plans_is_left_in_the_session_between_transactions(postgres,
             assert tuple(connection.execute(f"SHOW {setting}".encode()).fetchone()) == expected
         for left in ("pg_cursors WHERE name <> ''", "pg_locks WHERE locktype = 'advisory'"):
             assert connection.execute(f"SELECT 1 FROM {left}".encode()).fetchone() is None
+
+
+LATE_ERROR = "INSERT INTO policies SELECT 'a', 1 / CASE WHEN pg_sleep(0.1) IS NULL THEN 1 ELSE 0 END, '', ''"
+"""Divides by zero, after more statements were sent."""
+
+
+def test_a_statement_that_was_not_reached_as_its_plan_was_to_be_kept_works_later(address):
+    """The server has no plan of it then. psycopg forgets that after the first failure, but not after a later one."""
+    delete = "DELETE FROM policies WHERE name = ?"
+
+    def done(store, *, failing=False):
+        with pytest.raises(StoreError, match="zero") if failing else contextlib.nullcontext(), store.transaction():
+            if failing:
+                store.database.execute(LATE_ERROR)
+            store.database.execute(delete, ("a",))
+
+    with Store(address) as store:
+        done(store, failing=True)
+        for _ in range(PREPARED_AFTER):
+            done(store)
+        done(store, failing=True)
+        done(store)
