@@ -201,6 +201,8 @@ class Serving:
         prepared, unfit, first = self.store.together(begin)
         if isinstance(first, UnfitError):  # raised here, so that nothing is undone, and read again for the next request
             raise first
+        if model is None:
+            self.loads.add_regret(first)  # once, though the decision may have been undone and made again
         return prepared, unfit, first
 
     def _prepared(self, request: Request, question: Question, warm: str | None) -> tuple[Request, dict[str, Unfit]]:
@@ -228,7 +230,6 @@ class Serving:
         if model is None:
             excluded = unfit | self._down() | frozenset(self.full())
             decision = self.policy.decide(self._as_of_now(request, self._possible(excluded, unfit)))
-            self.loads.add_regret(decision)
         else:
             decision = self.policy.overridden(request, model)
         alone = characters(question) if is_alone(question) else None

@@ -13,6 +13,7 @@ from operator import itemgetter
 import pytest
 
 from messctl.backends import Scripted
+from messctl.costs.load_costs import Loads
 from messctl.costs.meter_choice import meter_for
 from messctl.errors import StoreError, UsageError
 from messctl.live.router import Router
@@ -203,6 +204,18 @@ def test_two_routers_on_one_store_see_what_the_other_learned_in_the_same_transac
         assert store.check() == []
         replay(store.seen, routed(alone, policy))
         assert flat(alone.policy.snapshot(policy)) == flat(store.policy.snapshot(policy))
+
+
+def test_a_decision_that_is_undone_is_not_regretted(tmp_path, policy, monkeypatch):
+    regretted = []
+    monkeypatch.setattr(Loads, "add_regret", lambda _, decision: regretted.append(decision.request.request_id))
+    with Store(tmp_path / "state") as store:
+        router = routed(store, policy)
+        router.ask(Question("What is 1?"), request_id="a")
+        with pytest.raises(StoreError):
+            router.ask(Question("What is 2?"), request_id="a")
+        router.ask(Question("What is 3?"), request_id="b")
+    assert regretted == ["a", "b"]
 
 
 def test_what_is_undone_teaches_no_other_promise_anything(places, policy):
