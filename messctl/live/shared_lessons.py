@@ -1,7 +1,8 @@
 """Shared lessons: what several promises learn of the same models is common, and each has a level of its own.
 
 A promise is a state with its own requests, debt and counts. How good a model's answers are on the whole is its own,
-too: its users may be stricter than others. How prompts differ, and what answers cost, is learned together.
+too: its users may be stricter than others. So are the prompts that came of late. How prompts differ, and what answers
+cost, is learned together.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from dataclasses import replace
 
 from messctl.learning.snapshot import Arrays, ModelSnapshot, Snapshot
 
+LEVEL = ("good", "answers")
+"""The bandit's level of a model: the sum of the satisfaction with its answers, and their number."""
+PROMPTS = ("recent_prompts", "recent_known", "base_price")
+"""The bandit's recent prompts, and the price that was solved on them."""
 OWN: Mapping[str, frozenset[str]] = {
-    "bandit": frozenset(
-        ("good", "answers", "served_at", "counts", "lateness", "forgone", "elsewhere", "tried", "base_price")
-    ),
+    "bandit": frozenset((*LEVEL, *PROMPTS, "served_at", "counts", "lateness", "forgone", "elsewhere", "tried")),
     "messplus": frozenset(("bias",)),
 }
 """By policy: the arrays that each promise has for itself."""
-LEVEL = ("good", "answers")
-"""The bandit's level of a model: the sum of the satisfaction with its answers, and their number."""
 FIRST_ANSWERS = 8.0
 """A new promise begins with the level of the others, as if it came from at most this number of answers."""
 

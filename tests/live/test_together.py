@@ -26,6 +26,8 @@ from tests.live.test_replicas import flat
 THREADS, REQUESTS = 12, 15
 GRADED = 0.3
 """The part of the answers that a grader grades."""
+UNDONE = 0.1
+"""The part of the answers whose feedback cannot be stored."""
 
 
 class Noted(Store):
@@ -242,7 +244,6 @@ def test_what_the_threads_of_two_promises_learn_is_learned_in_one_order(places, 
             super().append((common.transactions, event))
 
     at = [places() for _ in range(6)]
-    undone = 0.1 if policy == "messplus" else 0.0  # the bandit forgets which prompts came since the last lesson
     with ExitStack() as opened:
         *stores, common = [opened.enter_context(Noted(place)) for place in at[:3]]
         *others, alone = [opened.enter_context(Noted(place)) for place in at[3:]]
@@ -255,7 +256,7 @@ def test_what_the_threads_of_two_promises_learn_is_learned_in_one_order(places, 
         def work(number, rng):
             router = routers[number % 2]
             for index in range(REQUESTS):
-                bad = rng.random() < undone
+                bad = rng.random() < UNDONE
                 request_id = f"{number % 2}-{number}-{index}{'-bad' * bad}"
                 grader = giving(rng.random()) if not bad and rng.random() < GRADED else None
                 router.ask(Question(f"What is {index}?"), request_id=request_id, grader=grader)
