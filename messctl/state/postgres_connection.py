@@ -6,6 +6,7 @@ session.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ def opened(address: Address) -> Connection:
         for name, (variable, value) in DEFAULTS.items()
         if name not in given and (not variable or variable not in os.environ)
     }
+    _quiet()
     connection = psycopg.connect(
         address.url,
         autocommit=True,
@@ -90,6 +92,13 @@ def opened(address: Address) -> Connection:
     for loader in (_TextLoader, _BinaryTextLoader):
         adapters.register_loader("text", loader)
     return connection
+
+
+def _quiet() -> None:
+    """Keep psycopg from printing errors that it does not raise, unless the program logs: they quote what was sent."""
+    logger = logging.getLogger("psycopg")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def _check(address: Address, connection: Connection) -> None:

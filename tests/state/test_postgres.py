@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -554,3 +555,28 @@ def test_a_statement_that_was_not_reached_as_its_plan_was_to_be_kept_works_later
             done(store)
         done(store, failing=True)
         done(store)
+
+
+UNDONE = """
+import sys
+from messctl.state.place import Address
+from messctl.state.store import Store
+
+with Store(Address.of(sys.argv[1])) as store:
+    store.requests.count()
+    try:
+        with store.transaction():
+            store.database.execute("INSERT INTO feedback (request, satisfied, given_at) VALUES (9, 1.0, 1.0)")
+            raise ValueError("the only word")
+    except ValueError as error:
+        print(error)
+"""
+"""A program in which an error comes while the answer to a statement, another error, is on its way."""
+
+
+@pytest.mark.slow
+def test_an_error_that_hides_behind_another_is_not_printed(postgres, address):
+    Store(address).close()
+    command = [sys.executable, "-c", UNDONE, f"{postgres.url}?schema={address.schema}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("the only word\n", "")
