@@ -73,7 +73,7 @@ def together(store, *calls, synced=(), meanwhile=lambda: None):
     def outcome(number, call):
         try:
             return store.together(call, synced=number in synced)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # the test looks at every error
             return str(error)
 
     with ThreadPoolExecutor(len(calls) + 1) as pool:
