@@ -47,7 +47,7 @@ SURVIVED, KILLED = "survived", "killed"
 TIMED = ("out of time", "waits for ever")
 """How a mutant ends that counts as killed without a test that fails."""
 ENVIRONMENT = {"NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-PYTEST = ("-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow")
+PYTEST = ("-q", "-n0", "--dist=no", "-p", "no:cacheprovider", "-m", "not slow")  # with --dist, no test is a context
 
 
 @dataclass(frozen=True)

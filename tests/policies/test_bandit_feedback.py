@@ -9,11 +9,13 @@ from bandit_states import SEEDS, attained_levels, state_with
 from making import learnable, prompts_for
 from worlds import WORLDS, flat
 
+from messctl.learning.snapshot import Snapshot
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.balance import record_delay
 from messctl.policies.bandit.pending import hold_back
 from messctl.policies.bandit.policy import HELD_BACK
 from messctl.policies.bandit.satisfaction import levels_of
+from messctl.policies.bandit.state import UNKNOWN_DELAY
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Feedback, Request
 from messctl.replay.play import drive
@@ -129,6 +131,31 @@ def test_the_known_delay_is_a_running_mean_that_begins_with_the_first():
         record_delay(state, Tuning(), float(delay))
         seen.append(state.ledger.delay)
     assert seen == pytest.approx([100, 100, 150, 131.25, 114.84375, 112.98828125])
+
+
+def test_requests_count_from_the_first_one_that_this_policy_decided():
+    """Another policy decided five before: feedback that comes two requests late is two requests late."""
+    policy = Bandit(Zoo.of(["small", "large"], "large"), Settings(alpha=0.8), Snapshot(decided=5))
+    first, *_ = [policy.decide(Request(f"r{row}", "name a river")) for row in range(3)]
+    assert first.request_number == 6
+    policy.learn(first, Feedback(satisfied={first.served: 1.0}))
+    tally, ledger = policy._state.tally, policy._state.ledger
+    assert (tally.decided, tally.latest, tally.with_feedback, tally.elsewhere) == (3, 1, 1, 5)
+    assert ledger.delay == 2.0
+
+
+def test_what_was_learned_before_a_promise_is_no_part_of_it():
+    zoo, promise = Zoo.of(["small", "large"], "large"), Settings(alpha=0.8)
+    teacher = Bandit(zoo, promise, Snapshot(decided=5))
+    for row in range(3):
+        decision = teacher.decide(Request(f"r{row}", "name a river"))
+        teacher.learn(decision, Feedback(costs={decision.served: 1.0}, satisfied={decision.served: 0.0}))
+    teacher._state.ledger.trial_cost = teacher._state.ledger.forfeited = 7.0
+    policy = Bandit(zoo, promise, replace(teacher.snapshot(), decided=0, queue=0.0, balance=0.0))
+    tally, ledger = policy._state.tally, policy._state.ledger
+    assert (tally.decided, tally.latest, tally.with_feedback, tally.elsewhere, tally.labels) == (0, 0, 0, 0, 3)
+    assert (ledger.trial_cost, ledger.forfeited, ledger.delay) == (0.0, 0.0, UNKNOWN_DELAY)
+    assert policy.decide(Request("next", "name a lake")).request_number == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from messctl.policies.bandit.policy import GUARDED, TRIED
 from messctl.policies.bandit.price import price_of
 from messctl.policies.bandit.satisfaction import learn_satisfaction, learn_trust, levels_of, needed_hope, trust_of
 from messctl.policies.bandit.state import AUTO_V, WIDTH, Promise, fresh
-from messctl.policies.bandit.trials import odds_of
+from messctl.policies.bandit.trials import affordable_models, odds_of
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Feedback, Request
 from messctl.replay.play import drive
@@ -57,6 +57,17 @@ def test_odds_sum_to_one_at_any_costs(budget):
         odds = odds_of(state, promise, Tuning(), rng.lognormal(0.0, 2.0, 3), best)
         assert odds.sum() == pytest.approx(1.0)
         assert odds[best] >= 0.98 - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("tried", "affordable"), [(0.0, [0, 1, 2]), (15.0, [0, 1, 2]), (25.0, [0, 1]), (35.0, [0]), (50.0, [0])]
+)
+def test_what_trials_have_cost_is_no_longer_in_their_budget(tried, affordable):
+    """The budget is a tenth of the 420 that were paid; a trial costs 0, 10 or 20 beyond the first model."""
+    state, promise, _ = state_with([0.9, 0.9, 0.9], [10.0, 20.0, 30.0], [7, 7, 7])
+    state.ledger.trial_cost = tried
+    found = affordable_models(state, promise._replace(trial_budget=0.1), Tuning(), np.zeros(3), 0)
+    assert np.flatnonzero(found).tolist() == affordable
 
 
 def test_an_unknown_model_is_as_good_as_the_promise_and_the_reference_a_little_better():

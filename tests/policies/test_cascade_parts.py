@@ -11,7 +11,7 @@ import pytest
 
 from messctl.learning.compiled import plainly
 from messctl.policies.bandit.state import WIDTH
-from messctl.policies.cascade import agreement, beliefs, confidence, difficulty, plan
+from messctl.policies.cascade import agreement, beliefs, choice, confidence, difficulty, plan
 from messctl.policies.cascade.beliefs import BINS, RIGHT, WIDE, WRONG
 from messctl.policies.cascade.difficulty import MOST, STEPS, WEIGHT, Odds
 from messctl.policies.cascade.plan import Prospects
@@ -278,6 +278,14 @@ def test_the_next_step_is_the_best_of_all_plans(seed, asks):
         if len(groups) < asks:
             _, step = best_plan(tuple(range(len(groups))), groups, odds, cost, price, asks - len(groups))
             assert next_ask(odds, cost, price, groups, asks) == step
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.2, 0.4])
+def test_of_two_models_that_are_asked_anyway_the_cheaper_is_asked_first(wrong):
+    """Without confidence both orders are worth the same."""
+    odds = flat(0.9, 0.9, 0.5, wrong=wrong)
+    assert choice.plan_first(new_beliefs(), 3, prospects(odds, [2.0, 1.0, 1.5]), 2.0, 200.0) == 1
+    assert choice.plan_first(new_beliefs(), 3, prospects(odds, [1.0, 2.0, 1.5]), 2.0, 200.0) == 0
 
 
 # --- agreement --------------------------------------------------------------------

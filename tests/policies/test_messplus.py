@@ -12,7 +12,8 @@ from making import learnable, make_recording, prompts_for
 from plain_features import plain_features
 
 from messctl.learning.random_streams import stream
-from messctl.replay.play import replay
+from messctl.policies import build
+from messctl.replay.play import drive, replay
 from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
 from messctl.zoo import Settings
@@ -134,6 +135,22 @@ def test_a_second_implementation_from_the_paper_decides_the_same(tmp_path, setti
                     weight[model][index] = old - rate * slope * features_then.get(index, 0.0)
                 bias[model] -= rate * slope
         assert row["queue_after"] == pytest.approx(queue, abs=1e-9)
+
+
+def test_the_odds_are_those_of_the_coin_that_explores():
+    """Exploring serves the reference, and otherwise the least sum serves; they may be the same model."""
+    rounds, prompts = learnable(60), prompts_for(60)
+    policy = build("messplus", rounds, Settings(alpha=0.85, v=0.3, c=0.6))
+    same = set()
+    for decision, _ in drive(policy, rounds, prompts):
+        sums = {model: sum(term[model] for term in decision.weighed.terms.values()) for model in rounds.zoo.models}
+        best = min(sums, key=lambda model: (sums[model], decision.mean_cost.get(model, 0.0), model))
+        odds = {model: decision.p_explore * (model == "large") for model in sums}
+        odds[best] += 1.0 - decision.p_explore
+        assert decision.odds == pytest.approx({model: chance for model, chance in odds.items() if chance})
+        assert decision.propensity == decision.odds[decision.served]
+        same.add(best == "large")
+    assert same == {True, False}
 
 
 def test_it_keeps_the_promise_for_less_than_the_costliest_model(tmp_path):
