@@ -13,7 +13,7 @@ from messctl.backends.openai_errors import NOT_OPENAI, SEE_LOG, permanent, quote
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
-    import httpx2
+    from messctl.backends.line import Response
 
 ACCEPTED = "gzip, deflate"
 """The encodings that requests accept. Each may be used once."""
@@ -25,14 +25,14 @@ _PIECE = 2**16
 _ZLIB_OR_GZIP, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
-def body_pieces(model: ModelSpec, response: httpx2.Response) -> Iterator[bytes]:
+def body_pieces(model: ModelSpec, response: Response) -> Iterator[bytes]:
     """Yield the body of a response as it arrives.
 
     Raises AttemptFailedError if it is larger than any answer, damaged, or in an encoding that was not asked for.
     """
     stated = [name.strip().lower() for name in response.headers.get("content-encoding", "").split(",")]
     encodings = [name for name in stated if name not in ("", "identity")]
-    pieces: Iterable[bytes] = response.iter_raw()
+    pieces: Iterable[bytes] = response.pieces()
     if encodings in (["gzip"], ["x-gzip"], ["deflate"]):
         pieces = _inflated(model, pieces)
     elif encodings:

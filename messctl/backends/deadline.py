@@ -6,12 +6,10 @@ is never silent. When the time is up, the connection is cut, and what waits for 
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
 STEP_S = 0.02
 """How exactly deadlines are kept, in seconds."""
@@ -33,6 +31,15 @@ class Deadline:
     def passed(self) -> bool:
         """Whether the time is up."""
         return self.left_s == 0.0
+
+    @contextmanager
+    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Call a function from another thread if the block still runs when the time is up."""
+        watched = _watchdog.watch(self._end, call)
+        try:
+            yield
+        finally:
+            _watchdog.release(watched)
 
 
 class _Watchdog:
@@ -75,43 +82,3 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
-
-
-class Connection:
-    """The connection of one HTTP client that sends one request at a time. It can be cut from another thread.
-
-    Give `watch` to the client's requests as the extension `trace`. It learns from it which connection is in use.
-    """
-
-    def __init__(self) -> None:
-        self._stream: Any = None
-        self._is_cut = False
-
-    def watch(self, event: str, info: dict[str, Any]) -> None:
-        """Store each connection that is made, also one within another, to a proxy or with TLS."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._stream = info.get("return_value")
-            if self._is_cut:
-                self._shut()
-
-    @contextmanager
-    def cut_at(self, deadline: Deadline) -> Iterator[None]:
-        """Cut the connection if the block still runs at the deadline."""
-        self._is_cut = False
-        watched = _watchdog.watch(time.monotonic() + deadline.left_s, self.cut)
-        try:
-            yield
-        finally:
-            _watchdog.release(watched)
-
-    def cut(self) -> None:
-        """Cut the connection now."""
-        self._is_cut = True
-        self._shut()
-
-    def _shut(self) -> None:
-        stream = self._stream
-        link = None if stream is None else stream.get_extra_info("socket")
-        if link is not None:
-            with suppress(OSError, ValueError):
-                socket.socket.shutdown(link, socket.SHUT_RDWR)

@@ -25,7 +25,7 @@ from messctl.backends.answer_text import AnswerText
 from messctl.backends.complaint import Complaint, complaint_in, complaint_of, is_error
 from messctl.backends.content import body_pieces, read_document
 from messctl.backends.event_stream import DONE, ERROR, LONGEST_EVENT, MESSAGE, Event, EventTooLongError, read_events
-from messctl.backends.http import Key
+from messctl.backends.key import Key
 from messctl.backends.logprobs import LOGPROBS, LogprobMean
 from messctl.backends.openai_errors import (
     NOT_OPENAI,
@@ -43,7 +43,7 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 if TYPE_CHECKING:
-    import httpx2
+    from messctl.backends.line import Response
 
 OnPart = Callable[[Mapping[str, Any]], None]
 """Takes what an answer holds beside its text, as a choice of a streamed answer."""
@@ -101,7 +101,7 @@ class ServerReply:
         """Whether an answer has arrived of which nothing is missing but the counts of tokens."""
         return self.finish is not None and self.pieces > 0
 
-    def receive(self, model: ModelSpec, response: httpx2.Response) -> None:
+    def receive(self, model: ModelSpec, response: Response) -> None:
         """Read a response to its end, streamed or whole. Raises AttemptFailedError if it is not a complete answer."""
         start, body = _opened(model, response)
         says_events = "text/event-stream" in response.headers.get("content-type", "")
@@ -273,7 +273,7 @@ def _index(choice: Any) -> int:
     return index if type(index) is int else 0
 
 
-def _opened(model: ModelSpec, response: httpx2.Response) -> tuple[bytes, Iterator[bytes]]:
+def _opened(model: ModelSpec, response: Response) -> tuple[bytes, Iterator[bytes]]:
     """Return the first bytes of a body, without blanks before them, and the whole body, also without them."""
     pieces, start, started = body_pieces(model, response), b"", time.monotonic()
     for piece in pieces:

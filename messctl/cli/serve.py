@@ -189,15 +189,16 @@ class _Check:
         print_line(f"{self._address} works: {model} answered ({choice['finish_reason']})")
 
     def _ask(self, stop: Callable[[], None]) -> None:
-        import httpx2
+        import urllib3
 
         body = {"model": "auto", "messages": [{"role": "user", "content": "What is 1 + 1?"}]}
         try:
-            response = httpx2.post(f"{self._address}/v1/chat/completions", json=body, timeout=600.0, trust_env=False)
+            url = f"{self._address}/v1/chat/completions"
+            response = urllib3.request("POST", url, json=body, timeout=600.0, retries=False)
             document = response.json()
             self._error = str(document.get("error", {}).get("message", self._error))
-            self._reply = document if response.status_code == 200 else {}
-        except (httpx2.HTTPError, ValueError) as error:
+            self._reply = document if response.status == 200 else {}
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             self._error = str(error)
         finally:
             stop()

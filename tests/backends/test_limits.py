@@ -14,7 +14,6 @@ from servers import USAGE, chunk, events, misbehaving, streamed
 
 from messctl.backends import OpenAICompatible, openai
 from messctl.backends.content import LARGEST_DOCUMENT, LARGEST_STREAM
-from messctl.backends.deadline import Connection, Deadline
 from messctl.errors import BackendError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -117,14 +116,6 @@ def test_a_list_of_models_without_end_is_given_up(monkeypatch):
         backend.list_models(ModelSpec("big", url=server.url, timeout_s=0.3))
 
 
-def test_a_connection_is_used_again_after_an_answer_and_not_after_a_cut():
-    with misbehaving(lambda handler: handler.answer(streamed("42"))) as server, OpenAICompatible() as backend:
-        for _ in range(3):
-            backend.complete(spec(server.url), Question("hi"))
-        ((lines),) = backend._clients._idle.values()
-        assert len(lines) == 1
-
-
 def test_questions_at_the_same_time_have_connections_of_their_own():
     together = threading.Barrier(4)
 
@@ -144,19 +135,6 @@ def test_questions_at_the_same_time_have_connections_of_their_own():
         for thread in threads:
             thread.join(60)
     assert answers == ["42"] * 4
-
-
-def test_a_connection_that_is_made_too_late_is_cut_at_once():
-    class Stream:
-        def get_extra_info(self, _):
-            cuts.append(True)
-
-    cuts, connection = [], Connection()
-    with connection.cut_at(Deadline(0.0)):
-        while not connection._is_cut:
-            time.sleep(0.01)
-        connection.watch("connection.connect_tcp.complete", {"return_value": Stream()})
-    assert cuts == [True]
 
 
 # --- compression --------------------------------------------------------------------

@@ -439,7 +439,7 @@ def test_looking_at_the_state_imports_no_compiler_and_no_parquet(command, state)
     Store(state).close()
     code = (
         f"import sys; from messctl.cli import run; run(['{command}'])\n"
-        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'httpx2', 'pydantic'}\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'llama_cpp', 'gguf', 'urllib3', 'pydantic'}\n"
         "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -460,7 +460,7 @@ def test_an_answer_imports_neither_a_compiler_nor_what_it_does_not_use(state):
     code = (
         "import sys; from messctl.cli import run; run(['ask', 'What is 7 + 8?', '--expect', '15'])\n"
         "run(['feedback', 'last', 'good'])\n"
-        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'httpx', 'httpx2', 'llama_cpp.llama', 'pydantic'}\n"
+        "heavy = {'numba', 'pyarrow', 'sklearn', 'scipy', 'httpx', 'urllib3', 'llama_cpp.llama', 'pydantic'}\n"
         "heavy |= {'psycopg', 'messctl.state.postgres'}\n"
         "sys.exit(f'imported: {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
     )

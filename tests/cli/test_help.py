@@ -15,7 +15,7 @@ from messctl.cli import app, run
 from messctl.cli.arguments import COLUMNS, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.command import ASK, COMPARE, TRACES, ZOO
 
-HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "httpx2", "llama_cpp", "matplotlib")
+HEAVY = ("numba", "scipy", "sklearn", "pyarrow", "urllib3", "llama_cpp", "matplotlib")
 METAVARS = {"FILE", "0..1", "N", "NAME", "TEXT", "SECONDS", "NAME=N", "FILE=NAME", "LIST", "URL", "DIR", "TIME", "FORM",
             "1..3", "PLACE"}  # fmt: skip
 ROOT = typer.main.get_command(app)

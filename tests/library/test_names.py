@@ -14,7 +14,7 @@ import sys
 before = set(sys.modules)
 import messctl
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-heavy = loaded & {"numpy", "numba", "scipy", "sklearn", "pyarrow", "rich", "typer", "httpx2", "yaml", "dataclasses"}
+heavy = loaded & {"numpy", "numba", "scipy", "sklearn", "pyarrow", "rich", "typer", "urllib3", "yaml", "dataclasses"}
 print(sorted(heavy), sum(name.startswith("messctl") for name in set(sys.modules) - before))
 """
 

@@ -28,7 +28,7 @@ LOADED = (
     "sklearn.feature_extraction.text",
     "pyarrow.parquet",
 )
-LOADED += ("pyarrow.compute", "rich.table", "typer", "yaml", "httpx2", "joblib", "matplotlib.pyplot")
+LOADED += ("pyarrow.compute", "rich.table", "typer", "yaml", "urllib3", "joblib", "matplotlib.pyplot")
 
 
 TOO_LONG = (-signal.SIGXCPU, -signal.SIGKILL)

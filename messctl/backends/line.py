@@ -1,0 +1,204 @@
+"""One HTTP/1.1 connection to a server of models, or to the proxy before it, for one request at a time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from http import HTTPStatus, client
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import unquote
+
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.response import HTTPResponse
+from urllib3.util import Url, make_headers, parse_url
+
+from messctl import __version__
+from messctl.backends.content import ACCEPTED
+from messctl.backends.key import Key
+from messctl.backends.openai_errors import AttemptFailedError, broken_off, one_line, silent, temporary, unreachable
+from messctl.zoo import ModelSpec
+from messctl.zoo.server_keys import is_loopback
+
+PORTS = {"http": 80, "https": 443}
+HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": f"messctl/{__version__}"}
+_PIECE = 2**16
+_END_S = 0.05
+"""How long the end of a response may take after all that matters of it. Without it the connection is of no more use."""
+
+
+class Response:
+    """What a server sends back: its status, its headers, whose names may be in any case, and its body as it comes."""
+
+    def __init__(self, model: ModelSpec, response: HTTPResponse) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._model = model
+        self._response = response
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body as it comes, still compressed if it is. Raises AttemptFailedError if it breaks off."""
+        try:
+            while piece := self._response.read1(_PIECE, decode_content=False):
+                yield piece
+        except ReadTimeoutError:
+            raise silent(self._model) from None
+        except HTTPError:
+            raise broken_off(self._model) from None
+
+
+class _FinalResponse(client.HTTPResponse):
+    """A response, after all those that only say that it will come. http.client itself skips 100 Continue alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+        early = 100 <= status < 200 and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if early else status, reason
+
+
+class Line:
+    """A connection to the server at a url. It is made when it is needed, and again if the server has closed it.
+
+    A proxy that the environment names is used, except for this machine's own addresses. `tls` returns whom to trust.
+    Raises ValueError for a proxy that cannot be used.
+    """
+
+    def __init__(self, url: str, tls: Callable[[], ssl.SSLContext]) -> None:
+        self._server = parse_url(url)
+        self._proxy = None if is_loopback(url) else _proxy_before(self._server)
+        first = self._proxy or self._server
+        host, port = _address(first)
+        if "https" in (first.scheme, self._server.scheme):
+            context = tls()
+            config = ProxyConfig(context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None)
+            self._connection: HTTPConnection = HTTPSConnection(host, port, ssl_context=context, proxy_config=config)
+        else:
+            self._connection = HTTPConnection(host, port)
+        self._connection.response_class = _FinalResponse
+        self._link: Any = None  # http.client forgets its socket as soon as a server says that it will close it
+        self._is_cut = False
+
+    @contextmanager
+    def send(
+        self, model: ModelSpec, method: str, path: str, body: bytes | None, key: Key, connect_s: float, silent_s: float
+    ) -> Iterator[Response]:
+        """Send a request to `path` below the model's url; yield its response. Raises AttemptFailedError.
+
+        The server has `connect_s` seconds to accept a connection, and may then be silent for `silent_s`.
+        """
+        self._connect(model, connect_s)
+        self._connection.timeout = silent_s
+        failed: AttemptFailedError | None = None
+        try:
+            response = self._exchange(method, _parsed(f"{model.url}/{path}"), body, key)
+        except TimeoutError:
+            failed = silent(model)
+        except (HTTPException, HTTPError, OSError):
+            failed = broken_off(model)
+        except BaseException:
+            self.close()
+            raise
+        if failed is not None:  # raised here, it does not lead to the frames that know the key
+            self.close()
+            raise failed
+        try:
+            yield Response(model, response)
+            self._end(response)
+        finally:
+            if not response.closed:  # what is left of it would be taken for the next response
+                response.close()
+                self.close()
+
+    def cut(self) -> None:
+        """Break the connection, from any thread, until it is mended."""
+        self._is_cut = True
+        for link in {self._connection.sock, self._link} - {None}:
+            with suppress(OSError, ValueError):
+                socket.socket.shutdown(getattr(link, "socket", link), socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Let the next request have a new connection if this one was cut."""
+        self._is_cut = False
+
+    def close(self) -> None:
+        """Close the connection; the next request makes another one."""
+        with suppress(OSError):
+            self._connection.close()
+
+    def _connect(self, model: ModelSpec, within_s: float) -> None:
+        """Connect, unless the last connection is still there."""
+        if self._connection.is_connected:
+            return
+        self.close()
+        self._connection.timeout = within_s
+        if self._proxy is not None and self._server.scheme == "https":
+            headers = _authorization(self._proxy)
+            self._connection.set_tunnel(*_address(self._server), headers, self._proxy.scheme or "http")
+        try:
+            self._connection.connect()
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            self.close()
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            if isinstance(cause, TimeoutError):
+                what = "accepts no connection: check that the machine is up and the url is right"
+                raise temporary(model, what) from None
+            raise unreachable(model, one_line(cause)) from None
+        except BaseException:
+            self.close()
+            raise
+        self._link = self._connection.sock
+        if self._is_cut:  # while it was made
+            self.cut()
+
+    def _exchange(self, method: str, url: Url, body: bytes | None, key: Key) -> HTTPResponse:
+        """Send a request, and return its response once its headers are there."""
+        headers, target = {**HEADERS, **key.header()}, url.request_uri
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._proxy is not None and self._server.scheme == "http":
+            headers |= _authorization(self._proxy)
+            target = url.url
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has read all
+            self._connection.request(method, target, body, headers, preload_content=False, decode_content=False)
+        return self._connection.getresponse()
+
+    def _end(self, response: HTTPResponse) -> None:
+        """Read the end of a response, if it is there, so that the connection can be used again."""
+        if not response.closed:
+            self._link.settimeout(_END_S)
+            with suppress(HTTPError):
+                response.read1(1, decode_content=False)
+
+
+def trusted() -> ssl.SSLContext:
+    """Return whom to trust: the authorities that this machine, SSL_CERT_FILE or SSL_CERT_DIR name."""
+    return ssl.create_default_context()
+
+
+def _proxy_before(server: Url) -> Url | None:
+    """Return the proxy that the environment names for a server. Raises ValueError if it is none for HTTP."""
+    proxies = urllib.request.getproxies()
+    named = proxies.get(server.scheme or "") or proxies.get("all")
+    if not named or urllib.request.proxy_bypass(server.netloc or ""):
+        return None
+    proxy = parse_url(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in PORTS or not proxy.host:
+        raise ValueError("not a proxy for HTTP")
+    return proxy
+
+
+def _address(place: Url) -> tuple[str, int]:
+    return (place.host or "").strip("[]"), place.port or PORTS[place.scheme or "http"]
+
+
+def _authorization(proxy: Url) -> dict[str, str]:
+    """Return the header with the name and the password that a proxy wants; none if its url has none."""
+    return make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
+
+
+_parsed = lru_cache(maxsize=256)(parse_url)

@@ -1,0 +1,311 @@
+"""Connections to servers of models: when they are used again, through which proxy they go, and whom they trust."""
+
+import base64
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import suppress
+
+import pytest
+from servers import misbehaving, streamed
+
+from messctl.backends import OpenAICompatible
+from messctl.backends.key import Key
+from messctl.backends.line import Line, trusted
+from messctl.backends.openai_errors import AttemptFailedError
+from messctl.errors import BackendError
+from messctl.records import Question
+from messctl.zoo import ModelSpec
+
+QUESTION = Question("hi")
+
+
+def spec(url, **settings):
+    return ModelSpec("big", url=url, retries=0, **settings)
+
+
+def sound(handler):
+    handler.answer(streamed("42"))
+
+
+# --- how often a connection is made ----------------------------------------------------
+
+
+def in_chunks(*chunks):
+    """Return a behaviour that sends an answer in chunks, each with its length before it."""
+
+    def behave(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for chunk in chunks:
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            handler.wfile.flush()
+
+    return behave
+
+
+def closing(handler):
+    handler.answer(streamed("42"), Connection="close")
+    handler.close_connection = True
+
+
+def in_secret(behave):
+    """Return a behaviour that closes the connection after its answer, and does not say so."""
+
+    def behaves(handler):
+        behave(handler)
+        handler.close_connection = True
+
+    return behaves
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "connections"),
+    [
+        (sound, 1),
+        (in_chunks(streamed("42"), b""), 1),
+        (in_chunks(streamed("4", "2")[:60], streamed("4", "2")[60:], b""), 1),
+        (in_chunks(streamed("42"), b"data: more\n\n"), 3),
+        (closing, 3),
+        (in_secret(sound), 3),
+    ],
+    ids=["a length", "chunks", "pieces", "more than the answer", "closed", "closed without a word"],
+)
+def test_a_connection_is_used_again_if_nothing_is_left_in_it(behaviour, connections):
+    places = set()
+
+    def behave(handler):
+        places.add(handler.client_address)
+        behaviour(handler)
+
+    with misbehaving(behave) as server, OpenAICompatible(pause=lambda _: None) as backend:
+        for _ in range(3):  # the end of a connection may come just after a request is sent: then it is sent again
+            assert backend.complete(ModelSpec("big", url=server.url), QUESTION).answer == "42"
+    assert len(places) == connections
+
+
+def test_a_large_request_that_a_server_refuses_before_it_has_read_all_is_refused_for_its_reason():
+    def refuse(listening):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(10)
+            while connection.recv(2**20):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, OpenAICompatible() as backend:
+        threading.Thread(target=refuse, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(BackendError, match="413"):
+            backend.complete(spec(url), Question("word " * 10**6))
+
+
+def test_a_line_that_is_cut_before_it_is_connected_is_cut_at_once_and_can_be_mended():
+    with misbehaving(sound) as server:
+        model, line = spec(server.url), Line(server.url, trusted)
+        line.cut()
+        with pytest.raises(AttemptFailedError), line.send(model, "POST", "x", b"{}", Key(None), 5, 5):
+            pass
+        line.mend()
+        with line.send(model, "POST", "x", b"{}", Key(None), 5, 5) as response:
+            assert b"".join(response.pieces()) == streamed("42")
+        line.close()
+
+
+def test_what_a_server_says_before_its_answer_is_skipped():
+    def behave(handler):
+        for early in ("100 Continue", "102 Processing", "103 Early Hints"):
+            handler.wfile.write(f"HTTP/1.1 {early}\r\nLink: </x>\r\n\r\n".encode())
+        sound(handler)
+
+    with misbehaving(behave) as server, OpenAICompatible() as backend:
+        assert backend.complete(spec(server.url), QUESTION).answer == "42"
+
+
+def test_requests_say_who_asks():
+    with misbehaving(sound) as server, OpenAICompatible() as backend:
+        backend.complete(spec(server.url), QUESTION)
+    headers = server.requests[0][1]
+    assert headers["User-Agent"].startswith("messctl/")
+    assert (headers["Content-Type"], headers["Accept-Encoding"]) == ("application/json", "gzip, deflate")
+    assert headers["Host"] in server.url
+
+
+# --- proxies and trust -----------------------------------------------------------------
+
+
+class Proxy:
+    """A proxy on loopback that leads every tunnel to one place. `asked` holds the head of each request."""
+
+    def __init__(self, place, context=None):
+        self.asked = []
+        self._place = place
+        self._context = context
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._listening.close()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
+
+    def _tunnel(self, client):
+        if self._context:
+            client = self._context.wrap_socket(client, server_side=True)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.asked.append(head.decode())
+        with client, socket.create_connection(self._place) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pass_on, args=(server, client))
+            back.start()
+            pass_on(client, server)
+            back.join()
+
+
+def pass_on(source, target):
+    """Send what comes from one connection to the other, and its end."""
+    with suppress(OSError):
+        while piece := source.recv(2**16):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificate")
+    names = "subjectAltName=DNS:models.invalid,DNS:localhost"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=models.invalid -addext {names}"
+    files = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run([*command.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def context_of(certificate):
+    """Return how a server with a certificate speaks TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def secure(certificate):
+    """A server that speaks TLS, with a certificate that only who is told to trusts."""
+    with misbehaving(sound) as server:
+        server.socket = context_of(certificate).wrap_socket(server.socket, server_side=True)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def basic(who):
+    return "Basic " + base64.b64encode(who.encode()).decode()
+
+
+def url_of(server, host):
+    return server.url.replace("http://127.0.0.1", f"https://{host}")
+
+
+def test_a_server_with_tls_is_asked_if_its_certificate_is_trusted(secure, certificate, monkeypatch):
+    with OpenAICompatible() as backend, pytest.raises(BackendError, match="offers no secure connection .*CERTIFICATE"):
+        backend.complete(spec(url_of(secure, "localhost")), QUESTION)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with OpenAICompatible() as backend:
+        assert backend.complete(spec(url_of(secure, "localhost")), QUESTION).answer == "42"
+
+
+def test_a_certificate_of_another_machine_is_refused(secure, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with OpenAICompatible() as backend, pytest.raises(BackendError, match="offers no secure connection"):
+        backend.complete(spec(url_of(secure, "127.0.0.1")), QUESTION)
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+@pytest.mark.parametrize(
+    ("who", "stated"), [("", None), ("me:p%40ss@", "Basic " + base64.b64encode(b"me:p@ss").decode())]
+)
+def test_a_server_with_tls_is_reached_through_a_tunnel(scheme, who, stated, secure, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Proxy(secure.server_address) as proxy, OpenAICompatible() as backend:
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}{who}{proxy.address}")
+        for _ in range(2):
+            assert backend.complete(spec(url_of(secure, "models.invalid")), QUESTION).answer == "42"
+    (head,) = proxy.asked
+    assert head.startswith(f"CONNECT models.invalid:{secure.server_address[1]} HTTP/1.")
+    found = [line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("proxy-authorization")]
+    assert found == ([stated] if stated else [])
+    assert "proxy-authorization" not in {name.lower() for name in secure.requests[0][1]}
+
+
+def test_a_proxy_with_tls_leads_to_a_server_with_tls(secure, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Proxy(secure.server_address, context_of(certificate)) as proxy, OpenAICompatible() as backend:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{proxy.address.replace('127.0.0.1', 'localhost')}")
+        assert backend.complete(spec(url_of(secure, "models.invalid")), QUESTION).answer == "42"
+    assert proxy.asked[0].startswith("CONNECT models.invalid")
+
+
+def test_a_proxy_gets_its_own_name_and_password_and_the_whole_address(monkeypatch):
+    with misbehaving(sound) as proxy, OpenAICompatible() as backend:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/v1").replace("//", "//me:secret@"))
+        assert backend.complete(spec("http://models.invalid/v1"), QUESTION).answer == "42"
+    path, headers, _ = proxy.requests[0]
+    assert path == "http://models.invalid/v1/chat/completions"
+    assert headers["proxy-authorization"] == basic("me:secret")
+    assert headers["Host"] == "models.invalid"
+
+
+@pytest.mark.parametrize("bypassed", ["localhost.test", ".test", "*", "other,localhost.test"])
+def test_no_proxy_names_servers_that_are_asked_directly(bypassed, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", bypassed)
+    asked = []
+
+    def resolve(host, *arguments, **settings):
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with OpenAICompatible() as backend, pytest.raises(BackendError, match="unknown host"):
+        backend.complete(spec("http://localhost.test/v1"), QUESTION)
+    assert asked == ["localhost.test"]
+
+
+@pytest.mark.parametrize("proxy", ["gopher://x", "socks5://127.0.0.1:1", "http://", "http://[::1", "http://x:99999999"])
+def test_a_proxy_that_cannot_be_used_is_reported(proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with OpenAICompatible() as backend, pytest.raises(BackendError, match="cannot use the proxy in the environment"):
+        backend.complete(spec("http://models.invalid/v1"), QUESTION)
+
+
+def test_a_proxy_that_refuses_the_tunnel_is_reported(monkeypatch):
+    def refuse(handler):
+        handler.send_error(407)
+
+    with misbehaving(sound) as proxy, OpenAICompatible() as backend:
+        monkeypatch.setattr("servers.Handler.do_CONNECT", refuse, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/v1"))
+        with pytest.raises(BackendError, match="407"):
+            backend.complete(spec("https://models.invalid/v1"), QUESTION)
