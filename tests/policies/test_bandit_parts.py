@@ -11,7 +11,7 @@ from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.balance import reserve_of, setpoint_of, slack_of
 from messctl.policies.bandit.choice import Prices, choose, standing_of
 from messctl.policies.bandit.policy import GUARDED, TRIED
-from messctl.policies.bandit.price import price_of
+from messctl.policies.bandit.price import SMALLEST, least_price, price_of
 from messctl.policies.bandit.satisfaction import learn_satisfaction, learn_trust, levels_of, needed_hope, trust_of
 from messctl.policies.bandit.state import AUTO_V, WIDTH, Promise, fresh
 from messctl.policies.bandit.trials import affordable_models, odds_of
@@ -195,6 +195,16 @@ def test_the_price_rises_e_fold_with_every_reserve_of_debt_up_to_a_limit():
         state.tally.decided = state.tally.with_feedback = state.tally.labels = answers
         prices = [price_of(state, promise, surplus, 10.0, 15.0) for surplus in (10.0, 0.0, -10.0, -1e9)]
         assert prices == pytest.approx([1 / np.e, 1.0, np.e, 15.0])
+
+
+@pytest.mark.parametrize(("target", "price"), [(0.3, SMALLEST * 100.0), (0.7, 1.0 / 0.3), (0.85, 80.0), (0.95, 100.0)])
+def test_the_least_price_at_which_a_target_is_attained(target, price):
+    """Models that satisfy 0.5, 0.8 and 0.9 cost 1, 2 and 10: the next one pays off at 1/0.3, and then at 8/0.1."""
+    cost, value = np.array([[1.0, 2.0, 10.0]]), np.array([[0.5, 0.8, 0.9]])
+    found = least_price(cost, value, value, target, 100.0, cost[0])
+    assert found == pytest.approx(price, rel=1e-4)
+    if target in (0.3, 0.95):
+        assert found == price, "nothing is sought where no search is needed"
 
 
 @pytest.mark.parametrize(

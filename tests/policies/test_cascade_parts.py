@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from messctl.learning.compiled import plainly
 from messctl.policies.bandit.state import WIDTH
 from messctl.policies.cascade import agreement, beliefs, choice, confidence, difficulty, plan
 from messctl.policies.cascade.beliefs import BINS, RIGHT, WIDE, WRONG
-from messctl.policies.cascade.difficulty import MOST, STEPS, WEIGHT, Odds
+from messctl.policies.cascade.difficulty import GRID, MOST, STEPS, WEIGHT, Odds
 from messctl.policies.cascade.plan import Prospects
 from messctl.policies.cascade.tuning import Tuning, constants_of, tuning_of
 
@@ -122,6 +123,14 @@ def cases_of(models, groups, odds, tells=None):
 
 def bits(right):
     return sum(1 << at for at, bit in enumerate(right) if bit)
+
+
+def test_the_difficulty_is_a_normal_distribution_in_equal_steps():
+    np.testing.assert_allclose(GRID, np.linspace(-2.0, 2.0, STEPS), atol=1e-12)
+    np.testing.assert_allclose(WEIGHT, norm.pdf(GRID) / norm.pdf(GRID).sum(), rtol=1e-12)
+    right = np.empty(STEPS)
+    assert difficulty.by_difficulty(0.0, 2.0, right) == pytest.approx(0.5)
+    np.testing.assert_allclose(right, 1.0 / (1.0 + np.exp(-2.0 * GRID)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 from making import learnable, make_recording, prompts_for
 from plain_features import plain_features
 
+from messctl.learning.compiled import plainly
+from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.policies import build
+from messctl.policies.messplus.rounds import learn_along
 from messctl.replay.play import drive, replay
 from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
@@ -151,6 +155,20 @@ def test_the_odds_are_those_of_the_coin_that_explores():
         assert decision.propensity == decision.odds[decision.served]
         same.add(best == "large")
     assert same == {True, False}
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3, 100])
+def test_every_explored_request_with_feedback_teaches_once(delay):
+    """The last one, too, and no matter how late the feedback comes."""
+    rounds = replace(learnable(6), delay=delay, has_feedback=np.array([1, 0, 1, 1, 0, 1], dtype=bool))
+    explored = np.array([1, 1, 0, 1, 0, 1], dtype=bool)
+    weights, predicted = Weights.zero(3, rounds.features.width), np.empty((6, 3))
+    learned = (weights.weight, weights.bias, weights.steps)
+    with plainly():
+        learn_along(rounds.arrivals, explored, rounds.features.sparse_rows, rounds.satisfied, learned, predicted)
+    assert weights.steps.tolist() == [3, 3, 3]
+    if delay >= 6:
+        assert (predicted == 0.5).all(), "nothing is known before the feedback comes"
 
 
 def test_it_keeps_the_promise_for_less_than_the_costliest_model(tmp_path):
