@@ -18,7 +18,6 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 from urllib3.util import Url, make_headers, parse_url
 
-from messctl import __version__
 from messctl.backends.content import ACCEPTED
 from messctl.backends.key import Key
 from messctl.backends.openai_errors import AttemptFailedError, broken_off, one_line, silent, temporary, unreachable
@@ -26,7 +25,7 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import is_loopback
 
 PORTS = {"http": 80, "https": 443}
-HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": f"messctl/{__version__}"}
+HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": "messctl"}
 _PIECE = 2**16
 _END_S = 0.05
 """How long the end of a response may take after all that matters of it. Without it the connection is of no more use."""
