@@ -74,10 +74,9 @@ class _Watchdog:
                     self._changed.wait()
                 now = time.monotonic()
                 due = [(ticket, call) for ticket, (end, call) in self._watched.items() if end <= now]
-                for ticket, _ in due:
+                for ticket, call in due:  # none is called once it is released
                     del self._watched[ticket]
-            for _, call in due:
-                call()
+                    call()
             time.sleep(STEP_S)
 
 

@@ -50,9 +50,9 @@ class Lines:
     ) -> Iterator[Response]:
         """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
 
-        `body` is sent as JSON. If whoever waits leaves, the connection is cut. Raises BackendError for a key or a proxy
-        that cannot be used, and AttemptFailedError for a status other than 200, for what goes wrong while the response
-        is read, and when the deadline passes.
+        `body` is sent as JSON. If whoever waits leaves, the connection is cut. Raises BackendError for a key, a host
+        or a proxy that cannot be used, and AttemptFailedError for a status other than 200, for what goes wrong while
+        the response is read, and when the deadline passes.
         """
         key = Key.of(model)
         if deadline.passed:
@@ -116,9 +116,8 @@ class Lines:
             self._tls = self._tls or cache(trusted)
         try:
             return Line(url, self._tls)
-        except ValueError:
-            what = "cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY"
-            raise server_error(model, what) from None
+        except ValueError as error:
+            raise server_error(model, str(error)) from None
 
     def _give_back(self, model: ModelSpec, line: Line) -> None:
         with self._lock:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import socket
 import ssl
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus, client
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from urllib3.response import HTTPResponse
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.util import Url, parse_url
 
 from messctl.backends.content import ACCEPTED
+from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.openai_errors import AttemptFailedError, broken_off, one_line, silent, temporary, unreachable
 from messctl.zoo import ModelSpec
@@ -32,11 +34,15 @@ _END_S = 0.05
 
 
 class Response:
-    """What a server sends back: its status, its headers, whose names may be in any case, and its body as it comes."""
+    """What a server sends back: its status, its headers, whose names may be in any case, and its body as it comes.
+
+    `ended` says whether all of the body has been read, so that nothing of it can come any more.
+    """
 
     def __init__(self, model: ModelSpec, response: HTTPResponse) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.ended = False
         self._model = model
         self._response = response
 
@@ -45,6 +51,7 @@ class Response:
         try:
             while piece := self._response.read1(_PIECE, decode_content=False):
                 yield piece
+            self.ended = True
         except ReadTimeoutError:
             raise silent(self._model) from None
         except HTTPError:
@@ -64,11 +71,14 @@ class Line:
     """A connection to the server at a url. It is made when it is needed, and again if the server has closed it.
 
     A proxy that the environment names is used, except for this machine's own addresses. `tls` returns whom to trust.
-    Raises ValueError for a proxy that cannot be used.
+    Raises ValueError for a host or a proxy that cannot be used; its text says what to do.
     """
 
     def __init__(self, url: str, tls: Callable[[], ssl.SSLContext]) -> None:
-        self._server = parse_url(url)
+        try:
+            self._server = parse_url(url)
+        except LocationParseError:
+            raise ValueError("has a host that cannot be: check the url") from None
         self._proxy = None if is_loopback(url) else _proxy_before(self._server)
         first = self._proxy or self._server
         host, port = _address(first)
@@ -97,7 +107,7 @@ class Line:
             response = self._exchange(method, _parsed(f"{model.url}/{path}"), body, key)
         except TimeoutError:
             failed = silent(model)
-        except (HTTPException, HTTPError, OSError):
+        except Exception:  # noqa: BLE001  # http.client reads headers as mail, whose parser fails in many ways
             failed = broken_off(model)
         except BaseException:
             self.close()
@@ -105,11 +115,12 @@ class Line:
         if failed is not None:  # raised here, it does not lead to the frames that know the key
             self.close()
             raise failed
+        answer = Response(model, response)
         try:
-            yield Response(model, response)
-            self._end(response)
+            yield answer
+            self._end(answer)
         finally:
-            if not response.closed:  # what is left of it would be taken for the next response
+            if not answer.ended:  # what is left of it would be taken for the next response
                 response.close()
                 self.close()
 
@@ -166,12 +177,11 @@ class Line:
             self._connection.request(method, target, body, headers, preload_content=False, decode_content=False)
         return self._connection.getresponse()
 
-    def _end(self, response: HTTPResponse) -> None:
+    def _end(self, response: Response) -> None:
         """Read the end of a response, if it is there, so that the connection can be used again."""
-        if not response.closed:
-            self._link.settimeout(_END_S)
-            with suppress(HTTPError):
-                response.read1(1, decode_content=False)
+        if not response.ended:
+            with Deadline(_END_S).calling(self.cut), suppress(AttemptFailedError):
+                next(response.pieces(), None)
 
 
 def trusted() -> ssl.SSLContext:
@@ -180,15 +190,16 @@ def trusted() -> ssl.SSLContext:
 
 
 def _proxy_before(server: Url) -> Url | None:
-    """Return the proxy that the environment names for a server. Raises ValueError if it is none for HTTP."""
+    """Return the proxy that the environment names for a server. Raises ValueError if it cannot be used."""
     proxies = urllib.request.getproxies()
     named = proxies.get(server.scheme or "") or proxies.get("all")
     if not named or urllib.request.proxy_bypass(server.netloc or ""):
         return None
-    proxy = parse_url(named if "://" in named else f"http://{named}")
-    if proxy.scheme not in PORTS or not proxy.host:
-        raise ValueError("not a proxy for HTTP")
-    return proxy
+    with suppress(LocationParseError):
+        proxy = parse_url(named if "://" in named else f"http://{named}")
+        if proxy.scheme in PORTS and proxy.host:
+            return proxy
+    raise ValueError("cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY")
 
 
 def _address(place: Url) -> tuple[str, int]:
@@ -197,7 +208,11 @@ def _address(place: Url) -> tuple[str, int]:
 
 def _authorization(proxy: Url) -> dict[str, str]:
     """Return the header with the name and the password that a proxy wants; none if its url has none."""
-    return make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
+    if not proxy.auth:
+        return {}
+    name, _, password = proxy.auth.partition(":")
+    who = b64encode(unquote_to_bytes(f"{name}:{password}")).decode()
+    return {"Proxy-Authorization": f"Basic {who}"}
 
 
 _parsed = lru_cache(maxsize=256)(parse_url)

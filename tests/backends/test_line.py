@@ -12,6 +12,7 @@ import pytest
 from servers import misbehaving, streamed
 
 from messctl.backends import OpenAICompatible
+from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.line import Line, trusted
 from messctl.backends.openai_errors import AttemptFailedError
@@ -88,6 +89,51 @@ def test_a_connection_is_used_again_if_nothing_is_left_in_it(behaviour, connecti
     assert len(places) == connections
 
 
+def test_what_comes_late_is_never_taken_for_the_next_answer():
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(streamed("late")), streamed("late"))
+
+    def stall(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(100 + len(late)))
+        handler.end_headers()
+        handler.wfile.write(streamed("4")[:100])
+        if handler.rfile.readline():  # another request
+            handler.wfile.write(late)
+
+    with misbehaving(stall, sound) as server, OpenAICompatible() as backend:
+        with pytest.raises(BackendError, match="sends nothing"):
+            backend.complete(spec(server.url, timeout_s=0.2), QUESTION)
+        assert backend.complete(spec(server.url), QUESTION).answer == "42"
+
+
+@pytest.mark.parametrize("end", ["0", "0\r\na: b\r\n"], ids=["of chunks", "of trailers"])
+def test_an_end_that_drips_does_not_hold_up_the_answer(end):
+    def behave(handler):
+        in_chunks(streamed("42"))(handler)
+        handler.wfile.write(end.encode())
+        while not server.released.wait(0.02):
+            handler.wfile.write(end[-6:].encode())
+
+    with misbehaving(behave) as server, OpenAICompatible() as backend:
+        assert backend.complete(spec(server.url, deadline_s=20), QUESTION).latency_s < 10
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/x; boundary*=\x00'en'a",
+        "multipart/x; boundary*" + "9" * 5000 + "=a",
+        "multipart/x; boundary*0*=a;boundary*=b",
+        "message/rfc822" + "\r\rContent-Type: message/rfc822" * 1500,
+    ],
+    ids=["a null", "a long number", "no number", "mail in mail"],
+)
+def test_a_header_that_no_mail_has_is_the_failure_of_its_server(kind):
+    odd = misbehaving(lambda handler: handler.answer(b"", kind=kind))
+    with odd as server, OpenAICompatible() as backend, pytest.raises(BackendError, match="closes the connection"):
+        backend.complete(spec(server.url), QUESTION)
+
+
 def test_a_large_request_that_a_server_refuses_before_it_has_read_all_is_refused_for_its_reason():
     def refuse(listening):
         connection, _ = listening.accept()
@@ -118,6 +164,19 @@ def test_a_line_that_is_cut_before_it_is_connected_is_cut_at_once_and_can_be_men
         line.close()
 
 
+def test_nothing_is_cut_after_its_time_was_stopped():
+    begun, ended = threading.Event(), threading.Event()
+
+    def cut():
+        begun.set()
+        ended.wait(0.1)
+        ended.set()
+
+    with Deadline(0).calling(cut):
+        assert begun.wait(10)
+    assert ended.is_set()
+
+
 def test_what_a_server_says_before_its_answer_is_skipped():
     def behave(handler):
         for early in ("100 Continue", "102 Processing", "103 Early Hints"):
@@ -137,7 +196,17 @@ def test_requests_say_who_asks():
     assert headers["Host"] in server.url
 
 
+@pytest.mark.parametrize("host", ["[v1.a]", "-ä-.invalid"])
+def test_a_url_that_cannot_be_used_is_reported_as_such(host):
+    with OpenAICompatible() as backend, pytest.raises(BackendError, match="has a host that cannot be: check the url"):
+        backend.complete(spec(f"http://{host}/v1"), QUESTION)
+
+
 # --- proxies and trust -----------------------------------------------------------------
+
+
+def basic(who):
+    return "Basic " + base64.b64encode(who.encode()).decode()
 
 
 class Proxy:
@@ -220,10 +289,6 @@ def _no_proxies(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def basic(who):
-    return "Basic " + base64.b64encode(who.encode()).decode()
-
-
 def url_of(server, host):
     return server.url.replace("http://127.0.0.1", f"https://{host}")
 
@@ -244,7 +309,8 @@ def test_a_certificate_of_another_machine_is_refused(secure, certificate, monkey
 
 @pytest.mark.parametrize("scheme", ["", "http://"])
 @pytest.mark.parametrize(
-    ("who", "stated"), [("", None), ("me:p%40ss@", "Basic " + base64.b64encode(b"me:p@ss").decode())]
+    ("who", "stated"),
+    [("", None), ("me:p%40ss@", basic("me:p@ss")), ("me:€%C3%A4@", basic("me:€ä")), ("me@", basic("me:"))],
 )
 def test_a_server_with_tls_is_reached_through_a_tunnel(scheme, who, stated, secure, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
@@ -273,7 +339,7 @@ def test_a_proxy_gets_its_own_name_and_password_and_the_whole_address(monkeypatc
         assert backend.complete(spec("http://models.invalid/v1"), QUESTION).answer == "42"
     path, headers, _ = proxy.requests[0]
     assert path == "http://models.invalid/v1/chat/completions"
-    assert headers["proxy-authorization"] == basic("me:secret")
+    assert headers["Proxy-Authorization"] == basic("me:secret")
     assert headers["Host"] == "models.invalid"
 
 
