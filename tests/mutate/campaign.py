@@ -36,7 +36,7 @@ TESTS = {
     "learning": "tests/learning tests/replay/test_play.py tests/policies/test_messplus.py "
     "tests/off_policy/test_off_policy.py",
     "policies": "tests/policies tests/replay/test_play.py",
-    "state": "tests/state tests/cli/test_damaged_state.py",
+    "state": "tests/state tests/cli/test_damaged_state.py tests/server/test_history.py",
     "off_policy": "tests/off_policy tests/cli/test_evaluate.py",
     "graders": "tests/graders",
 }

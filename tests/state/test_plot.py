@@ -52,6 +52,15 @@ def test_no_label_lies_on_another_or_leaves_the_picture(state, place):
             assert_apart(plots.drawn(store.course(), 0.8, look))
 
 
+def test_every_unit_of_cost_has_a_line_of_its_own_colour_up_to_what_was_spent(place):
+    with STATES["three units"](Store(place)) as store:
+        course = store.course()
+        lines = plots.drawn(course, 0.8).axes[2].lines
+        spent = [sum(course.spent[unit]) for unit in sorted(course.spent)]
+        assert [line.get_ydata()[-1] for line in lines] == pytest.approx(spent)
+        assert len({line.get_color() for line in lines}) == 3
+
+
 def test_the_course_adds_up_to_the_log(place):
     served = models(3, 500)
     with logged(Store(place), served, answered=0.7) as store:
