@@ -109,6 +109,19 @@ def test_a_copy_that_was_interrupted_is_finished_by_the_next(small, place, tmp_p
             assert the_whole(second) == the_whole(first)
 
 
+@pytest.mark.parametrize("size", [40, 0])
+def test_what_the_source_no_longer_has_is_not_in_a_copy_that_is_finished_later(small, place, tmp_path, size):
+    """Not even the newest rows, behind the last page of the source."""
+    with Store(tmp_path / "first") as first, Store(place) as second:
+        filled(first, 60)
+        copy(first.database, second.database)
+        for number in range(size, 60):
+            first.database.execute("DELETE FROM requests WHERE request_id = ?", (f"r{number}",))
+        assert contents(second) != contents(first)
+        ended(first, second)
+        assert contents(second) == contents(first)
+
+
 def _answered(store, number):
     return store.requests.has(f"r{number}") and store.requests.find(f"r{number}").answers
 

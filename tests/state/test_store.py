@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from live_making import LONGEST_WAIT_S
+from long_states import judged
 
 from messctl.backends import Scripted
 from messctl.costs.meter_choice import meter_for
@@ -135,6 +136,14 @@ def test_each_policys_arrays_are_stored_separately(store):
     store.policy.save(replace(one, version=2, models={"b": ModelSnapshot(arrays={"w": np.ones(2)})}))
     assert not store.policy.snapshot("p").models["a"].arrays
     assert store.policy.snapshot("p").models["b"].arrays
+
+
+def test_a_row_without_the_one_that_it_belongs_to_is_told_by_its_table(file):
+    judged(file, [(0.8, 1.0)] * 2)
+    assert list(file.database.integrity()) == []
+    file.database.execute("PRAGMA foreign_keys = OFF")
+    file.database.execute("UPDATE feedback SET request = 77 WHERE id = 2")
+    assert list(file.database.integrity()) == ["feedback"]
 
 
 def test_only_changed_arrays_are_written(file):
