@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-import urllib.request
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus, client
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
@@ -23,10 +20,10 @@ from messctl.backends.content import ACCEPTED
 from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.openai_errors import AttemptFailedError, broken_off, one_line, silent, temporary, unreachable
+from messctl.backends.proxy import PORTS, authorization, proxy_before
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import is_loopback
 
-PORTS = {"http": 80, "https": 443}
 HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": "messctl"}
 _PIECE = 2**16
 _END_S = 0.05
@@ -79,7 +76,7 @@ class Line:
             self._server = parse_url(url)
         except LocationParseError:
             raise ValueError("has a host that cannot be: check the url") from None
-        self._proxy = None if is_loopback(url) else _proxy_before(self._server)
+        self._proxy = None if is_loopback(url) else proxy_before(self._server)
         first = self._proxy or self._server
         host, port = _address(first)
         if "https" in (first.scheme, self._server.scheme):
@@ -147,7 +144,7 @@ class Line:
         self.close()
         self._connection.timeout = within_s
         if self._proxy is not None and self._server.scheme == "https":
-            headers = _authorization(self._proxy)
+            headers = authorization(self._proxy)
             self._connection.set_tunnel(*_address(self._server), headers, self._proxy.scheme or "http")
         try:
             self._connection.connect()
@@ -156,6 +153,9 @@ class Line:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             if isinstance(cause, TimeoutError):
                 what = "accepts no connection: check that the machine is up and the url is right"
+                raise temporary(model, what) from None
+            if str(cause).startswith("Tunnel connection failed"):
+                what = f"is not reached ({one_line(cause)}): check the url and the proxies in the environment"
                 raise temporary(model, what) from None
             raise unreachable(model, one_line(cause)) from None
         except BaseException:
@@ -167,14 +167,15 @@ class Line:
 
     def _exchange(self, method: str, url: Url, body: bytes | None, key: Key) -> HTTPResponse:
         """Send a request, and return its response once its headers are there."""
-        headers, target = {**HEADERS, **key.header()}, url.request_uri
+        headers, target, pieces = {**HEADERS, **key.header()}, url.request_uri, None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+            pieces = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))  # each has `silent_s`
         if self._proxy is not None and self._server.scheme == "http":
-            headers |= _authorization(self._proxy)
+            headers |= authorization(self._proxy)
             target = url.url
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has read all
-            self._connection.request(method, target, body, headers, preload_content=False, decode_content=False)
+            self._connection.request(method, target, pieces, headers, preload_content=False, decode_content=False)
         return self._connection.getresponse()
 
     def _end(self, response: Response) -> None:
@@ -189,30 +190,8 @@ def trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _proxy_before(server: Url) -> Url | None:
-    """Return the proxy that the environment names for a server. Raises ValueError if it cannot be used."""
-    proxies = urllib.request.getproxies()
-    named = proxies.get(server.scheme or "") or proxies.get("all")
-    if not named or urllib.request.proxy_bypass(server.netloc or ""):
-        return None
-    with suppress(LocationParseError):
-        proxy = parse_url(named if "://" in named else f"http://{named}")
-        if proxy.scheme in PORTS and proxy.host:
-            return proxy
-    raise ValueError("cannot use the proxy in the environment: check HTTPS_PROXY and NO_PROXY")
-
-
 def _address(place: Url) -> tuple[str, int]:
     return (place.host or "").strip("[]"), place.port or PORTS[place.scheme or "http"]
-
-
-def _authorization(proxy: Url) -> dict[str, str]:
-    """Return the header with the name and the password that a proxy wants; none if its url has none."""
-    if not proxy.auth:
-        return {}
-    name, _, password = proxy.auth.partition(":")
-    who = b64encode(unquote_to_bytes(f"{name}:{password}")).decode()
-    return {"Proxy-Authorization": f"Basic {who}"}
 
 
 _parsed = lru_cache(maxsize=256)(parse_url)

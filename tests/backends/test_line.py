@@ -6,16 +6,19 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from contextlib import suppress
 
 import pytest
 from servers import misbehaving, streamed
+from urllib3.util import parse_url
 
 from messctl.backends import OpenAICompatible
 from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.line import Line, trusted
 from messctl.backends.openai_errors import AttemptFailedError
+from messctl.backends.proxy import proxy_before
 from messctl.errors import BackendError
 from messctl.records import Question
 from messctl.zoo import ModelSpec
@@ -150,6 +153,24 @@ def test_a_large_request_that_a_server_refuses_before_it_has_read_all_is_refused
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         with pytest.raises(BackendError, match="413"):
             backend.complete(spec(url), Question("word " * 10**6))
+
+
+def test_a_large_request_may_take_longer_than_a_server_may_be_silent():
+    def read_slowly(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            while not connection.recv(2**16).endswith(b"}"):
+                connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+                time.sleep(0.02)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + streamed("42"))
+
+    with socket.socket() as listening, OpenAICompatible() as backend:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        threading.Thread(target=read_slowly, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        assert backend.complete(spec(url, timeout_s=0.5), Question("word " * 10**6)).answer == "42"
 
 
 def test_a_line_that_is_cut_before_it_is_connected_is_cut_at_once_and_can_be_mended():
@@ -343,8 +364,35 @@ def test_a_proxy_gets_its_own_name_and_password_and_the_whole_address(monkeypatc
     assert headers["Host"] == "models.invalid"
 
 
-@pytest.mark.parametrize("bypassed", ["localhost.test", ".test", "*", "other,localhost.test"])
-def test_no_proxy_names_servers_that_are_asked_directly(bypassed, monkeypatch):
+@pytest.mark.parametrize(
+    ("host", "named", "direct"),
+    [
+        ("models.test", "models.test", True),
+        ("models.test", ".test", True),
+        ("models.test", "test", True),
+        ("models.test", "*.TEST", True),
+        ("models.test", "*", True),
+        ("models.test", "other, models.test", True),
+        ("models.test", "models.test:8000", True),
+        ("models.test", "models.test:9", False),
+        ("models.test", "dels.test", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "11.0.0.0/8", False),
+        ("10.1.2.3", "fd00::/8", False),
+        ("[fd00::1]", "fd00::1", True),
+        ("[fd00::1]", "FD00::/8", True),
+        ("[fd00::1]", "[fd00::1]", True),
+    ],
+)
+def test_no_proxy_names_servers_that_are_asked_directly(host, named, direct, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", named)
+    assert (proxy_before(parse_url(f"http://{host}:8000/v1")) is None) == direct
+
+
+@pytest.mark.parametrize("bypassed", ["localhost.test", "*"])
+def test_a_server_that_no_proxy_names_is_looked_up_itself(bypassed, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", bypassed)
     asked = []
@@ -373,5 +421,5 @@ def test_a_proxy_that_refuses_the_tunnel_is_reported(monkeypatch):
     with misbehaving(sound) as proxy, OpenAICompatible() as backend:
         monkeypatch.setattr("servers.Handler.do_CONNECT", refuse, raising=False)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/v1"))
-        with pytest.raises(BackendError, match="407"):
+        with pytest.raises(BackendError, match=r"is not reached \(.*407.*check .* proxies"):
             backend.complete(spec("https://models.invalid/v1"), QUESTION)
