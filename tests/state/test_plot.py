@@ -53,7 +53,7 @@ def test_no_label_lies_on_another_or_leaves_the_picture(state, place):
 
 
 def test_every_unit_of_cost_has_a_line_of_its_own_colour_up_to_what_was_spent(place):
-    with STATES["three units"](Store(place)) as store:
+    with logged(logged(logged(Store(place), ["a", "b"]), ["a"], unit="USD"), ["c"], unit="s") as store:
         course = store.course()
         lines = plots.drawn(course, 0.8).axes[2].lines
         spent = [sum(course.spent[unit]) for unit in sorted(course.spent)]
