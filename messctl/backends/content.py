@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from messctl.backends.key import Key
 from messctl.backends.openai_errors import NOT_OPENAI, SEE_LOG, permanent, quote, temporary
 from messctl.zoo import ModelSpec
 
@@ -30,13 +31,14 @@ def body_pieces(model: ModelSpec, response: Response) -> Iterator[bytes]:
 
     Raises AttemptFailedError if it is larger than any answer, damaged, or in an encoding that was not asked for.
     """
-    stated = [name.strip().lower() for name in response.headers.get("content-encoding", "").split(",")]
-    encodings = [name for name in stated if name not in ("", "identity")]
+    stated = response.headers.get("content-encoding", "")
+    encodings = [name for each in stated.split(",") if (name := each.strip().lower()) not in ("", "identity")]
     pieces: Iterable[bytes] = response.pieces()
     if encodings in (["gzip"], ["x-gzip"], ["deflate"]):
         pieces = _inflated(model, pieces)
     elif encodings:
-        raise permanent(model, f"sends an encoding that was not asked for ({quote(', '.join(encodings))}): {SEE_LOG}")
+        named = quote(Key.of(model).hide(stated))
+        raise permanent(model, f"sends an encoding that was not asked for ({named}): {SEE_LOG}")
     size = 0
     for piece in pieces:
         size += len(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ class Lines:
         self._idle: dict[str, list[Line]] = defaultdict(list)
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._closed = False
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -109,6 +111,9 @@ class Lines:
 
         url = model.url or ""
         with self._lock:
+            if self._process != os.getpid():  # after a fork: the connections are the parent's
+                self._process = os.getpid()
+                self._idle.clear()
             if self._idle[url]:
                 line = self._idle[url].pop()
                 line.mend()

@@ -97,7 +97,7 @@ class Line:
 
         The server has `connect_s` seconds to accept a connection, and may then be silent for `silent_s`.
         """
-        self._connect(model, connect_s)
+        self._connect(model, key, connect_s)
         self._connection.timeout = silent_s
         failed: AttemptFailedError | None = None
         try:
@@ -137,7 +137,7 @@ class Line:
         with suppress(OSError):
             self._connection.close()
 
-    def _connect(self, model: ModelSpec, within_s: float) -> None:
+    def _connect(self, model: ModelSpec, key: Key, within_s: float) -> None:
         """Connect, unless the last connection is still there."""
         if self._connection.is_connected:
             return
@@ -154,10 +154,11 @@ class Line:
             if isinstance(cause, TimeoutError):
                 what = "accepts no connection: check that the machine is up and the url is right"
                 raise temporary(model, what) from None
-            if str(cause).startswith("Tunnel connection failed"):
-                what = f"is not reached ({one_line(cause)}): check the url and the proxies in the environment"
+            why = key.hide(one_line(cause))
+            if why.startswith("Tunnel connection failed"):
+                what = f"is not reached ({why}): check the url and the proxies in the environment"
                 raise temporary(model, what) from None
-            raise unreachable(model, one_line(cause)) from None
+            raise unreachable(model, why) from None
         except BaseException:
             self.close()
             raise

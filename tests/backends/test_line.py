@@ -1,6 +1,7 @@
 """Connections to servers of models: when they are used again, through which proxy they go, and whom they trust."""
 
 import base64
+import os
 import shutil
 import socket
 import ssl
@@ -137,6 +138,25 @@ def test_a_header_that_no_mail_has_is_the_failure_of_its_server(kind):
         backend.complete(spec(server.url), QUESTION)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_makes_its_own_connections():
+    places = []
+
+    def behave(handler):
+        places.append(handler.client_address)
+        sound(handler)
+
+    with misbehaving(behave) as server, OpenAICompatible() as backend:
+        backend.complete(spec(server.url), QUESTION)
+        child = os.fork()
+        if child == 0:
+            os._exit(backend.complete(spec(server.url), QUESTION).answer != "42")
+        assert os.waitpid(child, 0)[1] == 0
+        backend.complete(spec(server.url), QUESTION)
+    assert places[0] == places[2] != places[1]
+
+
 def test_a_large_request_that_a_server_refuses_before_it_has_read_all_is_refused_for_its_reason():
     def refuse(listening):
         connection, _ = listening.accept()
@@ -215,6 +235,13 @@ def test_requests_say_who_asks():
     assert headers["User-Agent"] == "messctl"
     assert (headers["Content-Type"], headers["Accept-Encoding"]) == ("application/json", "gzip, deflate")
     assert headers["Host"] in server.url
+
+
+def test_an_encoding_that_repeats_the_key_is_reported_without_it(monkeypatch):
+    monkeypatch.setenv("KEY", "K-3")
+    odd = misbehaving(lambda handler: handler.answer(b"", Content_Encoding="br, K-3"))
+    with odd as server, OpenAICompatible() as backend, pytest.raises(BackendError, match=r"\(br, \(the key\)\)"):
+        backend.complete(spec(server.url, key_env="KEY"), QUESTION)
 
 
 @pytest.mark.parametrize("host", ["[v1.a]", "-ä-.invalid"])
@@ -414,12 +441,13 @@ def test_a_proxy_that_cannot_be_used_is_reported(proxy, monkeypatch):
         backend.complete(spec("http://models.invalid/v1"), QUESTION)
 
 
-def test_a_proxy_that_refuses_the_tunnel_is_reported(monkeypatch):
+def test_a_proxy_that_refuses_the_tunnel_is_reported_without_the_key(monkeypatch):
     def refuse(handler):
-        handler.send_error(407)
+        handler.send_error(407, "k-3")
 
     with misbehaving(sound) as proxy, OpenAICompatible() as backend:
+        monkeypatch.setenv("KEY", "k-3")
         monkeypatch.setattr("servers.Handler.do_CONNECT", refuse, raising=False)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix("/v1"))
-        with pytest.raises(BackendError, match=r"is not reached \(.*407.*check .* proxies"):
-            backend.complete(spec("https://models.invalid/v1"), QUESTION)
+        with pytest.raises(BackendError, match=r"is not reached \(.*407 \(the key\)\): check"):
+            backend.complete(spec("https://models.invalid/v1", key_env="KEY"), QUESTION)
