@@ -23,6 +23,8 @@ LARGEST_STREAM = 2**26
 LARGEST_DOCUMENT = 2**24
 """The most bytes of one JSON document, which takes many times its size in memory."""
 _PIECE = 2**16
+_HEADER = 2
+"""The bytes that show whether a header is there."""
 _ZLIB_OR_GZIP, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
@@ -60,9 +62,11 @@ def read_document(model: ModelSpec, pieces: Iterable[bytes]) -> bytes:
 def _inflated(model: ModelSpec, pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what compressed pieces hold. `deflate` comes with a header, and from some servers without."""
     try:
-        packed, begun = zlib.decompressobj(_ZLIB_OR_GZIP), False
+        packed, begun, waiting = zlib.decompressobj(_ZLIB_OR_GZIP), False, b""
         for piece in pieces:
-            waiting = piece
+            waiting = piece if begun else waiting + piece
+            if not begun and len(waiting) < _HEADER:
+                continue
             while waiting and not packed.eof:
                 try:
                     plain = packed.decompress(waiting, _PIECE)

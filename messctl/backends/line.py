@@ -97,21 +97,26 @@ class Line:
 
         The server has `connect_s` seconds to accept a connection, and may then be silent for `silent_s`.
         """
-        self._connect(model, key, connect_s)
-        self._connection.timeout = silent_s
-        failed: AttemptFailedError | None = None
-        try:
-            response = self._exchange(method, _parsed(f"{model.url}/{path}"), body, key)
-        except TimeoutError:
-            failed = silent(model)
-        except Exception:  # noqa: BLE001  # http.client reads headers as mail, whose parser fails in many ways
-            failed = broken_off(model)
-        except BaseException:
-            self.close()
-            raise
-        if failed is not None:  # raised here, it does not lead to the frames that know the key
-            self.close()
-            raise failed
+        url, response = _parsed(f"{model.url}/{path}"), None
+        while response is None:
+            is_old = self._connect(model, key, connect_s)
+            self._connection.timeout = silent_s
+            failed: AttemptFailedError | None = None
+            try:
+                response = self._exchange(method, url, body, key)
+            except TimeoutError:
+                failed = silent(model)
+            except ConnectionError:  # if the server has just closed an old connection, a new one is made
+                failed = None if is_old and not self._is_cut else broken_off(model)
+                self.close()
+            except Exception:  # noqa: BLE001  # http.client reads headers as mail, whose parser fails in many ways
+                failed = broken_off(model)
+            except BaseException:
+                self.close()
+                raise
+            if failed is not None:  # raised here, it does not lead to the frames that know the key
+                self.close()
+                raise failed
         answer = Response(model, response)
         try:
             yield answer
@@ -137,10 +142,10 @@ class Line:
         with suppress(OSError):
             self._connection.close()
 
-    def _connect(self, model: ModelSpec, key: Key, within_s: float) -> None:
-        """Connect, unless the last connection is still there."""
-        if self._connection.is_connected:
-            return
+    def _connect(self, model: ModelSpec, key: Key, within_s: float) -> bool:
+        """Connect, unless the last connection is still there, and nothing has come unasked; return whether it is."""
+        if self._connection.is_connected and not getattr(self._connection.sock, "pending", int)():
+            return True
         self.close()
         self._connection.timeout = within_s
         if self._proxy is not None and self._server.scheme == "https":
@@ -165,6 +170,7 @@ class Line:
         self._link = self._connection.sock
         if self._is_cut:  # while it was made
             self.cut()
+        return False
 
     def _exchange(self, method: str, url: Url, body: bytes | None, key: Key) -> HTTPResponse:
         """Send a request, and return its response once its headers are there."""

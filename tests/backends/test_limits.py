@@ -170,6 +170,20 @@ def test_a_compressed_answer_is_read(document, encoding, pack):
     assert server.requests[0][1]["Accept-Encoding"] == "gzip, deflate"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate)]
+)
+def test_a_compressed_answer_may_come_in_single_bytes(encoding, pack):
+    def behave(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", encoding)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"".join(b"1\r\n%c\r\n" % byte for byte in pack(WHOLE)) + b"0\r\n\r\n")
+
+    assert asked(behave)[0].answer == "42"
+
+
 BOMB = gzip.compress(b" " * (LARGEST_STREAM + 1))
 
 

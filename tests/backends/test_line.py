@@ -138,6 +138,21 @@ def test_a_header_that_no_mail_has_is_the_failure_of_its_server(kind):
         backend.complete(spec(server.url), QUESTION)
 
 
+def test_a_request_that_meets_a_connection_just_closed_is_sent_again_at_once():
+    places = []
+
+    def behave(handler):
+        places.append(handler.client_address)
+        if places.count(places[-1]) == 1:
+            sound(handler)
+        handler.close_connection = places.count(places[-1]) > 1
+
+    with misbehaving(behave) as server, OpenAICompatible() as backend:
+        for _ in range(2):
+            assert backend.complete(spec(server.url), QUESTION).answer == "42"
+    assert (len(places), len(set(places))) == (3, 2)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_makes_its_own_connections():
@@ -347,6 +362,22 @@ def test_a_server_with_tls_is_asked_if_its_certificate_is_trusted(secure, certif
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     with OpenAICompatible() as backend:
         assert backend.complete(spec(url_of(secure, "localhost")), QUESTION).answer == "42"
+
+
+def test_what_comes_after_an_answer_in_the_same_piece_of_tls_is_no_answer(secure, certificate, monkeypatch):
+    def behave(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(streamed("42"))))
+        head = b"".join(handler._headers_buffer) + b"\r\n" + streamed("42")
+        forged = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(streamed("6")), streamed("6"))
+        handler.wfile.write(head.ljust(8192) + forged)  # as much as is read at once goes with the answer
+        handler._headers_buffer.clear()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    secure.behaviours = [behave, sound]
+    with OpenAICompatible() as backend:
+        for _ in range(2):
+            assert backend.complete(spec(url_of(secure, "localhost")), QUESTION).answer == "42"
 
 
 def test_a_certificate_of_another_machine_is_refused(secure, certificate, monkeypatch):
