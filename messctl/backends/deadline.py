@@ -6,6 +6,7 @@ is never silent. When the time is up, the connection is cut, and what waits for 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,10 @@ class _Watchdog:
     """One thread that looks after the deadlines of all requests; a timer for each would cost a thread each."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Watch nothing, without a thread, as in a new process: a fork copies the lock, and not whoever holds it."""
         self._watched: dict[object, tuple[float, Callable[[], None]]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -54,7 +59,7 @@ class _Watchdog:
         """Call a function at a point of the monotonic clock, unless what is returned is released before."""
         ticket = object()
         with self._changed:
-            if self._thread is None or not self._thread.is_alive():  # it does not outlive a fork
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="messctl-deadlines")
                 self._thread.start()
             self._watched[ticket] = end, call
@@ -81,3 +86,5 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watchdog.begin)

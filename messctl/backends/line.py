@@ -106,7 +106,7 @@ class Line:
                 response = self._exchange(method, url, body, key)
             except TimeoutError:
                 failed = silent(model)
-            except ConnectionError:  # if the server has just closed an old connection, a new one is made
+            except (ConnectionError, ssl.SSLError):  # a new one is made if the server has just closed an old one
                 failed = None if is_old and not self._is_cut else broken_off(model)
                 self.close()
             except Exception:  # noqa: BLE001  # http.client reads headers as mail, whose parser fails in many ways

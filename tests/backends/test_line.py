@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -153,7 +154,30 @@ def test_a_request_that_meets_a_connection_just_closed_is_sent_again_at_once():
     assert (len(places), len(set(places))) == (3, 2)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_deadlines_of_its_own():
+    begun, ended = threading.Event(), threading.Event()
+
+    def cut():
+        begun.set()
+        ended.wait(10)
+
+    with Deadline(0).calling(cut):
+        assert begun.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            with Deadline(10).calling(cut):
+                os._exit(0)
+        ended.set()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@forks
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_makes_its_own_connections():
     places = []
