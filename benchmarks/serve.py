@@ -163,7 +163,7 @@ def uvicorn(name: str) -> list[str]:
     """Return the command that serves an application of this file."""
     factory = ["--factory"] if name == "bare" else []
     folder = ["--app-dir", str(Path(__file__).parent)]
-    alike = ["--no-access-log", "--http", "h11", "--loop", "asyncio", "--timeout-keep-alive", "600"]
+    alike = ["--no-access-log", "--http", "httptools", "--loop", "uvloop", "--timeout-keep-alive", "600"]
     return [sys.executable, "-m", "uvicorn", f"serve:{name}", *factory, "--port", "0", *alike, *folder]
 
 
