@@ -78,7 +78,8 @@ class BaseUrl:
         if value is None:
             return None
         try:
-            parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
+            plain = isinstance(value, str) and value.isprintable() and not {" ", "\\"} & set(value)
+            parts = urlsplit(value if plain else "")  # some readers take a backslash for a slash
             valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             valid = False

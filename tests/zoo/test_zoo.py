@@ -592,6 +592,10 @@ SERVERS_REFUSED = [
     ("url: 3", "line 2: models[1].url must be the base url"),
     ("url:", "line 2: models[1].url must be the base url"),
     ("url: [x]", "line 2: models[1].url is a list; it must be one value"),
+    (
+        r"url: http://models.test\.localhost/v1",
+        "line 2: models[1].url must be the base url of an OpenAI-compatible server",
+    ),
     (f"url: {URL}/chat/completions", "line 2: models[1].url must be the base url of an OpenAI-compatible server"),
     (f"url: '{URL}?key=sk-secret'", "line 2: models[1].url must be the base url"),
     ("url: http://me:sk-secret@x/v1", "line 2: models[1].url must be a url without a user or password; set key_env"),
