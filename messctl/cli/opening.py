@@ -206,6 +206,8 @@ def open_routers(
             )
         if log:
             stack.enter_context(pruned_beside(stores, described.state.keep, warn))
+        for store in stores:
+            stack.enter_context(store.tended())
         yield routers
 
 

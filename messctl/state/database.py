@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -159,6 +159,10 @@ class Database(ABC):
     @abstractmethod
     def unchanging(self) -> AbstractContextManager[None]:
         """See `Store.unchanging`."""
+
+    def tended(self) -> AbstractContextManager[None]:
+        """See `Store.tended`."""
+        return nullcontext()
 
     @abstractmethod
     def migrating(self) -> AbstractContextManager[None]:

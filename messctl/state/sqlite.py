@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from messctl.errors import StoreError
 from messctl.state import migrations, sqlite_file
 from messctl.state.database import FAULT, RESTORE, Database, Row
 from messctl.state.place import Place
-from messctl.state.sqlite_file import ANOTHER_PLACE
+from messctl.state.sqlite_file import ANOTHER_PLACE, MEMORY
+from messctl.state.write_back import written_back
 
 
 class SqliteDatabase(Database):
@@ -88,6 +90,15 @@ class SqliteDatabase(Database):
     def unchanging(self) -> Iterator[None]:
         """See `Store.unchanging`."""
         with self._alone, self._begun("BEGIN"):
+            yield
+
+    @contextmanager
+    def tended(self) -> Iterator[None]:
+        """See `Database`. Commits need not bring the log into the file."""
+        with ExitStack() as stack:
+            if isinstance(self.path, Path) and self.path != MEMORY:
+                with self._mapped():
+                    stack.enter_context(written_back(self._connection, self.path))
             yield
 
     @contextmanager

@@ -108,6 +108,12 @@ class Store:
         with self._database.unchanging():
             yield
 
+    @contextmanager
+    def tended(self) -> Iterator[None]:
+        """Let a thread do, during the block, what a commit would do now and then beside its own, while others wait."""
+        with self._database.tended():
+            yield
+
     def course(self) -> Course:
         """Return how the state came to be what it is, read from the whole log."""
         with self.unchanging():
