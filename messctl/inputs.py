@@ -10,8 +10,10 @@ import codecs
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from messctl.errors import UsageError
 
@@ -113,3 +115,17 @@ def check_marked(data: bytes, name: str) -> None:
     nulls = [half.count(0) for half in (sample[::2], sample[1::2])]
     if len(sample) > 2 and max(nulls) > 0.4 * len(sample) and min(nulls) == 0:
         raise UsageError(f"{name} is UTF-16 without a byte order mark; convert it to UTF-8")
+
+
+def valid_unicode(text: str) -> str:
+    """Return a text with U+FFFD for each half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def valid_json(value: Any) -> Any:
+    """Return a JSON value whose texts, and keys, are valid Unicode; see `valid_unicode`."""
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if isinstance(value, Mapping):
+        return {valid_unicode(key): valid_json(each) for key, each in value.items()}
+    return [valid_json(each) for each in value] if isinstance(value, list) else value

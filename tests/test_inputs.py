@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from messctl.cli import run
 from messctl.errors import UsageError
-from messctl.inputs import NotOrdinaryError, decoded, open_plain, read_bytes, read_start, read_text
+from messctl.inputs import (
+    NotOrdinaryError,
+    decoded,
+    open_plain,
+    read_bytes,
+    read_start,
+    read_text,
+    valid_json,
+    valid_unicode,
+)
 
 MARKED = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
@@ -110,3 +119,13 @@ def test_a_command_names_a_file_that_is_not_ordinary_and_ends(tmp_path, monkeypa
     make(tmp_path / place)
     assert run([*command, "--zoo", "zoo.yaml"]) == 2
     assert f"{place} cannot be read (is" in capsys.readouterr().err.replace(":", "")
+
+
+@given(st.text(st.characters(codec=None)))
+def test_valid_unicode_can_be_written_as_utf_8(text):
+    assert valid_unicode(text).encode("utf-8").decode("utf-8") == valid_unicode(text)
+    assert valid_unicode(valid_unicode(text)) == valid_unicode(text)
+
+
+def test_valid_json_replaces_half_a_surrogate_pair_at_any_depth():
+    assert valid_json({"\ud800": [{"a": "x\udc00"}, 1, None]}) == {"\ufffd": [{"a": "x\ufffd"}, 1, None]}

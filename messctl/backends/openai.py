@@ -26,10 +26,11 @@ from messctl.backends.deadline import Deadline
 from messctl.backends.http import Lines
 from messctl.backends.logprobs import LOGPROBS, are_wanted, without
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
-from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json, valid_unicode
+from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json
 from messctl.backends.patience import CONNECT_S, LONGEST_PAUSE_S
 from messctl.backends.thinking import OPEN
 from messctl.errors import BackendError
+from messctl.inputs import valid_json
 from messctl.records import Completion, Question, Watch
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
@@ -217,19 +218,9 @@ def _request_body(model: ModelSpec, question: Question) -> dict[str, Any]:
 
 def _messages(model: ModelSpec, question: Question) -> list[Any]:
     if question.chat is None:
-        messages = chat_messages(model, question)
-        return [{**message, "content": valid_unicode(message["content"])} for message in messages]
-    given = [_valid(message) for message in question.chat.messages]
+        return [valid_json(message) for message in chat_messages(model, question)]
+    given = [valid_json(message) for message in question.chat.messages]
     return given if model.system is None or has_system(given) else [{"role": "system", "content": model.system}, *given]
-
-
-def _valid(value: Any) -> Any:
-    """Return JSON whose texts are valid Unicode."""
-    if isinstance(value, str):
-        return valid_unicode(value)
-    if isinstance(value, Mapping):
-        return {valid_unicode(key): _valid(each) for key, each in value.items()}
-    return [_valid(each) for each in value] if isinstance(value, list) else value
 
 
 def _part_listener(question: Question) -> Callable[[Mapping[str, Any]], None] | None:

@@ -39,6 +39,7 @@ from messctl.backends.openai_errors import (
     temporary,
 )
 from messctl.backends.tool_calls import add_calls, numbered
+from messctl.inputs import valid_unicode
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
@@ -296,8 +297,3 @@ def parse_json(model: ModelSpec, text: str) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise temporary(model, f"sends invalid JSON: {NOT_OPENAI}")
     return document
-
-
-def valid_unicode(text: str) -> str:
-    """Return the text with U+FFFD for each half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

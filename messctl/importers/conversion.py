@@ -10,7 +10,7 @@ from pathlib import Path
 
 from messctl.errors import SourceError, UnknownNameError, UsageError
 from messctl.importers.base import Format, ImportOptions
-from messctl.importers.text import encodable
+from messctl.inputs import valid_unicode
 from messctl.outputs import check_trace_writable, check_writable
 from messctl.trace import CostBasis, Outcome, Row, TraceMetadata, TraceWriter
 from messctl.trace.check import COST_RULE, possible_cost
@@ -146,7 +146,7 @@ def _write(
                 continue
             row = _row_to_write(found, costs, used)
             _check_written(row, models)
-            tally["renamed"] += row.request_id != encodable(found.request_id)
+            tally["renamed"] += row.request_id != valid_unicode(found.request_id)
             got = row.outcomes
             empty = any(m not in got or got[m].satisfied is None for m in models)
             tally["with empty cells"] += empty or any(got[m].cost is None for m in costed)
@@ -158,12 +158,12 @@ def _row_to_write(row: Row, costs: CostStatement, used: dict[str, int]) -> Row:
     """Return the row to write: with stated costs, a unique id, and text that is valid UTF-8."""
     return replace(
         row,
-        request_id=_unique_id(encodable(row.request_id), used),
-        prompt=encodable(row.prompt),
-        source=None if row.source is None else encodable(row.source),
+        request_id=_unique_id(valid_unicode(row.request_id), used),
+        prompt=valid_unicode(row.prompt),
+        source=None if row.source is None else valid_unicode(row.source),
         outcomes={
             model: _with_cost(
-                outcome if outcome.answer is None else replace(outcome, answer=encodable(outcome.answer)),
+                outcome if outcome.answer is None else replace(outcome, answer=valid_unicode(outcome.answer)),
                 costs.by_model.get(model),
             )
             for model, outcome in row.outcomes.items()
@@ -243,7 +243,7 @@ def _check_names(where: str, models: Sequence[str]) -> None:
     for model in models:
         if not model:
             raise SourceError(f"{where}: has a model without a name; give it one in the source")
-        if encodable(model) != model:
+        if valid_unicode(model) != model:
             raise SourceError(f"{where}: the model's name {model!r} has a lone surrogate; correct it in the source")
 
 
@@ -280,5 +280,5 @@ def _metadata(kind: Format, sources: Sequence[Path], survey: _Survey, costs: Cos
         models=survey.models,
         cost_unit=costs.unit or kind.cost_unit or "unit",
         meter=" and ".join(filter(None, [kind.meter if of_source else "", stated])) or "none",
-        source=f"{kind.name}: {encodable(names)}",
+        source=f"{kind.name}: {valid_unicode(names)}",
     )

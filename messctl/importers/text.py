@@ -1,4 +1,4 @@
-"""Text of sources: made readable, and encodable as UTF-8."""
+"""Prompts of sources that are lists of texts, made readable."""
 
 from __future__ import annotations
 
@@ -29,10 +29,3 @@ def readable_prompt(text: str) -> str:
     if not parts or not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         return text
     return "\n".join(parts)
-
-
-def encodable(text: str) -> str:
-    """Return `text` with U+FFFD instead of lone surrogates, which JSON can contain and UTF-8 cannot."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -23,7 +23,7 @@ from messctl.importers.files import (
     parquet_records,
     reading,
 )
-from messctl.importers.text import encodable
+from messctl.inputs import valid_unicode
 
 FIELDS = ("prompt", "reference", "request_id", "source")
 Check = Callable[[Sequence[str]], str | None]
@@ -102,7 +102,7 @@ def _text(at: Place, name: str, value: object) -> str | None:
     """Return a field as text, a number as it is written; None if it is missing or blank. NaN is missing."""
     if isinstance(value, (int, float)):  # also True and False
         value = None if math.isnan(value) else json.dumps(value)
-    return encodable(at.text(name, value)).strip() or None
+    return valid_unicode(at.text(name, value)).strip() or None
 
 
 def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from messctl.backends.local_chat import text_of
+from messctl.inputs import valid_json
 from messctl.records import Chat, Question, is_blank
 from messctl.server.errors import invalid
 
@@ -54,7 +55,7 @@ def json_of(body: bytes) -> Any:
         document = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise invalid("the body is not valid JSON; correct it") from None
-    return _valid_text(document) if b"\\u" in body else document
+    return valid_json(document) if b"\\u" in body else document
 
 
 def chat_request(document: Mapping[str, Any], session: str | None = None) -> Asked:
@@ -201,12 +202,3 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
-
-
-def _valid_text(value: Any) -> Any:
-    """Return JSON with U+FFFD for each half of a surrogate pair, which no file and no model can take."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_valid_text(key): _valid_text(each) for key, each in value.items()}
-    return [_valid_text(each) for each in value] if isinstance(value, list) else value

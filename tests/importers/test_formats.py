@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from importer_cases import CASES, imported, table_of, write_csv, write_jsonl
 
 from messctl.errors import MessctlError, SourceError, UnknownNameError, UsageError
-from messctl.importers.text import encodable, readable_prompt
+from messctl.importers.text import readable_prompt
 
 # --- routerbench -----------------------------------------------------------------------------------
 
@@ -314,9 +314,3 @@ def test_readable_prompt_does_not_change_other_text(text):
 @pytest.mark.parametrize("text", ["[]", "[1, 2]", "['a', 1]", "['\\d'", "[" * 100_000 + "]", "['\\", "plain"])
 def test_readable_prompt_handles_invalid_python(text):
     assert readable_prompt(text) == text
-
-
-@given(st.text(st.characters(codec=None)))
-def test_encodable_text_is_valid_utf_8(text):
-    assert encodable(text).encode("utf-8").decode("utf-8") == encodable(text)
-    assert encodable(encodable(text)) == encodable(text)
