@@ -92,10 +92,10 @@ def serve(
     from messctl.server.accounts import Accounts
     from messctl.server.app import application
     from messctl.server.keys import Keys
-    from messctl.server.origins import is_local
     from messctl.server.queues import Queues
     from messctl.server.run import address_of, bound, run
     from messctl.server.service import DEFAULT_MAX_BODY, Limits, Service
+    from messctl.zoo.server_keys import is_local
 
     described = open_zoo(zoo)
     if alpha is not None:

@@ -41,7 +41,6 @@ class Header:
     file_bytes: int
     quantisation: str
     context_length: int
-    embedding_length: int
     block_count: int
     kv_heads: int
     kv_bytes_per_token: int
@@ -99,7 +98,6 @@ def header_of(first: Part) -> Header:
         file_bytes=sum(part.file_bytes for part in parts),
         quantisation=_quantisation(first, elements),
         context_length=context,
-        embedding_length=embedding,
         block_count=blocks,
         kv_heads=max(kv_heads),
         kv_bytes_per_token=all_kv_heads * (key + value) * KV_BYTES,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from messctl import off_policy
 from messctl.backends import encoder_of
 from messctl.display.plotting import look_of
-from messctl.learning.features import WordEncoder
 from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace
@@ -109,7 +108,7 @@ def estimate(
     policies = policies or [settings.policy]
     for name in policies:
         kind_of(name)  # an unknown name is an error before the log is read
-    encoder = encoder_of(settings) or WordEncoder()
+    encoder = encoder_of(settings)
     return off_policy.evaluate(
         off_policy.read(log, encoder, settings.reference, skip_forced=skip_forced),
         policies,

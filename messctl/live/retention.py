@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from messctl.errors import StoreError
-from messctl.state.pruning import AT_ONCE
 from messctl.state.store import Store
 
 DAY_S = 86_400.0
@@ -19,7 +18,7 @@ PAUSE_S = 0.2
 """How long a server lets requests alone after it pruned some."""
 
 
-def prune_some(store: Store, keep_s: float, at_once: int = AT_ONCE) -> bool:
+def prune_some(store: Store, keep_s: float) -> bool:
     """Prune some requests that are older than `keep_s` seconds, and return whether there may be more.
 
     Nothing is done if the state was rid of all of them within the last day, or within the last `keep_s` if that is
@@ -29,7 +28,7 @@ def prune_some(store: Store, keep_s: float, at_once: int = AT_ONCE) -> bool:
     with store.unchanging():
         if 0.0 <= now - store.pruning.looked_at() < min(DAY_S, keep_s):
             return False
-    return store.prune(now - keep_s, at_once) > 0
+    return store.prune(now - keep_s) > 0
 
 
 @contextmanager

@@ -8,22 +8,13 @@ Source: the Fetch standard, "`Origin` header"; W3C, "Fetch metadata request head
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from messctl.server.errors import ProtocolError
+from messctl.zoo.server_keys import is_local
 
-LOCAL_NAME = "localhost"
 SITES = ("http:", "https:")
-
-
-def is_local(host: str) -> bool:
-    """Return whether only programs on this machine reach a host, as its name or address says."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == LOCAL_NAME or host.endswith(f".{LOCAL_NAME}")
 
 
 def refuse_foreign_pages(headers: Iterable[tuple[bytes, bytes]]) -> None:

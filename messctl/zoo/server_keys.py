@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from messctl.zoo.schema import LIST, Choice, Place
 
+LOCAL_NAME = "localhost"
 MAX_TOKENS = "max_tokens"
 MAX_TOKENS_KEYS = (MAX_TOKENS, "max_completion_tokens")
 """The names under which servers take the limit of an answer."""
@@ -19,13 +20,17 @@ PARAMETERS = (MAX_TOKENS, "temperature", "top_p", "seed", "stream", "stream_opti
 """The parameters of a request that can be left out, as `omit` names them."""
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether a server is on this machine, so that requests to it cross no network."""
-    host = urlsplit(url).hostname or ""
+def is_local(host: str) -> bool:
+    """Return whether only programs on this machine reach a host, as its name or address says."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == LOCAL_NAME or host.endswith(f".{LOCAL_NAME}")
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a server is on this machine, so that requests to it cross no network."""
+    return is_local(urlsplit(url).hostname or "")
 
 
 def exposed_key(url: str, key_env: str | None, *, allow_http: bool) -> str | None:

@@ -29,7 +29,7 @@ def test_a_valid_file_is_read(tmp_path):
     assert (header.kind, header.architecture, header.name, header.quantisation) == ("model", "llama", "A", "F16")
     assert header.parameters == header.active_parameters == 320
     assert header.file_bytes == path.stat().st_size
-    assert (header.context_length, header.embedding_length, header.block_count, header.kv_heads) == (256, 32, 2, 2)
+    assert (header.context_length, header.block_count, header.kv_heads) == (256, 2, 2)
     assert (header.license, header.description, header.chat_template) == ("mit", "small", True)
     # 2 layers × 2 kv heads × 8 elements × (key and value) × 2 bytes
     assert header.kv_bytes_per_token == 2 * 2 * 8 * 2 * 2

@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("starlette")
 
 from messctl.server.errors import ProtocolError
-from messctl.server.origins import is_local, refuse_foreign_pages
+from messctl.server.origins import refuse_foreign_pages
+from messctl.zoo.server_keys import is_local
 
 
 @pytest.mark.parametrize(
