@@ -106,7 +106,7 @@ def serve(
     keys = Keys(described.tenants)
     if check:  # it asks in nobody's name, and stores nothing
         described, keys = replace(described, tenants=()), Keys(())
-    queues, limits = Queues(open_backends(described), queue), Limits(max_body or DEFAULT_MAX_BODY, queue, grace)
+    queues, limits = Queues(open_backends(described), queue), Limits(max_body or DEFAULT_MAX_BODY, grace)
     with (
         bound(host, port) as listening,
         open_routers(described, state, queues, queues.full, log=log and not check) as routers,

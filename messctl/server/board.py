@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from messctl.records import is_blank
+from messctl.server.accounts import Account
 from messctl.server.history import History
-from messctl.server.watched import Watched
 from messctl.state.request_log import LoggedRequest
 from messctl.state.sqlite_file import MEMORY
 
@@ -37,26 +37,26 @@ class Board:
         self._histories: dict[str, History] = {}
         self._opening = threading.Lock()
 
-    def document(self, watched: Sequence[Watched]) -> dict[str, Any]:
-        """Return all that is shown of some tenants. Raises StoreError."""
-        models = {name for each in watched for name in each.router.zoo.models}
+    def document(self, account: Account) -> dict[str, Any]:
+        """Return all that is shown to an account. Raises StoreError."""
+        models, waiting = account.router.zoo.models, self._service.queues.waiting()
         return {
             "version": 1,
             "at": time.time(),
             "prompts": self._show_prompts,
             "running": self._service.running,
-            "waiting": {name: count for name, count in self._service.queues.waiting().items() if name in models},
-            "tenants": [self._tenant(each) for each in watched],
+            "waiting": {name: count for name, count in waiting.items() if name in models},
+            "tenants": [self._tenant(account)],
         }
 
-    async def changes(self, watched: Sequence[Watched]) -> AsyncIterator[dict[str, Any]]:
+    async def changes(self, account: Account) -> AsyncIterator[dict[str, Any]]:
         """Yield the document now and after every change, until the service stops. Raises StoreError."""
         seen, sent_at = None, 0.0
         while not self._service.stopping:
-            stamp = await self._service.in_thread(self._stamp, watched)
+            stamp = await self._service.in_thread(self._stamp, account)
             if stamp != seen or time.monotonic() - sent_at >= ALIVE_S:
                 seen, sent_at = stamp, time.monotonic()
-                yield await self._service.in_thread(self.document, watched)
+                yield await self._service.in_thread(self.document, account)
             await asyncio.sleep(LOOK_S)
 
     def close(self) -> None:
@@ -64,28 +64,29 @@ class Board:
         for history in self._histories.values():
             history.close()
 
-    def _stamp(self, watched: Sequence[Watched]) -> tuple[Any, ...]:
-        histories = [history.stamp() for each in watched if (history := self._history(each))]
-        return (self._service.running, self._service.queues.waiting(), *histories)
+    def _stamp(self, account: Account) -> tuple[Any, ...]:
+        history = self._history(account)
+        return self._service.running, self._service.queues.waiting(), history and history.stamp()
 
-    def _history(self, watched: Watched) -> History | None:
-        """Return the history of a tenant; None if its state is only in memory."""
-        path = watched.router.state_path
+    def _history(self, account: Account) -> History | None:
+        """Return the history of an account; None if its state is only in memory."""
+        path = account.router.state_path
         if path == MEMORY:
             return None
         with self._opening:
-            if watched.name not in self._histories:
-                self._histories[watched.name] = History(path)
-            return self._histories[watched.name]
+            if account.label not in self._histories:
+                self._histories[account.label] = History(path)
+            return self._histories[account.label]
 
-    def _tenant(self, watched: Watched) -> dict[str, Any]:
-        settings, ledger, history = watched.router.settings, watched.router.ledger(), self._history(watched)
+    def _tenant(self, account: Account) -> dict[str, Any]:
+        router, history = account.router, self._history(account)
+        settings, ledger = router.settings, router.ledger()
         return {
-            "name": watched.name,
+            "name": account.label,
             "alpha": settings.alpha,
             "margin": settings.margin,
             "policy": settings.policy,
-            "models": list(watched.router.zoo.models),
+            "models": list(router.zoo.models),
             "sla_met": ledger.standing.meets(settings.alpha),
             **asdict(ledger),
             "logged": history is not None,

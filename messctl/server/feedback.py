@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from messctl.live.router import Router
 from messctl.server.accounts import Account, Accounts
 from messctl.server.answer import PREFIX
 from messctl.server.errors import ProtocolError, invalid
+from messctl.server.latest import Latest
 
 MOST_AT_ONCE = 1000
 LONGEST_COMMENT = 10_000
@@ -55,15 +54,12 @@ def judge(accounts: Accounts, account: Account, judgements: list[Judgement]) -> 
 class Repeated:
     """The replies to the latest requests with an Idempotency-Key: a request that is sent again gets the same reply."""
 
-    def __init__(self, most: int = MOST_REPEATED) -> None:
-        self._replies: OrderedDict[tuple[str, str], tuple[bytes, Any]] = OrderedDict()
-        self._most = most
-        self._lock = threading.Lock()
+    def __init__(self) -> None:
+        self._replies: Latest[tuple[bytes, Any]] = Latest(MOST_REPEATED)
 
     def reply(self, account: Account, key: str | None, body: bytes) -> Any:
         """Return the earlier reply, None without one. Raises ProtocolError if the body was another one then."""
-        with self._lock:
-            found = self._replies.get((account.name, key)) if key is not None else None
+        found = self._replies.get((account.name, key) if key is not None else None)
         if found is None:
             return None
         if found[0] != hashlib.sha256(body).digest():
@@ -73,12 +69,8 @@ class Repeated:
 
     def keep(self, account: Account, key: str | None, body: bytes, reply: Any) -> None:
         """Keep a reply."""
-        if key is None:
-            return
-        with self._lock:
-            self._replies[account.name, key] = (hashlib.sha256(body).digest(), reply)
-            if len(self._replies) > self._most:
-                self._replies.popitem(last=False)
+        if key is not None:
+            self._replies.set((account.name, key), (hashlib.sha256(body).digest(), reply))
 
 
 def _check_known(accounts: Accounts, account: Account, judgement: Judgement) -> None:

@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from messctl.errors import BusyError, PromptError, RefusedError, UnfitError, UsageError
-from messctl.live.router import Answered
+from messctl.live.router import Answered, Router
 from messctl.records import Decision, LeftError
 from messctl.state.ledger import Ledger
 
@@ -39,6 +39,11 @@ class Reading:
     alpha: float
     ledger: Ledger
     models: tuple[str, ...]
+
+    @classmethod
+    def of(cls, router: Router) -> Reading:
+        """Read it. Raises StoreError."""
+        return cls(router.settings.alpha, router.ledger(), router.zoo.models)
 
 
 Readings = Callable[[], Mapping[str, Reading]]

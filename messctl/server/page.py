@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -11,12 +11,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from messctl.errors import StoreError
+from messctl.server.accounts import Account
 from messctl.server.board import Board
 from messctl.server.errors import ProtocolError, busy, protocol_error
 from messctl.server.origins import refuse_other_names
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
-from messctl.server.watched import Watched, watched_by
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 ASSETS = {
@@ -62,19 +62,17 @@ def _asset(name: str) -> Endpoint:
 
 def _metrics(service: Service) -> Endpoint:
     async def metrics(request: Request) -> Response:
-        own = watched_by(service, request.scope["headers"]) if service.accounts.have_keys else None
+        own = service.accounts.asking(request.scope["headers"]) if service.accounts.have_keys else None
         content, kind = await service.in_thread(_exposition, service, request.headers.get("accept", ""), own)
         return Response(content, headers={"content-type": kind})
 
     return metrics
 
 
-def _exposition(service: Service, accept: str, own: Sequence[Watched] | None) -> tuple[bytes, str]:
-    """Return the metrics and their content type: all of them, or `own` tenants' alone. Raises StoreError."""
-    if own is None:
-        return service.metrics.exposition(accept)
-    models = {name for each in own for name in each.router.zoo.models}
-    return service.metrics.exposition(accept, {"tenant": {each.name for each in own}, "model": models})
+def _exposition(service: Service, accept: str, own: Account | None) -> tuple[bytes, str]:
+    """Return the metrics and their content type: all of them, or those of one tenant. Raises StoreError."""
+    only = None if own is None else {"tenant": [own.label], "model": own.router.zoo.models}
+    return service.metrics.exposition(accept, only)
 
 
 class _Events:
@@ -93,21 +91,21 @@ class _Events:
         try:
             if not self._service.accounts.have_keys:
                 refuse_other_names(scope["headers"])  # prompts may be shown
-            watched = watched_by(self._service, scope["headers"])
+            account = self._service.accounts.asking(scope["headers"])
         except ProtocolError as error:
             await send_error(receive, send, error)
             return
         self._watchers += 1
         try:
-            events = self._events(watched)
+            events = self._events(account)
             await StreamingResponse(events, headers={**SAFE, "content-type": EVENTS})(scope, receive, send)
         finally:
             self._watchers -= 1
 
-    async def _events(self, watched: Sequence[Watched]) -> AsyncIterator[bytes]:
+    async def _events(self, account: Account) -> AsyncIterator[bytes]:
         """Yield an event for each change. If the state cannot be read, the last event says so."""
         try:
-            async for document in self._board.changes(watched):
+            async for document in self._board.changes(account):
                 yield b"event: status\ndata: " + encoded(document) + b"\n\n"
         except StoreError as error:
             yield b"event: error\ndata: " + encoded(protocol_error(error).document()) + b"\n\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,49 +14,25 @@ from messctl.live.router import Answered, Router
 from messctl.records import LeftError
 from messctl.server.accounts import Account, Accounts
 from messctl.server.errors import busy, unknown_model
-from messctl.server.metrics import Metrics
+from messctl.server.latest import Key, Latest
+from messctl.server.metrics import Metrics, Reading
 from messctl.server.queues import Queues
 from messctl.server.request import Asked
 from messctl.server.waiting import Done, Failed, Waiting
-from messctl.server.watched import readings
 
 MOST_THREADS = 256
 """How many requests are answered or wait at a time; others are told to come again."""
 MOST_REMEMBERED = 65_536
-"""How many calls of tools and sessions are remembered."""
+"""How many calls of tools, and how many sessions, are remembered, each with the model that answered."""
 DEFAULT_MAX_BODY = 32 * 10**6
-DEFAULT_QUEUE, DEFAULT_GRACE_S = 64, 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of a service: the bytes of a body, how many requests wait for a model, the seconds of a stop."""
+    """The bounds of a service: the most bytes of a body, and for how many seconds answers go on after a stop."""
 
-    max_body: int = DEFAULT_MAX_BODY
-    queue: int = DEFAULT_QUEUE
-    grace_s: float = DEFAULT_GRACE_S
-
-
-class Remembered:
-    """Which model did what, for the latest of many keys: it called a tool, or answered in a session. Thread-safe."""
-
-    def __init__(self, most: int = MOST_REMEMBERED) -> None:
-        self._models: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._most = most
-        self._lock = threading.Lock()
-
-    def set(self, key: tuple[str, str], model: str) -> None:
-        """Remember a model."""
-        with self._lock:
-            self._models[key] = model
-            self._models.move_to_end(key)
-            if len(self._models) > self._most:
-                self._models.popitem(last=False)
-
-    def get(self, key: tuple[str, str] | None) -> str | None:
-        """Return the model that is remembered; None if there is none."""
-        with self._lock:
-            return None if key is None else self._models.get(key)
+    max_body: int
+    grace_s: float
 
 
 class Service:
@@ -68,9 +43,10 @@ class Service:
         self.queues = queues
         self.limits = limits
         self.stopping = False
-        self.metrics = Metrics(lambda: readings(self), queues.waiting)
+        self.metrics = Metrics(self._readings, queues.waiting)
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="messctl-answer")
-        self._callers, self._sessions = Remembered(), Remembered()
+        self._callers: Latest[str] = Latest(MOST_REMEMBERED)
+        self._sessions: Latest[str] = Latest(MOST_REMEMBERED)
         self._running: set[Waiting] = set()
         self._lock = threading.Lock()
 
@@ -111,6 +87,9 @@ class Service:
         import asyncio  # noqa: PLC0415
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+    def _readings(self) -> dict[str, Reading]:
+        return {account.label: Reading.of(account.router) for account in self.accounts}
 
     def _answer(self, account: Account, request_id: str, asked: Asked, waiting: Waiting) -> None:
         try:
@@ -162,6 +141,6 @@ class Service:
                     self._callers.set(key, model)
 
 
-def _key(account: Account, name: str | None) -> tuple[str, str] | None:
+def _key(account: Account, name: str | None) -> Key | None:
     """Return a name that belongs to one account alone."""
     return None if name is None else (account.name, name)

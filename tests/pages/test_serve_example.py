@@ -1,5 +1,6 @@
 """examples/serve/: the dashboard and the page name the metrics that there are, and the unit can be started."""
 
+import inspect
 import json
 import re
 import shlex
@@ -100,13 +101,15 @@ def test_prometheus_reads_the_port_that_the_unit_serves():
 
 
 def test_the_unit_starts_a_command_that_exists_and_waits_for_its_answers():
+    from messctl.cli.serve import serve
     from messctl.server.run import LONGEST_FAREWELL_S
-    from messctl.server.service import DEFAULT_GRACE_S
+
+    grace_s = inspect.signature(serve).parameters["grace"].default
 
     program, *words = shlex.split(re.search(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)[1])
     assert Path(program).name == "messctl"
     assert command_lines.problem(words) is None
-    assert int(re.search(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)[1]) > DEFAULT_GRACE_S + LONGEST_FAREWELL_S
+    assert int(re.search(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)[1]) > grace_s + LONGEST_FAREWELL_S
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
