@@ -1,9 +1,11 @@
-"""Tables that fit a terminal. No number is cut; a table that is too wide becomes one line per cell."""
+"""Tables: fitted to a terminal, or as CSV. No number is cut; a table that is too wide becomes one line per cell."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+import csv
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -114,3 +116,12 @@ def _row_by_row(table: Table, width: int) -> Table:
             Named(heading, cell, row.style) for heading, cell in zip(headings, cells, strict=True) if str(cell).strip()
         ]
     return named(rows, width)
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]], columns: Collection[str]) -> str:
+    """Return rows as CSV: a header with the columns, then one line per row."""
+    text = io.StringIO()
+    writer: csv.DictWriter[str] = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from messctl import off_policy
 from messctl.backends import encoder_of
-from messctl.display.plotting import look_of
-from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
+from messctl.display.plotting import Look
+from messctl.display.tables import csv_of
+from messctl.library.notebook import Shown, frame_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace
 from messctl.off_policy import Evaluation, report
+from messctl.off_policy.estimators import Estimate
 from messctl.off_policy.evaluation import PolicyEstimates
 from messctl.off_policy.plot import write_plot
 from messctl.policies import kind_of
@@ -24,10 +25,11 @@ from messctl.zoo import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
 
-@dataclass(frozen=True)
-class Evaluated:
+@dataclass(frozen=True, repr=False)
+class Evaluated(Shown):
     """The estimates of every policy. A notebook shows their table and plot."""
 
     evaluation: Evaluation
@@ -41,37 +43,30 @@ class Evaluated:
         """Return what `messctl evaluate --json` prints; docs/json.md has its keys."""
         return report.document(self.evaluation)
 
-    def table(self, width: int = 120) -> str:
-        """Return the table that `messctl evaluate` prints, for a width in characters."""
-        return as_text(report.table(self.evaluation, width), width)
-
     def to_pandas(self) -> pd.DataFrame:
         """Return a data frame with a row per policy and estimator. Raises UsageError without pandas."""
-        rows = ["policy,estimator,attained,attained_low,attained_high,cost,cost_low,cost_high"]
-        for result in self.results:
-            for each in result.estimates:
-                bounds = [each.attained.mean, *(each.attained.interval or ("", ""))]
-                bounds += [each.cost.mean, *(each.cost.interval or ("", ""))]
-                name = result.policy.replace('"', '""')
-                rows.append(",".join([f'"{name}"', each.estimator, *map(str, bounds)]))
-        return frame_of("\n".join(rows))
+        rows = [
+            {
+                "policy": result.policy,
+                "estimator": each.estimator,
+                **_with_bounds("attained", each.attained),
+                **_with_bounds("cost", each.cost),
+            }
+            for result in self.results
+            for each in result.estimates
+        ]
+        return frame_of(csv_of(rows, rows[0]))
 
-    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
-        """Return the plot of the intervals as a picture, and write it to a .png or .svg file if there is a `path`.
+    def _table(self, width: int) -> RenderableType:
+        return report.table(self.evaluation, width)
 
-        Raises UsageError, MissingExtraError without matplotlib, OutputError.
-        """
-        look = look_of(dark=dark)
-        if path is not None:
-            write_plot(self.evaluation, Path(path), warnings.warn, look)
-        return picture_of(lambda file: write_plot(self.evaluation, file, look=look))
+    def _draw(self, path: Path, warn: Callable[[str], None], look: Look) -> None:
+        write_plot(self.evaluation, path, warn, look)
 
-    def __repr__(self) -> str:
-        return self.table()
 
-    def _repr_html_(self) -> str:
-        drawn = pictures_of(lambda file: write_plot(self.evaluation, file))
-        return as_html(report.table(self.evaluation, 120), *drawn)
+def _with_bounds(name: str, estimate: Estimate) -> dict[str, float | None]:
+    low, high = estimate.interval or (None, None)
+    return {name: estimate.mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def evaluate(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from messctl.display.plotting import LIGHT, Look, look_of
 from messctl.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ class Picture:
         return self.png
 
 
-def as_text(table: RenderableType, width: int = WIDTH) -> str:
+def as_text(table: RenderableType, width: int) -> str:
     """Return a table as plain text."""
     from rich.console import Console  # noqa: PLC0415  # a program that shows no table needs none
 
@@ -52,20 +57,50 @@ def as_html(table: RenderableType, *pictures: Picture) -> str:
     return text + "".join(f'<img style="max-width:100%" src="data:image/png;base64,{image}">' for image in images)
 
 
-def picture_of(write: Callable[[Path], None]) -> Picture:
-    """Return the picture that `write` draws into a file. Raises MissingExtraError without matplotlib."""
-    with TemporaryDirectory(prefix="messctl-") as folder:
-        path = Path(folder) / "plot.png"
-        write(path)
-        return Picture(path.read_bytes())
+class Shown(ABC):
+    """A result with a table, and with a plot that a notebook shows below it."""
 
+    @abstractmethod
+    def _table(self, width: int) -> RenderableType:
+        """Return the table, for a width in characters."""
 
-def pictures_of(write: Callable[[Path], None]) -> list[Picture]:
-    """Return the picture that `write` draws, in a list; an empty list without matplotlib."""
-    try:
-        return [picture_of(write)]
-    except MissingExtraError:
-        return []
+    @abstractmethod
+    def _draw(self, path: Path, warn: Callable[[str], None], look: Look) -> None:
+        """Write the plot to a file. Raises UsageError, MissingExtraError, OutputError."""
+
+    @property
+    def _has_plot(self) -> bool:
+        return True
+
+    def table(self, width: int = WIDTH) -> str:
+        """Return the table that the command prints, for a width in characters."""
+        return as_text(self._table(width), width)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
+        """Return the plot as a picture, and write it to a .png or .svg file if there is a `path`.
+
+        Raises UsageError if there is nothing to draw, MissingExtraError without matplotlib, OutputError.
+        """
+        look = look_of(dark=dark)
+        if path is not None:
+            self._draw(Path(path), warnings.warn, look)
+        return self._picture(look)
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        pictures = []
+        if self._has_plot:
+            with suppress(MissingExtraError):
+                pictures.append(self._picture(LIGHT))
+        return as_html(self._table(WIDTH), *pictures)
+
+    def _picture(self, look: Look) -> Picture:
+        with TemporaryDirectory(prefix="messctl-") as folder:
+            path = Path(folder) / "plot.png"
+            self._draw(path, lambda _: None, look)
+            return Picture(path.read_bytes())
 
 
 def frame_of(csv: str) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from messctl.display.plotting import look_of
-from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
+from messctl.display.plotting import Look
+from messctl.library.notebook import Shown, frame_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace
 from messctl.replay import report
@@ -21,10 +21,11 @@ from messctl.replay.run import Plan, run
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
 
-@dataclass(frozen=True)
-class Replayed:
+@dataclass(frozen=True, repr=False)
+class Replayed(Shown):
     """What every policy attained and cost. A notebook shows its table and its plot.
 
     `replay` has all of it. `trace` is what was played, which keeps a temporary file.
@@ -51,30 +52,19 @@ class Replayed:
         """Return what `messctl replay --json` prints; docs/json.md has its keys."""
         return report.document(self.replay)
 
-    def table(self, width: int = 120) -> str:
-        """Return the table that `messctl replay` prints, for a width in characters."""
-        return as_text(report.table(self.replay, width), width)
-
     def to_pandas(self) -> pd.DataFrame:
         """Return a data frame with a row per policy. Raises UsageError without pandas."""
         return frame_of(report.as_csv(self.replay))
 
-    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
-        """Return the plot as a picture, and write it to a .png or .svg file if there is a `path`.
+    def _table(self, width: int) -> RenderableType:
+        return report.table(self.replay, width)
 
-        Raises UsageError if the replay was streamed, MissingExtraError without matplotlib, OutputError.
-        """
-        look = look_of(dark=dark)
-        if path is not None:
-            write_plot(self.replay, Path(path), warnings.warn, look)
-        return picture_of(lambda file: write_plot(self.replay, file, look=look))
+    def _draw(self, path: Path, warn: Callable[[str], None], look: Look) -> None:
+        write_plot(self.replay, path, warn, look)
 
-    def __repr__(self) -> str:
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        drawn = [] if self.replay.streamed else pictures_of(lambda file: write_plot(self.replay, file))
-        return as_html(report.table(self.replay, 120), *drawn)
+    @property
+    def _has_plot(self) -> bool:
+        return not self.replay.streamed
 
 
 def replay(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from messctl.backends import encoder_of
-from messctl.display.plotting import look_of
+from messctl.display.plotting import Look
 from messctl.graders.equality import FORMS
-from messctl.library.notebook import Picture, as_html, as_text, frame_of, picture_of, pictures_of
+from messctl.library.notebook import Shown, frame_of
 from messctl.library.settings import settings_with
 from messctl.library.trace import Trace, trace_of
 from messctl.replay.holdout import Holdout
@@ -28,12 +27,13 @@ from messctl.zoo import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
 Values = float | str | Sequence[float | str] | None
 
 
-@dataclass(frozen=True)
-class Tuned:
+@dataclass(frozen=True, repr=False)
+class Tuned(Shown):
     """A search and its choices. A notebook shows its table and its plot."""
 
     tuning: Tuning
@@ -48,29 +48,15 @@ class Tuned:
         """Return what `messctl tune --json` prints; docs/json.md has its keys."""
         return report.document(self.tuning)
 
-    def table(self, width: int = 120) -> str:
-        """Return the table that `messctl tune` prints, for a width in characters."""
-        return as_text(report.table(self.tuning, width), width)
-
     def to_pandas(self) -> pd.DataFrame:
         """Return a data frame with a row per setting and trace. Raises UsageError without pandas."""
         return frame_of(report.as_csv(self.tuning))
 
-    def plot(self, path: str | os.PathLike[str] | None = None, *, dark: bool = False) -> Picture:
-        """Return the plot as a picture, and write it to a .png or .svg file if there is a `path`.
+    def _table(self, width: int) -> RenderableType:
+        return report.table(self.tuning, width)
 
-        Raises UsageError, MissingExtraError without matplotlib, OutputError.
-        """
-        look = look_of(dark=dark)
-        if path is not None:
-            write_plot(self.tuning, Path(path), warnings.warn, look)
-        return picture_of(lambda file: write_plot(self.tuning, file, look=look))
-
-    def __repr__(self) -> str:
-        return self.table()
-
-    def _repr_html_(self) -> str:
-        return as_html(report.table(self.tuning, 120), *pictures_of(lambda file: write_plot(self.tuning, file)))
+    def _draw(self, path: Path, warn: Callable[[str], None], look: Look) -> None:
+        write_plot(self.tuning, path, warn, look)
 
 
 def tune(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.display.sparkline import sparkline, windowed
-from messctl.display.tables import fitting
+from messctl.display.tables import csv_of, fitting
 from messctl.display.text import counted, plain
 from messctl.policies import kind_of
 from messctl.replay.alternative import breaks_even_after, cheaper_than_router, cheapest_single
@@ -104,11 +102,7 @@ def as_csv(replay: Replay) -> str:
         row = asdict(result)
         shares = row.pop("model_share")
         rows.append(row | {f"model_share/{model}": share for model, share in shares.items()})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_of(rows, rows[0])
 
 
 def table(replay: Replay, width: int, *, charts: bool = False) -> RenderableType:

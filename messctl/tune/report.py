@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from messctl.display.tables import fitting
+from messctl.display.tables import csv_of, fitting
 from messctl.display.text import counted, plain
 from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
@@ -99,11 +97,7 @@ def as_csv(tuning: Tuning) -> str:
         for trial in choice.trials
         for at, trace in enumerate(tuning.found.traces)
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else ["alpha"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_of(rows, rows[0] if rows else ["alpha"])
 
 
 def table(tuning: Tuning, width: int) -> RenderableType:
