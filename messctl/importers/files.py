@@ -67,13 +67,36 @@ def csv_records(path: Path) -> Iterator[tuple[Place, dict[str, str]]]:
 
     Raises SourceError for a missing header, a column that appears twice, or a row of another length than the header.
     """
+    for at, header, cells in csv_cells(path):
+        yield at, csv_record(at, header, cells)
+
+
+def csv_cells(path: Path) -> Iterator[tuple[Place, list[str], list[str]]]:
+    """Yield the place of each row of a CSV file, the names of the columns, and the row's cells. Skips blank lines.
+
+    Raises SourceError for a missing header, a column that appears twice, or what is not CSV: after a bad quote, the
+    rows cannot be told apart.
+    """
     # This limit is global. It is raised while the file is read, and then restored.
-    limit = csv.field_size_limit(LONGEST_LINE)
+    limit, row = csv.field_size_limit(LONGEST_LINE), 0
     try:
         with reading(path):
-            yield from _csv_rows(path, csv.reader(csv_lines(path), strict=True))
+            reader = csv.reader(csv_lines(path), strict=True)
+            header = next(reader, [])
+            check_header(path, header)
+            for row, cells in enumerate(filter(None, reader), start=1):
+                yield Place(path, row), header, cells
+    except csv.Error as error:
+        raise Place(path, row + 1).error(f"is not CSV ({error})", advice="check its quotes") from None
     finally:
         csv.field_size_limit(limit)
+
+
+def csv_record(at: Place, header: list[str], cells: list[str]) -> dict[str, str]:
+    """Return the cells of a row by the names of their columns. Raises SourceError if there are more or fewer cells."""
+    if len(cells) != len(header):
+        raise at.error(f"has {len(cells)} cells, but the header has {len(header)} columns")
+    return dict(zip(header, cells, strict=True))
 
 
 def csv_lines(path: Path) -> Iterator[str]:
@@ -92,22 +115,6 @@ def byte_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
             if len(line) > LONGEST_LINE:
                 raise at.error(f"is longer than {LONGEST_LINE >> 20} MiB", advice="check the file")
             yield at, line
-
-
-def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[Place, dict[str, str]]]:
-    row = 0
-    try:
-        header = next(reader, [])
-        check_header(path, header)
-        for cells in reader:
-            if not cells:
-                continue
-            row += 1
-            if len(cells) != len(header):
-                raise Place(path, row).error(f"has {len(cells)} cells, but the header has {len(header)} columns")
-            yield Place(path, row), dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise Place(path, row + 1).error(f"is not CSV ({error})", advice="check its quotes") from None
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:

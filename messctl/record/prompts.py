@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +12,9 @@ from typing import Any
 from messctl.errors import SourceError
 from messctl.importers.base import Place
 from messctl.importers.files import (
-    LONGEST_LINE,
     byte_lines,
-    check_header,
-    csv_lines,
+    csv_cells,
+    csv_record,
     decode_json,
     json_document,
     json_records,
@@ -115,7 +113,8 @@ def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
         for at, record in json_records(Place(path), json_document(path)):
             yield at, lambda record=record: record  # type: ignore[misc]
     elif suffix == ".csv":
-        yield from _csv(path)
+        for at, header, cells in csv_cells(path):
+            yield at, lambda at=at, header=header, cells=cells: csv_record(at, header, cells)  # type: ignore[misc]
     elif suffix in (".parquet", ".pq"):
         for at, record in parquet_records(path):
             yield at, lambda record=record: record  # type: ignore[misc]
@@ -139,26 +138,3 @@ def _decoded(at: Place, line: bytes) -> str:
         return line.decode("utf-8-sig" if at.row == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise at.error(f"is not UTF-8 text ({error.reason})", advice="convert it to UTF-8") from None
-
-
-def _csv(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
-    limit, row = csv.field_size_limit(LONGEST_LINE), 0
-    try:
-        with reading(path):
-            rows = csv.reader(csv_lines(path), strict=True)
-            header = next(rows, [])
-            check_header(path, header)
-            for row, cells in enumerate(filter(None, rows), start=1):
-                at = Place(path, row)
-                yield at, lambda at=at, cells=cells: _cells(at, header, cells)  # type: ignore[misc]
-    except csv.Error as error:
-        # After a bad quote the following rows cannot be separated, so --skip-bad does not help.
-        raise Place(path, row + 1).error(f"is not CSV ({error})", advice="check its quotes") from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _cells(at: Place, header: list[str], cells: list[str]) -> Parts:
-    if len(cells) != len(header):
-        raise at.error(f"has {len(cells)} cells, but the header has {len(header)} columns")
-    return dict(zip(header, cells, strict=True))
