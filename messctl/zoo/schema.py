@@ -119,7 +119,7 @@ def read_file(path: Path) -> Place | None:
 
 
 class Rule(Protocol):
-    """A condition on a value."""
+    """A condition on a value. If it has an attribute `secret` that is true, no message shows the value."""
 
     def read(self, place: Place) -> Any:
         """Return the value at a place. Raises ConfigError, with the line, if it breaks the rule."""
@@ -143,12 +143,9 @@ class Number:
 
     def read(self, place: Place) -> float | int | None:
         """See `Rule`."""
-        value = place.value()
-        if self.absent is not None and value == self.absent:
+        if self.absent is not None and place.value() == self.absent:
             return None
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
+        value: float | int | None = accepted(self, place)
         return value if self.whole or value is None else float(value)
 
     def problem(self, value: Any) -> str | None:
@@ -181,11 +178,7 @@ class Text:
 
     def read(self, place: Place) -> str | None:
         """See `Rule`."""
-        value: str | None = place.value()
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
-        return value
+        return accepted(self, place)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -246,13 +239,8 @@ class NumberOr:
 
     def read(self, place: Place) -> float | str:
         """See `Rule`."""
-        value = place.value()
-        if value in self.words:
-            return str(value)
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
-        return float(value)
+        value = accepted(self, place)
+        return str(value) if value in self.words else float(value)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -266,11 +254,7 @@ class Flag:
 
     def read(self, place: Place) -> bool:
         """See `Rule`."""
-        value = place.value()
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} is {quoted(value)}; it must be {wanted}")
-        return bool(value)
+        return bool(accepted(self, place))
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -313,11 +297,24 @@ def rules(kind: type[Any]) -> dict[str, Rule]:
 def check_fields(instance: Any) -> None:
     """Raise UsageError for the first field that breaks its rule."""
     for name, rule in rules(type(instance)).items():
-        value = getattr(instance, name)
-        wanted = rule.problem(value)
-        if wanted:
-            is_now = "" if getattr(rule, "secret", False) else f"is {quoted(value)}; it "
-            raise UsageError(f"{name} {is_now}must be {wanted}")
+        if refusal := _refusal(rule, getattr(instance, name)):
+            raise UsageError(f"{name} {refusal}")
+
+
+def accepted(rule: Rule, place: Place) -> Any:
+    """Return the value at a place. Raises ConfigError, with the line, if it breaks the rule."""
+    value = place.value()
+    if refusal := _refusal(rule, value):
+        raise place.error(f"{place.name} {refusal}")
+    return value
+
+
+def _refusal(rule: Rule, value: Any) -> str | None:
+    """Return what a message says of a value that breaks a rule, after the value's name; None if it does not."""
+    wanted = rule.problem(value)
+    if wanted is None:
+        return None
+    return f"must be {wanted}" if getattr(rule, "secret", False) else f"is {quoted(value)}; it must be {wanted}"
 
 
 def read_fields(kind: type[Any], place: Place | None, names: Iterable[str] | None = None) -> dict[str, Any]:

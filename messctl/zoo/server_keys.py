@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from messctl.zoo.schema import LIST, Choice, Place
+from messctl.zoo.schema import LIST, Choice, Place, accepted
 
 LOCAL_NAME = "localhost"
 MAX_TOKENS = "max_tokens"
@@ -72,11 +72,10 @@ class BaseUrl:
 
     def read(self, place: Place) -> str:
         """See `Rule`."""
-        value = place.value()
-        wanted = self.problem(value)
-        if wanted or value is None:
-            raise place.error(f"{place.name} must be {wanted or self._wanted}")
-        return str(value).rstrip("/")
+        value: str | None = accepted(self, place)
+        if value is None:
+            raise place.error(f"{place.name} must be {self._wanted}")
+        return value.rstrip("/")
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
@@ -107,11 +106,7 @@ class VariableName:
 
     def read(self, place: Place) -> str | None:
         """See `Rule`."""
-        value = None if place.empty else place.value()
-        wanted = self.problem(value)
-        if wanted:
-            raise place.error(f"{place.name} must be {wanted}")
-        return value if value is None else str(value)
+        return accepted(self, place)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from messctl.zoo.duration import UNITS, Duration
-from messctl.zoo.schema import KEYS, Flag, Place, Text, check_fields, checked_by, read_fields, relative_path
+from messctl.zoo.schema import KEYS, Flag, Place, Text, accepted, check_fields, checked_by, read_fields, relative_path
 
 SCHEMES = ("postgresql://", "postgres://")
 """What the address of a PostgreSQL database begins with."""
@@ -39,10 +39,7 @@ class StateUrl:
 
     def read(self, place: Place) -> str | None:
         """See `Rule`."""
-        url = None if place.empty else place.value()
-        if self.problem(url):
-            raise place.error(f"{place.name} must be {self.wanted}")
-        return None if url is None else str(url)
+        return accepted(self, place)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""

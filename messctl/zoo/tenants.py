@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from messctl.zoo.schema import LIST, Number, Place, checked_by, read_fields
+from messctl.zoo.schema import LIST, Number, Place, accepted, checked_by, read_fields
 from messctl.zoo.server_keys import VariableName
 
 HASH = "sha256:"
@@ -41,10 +41,7 @@ class KeyHash:
 
     def read(self, place: Place) -> str | None:
         """See `Rule`."""
-        value = None if place.empty else place.value()
-        if self.problem(value):
-            raise place.error(f"{place.name} must be {self.wanted}")
-        return None if value is None else str(value)
+        return accepted(self, place)
 
     def problem(self, value: Any) -> str | None:
         """See `Rule`."""
