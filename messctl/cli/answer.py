@@ -169,11 +169,6 @@ def terms_of(model: str, decision: Decision, weighed: Weighed) -> dict[str, floa
     return terms
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number, rounded to this number of significant digits; None is a dash."""
-    return "–" if value is None else f"{value:.{digits}g}"
-
-
 def attainment(standing: Standing, alpha: float) -> str:
     """Return how the attainment compares with the promise: two decimals, or as many as α has.
 

@@ -13,7 +13,6 @@ from messctl.cli.answer import (
     document,
     end_line,
     footer,
-    number,
     tell_of_look,
     telling_of_compiling,
     terms_of,
@@ -44,7 +43,7 @@ from messctl.cli.opening import open_router
 from messctl.cli.output import ignore_closed_output, print_json, print_line, progress_console, prompt_user, warn
 from messctl.cli.standard_input import read_all
 from messctl.cli.thinking import ShownThinking, warn_of_shown
-from messctl.display.text import plain
+from messctl.display.text import or_dash, plain
 from messctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -231,9 +230,9 @@ def _table(decision: Decision, weighed: Weighed) -> Table:
         table.add_row(
             Text(plain(model)),
             f"{predicted:.3f}",
-            number(mean_cost),
-            *(number(term) for term in terms.values()),
-            number(sum(values[model] for values in weighed.terms.values())),
+            or_dash(mean_cost, ".3g"),
+            *(or_dash(term, ".3g") for term in terms.values()),
+            or_dash(sum(values[model] for values in weighed.terms.values()), ".3g"),
             _role(model, decision),
         )
     return table

@@ -13,7 +13,7 @@ import typer
 from messctl.cli import calibration_progress, calibration_table
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
 from messctl.cli.opening import open_zoo
-from messctl.cli.output import print_json, warn, write_lines
+from messctl.cli.output import finite, print_json, warn, write_lines
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -273,27 +273,23 @@ def _document(found: Calibration) -> dict[str, Any]:
         "model": found.model,
         "unit": found.unit,
         "fixed": line.fixed.value,
-        "fixed_width": _finite(line.fixed.share),
+        "fixed_width": finite(line.fixed.share),
         "prompt": line.prompt.value,
-        "prompt_width": _finite(line.prompt.share),
+        "prompt_width": finite(line.prompt.share),
         "generated": line.generated.value,
-        "generated_width": _finite(line.generated.share),
+        "generated_width": finite(line.generated.share),
         "error": line.line.error,
         "cost_quality": found.quality,
         "load_s": found.load_s.value,
-        "load_s_width": _finite(found.load_s.share),
+        "load_s_width": finite(found.load_s.share),
         "load": None if load is None else load.value,
-        "load_width": None if load is None else _finite(load.share),
+        "load_width": None if load is None else finite(load.share),
         "prompt_tokens_per_s": speeds[0],
         "generated_tokens_per_s": speeds[1],
         "seconds_error": seconds.line.error,
         "rounds": len(found.rounds),
         "trials": sum(map(len, found.rounds)),
     }
-
-
-def _finite(share: float) -> float | None:
-    return share if math.isfinite(share) else None
 
 
 def _difference(zoo_file: ZooFile, found: list[Calibration], where: str, output: Path) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from messctl.costs.calibration import Calibration
 
 
-class Shown:
+class CalibrationProgress:
     """A progress bar over the time that all models together may take."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
@@ -39,7 +39,7 @@ class Shown:
 
 
 @contextmanager
-def shown(limit_s: float) -> Iterator[Shown]:
+def shown(limit_s: float) -> Iterator[CalibrationProgress]:
     """Show the progress on a terminal while the block runs, and remove it at the end."""
     from rich.progress import BarColumn, Progress, ProgressColumn, Task
     from rich.text import Text
@@ -57,4 +57,4 @@ def shown(limit_s: float) -> Iterator[Shown]:
     screen = progress_console()
     columns = (description(), TimeBar(), TimeLeft())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        yield Shown(progress, progress.add_task("", total=limit_s))
+        yield CalibrationProgress(progress, progress.add_task("", total=limit_s))

@@ -6,9 +6,10 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -47,8 +48,8 @@ from messctl.cli.import_options import (
     UnitOption,
     WideOption,
 )
-from messctl.cli.output import print_json, print_line, progress_console
-from messctl.cli.progress import description
+from messctl.cli.output import print_json, print_line
+from messctl.cli.progress import Update, progress_bar
 from messctl.errors import ProposalError, UsageError
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def import_(
     )  # fmt: skip
     options = ImportOptions(allow_pickle, metric, filter, parse_names(name or []), columns)
     costs = CostStatement(parse_costs(stated), unit)
-    with files_of(sources, kind.name) as files, _progress() as progress:
-        summary = _converted(kind, sources, files, output, options, costs, progress, as_json)
+    with files_of(sources, kind.name) as files, progress_bar("reading") as update:
+        summary = _converted(kind, sources, files, output, options, costs, partial(_show, update), as_json)
     if as_json:
         print_json({"output": str(output), "format": kind.name, **asdict(summary)})
     else:
@@ -131,7 +132,7 @@ def _converted(
     output: Path,
     options: ImportOptions,
     costs: CostStatement,
-    progress: Progress | None,
+    progress: Progress,
     as_json: bool,
 ) -> ImportSummary:
     """Convert the files. If nothing says what a table's columns are, print the command that would read it.
@@ -226,22 +227,9 @@ def _number(statement: str, value: str) -> float:
         raise UsageError(f"--cost {statement!r}: {value!r} is not a number; write MODEL=VALUE") from None
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
-    """Yield a function that shows the progress on stderr; None if stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total, description="writing" if total else "reading")
-
-        yield show
+def _show(update: Update, done: int, total: int | None) -> None:
+    """Show how many rows are done, and their number once it is known: the second pass, which writes, has it."""
+    update(completed=done, total=total, description="writing" if total else "reading")
 
 
 def _print_summary(output: Path, summary: ImportSummary) -> None:

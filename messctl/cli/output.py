@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from messctl.display.text import plain, wrapped
+from messctl.errors import UsageError
 
 VERSION = {"version": 1}
 """The first key of every JSON document. A change to the keys raises it."""
@@ -113,6 +115,11 @@ def print_json(document: dict[str, Any] | list[dict[str, Any]], indent: int | No
     print(json.dumps(versioned, allow_nan=False, indent=indent), flush=indent is None)
 
 
+def finite(value: float) -> float | None:
+    """Return a number as JSON can hold it: None if it is infinite or NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
 @contextmanager
 def ignore_closed_output() -> Iterator[None]:
     """Write to stdout in the block. If its reader is gone, as behind `head`, drop the output and go on."""
@@ -149,6 +156,16 @@ def complain(message: str, trace: str = "") -> None:
 def warn(message: str) -> None:
     """Print a warning on stderr: one line, which breaks at spaces at a terminal."""
     _print(f"messctl: warning: {message}", "  ", sys.stderr, wraps=sys.stderr.isatty())
+
+
+def confirmed(question: str, otherwise: str) -> bool:
+    """Ask the user a question, and return whether the reply is yes. Raises UsageError without a terminal.
+
+    `otherwise` is the error's message.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(otherwise)
+    return prompt_user(f"{question} [y/N]") in ("y", "yes")
 
 
 def prompt_user(question: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,9 +13,9 @@ import typer
 from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, GradeEmptyOption, JsonOption, ZooOption, in_range
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends, open_zoo
-from messctl.cli.output import console, print_json, print_line, progress_console, warn
-from messctl.cli.progress import description
-from messctl.display.text import counted, plain
+from messctl.cli.output import console, print_json, print_line, warn
+from messctl.cli.progress import progress_bar
+from messctl.display.text import counted, or_dash, plain
 from messctl.errors import BackendError, StoppedError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -176,8 +175,8 @@ def _answer_all(
 
     with Journal(journal, plan.terms(meter)) as answers, _interruptible(answers.count, plan, journal):
         begun = answers.count()
-        with _progress(plan, begun) as advance:
-            recorder.record(plan, backend, meter, answers, advance, warn, jobs)
+        with progress_bar("recording", total=plan.answers, done=begun) as update:
+            recorder.record(plan, backend, meter, answers, lambda done: update(completed=done), warn, jobs)
         tallies = recorder.write_trace(plan, meter, answers, output, source)
         answers.remove()
     return tallies, begun
@@ -276,17 +275,6 @@ def _interruptible(count: Callable[[], int], plan: Plan, journal: Path) -> Itera
         raise BackendError(f"{error}; {stored}") from error
 
 
-@contextmanager
-def _progress(plan: Plan, begun: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the number of answers and moves the progress bar on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("recording", total=plan.answers, completed=begun)
-        yield lambda done: bar.update(task, completed=done)
-
-
 def _print_document(
     output: Path, read: PromptFile, plan: Plan, tallies: dict[str, Tally], begun: int, unit: str
 ) -> None:
@@ -319,8 +307,8 @@ def _print_table(output: Path, read: PromptFile, plan: Plan, tallies: dict[str, 
             f"{tally.answered:,}",
             f"{tally.empty:,}",
             f"{tally.failed:,}",
-            "–" if tally.satisfied is None else f"{tally.satisfied:.4f}",
-            "–" if tally.cost is None else f"{tally.cost:.4g}",
+            or_dash(tally.satisfied, ".4f"),
+            or_dash(tally.cost, ".4g"),
             "–" if tally.latency_s is None else f"{1e3 * tally.latency_s:.3g}",
         )
     screen = console()

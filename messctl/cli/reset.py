@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -10,10 +9,11 @@ import typer
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, mind_zoo, state_path, warn_of_shared_state
-from messctl.cli.output import print_json, print_line, prompt_user
+from messctl.cli.output import confirmed, print_json, print_line
 from messctl.display.text import counted
-from messctl.errors import UsageError
 from messctl.state.place import refuse_foreign_link
+
+NO_TERMINAL = "reset asks for confirmation, but standard input is not a terminal; give --yes"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,8 +40,8 @@ def reset(
     with Store(path, begun=True, looking=not exists(path)) as store:
         warn_of_shared_state(path)
         requests = store.requests.count()
-        if not yes and not _confirmed(
-            f"Forget {counted(requests, 'request')} and all that was learned, in {path}? [y/N] "
+        if not yes and not confirmed(
+            f"Forget {counted(requests, 'request')} and all that was learned, in {path}?", NO_TERMINAL
         ):
             requests = 0
         else:
@@ -51,9 +51,3 @@ def reset(
         print_json({"state": str(path), "forgotten": requests})
     else:
         print_line(f"{path}: forgot {counted(requests, 'request')}")
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("reset asks for confirmation, but standard input is not a terminal; give --yes")
-    return prompt_user(question) in ("y", "yes")

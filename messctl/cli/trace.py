@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +10,8 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, JsonOption, in_range
 from messctl.cli.command import TRACES, Command, Group
-from messctl.cli.output import console, print_json, print_line
-from messctl.display.text import plain
+from messctl.cli.output import console, finite, print_json, print_line
+from messctl.display.text import or_dash, plain
 from messctl.errors import TraceError
 
 if TYPE_CHECKING:
@@ -149,8 +148,8 @@ def _print_info(trace: TraceFile, summary: TraceSummary) -> None:
     for known in summary.models:
         table.add_row(
             plain(known.model),
-            _number(known.mean_satisfaction),
-            _number(known.mean_cost),
+            or_dash(known.mean_satisfaction, ".4g"),
+            or_dash(known.mean_cost, ".4g"),
             f"{known.observed:,}",
             f"{summary.rows - known.observed:,}",
             f"{summary.rows - known.costed:,}",
@@ -170,8 +169,8 @@ def _rows(trace: TraceFile, batch: Batch) -> list[dict[str, Any]]:
             "prompt": batch.prompts[row].as_py(),
             "models": {
                 model: {
-                    "satisfied": _finite(batch.satisfied[row, index]),
-                    "cost": _finite(batch.cost[row, index]),
+                    "satisfied": finite(batch.satisfied[row, index]),
+                    "cost": finite(batch.cost[row, index]),
                 }
                 for index, model in enumerate(trace.models)
             },
@@ -197,13 +196,5 @@ def _outcomes(models: dict[str, dict[str, float | None]], cost_unit: str) -> Tab
     table.add_column("satisfied", justify="right")
     table.add_column(f"cost ({plain(cost_unit)})", justify="right")
     for model, outcome in models.items():
-        table.add_row(plain(model), _number(outcome["satisfied"]), _number(outcome["cost"]))
+        table.add_row(plain(model), or_dash(outcome["satisfied"], ".4g"), or_dash(outcome["cost"], ".4g"))
     return table
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"

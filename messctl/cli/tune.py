@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +12,8 @@ import typer
 
 from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, DarkOption, JsonOption, settings_of
 from messctl.cli.command import COMPARE, Command
-from messctl.cli.output import console, print_json, progress_console, warn, write_lines
-from messctl.cli.progress import description, percentage
+from messctl.cli.output import console, print_json, warn, write_lines
+from messctl.cli.progress import progress_bar
 from messctl.cli.replay_options import (
     CacheOption,
     CostScaleOption,
@@ -25,11 +25,8 @@ from messctl.cli.replay_options import (
 from messctl.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
-    from messctl.replay.holdout import Holdout
-    from messctl.replay.result import Conditions
     from messctl.tune import Trial
     from messctl.tune.tuning import Tuning
-    from messctl.zoo import Settings
 
 EPILOG = (
     "LIST is numbers such as 0.1,0.2 or a logarithmic grid LOW:HIGH:COUNT. "
@@ -185,7 +182,7 @@ def tune(
     as_csv: CsvOption = False,
 ) -> int:
     """Find the setting that keeps the promise at the least cost. Exit 1 if no setting keeps it."""
-    from messctl.library.tuning import untimed, with_models
+    from messctl.library.tuning import searched, untimed, with_models
     from messctl.replay.holdout import Holdout
     from messctl.replay.result import Conditions
     from messctl.tune import check_engine, check_slack, parse_space, zoo_change
@@ -203,9 +200,8 @@ def tune(
     _check_outputs(traces, None if dry_run else output, plot)
     if output:
         zoo_change(output, zoo, settings[0])  # an error in the file is raised before the search
-    tuning = _search(
-        traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack, engine=engine, at=address
-    )
+    search = partial(searched, traces, settings, conditions, held_out, cache=cache, zoo=zoo, slack=slack)
+    tuning = _behind_bar(partial(search, engine=engine, address=address))
     _draw(tuning, plot, dark=dark)
     diff = _difference(output, zoo, tuning.chosen) if output and dry_run else None
     _print(tuning, diff, as_json=as_json, as_csv=as_csv)
@@ -238,30 +234,17 @@ def _check_outputs(traces: list[Path], output: Path | None, plot: Path | None) -
         check_format(plot)
 
 
-def _search(
-    traces: list[Path],
-    settings: Sequence[Settings],
-    conditions: Conditions,
-    holdout: Holdout,
-    *,
-    cache: bool,
-    zoo: Path | None,
-    slack: float,
-    engine: str,
-    at: str | None,
-) -> Tuning:
-    """Search the settings, choose one for each α, and play the yardsticks, behind a progress bar.
-
-    `at` is the address of the engine. With `cache`, the features of a large trace are stored beside it.
-    """
+def _behind_bar(search: Callable[..., Tuning]) -> Tuning:
+    """Run a search behind a progress bar, which also says if numba compiles."""
     from messctl.learning.compiled import compiling_told
-    from messctl.library.tuning import searched
 
-    with _progress() as (status, advance), compiling_told(status):
-        return searched(
-            traces, settings, conditions, holdout, cache=cache, zoo=zoo, slack=slack, engine=engine, address=at,
-            status=status, advance=advance,
-        )  # fmt: skip
+    with progress_bar("", share=True) as update:
+
+        def status(text: str) -> None:
+            update(description=text)
+
+        with compiling_told(status):
+            return search(status=status, advance=lambda done, total: update(completed=done, total=total))
 
 
 def _draw(tuning: Tuning, plot: Path | None, *, dark: bool) -> None:
@@ -301,17 +284,3 @@ def _print(tuning: Tuning, diff: str | None, *, as_json: bool, as_csv: bool) -> 
         write_lines(diff or "")
     if any(choice.chosen and choice.seeds == 1 for choice in tuning.choices):
         warn("one seed gives no confidence; play more seeds, as with --seeds 10")
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """Yield two functions: one sets the text of the progress bar on stderr, the other its done and total work."""
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    columns = (description(), BarColumn(), percentage(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=None)
-        yield (
-            lambda text: bar.update(task, description=text),
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )

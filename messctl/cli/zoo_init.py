@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
-from messctl.cli.output import console, print_json, print_line, prompt_user, write_lines
+from messctl.cli.output import confirmed, console, print_json, print_line, write_lines
 from messctl.cli.progress import spinner
 from messctl.display.text import counted, plain
 from messctl.errors import ConfigError, OutputError, UnknownNameError, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from messctl.zoo.finding.search import FoundFile, Search
 
 EPILOG = "Example: messctl zoo init --folder models"
+NO_TERMINAL = "{output} is not written: init asks first, but standard input is not a terminal; give --yes"
 LEAST_FIRST = ("quantisation", "from", "parameters", "file or server", "size")
 """The columns that a narrow terminal leaves out, the first of them first."""
 
@@ -100,7 +101,7 @@ def init(
         _print(searched, entries)
         if dry_run:
             write_lines(f"\n{text}")
-        elif not yes and not _confirmed(output):
+        elif not yes and not confirmed(f"Write {output}?", NO_TERMINAL.format(output=output)):
             print_line(f"{output}: not written")
             return
     if writes:
@@ -231,12 +232,6 @@ def _chosen(entries: Sequence[Entry], patterns: Sequence[str]) -> list[Entry]:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UnknownNameError("model", pattern, names)
     return [entry for entry in entries if not patterns or any(fnmatchcase(entry.name, each) for each in patterns)]
-
-
-def _confirmed(output: Path) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{output} is not written: init asks first, but standard input is not a terminal; give --yes")
-    return prompt_user(f"Write {output}? [y/N] ") in ("y", "yes")
 
 
 def _nothing_found(searched: Search, output: Path, *, as_json: bool) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -9,6 +10,11 @@ from datetime import UTC, datetime
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: 1 request, 2,000 requests."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def or_dash(value: float | None, form: str) -> str:
+    """Return a number in a form such as `.3g`; a dash if it is unknown: None or NaN."""
+    return "–" if value is None or math.isnan(value) else format(value, form)
 
 
 def moment(at: float) -> str:

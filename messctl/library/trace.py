@@ -8,11 +8,12 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from messctl.display.text import or_dash
 from messctl.errors import TraceError
 from messctl.library.notebook import as_html, frame_of
 from messctl.outputs import atomic_write, check_trace_writable
@@ -123,12 +124,10 @@ class Trace:
         for name in ("model", "mean satisfaction", f"mean cost ({self.cost_unit})", "observed"):
             table.add_column(name)
         for each in self.summary.models:
-            table.add_row(each.model, _shown(each.mean_satisfaction), _shown(each.mean_cost), f"{each.observed:,}")
+            table.add_row(
+                each.model, or_dash(each.mean_satisfaction, ".4g"), or_dash(each.mean_cost, ".4g"), f"{each.observed:,}"
+            )
         return as_html(table)
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def trace_of(trace: Trace | str | os.PathLike[str]) -> Trace:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.display.tables import fitting
-from messctl.display.text import counted, plain
+from messctl.display.text import counted, or_dash, plain
 from messctl.off_policy.estimators import Estimate
 from messctl.off_policy.evaluation import DECIDING, UNCOVERED, Evaluation, PolicyEstimates
 
@@ -144,7 +144,7 @@ def _notes(result: PolicyEstimates, imputed: bool) -> list[str]:
 
 
 def _cells(estimate: Estimate, form: str) -> tuple[str, str]:
-    mean = "–" if estimate.mean is None else format(estimate.mean, form)
+    mean = or_dash(estimate.mean, form)
     if estimate.interval is None:
         return mean, "–"
     low, high = estimate.interval

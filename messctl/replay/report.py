@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from messctl.display.sparkline import sparkline, windowed
 from messctl.display.tables import csv_of, fitting
-from messctl.display.text import counted, plain
+from messctl.display.text import counted, or_dash, plain
 from messctl.policies import kind_of
 from messctl.replay.alternative import breaks_even_after, cheaper_than_router, cheapest_single
 from messctl.replay.holdout import Holdout
@@ -114,18 +113,18 @@ def table(replay: Replay, width: int, *, charts: bool = False) -> RenderableType
     unit = plain(replay.facts.cost_unit)
     cells: dict[str, Callable[[Result], Text | str]] = {
         "policy": lambda result: _shortened(plain(result.policy)),
-        "attained": lambda result: _spread(_number(result.attained, ".4f"), result.attained_spread, ".4f"),
+        "attained": lambda result: _spread(or_dash(result.attained, ".4f"), result.attained_spread, ".4f"),
         "SLA": _verdict,
-        **({"kept in": lambda result: _number(result.met_share, ".0%")} if replay.conditions.seeds > 1 else {}),
+        **({"kept in": lambda result: or_dash(result.met_share, ".0%")} if replay.conditions.seeds > 1 else {}),
         f"{unit}/request": lambda result: _spread(f"{result.mean_cost:.4g}", result.mean_cost_spread, ".1g"),
-        "÷ costliest": lambda result: _number(result.cost_vs_costliest, ".3f"),
-        "÷ static-mix": lambda result: _number(result.cost_vs_static_mix, ".3f"),
+        "÷ costliest": lambda result: or_dash(result.cost_vs_costliest, ".3f"),
+        "÷ static-mix": lambda result: or_dash(result.cost_vs_static_mix, ".3f"),
         "explored": lambda result: f"{result.explored:.1%}" if result.explored else "",
         **({"asks": lambda result: f"{result.asks:.2f}"} if replay.settings.asks > 1 else {}),
-        **({"s/request": lambda result: _number(result.latency_s, ".3g")} if replay.settings.asks > 1 else {}),
+        **({"s/request": lambda result: or_dash(result.latency_s, ".3g")} if replay.settings.asks > 1 else {}),
         "served by": _bar,
         "queue": lambda result: f"{result.queue_final:.1f}",
-        "certificate": lambda result: _number(result.certificate, ".4f"),
+        "certificate": lambda result: or_dash(result.certificate, ".4f"),
         **(_charts(replay) if charts else {}),
     }
     grid = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
@@ -260,14 +259,6 @@ def _verdict(result: Result) -> Text:
     return Text("met", "green") if result.sla_met else Text("missed", "red")
 
 
-def _known(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
 def _spread(value: str, spread: float | None, form: str) -> str:
     return value if spread is None else f"{value} ± {spread:{form}}"
 
@@ -296,7 +287,9 @@ def _legend(replay: Replay) -> Text:
         satisfied, cost = replay.facts.mean_satisfied[index], replay.facts.mean_cost[index]
         mark = ", the reference" if model == zoo.reference else ""
         legend.append(_mark(index), COLOURS[index % len(COLOURS)])
-        legend.append(f"  {plain(model)}: satisfies {_known(satisfied, '.4f')} at {_known(cost, '.4g')} {unit}{mark}\n")
+        legend.append(
+            f"  {plain(model)}: satisfies {or_dash(satisfied, '.4f')} at {or_dash(cost, '.4g')} {unit}{mark}\n"
+        )
     legend.append(verdict(replay), "bold green" if replay.judged.sla_met else "bold red")
     compared = without_router(replay)
     return legend.append(f"\n{compared}") if compared else legend

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from messctl.display.tables import csv_of, fitting
-from messctl.display.text import counted, plain
+from messctl.display.text import counted, or_dash, plain
 from messctl.replay.alternative import cheaper
 from messctl.replay.loading import Recording
 from messctl.replay.result import MET, Result
@@ -253,7 +253,7 @@ def _grid(found: Search, choice: Choice, marks: Sequence[Result], at: int) -> Ta
             f"  {plain(result.policy)}",
             "",
             "",
-            "–" if result.attained is None else f"{result.attained:.4f}",
+            or_dash(result.attained, ".4f"),
             f"{result.mean_cost:.4g}",
             f"{result.mean_cost / mix:.3f}" if mix else "–",
             "",

@@ -386,14 +386,14 @@ def stopped_after(monkeypatch, cells):
     """Send Ctrl-C after this many cells; with FEW, each seed has two."""
 
     @contextmanager
-    def progress():
-        def advance(done, _):
-            if done == cells:
+    def bar(*_, **__):
+        def update(completed=0, **_):
+            if completed == cells:
                 raise KeyboardInterrupt
 
-        yield lambda _: None, advance
+        yield update
 
-    monkeypatch.setattr(command_of, "_progress", progress)
+    monkeypatch.setattr(command_of, "progress_bar", bar)
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

@@ -128,7 +128,7 @@ def test_a_file_that_exists_is_never_overwritten(all_programs, home, capsys):
 def test_a_file_that_appears_while_the_user_is_asked_stays(all_programs, home, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr(
-        "messctl.cli.zoo_init.prompt_user", lambda question: (home / "work" / "zoo.yaml").write_text("mine") and "y"
+        "messctl.cli.output.prompt_user", lambda question: (home / "work" / "zoo.yaml").write_text("mine") and "y"
     )
     assert outcome(capsys)[0] == 2
     assert (home / "work" / "zoo.yaml").read_text() == "mine"
