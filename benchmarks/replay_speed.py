@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from driving import drive
 from make_trace import write
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +35,6 @@ from messctl.learning.predictor import DECAY, SHRINKAGE, STEP
 from messctl.learning.random_streams import stream
 from messctl.policies import Rounds, build
 from messctl.replay.loading import load
-from messctl.replay.play import drive
 from messctl.trace import TraceFile
 from messctl.zoo import Settings
 

@@ -10,6 +10,7 @@ import gguf_making
 import numpy as np
 import pyarrow as pa
 import pytest
+from driving import drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_making import typed
@@ -23,7 +24,6 @@ from messctl.learning.features import WORDS, WordEncoder, width
 from messctl.learning.snapshot import Snapshot
 from messctl.policies import live_build, live_names
 from messctl.replay.loading import load
-from messctl.replay.play import drive
 from messctl.state.store import Store
 from messctl.zoo import Settings, load_settings
 from messctl.zoo.models import BOX

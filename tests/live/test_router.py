@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+from driving import drive
 from making import learnable, prompts_for
 
 from messctl.backends.base import Backend
@@ -20,7 +21,7 @@ from messctl.policies import build, live_build, live_names
 from messctl.policies.bandit import calls
 from messctl.records import Chat, Completion, Question
 from messctl.replay.loading import load
-from messctl.replay.play import drive, replay
+from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.state.export import export_log
 from messctl.state.ledger import Ledger

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from driving import drive
 from making import learnable, prompts_for, telling
 
 from messctl.backends.base import Backend
@@ -20,7 +21,7 @@ from messctl.policies import build
 from messctl.policies.base import Answers
 from messctl.records import Chat, Completion, Question
 from messctl.replay.loading import load
-from messctl.replay.play import drive, replay
+from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.state.export import export_log
 from messctl.state.ledger import Ledger

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bandit_states import SEEDS, attained_levels, played_in
+from driving import drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, make_rounds, prompts_for
@@ -15,7 +16,6 @@ from messctl.policies import build
 from messctl.policies.bandit import Bandit
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Feedback, Request
-from messctl.replay.play import drive
 from messctl.zoo import Settings
 
 few = settings(max_examples=15, deadline=None)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from driving import drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, prompts_for, with_reading_costs
@@ -25,7 +26,6 @@ from messctl.policies.bandit.satisfaction import levels_of
 from messctl.policies.bandit.state import RECENT_PROMPTS, UNSOLVED, WIDTH, fresh
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Request
-from messctl.replay.play import drive
 from messctl.zoo import Settings
 
 few = settings(max_examples=15, deadline=None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bandit_states import SEEDS, attained_levels, state_with
+from driving import drive
 from making import learnable, prompts_for
 from worlds import WORLDS, flat
 
@@ -18,7 +19,6 @@ from messctl.policies.bandit.satisfaction import levels_of
 from messctl.policies.bandit.state import UNKNOWN_DELAY
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Feedback, Request
-from messctl.replay.play import drive
 from messctl.zoo import Settings, Zoo
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from bandit_states import KNOWN, PLAIN, state_with
+from driving import drive
 from making import learnable, prompts_for
 from worlds import flat
 
@@ -17,7 +18,6 @@ from messctl.policies.bandit.state import AUTO_V, WIDTH, Promise, fresh
 from messctl.policies.bandit.trials import affordable_models, odds_of
 from messctl.policies.bandit.tuning import Tuning
 from messctl.records import Feedback, Request
-from messctl.replay.play import drive
 from messctl.zoo import Settings, Zoo
 
 NOTHING = Prices(np.zeros(3), np.zeros(3))

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from driving import drive
 from making import learnable, prompts_for, telling
 
 from messctl.policies import build
 from messctl.policies.base import Answers
 from messctl.policies.cascade.policy import Cascade
 from messctl.records import Evidence, Feedback, Request
-from messctl.replay.play import drive
 from messctl.zoo import Settings
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from driving import drive
 from making import learnable, make_recording, prompts_for
 from plain_features import plain_features
 
@@ -17,7 +18,7 @@ from messctl.learning.predictor import Weights
 from messctl.learning.random_streams import stream
 from messctl.policies import build
 from messctl.policies.messplus.rounds import learn_along
-from messctl.replay.play import drive, replay
+from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.replay.steps import write_steps
 from messctl.zoo import Settings

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from driving import drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import arbitrary_rounds, learnable, make_recording, make_rounds, prompts_for, with_reading_costs
@@ -14,7 +15,7 @@ from messctl.learning.compiled import plainly
 from messctl.learning.snapshot import Snapshot
 from messctl.policies import build, default_names, kind_of, kinds, live_build, live_names
 from messctl.records import HELD_BACK, TRIED, Decision, Feedback, Request
-from messctl.replay.play import drive, replay
+from messctl.replay.play import replay
 from messctl.replay.result import Conditions
 from messctl.zoo import Settings, Zoo
 
