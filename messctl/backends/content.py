@@ -14,10 +14,8 @@ from messctl.backends.openai_errors import NOT_OPENAI, SEE_LOG, permanent, quote
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
-    from messctl.backends.line import Response
+    from messctl.backends.connection import Response
 
-ACCEPTED = "gzip, deflate"
-"""The encodings that requests accept. Each may be used once."""
 LARGEST_STREAM = 2**26
 """The most bytes of one response."""
 LARGEST_DOCUMENT = 2**24

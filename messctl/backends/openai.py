@@ -20,9 +20,9 @@ from messctl.backends.answer_stream import AnswerStream
 from messctl.backends.answer_text import AnswerText
 from messctl.backends.base import OnText
 from messctl.backends.chat import chat_messages, has_system
+from messctl.backends.connections import Connections
 from messctl.backends.content import body_pieces, read_document
 from messctl.backends.deadline import Deadline
-from messctl.backends.http import Lines
 from messctl.backends.logprobs import LOGPROBS, are_wanted, without
 from messctl.backends.openai_errors import AttemptFailedError, server_error, with_attempts
 from messctl.backends.openai_reply import LONGEST_TEXT, ServerReply, parse_json
@@ -47,7 +47,7 @@ class OpenAICompatible:
     """
 
     def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
-        self._lines = Lines()
+        self._connections = Connections()
         self._pause = pause
         self._random = random.Random()
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class OpenAICompatible:
         """Return what the model's server says of each of its models; `id` is its name. Raises BackendError."""
         try:
             deadline = Deadline(CONNECT_S + model.timeout_s)  # a list is short
-            with self._lines.send(model, deadline, "GET", "models") as response:
+            with self._connections.send(model, deadline, "GET", "models") as response:
                 content = read_document(model, body_pieces(model, response))
                 data = parse_json(model, content.decode("utf-8-sig", "replace")).get("data")
         except AttemptFailedError as failed:
@@ -128,7 +128,7 @@ class OpenAICompatible:
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
-        self._lines.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +149,7 @@ class OpenAICompatible:
         If the connection breaks after the whole answer has come, only the counts of tokens are missing.
         """
         try:
-            with self._lines.send(model, deadline, "POST", "chat/completions", body, watch) as response:
+            with self._connections.send(model, deadline, "POST", "chat/completions", body, watch) as response:
                 reply.receive(model, response)
         except AttemptFailedError as failed:
             if not (failed.cut and reply.whole):

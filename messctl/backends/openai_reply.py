@@ -44,7 +44,7 @@ from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 if TYPE_CHECKING:
-    from messctl.backends.line import Response
+    from messctl.backends.connection import Response
 
 OnPart = Callable[[Mapping[str, Any]], None]
 """Takes what an answer holds beside its text, as a choice of a streamed answer."""

@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import JsonOption, StateOption, ZooOption
 from messctl.cli.command import ZOO, Command
-from messctl.cli.opening import mind_zoo, state_of, warn_of_shared_state
+from messctl.cli.opening import state_of, warn_of_foreign_zoo, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
 from messctl.errors import MessctlError
 
@@ -27,7 +27,7 @@ def doctor(zoo: ZooOption = None, state: StateOption = None, as_json: JsonOption
     from messctl.doctor.findings import examine
     from messctl.state.store import default_path
 
-    mind_zoo(zoo)
+    warn_of_foreign_zoo(zoo)
     with suppress(MessctlError):  # what is wrong with the zoo, or a user without a home folder, is a finding
         state = state_of(state, zoo)
         warn_of_shared_state(state or default_path())

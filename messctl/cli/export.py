@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import mind_zoo, open_state, state_files
+from messctl.cli.opening import open_state, state_files, warn_of_foreign_zoo
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted
 
@@ -37,7 +37,7 @@ def export(
     from messctl.state.export import export_log
 
     if state is None:
-        mind_zoo(zoo)
+        warn_of_foreign_zoo(zoo)
     with open_state(state, zoo, required=True) as store:
         check_distinct([output], state_files(store.path))
         rows = export_log(store, output)

@@ -10,7 +10,7 @@ import typer
 from messctl.cli.answer import remarks
 from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range, valid_utf8
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import mind_zoo, open_state
+from messctl.cli.opening import open_state, warn_of_foreign_zoo
 from messctl.cli.output import console, print_json
 from messctl.display.text import plain
 
@@ -49,7 +49,7 @@ def log(
     from messctl.display.tables import fitting
 
     if state is None:
-        mind_zoo(zoo)
+        warn_of_foreign_zoo(zoo)
     with open_state(state, zoo) as store:
         logged = list(store.requests.newest(count, None if before is None else valid_utf8(before)))
     if as_json:

@@ -78,15 +78,15 @@ def warn_of_shared_state(path: Place) -> None:
 
 
 def open_zoo(zoo: Path | None) -> ZooFile:
-    """Return the zoo in a file: the one named, ./zoo.yaml, or the one in the box. Warn as `mind_zoo` does."""
+    """Return the zoo in a file: the one named, ./zoo.yaml, or the one in the box. See `warn_of_foreign_zoo`."""
     from messctl.zoo import load_zoo
 
     described = load_zoo(zoo)
-    mind_zoo(zoo)
+    warn_of_foreign_zoo(zoo)
     return described
 
 
-def mind_zoo(zoo: Path | None) -> None:
+def warn_of_foreign_zoo(zoo: Path | None) -> None:
     """Warn if no zoo was named, and somebody else can change the ./zoo.yaml that is read: it says where prompts go."""
     from messctl.trust import is_foreign, owner
     from messctl.zoo import DEFAULT_FILE

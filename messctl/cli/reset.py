@@ -8,7 +8,7 @@ import typer
 
 from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import history_path, mind_zoo, state_path, warn_of_shared_state
+from messctl.cli.opening import history_path, state_path, warn_of_foreign_zoo, warn_of_shared_state
 from messctl.cli.output import confirmed, print_json, print_line
 from messctl.display.text import counted
 from messctl.state.place import refuse_foreign_link
@@ -34,7 +34,7 @@ def reset(
     from messctl.state.store import Store
 
     if state is None:
-        mind_zoo(zoo)
+        warn_of_foreign_zoo(zoo)
     path = state_path(state, zoo)
     refuse_foreign_link(path)
     with Store(path, begun=True, looking=not exists(path)) as store:

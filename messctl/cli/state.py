@@ -9,7 +9,7 @@ import typer
 
 from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, StateOption, ZooOption
 from messctl.cli.command import ASK, Command, Group
-from messctl.cli.opening import mind_zoo, state_files, state_path, warn_of_shared_state
+from messctl.cli.opening import state_files, state_path, warn_of_foreign_zoo, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
 from messctl.display.text import counted, moment
 from messctl.errors import OutputError, StoppedError, StoreError, UsageError
@@ -202,7 +202,7 @@ def _existing(state: Place | None, zoo: Path | None) -> Place:
     from messctl.state.place import exists
 
     if state is None:
-        mind_zoo(zoo)
+        warn_of_foreign_zoo(zoo)
     path = state_path(state, zoo, required=True)
     if not exists(path):
         raise StoreError(f"{path}: there is no state; create it with `messctl ask`")

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from messctl.display.text import plain
+from messctl.live.fallback import Fallback
 from messctl.live.router import Router
-from messctl.live.spare import Spare
 from messctl.server.errors import busy
 from messctl.server.keys import Keys
 from messctl.server.origins import refuse_foreign_pages
@@ -25,13 +25,15 @@ MINUTE_S = 60.0
 class Account:
     """Whom a request is answered for: a `name`, the `router` with its promise, and a limit of requests per minute.
 
-    A `spare` answers if the state of the router is away; None: then nobody does.
+    A `fallback` answers if the state of the router is away; None: then nobody does.
     """
 
-    def __init__(self, name: str, router: Router, per_minute: int | None = None, spare: Spare | None = None) -> None:
+    def __init__(
+        self, name: str, router: Router, per_minute: int | None = None, fallback: Fallback | None = None
+    ) -> None:
         self.name = name
         self.router = router
-        self.spare = spare
+        self.fallback = fallback
         self._per_minute = per_minute
         self._left = float(per_minute or 0)
         self._at = time.monotonic()
@@ -72,10 +74,10 @@ class Accounts:
     def of(
         cls, routers: Mapping[str, Router], tenants: Iterable[Tenant], keys: Keys, *, degraded: bool = False
     ) -> Accounts:
-        """Return the accounts of routers, by tenant; NOBODY's if there are no tenants. If `degraded`, with spares."""
+        """Return the accounts of routers, by tenant; NOBODY's without tenants. If `degraded`, with fallbacks."""
         limits = {tenant.name: tenant.per_minute for tenant in tenants}
         accounts = {
-            name: Account(name, router, limits.get(name), Spare(router, _tell) if degraded else None)
+            name: Account(name, router, limits.get(name), Fallback(router, _tell) if degraded else None)
             for name, router in routers.items()
         }
         return cls(accounts, keys)

@@ -97,10 +97,10 @@ class Service:
             if waiting.measured:
                 waiting.measured.deciding()
             ask = partial(self._ask, account, request_id, asked, waiting)
-            if account.spare is None:
+            if account.fallback is None:
                 answered = ask(account.router)
             else:
-                answered = account.spare.answer(ask, lambda: waiting.shown)
+                answered = account.fallback.answer(ask, lambda: waiting.shown)
             self._remember(account, asked, answered.decision.served, waiting.parts)
             waiting.end(Done(answered))
         except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error

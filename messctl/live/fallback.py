@@ -16,7 +16,7 @@ AGAIN_S = 2.0
 Ask = Callable[[Router], Answered]
 
 
-class Spare:
+class Fallback:
     """Lets a `router` answer, or without its state a copy of it in memory. Thread-safe.
 
     The copy knows what the router knew when it last read or saved its state. It learns for as long as the state is

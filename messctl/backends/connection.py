@@ -16,7 +16,6 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 from urllib3.util import Url, parse_url
 
-from messctl.backends.content import ACCEPTED
 from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.openai_errors import AttemptFailedError, broken_off, one_line, silent, temporary, unreachable
@@ -24,7 +23,9 @@ from messctl.backends.proxy import PORTS, authorization, proxy_before
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import is_loopback
 
-HEADERS = {"Accept": "*/*", "Accept-Encoding": ACCEPTED, "User-Agent": "messctl"}
+ENCODINGS = "gzip, deflate"
+"""The encodings that requests accept. A response may use one of them, once."""
+HEADERS = {"Accept": "*/*", "Accept-Encoding": ENCODINGS, "User-Agent": "messctl"}
 _PIECE = 2**16
 _END_S = 0.05
 """How long the end of a response may take after all that matters of it. Without it the connection is of no more use."""
@@ -64,7 +65,7 @@ class _FinalResponse(client.HTTPResponse):
         return version, HTTPStatus.CONTINUE if early else status, reason
 
 
-class Line:
+class Connection:
     """A connection to the server at a url. It is made when it is needed, and again if the server has closed it.
 
     A proxy that the environment names is used, except for this machine's own addresses. `tls` returns whom to trust.
@@ -82,10 +83,10 @@ class Line:
         if "https" in (first.scheme, self._server.scheme):
             context = tls()
             config = ProxyConfig(context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None)
-            self._connection: HTTPConnection = HTTPSConnection(host, port, ssl_context=context, proxy_config=config)
+            self._http: HTTPConnection = HTTPSConnection(host, port, ssl_context=context, proxy_config=config)
         else:
-            self._connection = HTTPConnection(host, port)
-        self._connection.response_class = _FinalResponse
+            self._http = HTTPConnection(host, port)
+        self._http.response_class = _FinalResponse
         self._link: Any = None  # http.client forgets its socket as soon as a server says that it will close it
         self._is_cut = False
 
@@ -100,7 +101,7 @@ class Line:
         url, response = _parsed(f"{model.url}/{path}"), None
         while response is None:
             is_old = self._connect(model, key, connect_s)
-            self._connection.timeout = silent_s
+            self._http.timeout = silent_s
             failed: AttemptFailedError | None = None
             try:
                 response = self._exchange(method, url, body, key)
@@ -129,7 +130,7 @@ class Line:
     def cut(self) -> None:
         """Break the connection, from any thread, until it is mended."""
         self._is_cut = True
-        for link in {self._connection.sock, self._link} - {None}:
+        for link in {self._http.sock, self._link} - {None}:
             with suppress(OSError, ValueError):
                 socket.socket.shutdown(getattr(link, "socket", link), socket.SHUT_RDWR)
 
@@ -140,19 +141,19 @@ class Line:
     def close(self) -> None:
         """Close the connection; the next request makes another one."""
         with suppress(OSError):
-            self._connection.close()
+            self._http.close()
 
     def _connect(self, model: ModelSpec, key: Key, within_s: float) -> bool:
         """Connect, unless the last connection is still there, and nothing has come unasked; return whether it is."""
-        if self._connection.is_connected and not getattr(self._connection.sock, "pending", int)():
+        if self._http.is_connected and not getattr(self._http.sock, "pending", int)():
             return True
         self.close()
-        self._connection.timeout = within_s
+        self._http.timeout = within_s
         if self._proxy is not None and self._server.scheme == "https":
             headers = authorization(self._proxy)
-            self._connection.set_tunnel(*_address(self._server), headers, self._proxy.scheme or "http")
+            self._http.set_tunnel(*_address(self._server), headers, self._proxy.scheme or "http")
         try:
-            self._connection.connect()
+            self._http.connect()
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             self.close()
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
@@ -167,7 +168,7 @@ class Line:
         except BaseException:
             self.close()
             raise
-        self._link = self._connection.sock
+        self._link = self._http.sock
         if self._is_cut:  # while it was made
             self.cut()
         return False
@@ -182,8 +183,8 @@ class Line:
             headers |= authorization(self._proxy)
             target = url.url
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it has read all
-            self._connection.request(method, target, pieces, headers, preload_content=False, decode_content=False)
-        return self._connection.getresponse()
+            self._http.request(method, target, pieces, headers, preload_content=False, decode_content=False)
+        return self._http.getresponse()
 
     def _end(self, response: Response) -> None:
         """Read the end of a response, if it is there, so that the connection can be used again."""

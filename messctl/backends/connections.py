@@ -1,4 +1,4 @@
-"""HTTP requests to servers of models: the connections to each server, its key, one response at a time."""
+"""The connections to all servers of models, and one request over one of them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from messctl.zoo import ModelSpec
 if TYPE_CHECKING:
     import ssl
 
-    from messctl.backends.line import Line, Response
+    from messctl.backends.connection import Connection, Response
 
 _OK = 200
 _MARGIN_S = 1.0
 """How much later than the deadline a silent connection fails by itself."""
 
 
-class Lines:
+class Connections:
     """The connections to all servers: one for each request that runs at the same time. Thread-safe."""
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[Line]] = defaultdict(list)
+        self._idle: dict[str, list[Connection]] = defaultdict(list)
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._closed = False
         self._process = os.getpid()
@@ -59,12 +59,12 @@ class Lines:
         key = Key.of(model)
         if deadline.passed:
             raise overdue(model, deadline.seconds)
-        line = self._take(model)
+        connection = self._take(model)
         try:
             with (
-                deadline.calling(line.cut),
-                nullcontext() if watch is None else watch.cutting(line.cut),
-                self._sent(line, model, key, deadline, method, path, body) as response,
+                deadline.calling(connection.cut),
+                nullcontext() if watch is None else watch.cutting(connection.cut),
+                self._sent(connection, model, key, deadline, method, path, body) as response,
             ):
                 yield response
         except AttemptFailedError:
@@ -72,12 +72,12 @@ class Lines:
                 raise overdue(model, deadline.seconds) from None
             raise
         finally:
-            self._give_back(model, line)
+            self._give_back(model, connection)
 
     @contextmanager
     def _sent(
         self,
-        line: Line,
+        connection: Connection,
         model: ModelSpec,
         key: Key,
         deadline: Deadline,
@@ -89,7 +89,7 @@ class Lines:
         content = None
         if body is not None:
             content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        with line.send(model, method, path, content, key, min(CONNECT_S, silent_s), silent_s) as response:
+        with connection.send(model, method, path, content, key, min(CONNECT_S, silent_s), silent_s) as response:
             if response.status != _OK:
                 complaint = complaint_in(read_document(model, body_pieces(model, response)))
                 complaint = complaint.with_message(key.hide(complaint.message))
@@ -102,12 +102,12 @@ class Lines:
         with self._lock:
             self._closed = True
             while self._idle:
-                for line in self._idle.popitem()[1]:
-                    line.close()
+                for connection in self._idle.popitem()[1]:
+                    connection.close()
 
-    def _take(self, model: ModelSpec) -> Line:
+    def _take(self, model: ModelSpec) -> Connection:
         """Return a connection that no other request uses."""
-        from messctl.backends.line import Line, trusted  # noqa: PLC0415  # only a zoo with servers needs it
+        from messctl.backends.connection import Connection, trusted  # noqa: PLC0415  # only a zoo with servers needs it
 
         url = model.url or ""
         with self._lock:
@@ -115,18 +115,18 @@ class Lines:
                 self._process = os.getpid()
                 self._idle.clear()
             if self._idle[url]:
-                line = self._idle[url].pop()
-                line.mend()
-                return line
+                connection = self._idle[url].pop()
+                connection.mend()
+                return connection
             self._tls = self._tls or cache(trusted)
         try:
-            return Line(url, self._tls)
+            return Connection(url, self._tls)
         except ValueError as error:
             raise server_error(model, str(error)) from None
 
-    def _give_back(self, model: ModelSpec, line: Line) -> None:
+    def _give_back(self, model: ModelSpec, connection: Connection) -> None:
         with self._lock:
             if not self._closed:
-                self._idle[model.url or ""].append(line)
+                self._idle[model.url or ""].append(connection)
                 return
-        line.close()
+        connection.close()

@@ -16,9 +16,9 @@ from servers import misbehaving, streamed
 from urllib3.util import parse_url
 
 from messctl.backends import OpenAICompatible
+from messctl.backends.connection import Connection, trusted
 from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
-from messctl.backends.line import Line, trusted
 from messctl.backends.openai_errors import AttemptFailedError
 from messctl.backends.proxy import proxy_before
 from messctl.errors import BackendError
@@ -234,14 +234,14 @@ def test_a_large_request_may_take_longer_than_a_server_may_be_silent():
 
 def test_a_line_that_is_cut_before_it_is_connected_is_cut_at_once_and_can_be_mended():
     with misbehaving(sound) as server:
-        model, line = spec(server.url), Line(server.url, trusted)
-        line.cut()
-        with pytest.raises(AttemptFailedError), line.send(model, "POST", "x", b"{}", Key(None), 5, 5):
+        model, connection = spec(server.url), Connection(server.url, trusted)
+        connection.cut()
+        with pytest.raises(AttemptFailedError), connection.send(model, "POST", "x", b"{}", Key(None), 5, 5):
             pass
-        line.mend()
-        with line.send(model, "POST", "x", b"{}", Key(None), 5, 5) as response:
+        connection.mend()
+        with connection.send(model, "POST", "x", b"{}", Key(None), 5, 5) as response:
             assert b"".join(response.pieces()) == streamed("42")
-        line.close()
+        connection.close()
 
 
 def test_nothing_is_cut_after_its_time_was_stopped():
