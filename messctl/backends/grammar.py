@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,12 @@ from typing import Any
 LONGEST_SCHEMA = 65536
 """In characters. A schema makes a grammar that may be many times as long."""
 DEEPEST = 32
+MOST_REPEATS = 1000
+"""How often a schema may repeat one thing. A grammar writes each time out, one within the other; with 20,000
+llama.cpp ends the process."""
+MOST_QUANTIFIERS = 100
+"""How many parts of a pattern may be there or not. Each next token is compared with all that may follow."""
+REPEATS = ("minItems", "maxItems", "minLength", "maxLength")
 JSON_OBJECT = r"""
 root   ::= object
 value  ::= object | array | string | number | ("true" | "false" | "null") ws
@@ -66,8 +74,24 @@ def _check(schema: Any, depth: int = 0) -> None:
         target = schema.get("$ref")
         if isinstance(target, str) and not target.startswith("#"):
             raise GrammarError("refers to another document")
+        if any(times > MOST_REPEATS for times in _repeats(schema)):
+            raise GrammarError(f"repeats something more than {MOST_REPEATS:,} times")
     for each in below:
         _check(each, depth + 1)
+
+
+def _repeats(schema: Mapping[str, Any]) -> Iterator[int]:
+    """Yield how often a schema repeats what it holds itself: its items, its characters, the groups of its pattern."""
+    for name in REPEATS:
+        times = schema.get(name)
+        if isinstance(times, int):
+            yield times
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str):
+        yield MOST_REPEATS * sum(map(pattern.count, "?*+{")) // MOST_QUANTIFIERS
+        counts = [(behind, int(digits[:9])) for behind, digits in re.findall(r"(\)?)\{(?:[0-9]*,)?([0-9]+)", pattern)]
+        single = max((times for group, times in counts if not group), default=1)
+        yield single * math.prod(times for group, times in counts if group)
 
 
 @cache

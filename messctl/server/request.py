@@ -6,6 +6,7 @@ Source: OpenAI's API reference, "Chat completions" and "Completions".
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ AUTO = "auto"
 """The model's name by which the router chooses."""
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 MOST_MESSAGES = 10_000
+DEEPEST = 128
+"""How deep a body may be nested, in objects and lists."""
 LONGEST_NAME = 512
 """The longest name of a model or a session, in characters."""
 _NOT_CARRIED = ("model", "messages", "prompt", "stream", "suffix", "echo", "best_of")
@@ -52,10 +55,12 @@ def json_of(body: bytes) -> Any:
     if not body.strip():
         raise invalid("the request has no body; send JSON")
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        text = body.decode(json.detect_encoding(body))
+        document = json.loads(text.removeprefix("\ufeff"), parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError):
-        raise invalid("the body is not valid JSON; correct it") from None
-    return valid_json(document) if b"\\u" in body else document
+        raise invalid("the body is not valid JSON, or has a number that is too large; correct it") from None
+    _check_depth(document)
+    return valid_json(document) if "\\u" in text else document
 
 
 def chat_request(document: Mapping[str, Any], session: str | None = None) -> Asked:
@@ -130,7 +135,8 @@ def _check_message(message: Any, place: str) -> None:
         raise invalid(f"`{place}.tool_calls` must be a list of objects", f"{place}.tool_calls")
     if isinstance(content, list):
         for part in content:
-            if not isinstance(part, dict) or not isinstance(part.get("type", "text"), str):
+            kind = part.get("type", "text") if isinstance(part, dict) else None
+            if not isinstance(kind, str) or (kind == "text" and not isinstance(part.get("text", ""), str | None)):
                 raise invalid(f"`{place}.content` must be a text, or a list of parts with a `type`", f"{place}.content")
     elif not isinstance(content, str) and not (content is None and role in ("assistant", "function")):
         raise invalid(f"`{place}.content` must be a text, or a list of parts", f"{place}.content")
@@ -138,7 +144,7 @@ def _check_message(message: Any, place: str) -> None:
 
 def _number(low: float, high: float, *, whole: bool = False) -> Callable[[Any], str | None]:
     kinds: tuple[type, ...] = (int,) if whole else (int, float)
-    wanted = f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}"
+    wanted = f"{'a whole number' if whole else 'a number'} from {low:,} to {high:,}"
 
     def check(value: Any) -> str | None:
         fits = type(value) in kinds and low <= value <= high  # what is not a number is not in between
@@ -149,6 +155,11 @@ def _number(low: float, high: float, *, whole: bool = False) -> Callable[[Any], 
 
 def _flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
+
+
+def _options(value: Any) -> str | None:
+    fits = isinstance(value, dict) and isinstance(value.get("include_usage"), bool | None)
+    return None if fits else "an object, whose `include_usage` is true or false"
 
 
 def _objects(value: Any) -> str | None:
@@ -177,7 +188,7 @@ def _format(value: Any) -> str | None:
 
 _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "stream": _flag,
-    "stream_options": _object,
+    "stream_options": _options,
     "max_tokens": _number(1, 2**31 - 1, whole=True),
     "max_completion_tokens": _number(1, 2**31 - 1, whole=True),
     "temperature": _number(0, 100),
@@ -200,5 +211,22 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
 """What fields may hold, if they are there and not null. Other fields are carried on as they are."""
 
 
-def _refuse_constant(name: str) -> Any:
+def _check_depth(document: Any) -> None:
+    """Raise ProtocolError for JSON that is nested so deeply that it could not be written again."""
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise invalid(f"the body is nested more than {DEEPEST} levels deep; make it flatter")
+        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for below in held for each in below]
+
+
+def _refused(name: str) -> Any:
     raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    """Return a number; raise ValueError for one that only infinity could stand for, which no JSON can carry on."""
+    number = float(digits)
+    return number if math.isfinite(number) else _refused(digits)

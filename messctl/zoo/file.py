@@ -39,6 +39,7 @@ DEFAULTS_KEYS = tuple(name for name in rules(ModelSpec) if name not in ("name", 
 ENERGY_KEYS = ("meter", "idle", "flop_per_j", "load_watts")
 METERS = ("auto", "flops", "seconds", "nvml", "rapl", "nvml+rapl")
 FLOP_PER_J = 1.0e10
+MOST_WATTS = 1e9
 SUBTRACTED, INCLUDED = "subtract", "include"
 SECTIONS = ("sla", "router", "state", "energy", "memory", "grader", "defaults", "models", "tenants")
 
@@ -52,7 +53,7 @@ class _Idle(NumberOr):
         return 0.0 if value == INCLUDED else value
 
 
-IDLE = _Idle((INCLUDED, SUBTRACTED), Number(0))
+IDLE = _Idle((INCLUDED, SUBTRACTED), Number(0, MOST_WATTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class ZooFile:
     - `grader` is how answers are graded; None: they are not graded automatically.
     - `meter` is how costs are measured, one of METERS (see `messctl.costs`). `idle` ≥ 0 is the idle draw in watts to
       subtract from measurements; SUBTRACTED: it is measured first.
-    - `flop_per_j` > 0 is the efficiency in floating-point operations per joule. It turns FLOPs into energy if no model
+    - `flop_per_j` ≥ 1 is the efficiency in floating-point operations per joule. It turns FLOPs into energy if no model
       has a stated cost.
     - `load_watts` ≥ 0 is the power while a model is loaded; None: loads are not counted.
     - `cpu_gb` and `gpu_gb` > 0, in 10⁹ bytes, limit the memory of all loaded models, on the processor and on all GPUs
@@ -80,8 +81,8 @@ class ZooFile:
     grader: Grading | None = field(default=None, metadata=checked_by(GradingRule()))
     meter: str = field(default="auto", metadata=checked_by(Choice(METERS)))
     idle: float | str = field(default=0.0, metadata=checked_by(IDLE))
-    flop_per_j: float = field(default=FLOP_PER_J, metadata=checked_by(Number(0, above=True)))
-    load_watts: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
+    flop_per_j: float = field(default=FLOP_PER_J, metadata=checked_by(Number(1, 1e30)))
+    load_watts: float | None = field(default=None, metadata=checked_by(Number(0, MOST_WATTS, absent="uncounted")))
     cpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
     gpu_gb: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="none")))
     state: StatePlace = field(default=StatePlace(), metadata=checked_by(StateRule()))

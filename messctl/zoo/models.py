@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ CACHE_TYPES = ("f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 BOX_PREFIX = "box:"
 MOST_TOKENS = 2**31 - 1  # llama.cpp counts tokens in 32 bits
 USUAL_CONTEXT, USUAL_ANSWER = 4096, 512  # tokens
+COST = Number(0, 1e80, least=1e-80)
+"""The rule for a cost: its sums over tokens and requests stay within what a trace may hold."""
 DEADLINES = 10.0  # times the longest silence of a server, for a whole answer
 
 
@@ -150,10 +152,10 @@ class CostPerToken:
     """
 
     unit: str = field(metadata=checked_by(Text()))
-    prompt: float = field(metadata=checked_by(Number(0)))
-    generated: float = field(metadata=checked_by(Number(0)))
-    fixed: float = field(default=0.0, metadata=checked_by(Number(0)))
-    load: float | None = field(default=None, metadata=checked_by(Number(0, absent="uncounted")))
+    prompt: float = field(metadata=checked_by(COST))
+    generated: float = field(metadata=checked_by(COST))
+    fixed: float = field(default=0.0, metadata=checked_by(COST))
+    load: float | None = field(default=None, metadata=checked_by(replace(COST, absent="uncounted")))
     measured: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
     estimated: bool = field(default=False, metadata=checked_by(Flag()))
 
@@ -214,7 +216,7 @@ class ModelSpec:
     flash_attn: str = field(default="auto", metadata=checked_by(Choice(FLASH_ATTENTION)))
     cache_type_k: str = field(default="f16", metadata=checked_by(Choice(CACHE_TYPES)))
     cache_type_v: str = field(default="f16", metadata=checked_by(Choice(CACHE_TYPES)))
-    n_threads: int | None = field(default=None, metadata=checked_by(Number(1, 65536, whole=True, absent="auto")))
+    n_threads: int | None = field(default=None, metadata=checked_by(Number(1, 1024, whole=True, absent="auto")))
     isolate: bool = field(default=False, metadata=checked_by(Flag()))
     chat_template: str | None = field(default=None, metadata=checked_by(_Template()))
     system: str | None = field(default=None, metadata=checked_by(Text(one_line=False, optional=True)))
@@ -232,7 +234,7 @@ class ModelSpec:
     timeout_s: float = field(default=60.0, metadata=checked_by(Number(0, 86400, above=True)))
     deadline_s: float | None = field(default=None, metadata=checked_by(Number(0, 864000, above=True, absent="auto")))
     retries: int = field(default=2, metadata=checked_by(Number(0, 100, whole=True)))
-    parameters: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="unknown")))
+    parameters: float | None = field(default=None, metadata=checked_by(Number(0, 1e30, above=True, absent="unknown")))
     omit: tuple[str, ...] = field(default=(), metadata=checked_by(NamesAmong(PARAMETERS)))
     max_tokens_key: str = field(default=MAX_TOKENS, metadata=checked_by(Choice(MAX_TOKENS_KEYS)))
     thinks: bool = field(default=False, metadata=checked_by(Flag()))

@@ -53,7 +53,7 @@ class Place:
             return float(node.value)
         try:
             return yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError, LookupError, ArithmeticError):
+        except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError):  # of a wrong tag
             problem = (
                 f"{self.name} is {quoted(node.value)}, which YAML cannot read; if it is text, put quotes around it"
             )
@@ -132,7 +132,8 @@ class Rule(Protocol):
 class Number:
     """A finite number, `low` ≤ number ≤ `high`; with `above`, `low` < number.
 
-    `whole`: it must be an integer. `absent` is the word for None; without it None is refused.
+    `whole`: it must be an integer. `absent` is the word for None; without it None is refused. What is below `least`
+    and not 0 is refused.
     """
 
     low: float = 0.0
@@ -140,6 +141,7 @@ class Number:
     above: bool = False
     whole: bool = False
     absent: str | None = None
+    least: float = 0.0
 
     def read(self, place: Place) -> float | int | None:
         """See `Rule`."""
@@ -158,15 +160,16 @@ class Number:
             number = float(value)
         except OverflowError:
             return self._wanted()
-        within = self.low <= number <= self.high and math.isfinite(number) and not (self.above and number == self.low)
-        return None if within else self._wanted()
+        within = self.low <= number <= self.high and math.isfinite(number) and not 0 < number < self.least
+        return None if within and not (self.above and number == self.low) else self._wanted()
 
     def _wanted(self) -> str:
         kind = "a whole number" if self.whole else "a finite number"
         low = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
         high = f" and at most {self.high:.12g}" if self.high < math.inf else ""
         word = f"{self.absent!r} or " if self.absent else ""
-        return f"{word}{kind} {low}{high}"
+        tiny = f", and 0 or at least {self.least:g}" if self.least else ""
+        return f"{word}{kind} {low}{high}{tiny}"
 
 
 @dataclass(frozen=True, slots=True)

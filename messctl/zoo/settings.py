@@ -39,7 +39,7 @@ class Settings:
     - `alpha` (0..1) is the promised share of satisfied answers. The router aims for `margin` (0..1) above it.
     - `policy` is the policy's name.
     - `v` ≥ 0 weighs cost against the virtual queue (debt); None: the policy chooses it.
-    - `c` ≥ 0 and `exponent` ≥ 0: MESS+ explores request t with probability min(1, c / t^exponent).
+    - `c` ≥ 0 and `exponent` (0..10): MESS+ explores request t with probability min(1, c / t^exponent).
     - `cost_scale` > 0 divides the costs; None: the running mean cost of the costliest model.
     - `reference` is the model that exploration serves; None: the costliest.
     - `trial_budget` ≥ 0 limits the extra cost of trials of other models, as a share of the total cost; None: no limit.
@@ -56,7 +56,7 @@ class Settings:
     margin: float = field(default=0.0, metadata=checked_by(Number(0, 1)))
     v: float | None = field(default=None, metadata=checked_by(Number(0, 1e100, absent="auto")))
     c: float = field(default=0.5, metadata=checked_by(Number(0)))
-    exponent: float = field(default=0.25, metadata=checked_by(Number(0)))
+    exponent: float = field(default=0.25, metadata=checked_by(Number(0, 10)))
     cost_scale: float | None = field(default=None, metadata=checked_by(Number(0, above=True, absent="auto")))
     reference: str | None = field(default=None, metadata=checked_by(Text(optional=True)))
     trial_budget: float | None = field(default=None, metadata=checked_by(Number(0, absent="none")))

@@ -49,6 +49,11 @@ BODIES = {
     "not a number": b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
     "infinite": b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
     "many digits": b'{"messages": [{"role": "user", "content": "x"}], "seed": ' + b"9" * 5000 + b"}",
+    "infinite below": b'{"messages": [{"role": "user", "content": "x"}], "logit_bias": {"5": [-1e400]}}',
+    "half a surrogate in bytes": b'{"messages": [{"role": "user", "content": "x"}], "user": "\xed\xa0\x80"}',
+    "a name of half a surrogate": b'{"\xed\xa0\x80": 1, "messages": [{"role": "user", "content": "x"}]}',
+    "deep enough to be read": b'{"messages": [{"role": "user", "content": [{"x": ' + b"[" * 600 + b"]" * 600 + b"}]}]}",
+    "deep objects": b'{"messages": [], "x": ' + b'{"a": ' * 150 + b"1" + b"}" * 150 + b"}",
     "deep": b'{"messages": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
 }
 
@@ -61,17 +66,25 @@ def test_a_body_that_is_no_request_is_400(serving, path, body):
     assert_shape(document)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_half_of_a_surrogate_pair_is_replaced_in_every_encoding(serving, encoding):
+    text = '{"model": "cheap", "messages": [{"role": "user", "content": "a \\ud800"}], "user": "\\udfff"}'
+    status, _, document = serving.ask(CHAT, text.encode(encoding))
+    assert (status, document["choices"][0]["message"]["content"]) == (200, "cheap: a \ufffd")
+
+
 FIELDS = {
     "messages": [
         None, [], {}, "x", [1], [None], [{}], [{"role": "user"}], [{"content": "x"}],
         [{"role": "king", "content": "x"}], [{"role": "user", "content": 7}],
         [{"role": "user", "content": [7]}],
+        [{"role": "user", "content": [{"type": "text", "text": 7}]}],
         [{"role": "user", "content": [{"type": 7}]}], [{"role": ["user"], "content": "x"}],
         [{"role": "assistant", "content": None, "tool_calls": "x"}],
     ],
     "model": [None, "", 7, [], "m" * 600],
     "stream": ["yes", 1],
-    "stream_options": [True, []],
+    "stream_options": [True, [], {"include_usage": "yes"}],
     "max_tokens": [0, -1, 1.5, "7", True, 2**31, 10**30],
     "max_completion_tokens": [0, []],
     "temperature": [-0.1, "hot", True, 1e9, []],

@@ -182,6 +182,23 @@ SETTINGS_REFUSED = [
     (f"router:\n  v: {'9' * 400}", "line 2: router.v is 99999"),
     (f"router:\n  v: {'9' * 9999}", "line 2: router.v is '99999"),
     ("router:\n  v: '1'", "line 2: router.v is '1'"),
+    (
+        "router:\n  exponent: 1000",
+        "line 2: router.exponent is 1000; it must be a finite number of at least 0 and at most 10",
+    ),
+    ("sla:\n  alpha: !!timestamp noon", "line 2: sla.alpha is 'noon', which YAML cannot read"),
+    ("sla:\n  alpha: !!binary '\u00e9'", "line 2: sla.alpha is '\u00e9', which YAML cannot read"),
+    ("sla:\n  alpha: !!int ''", "line 2: sla.alpha is '', which YAML cannot read"),
+    ("defaults:\n  parameters: 1.7e+308", "line 2: defaults.parameters is 1.7e+308; it must be 'unknown' or a finite"),
+    (
+        "defaults:\n  cost: {unit: J, prompt: 1.7e+308, generated: 1}",
+        "line 2: defaults.cost.prompt is 1.7e+308; it must be a finite number of at least 0 and at most 1e+80, and 0",
+    ),
+    (
+        "defaults:\n  cost: {unit: J, prompt: 5e-324, generated: 1}",
+        "at least 0 and at most 1e+80, and 0 or at least 1e-80",
+    ),
+    ("energy:\n  load_watts: 1e300", "line 2: energy.load_watts is 1e+300; it must be 'uncounted' or a finite number"),
     ("router:\n  seed: 1.5", "line 2: router.seed is 1.5; it must be a whole number of at least 0"),
     ("router:\n  policy: 3", "line 2: router.policy is 3; it must be text (put quotes around it)"),
     ("router:\n  policy: ' '", "line 2: router.policy is ' '; it must be text that is not blank"),
@@ -196,7 +213,10 @@ SETTINGS_REFUSED = [
     ("a: 1\n---\nb: 1", "line 2: invalid YAML"),
     ("a: \x07", "invalid YAML"),
     ("[" * 5000, "nested too deeply"),
-    ("energy:\n  flop_per_j: 0", "line 2: energy.flop_per_j is 0; it must be a finite number above 0"),
+    (
+        "energy:\n  flop_per_j: 0",
+        "line 2: energy.flop_per_j is 0; it must be a finite number of at least 1 and at most 1e+30",
+    ),
     ("energy:\n  flops: 1", "line 2: unknown key 'flops' in energy (did you mean 'flop_per_j'?)"),
     ("grader: []", "line 1: grader is a list"),
     ("grader: 42", "line 1: grader is 42; it must be exact, contains, regex, numeric, choice, none, or {regex:"),
@@ -385,7 +405,7 @@ router_keys = st.fixed_dictionaries(
         "policy": line,
         "v": st.floats(0, 1e100),
         "c": amount,
-        "exponent": amount,
+        "exponent": st.floats(0, 10),
         "cost_scale": st.floats(1e-300, 1e300),
         "trial_budget": amount,
         "seed": st.integers(0, 2**70),
@@ -411,7 +431,7 @@ model_keys = st.fixed_dictionaries(
         "min_p": share,
     },
 )
-prices = st.fixed_dictionaries({"prompt": amount, "generated": st.floats(1e-12, 1e3)})
+prices = st.fixed_dictionaries({"prompt": st.just(0.0) | st.floats(1e-80, 1e80), "generated": st.floats(1e-12, 1e3)})
 
 
 @examples(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -421,7 +441,7 @@ prices = st.fixed_dictionaries({"prompt": amount, "generated": st.floats(1e-12, 
     defaults=model_keys,
     models=st.dictionaries(line, model_keys, min_size=1, max_size=4),
     price=st.none() | prices,
-    flop_per_j=st.none() | st.floats(1e-300, 1e300),
+    flop_per_j=st.none() | st.floats(1, 1e30),
 )
 def test_any_valid_values_are_read_as_they_were_written(tmp_path, alpha, router, defaults, models, price, flop_per_j):
     cost = {} if price is None else {"cost": {"unit": "J", **price}}
