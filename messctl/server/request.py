@@ -213,13 +213,13 @@ _CHECKS: Mapping[str, Callable[[Any], str | None]] = {
 
 def _check_depth(document: Any) -> None:
     """Raise ProtocolError for JSON that is nested so deeply that it could not be written again."""
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        if depth > DEEPEST:
-            raise invalid(f"the body is nested more than {DEEPEST} levels deep; make it flatter")
-        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for below in held for each in below]
+    level: list[Any] = [[document]]
+    for _ in range(DEEPEST + 1):
+        below = (each for held in level for each in (held.values() if isinstance(held, dict) else held))
+        level = [each for each in below if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise invalid(f"the body is nested more than {DEEPEST} levels deep; make it flatter")
 
 
 def _refused(name: str) -> Any:
