@@ -29,7 +29,7 @@ CostOption = Annotated[
         "--cost",
         metavar="NAME=N",
         help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable. Of a table: "
-        "the column of costs, or in a wide one a pattern such as 'cost_{{model}}'.",
+        "the column of costs, or in a wide one a pattern such as 'cost_{model}'.",
         rich_help_panel=REQUESTS,
     ),
 ]

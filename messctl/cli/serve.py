@@ -14,7 +14,7 @@ import typer
 from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_backends, open_routers, open_zoo
-from messctl.cli.output import print_line
+from messctl.cli.output import print_line, write_lines
 from messctl.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _print_key(action: str, name: str | None) -> None:
     key = new_key()
     print_line(f"key: {key}")
     print_line("give it to the tenant; it is shown only now. Add this to `tenants` in zoo.yaml:", to=sys.stderr)
-    print_line(f"- {{name: {name}, key_hash: {hash_of(key)!r}}}")
+    write_lines(f"- name: {name}\n  key_hash: {hash_of(key)!r}\n")  # as it is, so that it can be pasted
 
 
 def _tell(address: str, state: Place, tenants: list[str]) -> None:
