@@ -35,21 +35,21 @@ def free_memory() -> int | None:
 def _core(cpu: int) -> tuple[str, ...]:
     """Return what identifies the core that a logical CPU is part of."""
     topology = _CPUS / f"cpu{cpu}" / "topology"
-    names = (_text(topology / "physical_package_id"), _text(topology / "core_id"))
+    names = (kernel_text(topology / "physical_package_id"), kernel_text(topology / "core_id"))
     return (str(cpu),) if None in names else tuple(str(name) for name in names)
 
 
 def _quota() -> float | None:
     """Return the number of cores whose time the container may use; None without a limit."""
-    words = (_text(_CGROUP / "cpu.max") or "").split()
+    words = (kernel_text(_CGROUP / "cpu.max") or "").split()
     if len(words) != 2:
-        words = [_text(_CGROUP / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+        words = [kernel_text(_CGROUP / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
     quota, period = (int(word) if word.isdecimal() else 0 for word in words)
     return quota / period if quota and period else None
 
 
 def _available_memory() -> int | None:
-    for line in (_text(_MEMINFO) or "").splitlines():
+    for line in (kernel_text(_MEMINFO) or "").splitlines():
         name, _, rest = line.partition(":")
         size = rest.split()
         if name == "MemAvailable" and size and size[0].isdecimal():
@@ -63,14 +63,17 @@ def _container_memory() -> int | None:
         (_CGROUP, "memory.max", "memory.current", "inactive_file"),
         (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        limit, used = _text(folder / limit_name) or "", _text(folder / used_name) or ""
+        limit, used = kernel_text(folder / limit_name) or "", kernel_text(folder / used_name) or ""
         if limit.isdecimal() and used.isdecimal():
-            statistics = dict(line.split(maxsplit=1) for line in (_text(folder / "memory.stat") or "").splitlines())
+            statistics = dict(
+                line.split(maxsplit=1) for line in (kernel_text(folder / "memory.stat") or "").splitlines()
+            )
             return int(limit) - int(used) + int(statistics.get(cache_name, 0))
     return None
 
 
-def _text(path: Path) -> str | None:
+def kernel_text(path: Path) -> str | None:
+    """Return what a file of the kernel says, as under /proc or /sys; None if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:

@@ -77,6 +77,10 @@ else:  # typer knows no unions; what a command gets is what the callback returns
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=OUTPUT)
 ]
+TraceOutputOption = Annotated[
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
+]
 DarkOption = Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.", rich_help_panel=OUTPUT)]
 ModelOption = Annotated[
     str | None,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import JsonOption, StateOption, TraceOutputOption, ZooOption
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, state_files, warn_of_foreign_zoo
 from messctl.cli.output import print_json, print_line
@@ -20,15 +17,11 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.",
-                     rich_help_panel=OUTPUT),
-    ],
+    output: TraceOutputOption,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write the live log as a trace, for `messctl evaluate` and `messctl replay --policy logged`.
 
     An existing trace is replaced.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import JsonOption
+from messctl.cli.arguments import JsonOption, TraceOutputOption
 from messctl.cli.command import TRACES, Command
 from messctl.cli.import_options import (
     PER_1K_TOKENS,
@@ -37,7 +37,6 @@ from messctl.cli.import_options import (
     MetricOption,
     ModelColumnOption,
     NameOption,
-    OutputOption,
     PromptOption,
     SatisfiedOption,
     ScaleOption,
@@ -100,7 +99,7 @@ def import_(
     metric: MetricOption = None,
     filter: FilterOption = None,
     name: NameOption = None,
-    output: OutputOption,
+    output: TraceOutputOption,
     formats: FormatsOption = False,
     as_json: JsonOption = False,
 ) -> None:

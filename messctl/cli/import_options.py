@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,7 +49,7 @@ AllowPickleOption = Annotated[
 MetricOption = Annotated[
     str | None,
     typer.Option(
-        "--metric", metavar="NAME", help="lm-eval: the metric that is the satisfaction.", rich_help_panel=REQUESTS
+        "--metric", metavar="NAME", help="lm-eval: the metric to take as satisfaction.", rich_help_panel=REQUESTS
     ),
 ]
 FilterOption = Annotated[
@@ -65,10 +64,6 @@ NameOption = Annotated[
         help="The model whose results are in this folder or file. Repeatable.",
         rich_help_panel=REQUESTS,
     ),
-]
-OutputOption = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
 ]
 FormatsOption = Annotated[
     bool,
@@ -114,5 +109,5 @@ DelimiterOption = Annotated[
 SkipOption = Annotated[int, _column("--skip", "The lines above the header of a text file.", "N")]
 HeaderRowsOption = Annotated[int, _column("--header-rows", "The lines of the header, 1 to 3.", "N")]
 IgnoreOption = Annotated[
-    list[str] | None, _column("--ignore", "A column that is nothing, though a pattern fits it. Repeatable.")
+    list[str] | None, _column("--ignore", "A column to leave out, though a pattern fits it. Repeatable.")
 ]

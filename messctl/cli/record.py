@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, PROMISE, REQUESTS, GradeEmptyOption, JsonOption, ZooOption, in_range
+from messctl.cli.arguments import (
+    OUTPUT,
+    PROMISE,
+    REQUESTS,
+    GradeEmptyOption,
+    JsonOption,
+    TraceOutputOption,
+    ZooOption,
+    in_range,
+)
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends, open_zoo
 from messctl.cli.output import console, print_json, print_line, warn
@@ -73,10 +82,6 @@ SeedOption = Annotated[
         "--seed", metavar="N", callback=in_range(0, MOST), help="The seed of the sampling.", rich_help_panel=REQUESTS
     ),
 ]
-OutputOption = Annotated[
-    Path,
-    typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
-]
 JobsOption = Annotated[
     int,
     typer.Option(
@@ -118,7 +123,7 @@ def record(
     limit: LimitOption = None,
     seed: SeedOption = 0,
     jobs: JobsOption = 1,
-    output: OutputOption,
+    output: TraceOutputOption,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,

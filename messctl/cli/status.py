@@ -46,7 +46,10 @@ def status(
     plot: Annotated[
         Path | None,
         typer.Option(
-            "--plot", metavar="FILE", help="Draw how it went so far, as .png or .svg.", rich_help_panel=OUTPUT
+            "--plot",
+            metavar="FILE",
+            help="Draw attainment, models and costs over the log, as .png or .svg.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     dark: DarkOption = False,

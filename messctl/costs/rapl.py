@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from messctl.backends.machine import kernel_text
 from messctl.costs.counters import Sample
 from messctl.errors import BackendError
 
@@ -47,7 +48,7 @@ class RaplCounter:
 def rapl_counters(powercap: Path = POWERCAP) -> tuple[RaplCounter, ...]:
     """Return the counters of this machine's processor packages. Raises BackendError if there is none."""
     found = tuple(
-        RaplCounter(zone, f"RAPL {_text(zone / 'name') or zone.name}", _range(zone)) for zone in zones(powercap)
+        RaplCounter(zone, f"RAPL {kernel_text(zone / 'name') or zone.name}", _range(zone)) for zone in zones(powercap)
     )
     if not found:
         raise BackendError(f"energy.meter is rapl, but {powercap} has no counter; choose flops, seconds or auto")
@@ -59,10 +60,9 @@ def zones(powercap: Path = POWERCAP) -> list[Path]:
 
     Parts of a package and the whole platform are left out, because they would count the same energy twice.
     """
-    top = [
-        zone for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1
-    ]  # AMD's have this name too
-    packages = [zone for zone in top if _text(zone / "name") != WHOLE_PLATFORM]
+    found = sorted(powercap.glob("intel-rapl:*"))  # AMD's have this name too
+    top = [zone for zone in found if zone.name.count(":") == 1]
+    packages = [zone for zone in top if kernel_text(zone / "name") != WHOLE_PLATFORM]
     return packages or top
 
 
@@ -72,12 +72,5 @@ def remedy(zone: Path) -> str:
 
 
 def _range(zone: Path) -> int | None:
-    text = _text(zone / "max_energy_range_uj") or ""
+    text = kernel_text(zone / "max_energy_range_uj") or ""
     return int(text) + 1 if text.isdecimal() and int(text) else None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None
