@@ -48,6 +48,11 @@ INT64 = in_range(-math.inf, 2**62)
 """The check of an integer option: numpy's int64 must hold it, with room to spare."""
 
 
+def option(names: str, help: str, panel: str, **more: Any) -> Any:  # as typer.Option
+    """Return an option, with its names as in "-o --output", and its panel of the help. `more` is for typer.Option."""
+    return typer.Option(*names.split(), help=help, rich_help_panel=panel, **more)
+
+
 def place(text: str | None) -> Place | None:
     """Return where the state is that an option names: a file, or a database. Raises UsageError."""
     return None if text is None else place_of(text)
@@ -55,86 +60,67 @@ def place(text: str | None) -> Place | None:
 
 ZooOption = Annotated[
     Path | None,
-    typer.Option(
-        "--zoo",
-        metavar="FILE",
-        help="The zoo file. Default: ./zoo.yaml if it exists, else the zoo in the box.",
-        rich_help_panel=POLICY,
-    ),
+    option("--zoo", "The zoo file. Default: ./zoo.yaml if it exists, else the zoo in the box.", POLICY, metavar="FILE"),
 ]
-STATE = typer.Option(
+STATE = option(
     "--state",
+    "The state: a file, or postgresql://… Default: in the user's state folder.",
+    REQUESTS,
     envvar="MESSCTL_STATE",
     metavar="PLACE",
     callback=place,
-    help="The state: a file, or postgresql://… Default: in the user's state folder.",
-    rich_help_panel=REQUESTS,
 )
 if TYPE_CHECKING:
     StateOption = Annotated[Place | None, STATE]
 else:  # typer knows no unions; what a command gets is what the callback returns
     StateOption = Annotated[str | None, STATE]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=OUTPUT)
-]
+JsonOption = Annotated[bool, option("--json", "Print one JSON document instead of text.", OUTPUT)]
 TraceOutputOption = Annotated[
     Path,
-    typer.Option("-o", "--output", metavar="FILE", help="The trace to write, a Parquet file.", rich_help_panel=OUTPUT),
+    option("-o --output", "The trace to write, a Parquet file.", OUTPUT, metavar="FILE"),
 ]
-DarkOption = Annotated[bool, typer.Option("--dark", help="Draw on a dark ground.", rich_help_panel=OUTPUT)]
+DarkOption = Annotated[bool, option("--dark", "Draw on a dark ground.", OUTPUT)]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="The model that answers; the router does not choose.",
-                 rich_help_panel=POLICY),
-]  # fmt: skip
-SystemOption = Annotated[
-    str | None,
-    typer.Option("--system", metavar="TEXT", help="The system message.", rich_help_panel=REQUESTS),
+    option("--model", "The model that answers; the router does not choose.", POLICY, metavar="NAME"),
 ]
+SystemOption = Annotated[str | None, option("--system", "The system message.", REQUESTS, metavar="TEXT")]
 MaxTokensOption = Annotated[
     int | None,
-    typer.Option("--max-tokens", metavar="N", callback=in_range(1), help="The longest answer, in tokens.",
-                 rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option("--max-tokens", "The longest answer, in tokens.", REQUESTS, metavar="N", callback=in_range(1)),
+]
 TemperatureOption = Annotated[
     float | None,
-    typer.Option("--temperature", metavar="N", callback=in_range(0), help="0 always takes the likeliest token.",
-                 rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option("--temperature", "0 always takes the likeliest token.", REQUESTS, metavar="N", callback=in_range(0)),
+]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", callback=in_range(0), help="The seed of the sampling.",
-                 rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option("--seed", "The seed of the sampling.", REQUESTS, metavar="N", callback=in_range(0)),
+]
 AlphaOption = Annotated[
     float | None,
-    typer.Option("--alpha", metavar="0..1", help="The promise α: the least share of satisfying answers.",
-                 rich_help_panel=PROMISE),
-]  # fmt: skip
-LogOption = Annotated[
-    bool,
-    typer.Option("--log/--no-log", help="Store the request and learn from it.", rich_help_panel=REQUESTS),
+    option("--alpha", "The promise α: the least share of satisfying answers.", PROMISE, metavar="0..1"),
 ]
+LogOption = Annotated[bool, option("--log/--no-log", "Store the request and learn from it.", REQUESTS)]
 ShowThinkingOption = Annotated[
     bool,
-    typer.Option("--show-thinking", help="Show what the model thinks before its answer, on stderr.",
-                 rich_help_panel=OUTPUT),
-]  # fmt: skip
+    option("--show-thinking", "Show what the model thinks before its answer, on stderr.", OUTPUT),
+]
 AsksOption = Annotated[
     int | None,
-    typer.Option("--asks", metavar="1..3", callback=in_range(1, 3),
-                 help="How many models may be asked for one request; the likeliest answer is shown.",
-                 rich_help_panel=POLICY),
-]  # fmt: skip
+    option(
+        "--asks",
+        "How many models may be asked for one request; the likeliest answer is shown.",
+        POLICY,
+        metavar="1..3",
+        callback=in_range(1, 3),
+    ),
+]
 EqualOption = Annotated[
     str | None,
-    typer.Option("--equal", metavar="FORM", rich_help_panel=POLICY,
-                 help="When two answers are equal: text, numeric, choice, none."),
-]  # fmt: skip
-GradeEmptyOption = Annotated[
-    bool,
-    typer.Option("--grade-empty", help="Take an empty answer as an answer, and grade it.", rich_help_panel=PROMISE),
+    option("--equal", "When two answers are equal: text, numeric, choice, none.", POLICY, metavar="FORM"),
 ]
+GradeEmptyOption = Annotated[bool, option("--grade-empty", "Take an empty answer as an answer, and grade it.", PROMISE)]
 
 
 def settings_of(

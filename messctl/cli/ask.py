@@ -35,6 +35,7 @@ from messctl.cli.arguments import (
     SystemOption,
     TemperatureOption,
     ZooOption,
+    option,
     valid_utf8,
 )
 from messctl.cli.command import ASK, Command
@@ -59,28 +60,21 @@ EPILOG = 'Example: messctl ask "What is 17 + 25?" --expect 42'
 
 ExpectOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--expect",
+        "A good answer contains this text. It is the reference if the zoo names a grader.",
+        PROMISE,
         metavar="TEXT",
-        help="A good answer contains this text. It is the reference if the zoo names a grader.",
-        rich_help_panel=PROMISE,
     ),
 ]
 ExpectRegexOption = Annotated[
     str | None,
-    typer.Option(
-        "--expect-regex", metavar="TEXT", help="A good answer matches this regular expression.", rich_help_panel=PROMISE
-    ),
+    option("--expect-regex", "A good answer matches this regular expression.", PROMISE, metavar="TEXT"),
 ]
-RequireSatisfiedOption = Annotated[
-    bool,
-    typer.Option("--require-satisfied", help="Exit 1 if the answer is not good.", rich_help_panel=PROMISE),
-]
+RequireSatisfiedOption = Annotated[bool, option("--require-satisfied", "Exit 1 if the answer is not good.", PROMISE)]
 ExplainOption = Annotated[
     bool,
-    typer.Option(
-        "--explain", help="Print what the decision weighed, model by model, on stderr.", rich_help_panel=OUTPUT
-    ),
+    option("--explain", "Print what the decision weighed, model by model, on stderr.", OUTPUT),
 ]
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from messctl.cli import calibration_progress, calibration_table
-from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, ZooOption, in_range, option
 from messctl.cli.opening import open_zoo
 from messctl.cli.output import finite, print_json, warn, write_lines
 from messctl.errors import BackendError, MissingExtraError, UnknownNameError, UsageError
@@ -30,73 +28,58 @@ _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?
 
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--model", metavar="NAME", help="Measure only this model. Repeatable.", rich_help_panel=REQUESTS),
+    option("--model", "Measure only this model. Repeatable.", REQUESTS, metavar="NAME"),
 ]
 MeterOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--meter",
+        "nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else the best one here.",
+        REQUESTS,
         metavar="NAME",
-        help="nvml, rapl, nvml+rapl, seconds or flops. Default: the zoo's, else the best one here.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 TimeOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--time",
+        "The longest time for all models, such as 90s or 5m. Default: 1m per model, at least 2m.",
+        REQUESTS,
         metavar="TIME",
-        help="The longest time for all models, such as 90s or 5m. Default: 1m per model, at least 2m.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 RepeatsOption = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--repeats",
+        "The most measurements of each length. Default: as many as are needed.",
+        REQUESTS,
         metavar="N",
         callback=in_range(1),
-        help="The most measurements of each length. Default: as many as are needed.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 SecondsOption = Annotated[
     float,
-    typer.Option(
+    option(
         "--seconds",
+        "The shortest measurement; shorter answers are repeated.",
+        REQUESTS,
         metavar="SECONDS",
         callback=in_range(0),
-        help="The shortest measurement; shorter answers are repeated.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 PromptTokensOption = Annotated[
     int,
-    typer.Option(
-        "--prompt-tokens",
-        metavar="N",
-        callback=in_range(32),
-        help="The longest prompt to measure, in tokens.",
-        rich_help_panel=REQUESTS,
+    option(
+        "--prompt-tokens", "The longest prompt to measure, in tokens.", REQUESTS, metavar="N", callback=in_range(32)
     ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write the costs into this zoo.yaml; the rest of it stays.",
-        rich_help_panel=OUTPUT,
-    ),
+    option("--output -o", "Write the costs into this zoo.yaml; the rest of it stays.", OUTPUT, metavar="FILE"),
 ]
-ForceOption = Annotated[
-    bool,
-    typer.Option("--force", help="Write costs that are known to ± 20 % or worse, too.", rich_help_panel=OUTPUT),
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show what -o would change, and write nothing.", rich_help_panel=OUTPUT)
-]
+ForceOption = Annotated[bool, option("--force", "Write costs that are known to ± 20 % or worse, too.", OUTPUT)]
+DryRunOption = Annotated[bool, option("--dry-run", "Show what -o would change, and write nothing.", OUTPUT)]
 
 
 def calibrate(
@@ -118,9 +101,9 @@ def calibrate(
     from messctl.zoo import load_zoo
     from messctl.zoo.edit import write
 
-    for option, given in (("--dry-run", dry_run), ("--force", force)):
+    for name, given in (("--dry-run", dry_run), ("--force", force)):
         if given and not output:
-            raise UsageError(f"{option} is about what -o would change; add -o zoo.yaml")
+            raise UsageError(f"{name} is about what -o would change; add -o zoo.yaml")
     zoo_file = open_zoo(zoo)
     chosen = _chosen(zoo_file, model or [])
     limit_s = max(LEAST_TIME_S, TIME_PER_MODEL_S * len(chosen)) if time is None else seconds_of(time)

@@ -24,6 +24,7 @@ from messctl.cli.arguments import (
     SystemOption,
     TemperatureOption,
     ZooOption,
+    option,
     valid_utf8,
 )
 from messctl.cli.chat_interrupts import interrupts_ignored, one_interrupt
@@ -56,9 +57,7 @@ AUTO = "auto"
 LONGEST_COMMAND = 40
 """The longest unknown command that an error repeats, in characters."""
 
-TurnJsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document per turn, each on one line.", rich_help_panel=OUTPUT)
-]
+TurnJsonOption = Annotated[bool, option("--json", "Print one JSON document per turn, each on one line.", OUTPUT)]
 
 
 def register(app: typer.Typer) -> None:

@@ -16,6 +16,7 @@ from messctl.cli.arguments import (
     AlphaOption,
     DarkOption,
     JsonOption,
+    option,
     place,
     settings_of,
 )
@@ -47,39 +48,36 @@ else:  # as with StateOption
     LogArgument = Annotated[str, LOG]
 RequireOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--require-sla",
-        help="Exit 1 if the interval of the judged policy lies below α. Judged is zoo.yaml's policy if evaluated, "
+        "Exit 1 if the interval of the judged policy lies below α. Judged is zoo.yaml's policy if evaluated, "
         "else the first router, else the first policy.",
-        rich_help_panel=PROMISE,
+        PROMISE,
     ),
 ]
 PolicyOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--policy",
+        "A policy to evaluate, such as bandit or always:<model>; repeatable. Default: zoo.yaml's.",
+        POLICY,
         metavar="NAME",
-        help="A policy to evaluate, such as bandit or always:<model>; repeatable. Default: zoo.yaml's.",
-        rich_help_panel=POLICY,
     ),
 ]
 SkipForcedOption = Annotated[
     bool,
-    typer.Option("--skip-forced", help="Leave out the requests whose model the user chose.", rich_help_panel=REQUESTS),
+    option("--skip-forced", "Leave out the requests whose model the user chose.", REQUESTS),
 ]
 ImputeOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--impute/--no-impute",
-        help="A policy that learns uses imputed feedback when it chooses another model than the log.",
-        rich_help_panel=REQUESTS,
+        "A policy that learns uses imputed feedback when it chooses another model than the log.",
+        REQUESTS,
     ),
 ]
 
-PlotOption = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw the intervals, as .png or .svg.", rich_help_panel=OUTPUT),
-]
+PlotOption = Annotated[Path | None, option("--plot", "Draw the intervals, as .png or .svg.", OUTPUT, metavar="FILE")]
 
 
 def register(app: typer.Typer) -> None:

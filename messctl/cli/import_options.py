@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import COLUMNS, OUTPUT, REQUESTS
+from messctl.cli.arguments import COLUMNS, OUTPUT, REQUESTS, option
 from messctl.cli.output import print_line
 
 PER_1K_TOKENS = "per-1k-tokens"
@@ -24,52 +24,42 @@ def _list_formats(wanted: bool) -> None:
 
 CostOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--cost",
-        metavar="NAME=N",
-        help=f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable. Of a table: "
+        f"A model's cost per request; add :{PER_1K_TOKENS} for its cost per 1,000 tokens. Repeatable. Of a table: "
         "the column of costs, or in a wide one a pattern such as 'cost_{model}'.",
-        rich_help_panel=REQUESTS,
+        REQUESTS,
+        metavar="NAME=N",
     ),
 ]
 UnitOption = Annotated[
     str | None,
-    typer.Option(
-        "--unit",
-        "--cost-unit",
+    option(
+        "--unit --cost-unit",
+        "The unit of costs, such as USD or J. Default: the source's, or 'unit'.",
+        REQUESTS,
         metavar="TEXT",
-        help="The unit of costs, such as USD or J. Default: the source's, or 'unit'.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 AllowPickleOption = Annotated[
     bool,
-    typer.Option("--allow-pickle", help="Read pickle files. This runs any code in them.", rich_help_panel=REQUESTS),
+    option("--allow-pickle", "Read pickle files. This runs any code in them.", REQUESTS),
 ]
 MetricOption = Annotated[
     str | None,
-    typer.Option(
-        "--metric", metavar="NAME", help="lm-eval: the metric to take as satisfaction.", rich_help_panel=REQUESTS
-    ),
+    option("--metric", "lm-eval: the metric to take as satisfaction.", REQUESTS, metavar="NAME"),
 ]
 FilterOption = Annotated[
     str | None,
-    typer.Option("--filter", metavar="NAME", help="lm-eval: the filter whose answers count.", rich_help_panel=REQUESTS),
+    option("--filter", "lm-eval: the filter whose answers count.", REQUESTS, metavar="NAME"),
 ]
 NameOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--name",
-        metavar="FILE=NAME",
-        help="The model whose results are in this folder or file. Repeatable.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--name", "The model whose results are in this folder or file. Repeatable.", REQUESTS, metavar="FILE=NAME"),
 ]
 FormatsOption = Annotated[
     bool,
-    typer.Option(
-        "--formats", is_eager=True, callback=_list_formats, help="List the formats and exit.", rich_help_panel=OUTPUT
-    ),
+    option("--formats", "List the formats and exit.", OUTPUT, is_eager=True, callback=_list_formats),
 ]
 
 
@@ -81,9 +71,7 @@ WideOption = Annotated[
     list[str] | None,
     _column("--wide", "A row is a request: the columns of scores, as 'score_{model}' or by name. Repeatable."),
 ]
-LongOption = Annotated[
-    bool, typer.Option("--long", help="A row is one model's answer to a request.", rich_help_panel=COLUMNS)
-]
+LongOption = Annotated[bool, option("--long", "A row is one model's answer to a request.", COLUMNS)]
 ModelColumnOption = Annotated[str | None, _column("--model-column", "Of a long table: the model.")]
 SatisfiedOption = Annotated[str | None, _column("--satisfied", "Of a long table: the score.")]
 PromptOption = Annotated[str | None, _column("--prompt", "The prompt. Default: prompt, if there is one.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from messctl.cli.answer import remarks
-from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range, valid_utf8
+from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in_range, option, valid_utf8
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, warn_of_foreign_zoo
 from messctl.cli.output import console, print_json
@@ -33,18 +33,16 @@ def register(app: typer.Typer) -> None:
 def log(
     count: Annotated[
         int,
-        typer.Option("-n", "--count", metavar="N", callback=in_range(1, MOST_ROWS),
-                     help="The number of requests to list.", rich_help_panel=OUTPUT),
+        option("-n --count", "The number of requests to list.", OUTPUT, metavar="N", callback=in_range(1, MOST_ROWS)),
     ] = 10,
     before: Annotated[
         str | None,
-        typer.Option("--before", metavar="TEXT", help="List those before the request with this id, or its start.",
-                     rich_help_panel=OUTPUT),
+        option("--before", "List those before the request with this id, or its start.", OUTPUT, metavar="TEXT"),
     ] = None,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
-) -> None:  # fmt: skip
+) -> None:
     """List the newest requests, the newest last."""
     from messctl.display.tables import fitting
 

@@ -19,6 +19,7 @@ from messctl.cli.arguments import (
     TraceOutputOption,
     ZooOption,
     in_range,
+    option,
 )
 from messctl.cli.command import TRACES, Command
 from messctl.cli.opening import open_backends, open_zoo
@@ -45,60 +46,49 @@ MOST_JOBS = 64
 
 GraderOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--grader",
-        metavar="NAME",
-        help="exact, contains, regex, numeric or choice compare with the reference; judge asks a model; none does "
+        "exact, contains, regex, numeric or choice compare with the reference; judge asks a model; none does "
         "not grade. Default: the zoo's grader.",
-        rich_help_panel=PROMISE,
+        PROMISE,
+        metavar="NAME",
     ),
 ]
 JudgeOption = Annotated[
     str | None,
-    typer.Option(
-        "--judge", metavar="NAME", help="The model of the zoo that grades, for --grader judge.", rich_help_panel=PROMISE
-    ),
+    option("--judge", "The model of the zoo that grades, for --grader judge.", PROMISE, metavar="NAME"),
 ]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model", metavar="NAME", help="Record only this model. Repeatable. Default: all.", rich_help_panel=REQUESTS
-    ),
+    option("--model", "Record only this model. Repeatable. Default: all.", REQUESTS, metavar="NAME"),
 ]
-SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out invalid prompts.", rich_help_panel=REQUESTS)]
+SkipBadOption = Annotated[bool, option("--skip-bad", "Leave out invalid prompts.", REQUESTS)]
 LimitOption = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--limit",
+        "Record only this number of prompts, from the first.",
+        REQUESTS,
         metavar="N",
         callback=in_range(1, MOST),
-        help="Record only this number of prompts, from the first.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 SeedOption = Annotated[
     int,
-    typer.Option(
-        "--seed", metavar="N", callback=in_range(0, MOST), help="The seed of the sampling.", rich_help_panel=REQUESTS
-    ),
+    option("--seed", "The seed of the sampling.", REQUESTS, metavar="N", callback=in_range(0, MOST)),
 ]
 JobsOption = Annotated[
     int,
-    typer.Option(
+    option(
         "--jobs",
+        "Ask a server this number of prompts at once. A model on this machine answers one at a time.",
+        REQUESTS,
         metavar="N",
         callback=in_range(1, MOST_JOBS),
-        help="Ask a server this number of prompts at once. A model on this machine answers one at a time.",
-        rich_help_panel=REQUESTS,
     ),
 ]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Continue an interrupted recording.", rich_help_panel=OUTPUT)
-]
-OverwriteOption = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Begin anew, and replace what is there.", rich_help_panel=OUTPUT),
-]
+ResumeOption = Annotated[bool, option("--resume", "Continue an interrupted recording.", OUTPUT)]
+OverwriteOption = Annotated[bool, option("--overwrite", "Begin anew, and replace what is there.", OUTPUT)]
 
 
 def register(app: typer.Typer) -> None:

@@ -7,188 +7,110 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS
+from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, option
 
 TraceArgument = Annotated[
     Path, typer.Argument(metavar="TRACE", help="A Parquet trace; `messctl import` makes one.", show_default=False)
 ]
-MarginOption = Annotated[
-    float | None,
-    typer.Option("--margin", metavar="0..1", help="How far above α the policies aim.", rich_help_panel=PROMISE),
-]
+MarginOption = Annotated[float | None, option("--margin", "How far above α the policies aim.", PROMISE, metavar="0..1")]
 RequireOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--require-sla",
-        help="Exit 1 if the judged policy ends below α. Judged is zoo.yaml's policy if it is played, else the first "
+        "Exit 1 if the judged policy ends below α. Judged is zoo.yaml's policy if it is played, else the first "
         "router, else the first policy.",
-        rich_help_panel=PROMISE,
+        PROMISE,
     ),
 ]
 PolicyOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--policy",
-        metavar="NAME",
-        help="A policy, such as bandit or always:<model>; repeatable. Default: all.",
-        rich_help_panel=POLICY,
-    ),
+    option("--policy", "A policy, such as bandit or always:<model>; repeatable. Default: all.", POLICY, metavar="NAME"),
 ]
 VOption = Annotated[
     str | None,
-    typer.Option(
-        "--v",
-        metavar="N",
-        help="Weight of cost against debt, or auto. A small V stays close to α.",
-        rich_help_panel=POLICY,
-    ),
+    option("--v", "Weight of cost against debt, or auto. A small V stays close to α.", POLICY, metavar="N"),
 ]
 COption = Annotated[
     float | None,
-    typer.Option(
-        "--c", metavar="N", help="MESS+ explores with probability min(1, c/t^exponent).", rich_help_panel=POLICY
-    ),
+    option("--c", "MESS+ explores with probability min(1, c/t^exponent).", POLICY, metavar="N"),
 ]
 ExponentOption = Annotated[
     float | None,
-    typer.Option(
-        "--exponent", metavar="N", help="The exponent in c/t^exponent. Default: 0.25.", rich_help_panel=POLICY
-    ),
+    option("--exponent", "The exponent in c/t^exponent. Default: 0.25.", POLICY, metavar="N"),
 ]
 TrialBudgetOption = Annotated[
     str | None,
-    typer.Option(
-        "--trial-budget",
-        metavar="0..1",
-        help="Share of all costs for the bandit's trials, or none.",
-        rich_help_panel=POLICY,
-    ),
+    option("--trial-budget", "Share of all costs for the bandit's trials, or none.", POLICY, metavar="0..1"),
 ]
 ReferenceOption = Annotated[
     str | None,
-    typer.Option(
-        "--reference", metavar="NAME", help="The most capable model. Default: the costliest.", rich_help_panel=POLICY
-    ),
+    option("--reference", "The most capable model. Default: the costliest.", POLICY, metavar="NAME"),
 ]
 CostScaleOption = Annotated[
     str | None,
-    typer.Option(
-        "--cost-scale",
-        metavar="N",
-        help="The divisor of costs before V applies, or auto. 1 is the paper's.",
-        rich_help_panel=POLICY,
-    ),
+    option("--cost-scale", "The divisor of costs before V applies, or auto. 1 is the paper's.", POLICY, metavar="N"),
 ]
-PromptCostsOption = Annotated[
-    bool,
-    typer.Option("--prompt-costs", help="Routers know the cost of reading each prompt.", rich_help_panel=POLICY),
-]
+PromptCostsOption = Annotated[bool, option("--prompt-costs", "Routers know the cost of reading each prompt.", POLICY)]
 ReplicasOption = Annotated[
     int,
-    typer.Option(
-        "--replicas",
-        callback=INT64,
-        metavar="N",
-        help="Split the requests among N routers that share nothing.",
-        rich_help_panel=POLICY,
-    ),
+    option("--replicas", "Split the requests among N routers that share nothing.", POLICY, callback=INT64, metavar="N"),
 ]
 ZooOption = Annotated[
     Path | None,
-    typer.Option(
-        "--zoo", metavar="FILE", help="The settings. Default: ./zoo.yaml if it exists.", rich_help_panel=POLICY
-    ),
+    option("--zoo", "The settings. Default: ./zoo.yaml if it exists.", POLICY, metavar="FILE"),
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", callback=INT64, metavar="N", help="The seed of all randomness.", rich_help_panel=REQUESTS),
+    option("--seed", "The seed of all randomness.", REQUESTS, callback=INT64, metavar="N"),
 ]
 SeedsOption = Annotated[
     int,
-    typer.Option(
-        "--seeds",
-        callback=INT64,
-        metavar="N",
-        help="Play N seeds, and show and judge their means.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--seeds", "Play N seeds, and show and judge their means.", REQUESTS, callback=INT64, metavar="N"),
 ]
 ShuffleOption = Annotated[
     bool,
-    typer.Option(
-        "--shuffle/--no-shuffle", help="Shuffle the requests, by seed.", rich_help_panel=REQUESTS, show_default=False
-    ),
+    option("--shuffle/--no-shuffle", "Shuffle the requests, by seed.", REQUESTS, show_default=False),
 ]
 FeedbackRateOption = Annotated[
     float,
-    typer.Option(
-        "--feedback-rate",
-        metavar="0..1",
-        help="The share of requests with feedback.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--feedback-rate", "The share of requests with feedback.", REQUESTS, metavar="0..1"),
 ]
 FeedbackDelayOption = Annotated[
     int,
-    typer.Option(
-        "--feedback-delay",
-        callback=INT64,
-        metavar="N",
-        help="Feedback comes N requests later.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--feedback-delay", "Feedback comes N requests later.", REQUESTS, callback=INT64, metavar="N"),
 ]
 HoldoutOption = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--holdout",
+        "Play all requests, but count only this share, as `messctl tune` holds it out.",
+        REQUESTS,
         metavar="0..1",
-        help="Play all requests, but count only this share, as `messctl tune` holds it out.",
-        rich_help_panel=REQUESTS,
     ),
 ]
 HoldoutByOption = Annotated[
     str | None,
-    typer.Option(
-        "--holdout-by",
-        metavar="NAME",
-        help="time: the last to arrive (default); hash: by request id.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--holdout-by", "time: the last to arrive (default); hash: by request id.", REQUESTS, metavar="NAME"),
 ]
 StreamOption = Annotated[
     bool | None,
-    typer.Option(
-        "--stream/--no-stream",
-        help="Read batch by batch. Default: above a million requests, if possible.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--stream/--no-stream", "Read batch by batch. Default: above a million requests, if possible.", REQUESTS),
 ]
 CacheOption = Annotated[
     bool,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Store a large trace's features as <trace>.features.npz.",
-        rich_help_panel=REQUESTS,
-        show_default=False,
+    option(
+        "--cache/--no-cache", "Store a large trace's features as <trace>.features.npz.", REQUESTS, show_default=False
     ),
 ]
-PlotOption = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="FILE", help="Draw the replay, as .png or .svg.", rich_help_panel=OUTPUT),
-]
+PlotOption = Annotated[Path | None, option("--plot", "Draw the replay, as .png or .svg.", OUTPUT, metavar="FILE")]
 CalibrationOption = Annotated[
     Path | None,
-    typer.Option(
-        "--plot-calibration", metavar="FILE", help="Draw what routers predicted, and what came.", rich_help_panel=OUTPUT
-    ),
+    option("--plot-calibration", "Draw what routers predicted, and what came.", OUTPUT, metavar="FILE"),
 ]
 StepsOption = Annotated[
     Path | None,
-    typer.Option(
-        "--steps", metavar="FILE", help="Write every decision of messplus, as Parquet.", rich_help_panel=OUTPUT
-    ),
+    option("--steps", "Write every decision of messplus, as Parquet.", OUTPUT, metavar="FILE"),
 ]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, a line per policy.", rich_help_panel=OUTPUT)]
+CsvOption = Annotated[bool, option("--csv", "Print CSV, a line per policy.", OUTPUT)]
 MovedOption = Annotated[bool, typer.Option("--off-policy", "--skip-forced", "--impute", "--no-impute", hidden=True)]
 """The options that went to `messctl evaluate`."""

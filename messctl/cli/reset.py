@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import REQUESTS, JsonOption, StateOption, ZooOption, option
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import history_path, state_path, warn_of_foreign_zoo, warn_of_shared_state
 from messctl.cli.output import confirmed, print_json, print_line
@@ -22,9 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reset(
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", rich_help_panel=REQUESTS)
-    ] = False,
+    yes: Annotated[bool, option("--yes -y", "Do not ask for confirmation.", REQUESTS)] = False,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range
+from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range, option
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_backends, open_routers, open_zoo
 from messctl.cli.output import print_line, write_lines
@@ -26,39 +26,46 @@ MOST_BODY, MOST_GRACE_S = 2**31, 86_400
 
 ActionArgument = Annotated[str | None, typer.Argument(help="key: make a key for a tenant, print it, and exit.")]
 NameArgument = Annotated[str | None, typer.Argument(help="The name of the tenant.")]
-HostOption = Annotated[
-    str,
-    typer.Option("--host", metavar="NAME", help="The address to listen at.", rich_help_panel=REQUESTS),
-]
+HostOption = Annotated[str, option("--host", "The address to listen at.", REQUESTS, metavar="NAME")]
 PortOption = Annotated[
     int,
-    typer.Option("--port", metavar="N", callback=in_range(0, 65535), help="The port; 0 takes a free one.",
-                 rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option("--port", "The port; 0 takes a free one.", REQUESTS, metavar="N", callback=in_range(0, 65535)),
+]
 QueueOption = Annotated[
     int,
-    typer.Option("--queue", metavar="N", callback=in_range(0, 10_000),
-                 help="How many requests may wait for a model in this process.", rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option(
+        "--queue",
+        "How many requests may wait for a model in this process.",
+        REQUESTS,
+        metavar="N",
+        callback=in_range(0, 10_000),
+    ),
+]
 GraceOption = Annotated[
     float,
-    typer.Option("--grace", metavar="SECONDS", callback=in_range(0, MOST_GRACE_S),
-                 help="How long answers may go on after SIGTERM.", rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option(
+        "--grace",
+        "How long answers may go on after SIGTERM.",
+        REQUESTS,
+        metavar="SECONDS",
+        callback=in_range(0, MOST_GRACE_S),
+    ),
+]
 MaxBodyOption = Annotated[
     int | None,
-    typer.Option("--max-body", metavar="N", callback=in_range(1, MOST_BODY),
-                 help="The longest request, in bytes. Default: 32 million.", rich_help_panel=REQUESTS),
-]  # fmt: skip
+    option(
+        "--max-body",
+        "The longest request, in bytes. Default: 32 million.",
+        REQUESTS,
+        metavar="N",
+        callback=in_range(1, MOST_BODY),
+    ),
+]
 CheckOption = Annotated[
     bool,
-    typer.Option("--check", help="Start, ask one question, print the answer's model, and exit.",
-                 rich_help_panel=REQUESTS),
-]  # fmt: skip
-ShowPromptsOption = Annotated[
-    bool,
-    typer.Option("--show-prompts", help="Show prompts and answers on the page.", rich_help_panel=REQUESTS),
+    option("--check", "Start, ask one question, print the answer's model, and exit.", REQUESTS),
 ]
+ShowPromptsOption = Annotated[bool, option("--show-prompts", "Show prompts and answers on the page.", REQUESTS)]
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, StateOption, ZooOption, option
 from messctl.cli.command import ASK, Command, Group
 from messctl.cli.opening import state_files, state_path, warn_of_foreign_zoo, warn_of_shared_state
 from messctl.cli.output import print_json, print_line
@@ -34,9 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: Annotated[bool, option("--overwrite", "Replace a file that is there.", OUTPUT)] = False,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
@@ -127,16 +125,13 @@ def upgrade(as_json: JsonOption = False, zoo: ZooOption = None, state: StateOpti
 def prune(
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="TIME", help="How long to keep requests: 90d, 12h. Default: the zoo's.",
-                     rich_help_panel=REQUESTS),
+        option("--keep", "How long to keep requests: 90d, 12h. Default: the zoo's.", REQUESTS, metavar="TIME"),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count the requests that would go.", rich_help_panel=OUTPUT)
-    ] = False,
+    dry_run: Annotated[bool, option("--dry-run", "Only count the requests that would go.", OUTPUT)] = False,
     as_json: JsonOption = False,
     zoo: ZooOption = None,
     state: StateOption = None,
-) -> None:  # fmt: skip
+) -> None:
     """Delete old requests, with their prompts and answers. Sums, debt and certificate stay, and what was learned."""
     import time
 

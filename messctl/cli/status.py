@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, PROMISE, DarkOption, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import OUTPUT, PROMISE, DarkOption, JsonOption, StateOption, ZooOption, option
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, open_zoo
 from messctl.cli.output import console, ignore_closed_output, print_json, shows_charts, warn
@@ -40,17 +40,12 @@ def register(app: typer.Typer) -> None:
 def status(
     require_sla: Annotated[
         bool,
-        typer.Option("--require-sla", help="Exit 1 unless the attainment has reached α.", rich_help_panel=PROMISE),
+        option("--require-sla", "Exit 1 unless the attainment has reached α.", PROMISE),
     ] = False,
     as_json: JsonOption = False,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Draw attainment, models and costs over the log, as .png or .svg.",
-            rich_help_panel=OUTPUT,
-        ),
+        option("--plot", "Draw attainment, models and costs over the log, as .png or .svg.", OUTPUT, metavar="FILE"),
     ] = None,
     dark: DarkOption = False,
     zoo: ZooOption = None,

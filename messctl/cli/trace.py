@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from messctl.cli.arguments import OUTPUT, JsonOption, in_range
+from messctl.cli.arguments import OUTPUT, JsonOption, in_range, option
 from messctl.cli.command import TRACES, Command, Group
 from messctl.cli.output import console, finite, print_json, print_line
 from messctl.display.text import or_dash, plain
@@ -29,9 +29,7 @@ LONGEST_READ = 10_000
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace, a Parquet file.")]
 RowsOption = Annotated[
     int,
-    typer.Option(
-        "--rows", "-n", metavar="N", callback=in_range(1), help="The number of rows to show.", rich_help_panel=OUTPUT
-    ),
+    option("--rows -n", "The number of rows to show.", OUTPUT, metavar="N", callback=in_range(1)),
 ]
 
 

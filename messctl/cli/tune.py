@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messctl.cli.arguments import INT64, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH, DarkOption, JsonOption, settings_of
+from messctl.cli.arguments import (
+    INT64,
+    OUTPUT,
+    POLICY,
+    PROMISE,
+    REQUESTS,
+    SEARCH,
+    DarkOption,
+    JsonOption,
+    option,
+    settings_of,
+)
 from messctl.cli.command import COMPARE, Command
 from messctl.cli.output import console, print_json, warn, write_lines
 from messctl.cli.progress import progress_bar
@@ -38,113 +49,68 @@ TracesArgument = Annotated[
 ]
 AlphaOption = Annotated[
     list[str] | None,
-    typer.Option("--alpha", metavar="LIST", help="The promised share of satisfying answers; one or several.",
-                 rich_help_panel=PROMISE),
-]  # fmt: skip
+    option("--alpha", "The promised share of satisfying answers; one or several.", PROMISE, metavar="LIST"),
+]
 MarginOption = Annotated[
     list[str] | None,
-    typer.Option("--margin", metavar="LIST", help="How far above α to aim. Default: 0,0.005,0.01,0.02,0.05.",
-                 rich_help_panel=PROMISE),
-]  # fmt: skip
-SlackOption = Annotated[
-    float,
-    typer.Option("--slack", metavar="0..1", help="How far below α a setting may stay.", rich_help_panel=PROMISE),
+    option("--margin", "How far above α to aim. Default: 0,0.005,0.01,0.02,0.05.", PROMISE, metavar="LIST"),
 ]
+SlackOption = Annotated[float, option("--slack", "How far below α a setting may stay.", PROMISE, metavar="0..1")]
 PolicyOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--policy",
+        "messplus, bandit, or always for each model alone; repeatable. Default: messplus and bandit.",
+        POLICY,
         metavar="NAME",
-        help="messplus, bandit, or always for each model alone; repeatable. Default: messplus and bandit.",
-        rich_help_panel=POLICY,
     ),
 ]
 VOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--v",
-        metavar="LIST",
-        help="V to try, or auto. Default: 0.001:10:25; bandit: auto,0.1,0.3,1,3.",
-        rich_help_panel=SEARCH,
-    ),
+    option("--v", "V to try, or auto. Default: 0.001:10:25; bandit: auto,0.1,0.3,1,3.", SEARCH, metavar="LIST"),
 ]
 COption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--c",
-        metavar="LIST",
-        help="Exploration constants c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.",
-        rich_help_panel=SEARCH,
-    ),
+    option("--c", "Exploration constants c to try. Default: 0.02,0.05,0.1,0.2,0.5,1.", SEARCH, metavar="LIST"),
 ]
 ExponentOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--exponent",
-        metavar="LIST",
-        help="Exponents to try: exploration fades as 1/t^exponent.",
-        rich_help_panel=SEARCH,
-    ),
+    option("--exponent", "Exponents to try: exploration fades as 1/t^exponent.", SEARCH, metavar="LIST"),
 ]
-SeedsOption = Annotated[
-    int,
-    typer.Option(
-        "--seeds", callback=INT64, metavar="N", help="The number of seeds per setting.", rich_help_panel=SEARCH
-    ),
-]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", callback=INT64, metavar="N", help="The first seed.", rich_help_panel=SEARCH)
-]
+SeedsOption = Annotated[int, option("--seeds", "The number of seeds per setting.", SEARCH, callback=INT64, metavar="N")]
+SeedOption = Annotated[int | None, option("--seed", "The first seed.", SEARCH, callback=INT64, metavar="N")]
 EngineOption = Annotated[
     str,
-    typer.Option(
-        "--engine", metavar="NAME", help="What runs in parallel: threads, loky or ray.", rich_help_panel=SEARCH
-    ),
+    option("--engine", "What runs in parallel: threads, loky or ray.", SEARCH, metavar="NAME"),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option(
-        "--address", metavar="TEXT", help="The Ray cluster. Default: one on this machine.", rich_help_panel=SEARCH
-    ),
+    option("--address", "The Ray cluster. Default: one on this machine.", SEARCH, metavar="TEXT"),
 ]
 HoldoutOption = Annotated[
     float,
-    typer.Option(
-        "--holdout", metavar="0..1", help="The share of requests held out of the choice.", rich_help_panel=REQUESTS
-    ),
+    option("--holdout", "The share of requests held out of the choice.", REQUESTS, metavar="0..1"),
 ]
 HoldoutByOption = Annotated[
     str,
-    typer.Option(
-        "--holdout-by", metavar="NAME", help="time: the last to arrive; hash: by request id.", rich_help_panel=REQUESTS
-    ),
+    option("--holdout-by", "time: the last to arrive; hash: by request id.", REQUESTS, metavar="NAME"),
 ]
 ShuffleOption = Annotated[
     bool | None,
-    typer.Option(
-        "--shuffle/--no-shuffle",
-        help="Shuffle the requests, by seed. Default: if a trace lacks arrival times.",
-        rich_help_panel=REQUESTS,
+    option(
+        "--shuffle/--no-shuffle", "Shuffle the requests, by seed. Default: if a trace lacks arrival times.", REQUESTS
     ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write the chosen setting to this zoo.yaml.", rich_help_panel=OUTPUT
-    ),
+    option("--output -o", "Write the chosen setting to this zoo.yaml.", OUTPUT, metavar="FILE"),
 ]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show the change of -o, and write nothing.", rich_help_panel=OUTPUT)
-]
+DryRunOption = Annotated[bool, option("--dry-run", "Show the change of -o, and write nothing.", OUTPUT)]
 PlotOption = Annotated[
     Path | None,
-    typer.Option(
-        "--plot", metavar="FILE", help="Draw the fronts and the choice, as .png or .svg.", rich_help_panel=OUTPUT
-    ),
+    option("--plot", "Draw the fronts and the choice, as .png or .svg.", OUTPUT, metavar="FILE"),
 ]
-CsvOption = Annotated[
-    bool, typer.Option("--csv", help="Print CSV, a line per setting and trace.", rich_help_panel=OUTPUT)
-]
+CsvOption = Annotated[bool, option("--csv", "Print CSV, a line per setting and trace.", OUTPUT)]
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from messctl.cli.arguments import POLICY, JsonOption, StateOption, ZooOption
+from messctl.cli.arguments import POLICY, JsonOption, StateOption, ZooOption, option
 from messctl.cli.command import ZOO, Command
 from messctl.cli.opening import open_router
 from messctl.cli.output import print_json, print_line
@@ -28,11 +28,7 @@ def warm(
     ],
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite",
-            help="Allow it after the first request; what was learned so far is lost.",
-            rich_help_panel=POLICY,
-        ),
+        option("--overwrite", "Allow it after the first request; what was learned so far is lost.", POLICY),
     ] = False,
     zoo: ZooOption = None,
     state: StateOption = None,

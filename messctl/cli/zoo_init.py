@@ -10,9 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption
+from messctl.cli.arguments import OUTPUT, REQUESTS, JsonOption, option
 from messctl.cli.output import confirmed, console, print_json, print_line, write_lines
 from messctl.cli.progress import spinner
 from messctl.display.text import counted, plain
@@ -29,44 +27,24 @@ LEAST_FIRST = ("quantisation", "from", "parameters", "file or server", "size")
 
 FolderOption = Annotated[
     list[Path] | None,
-    typer.Option("--folder", metavar="DIR", help="Search this folder, too. Repeatable.", rich_help_panel=REQUESTS),
+    option("--folder", "Search this folder, too. Repeatable.", REQUESTS, metavar="DIR"),
 ]
 UrlOption = Annotated[
     list[str] | None,
-    typer.Option("--url", metavar="URL", help="Ask this server for its models. Repeatable.", rich_help_panel=REQUESTS),
+    option("--url", "Ask this server for its models. Repeatable.", REQUESTS, metavar="URL"),
 ]
 KeyEnvOption = Annotated[
     str | None,
-    typer.Option(
-        "--key-env",
-        metavar="NAME",
-        help="The environment variable that holds the servers' key.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--key-env", "The environment variable that holds the servers' key.", REQUESTS, metavar="NAME"),
 ]
-AllowHttpOption = Annotated[
-    bool,
-    typer.Option("--allow-http", help="Send the key over plain http to other machines.", rich_help_panel=REQUESTS),
-]
+AllowHttpOption = Annotated[bool, option("--allow-http", "Send the key over plain http to other machines.", REQUESTS)]
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="Take only this model; * stands for any text. Repeatable.",
-        rich_help_panel=REQUESTS,
-    ),
+    option("--model", "Take only this model; * stands for any text. Repeatable.", REQUESTS, metavar="NAME"),
 ]
-OutputOption = Annotated[
-    Path,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="The file to write. It must not exist.", rich_help_panel=OUTPUT
-    ),
-]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before writing.", rich_help_panel=OUTPUT)]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the file, and write nothing.", rich_help_panel=OUTPUT)
-]
+OutputOption = Annotated[Path, option("--output -o", "The file to write. It must not exist.", OUTPUT, metavar="FILE")]
+YesOption = Annotated[bool, option("--yes -y", "Do not ask before writing.", OUTPUT)]
+DryRunOption = Annotated[bool, option("--dry-run", "Print the file, and write nothing.", OUTPUT)]
 
 
 def init(
