@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from messctl.errors import StoreError
 from messctl.state.columns import COLUMNS, check
@@ -58,7 +58,7 @@ class Database(ABC):
     _turns = 0
 
     def __init__(self) -> None:
-        self._kept: dict[str, list[Row]] = {}
+        self._kept: dict[str, Any] = {}
         self._seen: int | None = None
         self._due: dict[Callable[[], None], None] = {}
         self._others = ExitStack()
@@ -81,11 +81,22 @@ class Database(ABC):
 
         In a transaction they may come from memory, where they stay until somebody writes to the table.
         """
+        return self.remembered(name, lambda: self.table(name))
+
+    def remembered(self, name: str, read: Callable[[], T]) -> T:
+        """Return what `read` returns. In a transaction it may come from memory, as `kept` says.
+
+        If the name is not a table's, what is remembered stays until another process has written.
+        """
         if not self.inside:
-            return self.table(name)
+            return read()
         if name not in self._kept:
-            self._kept[name] = self.table(name)
-        return self._kept[name]
+            self._kept[name] = read()
+        return cast(T, self._kept[name])
+
+    def keep(self, name: str, rows: list[Row]) -> None:
+        """Let `kept` return these rows: they were written to a table, or are to be written in this transaction."""
+        self._kept[name] = rows
 
     def forget_kept(self) -> None:
         """Read every table anew: it may have been changed from outside, or what was written is undone."""

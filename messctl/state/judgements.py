@@ -23,7 +23,7 @@ from messctl.state.checkpoints import Checkpoints, Part
 from messctl.state.columns import MOST, shown
 from messctl.state.database import Database, Row
 from messctl.state.pruned import STEPS, Base, base
-from messctl.state.sums import FEEDBACK, SERVED, TOLERANCE, KeptSums
+from messctl.state.sums import FEEDBACK, TOLERANCE, KeptSums, Summed
 from messctl.state.walks import Numbers, shifted, walked
 
 BLOCK = 512
@@ -58,27 +58,23 @@ class Judgements:
         self._sums = sums
         self._checkpoints = Checkpoints(database)
 
-    def set(self, request: int, satisfied: float) -> float | None:
-        """Store feedback, 0..1, on a request, by its key. Return the earlier one that it corrects, None without."""
-        now = time.time()
-        found = self._database.table("feedback", "WHERE request = ?", (request,))
-        with self._sums.following(request, SERVED), self._sums.following(request, FEEDBACK, new=not found):
-            if not found:
-                self._database.execute(
-                    "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request, satisfied, now)
-                )
-            else:
-                self._database.execute(
-                    "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied, now, request)
-                )
+    def set(self, request: Summed, satisfied: float) -> float | None:
+        """Store feedback, 0..1, on a request. Return the earlier one that it corrects, None without."""
+        now, earlier = time.time(), request.satisfied
+        if request.judged is None:
+            self._database.execute(
+                "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request.id, satisfied, now)
+            )
+            self._database.later(self._pack_all)
+        else:
+            self._database.execute(
+                "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied, now, request.id)
+            )
+            if satisfied != earlier:
+                self._repack(request.judged, satisfied)
+        self._sums.judged(request, satisfied)
         if not self.sums().count:
             raise self._database.damage("no feedback is counted")
-        if not found:
-            self._database.later(self._pack_all)
-            return None
-        earlier = float(found[0]["satisfied"])
-        if satisfied != earlier:
-            self._repack(int(found[0]["id"]), satisfied)
         return earlier
 
     def sums(self) -> FeedbackSums:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Iterable, Mapping
 
+from messctl.records import Outcome
 from messctl.state.database import Database
 
 TOKENS_PER_CHARACTER = 0.25
 """The ratio of a model that has not answered yet; in English text it is about that for most vocabularies."""
 RECENT = 50
-"""How many of a model's latest answers its ratio is taken from; reading them takes some 0.05 ms."""
+"""How many of a model's latest answers its ratio is taken from."""
 ANSWERED = "SELECT model, request, tokens_in, characters FROM answers JOIN requests ON requests.id = request"
 AT_ONCE = 50
 """How many models a query asks for; SQLite takes some hundred parts."""
@@ -18,11 +20,13 @@ _PARTS = " UNION ALL ".join(
     for query in (ANSWERED, "SELECT model, request, tokens_in, characters FROM pruned_lengths")
 )
 LATEST = (
-    "SELECT {} AS place, sum(tokens_in * 1.0) AS tokens, sum(characters * 1.0) AS length FROM ("
-    f"SELECT * FROM ({_PARTS}) AS latest ORDER BY request DESC LIMIT ?) AS latest "
-    "WHERE tokens_in > 0 AND characters > 0"
+    "SELECT {} AS place, request, tokens_in, characters FROM ("
+    f"SELECT * FROM ({_PARTS}) AS latest ORDER BY request DESC LIMIT ?) AS latest"
 )
 """The tokens and the characters of a model's latest questions; {} stands for the place of the model."""
+
+Length = tuple[int, int, int]
+"""The key of a request, the tokens of its question, and its characters; 0 if they are not known."""
 
 
 class Lengths:
@@ -40,15 +44,31 @@ class Lengths:
         What a chat template and the model's own system message add to every question is included.
         """
         names = list(models)
-        ratios = dict.fromkeys(names, TOKENS_PER_CHARACTER)
-        for start in range(0, len(names), AT_ONCE):
-            some = names[start : start + AT_ONCE]
-            query = " UNION ALL ".join(LATEST.format(place) for place in range(len(some)))
-            values = [value for model in some for value in (model, RECENT, model, RECENT, RECENT)]
-            for place, tokens, length in self._database.rows(query, values):
-                if tokens and length:
-                    ratios[some[place]] = float(tokens) / float(length)
-        return ratios
+        latest = self._latest()
+        unread = [name for name in names if name not in latest]
+        for start in range(0, len(unread), AT_ONCE):
+            latest |= self._read(unread[start : start + AT_ONCE])
+        return {name: _ratio(latest[name]) for name in names}
+
+    def add(self, request: int, characters: int | None, answers: Mapping[str, Outcome]) -> None:
+        """Take in answers to a request, by model; they are in the log already."""
+        latest = self._latest()
+        for model in answers.keys() & latest.keys():
+            lengths = [each for each in latest[model] if each[0] != request]
+            insort(lengths, (request, answers[model].tokens_in or 0, characters or 0))
+            latest[model] = lengths[-RECENT:]
+
+    def _latest(self) -> dict[str, list[Length]]:
+        """Return what is in memory of the latest questions, by model, oldest first."""
+        return self._database.remembered("latest lengths", dict)
+
+    def _read(self, models: list[str]) -> dict[str, list[Length]]:
+        query = " UNION ALL ".join(LATEST.format(place) for place in range(len(models)))
+        values = [value for model in models for value in (model, RECENT, model, RECENT, RECENT)]
+        found: list[list[Length]] = [[] for _ in models]
+        for place, request, tokens, length in self._database.rows(query, values):
+            found[place].append((request, tokens or 0, length or 0))
+        return {model: sorted(lengths) for model, lengths in zip(models, found, strict=True)}
 
     def prune(self, last: int) -> None:
         """Keep the lengths of each model's latest answers among the requests up to a key, which are to be pruned."""
@@ -59,3 +79,10 @@ class Lengths:
                 "SELECT request FROM pruned_lengths WHERE model = ? ORDER BY request DESC LIMIT 1 OFFSET ?)",
                 (row["model"], row["model"], RECENT),
             )
+
+
+def _ratio(lengths: Iterable[Length]) -> float:
+    known = [(tokens, length) for _, tokens, length in lengths if tokens > 0 and length > 0]
+    if not known:
+        return TOKENS_PER_CHARACTER
+    return sum(tokens for tokens, _ in known) / sum(length for _, length in known)

@@ -171,6 +171,7 @@ class PostgresDatabase(Database):
         with closing(SqliteDatabase(MEMORY)) as new, self.transaction(synced=True):
             new.migrate()
             self.turn()
+            self.forget_kept()
             if all(self.form(table) == new.form(table) for table in COLUMNS):
                 for table in reversed(list(COLUMNS)):  # rows that refer to others go first
                     self.execute(f"DELETE FROM {table}")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from messctl.display.text import moment
@@ -19,7 +20,7 @@ from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
 from messctl.state.lengths import Lengths
 from messctl.state.pruned import pruned, twin
-from messctl.state.sums import ANSWERS, OTHERS, REQUESTS, SERVED, KeptSums
+from messctl.state.sums import ANSWERS, REQUESTS, SERVED, KeptSums, Summed
 
 PAGE = 500
 """How many requests are read at a time."""
@@ -106,7 +107,7 @@ class RequestLog:
         self._database.execute(
             "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
             "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters, others) "
-            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({OTHERS}))",
+            f"VALUES (?{', ?' * 16})",
             (
                 decision.request.request_id,
                 time.time(),
@@ -124,14 +125,14 @@ class RequestLog:
                 circumstances.cost_unit,
                 circumstances.meter,
                 circumstances.characters,
-                circumstances.policy,
+                self.sums.others(circumstances.policy),
             ),
         )
-        self.sums.add(REQUESTS, (circumstances.policy, int(circumstances.forced)), (1,))
+        self.sums.decided(circumstances.policy, forced=circumstances.forced)
 
     def revise(self, decision: Decision) -> None:
         """Log the decision that replaces an earlier one: its model could not answer, or another one was asked, too."""
-        request = self._key(decision.request.request_id)
+        request = self._summed(decision.request.request_id).id
         with self.sums.following(request, SERVED):
             self._database.execute(
                 "UPDATE requests SET served = ?, explored = ?, p_explore = ?, propensity = ?, queue = ?, asked = ? "
@@ -149,19 +150,18 @@ class RequestLog:
 
     def add_answers(self, request_id: str, answers: Mapping[str, Outcome]) -> bool:
         """Log what models answered, by name, and what that cost. Return False if the request is not logged."""
-        found = self._database.row(
-            "SELECT id, EXISTS (SELECT 1 FROM answers WHERE request = requests.id) AS answered "
-            "FROM requests WHERE request_id = ?",
-            (request_id,),
-        )
-        if found is None:
+        request = self.sums.request(request_id)
+        if request is None:
             return False
-        request = found["id"]
-        with self.sums.following(request, SERVED, ANSWERS, new=not found["answered"]):
-            self._database.execute_many(
-                ADD_ANSWER,
-                [(request, model, *(getattr(outcome, name) for name in _ANSWER)) for model, outcome in answers.items()],
-            )
+        columns = attrgetter(*_ANSWER)
+        rows = [(request.id, model, *columns(answer)) for model, answer in answers.items()]
+        if request.answered:
+            with self.sums.following(request.id, SERVED, ANSWERS):
+                self._database.execute_many(ADD_ANSWER, rows)
+        else:
+            self._database.execute_many(ADD_ANSWER, rows)
+            self.sums.answered(request, answers)
+        self.lengths.add(request.id, request.characters, answers)
         return True
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:
@@ -169,10 +169,10 @@ class RequestLog:
 
         A second feedback on the same request corrects the first, which is returned. It keeps its place in the order.
         """
-        request = self._key(request_id)
+        request = self._summed(request_id)
         self._database.execute_many(
             "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?",
-            [(value, request, model) for model, value in satisfied.items()],
+            [(value, request.id, model) for model, value in satisfied.items()],
         )
         return self.judgements.set(request, satisfied[served])
 
@@ -181,7 +181,7 @@ class RequestLog:
         self._database.execute(
             "INSERT INTO remarks VALUES (?, ?, ?) ON CONFLICT (request) DO UPDATE SET "
             "comment = coalesce(excluded.comment, remarks.comment), source = coalesce(excluded.source, remarks.source)",
-            (self._key(request_id), comment, source),
+            (self._summed(request_id).id, comment, source),
         )
 
     def has(self, request_id: str) -> bool:
@@ -219,9 +219,8 @@ class RequestLog:
 
     def decided_by_others_since(self, request_id: str, policy: str) -> int:
         """Return how many requests after this one of `policy` another decided; the user's choices do not count."""
-        found = self._database.table("requests", "WHERE id = ?", (self._key(request_id),))
-        now = self._database.row(OTHERS, (policy,))
-        return (int(now[0]) if now else 0) - int(found[0]["others"])
+        found = self._database.table("requests", "WHERE id = ?", (self._summed(request_id).id,))
+        return self.sums.others(policy) - int(found[0]["others"])
 
     def feedback_sums(self) -> FeedbackSums:
         """Return the sums over all stored feedback."""
@@ -263,12 +262,12 @@ class RequestLog:
     def _keys(self, where: str, *values: Any) -> list[int]:
         return [row["id"] for row in self._database.rows(f"SELECT id FROM requests {where}", values)]
 
-    def _key(self, request_id: str) -> int:
-        """Return a request's key in the tables. Raises UsageError if it is not logged."""
-        found = self._keys("WHERE request_id = ?", request_id)
-        if not found:
+    def _summed(self, request_id: str) -> Summed:
+        """Return what the sums hold of a request. Raises UsageError if it is not logged."""
+        found = self.sums.request(request_id)
+        if found is None:
             raise self._unknown(request_id)
-        return found[0]
+        return found
 
     def _unknown(self, request_id: str) -> UsageError:
         """Return the error for a request that is not in the log."""

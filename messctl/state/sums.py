@@ -1,7 +1,8 @@
 """Sums over the log, kept up to date in the transaction that changes them. So no figure has to walk the log.
 
-Each table of sums is defined once, by a query over the log. For one request the query says what to add. For all
-requests it fills a new table, and tells whether an old one is right.
+Each table of sums is defined by a query over the log, which fills a new table, and tells whether an old one is right.
+What a new decision, a first answer and feedback add is known without a query: it is added in memory, and written once
+per transaction, whatever number of requests share it. For the rest, the query says what to add for one request.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from messctl.records import Outcome
+from messctl.state.columns import COLUMNS, check
 from messctl.state.database import Database, Row
 from messctl.state.pruned import twin
 
@@ -48,21 +51,34 @@ class Sums:
         some = f"AND {self.request} {bound}" if bound else ""
         return f"SELECT {columns} FROM {self.source} WHERE {self.where} {some} GROUP BY {keys}"
 
-    def upsert(self, table: str, rows: str = "") -> str:
-        """Return the statement that adds to rows of the table, or makes them: one, or those that a query selects."""
-        names = [*self.keys, *self.values]
-        added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
-        rows = rows or f"VALUES ({', '.join('?' * len(names))})"
-        conflict = f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {added}"
-        return f"INSERT INTO {table} ({', '.join(names)}) {rows} {conflict}"
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [*self.keys, *self.values]
+
+    def add(self, table: str, rows: str) -> str:
+        """Return the statement that adds what a query selects to rows of the table, or makes them."""
+        return self._upsert(
+            table, rows, ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
+        )
+
+    def put(self, table: str, count: int) -> str:
+        """Return the statement that puts so many rows into the table, in place of those with the same keys."""
+        row = f"({', '.join('?' * len(self.names))})"
+        values = ", ".join(f"{name} = excluded.{name}" for name in self.values)
+        return self._upsert(table, f"VALUES {', '.join([row] * count)}", values)
+
+    def _upsert(self, table: str, rows: str, update: str) -> str:
+        conflict = f"ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {update}"
+        return f"INSERT INTO {table} ({', '.join(self.names)}) {rows} {conflict}"
 
 
 REQUESTS, FEEDBACK, SERVED = "request_sums", "feedback_sums", "served_sums"
 ANSWERS, EMPTY = "answer_sums", "empty_sums"
 """What is summed: the requests; those with feedback; the served answers; all answers; the empty answers."""
 
-OTHERS = f"SELECT CAST(coalesce(sum(requests), 0) AS BIGINT) FROM {REQUESTS} WHERE policy <> ? AND forced = 0"
-"""Selects how many requests another policy than one decided."""
+MEASURED = ("measured", "shared")
+"""The qualities of a cost that a price can only predict."""
 _PAID = {"model": "model", "cost_unit": "cost_unit", "meter": "meter"}
 
 DEFINED: Mapping[str, Sums] = {
@@ -96,7 +112,7 @@ DEFINED: Mapping[str, Sums] = {
             "answers": "count(*)",
             "tokens_in": "CAST(coalesce(sum(tokens_in), 0) AS BIGINT)",
             "tokens_out": "CAST(coalesce(sum(tokens_out), 0) AS BIGINT)",
-            "measured": "sum(CASE WHEN cost_quality IN ('measured', 'shared') THEN 1 ELSE 0 END)",
+            "measured": f"sum(CASE WHEN cost_quality IN {MEASURED} THEN 1 ELSE 0 END)",
             "cost": "coalesce(sum(cost), 0.0)",
         },
         source="answers JOIN requests ON requests.id = request",
@@ -110,7 +126,41 @@ DEFINED: Mapping[str, Sums] = {
         request="request",
     ),
 }
-"""The tables by name. A cost that is `measured` or `shared` is one that a price can only predict."""
+"""The tables by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """What the sums hold of a logged request. `id` is its key in the tables.
+
+    `answered` says whether a model has answered. `judged` is the place of its feedback, None while that is pending, and
+    `satisfied` is the feedback.
+    """
+
+    id: int
+    policy: str
+    alpha: float
+    served: str
+    explored: int
+    forced: int
+    cost_unit: str
+    meter: str
+    characters: int | None
+    answered: int
+    judged: int | None
+    satisfied: float | None
+
+    def paid(self, model: str) -> Key:
+        """Return the key of what a model's answers to it add up to."""
+        return model, self.cost_unit, self.meter
+
+
+_SUMMED = (
+    "SELECT requests.id AS id, policy, alpha, served, explored, forced, cost_unit, meter, characters, "
+    "EXISTS (SELECT 1 FROM answers WHERE answers.request = requests.id) AS answered, feedback.id AS judged, satisfied "
+    "FROM requests LEFT JOIN feedback ON feedback.request = requests.id WHERE request_id = ?"
+)
+_OF_REQUEST = {name: holds for name, holds in COLUMNS["requests"].items() if name in Summed.__slots__}
 
 
 class KeptSums:
@@ -118,6 +168,11 @@ class KeptSums:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._changed: dict[str, set[Key]] = {}
+
+    def request(self, request_id: str) -> Summed | None:
+        """Return what the sums hold of a request, None if it is not logged."""
+        return next(self._database.read(_summed, _SUMMED, (request_id,)), None)
 
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, checked."""
@@ -130,33 +185,53 @@ class KeptSums:
         counted = _by_key(sums, self.rows(table))
         return [tuple(map(str, key)) for key, values in counted.items() if key not in gone or values[0] != gone[key][0]]
 
-    def add(self, table: str, key: Key, values: Values) -> None:
-        """Add values to the sums of a key."""
-        self._database.execute(DEFINED[table].upsert(table), (*key, *values))
+    def others(self, policy: str) -> int:
+        """Return how many requests other policies than one have decided; the user's choices do not count."""
+        return sum(row["requests"] for row in self.rows(REQUESTS) if row["policy"] != policy and not row["forced"])
+
+    def decided(self, policy: str, *, forced: bool) -> None:
+        """Count a new request."""
+        self._add(REQUESTS, (policy, int(forced)), (1,))
+
+    def answered(self, request: Summed, answers: Mapping[str, Outcome]) -> None:
+        """Count the first answers to a request, by model."""
+        served = answers.get(request.served)
+        tokens = (served.tokens_in or 0, served.tokens_out or 0) if served else (0, 0)
+        pending = int(request.judged is None)
+        values = (1, pending, request.explored, request.forced, *tokens)
+        self._add(SERVED, request.paid(request.served), values)
+        for model, answer in answers.items():
+            tokens, measured = (answer.tokens_in or 0, answer.tokens_out or 0), int(answer.cost_quality in MEASURED)
+            self._add(ANSWERS, request.paid(model), (1, *tokens, measured, answer.cost or 0.0))
+
+    def judged(self, request: Summed, satisfied: float) -> None:
+        """Count feedback, 0..1, on a request, in place of an earlier one."""
+        if request.judged is not None:
+            self._add(FEEDBACK, (request.policy,), (0, satisfied - (request.satisfied or 0.0), 0.0))
+            return
+        self._add(FEEDBACK, (request.policy,), (1, satisfied, request.alpha))
+        if request.answered:
+            self._add(SERVED, request.paid(request.served), (0, -1, 0, 0, 0, 0))
 
     @contextmanager
-    def following(self, request: int, *tables: str, new: bool = False) -> Iterator[None]:
-        """Let the sums of the tables follow what the block changes about a request, by its key.
-
-        If it is `new` to the tables, nothing is taken away first.
-        """
-        if not new:
-            self._add(request, tables, "-")
+    def following(self, request: int, *tables: str) -> Iterator[None]:
+        """Let the sums of the tables follow what the block changes about a request, by its key."""
+        self._add_of_log(request, tables, "-")
         yield
-        self._add(request, tables)
+        self._add_of_log(request, tables)
 
     def fill(self) -> None:
         """Compute all sums from the log, and from what was pruned."""
         for table, sums in DEFINED.items():
             self._database.execute(f"DELETE FROM {table}")
-            self._database.execute(sums.upsert(table, sums.select()))
-            names = ", ".join([*sums.keys, *sums.values])
-            self._database.execute(sums.upsert(table, f"SELECT {names} FROM {twin(table)} WHERE TRUE"))
+            self._database.execute(sums.add(table, sums.select()))
+            names = ", ".join(sums.names)
+            self._database.execute(sums.add(table, f"SELECT {names} FROM {twin(table)} WHERE TRUE"))
 
     def prune(self, last: int) -> None:
         """Keep the sums over all requests up to a key, which are to be pruned."""
         for table, sums in DEFINED.items():
-            self._database.execute(sums.upsert(twin(table), sums.select("<= ?")), (last,))
+            self._database.execute(sums.add(twin(table), sums.select("<= ?")), (last,))
 
     def check(self) -> list[str]:
         """Return which sums are not those of the log and of what was pruned, one line each."""
@@ -178,16 +253,48 @@ class KeptSums:
                 ]
         return found
 
-    def _add(self, request: int, tables: Iterable[str], sign: str = "") -> None:
-        """Add what a request brings to the tables, or take it away."""
+    def _add(self, table: str, key: Key, values: Values) -> None:
+        """Add values to the sums of a key, to be written at the end of the transaction."""
+        if not self._database.inside:
+            with self._database.transaction():
+                return self._add(table, key, values)
+        sums = DEFINED[table]
+        rows = {tuple(row[name] for name in sums.keys): row for row in self.rows(table)}
+        before = rows.get(key)
+        if before is not None:
+            values = tuple(before[name] + value for name, value in zip(sums.values, values, strict=True))
+        rows[key] = dict(zip(sums.names, (*key, *values), strict=True))
+        self._database.keep(table, list(rows.values()))
+        self._changed.setdefault(table, set()).add(key)
+        self._database.later(self._write)
+
+    def _write(self) -> None:
+        """Write the sums that have changed in memory."""
+        for table, keys in self._changed.items():
+            sums, rows = DEFINED[table], self.rows(table)
+            changed = [row for row in rows if tuple(row[name] for name in sums.keys) in keys]
+            values = [row[name] for row in changed for name in sums.names]
+            self._database.execute(sums.put(table, len(changed)), values)
+            self._database.keep(table, rows)
+        self._changed.clear()
+
+    def _add_of_log(self, request: int, tables: Iterable[str], sign: str = "") -> None:
+        """Add what a request brings to the tables according to the log, or take it away."""
+        self._write()
         for table in tables:
             sums = DEFINED[table]
-            self._database.execute(sums.upsert(table, sums.select("= ?", sign)), (request,))
+            self._database.execute(sums.add(table, sums.select("= ?", sign)), (request,))
 
 
 def close(one: float, other: float) -> bool:
     """Return whether two sums of floats are the same but for rounding."""
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _summed(row: Row) -> Summed:
+    values = dict(row)
+    check(f"request {row['id']}", {name: values[name] for name in _OF_REQUEST}, _OF_REQUEST)
+    return Summed(**values)
 
 
 def _by_key(sums: Sums, rows: Sequence[Row]) -> dict[Key, Values]:
