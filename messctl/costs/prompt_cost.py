@@ -16,7 +16,7 @@ from messctl.costs.meter import Meter
 from messctl.errors import BackendError
 from messctl.gguf import read_header
 from messctl.records import Completion, Decision, Question
-from messctl.zoo import ModelSpec
+from messctl.zoo import CostPerToken, ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
 LEAST_CONTEXT = 256
@@ -55,6 +55,7 @@ class Forecast:
         self._models = {model.name: model for model in models}
         self._meter = meter
         self._own: dict[str, int] = {}
+        self._prices: dict[str, CostPerToken] = {}
         self._priced = False
 
     def of_characters(self, length: int, ratios: Mapping[str, float]) -> dict[str, float]:
@@ -70,11 +71,12 @@ class Forecast:
         """Return the cost of reading `tokens`, per model. Models without a known cost are left out."""
         costs = {}
         for name, count in tokens.items():
-            try:
-                price = self._meter.per_token(self._models[name])
-            except BackendError:  # if it cannot answer either, the request will show that
-                continue
-            costs[name] = price.of(count, 0)
+            if name not in self._prices:
+                try:
+                    self._prices[name] = self._meter.per_token(self._models[name])
+                except BackendError:  # if it cannot answer either, the request will show that
+                    continue
+            costs[name] = self._prices[name].of(count, 0)
         self._priced = self._priced or tokens.keys() >= self._models.keys()
         return costs
 

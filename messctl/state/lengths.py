@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from messctl.records import Outcome
 from messctl.state.database import Database
@@ -29,6 +29,21 @@ Length = tuple[int, int, int]
 """The key of a request, the tokens of its question, and its characters; 0 if they are not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The lengths of a model's latest questions, oldest first, and the tokens that they have per character."""
+
+    lengths: list[Length]
+    ratio: float
+
+    @classmethod
+    def of(cls, lengths: Iterable[Length]) -> _Latest:
+        latest = sorted(lengths)[-RECENT:]
+        known = [(tokens, length) for _, tokens, length in latest if tokens > 0 and length > 0]
+        characters = sum(length for _, length in known)
+        return cls(latest, sum(tokens for tokens, _ in known) / characters if known else TOKENS_PER_CHARACTER)
+
+
 class Lengths:
     """The tokens and the characters of the latest questions. Write inside a transaction of the store.
 
@@ -48,27 +63,27 @@ class Lengths:
         unread = [name for name in names if name not in latest]
         for start in range(0, len(unread), AT_ONCE):
             latest |= self._read(unread[start : start + AT_ONCE])
-        return {name: _ratio(latest[name]) for name in names}
+        return {name: latest[name].ratio for name in names}
 
     def add(self, request: int, characters: int | None, answers: Mapping[str, Outcome]) -> None:
         """Take in answers to a request, by model; they are in the log already."""
         latest = self._latest()
         for model in answers.keys() & latest.keys():
-            lengths = [each for each in latest[model] if each[0] != request]
-            insort(lengths, (request, answers[model].tokens_in or 0, characters or 0))
-            latest[model] = lengths[-RECENT:]
+            others = [each for each in latest[model].lengths if each[0] != request]
+            length = (request, answers[model].tokens_in or 0, characters or 0)
+            latest[model] = _Latest.of([*others, length])
 
-    def _latest(self) -> dict[str, list[Length]]:
-        """Return what is in memory of the latest questions, by model, oldest first."""
+    def _latest(self) -> dict[str, _Latest]:
+        """Return what is in memory of the latest questions, by model."""
         return self._database.remembered("latest lengths", dict)
 
-    def _read(self, models: list[str]) -> dict[str, list[Length]]:
+    def _read(self, models: list[str]) -> dict[str, _Latest]:
         query = " UNION ALL ".join(LATEST.format(place) for place in range(len(models)))
         values = [value for model in models for value in (model, RECENT, model, RECENT, RECENT)]
         found: list[list[Length]] = [[] for _ in models]
         for place, request, tokens, length in self._database.rows(query, values):
             found[place].append((request, tokens or 0, length or 0))
-        return {model: sorted(lengths) for model, lengths in zip(models, found, strict=True)}
+        return {model: _Latest.of(lengths) for model, lengths in zip(models, found, strict=True)}
 
     def prune(self, last: int) -> None:
         """Keep the lengths of each model's latest answers among the requests up to a key, which are to be pruned."""
@@ -79,10 +94,3 @@ class Lengths:
                 "SELECT request FROM pruned_lengths WHERE model = ? ORDER BY request DESC LIMIT 1 OFFSET ?)",
                 (row["model"], row["model"], RECENT),
             )
-
-
-def _ratio(lengths: Iterable[Length]) -> float:
-    known = [(tokens, length) for _, tokens, length in lengths if tokens > 0 and length > 0]
-    if not known:
-        return TOKENS_PER_CHARACTER
-    return sum(tokens for tokens, _ in known) / sum(length for _, length in known)

@@ -56,6 +56,10 @@ class Sums:
         """The names of the columns."""
         return [*self.keys, *self.values]
 
+    def key(self, row: Row) -> Key:
+        """Return the key of a row."""
+        return tuple([row[name] for name in self.keys])
+
     def add(self, table: str, rows: str) -> str:
         """Return the statement that adds what a query selects to rows of the table, or makes them."""
         return self._upsert(
@@ -258,13 +262,14 @@ class KeptSums:
         if not self._database.inside:
             with self._database.transaction():
                 return self._add(table, key, values)
-        sums = DEFINED[table]
-        rows = {tuple(row[name] for name in sums.keys): row for row in self.rows(table)}
-        before = rows.get(key)
-        if before is not None:
-            values = tuple(before[name] + value for name, value in zip(sums.values, values, strict=True))
-        rows[key] = dict(zip(sums.names, (*key, *values), strict=True))
-        self._database.keep(table, list(rows.values()))
+        sums, rows = DEFINED[table], list(self.rows(table))
+        at = next((at for at, row in enumerate(rows) if sums.key(row) == key), None)
+        if at is None:
+            rows.append(dict(zip(sums.names, (*key, *values), strict=True)))
+        else:
+            added = {name: rows[at][name] + value for name, value in zip(sums.values, values, strict=True)}
+            rows[at] = dict(rows[at]) | added
+        self._database.keep(table, rows)
         self._changed.setdefault(table, set()).add(key)
         self._database.later(self._write)
 
@@ -272,7 +277,7 @@ class KeptSums:
         """Write the sums that have changed in memory."""
         for table, keys in self._changed.items():
             sums, rows = DEFINED[table], self.rows(table)
-            changed = [row for row in rows if tuple(row[name] for name in sums.keys) in keys]
+            changed = [row for row in rows if sums.key(row) in keys]
             values = [row[name] for row in changed for name in sums.names]
             self._database.execute(sums.put(table, len(changed)), values)
             self._database.keep(table, rows)
@@ -298,4 +303,4 @@ def _summed(row: Row) -> Summed:
 
 
 def _by_key(sums: Sums, rows: Sequence[Row]) -> dict[Key, Values]:
-    return {tuple(row[name] for name in sums.keys): tuple(row[name] for name in sums.values) for row in rows}
+    return {sums.key(row): tuple(row[name] for name in sums.values) for row in rows}
