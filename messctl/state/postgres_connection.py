@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -118,8 +119,16 @@ def _is_direct(connection: Connection) -> bool:
 
 
 def _records(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Record]:
-    places = {column.name: place for place, column in enumerate(cursor.description or ())}
+    found = cursor.pgresult
+    names = tuple(found.fname(place) for place in range(found.nfields)) if found else ()
+    places = _places(names)
     return lambda values: Record(places, values)
+
+
+@lru_cache(maxsize=1024)
+def _places(names: tuple[bytes | None, ...]) -> dict[str, int]:
+    """Return the place of each column by name."""
+    return {name.decode(): place for place, name in enumerate(names) if name is not None}
 
 
 class _FlagDumper(psycopg.adapt.Dumper):

@@ -161,8 +161,10 @@ class Summed:
 
 _SUMMED = (
     "SELECT requests.id AS id, policy, alpha, served, explored, forced, cost_unit, meter, characters, "
-    "EXISTS (SELECT 1 FROM answers WHERE answers.request = requests.id) AS answered, feedback.id AS judged, satisfied "
-    "FROM requests LEFT JOIN feedback ON feedback.request = requests.id WHERE request_id = ?"
+    "EXISTS (SELECT 1 FROM answers WHERE answers.request = requests.id) AS answered, "
+    "(SELECT feedback.id FROM feedback WHERE feedback.request = requests.id) AS judged, "
+    "(SELECT satisfied FROM feedback WHERE feedback.request = requests.id) AS satisfied "
+    "FROM requests WHERE request_id = ?"
 )
 _OF_REQUEST = {name: holds for name, holds in COLUMNS["requests"].items() if name in Summed.__slots__}
 
