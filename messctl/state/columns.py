@@ -100,6 +100,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
         "policy": _text,
         "model": _text,
         "name": _text,
+        "piece": _count,
         "cost_source": _or_none(_text),
         "type": _text,
         "shape": _text,

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from messctl.records import Outcome
-from messctl.state.database import Database
+from messctl.state.columns import COLUMNS, check, shown
+from messctl.state.database import Database, Row
 
 TOKENS_PER_CHARACTER = 0.25
 """The ratio of a model that has not answered yet; in English text it is about that for most vocabularies."""
@@ -24,6 +25,8 @@ LATEST = (
     f"SELECT * FROM ({_PARTS}) AS latest ORDER BY request DESC LIMIT ?) AS latest"
 )
 """The tokens and the characters of a model's latest questions; {} stands for the place of the model."""
+
+_COLUMNS = {name: COLUMNS["pruned_lengths"][name] for name in ("request", "tokens_in", "characters")}
 
 Length = tuple[int, int, int]
 """The key of a request, the tokens of its question, and its characters; 0 if they are not known."""
@@ -81,8 +84,8 @@ class Lengths:
         query = " UNION ALL ".join(LATEST.format(place) for place in range(len(models)))
         values = [value for model in models for value in (model, RECENT, model, RECENT, RECENT)]
         found: list[list[Length]] = [[] for _ in models]
-        for place, request, tokens, length in self._database.rows(query, values):
-            found[place].append((request, tokens or 0, length or 0))
+        for place, length in self._database.read(_length, query, values):
+            found[place].append(length)
         return {model: _Latest.of(lengths) for model, lengths in zip(models, found, strict=True)}
 
     def prune(self, last: int) -> None:
@@ -94,3 +97,11 @@ class Lengths:
                 "SELECT request FROM pruned_lengths WHERE model = ? ORDER BY request DESC LIMIT 1 OFFSET ?)",
                 (row["model"], row["model"], RECENT),
             )
+
+
+def _length(row: Row) -> tuple[int, Length]:
+    """Return the place of the model among those asked for, and a length."""
+    place, request, tokens, characters = row
+    values = {"request": request, "tokens_in": tokens, "characters": characters}
+    check(f"the length of request {shown(request)}", values, _COLUMNS)
+    return place, (request, tokens or 0, characters or 0)

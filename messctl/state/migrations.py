@@ -149,6 +149,20 @@ MIGRATIONS = (
     ALTER TABLE policies ADD COLUMN begun TEXT NOT NULL DEFAULT '';
     ALTER TABLE arrays ADD COLUMN saved INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    CREATE TABLE pieces (
+        policy TEXT NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL, piece INTEGER NOT NULL, cost_source TEXT,
+        type TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL, saved INTEGER NOT NULL,
+        PRIMARY KEY (policy, model, name, piece));
+    WITH RECURSIVE numbers (number) AS (
+        SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE 8192 * number < (SELECT max(length(data)) FROM arrays))
+    INSERT INTO pieces
+        SELECT policy, model, name, number, cost_source, type, shape,
+            CASE WHEN length(data) <= 8192 THEN data ELSE substr(data, 1 + 8192 * number, 8192) END, saved
+        FROM arrays JOIN numbers ON number = 0 OR 8192 * number < length(data);
+    DROP TABLE arrays;
+    ALTER TABLE pieces RENAME TO arrays;
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

@@ -1,13 +1,15 @@
 """What the policies have learned, in the store's tables: a snapshot is read from them, and written to them.
 
-An array of a policy is one row with a BLOB, found by policy, model and name. `model` is empty if all models share the
-array. `cost_source` is NULL if the array was not learned from costs. `shape` holds the lengths, separated by commas.
+An array of a policy is found by policy, model and name. `model` is empty if all models share the array. `cost_source`
+is NULL if the array was not learned from costs. `shape` holds the lengths, separated by commas. The bytes of a large
+array lie in several rows, one per piece of PIECE bytes: a decision changes a few of some ten thousand.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -22,16 +24,20 @@ from messctl.state.database import EXPORT, ROW_ERRORS, Database, Row
 SHARED = ""
 """The model's name in the row of an array that all models share."""
 
-# An array that did not change is not written again: a request changes only a few of some dozens.
+PIECE = 8192
+"""The bytes of a piece of an array. Migrations have split what is stored at this length."""
+# A piece that did not change is not written again: a request changes only a few of some dozens.
 SAVE_ARRAYS = """
-    INSERT INTO arrays (policy, model, name, cost_source, type, shape, data, saved) VALUES {}
-    ON CONFLICT (policy, model, name) DO UPDATE SET
+    INSERT INTO arrays (policy, model, name, piece, cost_source, type, shape, data, saved) VALUES {}
+    ON CONFLICT (policy, model, name, piece) DO UPDATE SET
         cost_source = excluded.cost_source, type = excluded.type, shape = excluded.shape, data = excluded.data,
         saved = excluded.saved
     WHERE arrays.data <> excluded.data OR arrays.shape <> excluded.shape OR arrays.type <> excluded.type
         OR (arrays.cost_source IS NULL) <> (excluded.cost_source IS NULL)
         OR arrays.cost_source <> excluded.cost_source
 """
+DELETE_REST = "DELETE FROM arrays WHERE policy = ? AND model = ? AND name = ? AND piece >= ?"
+"""Deletes the pieces that an array does not have any more."""
 SAVE_ROUTER = """
     INSERT INTO router (id, decided, queue, balance, saves) VALUES (1, ?, ?, ?, 1)
     ON CONFLICT (id) DO UPDATE SET decided = excluded.decided, queue = excluded.queue, balance = excluded.balance,
@@ -108,13 +114,13 @@ class PolicyArrays:
         plain = {name: dict(known.models.get(name, ModelSnapshot()).arrays) for name in sources}
         of_costs = {name: dict(known.models.get(name, ModelSnapshot()).cost_arrays) for name in sources}
         plain[SHARED], of_costs[SHARED] = dict(known.shared), dict(known.cost_shared)
-        for row in arrays:
-            array = self._array(row, sources)
-            if row["cost_source"] is None:
-                plain[row["model"]][row["name"]] = array
-            elif row["cost_source"] == sources[row["model"]]:
+        for (_, model, name), pieces in _by_array(arrays).items():
+            source = pieces[0]["cost_source"]
+            into = plain if source is None else of_costs
+            array = self._array(pieces, sources, into.get(model, {}).get(name))
+            if source in (None, sources[model]):
                 # Any other source was replaced while another policy served: what this one learned from it is void.
-                of_costs[row["model"]][row["name"]] = array
+                into[model][name] = array
         snapshot = Snapshot(
             decided=router["decided"],
             queue=router["queue"],
@@ -166,8 +172,11 @@ class PolicyArrays:
         if saved is None:
             self._begin(snapshot)
         written = {} if saved is None else {row[:3]: row[3:] for row in _rows(saved)}
-        changed = [row for row in _rows(snapshot) if not _same(row[3:], written.get(row[:3]))]
-        self._save_rows(SAVE_ARRAYS, list(map(_stored, changed)), "(SELECT saves FROM router)")
+        changed = [(row, before) for row in _rows(snapshot) if not _same(row[3:], before := written.get(row[:3]))]
+        pieces = [piece for row, before in changed for piece in _changed_pieces(row, before)]
+        self._save_rows(SAVE_ARRAYS, pieces, "(SELECT saves FROM router)")
+        shorter = [row for row, before in changed if before is None or before[1].nbytes > row[4].nbytes]
+        self._database.execute_many(DELETE_REST, [(*row[:3], len(_pieces(row[4]))) for row in shorter])
 
     def _save_rows(self, statement: str, rows: Sequence[tuple[Any, ...]], *more: str) -> None:
         """Save rows by one statement, in which {} stands for their values, and `more` for further ones."""
@@ -193,21 +202,29 @@ class PolicyArrays:
     def check(self) -> Iterator[str]:
         """Yield which arrays are damaged, one line each."""
         models = {SHARED, *(row["name"] for row in self._database.table("models"))}
-        for row in self._database.table("arrays"):
+        for pieces in _by_array(self._database.table("arrays")).values():
             try:
-                self._array(row, models)
+                self._array(pieces, models)
             except StoreError as error:
                 yield str(error)
 
-    def _array(self, row: Row, models: Container[str]) -> npt.NDArray[Any]:
+    def _array(
+        self, pieces: Sequence[Row], models: Container[str], earlier: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
+        """Return the array that lies in some pieces: all of them, or those that changed since an `earlier` one."""
+        row = pieces[0]
         try:
             if row["model"] not in models:
                 raise ValueError("nothing else is known of that model")
+            if len({(each["cost_source"], each["type"], each["shape"]) for each in pieces}) > 1:
+                raise ValueError("its pieces do not belong together")
             kind = np.dtype(row["type"])
             if kind.kind not in "biuf":
                 raise ValueError(f"{row['type']!r} is not a type of numbers")
             shape = [int(length) for length in row["shape"].split(",") if length]
-            array = np.frombuffer(row["data"], kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
+            known = [] if earlier is None or list(earlier.shape) != shape else _pieces(earlier.astype(kind, copy=False))
+            data = _joined(pieces, math.prod(shape) * kind.itemsize, known)
+            array = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
             if kind.kind == "f" and np.isnan(array).any():
                 raise ValueError("it holds what is not a number")
         except ROW_ERRORS as error:
@@ -263,7 +280,39 @@ def _same(one: tuple[str | None, npt.NDArray[Any]], other: tuple[str | None, npt
     return (new.dtype, new.shape) == (old.dtype, old.shape) and new.tobytes() == old.tobytes()  # faster than numpy's
 
 
-def _stored(row: ArrayRow) -> tuple[str | bytes | None, ...]:
+def _changed_pieces(row: ArrayRow, before: tuple[str | None, npt.NDArray[Any]] | None) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of the table for the changed pieces of an array; all if it has another form."""
     *key, source, array = row
-    stored = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return *key, source, stored.dtype.str, ",".join(map(str, array.shape)), stored.tobytes()
+    form = _form(array)
+    known = [] if before is None or (before[0], _form(before[1])) != (source, form) else _pieces(before[1])
+    for number, piece in enumerate(_pieces(array)):
+        if not known or piece != known[number]:
+            yield *key, number, source, *form, piece
+
+
+def _form(array: npt.NDArray[Any]) -> tuple[str, str]:
+    """Return the type and the shape of an array as they are stored."""
+    return array.dtype.newbyteorder("<").str, ",".join(map(str, array.shape))
+
+
+def _pieces(array: npt.NDArray[Any]) -> list[bytes]:
+    """Return the bytes of an array in pieces; at least one, which may be empty."""
+    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return [data[start : start + PIECE] for start in range(0, max(1, len(data)), PIECE)]
+
+
+def _joined(pieces: Sequence[Row], size: int, known: Sequence[bytes]) -> bytes:
+    """Return the `size` bytes of an array whose other pieces are `known`. Raises ValueError if one is missing."""
+    data = dict(enumerate(known)) | {row["piece"]: row["data"] for row in pieces}
+    count = max(1, -(-size // PIECE))
+    if len(data) != count or any(len(data.get(number, b"")) != PIECE for number in range(count - 1)):
+        raise ValueError("a piece of it is missing")
+    return b"".join(data[number] for number in range(count))
+
+
+def _by_array(rows: Iterable[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """Return the rows of pieces by array: by policy, model and name."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["policy"], row["model"], row["name"]), []).append(row)
+    return found

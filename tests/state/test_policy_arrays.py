@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from messctl.errors import StoreError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
-from messctl.state.policy_arrays import Reading
+from messctl.state import migrations
+from messctl.state.policy_arrays import PIECE, Reading
 from messctl.state.store import Store
 
 
@@ -21,7 +23,10 @@ def snapshot_of(number, *, source="J: a meter", version=3, models=("a", "b")):
         )
         for at, name in enumerate(models)
     }  # fmt: skip
-    shared, costs = {"counts": np.array([number]), "fixed": np.ones((2, 3))}, {"scale": np.array(float(number))}
+    recent = np.ones((300 if number % 3 else 40, 8))  # several pieces, of which one or two change
+    recent[number] = number
+    shared = {"counts": np.array([number]), "fixed": np.ones((2, 3)), "recent": recent}
+    costs = {"scale": np.array(float(number))}
     return Snapshot(number, number / 2, number / 4, "p", version, "words", source, shared, costs, made)
 
 
@@ -64,13 +69,13 @@ def assert_read(store, earlier):
 
 
 def fetched(store, earlier, monkeypatch):
-    """Return the names of the arrays that a reading fetches."""
+    """Return the pieces of arrays that a reading fetches: model, name, number."""
     database, names = store.database, []
     table = database.table
 
     def watched(name, *more):
         rows = table(name, *more)
-        names.extend((row["model"], row["name"]) for row in rows if name == "arrays")
+        names.extend((row["model"], row["name"], row["piece"]) for row in rows if name == "arrays")
         return rows
 
     with monkeypatch.context() as patched:
@@ -85,10 +90,89 @@ def test_only_what_others_have_saved_is_fetched(two, monkeypatch):
     earlier = read(other)
     assert fetched(other, earlier, monkeypatch) == set()
     saved = read(one)
-    changed = replace(saved.snapshot, decided=2, shared={**saved.snapshot.shared, "counts": np.array([2])})
-    save(one, changed, saved)
-    assert fetched(other, earlier, monkeypatch) == {("", "counts")}
+    recent = saved.snapshot.shared["recent"].copy()
+    recent[200, 3] = 7.0
+    changed = {**saved.snapshot.shared, "counts": np.array([2]), "recent": recent}
+    save(one, replace(saved.snapshot, decided=2, shared=changed), saved)
+    assert fetched(other, earlier, monkeypatch) == {("", "counts", 0), ("", "recent", 200 * 8 * 8 // PIECE)}
     assert_read(other, earlier)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM arrays WHERE name = 'recent' AND piece = 1",
+        "DELETE FROM arrays WHERE name = 'recent' AND piece = 0",
+        "UPDATE arrays SET piece = 7 WHERE name = 'recent' AND piece = 2",
+        "UPDATE arrays SET piece = 1 WHERE name = 'fixed'",
+        "UPDATE arrays SET shape = '40,8' WHERE name = 'recent' AND piece = 1",
+        "UPDATE arrays SET shape = '40,8' WHERE name = 'recent'",
+        "UPDATE arrays SET shape = '9999999999999,8' WHERE name = 'recent'",
+        "UPDATE arrays SET type = '<i8' WHERE name = 'recent' AND piece = 2",
+        "UPDATE arrays SET data = substr(data, 9) WHERE name = 'recent' AND piece = 0",
+        "UPDATE arrays SET data = substr(data, 9) WHERE name = 'recent' AND piece = 2",
+    ],
+)
+def test_pieces_that_do_not_make_an_array_are_told(place, damage):
+    with Store(place) as store:
+        save(store, snapshot_of(1))
+        with store.transaction():
+            store.database.execute(damage)
+        (problem,) = list(store.policy.check())
+        assert "that policy 'p' learned is damaged (" in problem
+        with pytest.raises(StoreError, match="is damaged"):
+            read(store)
+
+
+def whole_rows(snapshot):
+    """Yield the rows of arrays as they were before arrays were split."""
+
+    def rows(model, arrays, source):
+        for name, array in arrays.items():
+            shape = ",".join(map(str, array.shape))
+            yield snapshot.policy, model, name, source, array.dtype.str, shape, array.tobytes(), 1
+
+    yield from rows("", snapshot.shared, None)
+    yield from rows("", snapshot.cost_shared, snapshot.cost_source)
+    for name, model in snapshot.models.items():
+        yield from rows(name, model.arrays, None)
+        yield from rows(name, model.cost_arrays, model.cost_source)
+
+
+def bare(snapshot):
+    """Return a snapshot without its arrays."""
+    models = {name: replace(each, arrays={}, cost_arrays={}) for name, each in snapshot.models.items()}
+    return replace(snapshot, shared={}, cost_shared={}, models=models)
+
+
+def test_the_arrays_of_an_older_messctl_are_split_without_loss(place, monkeypatch):
+    saved = snapshot_of(1)
+    saved = replace(saved, shared={**saved.shared, "empty": np.zeros((0, 8)), "one": np.ones(PIECE // 8)})
+    before = next(at for at, script in enumerate(migrations.MIGRATIONS) if "CREATE TABLE pieces" in script)
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:before])
+        with Store(place) as store:
+            save(store, bare(saved))
+            add = "INSERT INTO arrays (policy, model, name, cost_source, type, shape, data, saved) VALUES (?{})"
+            store.database.execute_many(add.format(", ?" * 7), list(whole_rows(saved)))
+    with Store(place) as store:
+        earlier = read(store)
+        assert known(earlier.snapshot) == known(saved)
+        save(store, snapshot_of(2), earlier)
+        assert known(read(store).snapshot) == known(
+            replace(snapshot_of(2), shared={**saved.shared, **snapshot_of(2).shared})
+        )
+        assert list(store.policy.check()) == []
+
+
+def test_an_array_that_gets_smaller_leaves_nothing(place):
+    with Store(place) as store:
+        save(store, snapshot_of(1))
+        save(store, snapshot_of(3), read(store))
+        assert known(read(store).snapshot) == known(snapshot_of(3))
+        save(store, snapshot_of(4), read(store))
+        save(store, snapshot_of(6))  # without a word on what was saved before
+        assert known(read(store).snapshot) == known(snapshot_of(6))
 
 
 def test_who_saves_knows_what_a_reading_would_give(two):

@@ -181,7 +181,7 @@ OLD = """
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_state_of_an_older_messctl_is_migrated_without_loss(tmp_path, version):
     """Made by the scripts of its time; nothing of it is lost."""
-    weight = np.random.default_rng(1).normal(size=264)
+    weight = np.random.default_rng(1).normal(size=5000)
     old = sqlite3.connect(tmp_path / "s")
     for script in MIGRATIONS[:version]:
         old.executescript(script)
@@ -218,7 +218,7 @@ def test_a_state_of_an_older_messctl_is_migrated_without_loss(tmp_path, version)
     assert [each.circumstances.characters for each in logged] == [None, None]
     with Store(tmp_path / "s") as store:  # the length of those questions was not stored
         assert store.requests.lengths.tokens_per_character(["a"]) == {"a": TOKENS_PER_CHARACTER}
-    policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 264, Settings(), snapshot)
+    policy = MessPlus(Zoo.of(["a", "b/é"], "a"), 5000, Settings(), snapshot)
     assert policy.weights.weight[0].tobytes() == weight.tobytes()
     assert (policy.weights.bias[0], policy.weights.steps[0], policy.queue) == (-0.75, 4, 0.25)
 
