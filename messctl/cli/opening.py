@@ -126,7 +126,6 @@ def open_router(
     *,
     log: bool = True,
     accept_empty: bool = False,
-    backend: Backend | None = None,
     through: Callable[[Backend], Backend] | None = None,
     grader_of: Callable[[Grading | None], Grader | None] | None = None,
     **settings: Any,
@@ -149,8 +148,8 @@ def open_router(
         _mention_models_nearby(described)
         if log:
             _mention_relearning(store)
-        answering = backend or open_backends(described)
-        answering = through(answering) if through else answering
+        backend = open_backends(described)
+        answering = through(backend) if through else backend
         try:
             yield router_over(
                 described, store, answering, replace(described.settings, **given), grader, accept_empty=accept_empty
@@ -175,8 +174,9 @@ def open_routers(
     from messctl.live.opening import loads_of
     from messctl.live.retention import pruned_beside
     from messctl.live.router import Router
+    from messctl.state.store import default_path
 
-    meter, path = meter_for(described), state or _named(described.state) or _default_state()
+    meter, path = meter_for(described), state or _named(described.state) or default_path()
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
     grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), loads_of(described, meter)
@@ -236,12 +236,6 @@ def _settings_of(settings: Settings, tenant: Tenant | None, models: Container[st
     margin = settings.margin if tenant.margin is None else tenant.margin
     reference = settings.reference if settings.reference in models else None
     return replace(settings, alpha=alpha, margin=margin, reference=reference)
-
-
-def _default_state() -> Path:
-    from messctl.state.store import default_path
-
-    return default_path()
 
 
 def _mention_models_nearby(zoo_file: ZooFile) -> None:
