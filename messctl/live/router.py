@@ -157,12 +157,13 @@ class Router:
 
         `model` overrides the policy. `on_decision` gets each decision: before a model runs, and before an answer is
         shown that was held back. `on_text` gets the served answer as it comes, `on_thinking` what its model thinks
-        before it. If a model cannot answer, the request goes to
-        the next best, unless part of the answer was shown or `model` is given. The model is then left alone for a
-        while, see `messctl.state.outages`. Every answer is stored before it is graded. The model `warm` remembers the
-        earlier turns. If `lenient`, an answer that cannot be graded stays without a grade. Raises BackendError if no
-        model answers, UnfitError if none can serve such a request, GradeError if the answer cannot be graded,
-        StoreError, UsageError, and LeftError if whoever waits has left.
+        before it. If a model cannot answer, the request goes to the next best, unless part of the answer was shown or
+        `model` is given. The model is then left alone for a while, see `messctl.state.outages`. Every answer is stored
+        before it is graded. The model `warm` remembers the earlier turns. If `lenient`, an answer that cannot be
+        graded stays without a grade.
+
+        Raises BackendError if no model answers, UnfitError if none can serve such a request, GradeError if the answer
+        cannot be graded, StoreError, UsageError, and LeftError if whoever waits has left.
         """
         grader = grader or self._grader
         gradable = grader is not None and model is None

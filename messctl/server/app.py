@@ -56,9 +56,9 @@ def application(service: Service, *, show_prompts: bool = False) -> Starlette:
     return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
 
 
-def document_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def document_response(document: Any, status: int = 200) -> Response:
     """Return a response with a JSON document."""
-    return Response(encoded(document), status, headers, JSON)
+    return Response(encoded(document), status, media_type=JSON)
 
 
 def _account(service: Service, request: Request) -> Account:

@@ -72,7 +72,7 @@ def _headers(waiting: Waiting, form: Form) -> dict[str, str]:
 async def _whole(receive: Receive, send: Send, waiting: Waiting, form: Form) -> None:
     event = await waiting.next()
     if isinstance(event, Done):
-        await send_document(send, whole(form, event.answered, waiting.parts), headers=_headers(waiting, form))
+        await send_document(send, whole(form, event.answered, waiting.parts), _headers(waiting, form))
     elif isinstance(event, Failed):
         await send_error(receive, send, _error(event), _headers(waiting, form))
 

@@ -25,10 +25,10 @@ def encoded(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-async def send_document(send: Send, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-    """Send a whole response."""
+async def send_document(send: Send, document: Any, headers: Mapping[str, str]) -> None:
+    """Send a whole response with the status 200."""
     body = encoded(document)
-    await _start(send, status, {"content-type": JSON, "content-length": str(len(body)), **(headers or {})})
+    await _start(send, 200, {"content-type": JSON, "content-length": str(len(body)), **headers})
     await send({"type": "http.response.body", "body": body})
 
 
