@@ -16,7 +16,7 @@ _INNER = ("error", "errors", "message", "msg", "detail", "details", "metadata", 
 _CODES = ("code", "type", "error_code", "error_type", "status", "name")
 _PLACES = ("param", "parameter", "field", "loc")
 _NOWHERE = ("", "body", "None", "null")
-"""What stands there if nothing is blamed."""
+"""The text if nothing is blamed."""
 _DEEPEST = 8
 _LONGEST = 4000
 """The most characters of a message that are looked at."""
@@ -190,7 +190,7 @@ def _documents(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
 
 
 def _text_of(part: Mapping[str, Any]) -> str:
-    """Return the message that stands in a document itself, with the place in the request that it is about."""
+    """Return the message that is in a document itself, with the place in the request that it is about."""
     texts = [part[key] for key in _INNER if isinstance(part.get(key), str)]
     text = "; ".join(" ".join(text.split()) for text in texts if not text.lstrip().startswith(("{", "[")))
     place = part.get("loc")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 OnPart = Callable[[Mapping[str, Any]], None]
 """Takes what an answer holds beside its text, as a choice of a streamed answer."""
 BESIDE = (LOGPROBS,)
-"""What stands beside the delta of a choice, and is handed on."""
+"""What is beside the delta of a choice, and is handed on."""
 LONGEST_TEXT = 2**24
 """The most characters of an answer for which no limit of tokens was sent."""
 _BLANK = b"\xef\xbb\xbf \t\r\n"

@@ -1,4 +1,4 @@
-"""How long a server may take to fail. Every answer needs this, so it stands apart from what sends requests."""
+"""How long a server may take to fail. Every answer needs this, so it is apart from what sends requests."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class GenerationTag(Extension):
     tags = {"generation"}  # noqa: RUF012  # Jinja's own declaration
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands between the tag and its end."""
+        """Return what is between the tag and its end."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -74,7 +74,7 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
         return super().call(context, function, *arguments, **named)
 
     def wrap_str_format(self, value: Any) -> Any:
-        """Return what stands for a text's method `format`."""
+        """Return the replacement of a text's method `format`."""
         wrapped = super().wrap_str_format(value)
         if wrapped is not None:
             _check_format(str(value.__self__))

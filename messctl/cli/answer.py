@@ -147,7 +147,7 @@ def _reason_of(decision: Decision, *, forced: bool) -> str:
 
 
 def acknowledge(model: str, satisfied: float, routing: Router) -> None:
-    """Say on stderr, if that is a terminal, that a judgement was taken, and how the promise stands now."""
+    """Say on stderr, if that is a terminal, that a judgement was taken, and how well the promise is kept now."""
     standing = attainment(routing.standing(), routing.settings.alpha)
     note(f"noted: {model} {'good' if satisfied else 'bad'} · {standing}")
 

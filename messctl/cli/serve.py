@@ -158,7 +158,7 @@ def _print_key(action: str, name: str | None) -> None:
     from messctl.zoo.tenants import TenantName
 
     if action != "key" or name is None:
-        raise UsageError("after `messctl serve` stands nothing, or `key` and the name of a tenant")
+        raise UsageError("`messctl serve` takes no argument, or `key` and the name of a tenant")
     wanted = TenantName().problem(name)
     if wanted:
         raise UsageError(f"the tenant's name must be {wanted}")

@@ -51,7 +51,7 @@ def label_points(axes: Any, labels: Sequence[Label], look: Look, drawn: Iterable
     """Write each label near its point, the first ones first, where it covers no other label and no point.
 
     Nor does it cover what is `drawn` at other points, such as along a line, if another place is near. Everything else
-    must be in the figure already. A label that finds no free place within the axes stands on the best one.
+    must be in the figure already. A label that finds no free place within the axes is put on the best one.
     """
     figure = axes.figure
     figure.draw_without_rendering()  # the layout is known now

@@ -12,7 +12,7 @@ from messctl.display.labels import Label
 from messctl.display.plotting import Look
 
 LEAST_SHARE = 0.02
-"""The least share of all for which a label stands at the end."""
+"""The least share of all that has a label at the end."""
 Floats = npt.NDArray[np.float64]
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 BARS = "▁▂▃▄▅▆▇█"
 UNKNOWN = " "
-"""What stands where there is no number."""
+"""What is shown if there is no number."""
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
@@ -17,7 +17,7 @@ def sparkline(values: Sequence[float], low: float, high: float) -> str:
 
 
 def windowed(values: Sequence[float], windows: int) -> list[float]:
-    """Return the means of at most so many equal parts of the values, without NaN; NaN for a part of nothing else."""
+    """Return the means of at most `windows` equal parts of the values, without NaN; NaN for a part of nothing else."""
     parts = min(windows, len(values))
     edges = [len(values) * part // max(1, parts) for part in range(parts + 1)]
     return [_mean(values[start:end]) for start, end in pairwise(edges)]

@@ -17,7 +17,7 @@ from messctl.server.waiting import Part, Text
 
 CHAT, TEXT = "chat.completion", "text_completion"
 PREFIX = {CHAT: "chatcmpl-", TEXT: "cmpl-"}
-"""What stands before a request's id in the id of its answer."""
+"""What is before a request's id in the id of its answer."""
 
 
 def finish_of(completion: Completion) -> str:

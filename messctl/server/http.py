@@ -14,7 +14,7 @@ from messctl.server.sending import JSON, encoded
 HEADERS_S = 20.0
 """How long the head of a first request may take to arrive."""
 MOST_HEAD = 65_536
-"""How many bytes a head may have, and what stands between two pieces of a body."""
+"""How many bytes a head may have, and what is between two pieces of a body."""
 VERSIONS = ("1.0", "1.1")
 OFFERS = (b"upgrade", b"connection", b"http2-settings")
 """The headers of an offer to speak another protocol."""

@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' format. What requests do is counted as it happens; how the promise stands is read when asked.
+"""Metrics in Prometheus' format. What requests do is counted as it happens; how well the promise is kept is read when asked.
 
 Every label has few values: tenants and models are those of the zoo, and outcomes are the words below.
 Source: Prometheus' documentation, "Metric and label naming" and "Histograms and summaries".
@@ -199,7 +199,7 @@ def _outcome(error: BaseException) -> str:
 
 
 class _Standing(Collector):
-    """The gauges: how the promise of each tenant stands, which models are out, and how many requests wait."""
+    """The gauges: how well the promise to each tenant is kept, which models are out, and how many requests wait."""
 
     def __init__(self, readings: Readings, waiting: Waiting) -> None:
         self._readings = readings

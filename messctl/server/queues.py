@@ -1,4 +1,4 @@
-"""Queues: a model in this process answers one request after the other, and only so many may wait for it."""
+"""Queues: a model in this process answers one request after the other, and a limited number may wait for it."""
 
 from __future__ import annotations
 

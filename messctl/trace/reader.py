@@ -297,7 +297,7 @@ def _as_float(array: pa.Array, path: Path, name: str) -> npt.NDArray[np.float64]
     observed: npt.NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
     not_a_number = np.isnan(observed)
     if not_a_number.any():
-        # A null means "not observed". A NaN in the file is an error; infinity stands for it.
+        # A null means "not observed". A NaN in the file is an error; infinity marks it.
         written = not_a_number & pc.is_valid(values).to_numpy(zero_copy_only=False)
         observed = np.where(written, np.inf, observed)
     return observed

@@ -114,7 +114,7 @@ def _check_reference(path: Path | None, document: Any, reference: Value) -> None
 
 
 def _models(document: Any) -> list[Any]:
-    """Return the sections of the models, without what is none: settings can be edited, whatever stands beside them."""
+    """Return the sections of the models, without what is none: settings can be edited, whatever else the file holds."""
     models = document.get("models")
     return [model for model in models if isinstance(model, Mapping)] if isinstance(models, list) else []
 

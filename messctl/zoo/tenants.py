@@ -66,7 +66,7 @@ class ModelNames:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who may ask: a `name`, and a key that either stands in the environment variable `key_env`, or has a `key_hash`.
+    """Who may ask: a `name`, and a key that either is in the environment variable `key_env`, or has a `key_hash`.
 
     `alpha` and `margin`, 0..1, are what is promised; None: the same as in `sla` and `router`. `models` may answer;
     empty: all. `per_minute` ≥ 1 limits the requests; None: no limit.
