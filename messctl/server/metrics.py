@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' format. What requests do is counted as it happens; how well the promise is kept is read when asked.
+"""Metrics in Prometheus' format. What requests do is counted as it happens; the promise is read when asked.
 
 Every label has few values: tenants and models are those of the zoo, and outcomes are the words below.
 Source: Prometheus' documentation, "Metric and label naming" and "Histograms and summaries".
