@@ -113,7 +113,7 @@ class _Process:
             stopper.daemon = True
             stopper.start()
             try:
-                line = _asked(running, json.dumps([expression, text]))
+                line = _reply_to(running, json.dumps([expression, text]))
             except BaseException:  # Ctrl-C: a reply that nobody reads must not answer the next search
                 self._end()
                 raise
@@ -155,7 +155,7 @@ def _started() -> subprocess.Popen[str]:
         raise GradeError(f"no process can be started for a regular expression ({error.strerror or error})") from None
 
 
-def _asked(running: subprocess.Popen[str], request: str) -> str:
+def _reply_to(running: subprocess.Popen[str], request: str) -> str:
     """Return the line that the process replies, an incomplete one if it ended."""
     assert running.stdin is not None
     assert running.stdout is not None

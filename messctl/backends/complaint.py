@@ -167,8 +167,8 @@ def is_error(document: Mapping[str, Any]) -> bool:
     if isinstance(document.get("choices"), list):
         return False
     stated = any(document.get(key) in ("error", "fail", "failed") for key in ("object", "type", "status"))
-    told = any(document.get(key) for key in ("detail", "errors", "error_msg", "error_message", "error_code"))
-    return stated or told or (isinstance(document.get("message"), str) and bool(document.get("code")))
+    described = any(document.get(key) for key in ("detail", "errors", "error_msg", "error_message", "error_code"))
+    return stated or described or (isinstance(document.get("message"), str) and bool(document.get("code")))
 
 
 def _documents(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:

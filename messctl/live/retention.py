@@ -33,20 +33,20 @@ def prune_some(store: Store, keep_s: float) -> bool:
 
 @contextmanager
 def pruned_beside(stores: Sequence[Store], keep_s: float | None, tell: Callable[[str], None]) -> Iterator[None]:
-    """Prune stores from time to time during the block, in a thread. A StoreError is told, and it goes on."""
+    """Prune stores from time to time during the block, in a thread. A StoreError is reported, and it goes on."""
     ended = threading.Event()
 
     def go_on() -> None:
-        told = ""
+        reported = ""
         pause = PAUSE_S
         while keep_s is not None and not ended.wait(pause):
             try:
                 more = [prune_some(store, keep_s) for store in stores]
                 pause = PAUSE_S if any(more) else LOOK_S
             except StoreError as error:
-                if str(error) != told:
+                if str(error) != reported:
                     tell(str(error))
-                told, pause = str(error), LOOK_S
+                reported, pause = str(error), LOOK_S
 
     thread = threading.Thread(target=go_on, name="messctl-retention", daemon=True)
     if keep_s is not None:

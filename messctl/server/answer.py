@@ -34,8 +34,8 @@ def finish_of(completion: Completion) -> str:
 
 def usage_of(completion: Completion, parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the counts of tokens, with the details that the model's server gives."""
-    told: Mapping[str, Any] = next((part["usage"] for part in parts if "usage" in part), {})
-    details = {key: value for key, value in told.items() if key.endswith("_details")}
+    usage: Mapping[str, Any] = next((part["usage"] for part in parts if "usage" in part), {})
+    details = {key: value for key, value in usage.items() if key.endswith("_details")}
     total = completion.tokens_in + completion.tokens_out
     counts = {"prompt_tokens": completion.tokens_in, "completion_tokens": completion.tokens_out, "total_tokens": total}
     return counts | details

@@ -12,7 +12,7 @@ from messctl.records import LeftError
 from messctl.server.accounts import DEFAULT_TENANT
 from messctl.server.answer import CHAT, TEXT, Form, Pieces, whole
 from messctl.server.errors import ProtocolError, protocol_error
-from messctl.server.request import Asked, chat_request, object_of, text_request
+from messctl.server.request import ParsedRequest, chat_request, object_of, text_request
 from messctl.server.sending import EventStream, read_body, send_document, send_error
 from messctl.server.service import Service
 from messctl.server.waiting import Done, Failed, Part, Text, Waiting
@@ -20,7 +20,10 @@ from messctl.server.waiting import Done, Failed, Part, Text, Waiting
 PATIENCE_S = 2.0
 """After this time without a word from a model the stream begins, and comments keep it alive."""
 COMMENT_S = 5.0
-PARSERS: Mapping[str, Callable[[Mapping[str, Any], str | None], Asked]] = {CHAT: chat_request, TEXT: text_request}
+PARSERS: Mapping[str, Callable[[Mapping[str, Any], str | None], ParsedRequest]] = {
+    CHAT: chat_request,
+    TEXT: text_request,
+}
 
 
 class Answering:
@@ -39,17 +42,17 @@ class Answering:
             account.count()
             body = await read_body(scope, receive, self._service.limits.max_body)
             session = dict(scope["headers"]).get(b"x-session-id", b"").decode("latin-1") or None
-            asked = PARSERS[self._kind](object_of(body), session)
-            waiting = Waiting(streams=asked.stream)
-            form = Form(self._kind, self._service.start(account, asked, waiting))
+            parsed = PARSERS[self._kind](object_of(body), session)
+            waiting = Waiting(streams=parsed.stream)
+            form = Form(self._kind, self._service.start(account, parsed, waiting))
         except ProtocolError as error:
             self._service.metrics.refused(label, error.status)
             await send_error(receive, send, error)
             return
         leaving = asyncio.create_task(_notice_leaving(receive, waiting))
         try:
-            if asked.stream:
-                await _stream(receive, send, waiting, form, usage=asked.usage)
+            if parsed.stream:
+                await _stream(receive, send, waiting, form, usage=parsed.usage)
             else:
                 await _whole(receive, send, waiting, form)
         finally:

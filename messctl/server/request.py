@@ -28,10 +28,10 @@ _NOT_CARRIED = ("model", "messages", "prompt", "stream", "suffix", "echo", "best
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: its question, and how it is to be answered.
+class ParsedRequest:
+    """A request that was read: its question, and how to answer it.
 
-    model: the one that is to answer; None: the router chooses. session: what a client calls the conversation that the
+    model: the one that answers; None: the router chooses. session: what a client calls the conversation that the
     request belongs to; None if it does not say. usage: whether a stream ends with the counts of tokens.
     """
 
@@ -63,7 +63,7 @@ def json_of(body: bytes) -> Any:
     return valid_json(document) if "\\u" in text else document
 
 
-def chat_request(document: Mapping[str, Any], session: str | None = None) -> Asked:
+def chat_request(document: Mapping[str, Any], session: str | None = None) -> ParsedRequest:
     """Return a chat request. Raises ProtocolError for a field that holds what it may not hold."""
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -72,10 +72,10 @@ def chat_request(document: Mapping[str, Any], session: str | None = None) -> Ask
         raise invalid(f"`messages` has {len(messages):,} messages; at most {MOST_MESSAGES:,} are taken", "messages")
     for at, message in enumerate(messages):
         _check_message(message, f"messages[{at}]")
-    return _asked(document, messages, session)
+    return _parsed(document, messages, session)
 
 
-def text_request(document: Mapping[str, Any], session: str | None = None) -> Asked:
+def text_request(document: Mapping[str, Any], session: str | None = None) -> ParsedRequest:
     """Return a request to the older endpoint, which has a `prompt`. Raises ProtocolError."""
     prompt = document.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
@@ -87,10 +87,10 @@ def text_request(document: Mapping[str, Any], session: str | None = None) -> Ask
             raise invalid(f"`{name}` is not supported; leave it out", name, code="unsupported_value")
     if document.get("logprobs") is not None:
         raise invalid("`logprobs` of completions is not supported; use chat completions", "logprobs")
-    return _asked(document, [{"role": "user", "content": prompt}], session)
+    return _parsed(document, [{"role": "user", "content": prompt}], session)
 
 
-def _asked(document: Mapping[str, Any], messages: list[dict[str, Any]], session: str | None) -> Asked:
+def _parsed(document: Mapping[str, Any], messages: list[dict[str, Any]], session: str | None) -> ParsedRequest:
     for name, check in _CHECKS.items():
         value = document.get(name)
         wanted = None if value is None else check(value)
@@ -109,7 +109,7 @@ def _asked(document: Mapping[str, Any], messages: list[dict[str, Any]], session:
         chat=chat,
     )
     named = (session, document.get("prompt_cache_key"), document.get("user"))
-    return Asked(
+    return ParsedRequest(
         question=question,
         model=None if model == AUTO else model,
         stream=bool(document.get("stream")),

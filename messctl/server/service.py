@@ -17,7 +17,7 @@ from messctl.server.errors import busy, unknown_model
 from messctl.server.latest import Key, Latest
 from messctl.server.metrics import Metrics, Reading
 from messctl.server.queues import Queues
-from messctl.server.request import Asked
+from messctl.server.request import ParsedRequest
 from messctl.server.waiting import Done, Failed, Waiting
 
 MOST_THREADS = 256
@@ -55,18 +55,18 @@ class Service:
         """The number of requests that are being answered, or wait."""
         return len(self._running)
 
-    def start(self, account: Account, asked: Asked, waiting: Waiting) -> str:
+    def start(self, account: Account, parsed: ParsedRequest, waiting: Waiting) -> str:
         """Begin to answer; return the request's id. Raises ProtocolError for an unknown model, or if too many wait."""
         names = account.router.zoo.models
-        if asked.model is not None and asked.model not in names:
-            raise unknown_model(asked.model, ", ".join(names[:20]))
+        if parsed.model is not None and parsed.model not in names:
+            raise unknown_model(parsed.model, ", ".join(names[:20]))
         with self._lock:
             if len(self._running) >= MOST_THREADS:
                 raise busy(f"{MOST_THREADS} requests are being answered, as many as may be")
             self._running.add(waiting)
         waiting.measured = self.metrics.begin(account.label)
         request_id = secrets.token_hex(12)
-        self._pool.submit(self._answer, account, request_id, asked, waiting)
+        self._pool.submit(self._answer, account, request_id, parsed, waiting)
         return request_id
 
     def dismiss(self) -> None:
@@ -91,17 +91,17 @@ class Service:
     def _readings(self) -> dict[str, Reading]:
         return {account.label: Reading.of(account.router) for account in self.accounts}
 
-    def _answer(self, account: Account, request_id: str, asked: Asked, waiting: Waiting) -> None:
+    def _answer(self, account: Account, request_id: str, parsed: ParsedRequest, waiting: Waiting) -> None:
         try:
             waiting.check()
             if waiting.measured:
                 waiting.measured.deciding()
-            ask = partial(self._ask, account, request_id, asked, waiting)
+            ask = partial(self._ask, account, request_id, parsed, waiting)
             if account.fallback is None:
                 answered = ask(account.router)
             else:
                 answered = account.fallback.answer(ask, lambda: waiting.shown)
-            self._remember(account, asked, answered.decision.served, waiting.parts)
+            self._remember(account, parsed, answered.decision.served, waiting.parts)
             waiting.end(Done(answered))
         except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error
             waiting.end(Failed(error))
@@ -109,28 +109,30 @@ class Service:
             with self._lock:
                 self._running.discard(waiting)
 
-    def _ask(self, account: Account, request_id: str, asked: Asked, waiting: Waiting, router: Router) -> Answered:
+    def _ask(
+        self, account: Account, request_id: str, parsed: ParsedRequest, waiting: Waiting, router: Router
+    ) -> Answered:
         return router.ask(
-            replace(asked.question, watch=waiting),
-            model=asked.model or self._caller(account, asked),
+            replace(parsed.question, watch=waiting),
+            model=parsed.model or self._caller(account, parsed),
             on_text=waiting.text if waiting.streams else None,
             on_thinking=waiting.thinking,
             on_decision=waiting.decided,
             request_id=request_id,
-            warm=self._sessions.get(_key(account, asked.session)),
+            warm=self._sessions.get(_key(account, parsed.session)),
             lenient=True,
         )
 
-    def _caller(self, account: Account, asked: Asked) -> str | None:
+    def _caller(self, account: Account, parsed: ParsedRequest) -> str | None:
         """Return the model that called the tool whose result is the last message; None if it is no such result."""
-        assert asked.question.chat is not None
-        last = asked.question.chat.messages[-1]
+        assert parsed.question.chat is not None
+        last = parsed.question.chat.messages[-1]
         call = last.get("tool_call_id") if last["role"] == "tool" else None
         model = self._callers.get(_key(account, call if isinstance(call, str) else None))
         return model if model in account.router.zoo.models else None
 
-    def _remember(self, account: Account, asked: Asked, model: str, parts: list[Mapping[str, Any]]) -> None:
-        session = _key(account, asked.session)
+    def _remember(self, account: Account, parsed: ParsedRequest, model: str, parts: list[Mapping[str, Any]]) -> None:
+        session = _key(account, parsed.session)
         if session is not None:
             self._sessions.set(session, model)
         for part in parts:
