@@ -62,9 +62,8 @@ class Sums:
 
     def add(self, table: str, rows: str) -> str:
         """Return the statement that adds what a query selects to rows of the table, or makes them."""
-        return self._upsert(
-            table, rows, ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
-        )
+        sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in self.values)
+        return self._upsert(table, rows, sums)
 
     def put(self, table: str, count: int) -> str:
         """Return the statement that puts so many rows into the table, in place of those with the same keys."""
@@ -279,10 +278,11 @@ class KeptSums:
         """Write the sums that have changed in memory."""
         for table, keys in self._changed.items():
             sums, rows = DEFINED[table], self.rows(table)
-            changed = [row for row in rows if sums.key(row) in keys]
-            values = [row[name] for row in changed for name in sums.names]
-            self._database.execute(sums.put(table, len(changed)), values)
-            self._database.keep(table, rows)
+            changed = [row for row in rows if sums.key(row) in keys]  # none, if that transaction was undone
+            if changed:
+                values = [row[name] for row in changed for name in sums.names]
+                self._database.execute(sums.put(table, len(changed)), values)
+                self._database.keep(table, rows)
         self._changed.clear()
 
     def _add_of_log(self, request: int, tables: Iterable[str], sign: str = "") -> None:

@@ -1,7 +1,9 @@
 """No command walks the log: what SQLite does for each is the same with ten times the requests. Counted, not timed."""
 
 import random
+import re
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -17,6 +19,7 @@ from messctl.state.ledger import Ledger
 from messctl.state.migrations import MIGRATIONS, SUMS
 from messctl.state.request_log import FeedbackSums
 from messctl.state.store import Store
+from messctl.state.sums import ANSWERS, FEEDBACK, REQUESTS, SERVED
 from messctl.zoo import PACKAGED_FILE, load_zoo
 
 SHORT, LONG = 1_500, 15_000
@@ -126,6 +129,36 @@ def test_sums_follow_whatever_changes(place):
             else:
                 store.requests.set_feedback(request_id, {"a": rng.random()}, "a")
             assert store.requests.check() == []
+
+
+def test_sums_of_a_transaction_that_is_undone_are_forgotten(place):
+    def broken_off():
+        yield 0.5, 1.0
+        raise ZeroDivisionError
+
+    with Store(place) as store:
+        judged(store, [(0.5, 1.0)], policy="messplus")
+        with suppress(ZeroDivisionError):
+            judged(store, broken_off(), policy="bandit", first=1)
+        assert store.requests.count() == 1
+        store.requests.set_feedback("r0", {"a": 0.0}, "a")
+        judged(store, [(0.5, 1.0)], policy="messplus", first=1)
+        assert [row["policy"] for row in store.requests.sums.rows(REQUESTS)] == ["messplus"]
+        assert store.requests.check() == []
+
+
+def test_requests_that_share_a_transaction_write_each_sum_once(place, monkeypatch):
+    written = []
+    with Store(place) as store:
+        execute = store.database.execute
+        monkeypatch.setattr(
+            store.database, "execute", lambda statement, *more: (written.append(statement), execute(statement, *more))
+        )
+        judged(store, [(0.5, 1.0), (0.5, 0.0), (0.75, 1.0)])
+        sums = [re.search(r"INTO (\w+_sums)", statement) for statement in written]
+        assert sorted(found[1] for found in sums if found) == sorted([ANSWERS, FEEDBACK, REQUESTS, SERVED])
+        assert store.requests.balance() == 0.25
+        assert store.requests.check() == []
 
 
 @pytest.mark.parametrize("policy", ["messplus", "bandit"])
