@@ -158,8 +158,8 @@ class Chat:
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-class Watch(Protocol):
-    """Who waits for an answer. They may leave before it is there; then it is not generated any further."""
+class Recipient(Protocol):
+    """Who gets an answer. They may leave before it is complete; then it is not generated any further."""
 
     @property
     def shown(self) -> bool:
@@ -189,7 +189,7 @@ class Question:
     to_the_limit: the answer ends at its limit only. For measurements.
     chat: the whole request, if it came by OpenAI's protocol; a model then reads its messages. `prompt` is the part
         that the router decides on.
-    watch: who waits for the answer, if they may leave.
+    recipient: who gets the answer, if they may leave.
     """
 
     prompt: str
@@ -201,7 +201,7 @@ class Question:
     logprob: bool = False
     to_the_limit: bool = False
     chat: Chat | None = None
-    watch: Watch | None = field(default=None, compare=False, repr=False)
+    recipient: Recipient | None = field(default=None, compare=False, repr=False)
 
 
 Quality = Literal["measured", "stated", "estimated", "shared"]

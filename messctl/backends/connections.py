@@ -17,7 +17,7 @@ from messctl.backends.deadline import Deadline
 from messctl.backends.key import Key
 from messctl.backends.openai_errors import AttemptFailedError, overdue, refused, server_error
 from messctl.backends.patience import CONNECT_S
-from messctl.records import Watch
+from messctl.records import Recipient
 from messctl.zoo import ModelSpec
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Connections:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        watch: Watch | None = None,
+        recipient: Recipient | None = None,
     ) -> Iterator[Response]:
         """Send one request to `path` below the model's url; yield its response, whose body is not read yet.
 
@@ -63,7 +63,7 @@ class Connections:
         try:
             with (
                 deadline.calling(connection.cut),
-                nullcontext() if watch is None else watch.cutting(connection.cut),
+                nullcontext() if recipient is None else recipient.cutting(connection.cut),
                 self._sent(connection, model, key, deadline, method, path, body) as response,
             ):
                 yield response

@@ -199,7 +199,7 @@ class LlamaCpp:
         limit = max(1, min(limit, room))
         answer = AnswerText((*prompt.stops, *stops_of(question.chat)), on_text, on_thinking, prompt.opened)
         generated, finish, logprobs = 0, "length", 0.0
-        watching = {} if question.watch is None else {"check": question.watch.check}
+        watching = {} if question.recipient is None else {"check": question.recipient.check}
         with closing(loaded.generate(tokens, _sampling(model, question), limit, **watching)) as answering:
             for token in answering:
                 generated += 1

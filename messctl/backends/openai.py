@@ -30,7 +30,7 @@ from messctl.backends.patience import CONNECT_S, LONGEST_PAUSE_S
 from messctl.backends.thinking import OPEN
 from messctl.errors import BackendError
 from messctl.inputs import valid_json
-from messctl.records import Completion, Question, Watch
+from messctl.records import Completion, Question, Recipient
 from messctl.zoo import ModelSpec
 from messctl.zoo.server_keys import MAX_TOKENS, MAX_TOKENS_KEYS
 
@@ -74,13 +74,13 @@ class OpenAICompatible:
             text = AnswerText((), stream.listener, on_thinking, opened)
             reply = ServerReply(text, tuple(body), _longest_text(body), on_part=_part_listener(question))
             try:
-                self._attempt(model, deadline, body, reply, question.watch)
+                self._attempt(model, deadline, body, reply, question.recipient)
                 break
             except AttemptFailedError as failed:
-                if question.watch is not None:
-                    question.watch.check()
+                if question.recipient is not None:
+                    question.recipient.check()
                 error = with_attempts(failed.error, attempt + 1)
-                shown = stream.started or (question.watch is not None and question.watch.shown)
+                shown = stream.started or (question.recipient is not None and question.recipient.shown)
                 if question.logprob and failed.refuses_logprobs and not shown:
                     self._without_logprobs.add(server)
                     question, body = replace(question, logprob=False), _without(body, LOGPROBS)
@@ -142,14 +142,14 @@ class OpenAICompatible:
         deadline: Deadline,
         body: Mapping[str, Any],
         reply: ServerReply,
-        watch: Watch | None = None,
+        recipient: Recipient | None = None,
     ) -> None:
         """Send the question once and receive the answer. Raises AttemptFailedError, LeftError.
 
         If the connection breaks after the whole answer has come, only the counts of tokens are missing.
         """
         try:
-            with self._connections.send(model, deadline, "POST", "chat/completions", body, watch) as response:
+            with self._connections.send(model, deadline, "POST", "chat/completions", body, recipient) as response:
                 reply.receive(model, response)
         except AttemptFailedError as failed:
             if not (failed.cut and reply.whole):
@@ -222,9 +222,9 @@ def _messages(model: ModelSpec, question: Question) -> list[Any]:
 
 def _part_listener(question: Question) -> Callable[[Mapping[str, Any]], None] | None:
     """Return what takes the parts of an answer that are no text; None if nobody wants them."""
-    if question.watch is None:
+    if question.recipient is None:
         return None
-    return without(question.watch.take) if question.logprob else question.watch.take
+    return without(question.recipient.take) if question.logprob else question.recipient.take
 
 
 def _longest_text(body: Mapping[str, Any]) -> int:

@@ -59,8 +59,8 @@ class Scripted:
         generated = pieces[:limit]
         text = AnswerText((), on_text, on_thinking)
         for piece in generated:
-            if question.watch is not None:
-                question.watch.check()
+            if question.recipient is not None:
+                question.recipient.check()
             text.add(piece.encode())
         finish = "stop" if len(generated) == len(pieces) else "length"
         tokens_in = sum(len(message["content"].split()) for message in chat_messages(model, question))

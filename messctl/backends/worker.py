@@ -34,7 +34,7 @@ from messctl.backends.worker_messages import (
     send,
 )
 from messctl.display.text import plain
-from messctl.records import Completion, Question, Watch
+from messctl.records import Completion, Question, Recipient
 from messctl.zoo import ModelSpec
 
 _PATIENCE_S = 5.0
@@ -89,9 +89,9 @@ class Worker:
         try:
             listeners = {TEXT: on_text, THINKING: on_thinking}
             streamed = [listener is not None for listener in listeners.values()]
-            asked = replace(question, watch=None)
+            asked = replace(question, recipient=None)
             self._process.send(Ask(self._number, replace(model, isolate=False), asked, *streamed))
-            reply = self._await_reply(listeners, question.watch)
+            reply = self._await_reply(listeners, question.recipient)
         except _DiedError:
             self.close()
             ending = self._process.end()
@@ -126,15 +126,15 @@ class Worker:
         if reply.kind == ERROR:
             raise reply.value
 
-    def _await_reply(self, listeners: Mapping[str, OnText | None], watch: Watch | None) -> Reply:
+    def _await_reply(self, listeners: Mapping[str, OnText | None], recipient: Recipient | None) -> Reply:
         """Pass each piece of text on to the listener of its kind, and return the reply that ends the answer.
 
         Skip what is left of older answers. Raises LeftError if whoever waits has left.
         """
         while True:
-            reply = self._process.receive(None if watch is None else _POLL_S)
-            if watch is not None:
-                watch.check()
+            reply = self._process.receive(None if recipient is None else _POLL_S)
+            if recipient is not None:
+                recipient.check()
             if reply is None:
                 continue
             if reply.kind == WARNING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from messctl.graders.equality import Form, groups
-from messctl.records import Completion, Decision, Evidence, Question, Watch
+from messctl.records import Completion, Decision, Evidence, Question, Recipient
 
 PLAIN = frozenset(
     ("max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "user", "metadata", "stream",
@@ -29,8 +29,8 @@ def may_go_on(decision: Decision) -> bool:
 
 def unseen(question: Question) -> Question:
     """Return the question for an answer that may never be shown: with its log-probability, and nothing passed on."""
-    watch = question.watch and Unshown(question.watch)
-    return replace(question, logprob=True, watch=watch)
+    recipient = question.recipient and UnshownRecipient(question.recipient)
+    return replace(question, logprob=True, recipient=recipient)
 
 
 def evidence_of(completions: Mapping[str, Completion], form: Form) -> dict[str, Evidence]:
@@ -43,19 +43,19 @@ def evidence_of(completions: Mapping[str, Completion], form: Form) -> dict[str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Unshown:
-    """A `Watch` of somebody who waits, but sees nothing of this answer yet."""
+class UnshownRecipient:
+    """A `Recipient` who waits, but sees nothing of this answer yet."""
 
-    waiting: Watch
+    recipient: Recipient
     shown: bool = False
 
     def check(self) -> None:
-        """See `Watch`."""
-        self.waiting.check()
+        """See `Recipient`."""
+        self.recipient.check()
 
     def cutting(self, cut: Callable[[], None]) -> AbstractContextManager[None]:
-        """See `Watch`."""
-        return self.waiting.cutting(cut)
+        """See `Recipient`."""
+        return self.recipient.cutting(cut)
 
     def take(self, part: Mapping[str, Any]) -> None:
         """Drop what belongs to an answer that may not be shown."""

@@ -26,7 +26,7 @@ from messctl.errors import (
 )
 from messctl.graders.equality import Form, text
 from messctl.live.fitness import Unfit, misfit, unfit
-from messctl.live.second_look import Unshown, evidence_of, may_go_on, may_look, unseen
+from messctl.live.second_look import UnshownRecipient, evidence_of, may_go_on, may_look, unseen
 from messctl.live.stored_policy import StoredPolicy
 from messctl.records import Completion, Decision, Feedback, Question, Request
 from messctl.state.request_log import Circumstances
@@ -85,7 +85,7 @@ class Serving:
         """Answer a question; `model`, if it is not None, overrides the policy. See `Router.ask`."""
         if model is not None and model not in self.models:
             raise UnknownNameError("model", model, sorted(self.models))
-        stream, watch = AnswerStream(on_text), question.watch
+        stream, recipient = AnswerStream(on_text), question.recipient
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
         self._read_ahead(question)
@@ -96,7 +96,7 @@ class Serving:
             try:
                 completions[decision.served] = self._answer(decision, question, stream.listener, on_thinking)
             except BackendError as error:
-                if stream.started or (watch is not None and watch.shown):
+                if stream.started or (recipient is not None and recipient.shown):
                     raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
                 failures[decision.served] = error
                 if on_thinking:
@@ -125,7 +125,7 @@ class Serving:
         """Return the answers, by name, of the other models queried, and the errors of those that failed."""
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
-        question = replace(question, watch=question.watch and Unshown(question.watch))
+        question = replace(question, recipient=question.recipient and UnshownRecipient(question.recipient))
         for name in decision.queried:
             if name != decision.served:
                 try:

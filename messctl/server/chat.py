@@ -15,7 +15,7 @@ from messctl.server.errors import ProtocolError, protocol_error
 from messctl.server.request import ParsedRequest, chat_request, object_of, text_request
 from messctl.server.sending import EventStream, read_body, send_document, send_error
 from messctl.server.service import Service
-from messctl.server.waiting import Done, Failed, Part, Text, Waiting
+from messctl.server.waiting import Done, Failed, Part, Text, WaitingClient
 
 PATIENCE_S = 2.0
 """After this time without a word from a model the stream begins, and comments keep it alive."""
@@ -43,7 +43,7 @@ class Answering:
             body = await read_body(scope, receive, self._service.limits.max_body)
             session = dict(scope["headers"]).get(b"x-session-id", b"").decode("latin-1") or None
             parsed = PARSERS[self._kind](object_of(body), session)
-            waiting = Waiting(streams=parsed.stream)
+            waiting = WaitingClient(streams=parsed.stream)
             form = Form(self._kind, self._service.start(account, parsed, waiting))
         except ProtocolError as error:
             self._service.metrics.refused(label, error.status)
@@ -60,19 +60,19 @@ class Answering:
             leaving.cancel()
 
 
-async def _notice_leaving(receive: Receive, waiting: Waiting) -> None:
+async def _notice_leaving(receive: Receive, waiting: WaitingClient) -> None:
     """Tell whoever answers when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
     waiting.leave()
 
 
-def _headers(waiting: Waiting, form: Form) -> dict[str, str]:
+def _headers(waiting: WaitingClient, form: Form) -> dict[str, str]:
     model = {"x-messctl-model": waiting.model} if waiting.model and waiting.model.isprintable() else {}
     return {"x-messctl-request-id": form.request_id, **model}
 
 
-async def _whole(receive: Receive, send: Send, waiting: Waiting, form: Form) -> None:
+async def _whole(receive: Receive, send: Send, waiting: WaitingClient, form: Form) -> None:
     event = await waiting.next()
     if isinstance(event, Done):
         await send_document(send, whole(form, event.answered, waiting.parts), _headers(waiting, form))
@@ -80,7 +80,7 @@ async def _whole(receive: Receive, send: Send, waiting: Waiting, form: Form) -> 
         await send_error(receive, send, _error(event), _headers(waiting, form))
 
 
-async def _stream(receive: Receive, send: Send, waiting: Waiting, form: Form, *, usage: bool) -> None:
+async def _stream(receive: Receive, send: Send, waiting: WaitingClient, form: Form, *, usage: bool) -> None:
     """Send what happens as it happens. An error before the first piece has a status of its own."""
     stream, pieces = EventStream(send), Pieces(form, usage=usage)
     while True:

@@ -88,9 +88,9 @@ class Metrics:
         self._registry.register(_Standing(readings, waiting))
         ProcessCollector(registry=self._registry)
 
-    def begin(self, tenant: str) -> Measured:
+    def begin(self, tenant: str) -> MeasuredRequest:
         """Begin to measure a request."""
-        return Measured(self, tenant)
+        return MeasuredRequest(self, tenant)
 
     def refused(self, tenant: str, status: int) -> None:
         """Count a request that is refused with an HTTP status before any model is asked."""
@@ -140,7 +140,7 @@ class _Part(CollectorRegistry):
         return all(value == NOBODY or value in self._only.get(name, (value,)) for name, value in labels.items())
 
 
-class Measured:
+class MeasuredRequest:
     """One request as it is measured, by the thread that answers it."""
 
     def __init__(self, metrics: Metrics, tenant: str) -> None:

@@ -71,9 +71,9 @@ class Queues:
         try:
             with self._changed:
                 while line[0] is not ticket:
-                    self._changed.wait(POLL_S if question.watch is not None else None)
-                    if question.watch is not None:
-                        question.watch.check()
+                    self._changed.wait(POLL_S if question.recipient is not None else None)
+                    if question.recipient is not None:
+                        question.recipient.check()
             yield
         finally:
             with self._changed:

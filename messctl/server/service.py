@@ -18,7 +18,7 @@ from messctl.server.latest import Key, Latest
 from messctl.server.metrics import Metrics, Reading
 from messctl.server.queues import Queues
 from messctl.server.request import ParsedRequest
-from messctl.server.waiting import Done, Failed, Waiting
+from messctl.server.waiting import Done, Failed, WaitingClient
 
 MOST_THREADS = 256
 """How many requests are answered or wait at a time; others are told to come again."""
@@ -47,7 +47,7 @@ class Service:
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="messctl-answer")
         self._callers: Latest[str] = Latest(MOST_REMEMBERED)
         self._sessions: Latest[str] = Latest(MOST_REMEMBERED)
-        self._running: set[Waiting] = set()
+        self._running: set[WaitingClient] = set()
         self._lock = threading.Lock()
 
     @property
@@ -55,7 +55,7 @@ class Service:
         """The number of requests that are being answered, or wait."""
         return len(self._running)
 
-    def start(self, account: Account, parsed: ParsedRequest, waiting: Waiting) -> str:
+    def start(self, account: Account, parsed: ParsedRequest, waiting: WaitingClient) -> str:
         """Begin to answer; return the request's id. Raises ProtocolError for an unknown model, or if too many wait."""
         names = account.router.zoo.models
         if parsed.model is not None and parsed.model not in names:
@@ -91,7 +91,7 @@ class Service:
     def _readings(self) -> dict[str, Reading]:
         return {account.label: Reading.of(account.router) for account in self.accounts}
 
-    def _answer(self, account: Account, request_id: str, parsed: ParsedRequest, waiting: Waiting) -> None:
+    def _answer(self, account: Account, request_id: str, parsed: ParsedRequest, waiting: WaitingClient) -> None:
         try:
             waiting.check()
             if waiting.measured:
@@ -110,10 +110,10 @@ class Service:
                 self._running.discard(waiting)
 
     def _ask(
-        self, account: Account, request_id: str, parsed: ParsedRequest, waiting: Waiting, router: Router
+        self, account: Account, request_id: str, parsed: ParsedRequest, waiting: WaitingClient, router: Router
     ) -> Answered:
         return router.ask(
-            replace(parsed.question, watch=waiting),
+            replace(parsed.question, recipient=waiting),
             model=parsed.model or self._caller(account, parsed),
             on_text=waiting.text if waiting.streams else None,
             on_thinking=waiting.thinking,

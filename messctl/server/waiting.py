@@ -15,7 +15,7 @@ from typing import Any
 
 from messctl.live.router import Answered
 from messctl.records import Decision, LeftError
-from messctl.server.metrics import Measured
+from messctl.server.metrics import MeasuredRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,10 @@ class Failed:
 Event = Text | Part | Done | Failed
 
 
-class Waiting:
-    """A client that waits. Make it in the event loop; `take`, `text` and so on are for the thread that answers.
+class WaitingClient:
+    """A client that waits for an answer: a `Recipient`.
+
+    Make it in the event loop; `take`, `text` and so on are for the thread that answers.
 
     If it `streams`, it sees each piece as it comes. Otherwise the pieces of a model that breaks off are forgotten, and
     another one may answer. `model` is the one that answers, or was asked last. `measured` counts what happens.
@@ -60,7 +62,7 @@ class Waiting:
     def __init__(self, *, streams: bool) -> None:
         self.streams = streams
         self.model: str | None = None
-        self.measured: Measured | None = None
+        self.measured: MeasuredRequest | None = None
         self.parts: list[Mapping[str, Any]] = []
         self._shown = False
         self._loop = asyncio.get_running_loop()
@@ -119,7 +121,7 @@ class Waiting:
             self._put(Part(part), shows="usage" not in part)
 
     def end(self, event: Done | Failed) -> None:
-        """Tell how it ended."""
+        """Note how it ended."""
         if self.measured and isinstance(event, Done):
             self.measured.answered(event.answered)
         elif self.measured and isinstance(event, Failed):

@@ -160,12 +160,12 @@ def test_whoever_did_not_ask_for_them_does_not_get_them_passed_on():
     call = chunk(delta={"tool_calls": [{"index": 0, "function": {"name": "f"}}]}, logprobs=tokens(-1.0))
     content = events(call, chunk(delta={"content": "4"}, logprobs=tokens(-1.0)), chunk(delta={}, finish_reason="stop"))
 
-    watch = SimpleNamespace(shown=False, check=lambda: None, cutting=contextlib.nullcontext, take=taken.append)
+    recipient = SimpleNamespace(shown=False, check=lambda: None, cutting=contextlib.nullcontext, take=taken.append)
     with misbehaving(sends(content[: -len(b"data: [DONE]\n\n")] + events({"choices": [], "usage": USAGE}))) as server:
-        completed(server, Question("hi", logprob=True, chat=chat, watch=watch))
+        completed(server, Question("hi", logprob=True, chat=chat, recipient=recipient))
         assert [set(part) for part in taken] == [{"index", "delta"}, {"usage"}]
         taken.clear()
-        completed(server, Question("hi", chat=chat, watch=watch))
+        completed(server, Question("hi", chat=chat, recipient=recipient))
         assert [set(part) for part in taken] == [*[{"index", "delta", "logprobs"}] * 2, {"usage"}]
 
 

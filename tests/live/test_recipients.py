@@ -17,7 +17,7 @@ CHEAP, DEAR = "cheap[red]", "dear"
 ALWAYS_EXPLORES = STATED.replace("router: {v: 0.2, c: 0}", "router: {policy: messplus, v: 0.2, c: 1, exponent: 0}")
 
 
-class Watching:
+class Client:
     """Somebody who waits, and leaves when as many checks have been made as they have patience for."""
 
     shown = False
@@ -43,8 +43,8 @@ def router(tmp_path, place):
 
     def make(zoo=ALWAYS_EXPLORES, answers=lambda model, _: f"{model.name} says so"):
         def answer(model, question):
-            if question.watch is not None:
-                question.watch.take({"index": 0, "delta": {"tool_calls": [{"id": model.name}]}})
+            if question.recipient is not None:
+                question.recipient.take({"index": 0, "delta": {"tool_calls": [{"id": model.name}]}})
             return answers(model, question)
 
         (tmp_path / "zoo.yaml").write_text(zoo)
@@ -63,16 +63,16 @@ def chat(text="one", **parameters):
 
 
 def test_parts_of_models_that_are_asked_to_learn_are_not_shown(router):
-    watch = Watching()
-    answered = router().ask(Question("one", watch=watch, chat=chat(n=1)), grader=lambda _: 1.0)
+    recipient = Client()
+    answered = router().ask(Question("one", recipient=recipient, chat=chat(n=1)), grader=lambda _: 1.0)
     assert set(answered.decision.queried) == {CHEAP, DEAR}
-    assert [part["delta"]["tool_calls"][0]["id"] for part in watch.taken] == [answered.decision.served]
+    assert [part["delta"]["tool_calls"][0]["id"] for part in recipient.taken] == [answered.decision.served]
 
 
 def test_who_leaves_ends_the_answer_and_nothing_is_learned(router):
     made = router(STATED)
     with pytest.raises(LeftError):
-        made.ask(Question("one", watch=Watching(1)))
+        made.ask(Question("one", recipient=Client(1)))
     ledger = made.ledger()
     assert (ledger.answered, ledger.unanswered, dict(ledger.lost)) == (0, 1, {})
 
