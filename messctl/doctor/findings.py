@@ -18,7 +18,7 @@ from messctl.backends.machine import free_memory
 from messctl.backends.offload import REBUILD, missing_gpu
 from messctl.costs.machine_counters import energy_counters
 from messctl.costs.meter_choice import meter_for
-from messctl.doctor.offload import prove
+from messctl.doctor.offload import report_of_load
 from messctl.errors import MessctlError
 from messctl.state import store
 from messctl.state.place import Place
@@ -165,13 +165,13 @@ def _offload(zoo_file: ZooFile) -> Iterator[Finding]:
             yield Finding("offload", "ok", "no model asks for a GPU")
             return
         with LlamaCpp() as backend:
-            proof = prove(zoo_file, backend)
+            report = report_of_load(zoo_file, backend)
     except MessctlError as error:
         yield Finding("offload", "warning", f"could not be tried: {error}")
     except OSError as error:
         yield Finding("offload", "warning", f"could not be tried: {error.filename}: {error.strerror}")
     else:
-        yield Finding("offload", "ok" if proof.offloaded else "warning", str(proof))
+        yield Finding("offload", "ok" if report.offloaded else "warning", str(report))
 
 
 def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:

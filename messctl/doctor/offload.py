@@ -20,7 +20,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class LoadReport:
     """The result of loading one model.
 
     offload: llama.cpp's report. grown_bytes: the growth of the devices' used memory; None if it is unknown.
@@ -49,7 +49,7 @@ class Proof:
         return f"{self.model}: {report}; memory of the devices: {growth}"
 
 
-def prove(zoo_file: ZooFile, backend: Loader) -> Proof:
+def report_of_load(zoo_file: ZooFile, backend: Loader) -> LoadReport:
     """Load the smallest model of the zoo that may go to a GPU, and return the result. Raises BackendError."""
     files = [model for model in zoo_file.models if model.path is not None]
     eligible = [model for model in files if model.gpu_layers != 0 and model.file.is_file()]
@@ -58,7 +58,7 @@ def prove(zoo_file: ZooFile, backend: Loader) -> Proof:
     before = [device.memory_used() for device in devices]
     offload = backend.offload(smallest)
     grown = sum(device.memory_used() for device in devices) - sum(before) if devices else None
-    return Proof(smallest.name, offload, grown)
+    return LoadReport(smallest.name, offload, grown)
 
 
 def _devices() -> tuple[NvmlCounter, ...]:

@@ -99,7 +99,7 @@ class Router:
         level = None if satisfied is None else float(satisfied)
         self._decisions.learn(logged.decision.request.request_id, level, cost, answer)
         if self._keep_s is not None:
-            with suppress(StoreError):  # the lesson is learned
+            with suppress(StoreError):  # it is learned
                 prune_some(self._store, self._keep_s)
         return self.standing()
 

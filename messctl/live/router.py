@@ -239,7 +239,7 @@ class Router:
             return self._store.pruning.pruned()
 
     def prepare(self) -> None:
-        """Load all that decisions and lessons need: a second, or a minute after installing. Nothing is stored.
+        """Load all that deciding and learning need: a second, or a minute after installing. Nothing is stored.
 
         Raises StoreError.
         """
@@ -320,7 +320,7 @@ class Router:
             self._policy.learn(known, *feedback, corrected=earlier is not None)
             try:
                 return Standing.within(self._store, self._policy.queue())
-            except StoreError as error:  # raised below: damaged sums must not undo the lesson
+            except StoreError as error:  # raised below: damaged sums must not undo what was learned
                 return error
 
         standing = self._store.together(learn, synced=bool(grades))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from messctl.learning.compiled import at_once
 from messctl.learning.features import Encoder
 from messctl.learning.snapshot import Snapshot
-from messctl.live.shared_lessons import joined
+from messctl.live.shared_learning import joined
 from messctl.policies import LivePolicy, live_build
 from messctl.policies.base import Looking
 from messctl.records import Decision, Evidence, Feedback, Request
@@ -173,7 +173,7 @@ class StoredPolicy:
         self._save(replace(learned, decided=known.decided, queue=known.queue, balance=known.balance, models=models))
 
     def _hold_shared(self) -> None:
-        """Keep others from learning what is shared, until the transaction ends. If it is undone, so are its lessons."""
+        """Keep others from learning what is shared, until the transaction ends. An undone one has taught nothing."""
         if self._shared is not None:
             self._store.database.join(self._shared.transaction)
 

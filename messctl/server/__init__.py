@@ -1,1 +1,1 @@
-"""The HTTP face: any program that speaks OpenAI's protocol asks the live router through it."""
+"""The HTTP server: any program that speaks OpenAI's protocol asks the live router through it."""

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from messctl.server.accounts import Account
 from messctl.server.answer import CHAT, TEXT
 from messctl.server.board import Board
-from messctl.server.chat import Answering
+from messctl.server.chat import CompletionsEndpoint
 from messctl.server.errors import ProtocolError, protocol_error, unknown_model
 from messctl.server.feedback import Repeated, judge, judgements_of
 from messctl.server.page import page_routes
@@ -42,8 +42,8 @@ def application(service: Service, *, show_prompts: bool = False) -> Starlette:
         board.close()
 
     routes = [
-        Route("/v1/chat/completions", Answering(service, CHAT), methods=["POST"]),
-        Route("/v1/completions", Answering(service, TEXT), methods=["POST"]),
+        Route("/v1/chat/completions", CompletionsEndpoint(service, CHAT), methods=["POST"]),
+        Route("/v1/completions", CompletionsEndpoint(service, TEXT), methods=["POST"]),
         Route("/v1/models", _models(service)),
         Route("/v1/models/{name:path}", _model(service)),
         Route("/v1/feedback", _feedback(service), methods=["POST"]),

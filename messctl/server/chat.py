@@ -26,7 +26,7 @@ PARSERS: Mapping[str, Callable[[Mapping[str, Any], str | None], ParsedRequest]] 
 }
 
 
-class Answering:
+class CompletionsEndpoint:
     """Answers requests of one `kind`, CHAT or TEXT, each by a `service`."""
 
     def __init__(self, service: Service, kind: str) -> None:

@@ -56,7 +56,7 @@ def address_of(listening: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """A server that ends in peace when it is told to: its process does not die of the signal."""
+    """A server that ends in order on a signal: its process does not die of it."""
 
     def __init__(self, config: uvicorn.Config, service: Service, started: Started) -> None:
         super().__init__(config)

@@ -11,7 +11,7 @@ import pytest
 from messctl.backends import LlamaCpp
 from messctl.backends.offload import REBUILD, Offload, load_remedy, missing_gpu, set_context_params, set_model_params
 from messctl.cli import run
-from messctl.doctor.offload import Proof, prove
+from messctl.doctor.offload import LoadReport, report_of_load
 from messctl.errors import BackendError
 from messctl.records import Question
 from messctl.zoo import PACKAGED_FILE, ModelSpec, load_zoo
@@ -202,11 +202,11 @@ def test_offload_needs_the_report_and_the_memory_to_agree(monkeypatch, devices, 
     monkeypatch.setattr("messctl.doctor.offload.nvml_counters", lambda: devices)
     loaded = []
     backend = SimpleNamespace(offload=lambda spec: loaded.append(spec.name) or Offload.from_log(log))
-    proof = prove(load_zoo(PACKAGED_FILE), backend)
+    report = report_of_load(load_zoo(PACKAGED_FILE), backend)
     assert loaded == ["pico-34k"]
-    assert isinstance(proof, Proof)
-    assert proof.offloaded == offloaded
-    assert text in str(proof)
+    assert isinstance(report, LoadReport)
+    assert report.offloaded == offloaded
+    assert text in str(report)
 
 
 @cpu_only

@@ -1,4 +1,4 @@
-"""Anybody's table: CSV, TSV, JSON, JSON lines or Parquet, wide or long, by the names of its columns.
+"""The user's own table: CSV, TSV, JSON, JSON lines or Parquet, wide or long, by the names of its columns.
 
 If nothing says which columns are what, a command that names them is proposed, and nothing is guessed.
 """

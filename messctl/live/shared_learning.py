@@ -1,4 +1,4 @@
-"""Shared lessons: what several promises learn of the same models is common, and each has a level of its own.
+"""Shared learning: what several promises learn of the same models is common, and each has a level of its own.
 
 A promise is a state with its own requests, debt and counts. How good a model's answers are on the whole is its own,
 too: its users may be stricter than others. So are the prompts that came of late. How prompts differ, and what answers
@@ -26,7 +26,7 @@ FIRST_ANSWERS = 8.0
 
 
 def joined(own: Snapshot, others: Snapshot) -> Snapshot:
-    """Return the state of one promise with the lessons of others: its own counts, debt and level stay."""
+    """Return the state of one promise with what others learned: its own counts, debt and level stay."""
     if not others.policy or (own.policy and _basis(own) != _basis(others)):
         return own
     names = OWN.get(others.policy, frozenset())
