@@ -1,4 +1,4 @@
-"""`messctl state`: back up the state, copy it to another database, upgrade it, and let old requests go."""
+"""`messctl state`: back up the state, copy it to another database, upgrade it, and delete old requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COPY_EPILOG = "Example: messctl state copy state.sqlite postgresql://messctl@db.
 
 def register(app: typer.Typer) -> None:
     """Mount the group of commands."""
-    group = typer.Typer(cls=Group, no_args_is_help=True, help="Back up the state, copy it, and let old requests go.")
+    group = typer.Typer(cls=Group, no_args_is_help=True, help="Back up the state, copy it, and delete old requests.")
     group.command("backup", cls=Command, epilog="Example: messctl state backup monday.sqlite")(backup)
     group.command("copy", cls=Command, epilog=COPY_EPILOG)(copy)
     group.command("upgrade", cls=Command, epilog="Example: messctl state upgrade")(upgrade)
@@ -156,7 +156,8 @@ def prune(
     if dry_run:
         print_line(f"{path}: {what} would go, of {left:,}")
     else:
-        print_line(f"{path}: pruned {what}; {left:,} are left, and the figures of `messctl status` stay")
+        are = "is" if left == 1 else "are"
+        print_line(f"{path}: pruned {what}; {left:,} {are} left, and the figures of `messctl status` stay")
 
 
 def _keep_s(keep: str | None, zoo: Path | None) -> float:
