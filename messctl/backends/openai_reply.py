@@ -6,6 +6,7 @@ Whether it is a stream of events or one JSON document is decided by its first ch
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -39,7 +40,7 @@ from messctl.backends.openai_errors import (
     temporary,
 )
 from messctl.backends.tool_calls import add_calls, numbered
-from messctl.inputs import valid_unicode
+from messctl.inputs import valid_json, valid_unicode
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import MOST_TOKENS
 
@@ -287,9 +288,13 @@ def _opened(model: ModelSpec, response: Response) -> tuple[bytes, Iterator[bytes
 
 
 def parse_json(model: ModelSpec, text: str) -> Mapping[str, Any]:
-    """Return the JSON object in a text, also in a list of one. Raises AttemptFailedError for anything else."""
+    """Return the JSON object in a text, also in a list of one. Raises AttemptFailedError for anything else.
+
+    What JSON cannot hold is not carried on: a number that is not finite is None, half a surrogate pair U+FFFD.
+    """
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        document = valid_json(document) if "\\u" in text else document
     except (ValueError, RecursionError):
         document = None
     if isinstance(document, list) and len(document) == 1:
@@ -297,3 +302,8 @@ def parse_json(model: ModelSpec, text: str) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise temporary(model, f"sends invalid JSON: {NOT_OPENAI}")
     return document
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None

@@ -85,7 +85,7 @@ class Serving:
         """Answer a question; `model`, if it is not None, overrides the policy. See `Router.ask`."""
         if model is not None and model not in self.models:
             raise UnknownNameError("model", model, sorted(self.models))
-        stream, recipient = AnswerStream(on_text), question.recipient
+        stream, thoughts, recipient = AnswerStream(on_text), AnswerStream(on_thinking), question.recipient
         completions: dict[str, Completion] = {}
         failures: dict[str, BackendError] = {}
         self._read_ahead(question)
@@ -94,13 +94,13 @@ class Serving:
             if on_decision:
                 on_decision(decision)
             try:
-                completions[decision.served] = self._answer(decision, question, stream.listener, on_thinking)
+                completions[decision.served] = self._answer(decision, question, stream.listener, thoughts.listener)
             except BackendError as error:
                 if stream.started or (recipient is not None and recipient.shown):
                     raise BackendError(f"{error}; part of its answer was shown, so no other model was asked") from error
                 failures[decision.served] = error
-                if on_thinking:
-                    on_thinking("\n\n")  # the next model's thinking is another one
+                if thoughts.listener and thoughts.started:
+                    thoughts.listener("\n\n")  # the next model's thinking is another one
                 if not completions and (model is not None or unfit.union(failures).issuperset(self.models)):
                     if len(failures) == 1:
                         raise
@@ -116,7 +116,7 @@ class Serving:
                 if may_go_on(decision):
                     if on_decision:
                         on_decision(decision)
-                    _show(served.completion, stream.listener, on_thinking)
+                    _show(served.completion, stream.listener, thoughts.listener)
                 return served
 
     def query_others(

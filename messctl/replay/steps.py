@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from messctl.errors import UsageError
 from messctl.outputs import atomic_write
 from messctl.replay.result import Replay
+from messctl.trace.parquet import arrow_file
 
 
 def check_played(policy: str, policies: Collection[str]) -> None:
@@ -70,4 +71,7 @@ def write_steps(replay: Replay, policy: str, path: Path) -> None:
     }
     table = pa.table(columns).replace_schema_metadata({"messctl": json.dumps(metadata, sort_keys=True)})
     with atomic_write(path) as aside:
-        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
+        sink = arrow_file(aside, "wb")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        if isinstance(sink, pa.NativeFile):
+            sink.close()

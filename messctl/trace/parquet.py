@@ -7,6 +7,7 @@ rows that are read at once depends on the sizes that the pages state, and a file
 from __future__ import annotations
 
 import base64
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,12 @@ class ParquetError(Exception):
     """A Parquet file is damaged, or needs more memory than its size can justify. The message says why."""
 
 
+def arrow_file(path: Path, mode: str = "rb") -> Path | pa.NativeFile:
+    """Return what pyarrow opens for a path. It knows no name that is not UTF-8, so such a file is opened here."""
+    name = os.fsencode(path)
+    return path if name.decode(errors="ignore").encode() == name else pa.OSFile(name, mode)
+
+
 class BoundedParquet:
     """An open Parquet file: its `schema`, its `names`, its `metadata` and its number of `rows`.
 
@@ -62,7 +69,7 @@ class BoundedParquet:
         with open_plain(path) as file:
             self._bytes = file.seek(0, 2)
         with _errors_mapped():
-            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self._file = pq.ParquetFile(arrow_file(path), page_checksum_verification=True)
             self.schema: pa.Schema = self._file.schema_arrow
             self.names: list[str] = self.schema.names
             self.rows: int = self._file.metadata.num_rows
@@ -149,7 +156,9 @@ class BoundedParquet:
         """Return the file so that text that is stored once is read once. Its columns are decoded part by part."""
         texts = [name for name in columns if name in self._texts]
         known = self._file.metadata
-        return pq.ParquetFile(self._path, metadata=known, read_dictionary=texts, page_checksum_verification=True)
+        return pq.ParquetFile(
+            arrow_file(self._path), metadata=known, read_dictionary=texts, page_checksum_verification=True
+        )
 
 
 class _Parts:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from messctl.outputs import atomic_write
 from messctl.records import Outcome
 from messctl.trace.format import COST, FIELDS, REQUEST_COLUMNS, SATISFIED, Row, TraceMetadata, column, schema
+from messctl.trace.parquet import arrow_file
 
 ROWS_PER_GROUP, CHARACTERS_PER_GROUP = 4096, 2**24
 
@@ -43,7 +44,8 @@ class TraceWriter:
     def __enter__(self) -> Self:
         aside = self._aside.__enter__()
         try:
-            self._writer = pq.ParquetWriter(aside, self._schema, compression="zstd", write_page_checksum=True)
+            self._sink = arrow_file(aside, "wb")
+            self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_page_checksum=True)
         except BaseException as error:
             # No __exit__ follows a failed __enter__, so clean up here. The error names the output.
             self._aside.__exit__(type(error), error, error.__traceback__)
@@ -64,6 +66,8 @@ class TraceWriter:
             if kind is None:
                 self._flush()
             self._writer.close()
+            if isinstance(self._sink, pa.NativeFile):
+                self._sink.close()
         except BaseException as late:
             if not self._aside.__exit__(type(late), late, late.__traceback__):
                 raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
+
 import pytest
 from servers import chunk, events, misbehaving
 from serving import TWO, Serving
@@ -81,3 +84,43 @@ def test_an_answer_that_a_grader_cannot_grade_is_given_all_the_same(tmp_path):
         status, _, answer = serving.chat("a" * 40, model="cheap")
         assert status == 200
         assert answer["choices"][0]["message"]["content"].endswith("a" * 40)
+
+
+ODD = {
+    "half a surrogate in a call": b'{"delta": {"tool_calls": [{"index": 0, "id": "\\ud800", "function": {}}]}}',
+    "half a surrogate in the end": b'{"delta": {"content": "x"}, "finish_reason": "\\udfff"}',
+    "a place that is no number": b'{"delta": {"content": "x", "tool_calls": [{"index": NaN, "id": "a"}]}}',
+    "an infinite number": b'{"delta": {"content": "x", "refusal_score": [{"a": -1e999}]}}',
+    "a log-probability that is no number": b'{"delta": {"content": "x"}, "logprobs": {"content": [{"logprob": NaN}]}}',
+}
+
+
+@pytest.mark.parametrize("choice", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_json_cannot_hold_does_not_reach_the_client(tmp_path, choice, stream):
+    sent = b'data: {"choices": [' + choice + b"]}\n\n" + events(chunk(delta={}, finish_reason="stop"), {"usage": USAGE})
+    with (
+        misbehaving(lambda handler: handler.answer(sent)) as server,
+        Serving(tmp_path, SERVER.format(server.url)) as serving,
+        closing(serving.connection()) as connection,
+    ):
+        asked = {"model": "away", "messages": ASKED, "stream": stream}
+        connection.request("POST", "/v1/chat/completions", json.dumps(asked))
+        response = connection.getresponse()
+        content = response.read().decode()
+        documents = [line.removeprefix("data: ") for line in content.splitlines() if line not in ("", "data: [DONE]")]
+        assert response.status == 200
+        for document in documents:
+            assert "error" not in json.loads(document, parse_constant=pytest.fail)
+        assert serving.stop().count("\n") <= 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_fails_before_its_first_piece_gives_a_status_of_its_own(tmp_path, stream):
+    with (
+        misbehaving(lambda handler: handler.answer(b"{}", 500)) as server,
+        Serving(tmp_path, SERVER.format(server.url)) as serving,
+    ):
+        status, headers, document = serving.chat(stream=stream)
+    assert (status, document["error"]["code"]) == (502, "models_failed")
+    assert headers["x-should-retry"] == "false"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -137,6 +138,21 @@ def test_text_that_is_not_utf_8_is_named_by_its_row(tmp_path, name):
     path = write(tmp_path / "t.parquet", {name: utf8(b"a", b"b", b"\xff")}, 3, store_schema=False)
     with pytest.raises(TraceError, match=f"row 3, column '{name}': is not UTF-8 text"):
         summarise(TraceFile(path))
+
+
+def test_a_file_whose_name_is_not_utf_8_is_written_and_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / os.fsdecode(b"\xff\xfe [b]") / os.fsdecode(b"\xe9.parquet")
+    path.parent.mkdir()
+    sound = {"a": Outcome(1.0, 2.0), "b": Outcome(0.0, 1.0)}
+    with TraceWriter(path, TraceMetadata(MODELS, "J", "m", "s")) as writer:
+        for number in range(8):
+            writer.append(Row(str(number), f"what is {number}", sound))
+    assert run(["trace", "validate", str(path)]) == 0
+    steps = path.with_name(os.fsdecode(b"steps \xe9.parquet"))
+    assert run(["replay", str(path), "--policy", "messplus", "--steps", str(steps)]) in (0, 1)
+    assert "Traceback" not in capsys.readouterr().err
+    assert sorted(os.listdir(path.parent)) == sorted([path.name, steps.name])
 
 
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
