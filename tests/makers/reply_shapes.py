@@ -41,7 +41,6 @@ ROLE = chunk(delta={"role": "assistant", "content": ""})
 ONE, TWO = says("one"), says(" two")
 STOP = chunk(delta={}, finish_reason="stop")
 COUNTS = {"choices": [], "usage": USAGE}
-HALF = says("one")
 
 
 def streamed(*documents: Any, **more: Any) -> Shape:
