@@ -365,7 +365,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Shape]] = {
 }
 
 ERRORS: dict[tuple[str, str], dict[str, Shape]] = {
-    ("the prompt is too long, told by any status", "the prompt is refused, and the model stays in use"): {
+    ("the prompt is too long, with any status", "the prompt is refused, and the model stays in use"): {
         "OpenAI": error(400, openai(LIMIT, code="context_length_exceeded", param="messages"), TOO_LONG, SHORTEN),
         "OpenAI, in other words": error(400, openai("Your input exceeds the context window of this model."), TOO_LONG),
         "llama.cpp": error(400, CONTEXT, TOO_LONG, SHORTEN),
