@@ -170,6 +170,8 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
 
 OUTCOME: Mapping[str, Holds] = {**_answer, "logprob": _or_none(_number)}
 """The same for the outcome of an attempt, which is stored as JSON."""
+JUDGED: Mapping[str, Holds] = {"judged": _or_none(_count), "satisfied": _or_none(_share)}
+"""The same for the feedback on a request, its place and its value, if it is read with the request."""
 
 
 def check(what: str, values: Mapping[str, Any], columns: Mapping[str, Holds]) -> None:

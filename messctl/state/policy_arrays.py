@@ -26,6 +26,8 @@ SHARED = ""
 
 PIECE = 8192
 """The bytes of a piece of an array. Migrations have split what is stored at this length."""
+AT_ONCE = 100
+"""How many rows a statement writes: databases limit its values, and the texts of statements stay in memory."""
 # A piece that did not change is not written again: a request changes only a few of some dozens.
 SAVE_ARRAYS = """
     INSERT INTO arrays (policy, model, name, piece, cost_source, type, shape, data, saved) VALUES {}
@@ -62,8 +64,8 @@ class Reading:
     begun: str = ""
 
     def then(self, saved: Snapshot) -> Reading:
-        """Return what a reading would give once `saved` was saved as the next one."""
-        return replace(self, snapshot=saved, saves=self.saves + 1)
+        """Return what a reading would give once `saved` was saved as the next one: what it lacks stays."""
+        return replace(self, snapshot=_over(self.snapshot, saved), saves=self.saves + 1)
 
 
 class PolicyArrays:
@@ -179,10 +181,11 @@ class PolicyArrays:
         self._database.execute_many(DELETE_REST, [(*row[:3], len(_pieces(row[4]))) for row in shorter])
 
     def _save_rows(self, statement: str, rows: Sequence[tuple[Any, ...]], *more: str) -> None:
-        """Save rows by one statement, in which {} stands for their values, and `more` for further ones."""
-        if rows:
-            values = f"({', '.join([*('?' * len(rows[0])), *more])})"
-            self._database.execute(statement.format(", ".join([values] * len(rows))), list(chain.from_iterable(rows)))
+        """Save rows by a statement in which {} stands for the values of AT_ONCE rows, and `more` for further ones."""
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            values = f"({', '.join([*('?' * len(some[0])), *more])})"
+            self._database.execute(statement.format(", ".join([values] * len(some))), list(chain.from_iterable(some)))
 
     def _begin(self, snapshot: Snapshot) -> None:
         """Make place for a policy's arrays."""
@@ -222,7 +225,9 @@ class PolicyArrays:
             if kind.kind not in "biuf":
                 raise ValueError(f"{row['type']!r} is not a type of numbers")
             shape = [int(length) for length in row["shape"].split(",") if length]
-            known = [] if earlier is None or list(earlier.shape) != shape else _pieces(earlier.astype(kind, copy=False))
+            known: list[bytes] = []
+            if earlier is not None and _form(earlier) == (row["type"], row["shape"]):
+                known = _pieces(earlier)  # of another form, none is left
             data = _joined(pieces, math.prod(shape) * kind.itemsize, known)
             array = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
             if kind.kind == "f" and np.isnan(array).any():
@@ -247,6 +252,20 @@ def _continues(earlier: Reading, router: Row, models: Sequence[Row], basis: Row)
         and (earlier.snapshot.policy, earlier.snapshot.version) == (basis["name"], basis["version"])
         and all(row["name"] not in known or known[row["name"]].cost_source == row["cost_source"] for row in models)
     )
+
+
+def _over(earlier: Snapshot, saved: Snapshot) -> Snapshot:
+    """Return what is stored once a snapshot is saved over an `earlier` one: models and arrays that it lacks stay."""
+    if _basis(earlier) != _basis(saved):
+        return saved
+    models = dict(earlier.models)
+    for name, new in saved.models.items():
+        old = models.get(name, ModelSnapshot())
+        costs = old.cost_arrays if old.cost_source == new.cost_source else {}
+        models[name] = replace(new, arrays={**old.arrays, **new.arrays}, cost_arrays={**costs, **new.cost_arrays})
+    costs = earlier.cost_shared if earlier.cost_source == saved.cost_source else {}
+    shared, cost_shared = {**earlier.shared, **saved.shared}, {**costs, **saved.cost_shared}
+    return replace(saved, shared=shared, cost_shared=cost_shared, models=models)
 
 
 def _basis(snapshot: Snapshot) -> tuple[str, int, str]:
@@ -304,10 +323,10 @@ def _pieces(array: npt.NDArray[Any]) -> list[bytes]:
 def _joined(pieces: Sequence[Row], size: int, known: Sequence[bytes]) -> bytes:
     """Return the `size` bytes of an array whose other pieces are `known`. Raises ValueError if one is missing."""
     data = dict(enumerate(known)) | {row["piece"]: row["data"] for row in pieces}
-    count = max(1, -(-size // PIECE))
-    if len(data) != count or any(len(data.get(number, b"")) != PIECE for number in range(count - 1)):
+    lengths = [len(data.get(number, b"")) for number in range(len(data))]
+    if any(length != PIECE for length in lengths[:-1]) or sum(lengths) != size:
         raise ValueError("a piece of it is missing")
-    return b"".join(data[number] for number in range(count))
+    return b"".join(data[number] for number in range(len(data)))
 
 
 def _by_array(rows: Iterable[Row]) -> dict[tuple[str, str, str], list[Row]]:

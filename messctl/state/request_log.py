@@ -15,7 +15,7 @@ from messctl.display.text import moment
 from messctl.errors import UsageError
 from messctl.records import Decision, Outcome, Request
 from messctl.state.asked import Asked, asked_text, outcome_of
-from messctl.state.columns import COLUMNS, MOST, OUTCOME, check
+from messctl.state.columns import COLUMNS, JUDGED, MOST, OUTCOME, check
 from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.judgements import FeedbackSums, Judgements
 from messctl.state.lengths import Lengths
@@ -158,7 +158,7 @@ class RequestLog:
         if request.answered:
             with self.sums.following(request.id, SERVED, ANSWERS):
                 self._database.execute_many(ADD_ANSWER, rows)
-        else:
+        elif answers:
             self._database.execute_many(ADD_ANSWER, rows)
             self.sums.answered(request, answers)
         self.lengths.add(request.id, request.characters, answers)
@@ -305,7 +305,7 @@ def _by_request(rows: Iterable[Row]) -> dict[int, list[Row]]:
     return found
 
 
-_JOINED = {**COLUMNS["requests"], "satisfied": OUTCOME["satisfied"], "judged": OUTCOME["tokens_in"]}
+_JOINED = {**COLUMNS["requests"], **JUDGED}
 
 
 def _logged(row: Row, answered: Sequence[Row], lost: Sequence[Row]) -> LoggedRequest:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from messctl.records import Outcome
-from messctl.state.columns import COLUMNS, check
+from messctl.state.columns import COLUMNS, JUDGED, check
 from messctl.state.database import Database, Row
 from messctl.state.pruned import twin
 
@@ -165,7 +165,7 @@ _SUMMED = (
     "(SELECT satisfied FROM feedback WHERE feedback.request = requests.id) AS satisfied "
     "FROM requests WHERE request_id = ?"
 )
-_OF_REQUEST = {name: holds for name, holds in COLUMNS["requests"].items() if name in Summed.__slots__}
+_HELD = {**{name: holds for name, holds in COLUMNS["requests"].items() if name in Summed.__slots__}, **JUDGED}
 
 
 class KeptSums:
@@ -173,7 +173,6 @@ class KeptSums:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changed: dict[str, set[Key]] = {}
 
     def request(self, request_id: str) -> Summed | None:
         """Return what the sums hold of a request, None if it is not logged."""
@@ -271,24 +270,27 @@ class KeptSums:
             added = {name: rows[at][name] + value for name, value in zip(sums.values, values, strict=True)}
             rows[at] = dict(rows[at]) | added
         self._database.keep(table, rows)
-        self._changed.setdefault(table, set()).add(key)
+        self._changed().setdefault(table, set()).add(key)
         self._database.later(self._write)
+
+    def _changed(self) -> dict[str, set[Key]]:
+        """Return the keys of the sums that have changed in memory, by table; forgotten with these sums."""
+        return self._database.remembered("changed sums", dict)
 
     def _write(self) -> None:
         """Write the sums that have changed in memory."""
-        for table, keys in self._changed.items():
+        changed = self._changed()
+        while changed:
+            table, keys = changed.popitem()
             sums, rows = DEFINED[table], self.rows(table)
-            changed = [row for row in rows if sums.key(row) in keys]  # none, if that transaction was undone
-            if changed:
-                values = [row[name] for row in changed for name in sums.names]
-                self._database.execute(sums.put(table, len(changed)), values)
-                self._database.keep(table, rows)
-        self._changed.clear()
+            values = [row[name] for row in rows if sums.key(row) in keys for name in sums.names]
+            self._database.execute(sums.put(table, len(keys)), values)
+            self._database.keep(table, rows)
 
     def _add_of_log(self, request: int, tables: Iterable[str], sign: str = "") -> None:
         """Add what a request brings to the tables according to the log, or take it away."""
-        self._write()
         for table in tables:
+            self._write()
             sums = DEFINED[table]
             self._database.execute(sums.add(table, sums.select("= ?", sign)), (request,))
 
@@ -300,7 +302,7 @@ def close(one: float, other: float) -> bool:
 
 def _summed(row: Row) -> Summed:
     values = dict(row)
-    check(f"request {row['id']}", {name: values[name] for name in _OF_REQUEST}, _OF_REQUEST)
+    check(f"request {row['id']}", values, _HELD)
     return Summed(**values)
 
 

@@ -14,20 +14,38 @@ from messctl.state.policy_arrays import PIECE, Reading
 from messctl.state.store import Store
 
 
+def changing(number):
+    """Return an array of several pieces, of which one or two change with the number; or a small one."""
+    made = np.ones((300 if number % 3 else 40, 8))
+    made[number] = number
+    return made
+
+
 def snapshot_of(number, *, source="J: a meter", version=3, models=("a", "b")):
     """Return a state whose values all follow from a number."""
     made = {
         name: ModelSnapshot(
-            number + at, number % 7, source, {"weight": np.arange(4.0) * number},
+            number + at, number % 7, source, {"weight": changing(number)},
             {"costs": np.arange(3) * (number + at)},
         )
         for at, name in enumerate(models)
     }  # fmt: skip
-    recent = np.ones((300 if number % 3 else 40, 8))  # several pieces, of which one or two change
-    recent[number] = number
-    shared = {"counts": np.array([number]), "fixed": np.ones((2, 3)), "recent": recent}
+    shared = {"counts": np.array([number]), "fixed": np.ones((2, 3)), "recent": changing(number)}
     costs = {"scale": np.array(float(number))}
     return Snapshot(number, number / 2, number / 4, "p", version, "words", source, shared, costs, made)
+
+
+def lacking(snapshot, *names):
+    """Return a snapshot without some arrays."""
+
+    def others(arrays):
+        return {name: array for name, array in arrays.items() if name not in names}
+
+    models = {
+        name: replace(each, arrays=others(each.arrays), cost_arrays=others(each.cost_arrays))
+        for name, each in snapshot.models.items()
+    }
+    return replace(snapshot, shared=others(snapshot.shared), cost_shared=others(snapshot.cost_shared), models=models)
 
 
 def known(snapshot):
@@ -186,6 +204,37 @@ def test_who_saves_knows_what_a_reading_would_give(two):
     assert_read(one, mine)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [snapshot_of(2, models=("a",)), lacking(snapshot_of(2), "weight"), lacking(snapshot_of(2), "recent")],
+    ids=["a model", "arrays of the models", "an array that all models share"],
+)
+def test_who_does_not_know_all_that_is_stored_can_go_on_reading(two, part):
+    one, other = two
+    save(one, snapshot_of(1))
+    mine = read(other)
+    save(other, part, mine)
+    mine = mine.then(part)
+    assert known(mine.snapshot) == known(read(other).snapshot)
+    save(one, snapshot_of(4), read(one))
+    assert_read(other, mine)
+
+
+def test_no_statement_has_more_values_than_a_database_takes(place, monkeypatch):
+    models = tuple(f"model {number}" for number in range(2100))
+    with Store(place) as store:
+        execute = store.database.execute
+
+        def limited(statement, values=()):
+            assert len(values) <= 32_766, "SQLite takes no more, unless it was built to"
+            execute(statement, values)
+
+        monkeypatch.setattr(store.database, "execute", limited)
+        save(store, snapshot_of(3, models=models))
+        save(store, snapshot_of(6, models=models), read(store))
+        assert known(read(store).snapshot) == known(snapshot_of(6, models=models))
+
+
 def forgotten(store):
     with store.transaction():
         store.policy.forget("p")
@@ -222,14 +271,18 @@ def test_processes_that_take_turns_in_any_order_know_the_same(places, data):
         readings = {one: Reading(Snapshot()), other: Reading(Snapshot())}
         for number in range(1, data.draw(st.integers(2, 9))):
             store = data.draw(st.sampled_from([one, other]))
-            kind = data.draw(st.sampled_from(["save", "save", "save", "forget", "reset", "part"]))
+            kind = data.draw(
+                st.sampled_from(["save", "save", "fewer models", "fewer arrays", "forget", "reset", "part"])
+            )
             earlier = readings[store] = assert_read(store, readings[store])
             if kind == "reset":
                 store.reset()
             elif kind == "forget":
                 forgotten(store)
             else:
-                new = snapshot_of(number)
+                new = snapshot_of(number, models=("a",) if kind == "fewer models" else ("a", "b"))
+                if kind == "fewer arrays":
+                    new = lacking(new, "recent", "weight", "costs")
                 if kind == "part" and earlier.snapshot.models:
                     new = replace(
                         earlier.snapshot, queue=number / 8, models={**earlier.snapshot.models, "b": new.models["b"]}
