@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -190,7 +191,7 @@ def _check_made(place: Place) -> None:
 
 def _absolute(place: Place) -> Place:
     """Return a place that is the same in every folder."""
-    return place.resolve() if isinstance(place, Path) else place
+    return Path(os.path.realpath(place)) if isinstance(place, Path) else place  # a loop of links is no error here
 
 
 def _existing(state: Place | None, zoo: Path | None) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -233,7 +234,7 @@ def _check_output(sources: Sequence[Path], output: Path) -> None:
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
             raise UsageError(f"{output}: is also a source of this import; give the trace another name")
-        if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        if source.is_dir() and Path(os.path.realpath(output)).is_relative_to(source.resolve()):
             raise UsageError(f"{output}: is inside {source}, a source of this import; choose another place")
     check_trace_writable(output)
 

@@ -9,9 +9,8 @@ from urllib.parse import quote, unquote
 
 from messctl.errors import StoreError, UsageError
 from messctl.trust import foreign_link, owner
+from messctl.zoo.state_place import LIKE_AN_ADDRESS, SCHEMES
 
-SCHEMES = ("postgresql://", "postgres://")
-"""What the address of a PostgreSQL database begins with."""
 SCHEMA = "messctl"
 """The schema that holds the state, unless the address names another one."""
 LONGEST_NAME = 63
@@ -93,7 +92,7 @@ def exists(place: Place) -> bool:
 
 def place_of(text: str) -> Place:
     """Return where a state is that is named by a path, or by the address of a database. Raises UsageError."""
-    if "://" in text and not text.startswith(SCHEMES):
+    if ("://" in text or LIKE_AN_ADDRESS.match(text)) and not text.startswith(SCHEMES):
         raise UsageError(f"the address of the state is of an unknown kind; that of a database begins with {SCHEMES[0]}")
     if text.startswith(SCHEMES):
         return Address.of(text)

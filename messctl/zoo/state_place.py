@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,8 @@ from messctl.zoo.schema import KEYS, Flag, Place, Text, accepted, check_fields, 
 
 SCHEMES = ("postgresql://", "postgres://")
 """What the address of a PostgreSQL database begins with."""
+LIKE_AN_ADDRESS = re.compile(r"\s*postgres(ql)?(\+\w+)?(:|/.*@)", re.IGNORECASE | re.DOTALL)
+"""How a text begins that is meant as an address, also if a letter is missing. It may hold a password."""
 LEAST_KEPT_S = UNITS["h"]
 """Requests are kept for at least this long: one that is being answered must not go."""
 
@@ -21,7 +24,8 @@ class StateFile:
 
     def read(self, place: Place) -> Path | None:
         """See `Rule`."""
-        if "://" in str(place.value()):  # it may hold a password, so it is not shown
+        text = str(place.value())
+        if "://" in text or LIKE_AN_ADDRESS.match(text):  # it may hold a password, so it is not shown
             raise place.error(f"{place.name} must be a path, or {StateUrl.wanted}")
         return None if place.empty else relative_path(place, Text().read(place) or "")
 

@@ -106,6 +106,16 @@ def test_what_cannot_be_is_refused_in_one_line(asked, capsys, arguments, complai
     assert state.read_bytes() == before
 
 
+@pytest.mark.parametrize("arguments", [["copy", "state", "loop"], ["copy", "loop", "x"], ["backup", "loop"]])
+def test_a_link_that_leads_to_itself_is_one_line(asked, capsys, tmp_path, arguments):
+    asked(1)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    code = run(["state", *arguments])
+    line = assert_one_line(code, *capsys.readouterr())
+    assert "loop" in line
+    assert "MESSCTL_DEBUG" not in line
+
+
 def test_a_damaged_state_is_not_backed_up(asked, capsys, state, tmp_path):
     asked(2)
     with closing(sqlite3.connect(state)) as opened:
@@ -221,6 +231,7 @@ def test_the_zoo_says_where_the_state_is(text, document, monkeypatch, tmp_path):
         ("state: {paht: x}", "unknown key 'paht' in state (did you mean 'path'?)"),
         ("state: {path: x, url: 'postgresql://h/d'}", "state has both a path and a url"),
         ("state: {url: 'mysql://me:hidden@h/d'}", "state.url must be the address of a PostgreSQL database"),
+        ("state: 'postgresql:/me:hidden@h/d'", "state must be a path, or the address of a PostgreSQL database"),
         ("state: ' '", "must be text that is not blank"),
         ("state: 7", "state is 7; it must be text"),
     ],

@@ -92,6 +92,10 @@ def test_an_address_is_shown_without_its_password(text, url, schema, written):
         "postgresql://u:s3cret@[::1]x/d",
         "postgresql://u:s3cret/d",
         "host=h user=u password=s3cret",
+        "postgresql:/u:s3cret@h/d",
+        "postgresql//u:s3cret@h/d",
+        "postgresql:u:s3cret@h/d",
+        "Postgres+psycopg:u:s3cret@h/d",
     ],
 )
 def test_an_address_that_is_none_is_refused_without_a_word_of_it(text):
