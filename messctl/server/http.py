@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakSet
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,13 +27,19 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self._cycles: WeakSet[Any] = WeakSet()  # of this connection: one is answered, others wait behind it
         self._waits: asyncio.TimerHandle | None = self.loop.call_later(HEADERS_S, self._give_up)
         self._loose = 0  # bytes since the last piece of a body, or the last request
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        self._leave_all()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Answer no more: the transport is closed now, and says so only later."""
+        self._leave_all()
 
     def data_received(self, data: bytes) -> None:
         """Handle what has arrived."""
@@ -55,6 +62,7 @@ class Connection(HttpToolsProtocol):
             raise ValueError("it is another version of HTTP")
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self._cycles.add(self.cycle)
             self._stop_waiting()
 
     def on_body(self, body: bytes) -> None:
@@ -101,6 +109,11 @@ class Connection(HttpToolsProtocol):
     def _give_up(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
             self.transport.close()
+
+    def _leave_all(self) -> None:
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _stop_waiting(self) -> None:
         waits, self._waits = getattr(self, "_waits", None), None

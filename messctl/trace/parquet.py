@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +76,9 @@ class BoundedParquet:
             self.metadata: dict[bytes, bytes] = self._file.metadata.metadata or {}
             if _ARROW_SCHEMA in self.metadata and _second_copy(self.metadata[_ARROW_SCHEMA]).names != self.names:
                 raise ParquetError("the two copies of its schema differ")
+            twice = [name for name, count in Counter(self.names).items() if count > 1]
+            if twice:
+                raise ParquetError(f"it has several columns of the name {twice[0][:100]!r}")
             leaves = self._file.metadata.num_columns
             if max(leaves, len(self.names)) > MOST_COLUMNS:
                 raise ParquetError(f"it has more than {MOST_COLUMNS:,} columns")

@@ -253,6 +253,20 @@ def test_what_is_no_request_is_closed_with_an_error(serving, data):
         assert_shape(json.loads(body))
 
 
+@pytest.mark.parametrize("requests", [1, 50])
+def test_a_client_that_closes_its_side_at_once_leaves_no_trace(serving, requests):
+    """Their answers have nowhere to go; what is said of it is looked at when the server stops."""
+    address = urlsplit(serving.url)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(SPOKEN)
+    for _ in range(20):
+        with socket.create_connection((address.hostname, address.port), timeout=10) as link:
+            link.sendall((head + SPOKEN) * requests)
+            link.shutdown(socket.SHUT_WR)
+            while link.recv(65536):
+                pass
+    assert serving.chat()[0] == 200
+
+
 def test_clients_that_never_finish_keep_nobody_from_an_answer(serving):
     address = urlsplit(serving.url)
     begun = [

@@ -140,6 +140,19 @@ def test_text_that_is_not_utf_8_is_named_by_its_row(tmp_path, name):
         summarise(TraceFile(path))
 
 
+@pytest.mark.parametrize("name", ["prompt", "satisfied/a", "other"])
+def test_two_columns_of_one_name_are_refused_by_that_name(tmp_path, capsys, name):
+    held = columns(8)
+    table = pa.table(held)
+    again = pa.array(held.get(name, ["x"] * 8))
+    for _ in range(1 if name in held else 2):
+        table = table.append_column(name, again)
+    pq.write_table(table, tmp_path / "t.parquet")
+    for command in (["trace", "validate"], ["trace", "head"], ["replay"]):
+        assert run([*command, str(tmp_path / "t.parquet")]) == 2
+        assert f"it has several columns of the name {name!r}" in capsys.readouterr().err
+
+
 def test_a_file_whose_name_is_not_utf_8_is_written_and_read(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / os.fsdecode(b"\xff\xfe [b]") / os.fsdecode(b"\xe9.parquet")
