@@ -1,5 +1,6 @@
 """What policies have learned: several processes read and write it, and each reads no more than what has changed."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from messctl.errors import StoreError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.state import migrations
+from messctl.state.databases import open_database
 from messctl.state.policy_arrays import PIECE, Reading
+from messctl.state.postgres_tables import FIRST
 from messctl.state.store import Store
 
 
@@ -142,45 +145,43 @@ def test_pieces_that_do_not_make_an_array_are_told(place, damage):
             read(store)
 
 
-def whole_rows(snapshot):
-    """Yield the rows of arrays as they were before arrays were split."""
+PIECES = next(at for at, script in enumerate(migrations.MIGRATIONS) if "CREATE TABLE pieces" in script)
+"""The last version of the tables in which an array was one row."""
 
-    def rows(model, arrays, source):
+
+def add_row(database, table, **values):
+    """Add a row to a table of an older messctl; values that it has no columns for are left out."""
+    row = {name: values[name] for name in database.form(table) if name in values}
+    statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+    database.execute(statement, list(row.values()))
+
+
+@pytest.mark.parametrize("version", range(FIRST, PIECES + 1))
+def test_the_arrays_of_an_older_messctl_are_split_without_loss(place, version, monkeypatch):
+    """By whatever version the state was made, on either database."""
+    arrays = {f"{length} numbers": np.arange(length) / 7 for length in (0, 1, 1023, 1024, 1025, 2048, 5000)}
+    arrays |= {"one": np.array(0.5), "square": np.ones((72, 72)), "whole": np.arange(3000), "empty": np.ones((0, 8))}
+    with monkeypatch.context() as patched, closing(open_database(place)) as old:
+        patched.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:version])
+        with old.migrating():
+            old.migrate()
+        add_row(old, "router", id=1, decided=0, queue=0.0, balance=0.0, saves=1)
+        add_row(old, "models", name="a", mean_cost=1.0, cost_count=1, cost_source="J")
+        add_row(old, "policies", name="p", version=3, encoder="words", begun="")
         for name, array in arrays.items():
-            shape = ",".join(map(str, array.shape))
-            yield snapshot.policy, model, name, source, array.dtype.str, shape, array.tobytes(), 1
-
-    yield from rows("", snapshot.shared, None)
-    yield from rows("", snapshot.cost_shared, snapshot.cost_source)
-    for name, model in snapshot.models.items():
-        yield from rows(name, model.arrays, None)
-        yield from rows(name, model.cost_arrays, model.cost_source)
-
-
-def bare(snapshot):
-    """Return a snapshot without its arrays."""
-    models = {name: replace(each, arrays={}, cost_arrays={}) for name, each in snapshot.models.items()}
-    return replace(snapshot, shared={}, cost_shared={}, models=models)
-
-
-def test_the_arrays_of_an_older_messctl_are_split_without_loss(place, monkeypatch):
-    saved = snapshot_of(1)
-    saved = replace(saved, shared={**saved.shared, "empty": np.zeros((0, 8)), "one": np.ones(PIECE // 8)})
-    before = next(at for at, script in enumerate(migrations.MIGRATIONS) if "CREATE TABLE pieces" in script)
-    with monkeypatch.context() as patched:
-        patched.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:before])
-        with Store(place) as store:
-            save(store, bare(saved))
-            add = "INSERT INTO arrays (policy, model, name, cost_source, type, shape, data, saved) VALUES (?{})"
-            store.database.execute_many(add.format(", ?" * 7), list(whole_rows(saved)))
+            add_row(
+                old, "arrays", policy="p", model="a", name=name, type=array.dtype.str,
+                shape=",".join(map(str, array.shape)), data=array.tobytes(), saved=1,
+            )  # fmt: skip
     with Store(place) as store:
         earlier = read(store)
-        assert known(earlier.snapshot) == known(saved)
-        save(store, snapshot_of(2), earlier)
-        assert known(read(store).snapshot) == known(
-            replace(snapshot_of(2), shared={**saved.shared, **snapshot_of(2).shared})
-        )
-        assert list(store.policy.check()) == []
+        model = ModelSnapshot(1.0, 1, "J", arrays)
+        assert known(earlier.snapshot) == known(Snapshot(0, 0.0, 0.0, "p", 3, "words", models={"a": model}))
+        assert store.check() == []
+        changed = replace(model, arrays=arrays | {"square": np.zeros((72, 72)), "whole": np.arange(9)})
+        save(store, replace(earlier.snapshot, models={"a": changed}), earlier)
+        assert known(read(store).snapshot) == known(replace(earlier.snapshot, models={"a": changed}))
+        assert store.check() == []
 
 
 def test_an_array_that_gets_smaller_leaves_nothing(place):
