@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 import stat
 from collections.abc import Mapping
 from io import BufferedReader
@@ -19,6 +20,10 @@ from messctl.errors import UsageError
 
 SMALL = 2**20
 """The most bytes of a file that somebody writes by hand: zoo.yaml, a chat template, a program's settings."""
+SCHEMES = ("postgresql://", "postgres://")
+"""What the address of a PostgreSQL database begins with."""
+LIKE_AN_ADDRESS = re.compile(r"\s*postgres(ql)?(\+\w+)?(:|/.*@)", re.IGNORECASE | re.DOTALL)
+"""How a text begins that is meant as an address, also if a letter is missing. It may hold a password."""
 
 # UTF-32's mark begins with that of UTF-16, so it comes first.
 _MARKS = (

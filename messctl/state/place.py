@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from messctl.errors import StoreError, UsageError
+from messctl.inputs import LIKE_AN_ADDRESS, SCHEMES
 from messctl.trust import foreign_link, owner
-from messctl.zoo.state_place import LIKE_AN_ADDRESS, SCHEMES
 
 SCHEMA = "messctl"
 """The schema that holds the state, unless the address names another one."""

@@ -325,7 +325,7 @@ def _joined(pieces: Sequence[Row], size: int, known: Sequence[bytes]) -> bytes:
     data = dict(enumerate(known)) | {row["piece"]: row["data"] for row in pieces}
     lengths = [len(data.get(number, b"")) for number in range(len(data))]
     if any(length != PIECE for length in lengths[:-1]) or sum(lengths) != size:
-        raise ValueError("a piece of it is missing")
+        raise ValueError("its pieces do not fill its shape")
     return b"".join(data[number] for number in range(len(data)))
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from messctl.inputs import LIKE_AN_ADDRESS, SCHEMES
 from messctl.zoo.duration import UNITS, Duration
 from messctl.zoo.schema import KEYS, Flag, Place, Text, accepted, check_fields, checked_by, read_fields, relative_path
 
-SCHEMES = ("postgresql://", "postgres://")
-"""What the address of a PostgreSQL database begins with."""
-LIKE_AN_ADDRESS = re.compile(r"\s*postgres(ql)?(\+\w+)?(:|/.*@)", re.IGNORECASE | re.DOTALL)
-"""How a text begins that is meant as an address, also if a letter is missing. It may hold a password."""
 LEAST_KEPT_S = UNITS["h"]
 """Requests are kept for at least this long: one that is being answered must not go."""
 

@@ -356,7 +356,7 @@ def test_an_export_replaces_an_older_export(ask, document):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "value", "why"),
-    [("shape", "7,7", "cannot reshape array"), ("data", b"12345", "buffer size"),
+    [("shape", "7,7", "its pieces do not fill its shape"), ("data", b"12345", "its pieces do not fill its shape"),
      ("type", "float65", "not understood"), ("type", "object", "not a type of numbers"),
      ("shape", "x", "invalid literal"),
      ("model", "gone", "nothing else is known of that model")],
