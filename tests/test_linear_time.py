@@ -24,6 +24,29 @@ CASES = {
         "line = 'CUDA0 KV buffer size = 1.5 MiB ' + 'x' * length\n"
         "assert Offload.from_log([line, 'x' * length]).buffers_mib == {('CUDA0', 'KV'): 1.5}"
     ),
+    "names of many columns": (
+        "from pathlib import Path\n"
+        "from messctl.importers.base import Place\n"
+        "from messctl.importers.names import check_models\n"
+        "names = {f'm{number} score': '' for number in range(length // 20)}\n"
+        "check_models(Place(Path('a.csv')), names)"
+    ),
+    "a table of many columns that nobody named": (
+        "import tempfile\n"
+        "from pathlib import Path\n"
+        "from messctl.errors import ProposalError\n"
+        "from messctl.importers.base import ImportOptions\n"
+        "from messctl.importers.table import rows\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    path, many = Path(folder, 'a.csv'), length // 50\n"
+        "    header = ','.join(f'm{number}' for number in range(many))\n"
+        "    path.write_text(f'prompt,{header}\\nhi' + ',1' * many + '\\nho' + ',0' * many)\n"
+        "    try:\n"
+        "        rows([path], ImportOptions())\n"
+        "    except ProposalError as error:\n"
+        "        assert error.options.count('--wide') == many"
+        "\n    else:\n        raise AssertionError('nothing is proposed')"
+    ),
     "a cost in zoo.yaml": (
         "from messctl.zoo.cost_notes import with_notes\n"
         "text = 'models: [{name: a, cost: {unit: J, prompt: 1, generated: 2}' + ' ' * length + '}]'\n"

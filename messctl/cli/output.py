@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from messctl.display.text import plain, wrapped
+from messctl.display.text import plain, shortened, wrapped
 from messctl.errors import UsageError
 
 VERSION = {"version": 1}
@@ -150,12 +150,12 @@ def complain(message: str, trace: str = "") -> None:
     """Print an error on stderr: one line, which breaks at spaces at a terminal. A `trace` of it comes before."""
     for line in trace.splitlines():
         _print(line, "", sys.stderr, wraps=False)
-    _print(f"messctl: {' '.join(message.split())}", "  ", sys.stderr, wraps=sys.stderr.isatty())
+    _print(f"messctl: {' '.join(shortened(message).split())}", "  ", sys.stderr, wraps=sys.stderr.isatty())
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr: one line, which breaks at spaces at a terminal."""
-    _print(f"messctl: warning: {message}", "  ", sys.stderr, wraps=sys.stderr.isatty())
+    _print(f"messctl: warning: {shortened(message)}", "  ", sys.stderr, wraps=sys.stderr.isatty())
 
 
 def confirmed(question: str, otherwise: str) -> bool:

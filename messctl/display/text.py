@@ -6,6 +6,9 @@ import math
 import re
 from datetime import UTC, datetime
 
+LONGEST = 2000
+"""The most characters of an error: one that quotes a name of megabytes must not fill a terminal, or a log."""
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: 1 request, 2,000 requests."""
@@ -25,6 +28,11 @@ def moment(at: float) -> str:
 def plain(text: str) -> str:
     """Return `text` with its control characters as visible escapes, so that data cannot move the cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def shortened(text: str) -> str:
+    """Return a text of at most LONGEST characters: of a longer one, its begin and its end with … between them."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4 - 3]} … {text[-(LONGEST // 4) :]}"
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:

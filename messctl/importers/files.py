@@ -16,7 +16,7 @@ from typing import Any
 
 from messctl.errors import SourceError
 from messctl.importers.base import Place
-from messctl.inputs import open_plain, read_text
+from messctl.inputs import check_marked, encoding_of, open_plain, read_text
 from messctl.trace.parquet import BoundedParquet, ParquetError
 
 LONGEST_LINE = 2**24
@@ -114,6 +114,8 @@ def byte_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
             at = Place(path, number, "line")
             if len(line) > LONGEST_LINE:
                 raise at.error(f"is longer than {LONGEST_LINE >> 20} MiB", advice="check the file")
+            if number == 1 and not encoding_of(line)[1]:
+                check_marked(line, str(path))
             yield at, line
 
 
@@ -165,10 +167,22 @@ def decode_json(at: Place, text: str) -> Any:
 
 
 def bounded_json(text: str) -> Any:
-    """Return the value of a JSON text. Raises ValueError if it is not JSON or has too many values, RecursionError."""
+    """Return the value of a JSON text.
+
+    Raises ValueError if it is not JSON, has too many values, or has a key twice in one object; RecursionError.
+    """
     if sum(map(text.count, ",[{")) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
-    return json.loads(text)
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError if it has a key twice: either value may be meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice[:40]!r} is twice in one object")
+    return found
 
 
 def parquet_records(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from messctl.importers.base import Place
 
@@ -52,30 +52,36 @@ def is_price(name: str) -> bool:
     return any(word == "per" and not _OCCASIONS.intersection(found[at + 1 :]) for at, word in enumerate(found))
 
 
-def no_model(name: str, others: Iterable[str]) -> str:
-    """Return why a name is none of a model, as `its name says 'cost'`; empty if it may be one.
+def no_models(names: Iterable[str]) -> dict[str, str]:
+    """Return those of `names` that are none of a model, each with the reason, as `its name says 'cost'`.
 
-    The name is nothing but words for measures, such as `total_cost`; or it begins or ends with one, as `cost_small`
-    does; or it is that of another model with such a word, as `small-score` is beside `small`.
+    Such a name is nothing but words for measures, as `total_cost` is; or it begins or ends with one, as `cost_small`
+    does; or it is another of the names with such a word, as `small-score` is beside `small`.
     """
-    found = words(name)
+    of_words = {name: words(name) for name in names}
+    first: dict[tuple[str, ...], str] = {}
+    for name, found in of_words.items():
+        first.setdefault(tuple(found), name)
+    return {name: why for name, found in of_words.items() if (why := _why_no_model(name, found, first))}
+
+
+def _why_no_model(name: str, found: Sequence[str], names: Mapping[tuple[str, ...], str]) -> str:
+    """Return why a name of the words `found` is none of a model; empty if it may be one. `names` are by their words."""
     said = [word for word in found if word in WORDS]
     if found and len(said) == len(found):
         return f"its name says {said[0]!r}"
     edges = [each for each in _parts(name) if each in _MEASURES]
     if edges:
         return f"its name says {edges[0]!r}"
-    rest = [word for word in found if word not in WORDS]
-    twin = next((other for other in others if other != name and words(other) == rest), None) if said else None
+    twin = names.get(tuple(word for word in found if word not in WORDS)) if said else None
     return f"it is {twin!r} with {said[0]!r}" if twin else ""
 
 
 def check_models(at: Place, columns: Mapping[str, str]) -> None:
     """Raise SourceError for a model, by its name and its column, whose name says that it is none."""
-    for name, column in columns.items():
-        if why := no_model(name, columns):
-            advice = "name the columns with `messctl import table`, or rename or remove it"
-            raise at.error(f"is no model: {why}", column, advice)
+    for name, why in no_models(columns).items():
+        advice = "name the columns with `messctl import table`, or rename or remove it"
+        raise at.error(f"is no model: {why}", columns[name], advice)
 
 
 def _parts(name: str) -> list[str]:

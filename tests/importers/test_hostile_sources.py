@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from importer_cases import imported, write_jsonl
+from importer_cases import imported, write_json, write_jsonl
 
-from messctl.errors import SourceError
+from messctl.cli import run
+from messctl.errors import MessctlError, SourceError
 from messctl.importers import files
-from messctl.importers.base import Place
+from messctl.importers.base import Columns, Place
+from messctl.importers.table import sheet
 from messctl.importers.text import readable_prompt
 
 SAMPLE = {"doc_id": 0, "doc": {"q": "hi"}, "filter": "none", "metrics": ["acc"], "acc": 1.0}
@@ -91,7 +93,8 @@ def test_a_json_text_of_too_many_values_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "9" * 10_000, '"\\ud800"x', "[1e999", "\0"]
+    "text",
+    ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "9" * 10_000, '"\\ud800"x', "[1e999", "\0", '{"a":1,"a":0}'],
 )
 def test_odd_json_is_refused_in_one_line(text):
     with pytest.raises(SourceError, match=r"a\.json.*is not (valid )?JSON"):
@@ -117,6 +120,37 @@ def test_lines_of_a_csv_file_may_end_in_any_way(tmp_path):
         {"prompt": "one\rtwo", "m": "1"},
         {"prompt": "three\n", "m": "0"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "part"),
+    [
+        ("utf-16-le", "UTF-16 without a byte order mark"),
+        ("utf-16-be", "UTF-16 without a byte order mark"),
+        ("utf-16", "not UTF-8"),
+    ],
+)
+def test_a_file_in_utf_16_says_so(tmp_path, encoding, part):
+    (tmp_path / "a.csv").write_bytes("prompt,tiny\nhi,1\n".encode(encoding))
+    with pytest.raises(MessctlError, match=f"{part}.*convert it to UTF-8"):
+        imported("routellm", [tmp_path / "a.csv"], tmp_path / "t.parquet")
+
+
+def test_a_document_may_be_one_line_that_is_longer_than_other_lines_may_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet, "LONGEST_LINE", 20)
+    monkeypatch.setattr(files, "LONGEST_LINE", 20)
+    path = write_json(tmp_path / "a.json", [{"prompt": "how long is it?", "score": 1}])
+    assert [record for _, record in sheet.records(path, Columns())] == [{"prompt": "how long is it?", "score": 1}]
+
+
+def test_an_error_about_a_name_of_a_megabyte_is_short(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(f"prompt,{'x' * 1_000_000}\nhi,7\n")
+    assert run(["import", "routellm", str(tmp_path / "a.csv"), "-o", str(tmp_path / "t.parquet")]) == 2
+    line = capsys.readouterr().err
+    assert len(line) < 2100
+    assert "a.csv: row 1, column 'xxx" in line
+    assert " … xxx" in line
+    assert "xxx': is 7, but satisfaction must be in 0..1; correct it" in line
 
 
 def test_a_very_long_list_is_left_as_text():

@@ -109,10 +109,13 @@ def _wide_file(
 def assigned(header: Sequence[str], columns: Columns, patterns: Mapping[str, Pattern]) -> dict[str, dict[str, str]]:
     """Return, per model, its columns by what they are. A column that two patterns fit belongs to the longer one."""
     own = {columns.id, columns.prompt, *columns.ignore} | ({*IDS, *PROMPTS} if "{model}" in columns.wide else set())
-    all_patterns = [("satisfied", Pattern(text)) for text in columns.wide] + list(patterns.items())
+    closed = frozenset(text for text in columns.wide if MODEL not in text)
+    opened = [("satisfied", Pattern(text)) for text in columns.wide if MODEL in text] + list(patterns.items())
     found: dict[str, dict[str, str]] = {}
     for column in header:
-        fitting = [(len(p.text), kind, model) for kind, p in all_patterns if (model := p.model(column)) is not None]
+        fitting = [(len(p.text), kind, model) for kind, p in opened if (model := p.model(column)) is not None]
+        if column in closed:
+            fitting.append((len(column), "satisfied", column))
         if fitting and column not in own:
             _, kind, model = max(fitting)
             if kind in found.setdefault(model, {}):

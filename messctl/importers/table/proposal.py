@@ -149,11 +149,12 @@ def _wide(at: Place, facts: Mapping[str, Fact], stated: Columns, *, plain: bool)
         return None
     numbers = [fact.name for fact in facts.values() if fact.is_number]
     texts = [fact.name for fact in facts.values() if fact.is_text]
-    fitting = [name for name in scores if pattern and Pattern(pattern).model(name) is not None]
+    taken = frozenset(models.values())
+    strays = [name for name in scores if pattern and name not in taken and Pattern(pattern).model(name) is not None]
     columns = replace(
         stated,
         wide=wide,
-        ignore=stated.ignore or tuple(name for name in fitting if name not in models.values() and wide == (pattern,)),
+        ignore=stated.ignore or (tuple(strays) if wide == (pattern,) else ()),
         cost=stated.cost or best_pattern([name for name in numbers if not is_price(name)], COST, models),
         answer=stated.answer or best_pattern(texts, ANSWER, models),
         tokens_in=stated.tokens_in or best_pattern(numbers, TOKENS, models, IN),
@@ -165,7 +166,8 @@ def _wide(at: Place, facts: Mapping[str, Fact], stated: Columns, *, plain: bool)
 
 def _check_alike(at: Place, facts: Sequence[Fact], stated: Columns) -> None:
     """Raise SourceError if columns that may be models do not have scores of one range: then some are none."""
-    ranges = {scale_for([fact], stated.decimal or decimal_of(at, facts)): fact.name for fact in facts}
+    decimal = stated.decimal or decimal_of(at, facts)
+    ranges = {scale_for([fact], decimal): fact.name for fact in facts}
     if len(ranges) > 1 and stated.scale is None:
         one, other = sorted(ranges.values())[:2]
         raise at.error(
@@ -216,7 +218,8 @@ def _common(at: Place, facts: Mapping[str, Fact], columns: Columns, scores: Sequ
         )
         scores = [columns.satisfied] if columns.satisfied else []
     patterns = [Pattern(text) for kind in PER_MODEL if kind != "answer" and (text := getattr(columns, kind))]
-    read = [fact for fact in facts.values() if fact.name in scores or any(p.model(fact.name) for p in patterns)]
+    known = frozenset(scores)
+    read = [fact for fact in facts.values() if fact.name in known or any(p.model(fact.name) for p in patterns)]
     decimal = columns.decimal or decimal_of(at, read)
     costs = [fact for fact in facts.values() if columns.cost and COST.intersection(words(fact.name))]
     return replace(

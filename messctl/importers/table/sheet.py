@@ -15,7 +15,6 @@ from messctl.importers.base import Columns, Place
 from messctl.importers.files import (
     LONGEST_LINE,
     bounded_json,
-    byte_lines,
     check_header,
     csv_lines,
     json_document,
@@ -24,7 +23,7 @@ from messctl.importers.files import (
     parquet_records,
     reading,
 )
-from messctl.inputs import read_start
+from messctl.inputs import open_plain, read_start
 
 Records = Iterator[tuple[Place, dict[str, Any]]]
 DELIMITERS = ",;\t|"
@@ -84,10 +83,10 @@ def _is_json(path: Path, head: bytes) -> bool:
 
 def _json(path: Path) -> Records:
     """Yield the records of JSON lines, of a list of objects, or of one object."""
-    with reading(path):
-        lines = (line.decode("utf-8-sig" if at.row == 1 else "utf-8") for at, line in byte_lines(path))
-        first = next((line for line in lines if line.strip()), "")
-    if path.suffix.lower() in (".jsonl", ".ndjson") or _is_object(first):
+    with reading(path), open_plain(path) as file:
+        first = next((line for line in iter(lambda: file.readline(LONGEST_LINE + 1), b"") if line.strip()), b"")
+        lines = len(first) <= LONGEST_LINE and _is_object(first.decode("utf-8-sig"))  # a document may be one long line
+    if path.suffix.lower() in (".jsonl", ".ndjson") or lines:
         return json_lines(path)
     document = json_document(path)
     if isinstance(document, dict):
