@@ -101,7 +101,7 @@ def csv_record(at: Place, header: list[str], cells: list[str]) -> dict[str, str]
 
 def csv_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a CSV file with their ends, as text. Raises SourceError for one that is too long."""
-    for at, line in byte_lines(path):
+    for at, line in _marked_lines(path):
         yield from io.StringIO(line.decode("utf-8-sig" if at.row == 1 else "utf-8"), newline="")
 
 
@@ -114,9 +114,15 @@ def byte_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
             at = Place(path, number, "line")
             if len(line) > LONGEST_LINE:
                 raise at.error(f"is longer than {LONGEST_LINE >> 20} MiB", advice="check the file")
-            if number == 1 and not encoding_of(line)[1]:
-                check_marked(line, str(path))
             yield at, line
+
+
+def _marked_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """Yield what `byte_lines` does. Raises UsageError, too, for a file that looks like UTF-16 and does not say so."""
+    for at, line in byte_lines(path):
+        if at.row == 1 and not encoding_of(line)[1]:
+            check_marked(line, str(path))
+        yield at, line
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:
@@ -133,7 +139,7 @@ def check_header(path: Path, header: Sequence[str]) -> None:
 def json_lines(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield the objects of a JSON Lines file, with their place. Blank lines are skipped. Raises SourceError."""
     with reading(path):
-        for at, data in byte_lines(path):
+        for at, data in _marked_lines(path):
             line = data.decode("utf-8-sig" if at.row == 1 else "utf-8")
             if line.strip():
                 yield at, dict(at.mapping(decode_json(at, line)))

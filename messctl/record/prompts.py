@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _records(path: Path) -> Iterator[tuple[Place, Callable[[], Parts]]]:
             yield at, lambda record=record: record  # type: ignore[misc]
     elif suffix == ".csv":
         for at, header, cells in csv_cells(path):
-            yield at, lambda at=at, header=header, cells=cells: csv_record(at, header, cells)  # type: ignore[misc]
+            yield at, partial(csv_record, at, header, cells)
     elif suffix in (".parquet", ".pq"):
         for at, record in parquet_records(path):
             yield at, lambda record=record: record  # type: ignore[misc]
