@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from messctl.graders.expect import LONGEST
 from messctl.graders.numbers import normalized
 from messctl.graders.reference import final_number, option_letter
 
@@ -40,7 +41,10 @@ FORMS: Mapping[str, Form] = {form.__name__: form for form in (text, numeric, cho
 
 
 def groups(answers: Sequence[str | None], form: Form) -> list[int]:
-    """Return a number for each answer to one request, ≥ 0, that equal answers share; None is equal to no other."""
+    """Return a number for each answer to one request, ≥ 0, that equal answers share.
+
+    None is equal to no other, nor is an answer that is too long to grade.
+    """
     numbers: dict[object, int] = {}
-    keys = [None if answer is None else form(answer) for answer in answers]
+    keys = [None if answer is None or len(answer) > LONGEST else form(answer) for answer in answers]
     return [numbers.setdefault((place,) if key is None else key, len(numbers)) for place, key in enumerate(keys)]

@@ -17,6 +17,8 @@ from typing import Literal
 MOST_MARKS = 30
 """The most combining marks on one character."""
 
+_PHRASES = re.compile("([\ufdfa\ufdfb])")
+"""Two characters that stand for a phrase, of 18 and 8 characters; no other one stands for more than 6."""
 _MINUS = dict.fromkeys(map(ord, "−‒–﹣－"), "-")
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2009\u202f\u2007"), " ")
 _PLAINLY = _MINUS | _SPACES | {ord("٫"): ".", ord("٬"): ",", ord("⁄"): "/"}
@@ -56,8 +58,13 @@ def normalized(form: Literal["NFC", "NFKC"], text: str) -> str:
     """Return a text in a Unicode form. Of many marks on one character, the first MOST_MARKS stay.
 
     To sort a run of marks takes quadratic time. The limit is that of Unicode's Stream-Safe Text Format (UAX #15).
+    A character that stands for a whole phrase stays as it is, so that a text does not grow to many times its length.
     """
-    return text if text.isascii() else unicodedata.normalize(form, "".join(_few_marks(text)))
+    if text.isascii():
+        return text
+    pieces = _PHRASES.split("".join(_few_marks(text)))
+    pieces[::2] = (unicodedata.normalize(form, piece) for piece in pieces[::2])
+    return "".join(pieces)
 
 
 def readable(text: str) -> str:
@@ -115,8 +122,10 @@ def _value(match: re.Match[str]) -> Fraction | None:
         if too_long or (not value and int(raised) < 0):
             return None
         value **= int(raised)
-    if match["under"] and Fraction(match["under"]):
-        value /= Fraction(match["under"])
+    if match["under"]:
+        if not (under := Fraction(match["under"])):
+            return None
+        value /= under
     return -value if _is_negative(match) else value
 
 

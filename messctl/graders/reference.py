@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import wraps
 
 from messctl.errors import UnknownNameError, UsageError
-from messctl.graders.expect import expect_regex, expect_text
+from messctl.graders.expect import check_length, containing, expect_regex
 from messctl.graders.numbers import first_number, last_number, normalized, numbers, readable
 
 ReferenceGrader = Callable[[str, str], float]
-"""Takes an answer and a reference, and returns the satisfaction, 0..1. Raises UsageError for an unusable reference."""
+"""Takes an answer and a reference, and returns the satisfaction, 0..1.
+
+Raises UsageError for an unusable reference, GradeError for an answer that is too long.
+"""
 
 _TOLERANCE = Fraction(1, 10**6)  # relative to the reference, for rounding
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
@@ -34,21 +38,35 @@ _STANDING = re.compile(  # an A counts only if it cannot be the article
 )
 
 
+def _limited(grader: ReferenceGrader) -> ReferenceGrader:
+    @wraps(grader)
+    def limited(answer: str, reference: str) -> float:
+        check_length(answer)
+        check_length(reference, "reference")
+        return grader(answer, reference)
+
+    return limited
+
+
+@_limited
 def exact(answer: str, reference: str) -> float:
     """Accept the same text. White space around and inside it and Unicode forms do not matter; case does."""
     return float(_spaced(answer) == _spaced(reference))
 
 
+@_limited
 def contains(answer: str, reference: str) -> float:
     """Accept an answer with the reference in it, as whole words. Case and the script of digits do not matter."""
-    return expect_text(readable(reference))(readable(answer))
+    return float(containing(readable(reference))(readable(answer)))
 
 
+@_limited
 def regex(answer: str, reference: str) -> float:
     """Accept an answer in which the reference, a regular expression, matches somewhere."""
     return expect_regex(reference)(answer)
 
 
+@_limited
 def numeric(answer: str, reference: str) -> float:
     r"""Accept an answer whose final number is the reference's, to one millionth. Units do not matter.
 
@@ -62,6 +80,7 @@ def numeric(answer: str, reference: str) -> float:
     return float(abs(found - wanted) <= _TOLERANCE * max(abs(wanted), Fraction(1, 10**6)))
 
 
+@_limited
 def choice(answer: str, reference: str) -> float:
     """Accept an answer whose option letter is the reference's.
 

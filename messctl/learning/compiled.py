@@ -13,6 +13,7 @@ Python calls one request at a time stays plain, because to compile it anew in ev
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -22,11 +23,13 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from messctl.learning.compiled_files import keep, kept_in
+from messctl.errors import UsageError
+from messctl.learning.compiled_files import VARIABLE, keep, kept_in
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_PLAIN_MESSAGES = "NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING"
 PLAIN_CALLS = 100
 """[calls] As many decisions in plain Python take as long as loading what was compiled before."""
 
@@ -80,6 +83,7 @@ def at_once() -> Iterator[None]:
 @contextmanager
 def compiling_told(tell: Callable[[str], None]) -> Iterator[None]:
     """Call `tell` with one line whenever numba starts to compile within the block; to load is not to compile."""
+    _import_numba()
     from numba.core import event  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
 
     class Listener(event.Listener):  # type: ignore[misc]  # numba has no types
@@ -91,6 +95,20 @@ def compiling_told(tell: Callable[[str], None]) -> Iterator[None]:
 
     with event.install_listener("numba:compile", Listener()):
         yield
+
+
+def _import_numba() -> None:
+    """Import numba. Raises UsageError if it refuses a setting, in a variable or in a file of the current folder."""
+    # If colorama is installed, numba makes it write an escape sequence to stdout when the process ends.
+    os.environ.setdefault(_PLAIN_MESSAGES, "1")
+    try:
+        importlib.import_module("numba")
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        given = {name for name in os.environ if name.startswith("NUMBA_")} - {_PLAIN_MESSAGES, VARIABLE}
+        where = ", ".join(sorted(given)) or ".numba_config.yaml in this folder"
+        raise UsageError(f"numba refuses a setting ({' '.join(str(error).split())}); correct {where}") from error
 
 
 class Compiled(Generic[P, R]):
@@ -126,8 +144,7 @@ class Compiled(Generic[P, R]):
     @cached_property
     def dispatcher(self) -> Any:
         """The compiled form."""
-        # If colorama is installed, numba makes it write an escape sequence to stdout when the process ends.
-        os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
+        _import_numba()
         from numba import njit  # noqa: PLC0415  # importing it takes longer than a decision in plain Python
 
         made = njit(error_model="numpy", nogil=True, **self._options)(self.plain)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from messctl.graders.equality import FORMS, groups, none, text
+from messctl.graders.expect import LONGEST
 from messctl.zoo import Settings
 
 EQUAL = {
@@ -70,6 +71,11 @@ GROUPS = [
 @pytest.mark.parametrize(("answers", "expected"), GROUPS)
 def test_equal_answers_share_a_number_and_a_missing_or_empty_one_is_equal_to_no_other(answers, expected):
     assert groups(answers, text) == expected
+
+
+def test_an_answer_that_is_too_long_to_grade_is_equal_to_no_other():
+    assert groups(["a" * LONGEST, "a" * LONGEST], text) == [0, 0]
+    assert groups(["a" * (LONGEST + 1)] * 2, text) == [0, 1]
 
 
 def test_by_no_form_is_any_answer_equal_to_another():

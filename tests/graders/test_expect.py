@@ -1,9 +1,14 @@
 """Graders of a live answer: the text or the pattern that is expected."""
 
-import pytest
+import re
 
-from messctl.errors import UsageError
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messctl.errors import GradeError, UsageError
 from messctl.graders import expect_regex, expect_text
+from messctl.graders.expect import LONGEST
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,21 @@ def test_an_empty_text_and_a_broken_pattern_are_refused():
         expect_text("  ")
     with pytest.raises(UsageError, match="not a regular expression"):
         expect_regex("(")
+
+
+OVERLAPPING = st.text("a ", min_size=1, max_size=6).map(lambda part: part * 2).filter(str.strip)
+
+
+@given(expected=OVERLAPPING, rest=st.text("ab ", max_size=40), at=st.integers(0, 40))
+def test_a_text_that_overlaps_itself_is_found_wherever_it_is(expected, rest, at):
+    answer = rest[:at] + expected + rest[at:]
+    wanted, text = (" ".join(each.split()) for each in (expected, answer))
+    assert expect_text(expected)(answer) == bool(re.search(rf"(?<!\w){wanted}(?!\w)", text))
+
+
+def test_a_text_that_is_too_long_is_not_graded():
+    assert expect_text("b")("a" * (LONGEST - 2) + " b") == 1
+    with pytest.raises(GradeError, match=r"the answer has 1,048,577 characters; only up to 1,048,576 are graded"):
+        expect_text("b")("a" * (LONGEST + 1))
+    with pytest.raises(UsageError, match="the expected text has 1,048,577 characters"):
+        expect_text("a" * (LONGEST + 1))

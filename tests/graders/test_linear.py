@@ -18,13 +18,16 @@ SHAPES = (
 )
 CODE = f"""
 import resource, sys
+from contextlib import suppress
+from messctl.errors import UsageError
 from messctl.graders import reference_grader
 resource.setrlimit(resource.RLIMIT_CPU, ({LIMIT_S}, {LIMIT_S}))
 shape, ending = sys.argv[1:]
 for text in (shape * ({LENGTH} // len(shape)) + ending, "x" + shape * ({LENGTH} // len(shape)) + ending):
     for name, reference in (("exact", "x"), ("contains", "New York x"), ("contains", "42"), ("numeric", "42"),
-                            ("choice", "B")):
-        reference_grader(name)(text, reference)
+                            ("contains", text[:{LENGTH // 4}]), ("choice", "B")):
+        with suppress(UsageError):  # a reference is blank
+            reference_grader(name)(text, reference)
 """
 
 

@@ -1,12 +1,15 @@
 """The reference graders, by tables of (answer, reference, verdict) with many difficult answers."""
 
+import sys
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from messctl.errors import UnknownNameError, UsageError
+from messctl.errors import GradeError, UnknownNameError, UsageError
 from messctl.graders import REFERENCE_GRADERS, best_grade, reference_grader
-from messctl.graders.numbers import numbers
+from messctl.graders.expect import LONGEST
+from messctl.graders.numbers import normalized, numbers
 
 EXACT = [
     ("42", "42", 1),
@@ -210,6 +213,10 @@ def test_each_answer_gets_the_expected_verdict(name, answer, reference, verdict)
     [
         ("numeric", "forty", "has 0 numbers; `numeric` needs exactly one"),
         ("numeric", "1 or 2", "has 2 numbers"),
+        ("numeric", "1/0", "'1/0' has 0 numbers"),
+        ("numeric", "0/0", "has 0 numbers"),
+        ("numeric", "-3 / (0.0)", "has 0 numbers"),
+        ("numeric", r"\frac{1}{0}", "has 0 numbers"),
         ("choice", "Paris", "no option letter"),
         ("regex", "(", "not a regular expression"),
         ("contains", " ", "empty"),
@@ -255,6 +262,26 @@ def test_a_list_without_a_usable_reference_is_refused(name, references, message)
 def test_an_unknown_grader_is_refused():
     with pytest.raises(UnknownNameError, match="did you mean 'numeric'"):
         reference_grader("numerik")
+
+
+@pytest.mark.parametrize("name", REFERENCE_GRADERS)
+def test_what_is_too_long_is_not_graded(name):
+    right, long = {"numeric": "7", "choice": "B"}.get(name, "x"), "x" * (LONGEST + 1)
+    with pytest.raises(GradeError, match="the answer has 1,048,577 characters"):
+        best_grade(reference_grader(name), long, [right])
+    with pytest.raises(UsageError, match="the reference has 1,048,577 characters"):
+        best_grade(reference_grader(name), "", [long])
+
+
+def test_no_answer_is_a_number_divided_by_zero():
+    assert reference_grader("numeric")("1/0", "1") == 0.0
+    assert reference_grader("numeric")("The answer is 4, not 4/0", "4") == 1.0
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_no_character_becomes_more_than_six(form):
+    assert all(len(normalized(form, chr(code))) <= 6 for code in range(sys.maxunicode + 1))
+    assert normalized("NFKC", "５ﷺ½") == "5ﷺ1⁄2"
 
 
 @pytest.mark.parametrize("name", REFERENCE_GRADERS)

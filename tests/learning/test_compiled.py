@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +87,20 @@ def test_importing_compiled_functions_does_not_import_numba():
         "sys.exit('numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_setting_that_numba_refuses_is_named(tmp_path):
+    code = "from messctl.learning.compiled import compiled_loop\ncompiled_loop(abs)(1)"
+    without = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+
+    def said(**given):
+        given = without | {"PYTHONPATH": str(Path(__file__).parents[2])} | given
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=given, capture_output=True, text=True, check=False
+        )
+        return done.stderr.splitlines()[-1]
+
+    refused = "messctl.errors.UsageError: numba refuses a setting (Number of threads specified must be > 0.); correct "
+    assert said(NUMBA_NUM_THREADS="0") == f"{refused}NUMBA_NUM_THREADS"
+    (tmp_path / ".numba_config.yaml").write_text("num_threads: 0\n")
+    assert said() == f"{refused}.numba_config.yaml in this folder"
