@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from messctl.backends.llama_library import unprinted
+
 
 class Constrained:
     """Draws tokens by a `chain` of samplers, of those that keep to a `grammar`. Free it with `close`.
@@ -17,7 +19,8 @@ class Constrained:
 
     def __init__(self, api: Any, vocabulary: Any, chain: Any, grammar: str) -> None:
         self._api, self._chain = api, chain
-        self._grammar = api.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
+        with unprinted():
+            self._grammar = api.llama_sampler_init_grammar(vocabulary, grammar.encode(), b"root")
         if not self._grammar:
             raise ValueError("llama.cpp cannot read the grammar")
         size = api.llama_vocab_n_tokens(vocabulary)

@@ -6,6 +6,7 @@ lines about memory are kept, per thread.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import re
@@ -95,6 +96,34 @@ class LlamaLibrary:
 
 
 @contextmanager
+def unprinted() -> Iterator[None]:
+    """Drop what C code prints on standard error within the block: llama.cpp does not log what a grammar lacks.
+
+    Only C's own stream leads elsewhere; Python's does not. Where its C library has no such stream, nothing changes.
+    """
+    with _printing:
+        try:
+            held = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
+        except (ValueError, OSError, TypeError):
+            yield
+            return
+        before, held.value = held.value, _nowhere()
+        try:
+            yield
+        finally:
+            held.value = before
+
+
+@cache
+def _nowhere() -> int | None:
+    """Return a stream of C that drops what is written to it; one per process."""
+    opened = ctypes.CDLL(None).fopen
+    opened.restype = ctypes.c_void_p
+    stream: int | None = opened(os.devnull.encode(), b"w")
+    return stream
+
+
+@contextmanager
 def _short_waits() -> Iterator[None]:
     """Make the threads of llama.cpp, if it is loaded within, sleep soon when they wait for each other.
 
@@ -162,6 +191,7 @@ def interrupts_delayed() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+_printing = threading.Lock()
 _load_once = cache(LlamaLibrary)
 _loading = threading.Lock()
 

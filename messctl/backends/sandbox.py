@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import EvalContext
@@ -35,9 +36,13 @@ LONGEST_PROMPT = 2**25
 """The most characters that it may make."""
 MOST_BYTES = 2**28
 """By how many bytes the process may grow meanwhile."""
-LARGEST_NUMBER = 10**8
+LARGEST_NUMBER = 2**25
 """The largest number in a multiplication or a call, such as a width; larger ones only serve to use up memory."""
 MOST_POWER = 100
+MOST_PARTS = 10**6
+"""The most parts of a list or an object, with all that is nested in it, as often as it is there. To compare, print or
+hash them happens in C, where nobody looks at the clock."""
+_NESTED = (list, tuple, dict)
 
 
 class GenerationTag(Extension):
@@ -51,10 +56,47 @@ class GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _Generator(CodeGenerator):
+    """Compiles a template so that what it builds is counted."""
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802  # Jinja's name
+        """Write a list."""
+        self._counted(super().visit_List, node, frame)
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802  # Jinja's name
+        """Write an object."""
+        self._counted(super().visit_Dict, node, frame)
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802  # Jinja's name
+        """Write a tuple; one to which something is assigned is none."""
+        if node.ctx == "load":
+            self._counted(super().visit_Tuple, node, frame)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def _counted(self, visit: Callable[[Any, Frame], None], node: nodes.Expr, frame: Frame) -> None:
+        self.write("environment.counted(")
+        visit(node, frame)
+        self.write(")")
+
+
 class LimitedSandbox(ImmutableSandboxedEnvironment):
     """A sandbox in which no single step takes much time or memory. It raises SecurityError instead."""
 
     intercepted_binops = frozenset(("*", "**", "%"))
+    code_generator_class = _Generator
+
+    @staticmethod
+    def counted(value: Any) -> Any:
+        """Return a value, unless it has too many parts: each level of `[x, x]` doubles those of `x`."""
+        parts, left = 0, [value] if isinstance(value, _NESTED) else []
+        while left:
+            each = left.pop()
+            parts += len(each)
+            if parts > MOST_PARTS:
+                raise SecurityError(f"a list of more than {MOST_PARTS:,} parts is not allowed")
+            left += [part for part in (each.values() if isinstance(each, dict) else each) if isinstance(part, _NESTED)]
+        return value
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute what is not too large."""
@@ -63,15 +105,15 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
             _check_format(left)
         if operator == "*" and (hasattr(left, "__len__") or hasattr(right, "__len__")):
             _check_size(_length(left) * _length(right))
-        if operator == "**" and isinstance(right, int) and right > MOST_POWER:
-            raise SecurityError("a power this large is not allowed")
+        if operator == "**":
+            _check_power(right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, function: Any, *arguments: Any, **named: Any) -> Any:
         """Call a function with numbers that are not too large."""
         if getattr(function, "__name__", "") != "safe_range":  # which checks by itself
             _check_size(*arguments, *named.values())
-        return super().call(context, function, *arguments, **named)
+        return self.counted(super().call(context, function, *arguments, **named))
 
     def wrap_str_format(self, value: Any) -> Any:
         """Return the replacement of a text's method `format`."""
@@ -87,6 +129,8 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def limited(*arguments: Any, **named: Any) -> Any:
         _check_size(*arguments, *named.values())
+        if name == "round":
+            _check_power(*arguments[1:], *named.values())
         if name == "format":
             _check_format(str(arguments[0]))
         return function(*arguments, **named)
@@ -97,6 +141,11 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _check_size(*values: Any) -> None:
     if any(isinstance(each, int) and abs(each) > LARGEST_NUMBER for each in values):
         raise SecurityError("a number this large is not allowed")
+
+
+def _check_power(*values: Any) -> None:
+    if any(isinstance(each, int) and abs(each) > MOST_POWER for each in values):
+        raise SecurityError("a power this large is not allowed")
 
 
 def _length(value: Any) -> int:

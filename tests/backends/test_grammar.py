@@ -1,12 +1,15 @@
 """Schemas from strangers as grammars: what would take the memory, the time or the process is refused."""
 
+import ctypes
 import json
 
 import pytest
 
 pytest.importorskip("llama_cpp")
 from messctl.backends import LlamaCpp
+from messctl.backends.constrained import Constrained
 from messctl.backends.grammar import GrammarError, grammar_of
+from messctl.backends.llama_library import load_library
 from messctl.records import Chat, Question
 from messctl.zoo import ModelSpec
 from messctl.zoo.models import BOX
@@ -55,3 +58,12 @@ def test_an_ordinary_schema_is_kept_to(schema):
         backend.close()
     assert answer
     assert answer[0] == ("{" if schema["type"] == "object" else json.dumps("")[0])
+
+
+def test_a_grammar_that_llama_cpp_cannot_read_is_an_error_without_a_print(capfd):
+    api = load_library().api
+    with pytest.raises(ValueError, match="cannot read the grammar"):
+        Constrained(api, None, None, "root ::= [")
+    assert capfd.readouterr().err == ""
+    ctypes.CDLL(None).perror(b"afterwards")
+    assert "afterwards" in capfd.readouterr().err

@@ -33,6 +33,10 @@ def prompt(source):
         ("{{ '%10000000000d' % 1 }}", "a width this large"),
         ("{{ '%10000000000d' | format(1) }}", "a width this large"),
         ("{{ '{:10000000000}'.format(1) }}", "a width this large"),
+        ("{{ 1 | round(-9999999) }}", "a power this large"),
+        ("{{ 1 | round(precision=-9999999) }}", "a power this large"),
+        ("{{ [1] | batch(99999999, 'x') | list | length }}", "a number this large"),
+        ("{{ ([1] * 99999999) | length }}", "a number this large"),
         ("{{ range(10000000000) | list }}", "a number this large|Range too big"),
     ],
 )
@@ -87,12 +91,38 @@ def test_a_template_that_doubles_a_text_is_refused(monkeypatch):
         prompt(f"{HELD}{{% set box.text = box.text ~ box.text %}}{{% endfor %}}{{{{ box.text }}}}")
 
 
+def test_a_long_list_of_long_lists_has_too_many_parts(monkeypatch):
+    monkeypatch.setattr(sandbox, "MOST_PARTS", 999)
+    long = "{% set x = (messages * 30) | list %}"
+    assert prompt(f"{long}{{{{ ([x] * 3) | length }}}}") == "3"
+    with pytest.raises(TemplateError, match="a list of more than 999 parts"):
+        prompt(f"{long}{{{{ [[x] * 30] | tojson }}}}")
+
+
+DOUBLED = "{% set n = namespace(v=1, w=1) %}{% for i in range(50) %}{% set n.v = BUILD %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "build", ["[n.v, n.v]", "(n.v, n.v)", "{'a': n.v, 'b': n.v}", "[n.v] * 2", "dict(a=n.v, b=n.v)"]
+)
+@pytest.mark.parametrize("use", ["n.v", "n.v | tojson", "n.v ~ ''", "n.v == n.w", "n.v in [n.w]", "{n.v: 1}"])
+def test_no_more_is_nested_within_a_list_than_can_be_compared_or_printed_in_time(monkeypatch, build, use):
+    monkeypatch.setattr(sandbox, "LONGEST_S", 0.3)
+    with pytest.raises(TemplateError, match="a list of more than 1,000,000 parts|takes longer than"):
+        prompt(DOUBLED.replace("BUILD", build) + f"{{{{ {use} }}}}")
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
         ("{{ 'ab' * 3 }}{{ 2 ** 10 }}{{ 7 % 4 }}", "ababab10243"),
         ("{{ '%s' % 'a' }}{{ '{:>3}'.format(1) }}{{ 'a' | center(3) }}{{ '%d' | format(2) }}", "a  1 a 2"),
         ("{{ messages[0].content | trim }}", "hi 12345678"),
+        ("{% for (a, b) in [(1, 'x'), (2, 'y')] %}{{ a }}{{ b }}{% endfor %}{{ {'a': [1]} }}", "1x2y{'a': [1]}"),
+        (
+            "{% set a, b = 1, 2 %}{{ a + b }}{{ 'user' in ('user', 'system') }}{{ dict(a=1).items() | list }}",
+            "3True[('a', 1)]",
+        ),
         ("{{ messages | map(attribute='content') | join(', ') | upper }}", "HI 12345678"),
     ],
 )
