@@ -193,6 +193,7 @@ class Serving:
         """
 
         def begin() -> tuple[Request, frozenset[str], Decision | UnfitError]:
+            self.store.requests.judgements.read_ahead()
             prepared, found = self._prepared(request, question, warm)
             unfit = frozenset(found)
             first = misfit(self.models, found, model) or self._decide(prepared, question, model, unfit)

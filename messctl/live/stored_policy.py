@@ -108,8 +108,15 @@ class StoredPolicy:
         return decision
 
     def overridden(self, request: Request, model: str) -> Decision:
-        """Return the user's decision for `model`; the policy does not count it."""
-        return Decision(request, 0, model, (model,), queue=self.queue())
+        """Return the user's decision for `model`; the policy does not count it.
+
+        The policy is read all the same: nobody should pay for an answer from which a damaged one cannot learn.
+        """
+        policy, read, kept = self._present(), self._read, self._kept
+        assert read is not None
+        saved = kept is None or kept.policy is not policy or kept.saved
+        self._kept = _Kept(self._stamp(), policy, read, saved)
+        return Decision(request, 0, model, (model,), queue=policy.queue)
 
     def learn_feedback(self, logged: LoggedRequest, satisfied: float, corrected: float | None) -> None:
         """Learn the feedback on a logged answer, 0..1, which may have `corrected` an earlier one.

@@ -64,12 +64,11 @@ class Checkpoints:
 
     def before(self, place: int = MOST) -> tuple[int, float]:
         """Return the last checkpoint before a place, or else the base: its own place, and the queue."""
-        part = self._part("first < ? ORDER BY first DESC", place)
-        if part is None:
+        found = self._database.remembered("checkpoints", self._last) if place == MOST else self._last(place)
+        if found is None:
             start = base(self._database)
             return start.place, start.queue
-        at = int(np.searchsorted(part.places, place)) - 1
-        return int(part.places[at]), float(part.walks[at, 0])
+        return found
 
     def after(self, place: int) -> Iterator[tuple[Part, int]]:
         """Yield the parts with checkpoints after a place, each with the number of its checkpoints that are not."""
@@ -105,6 +104,14 @@ class Checkpoints:
             kept = int(np.searchsorted(last.places, place, "right"))
             if kept < len(last.places):
                 self._write([last.numbers[kept:]])
+
+    def _last(self, place: int = MOST) -> tuple[int, float] | None:
+        """Return the last one before a place, and the queue, None without any."""
+        part = self._part("first < ? ORDER BY first DESC", place)
+        if part is None:
+            return None
+        at = int(np.searchsorted(part.places, place)) - 1
+        return int(part.places[at]), float(part.walks[at, 0])
 
     def _write(self, rows: Sequence[Numbers]) -> None:
         self._database.execute_many(WRITE, [(int(row[0, 0]), row.astype("<f8").tobytes()) for row in rows])

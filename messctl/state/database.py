@@ -25,6 +25,9 @@ RESTORE = "restore a copy, or start again with `messctl reset`"
 EXPORT = "restore a copy, or export the log with `messctl export` and start again with `messctl reset`"
 """The same if the log is sound."""
 
+LONGEST = 500
+"""The longest part of an error that is shown, in characters: a damaged row may hold anything."""
+
 FAULT = "this is a fault in messctl; report it"
 
 ROW_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError, RecursionError, SyntaxError)
@@ -284,11 +287,17 @@ class Database(ABC):
 
     def damage(self, what: str) -> StoreError:
         """Return the error that says which row is damaged, and what to do about it."""
-        return self.failure(f"the state is damaged ({' '.join(what.split())})", RESTORE)
+        return self.failure(f"the state is damaged ({_shortened(what)})", RESTORE)
 
     def failure(self, what: str, remedy: str | None = None) -> StoreError:
         """Return the error that says what is wrong with the database, and what to do about it."""
-        return StoreError(f"{self.path}: {what}; {remedy or self.remedy(what)}")
+        return StoreError(f"{self.path}: {_shortened(what)}; {remedy or self.remedy(what)}")
+
+
+def _shortened(what: str) -> str:
+    """Return what is wrong on one line that can be read."""
+    line = " ".join(what.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 _WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")

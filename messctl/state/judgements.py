@@ -23,7 +23,7 @@ from messctl.state.checkpoints import Checkpoints, Part
 from messctl.state.columns import MOST, shown
 from messctl.state.database import Database, Row
 from messctl.state.pruned import STEPS, Base, base
-from messctl.state.sums import FEEDBACK, TOLERANCE, KeptSums, Summed
+from messctl.state.sums import ANSWERS, FEEDBACK, SERVED, TOLERANCE, KeptSums, Summed
 from messctl.state.walks import Numbers, shifted, walked
 
 BLOCK = 512
@@ -85,6 +85,13 @@ class Judgements:
         if not (-TOLERANCE <= satisfied <= most and -TOLERANCE <= alpha <= most):
             raise self._database.damage(f"{judged} feedbacks add up to {satisfied:g}, and their α to {alpha:g}")
         return FeedbackSums(judged, min(float(judged), max(0.0, satisfied)), alpha)
+
+    def read_ahead(self) -> None:
+        """Read what an answer and its grade will be added to: if that is damaged, no model is asked and paid."""
+        for table in (SERVED, ANSWERS):
+            self._sums.rows(table)
+        self.sums()
+        self._checkpoints.before()
 
     def queue(self) -> float:
         """Return the queue after all feedback: from the last checkpoint on."""

@@ -8,6 +8,7 @@ from itertools import islice
 
 from messctl.errors import StoreError
 from messctl.state import pruned
+from messctl.state.asked import Asked
 from messctl.state.columns import COLUMNS, check
 from messctl.state.database import ROW_ERRORS, Database
 from messctl.state.outages import Outages
@@ -81,6 +82,9 @@ def _rows(database: Database, table: str) -> Iterator[str]:
             if table == "attempts" and row["outcome"] is not None:
                 what = f"{what} has an outcome that cannot be read"
                 empty_answer(row["outcome"])
+            if table == "requests":
+                what = f"{what} has 'asked' that cannot be read"
+                Asked.of(row["asked"])
         except ROW_ERRORS as error:
             text = " ".join(str(error).split())
             yield text if text.startswith(what) else f"{what} ({text})"

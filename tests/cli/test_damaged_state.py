@@ -90,6 +90,7 @@ DAMAGES = [
     ("UPDATE requests SET asked_at = 1e300", "row 1 of 'requests' has 'asked_at' = 1e+300"),
     ("UPDATE requests SET asked_at = 'noon'", "row 1 of 'requests' has 'asked_at' = 'noon'"),
     ("UPDATE requests SET alpha = 'high' WHERE id = 3", "row 3 of 'requests' has 'alpha' = 'high'"),
+    ("UPDATE requests SET asked = 'x' WHERE id = 2", "row 2 of 'requests' has 'asked' that cannot be read (Expecting"),
     ("UPDATE requests SET prompt = X'00'", "row 1 of 'requests' has 'prompt' = b'\\x00'"),
     ("UPDATE requests SET prompt = CAST(X'ff41' AS TEXT)", "ould not decode to UTF-8"),
     ("UPDATE answers SET cost = 9e999", "row 1 of 'answers' has 'cost' = inf"),
@@ -145,6 +146,38 @@ def test_damage_is_told_in_one_line_and_found_by_the_check(statement, problem, s
         document("reset", "--yes")
         assert run(["ask", "is it"]) == 0
         assert_sound(state, requests=1)
+
+
+LAST_CHECKPOINT = f"INSERT INTO checkpoints VALUES (2, X'{struct.pack('<4d', 3.0, 0.5, 0.0, 0.0).hex()}')"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--expect", "yes"], ["--model", DEAR]])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE served_sums SET explored = 'x'",
+        "UPDATE answer_sums SET tokens_in = -1",
+        "UPDATE feedback_sums SET alpha = 'x'",
+        "UPDATE feedback_sums SET satisfied = 1e300",
+        "UPDATE arrays SET shape = '-1'",
+        "UPDATE models SET mean_cost = 'x'",
+        LAST_CHECKPOINT,
+    ],
+)
+def test_no_model_is_asked_and_paid_if_the_state_cannot_take_its_answer(
+    statement, arguments, state, capsys, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(Scripted, "complete", lambda *given: asked.append(given))
+    damage(state, statement)
+    assert "is damaged" in assert_one_line(run(["ask", "is it", *arguments]), *capsys.readouterr())
+    assert asked == []
+
+
+def test_an_error_about_a_damaged_row_is_short_whatever_the_row_holds(state, capsys):
+    damage(state, "UPDATE arrays SET shape = ?", "7" * 100_000)
+    assert len(assert_one_line(run(["ask", "is it"]), *capsys.readouterr())) < 1000
+    assert all(len(problem) < 1000 for problem in check(state))
 
 
 @pytest.mark.slow
