@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import warn
 from messctl.errors import StoreError
-from messctl.state.place import refuse_foreign_link
+from messctl.state.place import exists, refuse_foreign_link
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
@@ -50,7 +50,7 @@ def state_path(state: Place | None, zoo: Path | None = None, *, required: bool =
     state = state_of(state, zoo)
     if state is None:
         return default_path()
-    if isinstance(state, Path) and not state.exists():
+    if isinstance(state, Path) and not exists(state):
         missing = f"{state}: there is no state; correct {where}, or create it with `messctl ask`"
         if required or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
             raise StoreError(missing)

@@ -21,7 +21,7 @@ from messctl.costs.meter_choice import meter_for
 from messctl.doctor.offload import report_of_load
 from messctl.errors import MessctlError
 from messctl.state import store
-from messctl.state.place import Place
+from messctl.state.place import Place, exists
 from messctl.zoo import ZooFile, check_zoo, load_zoo
 from messctl.zoo.memory import format_bytes
 
@@ -193,7 +193,7 @@ def _energy(zoo_file: ZooFile | None) -> Iterator[Finding]:
 def _state(path: Place | None) -> Iterator[Finding]:
     try:
         path = path or store.default_path()
-        if isinstance(path, Path) and not path.exists():
+        if isinstance(path, Path) and not exists(path):
             yield _new_state(path)
             return
         problems = store.check(path)

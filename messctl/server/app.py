@@ -53,7 +53,9 @@ def application(service: Service, *, show_prompts: bool = False) -> Starlette:
         *page_routes(service, board),
     ]
     handlers = {HTTPException: _on_http_error, ProtocolError: _on_error, Exception: _on_error}
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
+    served = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
+    served.router.redirect_slashes = False  # an address with one more slash is unknown, and its error is like others
+    return served
 
 
 def document_response(document: Any, status: int = 200) -> Response:

@@ -24,10 +24,14 @@ def back_up(state: Path, output: Path) -> int:
             raise OutputError(f"{log}: {what}; remove both, or give another name")
     with atomic_write(output, private=True) as aside:
         _copy(state, aside)
-        with Store(aside, looking=True) as copy:
-            problems, requests = copy.check(), copy.requests.count()
+        try:
+            with Store(aside, looking=True) as copy:
+                problems, requests = copy.check(), copy.requests.count()
+        except StoreError as error:
+            problems, requests = [str(error)], 0
         if problems:
-            raise StoreError(f"{state}: a copy of it is not sound ({problems[0]}); check it with `messctl doctor`")
+            problem = problems[0].removeprefix(f"{aside}: ")  # the copy has no name that anybody knows
+            raise StoreError(f"{state}: a copy of it is not sound ({problem}); check it with `messctl doctor`")
     return requests
 
 

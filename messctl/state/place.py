@@ -86,8 +86,19 @@ Place = Path | Address
 
 
 def exists(place: Place) -> bool:
-    """Return whether something may be at a place. Whether a database holds a state is known when it is opened."""
-    return not isinstance(place, Path) or place.exists()
+    """Return whether something may be at a place; who opens it says what.
+
+    A link to itself is something, and so is what lies in a folder that is closed.
+    """
+    if not isinstance(place, Path):
+        return True
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def place_of(text: str) -> Place:

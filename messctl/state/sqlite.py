@@ -166,10 +166,11 @@ class SqliteDatabase(Database):
 
     def integrity(self) -> Iterator[str]:
         """See `Database`."""
-        for statement in ("PRAGMA integrity_check", "PRAGMA foreign_key_check"):
-            for row in self.rows(statement):
-                if row[0] != "ok":
-                    yield " ".join(str(row[0]).split())
+        for row in self.rows("PRAGMA integrity_check"):
+            if row[0] != "ok":
+                yield " ".join(str(row[0]).split())
+        for table, _, other, _ in self.rows("PRAGMA foreign_key_check"):
+            yield f"a row of {table!r} belongs to a row of {other!r} that is not there"
 
     def form(self, table: str) -> dict[str, tuple[str, bool, int]]:
         """See `Database`."""

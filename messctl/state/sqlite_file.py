@@ -11,6 +11,7 @@ from pathlib import Path
 
 from messctl.errors import StoreError
 from messctl.inputs import check_ordinary
+from messctl.state.place import exists
 
 MEMORY = Path(":memory:")
 """The path of a database that has no file."""
@@ -48,7 +49,7 @@ def look(path: Path) -> sqlite3.Connection:
     SQLite may make its log beside the file. If it cannot, as in a read-only folder, it cannot keep writers from what
     it reads; then a copy in memory is opened, taken while nobody wrote. Raises the same as `connect`.
     """
-    if not path.exists():
+    if not exists(path):
         return _opened(MEMORY)
     while True:
         try:
@@ -122,7 +123,7 @@ def _make(path: Path) -> None:
 
 def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     """Open a file, with `options` of SQLite's URIs. Raises StoreError for another program's database."""
-    if path != MEMORY and path.exists():
+    if path != MEMORY and exists(path):
         check_ordinary(path)  # SQLite would wait for a pipe without end, and find no words for a folder
     address = f"{path.resolve().as_uri()}?{options}" if options else path
     connection = sqlite3.connect(

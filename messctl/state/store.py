@@ -20,7 +20,7 @@ from messctl.state.database import Database
 from messctl.state.databases import closed_on_failure, open_database
 from messctl.state.group_commit import GroupCommit
 from messctl.state.outages import Outages
-from messctl.state.place import Place
+from messctl.state.place import Place, exists
 from messctl.state.policy_arrays import PolicyArrays
 from messctl.state.pruning import AT_ONCE, Pruning
 from messctl.state.request_log import RequestLog
@@ -162,7 +162,7 @@ class Store:
 
 def check(path: Place) -> list[str]:
     """Return what is wrong with the state at `path`, one line each; nothing if there is none yet."""
-    if isinstance(path, Path) and not path.exists():
+    if not exists(path):
         return []
     try:
         with Store(path, looking=not isinstance(path, Path)) as store:

@@ -125,6 +125,17 @@ def test_a_damaged_state_is_not_backed_up(asked, capsys, state, tmp_path):
     assert not [each for each in tmp_path.iterdir() if "copy" in each.name]
 
 
+def test_a_backup_of_a_state_whose_tables_are_others_names_no_temporary_file(asked, capsys, state, tmp_path):
+    asked(1)
+    with closing(sqlite3.connect(state)) as opened:
+        opened.executescript("ALTER TABLE copying RENAME TO old; CREATE VIEW copying AS SELECT * FROM nowhere")
+    code = run(["state", "backup", "copy"])
+    error = assert_one_line(code, *capsys.readouterr())
+    assert f"{state}: a copy of it is not sound (no such table" in error
+    assert ".part" not in error
+    assert not (tmp_path / "copy").exists()
+
+
 def test_a_backup_is_whole_while_others_write(asked, state, tmp_path):
     """Each copy is of one moment: it has as many answers as requests, and is sound."""
     asked(2)

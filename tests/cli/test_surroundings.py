@@ -14,7 +14,8 @@ from backends_files import ANSWER, write_gguf
 from live_making import HEEDING, MESSCTL, assert_one_line, assert_sound, process, zoo_of
 
 from messctl.cli import run
-from messctl.state.store import Store
+from messctl.state.place import exists
+from messctl.state.store import Store, check
 from messctl.zoo import PACKAGED_FILE
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -241,7 +242,7 @@ STATES = [
     (lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000), "state"),
     (directory, "choose another place with --state"),
     (below_a_file, "--state"),
-    (lambda path: path.symlink_to(path), "--state"),
+    (lambda path: path.symlink_to(path), "Too many levels of symbolic links; choose another place with --state"),
 ]
 
 
@@ -251,9 +252,10 @@ def test_a_file_that_is_not_a_state_is_refused_and_unchanged(makes, message, cap
     made = makes(path)
     path = made if isinstance(made, Path) else path
     before = path.read_bytes() if path.is_file() else None
-    for command in (["ask", SUM], ["status"], ["feedback", "good"]):
+    for command in (["ask", SUM], ["status"], ["log"], ["feedback", "good"], ["state", "backup", "copy"]):
         error = assert_one_line(run([*command, "--state", str(path)]), *capsys.readouterr())
         assert message in error
+    assert any(message in problem for problem in check(path)) or not exists(path)
     assert before == (path.read_bytes() if path.is_file() else None)
 
 

@@ -124,6 +124,13 @@ def test_feedback_on_an_unknown_answer_is_404(serving, identity):
     assert (status, document["error"]["code"]) == (404, "answer_not_found")
 
 
+@pytest.mark.parametrize("path", ["/v1/feedback/", "/v1/chat/completions/", "/healthz/"])
+def test_an_address_with_a_slash_too_many_is_404(serving, path):
+    status, _, document = serving.ask(path, {"id": "chatcmpl-0", "value": 1})
+    assert status == 404
+    assert_shape(document)
+
+
 @pytest.mark.parametrize("text", ["\ud800 half", "nul \x00 nul", "\x1b[31m", "x" * 10_000, "\u05e2\u202e", " "])
 def test_odd_text_is_answered(serving, text):
     asked = {"model": "cheap", "messages": [{"role": "user", "content": text}], "user": text[:100]}
