@@ -42,6 +42,8 @@ MOST_POWER = 100
 MOST_PARTS = 10**6
 """The most parts of a list or an object, with all that is nested in it, as often as it is there. To compare, print or
 hash them happens in C, where nobody looks at the clock."""
+GROWING = frozenset(("expandtabs", "indent", "join", "replace", "translate", "wordwrap"))
+"""Methods and filters that may make a text as long as two of their values multiplied."""
 _NESTED = (list, tuple, dict)
 
 
@@ -107,12 +109,15 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
             _check_size(_length(left) * _length(right))
         if operator == "**":
             _check_power(right)
-        return super().call_binop(context, operator, left, right)
+        return self.counted(super().call_binop(context, operator, left, right))
 
     def call(self, context: Context, function: Any, *arguments: Any, **named: Any) -> Any:
         """Call a function with numbers that are not too large."""
         if getattr(function, "__name__", "") != "safe_range":  # which checks by itself
             _check_size(*arguments, *named.values())
+        text = getattr(function, "__self__", None)
+        if isinstance(text, str) and function.__name__ in GROWING:
+            _check_growth(text, *arguments, *named.values())
         return self.counted(super().call(context, function, *arguments, **named))
 
     def wrap_str_format(self, value: Any) -> Any:
@@ -125,10 +130,15 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
 
 def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a filter that refuses numbers that are too large."""
+    at = int(hasattr(function, "jinja_pass_arg"))  # the place of the value: Jinja's own context may come first
 
     @wraps(function)
     def limited(*arguments: Any, **named: Any) -> Any:
         _check_size(*arguments, *named.values())
+        if name in GROWING and len(arguments) > at:
+            if name == "join" and not hasattr(arguments[at], "__len__"):
+                arguments = (*arguments[:at], [*arguments[at]], *arguments[at + 1 :])
+            _check_growth(*arguments[at:], *named.values())
         if name == "round":
             _check_power(*arguments[1:], *named.values())
         if name == "format":
@@ -141,6 +151,13 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _check_size(*values: Any) -> None:
     if any(isinstance(each, int) and abs(each) > LARGEST_NUMBER for each in values):
         raise SecurityError("a number this large is not allowed")
+
+
+def _check_growth(first: Any, *others: Any) -> None:
+    lengths = [
+        max(map(_length, each.values()), default=0) if isinstance(each, dict) else _length(each) for each in others
+    ]
+    _check_size(_length(first) * max(lengths, default=0))
 
 
 def _check_power(*values: Any) -> None:
