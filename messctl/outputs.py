@@ -33,7 +33,7 @@ def check_writable(path: Path) -> None:
     """
     try:
         _check_writable(path, _target(path).parent)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be written ({_reason(error)}); choose another place") from None
 
 
@@ -83,9 +83,9 @@ def check_trace_writable(path: Path) -> None:
 
 def check_distinct(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raise OutputError if an output is also an input, or if two outputs are the same file."""
-    seen = {os.path.realpath(path): "is read by the same command" for path in inputs}
+    seen = {_place(path): "is read by the same command" for path in inputs}
     for path in outputs:
-        place = os.path.realpath(path)
+        place = _place(path)
         if place in seen:
             raise OutputError(f"{path}: {seen[place]}; give the output another name")
         seen[place] = "is written twice by the same command"
@@ -149,5 +149,12 @@ def _target(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
+def _place(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError as error:
+        raise OutputError(f"{path}: is no path ({error}); choose another place") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +125,9 @@ def test_a_killed_process_leaves_the_old_file(tmp_path, number):
         process.send_signal(number)
     assert process.returncode != 0
     assert path.read_text() == "old"
+
+
+def test_a_path_that_no_system_has_is_refused():
+    for refuse in (check_writable, check_trace_writable, lambda path: check_distinct([path], [])):
+        with pytest.raises(OutputError, match="embedded null byte.*choose another place"):
+            refuse(Path("a\0b"))
