@@ -284,7 +284,7 @@ class Router:
         grader: Grader,
     ) -> dict[str, float]:
         """Store answers, then return the grade of every answer. If one cannot be graded, learn what they cost."""
-        self._store.together(lambda: self._store_answers(decision, unstored))
+        self._store.together(lambda: self._store_answers(decision, unstored), about=decision.request.request_id)
         try:
             return {name: grader(each.answer) for name, each in completions.items()}
         except BaseException as error:
@@ -323,7 +323,7 @@ class Router:
             except StoreError as error:  # raised below: damaged sums must not undo what was learned
                 return error
 
-        standing = self._store.together(learn, synced=bool(grades))
+        standing = self._store.together(learn, synced=bool(grades), about=decision.request.request_id)
         if isinstance(standing, StoreError):
             raise standing
         return standing

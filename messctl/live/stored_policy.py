@@ -229,7 +229,9 @@ class StoredPolicy:
         self._read = self._kept = None
         self._store.policy.save(learned, None if read is None else read.snapshot)
         self._last = learned
-        self._kept = _Kept(self._stamp(), policy, read.then(learned)) if policy and read else None
+        if policy and read:
+            self._kept = _Kept(self._stamp(), policy, read.then(learned))
+            self._store.policy.expect(self._settings.policy, self._kept.reading)
 
     def _save_later(self, policy: LivePolicy) -> None:
         """Keep the `policy` in memory, and save what it knows at the end of the transaction, or when others read it."""

@@ -19,6 +19,8 @@ from messctl.state.place import Place
 
 T = TypeVar("T")
 Transaction = Callable[[], AbstractContextManager[None]]
+Select = tuple[str, tuple[Any, ...]]
+"""A statement that selects rows, and its values."""
 
 RESTORE = "restore a copy, or start again with `messctl reset`"
 """What to do about a damaged state."""
@@ -58,10 +60,14 @@ class Database(ABC):
     path: Place
     changes = 0
     """The number of statements that wrote, and of calls of `later`, so far."""
+    used: set[str]
     _turns = 0
 
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
+        self._expected: dict[str, Select] = {}
+        self.used: set[str] = set()
+        """Takes the names of what is read in transactions, from memory or not."""
         self._seen: int | None = None
         self._due: dict[Callable[[], None], None] = {}
         self._others = ExitStack()
@@ -84,7 +90,7 @@ class Database(ABC):
 
         In a transaction they may come from memory, where they stay until somebody writes to the table.
         """
-        return self.remembered(name, lambda: self.table(name))
+        return self.remembered(name, lambda: self._read_kept(name))
 
     def remembered(self, name: str, read: Callable[[], T]) -> T:
         """Return what `read` returns. In a transaction it may come from memory, as `kept` says.
@@ -93,6 +99,7 @@ class Database(ABC):
         """
         if not self.inside:
             return read()
+        self.used.add(name)
         if name not in self._kept:
             self._kept[name] = read()
         return cast(T, self._kept[name])
@@ -100,6 +107,11 @@ class Database(ABC):
     def keep(self, name: str, rows: list[Row]) -> None:
         """Let `kept` return these rows: they were written to a table, or are to be written in this transaction."""
         self._kept[name] = rows
+
+    def expect(self, name: str, statement: str, values: Sequence[Any] = ()) -> None:
+        """Say what is read again once another process has written: `ahead` finds it by the name of its table."""
+        self._expected[name] = statement, tuple(values)
+        self.used.add(name)
 
     def forget_kept(self) -> None:
         """Read every table anew: it may have been changed from outside, or what was written is undone."""
@@ -165,6 +177,14 @@ class Database(ABC):
     @abstractmethod
     def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """Yield the rows of a statement that may select more than the memory holds. Use it in a transaction."""
+
+    @abstractmethod
+    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+        """Say what is read soon in this transaction: all may come in one go.
+
+        That is what is expected under some names, if another process has written, and what is read before anybody
+        changes it.
+        """
 
     @abstractmethod
     def transaction(self, *, synced: bool = False) -> AbstractContextManager[None]:
@@ -245,6 +265,10 @@ class Database(ABC):
         if self._seen != earlier:
             self.forget_kept()
 
+    def _read_kept(self, name: str) -> list[Row]:
+        self.expect(name, _all_of(name))
+        return self.table(name)
+
     def _is_undone(self) -> None:
         """Forget what was read and written in a transaction that is undone, and undo those that it was joined by."""
         self._due.clear()
@@ -258,7 +282,7 @@ class Database(ABC):
     def _writes(self, statement: str) -> None:
         """Forget what is kept of the table that a statement writes to."""
         self.changes += 1
-        table = _table_of(statement)
+        table = table_of(statement)
         if table is None:
             self.forget_kept()
         else:
@@ -283,7 +307,7 @@ class Database(ABC):
             check(f"a row of {name!r}", dict(row), COLUMNS[name])
             return row
 
-        return list(self.read(checked, f"SELECT * FROM {name} {where}", values))
+        return list(self.read(checked, _all_of(name, where), values))
 
     def damage(self, what: str) -> StoreError:
         """Return the error that says which row is damaged, and what to do about it."""
@@ -300,12 +324,16 @@ def _shortened(what: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
+def _all_of(table: str, where: str = "") -> str:
+    return f"SELECT * FROM {table} {where}"
+
+
 _WRITES = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")
 _READS = re.compile(r"\s*(?:SELECT|PRAGMA|BEGIN|COMMIT|ROLLBACK)\b")
 
 
 @lru_cache(maxsize=1024)
-def _table_of(statement: str) -> str | None:
+def table_of(statement: str) -> str | None:
     """Return the table that a statement writes to; "" for none, None if it may be any."""
     found = _WRITES.match(statement)
     if found:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from messctl.errors import UsageError
 from messctl.state.database import FAULT
+from messctl.state.sums import SUMMED
 
 if TYPE_CHECKING:
     from messctl.state.store import Store
@@ -27,8 +28,10 @@ T = TypeVar("T")
 class _Work:
     """What a thread wants to have done, and what became of it. `turn` is free as soon as the thread may go on."""
 
-    def __init__(self, call: Callable[[], Any], *, synced: bool) -> None:
+    def __init__(self, call: Callable[[], Any], about: str | None = None, *, synced: bool) -> None:
         self.call = call
+        self.about = about
+        self.kind = getattr(call, "__qualname__", "")
         self.synced = synced
         self.turn = threading.Lock()
         self.turn.acquire()
@@ -49,18 +52,20 @@ class GroupCommit:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[_Work] = deque()
+        self._reads: dict[str, set[str]] = {}
         self._leading = False
         self._leader: int | None = None
         self._lock = threading.Lock()
 
-    def do(self, call: Callable[[], T], *, synced: bool = False) -> T:
+    def do(self, call: Callable[[], T], *, synced: bool = False, about: str | None = None) -> T:
         """Return what a call returns, once all that it wrote is committed; see `Store.transaction` for `synced`.
 
+        If the call is `about` a logged request, by its id, what is known of all such requests is read in one go.
         Raises what the call raises, and StoreError, also for a call within a call.
         """
         if self._leader == threading.get_ident():
             raise self._store.database.failure("a transaction is begun within another", FAULT)
-        mine = _Work(call, synced=synced)
+        mine = _Work(call, about, synced=synced)
         try:
             with self._lock:
                 self._waiting.append(mine)
@@ -116,6 +121,7 @@ class GroupCommit:
         try:
             with self._store.transaction(synced=synced):
                 group += self._taken(most, synced=synced)
+                self._read_ahead(group)
                 for work in group:
                     self._do(work)
                 self._store.database.finish()
@@ -130,6 +136,11 @@ class GroupCommit:
                 for work in group:
                     self._alone(work)
 
+    def _read_ahead(self, group: list[_Work]) -> None:
+        """Read in one go what the work of its kind has read so far, and what is known of the requests it is about."""
+        names = set().union(*(self._reads.get(work.kind, ()) for work in group))
+        self._store.database.ahead(names, [(SUMMED, (work.about,)) for work in group if work.about is not None])
+
     def _taken(self, most: int, *, synced: bool = True) -> list[_Work]:
         """Take the work of those who came first, until one wants to be `synced` and the transaction is not."""
         taken: list[_Work] = []
@@ -141,12 +152,15 @@ class GroupCommit:
     def _do(self, work: _Work) -> None:
         """Do work within a transaction. Raises what it raises, unless it has written nothing."""
         before, work.error = self._store.database.changes, None
+        self._store.database.used = self._reads.setdefault(work.kind, set())
         try:
             work.result = work.call()
         except UsageError as error:
             if self._store.database.changes != before:
                 raise
             work.error = error
+        finally:
+            self._store.database.used = set()
 
     def _alone(self, work: _Work) -> None:
         """Do work in a transaction of its own, after the one of its group was undone."""

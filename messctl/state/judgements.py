@@ -65,7 +65,6 @@ class Judgements:
             self._database.execute(
                 "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request.id, satisfied, now)
             )
-            self._database.later(self._pack_all)
         else:
             self._database.execute(
                 "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied, now, request.id)
@@ -73,8 +72,11 @@ class Judgements:
             if satisfied != earlier:
                 self._repack(request.judged, satisfied)
         self._sums.judged(request, satisfied)
-        if not self.sums().count:
+        count = self.sums().count
+        if not count:
             raise self._database.damage("no feedback is counted")
+        if request.judged is None and count % BLOCK == 0:
+            self._database.later(self._pack_all)
         return earlier
 
     def sums(self) -> FeedbackSums:

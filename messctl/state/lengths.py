@@ -84,6 +84,7 @@ class Lengths:
         query = " UNION ALL ".join(LATEST.format(place) for place in range(len(models)))
         values = [value for model in models for value in (model, RECENT, model, RECENT, RECENT)]
         found: list[list[Length]] = [[] for _ in models]
+        self._database.expect("answers", query, values)
         for place, length in self._database.read(_length, query, values):
             found[place].append(length)
         return {model: _Latest.of(lengths) for model, lengths in zip(models, found, strict=True)}

@@ -38,6 +38,7 @@ SAVE_ARRAYS = """
         OR (arrays.cost_source IS NULL) <> (excluded.cost_source IS NULL)
         OR arrays.cost_source <> excluded.cost_source
 """
+SAVED_SINCE = "WHERE policy = ? AND saved > ?"
 DELETE_REST = "DELETE FROM arrays WHERE policy = ? AND model = ? AND name = ? AND piece >= ?"
 """Deletes the pieces that an array does not have any more."""
 SAVE_ROUTER = """
@@ -104,10 +105,10 @@ class PolicyArrays:
         if not found:
             return Reading(Snapshot())
         router, models = found[0], self._database.kept("models")
-        basis = next(iter(self._database.table("policies", "WHERE name = ?", (policy,))), None)
+        basis = next((row for row in self._database.kept("policies") if row["name"] == policy), None)
         since = earlier is not None and basis is not None and _continues(earlier, router, models, basis)
         known, saves = (earlier.snapshot, earlier.saves) if earlier and since else (Snapshot(), -1)
-        arrays = self._database.table("arrays", "WHERE policy = ? AND saved > ?", (policy, saves))
+        arrays = self._database.table("arrays", SAVED_SINCE, (policy, saves))
         sources = {row["name"]: row["cost_source"] for row in models}
         of_shared = (row["cost_source"] for row in arrays if not row["model"] and row["cost_source"])
         sources[SHARED] = known.cost_source if since else next(of_shared, "")
@@ -145,6 +146,10 @@ class PolicyArrays:
             },
         )
         return Reading(snapshot, router["saves"], basis["begun"] if basis else "")
+
+    def expect(self, policy: str, earlier: Reading) -> None:
+        """Say that what others save is read next on top of this reading."""
+        self._database.expect("arrays", f"SELECT * FROM arrays {SAVED_SINCE}", (policy, earlier.saves))
 
     def queue(self) -> float:
         """Return the virtual queue, ≥ 0."""

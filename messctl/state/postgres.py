@@ -11,9 +11,9 @@ from typing import Any
 
 from messctl.state import migrations, postgres_tables
 from messctl.state.columns import COLUMNS
-from messctl.state.database import FAULT, Database, Row
+from messctl.state.database import FAULT, Database, Row, Select, table_of
 from messctl.state.place import Address
-from messctl.state.postgres_connection import Connection, Record
+from messctl.state.postgres_connection import Connection, Cursor, Record
 from messctl.state.postgres_errors import ANOTHER_STATE, remedy_of_text
 from messctl.state.postgres_session import Session
 from messctl.state.sqlite import SqliteDatabase
@@ -41,6 +41,8 @@ class PostgresDatabase(Database):
         self._cursors = count()
         self._session = Session(path, self.latest)
         self._opened = self._session.opened
+        self._ahead: dict[Select, Cursor] = {}
+        self._outdated = False
 
     @property
     def inside(self) -> bool:
@@ -93,6 +95,18 @@ class PostgresDatabase(Database):
                     return
                 yield from part
 
+    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+        """See `Database`. All statements are sent, and the answers to all come when the first one is read."""
+        expected = [self._expected[name] for name in names if name in self._expected] if self._outdated else []
+        with self._session.mapped():
+            for select in (*expected, *selects):
+                self._ahead[select] = self._sent(*select)
+
+    def forget_kept(self) -> None:
+        """See `Database`."""
+        super().forget_kept()
+        self._ahead.clear()
+
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:
         """See `Store.transaction`."""
@@ -106,6 +120,7 @@ class PostgresDatabase(Database):
                 self.finish()
             committed = True
         finally:
+            self._ahead.clear()
             if not committed:
                 self._is_undone()
 
@@ -228,7 +243,9 @@ class PostgresDatabase(Database):
         return remedy_of_text(what)
 
     def _has_begun(self) -> None:
+        earlier = self._seen
         super()._has_begun()
+        self._outdated = self._seen != earlier
         if self._opened != self._session.opened:
             self._opened = self._session.opened
             self.turn()
@@ -240,8 +257,17 @@ class PostgresDatabase(Database):
         return self._session.others
 
     def _selected(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Record]:
-        with self._within(writing=False) as connection, self._session.mapped():
-            return connection.cursor(binary=True).execute(_translated(statement), values).fetchall()
+        with self._within(writing=False), self._session.mapped():
+            sent = self._ahead.pop((statement, tuple(values)), None) if self._ahead else None
+            return (sent or self._sent(statement, values)).fetchall()
+
+    def _sent(self, statement: str, values: Sequence[Any]) -> Cursor:
+        return self._session.present.cursor(binary=True).execute(_translated(statement), values)
+
+    def _writes(self, statement: str) -> None:
+        super()._writes(statement)
+        if self._ahead:
+            self._ahead.pop(self._expected.get(table_of(statement) or "", ("", ())), None)
 
     def _plainly(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Record]:
         """Select rows of tables that may not be ours."""

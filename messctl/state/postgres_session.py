@@ -15,7 +15,7 @@ import psycopg
 from messctl.errors import StoreError
 from messctl.state.database import FAULT
 from messctl.state.place import Address
-from messctl.state.postgres_connection import Connection, Record, opened
+from messctl.state.postgres_connection import Connection, Record, light_compression, opened
 from messctl.state.postgres_errors import remedy_of, remedy_of_text, text_of
 
 WAIT_S = 60
@@ -42,8 +42,9 @@ class Session:
         self._settings = f"SET LOCAL search_path = {self.schema}, pg_temp; SET LOCAL lock_timeout = '{WAIT_S}s'"
         self._connection: Connection | None = None
         self._ahead = ExitStack()
+        self._compresses = ""
         with self.mapped():
-            self._connection = opened(address)
+            self._open()
 
     def close(self) -> None:
         """Close the connection."""
@@ -68,7 +69,7 @@ class Session:
 
         For the last, the server needs a synchronous standby.
         """
-        waits = f"SET LOCAL synchronous_commit = {'on' if synced else 'local'}"
+        waits = f"{self._compresses}SET LOCAL synchronous_commit = {'on' if synced else 'local'}"
         counted = "UPDATE state SET writes = writes + 1 WHERE id = 1 RETURNING version, writes"
         with self._begun(f"BEGIN ISOLATION LEVEL READ COMMITTED; {self._settings}; {waits}; {counted}", counted=1):
             yield
@@ -151,10 +152,15 @@ class Session:
                     raise self.failure(text_of(error), remedy_of(error)) from error
                 self._drop()
         with self.mapped():
-            self._connection = opened(self._address)
+            connection = self._open()
             self.opened += 1
             self.others += 1
-            return self._sent(self._connection, begin)
+            return self._sent(connection, begin)
+
+    def _open(self) -> Connection:
+        self._connection = opened(self._address)
+        self._compresses = light_compression(self._connection)
+        return self._connection
 
     def _sent(self, connection: Connection, begin: str) -> Record | None:
         """Send the statements that begin a transaction, in one go."""

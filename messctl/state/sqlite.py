@@ -11,7 +11,7 @@ from typing import Any
 
 from messctl.errors import StoreError
 from messctl.state import migrations, sqlite_file
-from messctl.state.database import FAULT, RESTORE, Database, Row
+from messctl.state.database import FAULT, RESTORE, Database, Row, Select
 from messctl.state.place import Place
 from messctl.state.sqlite_file import ANOTHER_PLACE, MEMORY
 from messctl.state.write_back import written_back
@@ -74,6 +74,9 @@ class SqliteDatabase(Database):
     def scan(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """See `Database`. Rows never lie in memory all at once."""
         return self.rows(statement, values)
+
+    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+        """See `Database`. A file is near: nothing would be gained."""
 
     @contextmanager
     def transaction(self, *, synced: bool = False) -> Iterator[None]:

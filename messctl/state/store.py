@@ -98,9 +98,9 @@ class Store:
         with self._database.transaction(synced=synced):
             yield
 
-    def together(self, call: Callable[[], T], *, synced: bool = False) -> T:
+    def together(self, call: Callable[[], T], *, synced: bool = False, about: str | None = None) -> T:
         """Return what a call returns within a transaction, which others may share; see `GroupCommit`."""
-        return self._commits.do(call, synced=synced)
+        return self._commits.do(call, synced=synced, about=about)
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:

@@ -158,7 +158,7 @@ class Summed:
         return model, self.cost_unit, self.meter
 
 
-_SUMMED = (
+SUMMED = (
     "SELECT requests.id AS id, policy, alpha, served, explored, forced, cost_unit, meter, characters, "
     "EXISTS (SELECT 1 FROM answers WHERE answers.request = requests.id) AS answered, "
     "(SELECT feedback.id FROM feedback WHERE feedback.request = requests.id) AS judged, "
@@ -176,7 +176,7 @@ class KeptSums:
 
     def request(self, request_id: str) -> Summed | None:
         """Return what the sums hold of a request, None if it is not logged."""
-        return next(self._database.read(_summed, _SUMMED, (request_id,)), None)
+        return next(self._database.read(_summed, SUMMED, (request_id,)), None)
 
     def rows(self, table: str) -> list[Row]:
         """Return the rows of a table, checked."""

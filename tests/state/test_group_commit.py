@@ -265,7 +265,7 @@ def test_a_thread_that_is_interrupted_keeps_no_other_waiting(store, leads):
 
             with pytest.MonkeyPatch.context() as patch:
                 work.turn = Interrupted()
-                patch.setattr(group_commit, "_Work", lambda call, synced: work)
+                patch.setattr(group_commit, "_Work", lambda call, about, synced: work)
                 with pytest.raises(KeyboardInterrupt):
                     store.together(writes(store, "never"))
             after = pool.submit(store.together, writes(store, "a"))

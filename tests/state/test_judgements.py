@@ -186,3 +186,18 @@ def test_feedback_after_a_reset_starts_a_new_queue(small_blocks, place):
         judged(store, [(0.5, 0.0)] * 9)
         store.requests.set_feedback("r1", {"a": 1.0}, "a")
         assert store.requests.queue() == plain(0.0, [(0.5, 0.0), (0.5, 1.0), *[(0.5, 0.0)] * 7])[-1]
+
+
+def test_feedback_reads_checkpoints_only_if_one_is_due(small_blocks, place, monkeypatch):
+    with Store(place) as store:
+        packed_after, pack = [], store.requests.judgements._pack
+
+        def noted():
+            packed_after.append(store.requests.feedback_sums().count)
+            return pack()
+
+        monkeypatch.setattr(store.requests.judgements, "_pack", noted)
+        for number in range(3 * judgements.BLOCK + 1):
+            judged(store, [(0.8, 0.0)], first=number)
+        assert sorted(set(packed_after)) == [judgements.BLOCK, 2 * judgements.BLOCK, 3 * judgements.BLOCK]
+        assert store.requests.judgements.check(store.requests.queue()) == []
