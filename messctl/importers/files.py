@@ -175,7 +175,8 @@ def decode_json(at: Place, text: str) -> Any:
 def bounded_json(text: str) -> Any:
     """Return the value of a JSON text.
 
-    Raises ValueError if it is not JSON, has too many values, or has a key twice in one object; RecursionError.
+    Raises ValueError if it is not JSON, has too many values, a text that is too long, or a key twice in one object;
+    RecursionError.
     """
     if sum(map(text.count, ",[{")) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
@@ -183,8 +184,12 @@ def bounded_json(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object. Raises ValueError if it has a key twice: either value may be meant."""
+    """Return a JSON object. Raises ValueError for a text that is too long, and for a key twice: either may be meant."""
     found = dict(pairs)
+    for key, value in pairs:
+        for text in value if isinstance(value, list) else (value,):
+            if isinstance(text, str) and len(text) > LONGEST_LINE:
+                raise ValueError(f"the text of {key[:40]!r} is longer than {LONGEST_LINE >> 20} MiB")
     if len(found) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice[:40]!r} is twice in one object")

@@ -92,6 +92,14 @@ def test_a_json_text_of_too_many_values_is_refused(monkeypatch):
         files.decode_json(Place(Path("a.json")), json.dumps([1] * 1001))
 
 
+@pytest.mark.parametrize("long", [lambda text: text, lambda text: [text], lambda text: {"b": text}])
+def test_a_text_within_json_is_as_long_as_a_cell_at_most(long, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST_LINE", 1 << 20)
+    assert files.bounded_json(json.dumps({"a": long("x" * (1 << 20))})) == {"a": long("x" * (1 << 20))}
+    with pytest.raises(SourceError, match=r"the text of '[ab]' is longer than 1 MiB"):
+        files.decode_json(Place(Path("a.json")), json.dumps({"a": long("x" * ((1 << 20) + 1))}))
+
+
 @pytest.mark.parametrize(
     "text",
     ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "9" * 10_000, '"\\ud800"x', "[1e999", "\0", '{"a":1,"a":0}'],
