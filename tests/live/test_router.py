@@ -739,11 +739,17 @@ def test_recent_prompts_stay_if_models_leave_the_zoo(world):
     assert recalled() == 12
 
 
-def test_an_answer_is_stored_also_if_the_sums_of_feedback_are_damaged(world):
-    router, rounds, prompts, _, store = world
+def test_an_answer_is_stored_also_if_the_sums_of_feedback_are_damaged_meanwhile(world):
+    router, rounds, prompts, backend, store = world
     router().ask(Question(prompts[0]), grader=judge(rounds))
-    with store.transaction():
-        store.database.execute("UPDATE feedback_sums SET satisfied = 99.0")
+    complete = backend.complete
+
+    def complete_with_damage(*arguments):
+        with store.transaction():
+            store.database.execute("UPDATE feedback_sums SET satisfied = 99.0")
+        return complete(*arguments)
+
+    backend.complete = complete_with_damage
     with pytest.raises(StoreError, match="damaged"):
         router().ask(Question(prompts[1]))
     assert store.requests.find("last").decision.request.prompt == prompts[1]
