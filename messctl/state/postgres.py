@@ -112,17 +112,18 @@ class PostgresDatabase(Database):
         """See `Store.transaction`."""
         if self._looking:
             raise self.failure("it is open to be read only", FAULT)
-        committed = False
-        try:
-            with self._session.writing(synced=synced):
-                self._has_begun()
-                yield
-                self.finish()
-            committed = True
-        finally:
-            self._ahead.clear()
-            if not committed:
-                self._is_undone()
+        with self._session.alone:  # nobody else begins before all is forgotten
+            committed = False
+            try:
+                with self._session.writing(synced=synced):
+                    self._has_begun()
+                    yield
+                    self.finish()
+                committed = True
+            finally:
+                self._ahead.clear()
+                if not committed:
+                    self._is_undone()
 
     def finish(self) -> None:
         """See `Database`."""

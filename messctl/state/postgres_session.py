@@ -152,9 +152,9 @@ class Session:
                     raise self.failure(text_of(error), remedy_of(error)) from error
                 self._drop()
         with self.mapped():
-            connection = self._open()
             self.opened += 1
             self.others += 1
+            connection = self._open()
             return self._sent(connection, begin)
 
     def _open(self) -> Connection:

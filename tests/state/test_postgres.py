@@ -18,6 +18,7 @@ from postgres_making import PASSWORD, PgBouncer, PostgresServer, pgbouncer, prog
 from messctl.errors import StoreError, UsageError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.records import Decision, Outcome, Request
+from messctl.state import postgres_session
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.place import Address, exists, place_of
 from messctl.state.postgres_connection import PREPARED_AFTER
@@ -412,6 +413,41 @@ def test_nothing_that_was_read_through_a_lost_connection_is_trusted(postgres, ad
             later = store.policy.stamp
         assert later[0] != stamp[0]
         assert later[1] != stamp[1]
+
+
+def test_a_new_connection_that_is_not_ready_at_once_is_not_taken_for_the_old_one(postgres, address, monkeypatch):
+    with Store(address) as store:
+        with store.transaction():
+            store.policy.save(Snapshot(2))
+            stamp = store.policy.stamp
+        cut(postgres)
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_session, "light_compression", lambda connection: 1 / 0)
+            with pytest.raises(ZeroDivisionError), store.unchanging():
+                pass
+        with store.unchanging():
+            assert store.policy.stamp[1] > stamp[1]
+
+
+def test_nobody_begins_before_what_is_undone_is_forgotten(address, monkeypatch):
+    begun = []
+    with Store(address) as store, ThreadPoolExecutor(1) as pool:
+        database = store.database
+        undone = database._is_undone
+
+        def begins():
+            if free := database._session.alone.acquire(blocking=False):
+                database._session.alone.release()
+            return free
+
+        def noted():
+            begun.append(pool.submit(begins).result())
+            undone()
+
+        monkeypatch.setattr(database, "_is_undone", noted)
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            raise ZeroDivisionError
+    assert begun == [False]
 
 
 def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(postgres, address, monkeypatch):
