@@ -311,7 +311,7 @@ class Database(ABC):
 
     def damage(self, what: str) -> StoreError:
         """Return the error that says which row is damaged, and what to do about it."""
-        return self.failure(f"the state is damaged ({_shortened(what)})", RESTORE)
+        return self.failure(f"the state is damaged ({' '.join(what.split())})", RESTORE)
 
     def failure(self, what: str, remedy: str | None = None) -> StoreError:
         """Return the error that says what is wrong with the database, and what to do about it."""
