@@ -21,6 +21,9 @@ def check(parts: list[Part], architecture: str) -> None:
     layers = first.count(f"{architecture}.block_count")
     if not 0 < layers <= MOST_LAYERS:
         first.fail(f"is damaged: its header states {layers:,} layers; download it again")
+    for key, value in first.fields.items():
+        if key.endswith("_epsilon") and isinstance(value, float) and not value >= 0:
+            first.fail(f"is damaged: {key} is {value}, with which llama.cpp aborts; download it again")
     _check_vocabulary(first)
     for part in parts:
         _check_weights(part)

@@ -189,6 +189,13 @@ def test_absurd_values_are_refused_or_harmless(tmp_path, made, message):
         read_header(path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), -1.0])
+def test_an_epsilon_with_which_llama_cpp_aborts_is_refused(tmp_path, value):
+    path = write_gguf(tmp_path / "a.gguf", more=lambda writer: writer.add_layer_norm_rms_eps(value))
+    with pytest.raises(BackendError, match=r"layer_norm_rms_epsilon is (nan|-inf|-1\.0), with which llama\.cpp aborts"):
+        read_header(path)
+
+
 def test_a_split_model_is_the_sum_of_its_parts(tmp_path):
     names = [f"m-0000{i}-of-00003.gguf" for i in (1, 2, 3)]
     for number, name in enumerate(names):
