@@ -9,6 +9,7 @@ is left to walk is read ahead, ever more at once, so that a long way takes few s
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from bisect import bisect_left, bisect_right
@@ -99,7 +100,7 @@ class Judgements:
         """Return the queue after all feedback: from the last checkpoint on."""
         last, queue = self._checkpoints.before()
         steps = _unpacked(_packed(self._steps(last)))
-        return float(walked(queue, steps)[-1, 0]) if steps.size else queue
+        return float(walked(queue, [steps])[0, 0]) if steps.size else queue
 
     def recent(self, count: int) -> list[tuple[float, float]]:
         """Return the satisfaction of each of the newest `count` feedbacks, oldest first, and the queue after it."""
@@ -180,7 +181,7 @@ class Judgements:
             found.append(f"{wrong} blocks of packed steps are not those of the feedback")
         computed[start.place] = start.queue
         due = {
-            end: (computed[end], *walked(computed[begin], _unpacked(steps[end]))[0, 1:].tolist())
+            end: (computed[end], *walked(computed[begin], [_unpacked(steps[end])])[0, 1:].tolist())
             for begin, end in pairwise(ends)
         }
         parts = [part for part, _ in self._checkpoints.after(0)]
@@ -205,7 +206,7 @@ class Judgements:
         block = list(self._steps(last, limit=BLOCK))
         end, packed = block[-1][0], _packed(block)
         self._database.execute("INSERT INTO steps VALUES (?, ?)", (end, packed))
-        self._checkpoints.add(end, walked(queue, _unpacked(packed))[0])
+        self._checkpoints.add(end, walked(queue, [_unpacked(packed)])[0])
         return True
 
     def _repack(self, changed: int, satisfied: float) -> None:
@@ -216,7 +217,7 @@ class Judgements:
             new, at = part.copy(), start
             if first:
                 block = self._patched(before, int(part.places[at]), changed, satisfied)
-                new.walks[at] = walked(queue, block[None])[0]
+                new.walks[at] = walked(queue, [block])[0]
                 queue, old = float(new.walks[at, 0]), float(part.walks[at, 0])
                 at, first = at + 1, False
             self._follow(part, new, at, queue, old)
@@ -240,16 +241,15 @@ class Judgements:
                     later = (each for each in marked[bisect_right(marked, at) : -1] if each not in blocks)
                     ahead = [at, *islice(later, wanted - 1)]
                     blocks |= dict(zip(ahead, self._blocks_at(part.places[ahead].tolist()), strict=True))
-                    wanted = min(2 * wanted, AHEAD)
-                run = [blocks[each] for each in takewhile(blocks.__contains__, count(at))]
-                walks = walked(queue, np.array(run))
+                    wanted = min(4 * wanted, AHEAD)
+                walks = walked(queue, [blocks[each] for each in takewhile(blocks.__contains__, count(at))])
             new.walks[at : at + len(walks)] = walks
             at += len(walks)
             queue, old = float(new.walks[at - 1, 0]), float(part.walks[at - 1, 0])
 
     def _patched(self, before: int, last: int, changed: int, satisfied: float) -> Numbers:
         """Change one step of the block between two checkpoints, and return the block."""
-        block = self._blocks_at([last])[0]
+        block = self._blocks_at([last])[0].copy()
         counted = self._database.row(f"SELECT count(*) FROM ({PLACES}) AS places", (before, changed, before, changed))
         earlier = counted[0] if counted else 0
         if earlier >= BLOCK:
@@ -275,11 +275,7 @@ class Judgements:
 
     def _blocks(self, where: str, values: Sequence[int]) -> dict[int, Numbers]:
         """Return the packed steps that lead to those checkpoints whose place, `last`, meets a condition, in order."""
-        found = list(self._database.read(_block, f"SELECT * FROM steps WHERE {where} ORDER BY last", values))
-        steps = _unpacked(b"".join(packed for _, packed in found), max(1, len(found)))
-        if not np.isfinite(steps).all():
-            raise self._database.damage(f"packed steps of {len(found)} blocks hold what is no number")
-        return {last: block for (last, _), block in zip(found, steps, strict=False)}
+        return dict(self._database.read(_block, f"SELECT * FROM steps WHERE {where} ORDER BY last", values))
 
 
 def _step(row: Row) -> Step:
@@ -289,17 +285,20 @@ def _step(row: Row) -> Step:
     return place, alpha, satisfied
 
 
-def _block(row: Row) -> tuple[int, bytes]:
+def _block(row: Row) -> tuple[int, Numbers]:
     last, packed = row
     if len(packed) != BLOCK * STEP.size:
         raise ValueError(f"the packed steps up to feedback {shown(last)} have {len(packed)} bytes")
-    return last, packed
+    block = _unpacked(packed)
+    if not math.isfinite(block.dot(block)):
+        raise ValueError(f"the packed steps up to feedback {shown(last)} hold what is no number")
+    return last, block
 
 
 def _packed(steps: Iterable[Step]) -> bytes:
     return b"".join(STEP.pack(alpha, -satisfied) for _, alpha, satisfied in steps)
 
 
-def _unpacked(packed: bytes, blocks: int = 1) -> Numbers:
-    """Return blocks of steps that are equally long, (k, 2 n)."""
-    return np.frombuffer(packed, "<f8").astype(np.float64).reshape(blocks, -1)
+def _unpacked(packed: bytes) -> Numbers:
+    """Return packed steps, (2 n). Nothing is copied: a long way is soon read, but what is read cannot be changed."""
+    return np.frombuffer(packed, "<f8")

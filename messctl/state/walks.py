@@ -8,6 +8,7 @@ cut off at 0. A block that is known to be like that is not walked.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,23 +26,24 @@ range ends between the same powers of two. Each addition then rounds by the same
 """
 
 Numbers = npt.NDArray[np.float64]
-"""Blocks of packed steps, two numbers each: α, and the satisfaction with its sign turned. Or walks."""
+"""A block of packed steps, two numbers each: α, and the satisfaction with its sign turned. Or walks."""
 
 
-def walked(queue: float, blocks: Numbers) -> Numbers:
-    """Return what k blocks of n steps, (k, 2 n), do to a queue one after the other, (k, 3): a walk for each block.
+def walked(queue: float, blocks: Sequence[Numbers]) -> Numbers:
+    """Return what k blocks of n steps, (2 n) each, do to a queue one after the other, (k, 3): a walk for each block.
 
     A step is α, then the satisfaction with its sign turned.
     """
     walks, done = np.zeros((len(blocks), WALK)), 0
     while done < len(blocks):
-        path = np.add.accumulate(np.concatenate(((queue,), blocks[done:].ravel())))
-        sums, before = path[1:].reshape(len(blocks) - done, -1), path[: -1 : blocks.shape[1]]
+        path = np.concatenate(((queue,), *blocks[done:]))  # the only copy
+        np.add.accumulate(path, out=path)
+        sums, before = path[1:].reshape(len(blocks) - done, -1), path[: -1 : len(blocks[done])]
         low, high = np.minimum(sums.min(1), before), np.maximum(sums.max(1), before)
         # As long as nothing is cut off at 0, the recursion is this sum, addition by addition.
         whole = int((low < 0.0).argmax()) if low.min() < 0.0 else len(low)
         walks[done : done + whole, 0] = sums[:whole, -1]
-        for at in np.flatnonzero(_exponents(low[:whole], high[:whole]) != NONE):
+        for at in np.flatnonzero(_exponents(low[:whole], high[:whole]) != NONE).tolist():
             if _evenly_spaced(low[at], blocks[done + at]):
                 walks[done + at, 1:] = low[at], high[at]
         done += whole

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from long_states import counting, judged, new_store, work
 
+from messctl.errors import StoreError
 from messctl.learning.virtual_queue import advance
 from messctl.state import checkpoints, judgements
 from messctl.state.sqlite_file import MEMORY
@@ -176,6 +177,21 @@ def test_a_correction_of_the_oldest_takes_few_statements_in_a_long_log(debt, pla
     statements, rows = zip(*taken.values(), strict=True)
     assert statements[1] <= 2 * statements[0]
     assert rows[1] <= (2 * rows[0] if debt == "grows" else size // judgements.BLOCK)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_block_of_steps_that_holds_no_number_is_damage(wrong, small_blocks, place):
+    """Whichever of the blocks on the way of a correction it is in; nothing is changed then."""
+    with Store(place) as store:
+        judged(store, [(0.8, 0.8)] * 20)
+        queue = store.requests.queue()
+        (last, block) = list(store.database.rows("SELECT last, packed FROM steps ORDER BY last"))[3]
+        damaged = np.frombuffer(block, "<f8").copy()
+        damaged[5] = wrong
+        store.database.execute("UPDATE steps SET packed = ? WHERE last = ?", (damaged.tobytes(), last))
+        with pytest.raises(StoreError, match=f"the packed steps up to feedback {last} hold what is no number"):
+            store.requests.set_feedback("r0", {"a": 0.0}, "a")
+        assert store.requests.queue() == queue
 
 
 def test_feedback_after_a_reset_starts_a_new_queue(small_blocks, place):
