@@ -96,7 +96,8 @@ def campaign(seconds: float, seed: int, subjects: Sequence[str], numbers: Iterab
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * MOST_MIB * 2**20
     with tempfile.TemporaryDirectory(prefix="messctl-fuzz-", dir=MEMORY if roomy else None) as folder:
         environment = environment_in(Path(folder))
-        subprocess.run([sys.executable, HERE / "corpus.py", Path(folder, "corpus")], check=True, env=environment)
+        corpus = [sys.executable, HERE / "corpus.py", Path(folder, "corpus")]
+        subprocess.run(corpus, stdout=subprocess.DEVNULL, check=True, env=environment)
         left_s, given = until - time.monotonic(), " ".join(map(str, numbers))
         nursery = [sys.executable, HERE / "nursery.py", folder, str(left_s), str(seed), " ".join(subjects), given]
         with subprocess.Popen(
