@@ -4,9 +4,9 @@ Balance, reserve, setpoint and guard are the bandit's. Each model's level is the
 counts for as many answers as are known of it, `trust` at most, beside those that were asked alone. λ₀ is found on a
 grid of prices: the running mean of what plans promise at each price says where they attain α.
 
-Below the guard's line, and with any debt, λ is at least the largest price. From a debt of `doubt` answers on,
-predictions are doubted: one model is asked, by the levels alone, as the bandit's guard does. A trial asks one model
-alone, too.
+Below the guard's line, and with any debt, λ is at least the largest price. Predictions are doubted if the best model
+would need more than `doubt` requests to pay the debt back, each by the slack: then one model is asked, by the levels
+alone, as the bandit's guard does. A trial asks one model alone, too.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def choose(state: State, beliefs: Beliefs, rules: Rules, wide: Floats, prices: P
     guarded = standing.balance < max(0.0, standing.line)
     if guarded:
         price = max(price, largest * rise(max(0.0, -standing.balance), standing.reserve))
-    if -standing.balance > tuning.doubt:
+    if -standing.balance > tuning.doubt * standing.slack:
         hopes(promise, bandit, levels, standing, extra, bonus)
         best = least(cost + extra, np.minimum(1.0, levels.mean + bonus), price, state.mean_cost)
         record_served(state, best)

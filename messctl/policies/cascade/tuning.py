@@ -26,7 +26,7 @@ class Tuning(NamedTuple):
     pooled: float = 4.0  # [answers] a model's confidence is thought to tell as much as that of all models, by this many
     unsure: float = 20.0  # [answers] of a model before its confidence is used, and pairs before they may be scarce
     trust: float = 40.0  # [answers] the reference's level is thought to be above α, as if by this many
-    doubt: float = 2.0  # [answers] of debt, from which on one model is asked, and predictions are not trusted
+    doubt: float = 20.0  # [requests] if the best model needs more to pay a debt back, predictions are doubted
 
 
 def constants_of(tuning: Tuning) -> Floats:
