@@ -34,6 +34,7 @@ import copyreg
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,15 @@ DEBUG = "MESSCTL_DEBUG"
 REPORT = f"this is a fault in messctl; report it to its issue tracker, with the traceback that {DEBUG}=1 shows"
 FULL_OR_BROKEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EROFS})
 """What goes wrong with a stream that is written, standard output for example."""
+_NO_MEMORY = "the memory is used up; give messctl a smaller input, or more memory"
+_SHORT_OF = {
+    "failed to map segment|annot allocate memory": _NO_MEMORY,
+    "start new thread|launch worker thread": (
+        "no more threads can be started; give messctl more memory, or raise the limits of `ulimit -u` and `ulimit -v`"
+    ),
+    "Too many open files": "too many files are open; raise the limit of `ulimit -n`",
+}
+"""What libraries say if the system has no more of something, and what messctl says instead."""
 _LONGEST_COMPARED, _MOST_COMPARED = 100, 1000
 """The longest names, in characters, and how many of them `did_you_mean` compares."""
 
@@ -200,8 +210,8 @@ class MissingExtraError(MessctlError):
 def last_resort(error: BaseException) -> str:
     """Return one line about an error that messctl does not raise on purpose: what happened, and what to do."""
     kind, text = type(error).__name__, " ".join(_text_of(error).split())
-    if isinstance(error, MemoryError):
-        return "the memory is used up; give messctl a smaller input, or more memory"
+    if isinstance(error, MemoryError) or shortage(error):
+        return shortage(error) or _NO_MEMORY
     if isinstance(error, RecursionError):
         return f"something is nested too deeply ({text}); if it is not your input, {REPORT}"
     if isinstance(error, ImportError):
@@ -212,6 +222,12 @@ def last_resort(error: BaseException) -> str:
         where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
         return f"{where or 'standard output'}: {error.strerror or error}; choose another place"
     return f"unexpected {kind}: {text or 'no more is known'}; {REPORT}"
+
+
+def shortage(error: BaseException) -> str:
+    """Return what the system has no more of, and what to do, if that is the cause of an error; else an empty text."""
+    text = _text_of(error)
+    return next((advice for words, advice in _SHORT_OF.items() if re.search(words, text)), "")
 
 
 def traceback_of(error: BaseException) -> str:

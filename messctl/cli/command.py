@@ -13,13 +13,27 @@ from typer.core import TyperCommand, TyperGroup
 
 from messctl.cli.arguments import COLUMNS, OUTPUT, POLICY, PROMISE, REQUESTS, SEARCH
 from messctl.cli.output import fitted_help
+from messctl.errors import UsageError
 
 ASK, COMPARE, TRACES, ZOO = "Ask", "Compare", "Traces", "Zoo"
 """The panels in which `messctl --help` groups the commands."""
 
 
+_ADDRESSES = {
+    "import": 400, "export": 400, "record": 400, "info": 400, "validate": 400, "head": 400,
+    "replay": 2000, "tune": 2000, "evaluate": 2000, "warm": 2000,
+}  # fmt: skip
+"""The address space of commands that load large libraries, in 10⁶ bytes; they use a tenth of it as memory. With less,
+a library prints what it likes, and ends the process by a signal or with 1, as if the promise were missed."""
+
+
 class Command(TyperCommand):
     """A command whose help lists the options by panel; `--help` is the last option of the last panel."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises UsageError if a limit leaves its libraries too little address space."""
+        _check_addresses(ctx.info_name)
+        return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the arguments and the options, in the order of the help."""
@@ -44,6 +58,19 @@ class Group(TyperGroup):
         """Print the help, as wide as the terminal."""
         with fitted_help():
             super().format_help(ctx, formatter)
+
+
+def _check_addresses(name: str) -> None:
+    try:
+        import resource  # it exists on Unix only
+    except ImportError:
+        return
+    limit, least = resource.getrlimit(resource.RLIMIT_AS)[0], _ADDRESSES.get(name, 0)
+    if limit != resource.RLIM_INFINITY and limit < least * 10**6:
+        raise UsageError(
+            f"`ulimit -v` allows {limit // 10**6:,} MB of address space, and `{name}` needs {least:,} MB, of which it "
+            "uses a part; raise the limit"
+        )
 
 
 def _prepared(parameters: list[Any]) -> list[Any]:

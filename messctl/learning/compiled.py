@@ -23,7 +23,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from messctl.errors import UsageError
+from messctl.errors import UsageError, shortage
 from messctl.learning.compiled_files import VARIABLE, keep, kept_in
 
 P = ParamSpec("P")
@@ -106,6 +106,8 @@ def _import_numba() -> None:
     except (ImportError, MemoryError):
         raise
     except Exception as error:
+        if shortage(error):
+            raise
         given = {name for name in os.environ if name.startswith("NUMBA_")} - {_PLAIN_MESSAGES, VARIABLE}
         where = ", ".join(sorted(given)) or ".numba_config.yaml in this folder"
         raise UsageError(f"numba refuses a setting ({' '.join(str(error).split())}); correct {where}") from error

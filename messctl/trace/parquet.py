@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from messctl.errors import MessctlError, last_resort, shortage
 from messctl.inputs import open_plain
 from messctl.trace.pages import (
     DELTA_BYTE_ARRAY,
@@ -253,10 +254,12 @@ def _expanded(pages: Sequence[Page]) -> int:
 
 @contextmanager
 def _errors_mapped() -> Iterator[None]:
-    """Turn every error of reading into a ParquetError with one line."""
+    """Turn every error of reading into a ParquetError with one line; a shortage of the system is none of the file."""
     try:
         yield
     except UnicodeDecodeError:
         raise ParquetError("a name in it is not UTF-8 text") from None
     except (pa.ArrowException, DamagedPageError, OSError, ValueError, OverflowError, LookupError) as error:
+        if shortage(error):  # `malloc of size …` is none, as a damaged size makes it, too
+            raise MessctlError(last_resort(error)) from None
         raise ParquetError(next(iter(str(error).splitlines()), type(error).__name__)) from None

@@ -37,7 +37,10 @@ ERRORS = [
     (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied; choose another place"),
     (FileNotFoundError(errno.ENOENT, "No such file", b"/x/\xff"), "/x/\\udcff: No such file"),
     (FileNotFoundError(errno.ENOENT, "No such file"), "the current folder does not exist any more"),
-    (OSError(errno.ENFILE, "Too many open files in system"), "unexpected OSError: [Errno 23] Too many open"),
+    (OSError(errno.ENFILE, "Too many open files in system"), "too many files are open; raise the limit of `ulimit -n`"),
+    (ImportError("libarrow.so: failed to map segment from shared object"), "the memory is used up"),
+    (OSError("libllvmlite.so: cannot allocate memory in static TLS block"), "the memory is used up"),
+    (RuntimeError("can't start new thread"), "no more threads can be started; give messctl more memory, or raise"),
     (TimeoutError("timed out"), "unexpected TimeoutError: timed out"),
 ]
 
@@ -85,6 +88,15 @@ def test_messctl_debug_shows_the_traceback(error, monkeypatch, capsys):
     assert "in fail\n" in err
     assert err.splitlines()[-1].startswith("messctl: ")
     assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("command", ["replay x", "tune x", "evaluate x", "trace info x", "import table x -o y"])
+def test_too_little_address_space_is_refused_before_a_library_ends_the_process(command, monkeypatch, capsys, tmp_path):
+    resource = pytest.importorskip("resource")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (300 * 10**6, resource.RLIM_INFINITY))
+    error = assert_one_line(run(command.split()), *capsys.readouterr())
+    assert "`ulimit -v` allows 300 MB of address space" in error
 
 
 def test_messctl_debug_set_to_0_shows_nothing(monkeypatch, capsys):

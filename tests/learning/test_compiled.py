@@ -104,3 +104,12 @@ def test_a_setting_that_numba_refuses_is_named(tmp_path):
     assert said(NUMBA_NUM_THREADS="0") == f"{refused}NUMBA_NUM_THREADS"
     (tmp_path / ".numba_config.yaml").write_text("num_threads: 0\n")
     assert said() == f"{refused}.numba_config.yaml in this folder"
+
+
+def test_too_little_memory_for_numba_is_not_told_as_a_wrong_setting(monkeypatch):
+    def fail(_name):
+        raise OSError("libllvmlite.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("messctl.learning.compiled.importlib.import_module", fail)
+    with pytest.raises(OSError, match="failed to map"):
+        compiled_loop(spy)(1.5)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from messctl.errors import OutputError, TraceError
+from messctl.errors import MessctlError, OutputError, TraceError
 from messctl.replay.loading import load
 from messctl.trace import Outcome, Row, TraceFile, TraceMetadata, TraceWriter, column, schema, summarise
 from messctl.trace.format import FIELDS, REQUEST_COLUMNS
@@ -239,3 +239,22 @@ def test_sound_batches_refuse_bad_values_at_once_and_repeated_ids_at_the_end(tmp
     with pytest.raises(TraceError, match=r"row 3, column 'request_id'.*request ids must be unique"):
         next(batches)
     assert len(list(sound_batches(repeated, unique_ids=False))) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (pa.ArrowException("Failed to launch worker thread: Resource temporarily unavailable"), "no more threads"),
+        (OSError("Cannot allocate memory"), "the memory is used up"),
+    ],
+)
+def test_what_the_system_lacks_is_not_told_as_damage_of_a_trace(error, message, tmp_path, monkeypatch):
+    trace = written(tmp_path / "trace.parquet", plain_rows())
+
+    def fail(*_arguments, **_named):
+        raise error
+
+    monkeypatch.setattr("messctl.trace.parquet._together", fail)
+    with pytest.raises(MessctlError, match=message) as caught:
+        list(trace.batches())
+    assert not isinstance(caught.value, TraceError)
