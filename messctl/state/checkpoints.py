@@ -25,6 +25,9 @@ SIZE = 1 + WALK
 """The numbers of a checkpoint: its place, and its walk."""
 FROM = "first >= (SELECT coalesce(max(first), 0) FROM checkpoints WHERE first <= ?) ORDER BY first"
 """Selects the row that has a place within its range, or begins after it, and all later ones."""
+LAST = "first < ? ORDER BY first DESC"
+"""Selects the last row that begins before a place."""
+READ = "SELECT * FROM checkpoints WHERE {} LIMIT ?"
 WRITE = "INSERT INTO checkpoints VALUES (?, ?) ON CONFLICT (first) DO UPDATE SET packed = excluded.packed"
 
 
@@ -84,7 +87,7 @@ class Checkpoints:
 
     def add(self, place: int, walk: Numbers) -> None:
         """Add one after all others, with its walk, (3,)."""
-        last, new = self._part("first < ? ORDER BY first DESC", place), np.array([[place, *walk]])
+        last, new = self._part(LAST, place), np.array([[place, *walk]])
         if last is None or len(last.numbers) >= FULL:
             self._write([new])
         else:
@@ -107,7 +110,9 @@ class Checkpoints:
 
     def _last(self, place: int = MOST) -> tuple[int, float] | None:
         """Return the last one before a place, and the queue, None without any."""
-        part = self._part("first < ? ORDER BY first DESC", place)
+        if place == MOST:
+            self._database.expect("checkpoints", READ.format(LAST), (place, 1))
+        part = self._part(LAST, place)
         if part is None:
             return None
         at = int(np.searchsorted(part.places, place)) - 1
@@ -118,7 +123,7 @@ class Checkpoints:
 
     def _part(self, where: str, place: int, most: int = 1) -> Part | None:
         """Return the first rows that a condition on their first places selects, `most` at most; None without any."""
-        rows = list(self._database.rows(f"SELECT * FROM checkpoints WHERE {where} LIMIT ?", (place, most)))
+        rows = list(self._database.rows(READ.format(where), (place, most)))
         if not rows:
             return None
         try:

@@ -166,6 +166,13 @@ class Database(ABC):
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Execute a statement once for the values of each row."""
 
+    def gather(self, statement: str, values: Sequence[Any]) -> None:
+        """Execute a statement that returns nothing, before any other one: those of its kind may go together.
+
+        So a row that is written by it must be read before it is written again.
+        """
+        self.execute(statement, values)
+
     @abstractmethod
     def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
         """Return the first row that a statement selects, None if there is none."""
@@ -179,11 +186,11 @@ class Database(ABC):
         """Yield the rows of a statement that may select more than the memory holds. Use it in a transaction."""
 
     @abstractmethod
-    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+    def ahead(self, names: Iterable[str], statement: str = "", keys: Sequence[str] = ()) -> None:
         """Say what is read soon in this transaction: all may come in one go.
 
-        That is what is expected under some names, if another process has written, and what is read before anybody
-        changes it.
+        That is what is expected under some names, if another process has written, and what a statement selects for
+        each of some keys before anybody changes it. It ends with the name of a column that it selects, and `= ?`.
         """
 
     @abstractmethod

@@ -139,7 +139,7 @@ class GroupCommit:
     def _read_ahead(self, group: list[_Work]) -> None:
         """Read in one go what the work of its kind has read so far, and what is known of the requests it is about."""
         names = set().union(*(self._reads.get(work.kind, ()) for work in group))
-        self._store.database.ahead(names, [(SUMMED, (work.about,)) for work in group if work.about is not None])
+        self._store.database.ahead(names, SUMMED, [work.about for work in group if work.about is not None])
 
     def _taken(self, most: int, *, synced: bool = True) -> list[_Work]:
         """Take the work of those who came first, until one wants to be `synced` and the transaction is not."""

@@ -63,7 +63,7 @@ class Judgements:
         """Store feedback, 0..1, on a request. Return the earlier one that it corrects, None without."""
         now, earlier = time.time(), request.satisfied
         if request.judged is None:
-            self._database.execute(
+            self._database.gather(
                 "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request.id, satisfied, now)
             )
         else:

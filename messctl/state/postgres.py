@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from itertools import count
 from typing import Any
 
@@ -41,7 +41,8 @@ class PostgresDatabase(Database):
         self._cursors = count()
         self._session = Session(path, self.latest)
         self._opened = self._session.opened
-        self._ahead: dict[Select, Cursor] = {}
+        self._ahead: dict[Select, Callable[[], Sequence[Record]]] = {}
+        self._gathered: dict[str, list[Sequence[Any]]] = {}
         self._outdated = False
 
     @property
@@ -57,6 +58,7 @@ class PostgresDatabase(Database):
         """See `Database`. Outside of a transaction it is one of its own."""
         with self._within(writing=True) as connection, self._session.mapped():
             self._writes(statement)
+            self._send_gathered()
             connection.execute(_translated(statement), values)
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -66,10 +68,17 @@ class PostgresDatabase(Database):
             return
         with self._within(writing=True) as connection, self._session.mapped():
             self._writes(statement)
+            self._send_gathered()
             if len(listed) == 1:
                 connection.execute(_translated(statement), listed[0])
             else:
                 connection.cursor().executemany(_translated(statement), listed)
+
+    def gather(self, statement: str, values: Sequence[Any]) -> None:
+        """See `Database`."""
+        with self._within(writing=True):
+            self._writes(statement)
+            self._gathered.setdefault(statement, []).append(values)
 
     def row(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
         """See `Database`."""
@@ -85,6 +94,7 @@ class PostgresDatabase(Database):
             yield from self._selected(statement, values)
             return
         with self._session.mapped():
+            self._send_gathered()
             cursor = self._session.present.cursor(f"messctl_{next(self._cursors)}", binary=True)
             cursor.execute(_translated(statement), values)
         with cursor:
@@ -95,12 +105,15 @@ class PostgresDatabase(Database):
                     return
                 yield from part
 
-    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+    def ahead(self, names: Iterable[str], statement: str = "", keys: Sequence[str] = ()) -> None:
         """See `Database`. All statements are sent, and the answers to all come when the first one is read."""
         expected = [self._expected[name] for name in names if name in self._expected] if self._outdated else []
         with self._session.mapped():
-            for select in (*expected, *selects):
-                self._ahead[select] = self._sent(*select)
+            for select in expected:
+                self._ahead[select] = self._sent(*select).fetchall
+            if keys:
+                of_key = _by(statement.split()[-3], self._sent(f"{statement.removesuffix('?')}ANY(?)", [list(keys)]))
+                self._ahead |= {(statement, (key,)): partial(of_key, key) for key in keys}
 
     def forget_kept(self) -> None:
         """See `Database`."""
@@ -122,12 +135,15 @@ class PostgresDatabase(Database):
                 committed = True
             finally:
                 self._ahead.clear()
+                self._gathered.clear()
                 if not committed:
                     self._is_undone()
 
     def finish(self) -> None:
         """See `Database`."""
         self.settle()
+        with self._session.mapped():
+            self._send_gathered()
         self._session.settle()
         super().finish()
 
@@ -260,10 +276,16 @@ class PostgresDatabase(Database):
     def _selected(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Record]:
         with self._within(writing=False), self._session.mapped():
             sent = self._ahead.pop((statement, tuple(values)), None) if self._ahead else None
-            return (sent or self._sent(statement, values)).fetchall()
+            return sent() if sent else self._sent(statement, values).fetchall()
 
     def _sent(self, statement: str, values: Sequence[Any]) -> Cursor:
+        self._send_gathered()
         return self._session.present.cursor(binary=True).execute(_translated(statement), values)
+
+    def _send_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for statement, rows in gathered.items():
+            self._session.present.cursor().executemany(_translated(statement), rows)
 
     def _writes(self, statement: str) -> None:
         super()._writes(statement)
@@ -288,12 +310,26 @@ class PostgresDatabase(Database):
                 yield self._session.present
 
 
+def _by(column: str, cursor: Cursor) -> Callable[[str], Sequence[Record]]:
+    """Return what gives the rows whose column has a value; they are fetched when the first of them are wanted."""
+
+    @cache
+    def rows() -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for row in cursor.fetchall():
+            found.setdefault(row[column], []).append(row)
+        return found
+
+    return lambda value: rows().get(value, [])
+
+
 @lru_cache(maxsize=1024)
 def _translated(statement: str) -> bytes:
-    """Return a statement in PostgreSQL's words."""
+    """Return a statement in PostgreSQL's words, whose values are numbered."""
     for theirs, ours in DIFFERENT.items():
         statement = statement.replace(theirs, ours)
-    return statement.replace("%", "%%").replace("?", "%s").encode()
+    first, *others = statement.split("?")
+    return "".join((first, *(f"${place}{other}" for place, other in enumerate(others, 1)))).encode()
 
 
 _TABLES = (

@@ -78,6 +78,7 @@ def opened(address: Address) -> Connection:
         autocommit=True,
         prepare_threshold=None,
         row_factory=_records,
+        cursor_factory=psycopg.RawCursor,
         client_encoding="utf-8",
         **options,  # type: ignore[arg-type]
     )
@@ -88,6 +89,7 @@ def opened(address: Address) -> Connection:
     except BaseException:
         connection.close()
         raise
+    connection.server_cursor_factory = psycopg.RawServerCursor
     adapters = connection.adapters
     adapters.register_dumper(str, _TextDumper)
     adapters.register_dumper(bool, _FlagDumper)

@@ -33,6 +33,7 @@ ADD_ANSWER = (
     f"ON CONFLICT (request, model) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _ANSWER)}"
 )
 """Adds an answer, in place of an earlier one of the same model."""
+SATISFY = "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class RequestLog:
 
     def add(self, decision: Decision, circumstances: Circumstances) -> None:
         """Log a decision before it is carried out."""
-        self._database.execute(
+        self._database.gather(
             "INSERT INTO requests (request_id, asked_at, prompt, policy, request_number, served, explored, forced, "
             "gradable, alpha, p_explore, propensity, queue, cost_unit, meter, characters, others) "
             f"VALUES (?{', ?' * 16})",
@@ -159,7 +160,8 @@ class RequestLog:
             with self.sums.following(request.id, SERVED, ANSWERS):
                 self._database.execute_many(ADD_ANSWER, rows)
         elif answers:
-            self._database.execute_many(ADD_ANSWER, rows)
+            for row in rows:
+                self._database.gather(ADD_ANSWER, row)
             self.sums.answered(request, answers)
         self.lengths.add(request.id, request.characters, answers)
         return True
@@ -170,10 +172,8 @@ class RequestLog:
         A second feedback on the same request corrects the first, which is returned. It keeps its place in the order.
         """
         request = self._summed(request_id)
-        self._database.execute_many(
-            "UPDATE answers SET satisfied = ? WHERE request = ? AND model = ?",
-            [(value, request.id, model) for model, value in satisfied.items()],
-        )
+        for model, value in satisfied.items():
+            self._database.gather(SATISFY, (value, request.id, model))
         return self.judgements.set(request, satisfied[served])
 
     def remark(self, request_id: str, comment: str | None, source: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from messctl.errors import StoreError
 from messctl.state import migrations, sqlite_file
-from messctl.state.database import FAULT, RESTORE, Database, Row, Select
+from messctl.state.database import FAULT, RESTORE, Database, Row
 from messctl.state.place import Place
 from messctl.state.sqlite_file import ANOTHER_PLACE, MEMORY
 from messctl.state.write_back import written_back
@@ -75,7 +75,7 @@ class SqliteDatabase(Database):
         """See `Database`. Rows never lie in memory all at once."""
         return self.rows(statement, values)
 
-    def ahead(self, names: Iterable[str], selects: Iterable[Select]) -> None:
+    def ahead(self, names: Iterable[str], statement: str = "", keys: Sequence[str] = ()) -> None:
         """See `Database`. A file is near: nothing would be gained."""
 
     @contextmanager

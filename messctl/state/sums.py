@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from messctl.records import Outcome
 from messctl.state.columns import COLUMNS, JUDGED, check
@@ -141,6 +142,7 @@ class Summed:
     """
 
     id: int
+    request_id: str
     policy: str
     alpha: float
     served: str
@@ -159,7 +161,7 @@ class Summed:
 
 
 SUMMED = (
-    "SELECT requests.id AS id, policy, alpha, served, explored, forced, cost_unit, meter, characters, "
+    "SELECT requests.id AS id, request_id, policy, alpha, served, explored, forced, cost_unit, meter, characters, "
     "EXISTS (SELECT 1 FROM answers WHERE answers.request = requests.id) AS answered, "
     "(SELECT feedback.id FROM feedback WHERE feedback.request = requests.id) AS judged, "
     "(SELECT satisfied FROM feedback WHERE feedback.request = requests.id) AS satisfied "
@@ -262,29 +264,37 @@ class KeptSums:
         if not self._database.inside:
             with self._database.transaction():
                 return self._add(table, key, values)
-        sums, rows = DEFINED[table], list(self.rows(table))
-        at = next((at for at, row in enumerate(rows) if sums.key(row) == key), None)
-        if at is None:
-            rows.append(dict(zip(sums.names, (*key, *values), strict=True)))
-        else:
-            added = {name: rows[at][name] + value for name, value in zip(sums.values, values, strict=True)}
-            rows[at] = dict(rows[at]) | added
-        self._database.keep(table, rows)
-        self._changed().setdefault(table, set()).add(key)
+        changed = self._changed().setdefault(table, {})
+        if key not in changed:
+            changed[key] = self._own(table, key)
+        row = changed[key]
+        for name, value in zip(DEFINED[table].values, values, strict=True):
+            row[name] += value
         self._database.later(self._write)
 
-    def _changed(self) -> dict[str, set[Key]]:
-        """Return the keys of the sums that have changed in memory, by table; forgotten with these sums."""
+    def _own(self, table: str, key: Key) -> dict[str, Any]:
+        """Return the row of a key as it is in memory, and may change there; a new one of zeros if there is none."""
+        sums, rows = DEFINED[table], list(self.rows(table))
+        at = next((at for at, row in enumerate(rows) if sums.key(row) == key), len(rows))
+        own = (
+            dict(rows[at]) if at < len(rows) else dict.fromkeys(sums.names, 0) | dict(zip(sums.keys, key, strict=True))
+        )
+        rows[at : at + 1] = [own]
+        self._database.keep(table, rows)
+        return own
+
+    def _changed(self) -> dict[str, dict[Key, dict[str, Any]]]:
+        """Return the rows that have changed in memory, by table and key; forgotten with these sums."""
         return self._database.remembered("changed sums", dict)
 
     def _write(self) -> None:
         """Write the sums that have changed in memory."""
         changed = self._changed()
         while changed:
-            table, keys = changed.popitem()
+            table, own = changed.popitem()
             sums, rows = DEFINED[table], self.rows(table)
-            values = [row[name] for row in rows if sums.key(row) in keys for name in sums.names]
-            self._database.execute(sums.put(table, len(keys)), values)
+            values = [row[name] for row in own.values() for name in sums.names]
+            self._database.execute(sums.put(table, len(own)), values)
             self._database.keep(table, rows)
 
     def _add_of_log(self, request: int, tables: Iterable[str], sign: str = "") -> None:

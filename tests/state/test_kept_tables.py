@@ -87,7 +87,7 @@ def test_what_is_read_ahead_is_what_is_known_when_it_is_read(database, place):
     with closing(open_database(place)) as other:
         write(other, "a")
     with database.transaction():
-        database.ahead(["outages", "unknown"], [])
+        database.ahead(["outages", "unknown"])
         database.execute(ADD, ("b",))
         assert [row["model"] for row in database.kept("outages")] == ["a", "b"]
     assert count(database) == 2
@@ -98,12 +98,15 @@ def test_what_another_process_changed_comes_in_one_go(postgres, monkeypatch):
     place = postgres.fresh()
     with Store(place) as store, closing(open_database(place)) as other:
         database = store.database
-        read = "SELECT count(*) FROM requests"
+        read = "SELECT place, model FROM outages WHERE model = ?"
         with database.transaction():
             database.kept("outages"), database.kept("router")
         write(other, "a")
         with database.transaction():
-            database.ahead(["outages", "router"], [(read, ())])
+            database.ahead(["outages", "router"], read, ["a", "b"])
             monkeypatch.setattr(database, "_sent", None)  # nothing more is sent
             assert [len(database.kept(table)) for table in ("outages", "router")] == [1, 0]
-            assert database.row(read)[0] == 0
+            assert [row and tuple(row) for row in (database.row(read, ("b",)), database.row(read, ("a",)))] == [
+                None,
+                ("here", "a"),
+            ]
