@@ -190,6 +190,10 @@ class StoreError(MessctlError):
     """The live state cannot be read or written. The message says which file, and why."""
 
 
+class UndoneError(StoreError):
+    """A transaction could not be committed since a part of it failed: for certain, nothing of it is stored."""
+
+
 class OutputError(MessctlError):
     """A result cannot be written to the given path."""
 

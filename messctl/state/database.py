@@ -144,7 +144,7 @@ class Database(ABC):
             self._due.popitem()[0]()
 
     def finish(self) -> None:
-        """Do all that a transaction still has to do, so that only its commit can fail."""
+        """Do all that a transaction still has to do, so that only its commit can fail, or raise UndoneError."""
         self.settle()
         self._joined.clear()
         self._others.close()

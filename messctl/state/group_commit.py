@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from messctl.errors import UsageError
+from messctl.errors import UndoneError, UsageError
 from messctl.state.database import FAULT
 from messctl.state.sums import SUMMED
 
@@ -129,7 +129,7 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001  # each thread gets its error
             began = bool(group)
             group += [] if began else self._taken(most)
-            if finished or not began or len(group) == 1:
+            if (finished and not isinstance(error, UndoneError)) or not began or len(group) == 1:
                 for work in group:
                     work.error = error
             else:

@@ -91,6 +91,9 @@ class Judgements:
 
     def read_ahead(self) -> None:
         """Read what an answer and its grade will be added to: if that is damaged, no model is asked and paid."""
+        self._database.remembered("what an answer is added to", self._read_ahead)
+
+    def _read_ahead(self) -> None:
         for table in (SERVED, ANSWERS):
             self._sums.rows(table)
         self.sums()

@@ -144,7 +144,8 @@ class PostgresDatabase(Database):
         self.settle()
         with self._session.mapped():
             self._send_gathered()
-        self._session.settle()
+        if self._joined:  # what joined it is committed first
+            self._session.settle()
         super().finish()
 
     @contextmanager

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 
-from messctl.errors import StoreError
+from messctl.errors import StoreError, UndoneError
 from messctl.state.database import FAULT
 from messctl.state.place import Address
 from messctl.state.postgres_connection import Connection, Record, light_compression, opened
@@ -20,6 +20,7 @@ from messctl.state.postgres_errors import remedy_of, remedy_of_text, text_of
 
 WAIT_S = 60
 """How long a process waits for the transactions of others."""
+PART = "a part of it failed, so nothing was stored; try again"
 
 
 class Session:
@@ -128,9 +129,10 @@ class Session:
                     self._see_others(begun, counted)
                 with self._ahead:
                     if counted:
-                        self._ahead.enter_context(self._pipeline())
+                        with self.mapped():
+                            self._ahead.enter_context(self.present.pipeline())
                     yield
-                self._commit()
+                    self._commit()
                 committed = True
                 self._writes += counted or 0
             finally:
@@ -181,25 +183,26 @@ class Session:
             self.others += 1
         self._writes = writes - counted
 
-    @contextmanager
-    def _pipeline(self) -> Iterator[None]:
-        """Send statements without waiting for each answer. An error of one comes with the next row, or at the end."""
-        with self.mapped(), self.present.pipeline():
-            yield
-
     def settle(self) -> None:
         """Wait for the answers to all statements that were sent, so that only the commit can fail."""
-        self._ahead.close()
+        with self.mapped():
+            self._ahead.close()
 
     def _commit(self) -> None:
+        """Commit, and wait for the answers to all statements that were sent. After one that fails, nothing is done."""
         try:
-            done = self.present.execute(b"COMMIT")
+            with self._ahead:
+                done = self.present.execute(b"COMMIT")
+        except psycopg.errors.PipelineAborted as error:  # what failed was told before
+            raise UndoneError(f"{self._address}: {PART}") from error
         except psycopg.Error as error:
             lost = self._connection is None or self._connection.closed
+            if not lost and self.present.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+                raise UndoneError(f"{self._address}: {text_of(error)}; {remedy_of(error)}") from error
             unknown = " as it was stored: look with `messctl log` whether it is there" if lost else ""
             raise self.failure(f"{text_of(error)}{unknown}", remedy_of(error)) from error
         if done.statusmessage != "COMMIT":
-            raise self.failure("a part of it failed, so nothing was stored", "try again")
+            raise StoreError(f"{self._address}: {PART}")
 
     def _roll_back(self) -> None:
         """Undo what was begun. A connection that does not even do that is given up."""
@@ -209,7 +212,8 @@ class Session:
         with suppress(psycopg.Error):
             if not connection.closed:
                 connection.rollback()  # of psycopg, which also forgets plans that the server may not have
-        if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        if connection.closed or not idle or connection.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF:
             self._drop()
 
     def _drop(self) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from postgres_making import PASSWORD, PgBouncer, PostgresServer, pgbouncer, prog
 from messctl.errors import StoreError, UsageError
 from messctl.learning.snapshot import ModelSnapshot, Snapshot
 from messctl.records import Decision, Outcome, Request
-from messctl.state import postgres_session
+from messctl.state import group_commit, postgres_session
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.place import Address, exists, place_of
 from messctl.state.postgres_connection import PREPARED_AFTER
@@ -463,6 +464,43 @@ def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(post
             patched.setattr(session, "_commit", cut_first)
             add(store, "r1")
         assert not store.requests.has("r1")
+
+
+def test_a_write_that_fails_as_it_is_committed_spoils_no_other_of_its_group(address):
+    """Its error comes with the answer to the commit, so for certain nothing was stored: each goes on alone."""
+    with Store(address) as store:
+
+        def twice(*names):
+            for name in names:
+                store.database.gather("INSERT INTO policies VALUES (?, 1, '', '')", (name,))
+
+        works = [group_commit._Work(partial(twice, *names), synced=False) for names in ("a", "bb", "c")]
+        store._commits._waiting.extend(works)
+        store._commits._together([], len(works))
+        assert [works[0].error, works[2].error] == [None, None]
+        assert "duplicate key" in str(works[1].error)
+        assert [row["name"] for row in store.database.rows("SELECT name FROM policies ORDER BY name")] == ["a", "c"]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_what_is_gathered_is_written_before_anything_is_read_and_is_undone_with_the_rest(address, read):
+    insert, count = "INSERT INTO policies VALUES (?, 1, '', '')", "SELECT count(*) FROM policies"
+    with Store(address) as store:
+        store.database.gather(insert, ("alone",))
+        with store.transaction():
+            for name in "ab":
+                store.database.gather(insert, (name,))
+            if read:
+                assert store.database.row(count)[0] == 3
+            store.database.execute("DELETE FROM policies WHERE name = 'a'")
+        assert store.database.row(count)[0] == 2
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            store.database.gather(insert, ("undone",))
+            assert not read or store.database.row(count)[0] == 3
+            raise ZeroDivisionError
+        with store.transaction():
+            pass
+        assert store.database.row(count)[0] == 2
 
 
 def test_a_transaction_of_which_a_part_failed_is_not_taken_for_stored(address):
