@@ -44,17 +44,22 @@ def chosen(balance, asks=3, coin=0.5):
     return choice.choose(*known(balance, asks), WIDE_PLAIN, NOTHING, coin)
 
 
-def test_the_price_falls_e_fold_with_every_reserve_of_surplus():
+def slack():
     state, believed, rules = known(0.0)
     levels = choice.levels_of(state, believed, rules.promise, rules.bandit, rules.looks)
-    reserve = reserve_of(state, rules.bandit, slack_of(rules.promise, rules.bandit, levels, np.zeros(3)))
+    return slack_of(rules.promise, rules.bandit, levels, np.zeros(3))
+
+
+def test_the_price_falls_e_fold_with_every_reserve_of_surplus():
+    state, _, rules = known(0.0)
+    reserve = reserve_of(state, rules.bandit, slack())
     prices = [chosen(balance).way.price for balance in (6.0, 6.0 + reserve, 6.0 + 3 * reserve)]
     assert prices == pytest.approx([prices[0], prices[0] / np.e, prices[0] / np.e**3], rel=0.05)
 
 
-@pytest.mark.parametrize(("balance", "alone"), [(-1.9, False), (-2.1, True), (-100.0, True)])
-def test_in_a_debt_of_two_answers_the_model_with_the_best_level_answers_alone(balance, alone):
-    first = chosen(balance)
+@pytest.mark.parametrize(("requests", "alone"), [(0.1, False), (19.9, False), (20.1, True), (1000.0, True)])
+def test_if_a_debt_takes_more_than_20_requests_to_pay_the_model_with_the_best_level_answers_alone(requests, alone):
+    first = chosen(-requests * slack())
     assert (first.guarded, first.way.alone) == (True, alone)
     if alone:
         assert (first.model, first.best, first.way.alone_chance) == (2, 2, 1.0)
