@@ -126,6 +126,8 @@ class PostgresDatabase(Database):
         if self._looking:
             raise self.failure("it is open to be read only", FAULT)
         with self._session.alone:  # nobody else begins before all is forgotten
+            if self._session.inside:
+                raise self.failure("a transaction is begun within another", FAULT)
             committed = False
             try:
                 with self._session.writing(synced=synced):

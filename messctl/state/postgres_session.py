@@ -193,10 +193,10 @@ class Session:
         try:
             with self._ahead:
                 done = self.present.execute(b"COMMIT")
-        except psycopg.errors.PipelineAborted as error:  # what failed was told before
-            raise UndoneError(f"{self._address}: {PART}") from error
         except psycopg.Error as error:
             lost = self._connection is None or self._connection.closed
+            if not lost and isinstance(error, psycopg.errors.PipelineAborted):  # what failed was told before
+                raise UndoneError(f"{self._address}: {PART}") from error
             if not lost and self.present.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
                 raise UndoneError(f"{self._address}: {text_of(error)}; {remedy_of(error)}") from error
             unknown = " as it was stored: look with `messctl log` whether it is there" if lost else ""

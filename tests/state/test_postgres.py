@@ -503,6 +503,15 @@ def test_what_is_gathered_is_written_before_anything_is_read_and_is_undone_with_
         assert store.database.row(count)[0] == 2
 
 
+def test_a_transaction_within_another_is_refused_and_takes_nothing_from_the_outer_one(address):
+    with Store(address) as store:
+        with store.transaction():
+            store.database.gather("INSERT INTO policies VALUES (?, 1, '', '')", ("outer",))
+            with pytest.raises(StoreError, match="begun within another"), store.transaction():
+                pass
+        assert store.database.row("SELECT count(*) FROM policies")[0] == 1
+
+
 def test_a_transaction_of_which_a_part_failed_is_not_taken_for_stored(address):
     with Store(address) as store:
         with pytest.raises(StoreError, match="nothing was stored"), store.transaction():
