@@ -1,12 +1,14 @@
 """Several routers on one state: how fast they are on PostgreSQL and on SQLite, and whether they keep one promise.
 
-    python benchmarks/postgres.py [--seconds 10] [--requests 1000,1000000] [--trace traces/box.parquet] [--rows 2000]
+    python benchmarks/postgres.py [--seconds 10] [--requests 1000,1000000] [--rates 25,50,100,200]
+        [--trace traces/box.parquet] [--rows 2000]
 
 The first table: 1, 2 and 4 processes ask a scripted model that answers at once, grade the answer and learn from it, for
 some seconds, on a state with a log of each size. Each process has one ask in flight, or 16, as a server has. Cases take
-turns in three rounds. The second table: the rows of a
-trace in shuffled orders, for one router, for four processes on one state, and for four that learn apart.
-A server of PostgreSQL is made for the run, on this machine, and it waits for its disk.
+turns in three rounds. The second table: four processes on PostgreSQL get that many requests per second in all, at even
+distances. Times are from when a request was due. The third table: the rows of a trace in shuffled orders, for one
+router, for four processes on one state, and for four that learn apart. A server of PostgreSQL is made for the run, on
+this machine, and it waits for its disk.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import multiprocessing
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -65,8 +68,11 @@ class Speed:
     whole: Sequence[float]
 
 
-def asking(place: Place, seconds: float, in_flight: int, ready: Barrier, done: Queue[Speed]) -> None:
-    """Ask for some seconds in some threads, and tell how fast that was. A decision ends when its model is asked."""
+def asking(place: Place, seconds: float, in_flight: int, pause: float, ready: Barrier, done: Queue[Speed]) -> None:
+    """Ask for some seconds in some threads, and tell how fast that was. A decision ends when its model is asked.
+
+    Each thread has a request due every `pause` seconds; with 0.0, as soon as it has done the one before.
+    """
     zoo = load_zoo(PACKAGED_FILE)
     models = {model.name: model for model in zoo.models}
     with Store(place) as store:
@@ -76,8 +82,7 @@ def asking(place: Place, seconds: float, in_flight: int, ready: Barrier, done: Q
         decisions: list[float] = []
         whole: list[float] = []
 
-        def ask(number: int) -> None:
-            began = time.perf_counter()
+        def ask(number: int, began: float) -> None:
             router.ask(
                 Question(f"What is {number} + {os.getpid()}?"),
                 grader=lambda _: float(number % 4 > 0),
@@ -85,24 +90,35 @@ def asking(place: Place, seconds: float, in_flight: int, ready: Barrier, done: Q
             )
             whole.append(time.perf_counter() - began)
 
-        def go_on(until: float) -> None:
-            while time.perf_counter() < until:
-                ask(len(whole))
+        def go_on(_: int) -> None:
+            due = start + pause * random.random()
+            while max(due, time.perf_counter()) < start + seconds:
+                time.sleep(max(0.0, due - time.perf_counter()))
+                ask(len(whole), due if pause else time.perf_counter())
+                due += pause
 
         for number in range(20):
-            ask(number)
+            ask(number, time.perf_counter())
         decisions.clear()
         whole.clear()
         ready.wait()
+        start = time.perf_counter()
         with ThreadPoolExecutor(in_flight) as pool:
-            list(pool.map(go_on, [time.perf_counter() + seconds] * in_flight))
+            list(pool.map(go_on, range(in_flight)))
     done.put(Speed(len(whole), decisions, whole))
 
 
-def speed(place: Place, processes: int, in_flight: int, seconds: float) -> tuple[float, float, float]:
-    """Return the asks per second of all together, and the median time of a decision and of an ask in milliseconds."""
+def speed(
+    place: Place, processes: int, in_flight: int, seconds: float, rate: float | None = None
+) -> tuple[float, float, float]:
+    """Return the asks per second of all together, and the median time of a decision and of an ask in milliseconds.
+
+    All get `rate` requests per second; without, as many as they can do.
+    """
     ready, done = Context.Barrier(processes), Context.Queue()
-    running = [Context.Process(target=asking, args=(place, seconds, in_flight, ready, done)) for _ in range(processes)]
+    pause = processes * in_flight / rate if rate else 0.0
+    each = (place, seconds, in_flight, pause, ready, done)
+    running = [Context.Process(target=asking, args=each) for _ in range(processes)]
     for process in running:
         process.start()
     found = [done.get() for _ in running]
@@ -141,6 +157,24 @@ def speeds(server: PostgresServer, sizes: Sequence[int], seconds: float) -> Tabl
         figures = [f"{statistics.median(of):.1f} ({min(of):.1f} to {max(of):.1f})" for of in columns]
         kind, size, count, flying = case
         table.add_row(kind, f"{size:,}", str(count), str(flying), *figures)
+    return table
+
+
+def times_at(server: PostgresServer, rates: Sequence[float], seconds: float) -> Table:
+    """Measure how long four processes take, if requests come at a rate."""
+    title = f"{POLICY}, four processes on PostgreSQL, requests at even distances; median of {ROUNDS} rounds"
+    table = Table(title=title)
+    for heading in ("requests/s", "asks/s", "decision, ms", "ask, ms"):
+        table.add_column(heading, justify="right")
+    with tempfile.TemporaryDirectory() as folder, written(Path(folder) / "log", 1000, POLICY, GOOD["low"]).store as log:
+        place = copied(log, server.fresh())
+    rounds = [
+        {rate: speed(place, PROCESSES[-1], IN_FLIGHT[-1], seconds, rate) for rate in rates} for _ in range(ROUNDS)
+    ]
+    for rate in rates:
+        columns = zip(*(each[rate] for each in rounds), strict=True)
+        figures = [f"{statistics.median(of):.1f} ({min(of):.1f} to {max(of):.1f})" for of in columns]
+        table.add_row(f"{rate:g}", *figures)
     return table
 
 
@@ -231,7 +265,8 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each case and round; 0: no speeds")
-    parser.add_argument("--requests", default="1000,1000000", help="the sizes of the logs")
+    parser.add_argument("--requests", default="1000,1000000", help="the sizes of the logs; empty: none")
+    parser.add_argument("--rates", default="25,50,100,200", help="requests per second, for four processes")
     parser.add_argument("--trace", type=Path, default=Path("traces/box.parquet"))
     parser.add_argument("--rows", type=int, default=2000, help="how many rows of the trace; 0: no promises")
     parser.add_argument("--orders", type=int, default=5)
@@ -239,8 +274,12 @@ def main() -> None:
     console = Console(width=120)
     with PostgresServer(durable=True) as server:
         if arguments.seconds:
-            sizes = list(map(int, arguments.requests.split(",")))
-            console.print(speeds(server, sizes, arguments.seconds))
+            sizes = [int(size) for size in arguments.requests.split(",") if size]
+            rates = [float(rate) for rate in arguments.rates.split(",") if rate]
+            if sizes:
+                console.print(speeds(server, sizes, arguments.seconds))
+            if rates:
+                console.print(times_at(server, rates, arguments.seconds))
         if arguments.rows:
             console.print(promises(server, arguments.trace, arguments.rows, arguments.orders))
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
