@@ -2,18 +2,19 @@
 
     python benchmarks/second_look.py traces TRACE… [--orders 20] [--first 0]
     python benchmarks/second_look.py parts TRACE… [--orders 4]
+    python benchmarks/second_look.py nothing TRACE… [--orders 20]
     python benchmarks/second_look.py figure [TRACE] [--output docs/second-look.png]
 
 α is 90, 95 and 98 % of the best model's mean; every order is shuffled. An order *meets* if it ends at α or above. Costs
-are compared with one ask in the same order, and with `hindsight`; ratios are averaged geometrically. The second half
-says what is paid once most is learned.
+are compared with one ask in the same order, and with `hindsight`; ratios are averaged geometrically, ± their standard
+error. The second half says what is paid once most is learned. `nothing` takes away all that is seen of answers.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,13 @@ def geometric(ratios: Iterable[float]) -> float:
     return float(np.exp(np.mean(np.log(list(ratios)))))
 
 
+def spread(ratios: Sequence[float]) -> str:
+    """Return the geometric mean and its standard error."""
+    logarithms = np.log(ratios)
+    mean = np.exp(logarithms.mean())
+    return f"{mean:.3f} ± {mean * logarithms.std() / np.sqrt(len(ratios)):.3f}"
+
+
 def compare(paths: list[Path], parts: Mapping[str, tuple[int, str]], orders: range) -> None:
     """Print a line for each trace, share and part."""
     jobs = [
@@ -108,12 +116,12 @@ def compare(paths: list[Path], parts: Mapping[str, tuple[int, str]], orders: ran
             for name, (asks, seen) in parts.items():
                 ours = [found[path, share, seed, asks, seen] for seed in orders]
                 one = [found[path, share, seed, 1, ALL] for seed in orders]
-                ratio = geometric(each.cost / other.cost for each, other in zip(ours, one, strict=True))
-                total[name].append(ratio)
+                ratios = [each.cost / other.cost for each, other in zip(ours, one, strict=True)]
+                total[name].append(geometric(ratios))
                 print(
                     f"| {path.stem} | {share:.2f} | {name} | {np.mean([each.end >= -1e-7 for each in ours]):.0%} | "
                     f"{np.mean([each.end for each in ours]):+.2f} | {min(each.end for each in ours):+.2f} | "
-                    f"{ratio:.2f} | {geometric(each.cost / hindsight for each in ours):.2f} | "
+                    f"{spread(ratios)} | {geometric(each.cost / hindsight for each in ours):.2f} | "
                     f"{geometric(each.half / hindsight for each in ours):.2f} | "
                     f"{np.mean([each.asks for each in ours]):.2f} |",
                     flush=True,
@@ -150,7 +158,7 @@ def draw(path: Path, output: Path) -> None:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("traces", "parts", "figure"))
+    parser.add_argument("what", choices=("traces", "parts", "nothing", "figure"))
     parser.add_argument("traces", nargs="*", type=Path, default=[BOX])
     parser.add_argument("--orders", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
@@ -162,7 +170,8 @@ def main() -> None:
     elif wanted.what == "parts":
         compare(wanted.traces, PARTS, orders)
     else:
-        compare(wanted.traces, {name: PARTS[name] for name in ("one ask", "three asks")}, orders)
+        other = "three asks" if wanted.what == "traces" else "three, nothing to see"
+        compare(wanted.traces, {name: PARTS[name] for name in ("one ask", other)}, orders)
 
 
 if __name__ == "__main__":

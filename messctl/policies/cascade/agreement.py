@@ -27,8 +27,8 @@ def agree(beliefs: Beliefs, kind: int, wide: Floats) -> float:
 
 @compiled
 def are_scarce(beliefs: Beliefs, tuning: Tuning) -> bool:
-    """Tell whether equal answers are too scarce to count on, as in code: so they seem once `unsure` pairs were seen."""
-    return beliefs.tally[EQUAL] <= tuning.scarce * (beliefs.tally[PAIRS] - tuning.unsure)
+    """Tell whether equal answers are too scarce to count on, as in code: so they seem after `pairs` unequal ones."""
+    return beliefs.tally[EQUAL] <= tuning.scarce * (beliefs.tally[PAIRS] - tuning.pairs)
 
 
 @compiled

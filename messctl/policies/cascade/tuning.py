@@ -24,7 +24,8 @@ class Tuning(NamedTuple):
     right_agree: float = 0.95  # [probability] the same of two right answers
     scarce: float = 0.1  # [share of pairs] if fewer answers are equal, agreement is not counted on
     pooled: float = 4.0  # [answers] a model's confidence is thought to tell as much as that of all models, by this many
-    unsure: float = 20.0  # [answers] of a model before its confidence is used, and pairs before they may be scarce
+    pairs: float = 12.0  # [pairs] none of which is equal: then equal answers are called scarce
+    unsure: float = 20.0  # [answers] of a model before its confidence is used
     trust: float = 40.0  # [answers] the reference's level is thought to be above α, as if by this many
     doubt: float = 20.0  # [requests] if the best model needs more to pay a debt back, predictions are doubted
 
@@ -37,4 +38,4 @@ def constants_of(tuning: Tuning) -> Floats:
 @compiled
 def tuning_of(c: Floats) -> Tuning:
     """Return the constants by name again: the inverse of `constants_of`."""
-    return Tuning(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9])
+    return Tuning(c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9], c[10])
