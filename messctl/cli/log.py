@@ -12,7 +12,7 @@ from messctl.cli.arguments import OUTPUT, JsonOption, StateOption, ZooOption, in
 from messctl.cli.command import ASK, Command
 from messctl.cli.opening import open_state, warn_of_foreign_zoo
 from messctl.cli.output import console, print_json
-from messctl.display.text import plain
+from messctl.display.text import clipped, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,8 +89,8 @@ def _table(logged: list[LoggedRequest]) -> Table:
             Text(_model(each)),
             _marks(each),
             "" if each.satisfied is None else f"{each.satisfied:g}",
-            Text(_shortened(each.decision.request.prompt)),
-            Text(_shortened(answer.answer or "") if answer else "(empty)" if each.empty else "(none)"),
+            Text(_line(each.decision.request.prompt)),
+            Text(_line(answer.answer or "") if answer else "(empty)" if each.empty else "(none)"),
         )
     return table
 
@@ -112,6 +112,5 @@ def _marks(each: LoggedRequest) -> str:
     return ", ".join([*(mark for mark, applies in marks.items() if applies), *endings])
 
 
-def _shortened(text: str) -> str:
-    shown = plain(" ".join(text[: 4 * LONGEST_TEXT].split()))
-    return shown if len(shown) <= LONGEST_TEXT else shown[: LONGEST_TEXT - 1] + "…"
+def _line(text: str) -> str:
+    return clipped(plain(" ".join(text[: 4 * LONGEST_TEXT].split())), LONGEST_TEXT)

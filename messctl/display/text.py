@@ -30,6 +30,11 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def clipped(text: str, most: int) -> str:
+    """Return a text of at most `most` characters: a longer one ends with … in place of the rest."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def shortened(text: str) -> str:
     """Return a text of at most LONGEST characters: of a longer one, its begin and its end with … between them."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4 - 3]} … {text[-(LONGEST // 4) :]}"

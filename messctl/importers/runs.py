@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from messctl.display.text import clipped
 from messctl.errors import SourceError, UsageError
 
 Names = Sequence[tuple[str, str]]
@@ -66,7 +67,7 @@ def _check_one_model(model: str, runs: Sequence[Run]) -> None:
     by_settings = {run.settings: run for run in runs if run.settings is not None}
     if len(by_settings) > 1:
         one, other = sorted(by_settings.values(), key=lambda run: (run.rank, str(run.path)))[:2]
-        settings = " and ".join(_shortened(str(run.settings)) for run in (one, other))
+        settings = " and ".join(clipped(str(run.settings), LONGEST_SETTINGS) for run in (one, other))
         raise _one_name(model, one, other, f", but their settings differ: {settings}")
     by_task: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: str(run.path)):
@@ -106,7 +107,3 @@ def _depth(run: Run, place: str) -> int:
 def _above(run: Run) -> Iterable[Path]:
     path = run.path.absolute()
     return (run.about, path, *path.parents)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_SETTINGS else f"{text[:LONGEST_SETTINGS]}…"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from messctl.display.text import clipped
 from messctl.records import is_blank
 from messctl.server.accounts import Account
 from messctl.server.history import History
@@ -112,12 +113,10 @@ class Board:
             "lost": sorted(logged.lost),
         }
         if self._show_prompts:
-            shown["prompt"] = _shortened(decision.request.prompt)
-            shown["answer"] = _shortened(served.answer) if served else None
+            shown["prompt"] = _shown(decision.request.prompt)
+            shown["answer"] = _shown(served.answer) if served else None
         return shown
 
 
-def _shortened(text: str | None) -> str | None:
-    if text is None or is_blank(text):
-        return None
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+def _shown(text: str | None) -> str | None:
+    return None if text is None or is_blank(text) else clipped(text, LONGEST_TEXT)

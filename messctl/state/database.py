@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar, cast
 
+from messctl.display.text import clipped
 from messctl.errors import StoreError
 from messctl.state.columns import COLUMNS, check
 from messctl.state.place import Place
@@ -322,13 +323,7 @@ class Database(ABC):
 
     def failure(self, what: str, remedy: str | None = None) -> StoreError:
         """Return the error that says what is wrong with the database, and what to do about it."""
-        return StoreError(f"{self.path}: {_shortened(what)}; {remedy or self.remedy(what)}")
-
-
-def _shortened(what: str) -> str:
-    """Return what is wrong on one line that can be read."""
-    line = " ".join(what.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+        return StoreError(f"{self.path}: {clipped(' '.join(what.split()), LONGEST)}; {remedy or self.remedy(what)}")
 
 
 def _all_of(table: str, where: str = "") -> str:
