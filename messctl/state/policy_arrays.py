@@ -26,6 +26,8 @@ SHARED = ""
 
 PIECE = 8192
 """The bytes of a piece of an array. Migrations have split what is stored at this length."""
+LARGEST = 1e200
+"""The largest number in an array. Costs are below 1e80."""
 AT_ONCE = 100
 """How many rows a statement writes: databases limit its values, and the texts of statements stay in memory."""
 # A piece that did not change is not written again: a request changes only a few of some dozens.
@@ -237,6 +239,8 @@ class PolicyArrays:
             array = np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=False).reshape(shape)
             if kind.kind == "f" and np.isnan(array).any():
                 raise ValueError("it holds what is not a number")
+            if kind.kind == "f" and (np.abs(array[np.isfinite(array)]) > LARGEST).any():
+                raise ValueError("it holds a number that is too large")
         except ROW_ERRORS as error:
             of = f" of {row['model']!r}" if row["model"] else ""
             what = f"the array {row['name']!r}{of} that policy {row['policy']!r} learned is damaged ({error})"

@@ -185,7 +185,9 @@ class PostgresDatabase(Database):
         found = self._plainly(f"SELECT version FROM {self._session.schema}.state WHERE id = 1")
         if not found:
             raise self.damage("the table 'state' is empty")
-        return int(found[0][0])
+        if not isinstance(found[0][0], int):
+            raise self.damage(f"its version is {found[0][0]!r}")
+        return found[0][0]
 
     def migrate(self) -> bool:
         """See `Database`."""

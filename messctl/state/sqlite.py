@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ class SqliteDatabase(Database):
         self._synchronous = ""
         with self._mapped():
             self._connection = connect(path)
+            in_file = self._connection.execute("SELECT file <> '' FROM pragma_database_list").fetchone()[0]
+        where = Path(os.path.realpath(path)) if in_file and isinstance(path, Path) else None
+        self._file = None if where is None else (where, _identity(where))
 
     @property
     def inside(self) -> bool:
@@ -216,6 +220,7 @@ class SqliteDatabase(Database):
         """Do the block as one transaction, which the statement `begin` opens. On any exception, undo all of it."""
         if self.inside:
             raise self.failure("a transaction is begun within another", FAULT)
+        self._check_file()
         committed = False
         try:
             self.execute_patiently(begin)
@@ -232,6 +237,12 @@ class SqliteDatabase(Database):
                 if self.inside:
                     self.execute("ROLLBACK")
 
+    def _check_file(self) -> None:
+        """Raise StoreError if the open file is not at its place any more: what is stored in it then would be lost."""
+        if self._file is not None and _identity(self._file[0]) != self._file[1]:
+            what = "the file was deleted, moved or replaced while it was open"
+            raise self.failure(what, "put it back, or start messctl again")
+
     @contextmanager
     def _mapped(self) -> Iterator[None]:
         try:
@@ -240,6 +251,15 @@ class SqliteDatabase(Database):
             raise self.failure(str(error)) from error
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror or error}; {ANOTHER_PLACE}") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file is at a path, by its device and its number; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 REMEDIES = (

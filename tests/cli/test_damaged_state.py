@@ -208,6 +208,17 @@ def test_an_array_that_holds_nan_is_found(state, capsys):
     assert "it holds what is not a number" in assert_one_line(run(["ask", "is it"]), *capsys.readouterr())
 
 
+@pytest.mark.parametrize("value", [-1e300, -1.0, 0.0, 1e300, np.inf, -np.inf])
+def test_numbers_that_nobody_can_have_learned_do_not_tip_it_over(value, state, capsys):
+    with closing(sqlite3.connect(state)) as database:
+        rows = database.execute("SELECT rowid, length(data) / 8 FROM arrays WHERE type = '<f8'").fetchall()
+    sound = state.read_bytes()
+    for rowid, length in rows:
+        state.write_bytes(sound)
+        damage(state, "UPDATE arrays SET data = ? WHERE rowid = ?", np.full(length, value).tobytes(), rowid)
+        assert_nothing_tips_it_over(state, capsys)
+
+
 VALUES = ["x", b"\0", 1e300, -1, 0, 0.5]
 
 

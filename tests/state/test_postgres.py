@@ -255,6 +255,16 @@ def test_a_state_of_a_newer_messctl_is_refused_also_by_who_has_it_open(postgres,
             add(store, "r1")
 
 
+def test_a_version_that_is_no_number_is_damage(postgres):
+    place = postgres.fresh()
+    with Store(place):
+        pass
+    with postgres.connection() as connection:
+        connection.execute(f"ALTER TABLE {place.schema}.state ALTER COLUMN version TYPE TEXT")
+        connection.execute(f"UPDATE {place.schema}.state SET version = 'Ohio'")
+    refused(place, "its version is 'Ohio'", "restore a copy")
+
+
 def test_a_database_whose_texts_are_not_utf8_is_refused(postgres):
     with postgres.connection() as connection:
         connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")

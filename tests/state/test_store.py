@@ -806,3 +806,33 @@ def test_looking_at_an_older_state_does_not_change_it(tmp_path, monkeypatch):
     with Store(tmp_path / "s", looking=True) as store:
         assert store.outages.refused() == {}  # what version 7 brought
     assert (tmp_path / "s").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["deleted", "moved", "replaced"])
+def test_nothing_is_taken_for_a_file_that_is_not_at_its_place_any_more(tmp_path, change):
+    path = tmp_path / "state"
+    with Store(path) as store, Store(path, looking=True) as looking:
+        add(store, "first")
+        away = path.rename(tmp_path / "away")
+        if change == "deleted":
+            away.unlink()
+        elif change == "replaced":
+            with Store(path):
+                pass
+        with pytest.raises(StoreError, match="deleted, moved or replaced while it was open; put it back, or start"):
+            add(store, "second")
+        with pytest.raises(StoreError, match="deleted, moved or replaced while it was open"), looking.unchanging():
+            pass
+        if change == "moved":
+            away.rename(path)
+            add(store, "third")
+            with looking.unchanging():
+                assert [each.decision.request.request_id for each in looking.requests] == ["first", "third"]
+
+
+def test_a_file_stays_at_its_place_if_the_process_goes_to_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Store(Path("state")) as store:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
+        add(store, "first")
