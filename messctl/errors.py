@@ -52,8 +52,9 @@ _SHORT_OF = {
         "no more threads can be started; give messctl more memory, or raise the limits of `ulimit -u` and `ulimit -v`"
     ),
     "Too many open files": "too many files are open; raise the limit of `ulimit -n`",
+    "timestamp too large to convert": "the clock of this machine is wrong; set it",
 }
-"""What libraries say if the system has no more of something, and what messctl says instead."""
+"""What libraries say if the system has no more of something, or a wrong time, and what messctl says instead."""
 _LONGEST_COMPARED, _MOST_COMPARED = 100, 1000
 """The longest names, in characters, and how many of them `did_you_mean` compares."""
 

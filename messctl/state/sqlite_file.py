@@ -125,6 +125,9 @@ def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     """Open a file, with `options` of SQLite's URIs. Raises StoreError for another program's database."""
     if path != MEMORY and exists(path):
         check_ordinary(path)  # SQLite would wait for a pipe without end, and find no words for a folder
+        for beside in files(path)[1:]:
+            if beside.exists() and not beside.is_file():
+                raise StoreError(f"{beside}: is where SQLite keeps its log, and no ordinary file; move it away")
     address = f"{path.resolve().as_uri()}?{options}" if options else path
     connection = sqlite3.connect(
         address, timeout=STEP_S, isolation_level=None, uri=bool(options), check_same_thread=False

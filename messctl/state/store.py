@@ -6,6 +6,7 @@ write lock from its first statement. If a process is killed, either all of a tra
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -52,6 +53,8 @@ class Store:
     """
 
     def __init__(self, path: Place, *, looking: bool = False, copied: bool = False, begun: bool = False) -> None:
+        if not looking and time.time() < 0:
+            raise StoreError(f"{path}: keeps no time before 1970; set the clock of this machine")
         opened = open_database(path, looking=looking, copied=copied)
         with closed_on_failure(opened):
             latest = opened.version() == opened.latest

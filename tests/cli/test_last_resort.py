@@ -37,6 +37,7 @@ ERRORS = [
     (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied; choose another place"),
     (FileNotFoundError(errno.ENOENT, "No such file", b"/x/\xff"), "/x/\\udcff: No such file"),
     (FileNotFoundError(errno.ENOENT, "No such file"), "the current folder does not exist any more"),
+    (OverflowError("timestamp too large to convert to C _PyTime_t"), "the clock of this machine is wrong; set it"),
     (OSError(errno.ENFILE, "Too many open files in system"), "too many files are open; raise the limit of `ulimit -n`"),
     (ImportError("libarrow.so: failed to map segment from shared object"), "the memory is used up"),
     (OSError("libllvmlite.so: cannot allocate memory in static TLS block"), "the memory is used up"),

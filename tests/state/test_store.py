@@ -836,3 +836,23 @@ def test_a_file_stays_at_its_place_if_the_process_goes_to_another_folder(tmp_pat
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir("elsewhere")
         add(store, "first")
+
+
+def test_a_clock_before_1970_damages_no_state(place, monkeypatch):
+    with Store(place) as store:
+        add(store, "first")
+    monkeypatch.setattr(time, "time", lambda: -1.0)
+    with pytest.raises(StoreError, match="keeps no time before 1970; set the clock"):
+        Store(place)
+    with Store(place, looking=True) as looking:
+        assert [each.decision.request.request_id for each in looking.requests] == ["first"]
+
+
+@pytest.mark.parametrize("looking", [True, False])
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_a_folder_in_the_place_of_the_log_is_named(tmp_path, end, looking):
+    with Store(tmp_path / "state") as store:
+        add(store, "first")
+    (tmp_path / f"state{end}").mkdir()
+    with pytest.raises(StoreError, match=f"state{end}: is where SQLite keeps its log, and no ordinary file; move it"):
+        Store(tmp_path / "state", looking=looking)
