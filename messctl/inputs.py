@@ -73,13 +73,21 @@ def _check_mode(path: Path, mode: int) -> None:
 def read_start(path: Path, size: int) -> bytes:
     """Return the first bytes of an ordinary file, `size` at most. Raises OSError as `open_plain` does."""
     with open_plain(path) as file:
-        return file.read(size)
+        return _some(file, size, path)
+
+
+def _some(file: BufferedReader, size: int, path: Path) -> bytes:
+    """Return the next bytes of a file. Raises NotOrdinaryError if it has none yet, as one that the system makes up."""
+    data: bytes | None = file.read(size)
+    if data is None:
+        raise NotOrdinaryError(errno.EAGAIN, "is not an ordinary file", str(path))
+    return data
 
 
 def read_bytes(path: Path, most: int = SMALL) -> bytes:
     """Return the bytes of an ordinary file. Raises OSError as `open_plain` does, and if there are more than `most`."""
     with open_plain(path) as file:
-        data = file.read(most + 1)
+        data = _some(file, most + 1, path)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
     return data

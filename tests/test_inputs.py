@@ -1,6 +1,7 @@
 """Bytes that come in: which files are opened, how much is read, and which encoding text has."""
 
 import codecs
+import io
 import os
 
 import pytest
@@ -129,3 +130,14 @@ def test_valid_unicode_can_be_written_as_utf_8(text):
 
 def test_valid_json_replaces_half_a_surrogate_pair_at_any_depth():
     assert valid_json({"\ud800": [{"a": "x\udc00"}, 1, None]}) == {"\ufffd": [{"a": "x\ufffd"}, 1, None]}
+
+
+@pytest.mark.parametrize("read", [read_bytes, lambda path: read_start(path, 4)])
+def test_a_file_that_the_system_makes_up_and_that_has_nothing_yet_is_refused(read, tmp_path, monkeypatch):
+    class Empty(io.BytesIO):
+        def read(self, _size=-1):
+            return None
+
+    monkeypatch.setattr("messctl.inputs.open_plain", lambda _: Empty())
+    with pytest.raises(NotOrdinaryError, match="is not an ordinary file"):
+        read(tmp_path / "kmsg")
