@@ -15,6 +15,7 @@ Between `<!-- options: replay -->` and `<!-- end -->` stands a table of the opti
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import select
@@ -33,8 +34,6 @@ BLOCK = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 ANY = "…"
 WIDTH = 100
 """Columns of the terminal that a `console terminal` block runs at."""
-
-
 LONGEST_WAIT_S = 300
 """A command at a terminal that says nothing for this long hangs."""
 SLOW = ("README.md", *(f"docs/{name}.md" for name in ("ask", "evaluate", "import", "replay", "second-look", "tune")))
@@ -324,17 +323,18 @@ def with_options(text: str) -> str:
     return OPTIONS.sub(lambda match: f"{match[1]}\n{option_table(match[2])}\n\n{match[3]}", text)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Say which pages are out of date, or rewrite them with --write. Pages may be named; otherwise it is all of them.
-
-    The exit code is 1 if a page is out of date or cannot be rewritten.
-    """
+def main() -> int:
+    """Say which pages are out of date, or rewrite them. The exit code is 1 if one is, or if one cannot be rewritten."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", nargs="*", type=Path, help="a page; all of them without any")
+    parser.add_argument("--write", action="store_true", help="write what the commands print into the pages")
+    wanted = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import conftest
 
     conftest.pytest_configure()  # the compiler's cache must be that of this source
-    write, failed = "--write" in arguments, False
-    for page in [Path(name).resolve() for name in arguments if name != "--write"] or pages():
+    failed = False
+    for page in [named.resolve() for named in wanted.page] or pages():
         try:
             text = rewritten(page)
         except ValueError as error:
@@ -342,12 +342,12 @@ def main(arguments: Sequence[str]) -> int:
             failed = True
             continue
         if text != page.read_text(encoding="utf-8"):
-            print(f"{name_of(page)}: {'rewritten' if write else 'out of date; see --write'}", flush=True)
-            failed = failed or not write
-            if write:
+            print(f"{name_of(page)}: {'rewritten' if wanted.write else 'out of date; see --write'}", flush=True)
+            failed = failed or not wanted.write
+            if wanted.write:
                 page.write_text(text, encoding="utf-8")
     return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
