@@ -9,17 +9,21 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 SCRIPTED = """
-import sys, time
+import os, time
 import messctl.backends
 from messctl.backends.scripted import Scripted
 def answers(model, question):
     time.sleep({seconds})
+    while os.path.exists("hold-" + model.name):
+        time.sleep(0.01)
     return f"{{model.name}}: " + " ".join(question.prompt.split()[:50])
 messctl.backends.LlamaCpp = lambda **_: Scripted(answers)
 from messctl.__main__ import main
@@ -43,10 +47,20 @@ models:
 """
 
 
+def until(true: Callable[[], bool], within_s: float = 20.0) -> float:
+    """Wait until something is true, and return the seconds that it took."""
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < within_s
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
 class Serving:
     """A `messctl serve` with a zoo, in a folder; it has a free port of this machine, and serves once it is entered.
 
-    With `scripted`, its models in this process are stand-ins, each of whose answers takes that many seconds.
+    With `scripted`, its models in this process are stand-ins, each of whose answers takes that many seconds, and as
+    long as the model is held.
     """
 
     def __init__(
@@ -97,6 +111,18 @@ class Serving:
         self.process.send_signal(signal.SIGTERM)
         _, said = self.process.communicate(timeout=within_s)
         return said
+
+    @contextmanager
+    def held(self, *models: str) -> Iterator[None]:
+        """Let the answers of these scripted models wait, until the block ends."""
+        files = [self.folder / f"hold-{model}" for model in models]
+        for file in files:
+            file.touch()
+        try:
+            yield
+        finally:
+            for file in files:
+                file.unlink()
 
     def connection(self) -> http.client.HTTPConnection:
         """Return a connection to it."""

@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 from servers import misbehaving, streamed
-from serving import BOX, TWO, Serving
+from serving import BOX, TWO, Serving, until
 
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.slow
@@ -23,15 +24,6 @@ defaults: {{retries: 2}}
 models:
 - {{name: away, url: "{}", cost: {{unit: USD, prompt: 1, generated: 1}}}}
 """
-
-
-def until(true, within_s=20.0):
-    """Wait until something is true, and return the seconds that it took."""
-    started = time.monotonic()
-    while not true():
-        assert time.monotonic() - started < within_s
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 def send(serving, **fields):
@@ -77,11 +69,11 @@ def test_a_model_in_this_process_stops_when_the_client_leaves(tmp_path):
 
 
 def test_requests_wait_in_line_and_those_beyond_are_told_to_come_again(tmp_path):
-    with (
-        Serving(tmp_path, TWO, "--queue", "1", scripted=1.0) as serving,
-        ThreadPoolExecutor(8) as pool,
-    ):
-        replies = list(pool.map(lambda _: serving.chat(model="cheap"), range(4)))
+    with Serving(tmp_path, TWO, "--queue", "1", scripted=0) as serving, ThreadPoolExecutor(4) as pool:
+        with serving.held("cheap"):
+            asked = [pool.submit(serving.chat, model="cheap") for _ in range(4)]
+            until(lambda: sum(each.done() for each in asked) == 2)
+        replies = [each.result() for each in asked]
         statuses = sorted(status for status, _, _ in replies)
         assert statuses == [200, 200, 429, 429]
         refused = next(reply for reply in replies if reply[0] == 429)
@@ -92,36 +84,47 @@ def test_requests_wait_in_line_and_those_beyond_are_told_to_come_again(tmp_path)
 
 
 def test_a_full_queue_sends_a_request_to_another_model(tmp_path):
-    with Serving(tmp_path, TWO, "--queue", "0", scripted=1.0) as serving, ThreadPoolExecutor(8) as pool:
-        first = pool.submit(serving.chat, model="cheap")
-        until(lambda: running(serving) == 1)
-        status, _, answer = serving.chat()
+    with Serving(tmp_path, TWO, "--queue", "0", scripted=0) as serving, ThreadPoolExecutor(1) as pool:
+        with serving.held("cheap"):
+            first = pool.submit(serving.chat, model="cheap")
+            until(lambda: running(serving) == 1)
+            status, _, answer = serving.chat()
         assert (status, answer["model"], answer["messctl"]["attempts"]) == (200, "dear", ["dear"])
         assert first.result()[0] == 200
 
 
 def test_a_place_in_the_line_is_free_when_its_client_leaves(tmp_path):
-    with Serving(tmp_path, TWO, "--queue", "1", scripted=2.0) as serving, ThreadPoolExecutor(8) as pool:
-        first = pool.submit(serving.chat, model="cheap")
-        until(lambda: running(serving) == 1)
-        with send(serving, model="cheap"):
+    with Serving(tmp_path, TWO, "--queue", "1", scripted=0) as serving, ThreadPoolExecutor(2) as pool:
+        with serving.held("cheap"):
+            first = pool.submit(serving.chat, model="cheap")
+            until(lambda: running(serving) == 1)
+            with send(serving, model="cheap"):
+                until(lambda: running(serving) == 2)
+                assert serving.chat(model="cheap")[0] == 429
+            until(lambda: running(serving) == 1)
+            second = pool.submit(serving.chat, model="cheap")
             until(lambda: running(serving) == 2)
-            assert serving.chat(model="cheap")[0] == 429
-        until(lambda: running(serving) == 1)
-        assert serving.chat(model="cheap")[0] == 200
-        assert first.result()[0] == 200
+        assert (first.result()[0], second.result()[0]) == (200, 200)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_lets_answers_finish(tmp_path, stop):
-    with Serving(tmp_path, TWO, scripted=1.5) as serving, ThreadPoolExecutor(2) as pool:
-        asked = pool.submit(serving.chat)
-        until(lambda: running(serving) == 1)
-        serving.process.send_signal(stop)
+    def refused():
+        with closing(serving.connection()) as link:
+            try:
+                link.connect()
+            except ConnectionRefusedError:
+                return True
+        return False
+
+    with Serving(tmp_path, TWO, scripted=0) as serving, ThreadPoolExecutor(1) as pool:
+        with serving.held("cheap", "dear"):
+            asked = pool.submit(serving.chat)
+            until(lambda: running(serving) == 1)
+            serving.process.send_signal(stop)
+            until(refused)
         assert asked.result()[0] == 200
         assert serving.process.wait(20) == 0
-        with pytest.raises(ConnectionRefusedError):
-            serving.connection().connect()
 
 
 def test_a_stop_ends_what_takes_longer_than_it_may(tmp_path):

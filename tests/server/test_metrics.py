@@ -1,10 +1,10 @@
 """The metrics of a real `messctl serve`: each request is counted once, under what became of it."""
 
 import re
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from serving import TWO, Serving
+from serving import TWO, Serving, until
 
 pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families as families
@@ -65,12 +65,11 @@ def test_requests_at_fault_are_counted_under_no_model(serving, asked, status):
 
 
 def test_requests_that_find_the_queue_full_are_counted_as_busy(tmp_path):
-    with Serving(tmp_path, TWO, "--queue", "0", scripted=1.5) as serving:
-        threads = [threading.Thread(target=serving.chat, kwargs={"model": "cheap"}) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    with Serving(tmp_path, TWO, "--queue", "0", scripted=0) as serving, ThreadPoolExecutor(3) as pool:
+        with serving.held("cheap"):
+            asked = [pool.submit(serving.chat, model="cheap") for _ in range(3)]
+            until(lambda: sum(each.done() for each in asked) == 2)
+        assert sorted(each.result()[0] for each in asked) == [200, 429, 429]
         found = values(serving)
     assert found["messctl_requests_total", "cheap", "answered", "default"] == 1
     assert found["messctl_requests_total", "cheap", "busy", "default"] == 2
@@ -132,17 +131,16 @@ def test_gauges_are_what_the_status_says_and_follow_feedback_of_other_programs(s
 
 
 def test_a_queue_has_a_length_as_long_as_requests_wait(tmp_path):
-    with Serving(tmp_path, TWO, scripted=1) as serving:
-        assert values(serving)["messctl_queue_length", "cheap"] == 0
-        threads = [threading.Thread(target=serving.chat, kwargs={"model": "cheap"}) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        longest = 0
-        while any(thread.is_alive() for thread in threads) and longest < 3:
-            longest = max(longest, values(serving)["messctl_queue_length", "cheap"])
-        for thread in threads:
-            thread.join()
-        assert longest == 3
+    def length():
+        return values(serving)["messctl_queue_length", "cheap"]
+
+    with Serving(tmp_path, TWO, scripted=0) as serving, ThreadPoolExecutor(3) as pool:
+        assert length() == 0
+        with serving.held("cheap"):
+            asked = [pool.submit(serving.chat, model="cheap") for _ in range(3)]
+            until(lambda: length() == 3)
+        assert [each.result()[0] for each in asked] == [200] * 3
+        assert length() == 0
 
 
 def test_names_and_labels_are_few_and_openmetrics_is_spoken(serving):
