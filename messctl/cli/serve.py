@@ -144,10 +144,13 @@ def _check_installed() -> None:
 
 def _prepare(routers: Iterable[Router]) -> None:
     """Load or compile all that routers need, so that no request waits for it; say so if numba compiles."""
-    from messctl.cli.answer import note
     from messctl.learning.compiled import compiling_told
 
-    with compiling_told(cache(note)):  # the same line comes for each function
+    @cache  # the same line comes for each function
+    def tell(what: str) -> None:
+        print_line(f"{what}, for about half a minute; connections are refused until then", to=sys.stderr)
+
+    with compiling_told(tell):
         for router in routers:
             router.prepare()
 

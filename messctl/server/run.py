@@ -32,21 +32,40 @@ BACKLOG = 2048
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at an address; port 0 takes a free one. Raises UsageError if it cannot."""
+    """Return a socket that has an address, and takes no connections yet; port 0 takes a free one.
+
+    So nobody else can have the address, and clients are refused until `run`. Raises UsageError if it cannot be had.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise UsageError(f"--host {host!r} is no address of this machine ({error}); give another one") from None
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        try:
+            listening.bind(address)
+        except OSError:  # connections that have ended may still hold it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
     except OSError as error:
         listening.close()
-        why = error.strerror or error
-        raise UsageError(f"cannot listen at {host}, port {port} ({why}); choose another one with --port") from None
+        raise _taken(host, port, error) from None
     return listening
+
+
+def _listen(listening: socket.socket) -> None:
+    """Take connections. Raises UsageError if somebody else listens there since."""
+    host, port = listening.getsockname()[:2]
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: two could be bound at once
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise _taken(host, port, error) from None
+
+
+def _taken(host: str, port: int, error: OSError) -> UsageError:
+    why = error.strerror or error
+    return UsageError(f"cannot listen at {host}, port {port} ({why}); choose another one with --port")
 
 
 def address_of(listening: socket.socket) -> str:
@@ -92,7 +111,10 @@ class _Server(uvicorn.Server):
 
 
 def run(application: ASGIApp, service: Service, listening: socket.socket, started: Started) -> None:
-    """Serve until a signal comes, then let answers finish. `started` is called once it serves, with what stops it."""
+    """Serve at a bound socket until a signal comes, then let answers finish. Raises UsageError if it cannot listen.
+
+    `started` is called once it serves, with what stops it.
+    """
     for name in ("uvicorn.error", "uvicorn.access"):  # it would log requests that cannot be read, with tracebacks
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False
@@ -108,6 +130,7 @@ def run(application: ASGIApp, service: Service, listening: socket.socket, starte
         date_header=False,
         timeout_graceful_shutdown=math.ceil(service.limits.grace_s) + LONGEST_FAREWELL_S,
     )
+    _listen(listening)
     gc.collect()
     gc.freeze()  # what was loaded stays: to look through it again and again costs a tenth of the time
     sys.setswitchinterval(SWITCH_S)
