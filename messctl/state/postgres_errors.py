@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 
 from messctl.state.database import RESTORE
@@ -72,7 +74,26 @@ def remedy_of_text(text: str) -> str:
 
 
 def text_of(error: psycopg.Error) -> str:
-    """Return what an error says, on one line."""
+    """Return what an error says, as one clause."""
     said = error.diag.message_primary if error.sqlstate is not None else None
-    text = " ".join((said or str(error)).split()).rstrip(".") or type(error).__name__
+    text = clause_of(said or str(error)) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def clause_of(text: str) -> str:
+    """Return a text of libpq or psycopg as one clause, without what they guess, and each failure once.
+
+    What they guess is on lines that are indented. If there are several hosts, psycopg repeats the last failure, then
+    lists all of them.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+    listed = [line for line in lines if _ATTEMPT.match(line)]
+    clauses = (" ".join(_SAID_BEFORE.sub("", _ATTEMPT.sub("", line)).split()).rstrip(".:") for line in listed or lines)
+    return ", and ".join(dict.fromkeys(filter(None, clauses)))
+
+
+_QUOTED = r"(?:None|'[^']*')"
+_ATTEMPT = re.compile(rf"- host: {_QUOTED}, port: {_QUOTED}, hostaddr: {_QUOTED}: ")
+"""How psycopg begins a line about one of several hosts."""
+_SAID_BEFORE = re.compile(r"^(connection (failed|is bad)|consuming input failed): (?=.)|(^|(?<=: ))FATAL: +")
+"""Words that say no more than what follows."""

@@ -20,6 +20,7 @@ from messctl.state.postgres_errors import remedy_of, remedy_of_text, text_of
 
 WAIT_S = 60
 """How long a process waits for the transactions of others."""
+UNKNOWN = "nobody knows whether this was stored: look with `messctl log` before you try again"
 PART = "a part of it failed, so nothing was stored; try again"
 
 
@@ -199,8 +200,9 @@ class Session:
                 raise UndoneError(f"{self._address}: {PART}") from error
             if not lost and self.present.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
                 raise UndoneError(f"{self._address}: {text_of(error)}; {remedy_of(error)}") from error
-            unknown = " as it was stored: look with `messctl log` whether it is there" if lost else ""
-            raise self.failure(f"{text_of(error)}{unknown}", remedy_of(error)) from error
+            if lost:
+                raise self.failure(f"the connection broke during the commit ({text_of(error)})", UNKNOWN) from error
+            raise self.failure(text_of(error), remedy_of(error)) from error
         if done.statusmessage != "COMMIT":
             raise StoreError(f"{self._address}: {PART}")
 

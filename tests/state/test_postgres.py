@@ -23,6 +23,7 @@ from messctl.state import group_commit, postgres_session
 from messctl.state.migrations import MIGRATIONS
 from messctl.state.place import Address, exists, place_of
 from messctl.state.postgres_connection import PREPARED_AFTER
+from messctl.state.postgres_errors import clause_of
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store, check
 
@@ -150,6 +151,33 @@ def test_the_password_comes_from_the_usual_places(postgres, monkeypatch, tmp_pat
         with Store(place) as store:
             add(store, "r1")
         assert "s3cret" not in str(place)
+
+
+HINT = "\n\tIs the server running on that host and accepting TCP/IP connections?"
+
+
+@pytest.mark.parametrize(
+    ("text", "clause"),
+    [
+        (f"connection failed: connection to server at \"h\", port 1 failed: Connection refused{HINT}\n",
+         'connection to server at "h", port 1 failed: Connection refused'),
+        ("consuming input failed: server closed the connection unexpectedly\n\tThis probably means the server "
+         "terminated abnormally\n\tbefore or while processing the request.",
+         "server closed the connection unexpectedly"),
+        ("terminating connection due to administrator command\nSSL connection has been closed unexpectedly\n",
+         "terminating connection due to administrator command, and SSL connection has been closed unexpectedly"),
+        ('connection failed: connection to server at "h", port 1 failed: FATAL:  the database system is starting up',
+         'connection to server at "h", port 1 failed: the database system is starting up'),
+        ('connection is bad: definition of service "no" not found', 'definition of service "no" not found'),
+        (f"connection failed: b is away{HINT}\nMultiple connection attempts failed. All failures were:\n"
+         f"- host: 'a', port: '1', hostaddr: None: connection failed: a is away{HINT}\n"
+         f"- host: 'b', port: None, hostaddr: '::1': connection failed: b is away{HINT}",
+         "a is away, and b is away"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_what_libpq_says_on_several_lines_is_one_clause_without_its_guesses(text, clause):
+    assert clause_of(text) == clause
 
 
 def test_a_server_that_is_away_is_said(postgres):
@@ -470,9 +498,13 @@ def test_a_connection_that_is_lost_at_the_commit_says_that_it_may_be_stored(post
             cut(postgres)
             commit()
 
-        with monkeypatch.context() as patched, pytest.raises(StoreError, match="look with `messctl log`"):
+        with monkeypatch.context() as patched, pytest.raises(StoreError) as error:
             patched.setattr(session, "_commit", cut_first)
             add(store, "r1")
+        assert "the connection broke during the commit (" in shown(error)
+        assert shown(error).endswith(
+            "nobody knows whether this was stored: look with `messctl log` before you try again"
+        )
         assert not store.requests.has("r1")
 
 
