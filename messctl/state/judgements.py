@@ -9,20 +9,19 @@ is left to walk is read ahead, ever more at once, so that a long way takes few s
 
 from __future__ import annotations
 
-import math
-import struct
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, pairwise, takewhile
 
 import numpy as np
 
 from messctl.learning.virtual_queue import advance
+from messctl.state.blocks import Step, block_of, packed, unpacked
 from messctl.state.checkpoints import Checkpoints, Part
 from messctl.state.columns import MOST, shown
-from messctl.state.database import Database, Row
+from messctl.state.database import ROW_ERRORS, Database, Row
 from messctl.state.pruned import STEPS, Base, base
 from messctl.state.sums import ANSWERS, FEEDBACK, SERVED, TOLERANCE, KeptSums, Summed
 from messctl.state.walks import Numbers, shifted, walked
@@ -35,11 +34,6 @@ PLACES = (
     "SELECT id FROM feedback WHERE id > ? AND id < ? UNION ALL SELECT id FROM pruned_feedback WHERE id > ? AND id < ?"
 )
 """The places of feedback between two places, twice each."""
-STEP = struct.Struct("<dd")
-"""A packed step: α, and the satisfaction with its sign turned."""
-
-Step = tuple[int, float, float]
-"""A feedback: its place, the α aimed at, and the satisfaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ class Judgements:
     def queue(self) -> float:
         """Return the queue after all feedback: from the last checkpoint on."""
         last, queue = self._checkpoints.before()
-        steps = _unpacked(_packed(self._steps(last)))
+        steps = block_of(self._steps(last))
         return float(walked(queue, [steps])[0, 0]) if steps.size else queue
 
     def recent(self, count: int) -> list[tuple[float, float]]:
@@ -177,14 +171,15 @@ class Judgements:
         if queue != recomputed:
             found.append(f"the queue is {queue!r}, but its recursion over the stored feedback gives {recomputed!r}")
         ends = [start.place, *places[BLOCK - 1 :: BLOCK]]
-        steps = {end: _packed(self._steps(begin, end)) for begin, end in pairwise(ends)}
-        packed = {row["last"]: row["packed"] for row in self._database.table("steps")}
-        if packed != steps:
-            wrong = sum(packed.get(last) != steps.get(last) for last in {*packed, *steps})
+        blocks = {end: block_of(self._steps(begin, end)) for begin, end in pairwise(ends)}
+        steps = {end: packed(block) for end, block in blocks.items()}
+        stored = {row["last"]: row["packed"] for row in self._database.table("steps")}
+        if stored != steps:
+            wrong = sum(stored.get(last) != steps.get(last) for last in {*stored, *steps})
             found.append(f"{wrong} blocks of packed steps are not those of the feedback")
         computed[start.place] = start.queue
         due = {
-            end: (computed[end], *walked(computed[begin], [_unpacked(steps[end])])[0, 1:].tolist())
+            end: (computed[end], *walked(computed[begin], [blocks[end]])[0, 1:].tolist())
             for begin, end in pairwise(ends)
         }
         parts = [part for part, _ in self._checkpoints.after(0)]
@@ -206,10 +201,10 @@ class Judgements:
         more = self._database.row(counting, (last, MOST, last, MOST, BLOCK))
         if more is None or more[0] < BLOCK:
             return False
-        block = list(self._steps(last, limit=BLOCK))
-        end, packed = block[-1][0], _packed(block)
-        self._database.execute("INSERT INTO steps VALUES (?, ?)", (end, packed))
-        self._checkpoints.add(end, walked(queue, [_unpacked(packed)])[0])
+        steps = list(self._steps(last, limit=BLOCK))
+        end, block = steps[-1][0], block_of(steps)
+        self._database.execute("INSERT INTO steps VALUES (?, ?)", (end, packed(block)))
+        self._checkpoints.add(end, walked(queue, [block])[0])
         return True
 
     def _repack(self, changed: int, satisfied: float) -> None:
@@ -252,13 +247,13 @@ class Judgements:
 
     def _patched(self, before: int, last: int, changed: int, satisfied: float) -> Numbers:
         """Change one step of the block between two checkpoints, and return the block."""
-        block = self._blocks_at([last])[0].copy()
+        block = self._blocks_at([last])[0]
         counted = self._database.row(f"SELECT count(*) FROM ({PLACES}) AS places", (before, changed, before, changed))
         earlier = counted[0] if counted else 0
         if earlier >= BLOCK:
             raise self._database.damage(f"the checkpoint of the queue after feedback {last} comes too late")
         block[2 * earlier + 1] = -satisfied
-        self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (block.astype("<f8").tobytes(), last))
+        self._database.execute("UPDATE steps SET packed = ? WHERE last = ?", (packed(block), last))
         return block
 
     def _steps(self, after: int, last: int = MOST, limit: int = MOST) -> Iterator[Step]:
@@ -278,7 +273,11 @@ class Judgements:
 
     def _blocks(self, where: str, values: Sequence[int]) -> dict[int, Numbers]:
         """Return the packed steps that lead to those checkpoints whose place, `last`, meets a condition, in order."""
-        return dict(self._database.read(_block, f"SELECT * FROM steps WHERE {where} ORDER BY last", values))
+        rows = self._database.rows(f"SELECT last, packed FROM steps WHERE {where} ORDER BY last", values)
+        try:
+            return unpacked(dict(map(tuple, rows)), BLOCK)
+        except ROW_ERRORS as error:
+            raise self._database.damage(str(error)) from error
 
 
 def _step(row: Row) -> Step:
@@ -286,22 +285,3 @@ def _step(row: Row) -> Step:
     if not (0.0 <= alpha <= 1.0 and 0.0 <= satisfied <= 1.0):
         raise ValueError(f"feedback {place} is {shown(satisfied)} under an α of {shown(alpha)}")
     return place, alpha, satisfied
-
-
-def _block(row: Row) -> tuple[int, Numbers]:
-    last, packed = row
-    if len(packed) != BLOCK * STEP.size:
-        raise ValueError(f"the packed steps up to feedback {shown(last)} have {len(packed)} bytes")
-    block = _unpacked(packed)
-    if not math.isfinite(block.dot(block)):
-        raise ValueError(f"the packed steps up to feedback {shown(last)} hold what is no number")
-    return last, block
-
-
-def _packed(steps: Iterable[Step]) -> bytes:
-    return b"".join(STEP.pack(alpha, -satisfied) for _, alpha, satisfied in steps)
-
-
-def _unpacked(packed: bytes) -> Numbers:
-    """Return packed steps, (2 n). Nothing is copied: a long way is soon read, but what is read cannot be changed."""
-    return np.frombuffer(packed, "<f8")

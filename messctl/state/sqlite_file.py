@@ -126,8 +126,12 @@ def _opened(path: Path, options: str = "") -> sqlite3.Connection:
     if path != MEMORY and exists(path):
         check_ordinary(path)  # SQLite would wait for a pipe without end, and find no words for a folder
         for beside in files(path)[1:]:
-            if beside.exists() and not beside.is_file():
-                raise StoreError(f"{beside}: is where SQLite keeps its log, and no ordinary file; move it away")
+            try:
+                with suppress(FileNotFoundError):  # another process may remove it at any time
+                    check_ordinary(beside)
+            except OSError as error:
+                told = f"{beside}: is where SQLite keeps its log, and no ordinary file; move it away"
+                raise StoreError(told) from error
     address = f"{path.resolve().as_uri()}?{options}" if options else path
     connection = sqlite3.connect(
         address, timeout=STEP_S, isolation_level=None, uri=bool(options), check_same_thread=False

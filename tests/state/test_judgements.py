@@ -11,7 +11,7 @@ from long_states import counting, judged, new_store, work
 
 from messctl.errors import StoreError
 from messctl.learning.virtual_queue import advance
-from messctl.state import checkpoints, judgements
+from messctl.state import checkpoints, judgements, migrations
 from messctl.state.sqlite_file import MEMORY
 from messctl.state.store import Store
 from messctl.state.walks import shifted, walked
@@ -29,7 +29,7 @@ def plain(queue, steps):
     return path
 
 
-def packed(steps):
+def one_block(steps):
     """Return steps as one block."""
     return np.array([[alpha, -satisfied] for alpha, satisfied in steps]).reshape(1, -1)
 
@@ -42,13 +42,13 @@ def small_blocks(monkeypatch):
 
 @given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=60))
 def test_a_walk_over_packed_steps_is_the_plain_recursion(queue, steps):
-    assert walked(queue, packed(steps))[0, 0] == plain(queue, steps)[-1]
+    assert walked(queue, one_block(steps))[0, 0] == plain(queue, steps)[-1]
 
 
 @given(st.floats(0, 1e6), st.lists(st.tuples(SHARES, SHARES), min_size=12, max_size=60), st.integers(1, 4))
 def test_blocks_walked_together_are_those_walked_one_by_one(queue, steps, size):
     steps = steps[: len(steps) // size * size]
-    blocks = packed(steps).reshape(-1, 2 * size)
+    blocks = one_block(steps).reshape(-1, 2 * size)
     for block, walk in zip(blocks, walked(queue, blocks), strict=True):
         assert walk.tolist() == walked(queue, block[None])[0].tolist()
         queue = walk[0]
@@ -62,7 +62,7 @@ def test_blocks_walked_together_are_those_walked_one_by_one(queue, steps, size):
 )
 def test_a_shifted_walk_is_the_plain_recursion(queue, steps, shift):
     """Also for steps halfway between two floats; shifts of a few spacings, and large ones."""
-    block = packed(steps)
+    block = one_block(steps)
     other = queue + (shift * math.ulp(queue) if isinstance(shift, int) else shift)
     for moved in shifted(walked(queue, block), other - queue):
         if other >= 0:
@@ -72,8 +72,8 @@ def test_a_shifted_walk_is_the_plain_recursion(queue, steps, shift):
 
 def test_most_blocks_of_a_growing_debt_are_shifted():
     """Blocks between two powers of two are; one that crosses a power of two is not, nor one with ties."""
-    steps = packed([(0.8, 1.0), (0.8, 0.0)] * 256)
-    halfway = packed([(0.5 + math.ulp(5000.0) / 2, 0.5)] * 512)
+    steps = one_block([(0.8, 1.0), (0.8, 0.0)] * 256)
+    halfway = one_block([(0.5 + math.ulp(5000.0) / 2, 0.5)] * 512)
     walks = np.concatenate([walked(queue, steps) for queue in (5000.0, 6000.0, 4090.0, 5000.0)])
     assert len(shifted(walks, -1.0)) == 2
     assert len(shifted(walks[1:2], -1000.0)) == 1
@@ -179,17 +179,17 @@ def test_a_correction_of_the_oldest_takes_few_statements_in_a_long_log(debt, pla
     assert rows[1] <= (2 * rows[0] if debt == "grows" else size // judgements.BLOCK)
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_a_block_of_steps_that_holds_no_number_is_damage(wrong, small_blocks, place):
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.5, -2.0])
+def test_a_block_of_steps_that_holds_no_satisfaction_is_damage(wrong, small_blocks, place):
     """Whichever of the blocks on the way of a correction it is in; nothing is changed then."""
     with Store(place) as store:
         judged(store, [(0.8, 0.8)] * 20)
         queue = store.requests.queue()
         (last, block) = list(store.database.rows("SELECT last, packed FROM steps ORDER BY last"))[3]
         damaged = np.frombuffer(block, "<f8").copy()
-        damaged[5] = wrong
+        damaged[3] = wrong
         store.database.execute("UPDATE steps SET packed = ? WHERE last = ?", (damaged.tobytes(), last))
-        with pytest.raises(StoreError, match=f"the packed steps up to feedback {last} hold what is no number"):
+        with pytest.raises(StoreError, match=f"the packed steps up to feedback {last} hold what is no satisfaction"):
             store.requests.set_feedback("r0", {"a": 0.0}, "a")
         assert store.requests.queue() == queue
 
@@ -216,4 +216,25 @@ def test_feedback_reads_checkpoints_only_if_one_is_due(small_blocks, place, monk
         for number in range(3 * judgements.BLOCK + 1):
             judged(store, [(0.8, 0.0)], first=number)
         assert sorted(set(packed_after)) == [judgements.BLOCK, 2 * judgements.BLOCK, 3 * judgements.BLOCK]
+        assert store.requests.judgements.check(store.requests.queue()) == []
+
+
+def test_steps_that_an_older_messctl_packed_are_packed_anew(small_blocks, place, monkeypatch):
+    """Once, when the state is opened: the queue stays, and corrections lead where the plain recursion does."""
+    rng = random.Random(5)
+    given = [(0.8, rng.random()) for _ in range(30)]
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[: migrations.KEPT - 1])
+        with Store(place) as store:
+            judged(store, given)
+            ends = [row["last"] for row in store.database.rows("SELECT last FROM steps ORDER BY last")]
+            for end, first in zip(ends, range(0, 30, 4), strict=False):
+                pairs = one_block(given[first : first + 4]).tobytes()
+                store.database.execute("UPDATE steps SET packed = ? WHERE last = ?", (pairs, end))
+            queue = store.requests.queue()
+    with Store(place) as store:
+        assert store.requests.queue() == queue
+        store.requests.set_feedback("r1", {"a": 0.0}, "a")
+        given[1] = (0.8, 0.0)
+        assert store.requests.queue() == plain(0.0, given)[-1]
         assert store.requests.judgements.check(store.requests.queue()) == []
