@@ -216,13 +216,12 @@ class Router:
 
         def take() -> tuple[LoggedRequest, float | None]:
             logged = self._store.requests.find(request_id)
-            decision = logged.decision
+            name, served = logged.decision.request.request_id, logged.decision.served
             if not logged.answers:
-                raise UsageError(f"request {decision.request.request_id} has no answer to give feedback on")
-            feedback = {decision.served: satisfied}
-            corrected = self._store.requests.set_feedback(decision.request.request_id, feedback, decision.served)
+                raise UsageError(f"request {name} has no answer to give feedback on; wait for it, or ask again")
+            corrected = self._store.requests.set_feedback(name, {served: satisfied}, served)
             if comment is not None or source is not None:
-                self._store.requests.remark(decision.request.request_id, comment, source)
+                self._store.requests.remark(name, comment, source)
             self._policy.learn_feedback(logged, satisfied, corrected)
             return logged, corrected
 
@@ -239,11 +238,12 @@ class Router:
             return self._store.pruning.pruned()
 
     def prepare(self) -> None:
-        """Load all that deciding and learning need: a second, or a minute after installing. Nothing is stored.
-
-        Raises StoreError.
-        """
+        """Load all that deciding and learning need: a second, or a minute after installing. Raises StoreError."""
         self._policy.rehearse()
+
+    def check_state(self) -> None:
+        """Raise StoreError if nothing could be stored now; nothing is."""
+        self._store.database.check_usable()
 
     def in_memory(self) -> Router:
         """Return a router that knows what this one read or saved last, over an empty state in memory."""

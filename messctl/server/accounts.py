@@ -82,6 +82,11 @@ class Accounts:
         }
         return cls(accounts, keys)
 
+    @property
+    def degraded(self) -> bool:
+        """Whether requests are answered without their state, too."""
+        return all(account.fallback is not None for account in self)
+
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())
 

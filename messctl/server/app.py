@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from messctl.server.accounts import Account
 from messctl.server.answer import CHAT, TEXT
 from messctl.server.board import Board
 from messctl.server.chat import CompletionsEndpoint
-from messctl.server.errors import ProtocolError, protocol_error, unknown_model
+from messctl.server.errors import ProtocolError, unknown_model
 from messctl.server.feedback import Repeated, judge, judgements_of
 from messctl.server.page import page_routes
 from messctl.server.request import AUTO, json_of
@@ -25,6 +26,8 @@ from messctl.server.sending import JSON, encoded, read_body, send_error
 from messctl.server.service import Service
 from messctl.server.status import model_document, models_document, status_document
 
+HIDDEN = "the state cannot be used now; the server's own output says why"
+"""The reason for whoever has no key."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -52,7 +55,8 @@ def application(service: Service, *, show_prompts: bool = False) -> Starlette:
         Route("/readyz", _ready(service)),
         *page_routes(service, board),
     ]
-    handlers = {HTTPException: _on_http_error, ProtocolError: _on_error, Exception: _on_error}
+    on_error = _on_error(service)
+    handlers = {HTTPException: _on_http_error, ProtocolError: on_error, Exception: on_error}
     served = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)  # type: ignore[arg-type]
     served.router.redirect_slashes = False  # an address with one more slash is unknown, and its error is like others
     return served
@@ -118,8 +122,13 @@ async def _health(_: Request) -> Response:
 
 def _ready(service: Service) -> Endpoint:
     async def ready(_: Request) -> Response:
-        ready = not service.stopping
-        return document_response({"status": "ready" if ready else "stopping"}, 200 if ready else 503)
+        if service.stopping:
+            return document_response({"status": "stopping"}, 503)
+        problem = None if service.accounts.degraded else await asyncio.to_thread(service.state.problem)
+        if problem is None:
+            return document_response({"status": "ready"})
+        reason = HIDDEN if service.accounts.have_keys else problem
+        return document_response({"status": "state_unavailable", "reason": reason}, 503)
 
     return ready
 
@@ -132,8 +141,11 @@ class _Refusal(Response):
         await send_error(receive, send, self._error)
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
-    return _Refusal(protocol_error(error))
+def _on_error(service: Service) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def on_error(_: Request, error: Exception) -> Response:
+        return _Refusal(service.refusal(error))
+
+    return on_error
 
 
 async def _on_http_error(_: Request, error: HTTPException) -> Response:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from messctl.display.text import plain
@@ -28,8 +26,6 @@ INVALID, SERVER = "invalid_request_error", "server_error"
 TOO_LONG = "context_length_exceeded"
 TRIED = {"x-should-retry": "false"}
 """The header that keeps OpenAI's clients from trying again: the router has tried every model already."""
-AGAIN_S = 600.0
-"""How soon the server's own output says again what is still wrong with the state."""
 BUSY_S = 1
 """After how many seconds a client may try again that found all queues full."""
 
@@ -84,17 +80,10 @@ def protocol_error(error: BaseException) -> ProtocolError:
     if isinstance(error, MessctlError):
         text = plain(str(error))
         if isinstance(error, StoreError):
-            _tell(text, time.monotonic() // AGAIN_S)
             return ProtocolError(503, text, kind=SERVER, code="state_unavailable")
         return invalid(text) if isinstance(error, UsageError) else ProtocolError(500, text, kind=SERVER)
     sys.stderr.write(f"messctl: {last_resort(error)}\n{traceback_of(error)}")
     return ProtocolError(500, "an unexpected error; the server's own output says which", kind=SERVER)
-
-
-@lru_cache(maxsize=16)
-def _tell(text: str, _time: float) -> None:
-    """Say something in the server's own output, once in AGAIN_S: it goes on, and nobody may look at its answers."""
-    sys.stderr.write(f"messctl: {text}\n")
 
 
 def _of_models(error: BackendError, text: str) -> ProtocolError:

@@ -34,16 +34,21 @@ FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a scrape reads from the state of one tenant: its α, its ledger, and which of its models are out."""
+    """What a scrape says of one tenant: its α, its models, and the ledger in its state; None if that is away."""
 
     alpha: float
-    ledger: Ledger
+    ledger: Ledger | None
     models: tuple[str, ...]
 
     @classmethod
     def of(cls, router: Router) -> Reading:
         """Read it. Raises StoreError."""
         return cls(router.settings.alpha, router.ledger(), router.zoo.models)
+
+    @classmethod
+    def without_state(cls, router: Router) -> Reading:
+        """Return what is known without the state."""
+        return cls(router.settings.alpha, None, router.zoo.models)
 
 
 Readings = Callable[[], Mapping[str, Reading]]
@@ -113,7 +118,7 @@ class Metrics:
         self._first_token.labels(tenant, model).observe(seconds)
 
     def exposition(self, accept: str, only: Only | None = None) -> tuple[bytes, str]:
-        """Return the metrics in a format that a client accepts, and its content type. Raises StoreError.
+        """Return the metrics in a format that a client accepts, and its content type.
 
         Of labels that `only` names, it has only these values; None: all of them.
         """
@@ -130,7 +135,7 @@ class _Part(CollectorRegistry):
         self._only = only
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises StoreError."""
+        """Yield the metrics."""
         for family in self._whole.collect():
             part = Metric(family.name, family.documentation, family.type, family.unit)
             part.samples = [sample for sample in family.samples if self._has(sample.labels)]
@@ -210,11 +215,16 @@ class _Standing(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges. Raises StoreError."""
+        """Yield the gauges; of a state that is away, only that it is."""
         tenants, now = self._readings(), time.time()
         gauges = {
             name: GaugeMetricFamily(f"messctl_{name}", text, labels=labels)
             for name, text, labels in (
+                (
+                    "state_up",
+                    "Whether the state can be used; what it holds is missing otherwise.",
+                    ("tenant",),
+                ),
                 ("alpha", "The promise: the least share of satisfying answers.", ("tenant",)),
                 ("attained", "The mean satisfaction of the answers with feedback.", ("tenant",)),
                 ("certificate", "The level that is attained for certain.", ("tenant",)),
@@ -227,8 +237,11 @@ class _Standing(Collector):
         }
         for tenant, reading in tenants.items():
             ledger = reading.ledger
+            gauges["state_up"].add_metric((tenant,), float(ledger is not None))
+            gauges["alpha"].add_metric((tenant,), reading.alpha)
+            if ledger is None:
+                continue
             for name, value in (
-                ("alpha", reading.alpha),
                 ("attained", ledger.standing.attained),
                 ("certificate", ledger.standing.certificate),
                 ("debt", ledger.standing.queue),

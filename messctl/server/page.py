@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from messctl.errors import StoreError
 from messctl.server.accounts import Account
 from messctl.server.board import Board
-from messctl.server.errors import ProtocolError, busy, protocol_error
+from messctl.server.errors import ProtocolError, busy
 from messctl.server.origins import refuse_other_names
 from messctl.server.sending import EVENTS, encoded, send_error
 from messctl.server.service import Service
@@ -70,7 +70,7 @@ def _metrics(service: Service) -> Endpoint:
 
 
 def _exposition(service: Service, accept: str, own: Account | None) -> tuple[bytes, str]:
-    """Return the metrics and their content type: all of them, or those of one tenant. Raises StoreError."""
+    """Return the metrics and their content type: all of them, or those of one tenant."""
     only = None if own is None else {"tenant": [own.label], "model": own.router.zoo.models}
     return service.metrics.exposition(accept, only)
 
@@ -108,4 +108,4 @@ class _Events:
             async for document in self._board.changes(account):
                 yield b"event: status\ndata: " + encoded(document) + b"\n\n"
         except StoreError as error:
-            yield b"event: error\ndata: " + encoded(protocol_error(error).document()) + b"\n\n"
+            yield b"event: error\ndata: " + encoded(self._service.refusal(error).document()) + b"\n\n"

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
+from messctl.errors import StoreError
 from messctl.live.router import Answered, Router
 from messctl.records import LeftError
 from messctl.server.accounts import Account, Accounts
-from messctl.server.errors import busy, unknown_model
+from messctl.server.errors import ProtocolError, busy, protocol_error, unknown_model
 from messctl.server.latest import Key, Latest
 from messctl.server.metrics import Metrics, Reading
 from messctl.server.queues import Queues
 from messctl.server.request import ParsedRequest
+from messctl.server.state_watch import StateWatch
 from messctl.server.waiting import Done, Failed, WaitingClient
 
 MOST_THREADS = 256
@@ -36,17 +39,23 @@ class Limits:
 
 
 class Service:
-    """What answers requests: the `accounts` with their routers, the `queues` before models, threads to answer in."""
+    """What answers requests: the `accounts` with their routers, the `queues` before models, threads to answer in.
+
+    `state` says whether requests can be stored.
+    """
 
     def __init__(self, accounts: Accounts, queues: Queues, limits: Limits) -> None:
         self.accounts = accounts
         self.queues = queues
         self.limits = limits
         self.stopping = False
+        self.state = StateWatch(self._check_state)
         self.metrics = Metrics(self._readings, queues.waiting)
         self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="messctl-answer")
         self._callers: Latest[str] = Latest(MOST_REMEMBERED)
         self._sessions: Latest[str] = Latest(MOST_REMEMBERED)
+        self._checked = cycle(accounts)
+        self._next_checked = next(self._checked)
         self._running: set[WaitingClient] = set()
         self._lock = threading.Lock()
 
@@ -81,6 +90,13 @@ class Service:
         self.stopping = True
         self.dismiss()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.state.close()
+
+    def refusal(self, error: BaseException) -> ProtocolError:
+        """Return what a client gets for any error; what is wrong with the state is noted."""
+        if isinstance(error, StoreError):
+            self.state.failed(error)
+        return protocol_error(error)
 
     async def in_thread(self, call: Any, *arguments: Any) -> Any:
         """Return what a call returns that reads or writes the state, without keeping the loop from others."""
@@ -89,7 +105,24 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
     def _readings(self) -> dict[str, Reading]:
-        return {account.label: Reading.of(account.router) for account in self.accounts}
+        away = self.state.problem() is not None
+        return {account.label: self._reading(account.router, away=away) for account in self.accounts}
+
+    def _reading(self, router: Router, *, away: bool) -> Reading:
+        if not away:
+            try:
+                return Reading.of(router)
+            except StoreError as error:
+                self.state.failed(error)
+        return Reading.without_state(router)
+
+    def _check_state(self) -> None:
+        """Raise StoreError if the state of one account cannot be used; then the next account's is checked next time."""
+        try:
+            self._next_checked.router.check_state()
+        except StoreError:
+            self._next_checked = next(self._checked)
+            raise
 
     def _answer(self, account: Account, request_id: str, parsed: ParsedRequest, waiting: WaitingClient) -> None:
         try:
@@ -101,9 +134,13 @@ class Service:
                 answered = ask(account.router)
             else:
                 answered = account.fallback.answer(ask, lambda: waiting.shown)
+            if not answered.degraded:
+                self.state.worked()
             self._remember(account, parsed, answered.decision.served, waiting.parts)
             waiting.end(Done(answered))
         except (LeftError, Exception) as error:  # noqa: BLE001  # the client gets every error
+            if isinstance(error, StoreError):
+                self.state.failed(error)
             waiting.end(Failed(error))
         finally:
             with self._lock:

@@ -202,6 +202,11 @@ class Database(ABC):
     def unchanging(self) -> AbstractContextManager[None]:
         """See `Store.unchanging`."""
 
+    def check_usable(self) -> None:
+        """Raise StoreError if nothing could be written now; nothing is."""
+        with self.unchanging():
+            pass
+
     def tended(self) -> AbstractContextManager[None]:
         """See `Store.tended`."""
         return nullcontext()

@@ -16,7 +16,7 @@ from messctl.errors import StoreError, UndoneError
 from messctl.state.database import FAULT
 from messctl.state.place import Address
 from messctl.state.postgres_connection import Connection, Record, light_compression, opened
-from messctl.state.postgres_errors import remedy_of, remedy_of_text, text_of
+from messctl.state.postgres_errors import REMEDIES, remedy_of, remedy_of_text, text_of
 
 WAIT_S = 60
 """How long a process waits for the transactions of others."""
@@ -82,6 +82,16 @@ class Session:
         seen = "SELECT version, writes FROM state WHERE id = 1"
         with self._begun(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._settings}; {seen}", counted=0):
             yield
+
+    def check_writable(self) -> None:
+        """See that the state is there and can be written. Nothing is written, and nobody is waited for."""
+        begin = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {self._settings}; SELECT version, writes FROM state WHERE id = 1"
+        )
+        with self._begun(begin, counted=0), self.mapped():
+            found = self.present.execute(b"SELECT current_setting('transaction_read_only')").fetchone()
+            if found is not None and found[0] == "on":
+                raise self.failure("nothing can be stored", REMEDIES["25006"])
 
     @contextmanager
     def migrating(self, lock: int) -> Iterator[None]:

@@ -168,7 +168,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(chatting, endless, state):
     terminal.type(INTERRUPT)
     shown = STYLE.sub(b"", said.rpartition(b"\x1b[?2004l")[2] + terminal.until(PROMPT))
     assert re.fullmatch(rb"[ab]+\^C[ab]*\nended; the part above stays in the conversation\n> ?", shown), shown[-200:]
-    assert answered(terminal, b"/good").endswith(b"has no answer to give feedback on|")
+    assert answered(terminal, b"/good").endswith(b"has no answer to give feedback on; wait for it, or ask again|")
     answered(terminal, b"/model rote")
     answered(terminal, b"hm")
     assert leave(terminal) == 0

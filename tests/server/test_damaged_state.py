@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from serving import TWO, Serving
+from serving import TWO, Serving, until
 
 from messctl.state.store import check
 
@@ -55,3 +55,23 @@ def test_a_state_that_cannot_be_used_is_503_and_said_once_until_it_is_mended(dam
         assert len(said) == 1
         assert said[0].startswith(f"messctl: {serving.state}: ")
     assert check(serving.state) == []
+
+
+def test_a_server_is_not_ready_while_its_file_is_away_and_says_why_only_to_whom_it_may_concern(tmp_path):
+    from messctl.server.keys import hash_of
+
+    with_keys = f"{TWO}tenants:\n- {{name: search, key_hash: '{hash_of('the key of search')}'}}\n"
+    for folder, zoo, state, reason in (
+        ("open", TWO, "state", "deleted, moved or replaced while it was open; put it back"),
+        ("keyed", with_keys, "state-search", "the state cannot be used now; the server's own output says why"),
+    ):
+        (tmp_path / folder).mkdir()
+        with Serving(tmp_path / folder, zoo, scripted=0) as serving:
+            assert serving.ask("/readyz")[0] == 200
+            place = tmp_path / folder / state
+            move(place)
+            until(lambda serving=serving: serving.ask("/readyz")[0] == 503)
+            assert reason in serving.ask("/readyz")[2]["reason"]
+            put_back(place)
+            until(lambda serving=serving: serving.ask("/readyz")[0] == 200)
+            assert "deleted, moved or replaced while it was open" in serving.stop()

@@ -27,6 +27,14 @@ def posted(url, body):
         return error.code, json.load(error)
 
 
+def got(url):
+    try:
+        with urllib.request.urlopen(url, timeout=60) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def asked(base):
     question = [{"role": "user", "content": "What is 7 + 8?"}]
     return posted(f"{base}/v1/chat/completions", {"model": "auto", "messages": question})
@@ -61,6 +69,15 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(degra
                     assert (status, reply["error"]["code"]) == (503, "state_unavailable")
                 status, reply = posted(f"{base}/v1/feedback", {"id": first["id"], "value": True})
                 assert (status, reply["error"]["code"]) == (503, "state_unavailable")
+                status, ready = got(f"{base}/readyz")
+                assert status == (200 if degraded else 503)
+                assert degraded or "see that the server runs" in json.loads(ready)["reason"]
+                status, metrics = got(f"{base}/metrics")
+                assert status == 200
+                assert 'messctl_state_up{tenant="default"} 0.0' in metrics
+                assert 'messctl_queue_length{model="small"} 0.0' in metrics
+                assert "messctl_requests_total{" in metrics
+                assert "messctl_debt{" not in metrics
                 database.start()
                 ends = time.monotonic() + 60
                 while True:
@@ -70,6 +87,8 @@ def test_without_its_database_a_server_says_so_and_goes_on_when_it_is_back(degra
                     assert time.monotonic() < ends
                     time.sleep(0.2)
                 assert posted(f"{base}/v1/feedback", {"id": first["id"], "value": True})[0] == 200
+                assert got(f"{base}/readyz")[0] == 200
+                assert 'messctl_state_up{tenant="default"} 1.0' in got(f"{base}/metrics")[1]
             finally:
                 serving.terminate()
                 serving.wait(60)

@@ -220,6 +220,29 @@ def test_a_server_that_can_only_be_read_is_said(postgres):
     assert check(place) == []
 
 
+def test_looking_whether_a_state_can_be_used_writes_nothing_and_says_why_not(postgres, address):
+    with Store(address) as store, Store(address) as other:
+        add(store, "r1")
+        with other.unchanging():
+            before = other.database.stamp
+        store.database.check_usable()
+        with other.unchanging():
+            assert other.database.stamp == before
+        with postgres.connection() as connection:
+            connection.execute("ALTER DATABASE messctl SET default_transaction_read_only = on")
+        try:
+            cut(postgres)
+            with pytest.raises(StoreError, match="nothing can be stored; it can only be read: name the primary server"):
+                store.database.check_usable()
+        finally:
+            with postgres.connection() as connection:
+                connection.execute("SET default_transaction_read_only = off")
+                connection.execute("ALTER DATABASE messctl RESET default_transaction_read_only")
+        cut(postgres)
+        store.database.check_usable()
+        add(store, "r2")
+
+
 def test_a_statement_timeout_is_said_and_stores_nothing(postgres):
     place = role(postgres, "hurried", "ALTER ROLE hurried SET statement_timeout = '200ms'")
     with Store(Address(postgres.url, place.schema)) as holder:
