@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from messctl.cli.output import warn
 from messctl.errors import StoreError
-from messctl.state.place import exists, refuse_foreign_link
+from messctl.state.place import refuse_foreign_link
 
 if TYPE_CHECKING:
     from messctl.backends.base import Backend
@@ -40,22 +40,27 @@ def _named(place: StatePlace) -> Place | None:
 
 
 def state_path(state: Place | None, zoo: Path | None = None, *, required: bool = False) -> Place:
-    """Return where the state is: the place given, the zoo's, or the default. If a named file is not there, warn.
+    """Return where the state is: the place given, the zoo's, or the default. If there is none at a named place, warn.
 
     Raises StoreError instead of the warning if the state is `required`, or could not be created at that path.
     """
+    from messctl.state.databases import is_there
     from messctl.state.store import default_path
 
     where = "--state or MESSCTL_STATE" if state is not None else "`state` in the zoo file"
     state = state_of(state, zoo)
     if state is None:
         return default_path()
-    if isinstance(state, Path) and not exists(state):
+    if not is_there(state):
         missing = f"{state}: there is no state; correct {where}, or create it with `messctl ask`"
-        if required or state.is_symlink() or any(each.exists() and not each.is_dir() for each in state.parents):
+        if required or (isinstance(state, Path) and _cannot_be_made(state)):
             raise StoreError(missing)
         warn(missing)
     return state
+
+
+def _cannot_be_made(path: Path) -> bool:
+    return path.is_symlink() or any(each.exists() and not each.is_dir() for each in path.parents)
 
 
 def warn_of_shared_state(path: Place) -> None:

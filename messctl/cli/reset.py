@@ -28,14 +28,14 @@ def reset(
     state: StateOption = None,
 ) -> None:
     """Forget all requests and feedback, and what was learned from them."""
-    from messctl.state.place import exists
+    from messctl.state.databases import is_there
     from messctl.state.store import Store
 
     if state is None:
         warn_of_foreign_zoo(zoo)
     path = state_path(state, zoo)
     refuse_foreign_link(path)
-    with Store(path, begun=True, looking=not exists(path)) as store:
+    with Store(path, begun=True, looking=not is_there(path)) as store:
         warn_of_shared_state(path)
         requests = store.requests.count()
         if not yes and not confirmed(

@@ -77,7 +77,7 @@ def copy(
 
     there, here = _absolute(place_of(source)), _absolute(place_of(target))
     if not exists(there):
-        raise StoreError(f"{there}: there is no state")
+        raise StoreError(f"{there}: there is no state; correct its name: `messctl status` says where yours is")
     if there == here:
         raise UsageError(f"{here}: is the state itself; name another place for the copy")
     for each in (there, here):
@@ -180,13 +180,10 @@ def _keep_s(keep: str | None, zoo: Path | None) -> float:
 
 def _check_made(place: Place) -> None:
     """Raise StoreError if nothing was ever stored at a place, such as an empty file, or a schema without tables."""
-    from contextlib import closing
+    from messctl.state.databases import is_made
 
-    from messctl.state.databases import open_database
-
-    with closing(open_database(place, looking=True)) as opened:
-        if not opened.version():
-            raise StoreError(f"{place}: there is no state, nothing was ever stored there; correct its name")
+    if not is_made(place):
+        raise StoreError(f"{place}: there is no state, nothing was ever stored there; correct its name")
 
 
 def _absolute(place: Place) -> Place:

@@ -20,8 +20,8 @@ from messctl.costs.machine_counters import energy_counters
 from messctl.costs.meter_choice import meter_for
 from messctl.doctor.offload import report_of_load
 from messctl.errors import MessctlError
-from messctl.state import store
-from messctl.state.place import Place, exists
+from messctl.state import databases, store
+from messctl.state.place import Address, Place, exists
 from messctl.zoo import ZooFile, check_zoo, load_zoo
 from messctl.zoo.memory import format_bytes
 
@@ -196,6 +196,12 @@ def _state(path: Place | None) -> Iterator[Finding]:
         if isinstance(path, Path) and not exists(path):
             yield _new_state(path)
             return
+        if not isinstance(path, Path) and (may_begin := databases.may_begin(path)) is not None:
+            yield _new_schema(path, may_begin=may_begin)
+            return
+        if not databases.is_made(path):
+            yield Finding("state", "ok", f"{path}: is an empty file; the first request makes a state of it")
+            return
         problems = store.check(path)
     except MessctlError as error:
         problems = [str(error)]
@@ -205,6 +211,16 @@ def _state(path: Place | None) -> Iterator[Finding]:
         yield Finding("state", "broken", problem)
     if not problems:
         yield Finding("state", "ok", f"{path}: sound")
+
+
+def _new_schema(address: Address, *, may_begin: bool) -> Finding:
+    """Return whether a state can be created in a database that can be reached."""
+    none = f"{address}: the database can be reached, and has no state yet"
+    if may_begin:
+        return Finding(
+            "state", "ok", f"{none}; the first request creates it", "if you have one already, correct the address"
+        )
+    return Finding("state", "broken", f"{none}, which this user may not create", "see docs/postgresql.md")
 
 
 def _new_state(path: Path) -> Finding:

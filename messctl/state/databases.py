@@ -10,7 +10,7 @@ from messctl.errors import MissingExtraError
 from messctl.state import sqlite_file
 from messctl.state.copying import copy_tables
 from messctl.state.database import Database
-from messctl.state.place import Address, Place
+from messctl.state.place import Address, Place, exists
 from messctl.state.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -26,6 +26,25 @@ def open_database(place: Place, *, looking: bool = False, copied: bool = False) 
         return _on_server(place, looking=looking, copied=copied)
     connect = sqlite_file.copied if copied else sqlite_file.look if looking else sqlite_file.connect
     return SqliteDatabase(place, connect)
+
+
+def is_there(place: Place) -> bool:
+    """Return whether something is at a place: a file, or tables in a schema. Raises StoreError if nobody can look."""
+    return may_begin(place) is None if isinstance(place, Address) else exists(place)
+
+
+def is_made(place: Place) -> bool:
+    """Return whether a state is at a place. An empty file has none. Raises StoreError if it cannot be read."""
+    if isinstance(place, Address) or not exists(place):
+        return is_there(place)
+    with closing(open_database(place, looking=True)) as opened:
+        return bool(opened.version())
+
+
+def may_begin(address: Address) -> bool | None:
+    """Return whether a state can be made at an address; None if there is one. Raises StoreError."""
+    with closing(_connected(address, looking=True)) as opened:
+        return None if opened.version() else opened.may_begin()
 
 
 @contextmanager

@@ -157,6 +157,10 @@ class PostgresDatabase(Database):
             self._has_begun()
             yield
 
+    def check_usable(self) -> None:
+        """See `Database`."""
+        self._session.check_writable()
+
     @contextmanager
     def migrating(self) -> Iterator[None]:
         """See `Database`. The schema is made if it does not exist."""
@@ -175,7 +179,7 @@ class PostgresDatabase(Database):
 
     def version(self) -> int:
         """See `Database`. Raises StoreError if the tables are another program's."""
-        names = {row["relname"] for row in self._plainly(_TABLES, (self.path.schema,))}
+        names = {row["relname"] for row in self._plainly(postgres_tables.IN_SCHEMA, (self.path.schema,))}
         if not names:
             return 0
         if not {"state", *COLUMNS} & names:
@@ -188,6 +192,10 @@ class PostgresDatabase(Database):
         if not isinstance(found[0][0], int):
             raise self.damage(f"its version is {found[0][0]!r}")
         return found[0][0]
+
+    def may_begin(self) -> bool:
+        """Return whether this user can make the schema, or tables in it."""
+        return bool(self._plainly(postgres_tables.MAY_BEGIN, (self.path.schema,))[0][0])
 
     def migrate(self) -> bool:
         """See `Database`."""
@@ -243,7 +251,7 @@ class PostgresDatabase(Database):
         """See `Database`."""
         return {
             row["name"]: (postgres_tables.TYPES.get(row["type"], row["type"]), bool(row["needed"]), row["place"])
-            for row in self.rows(_FORM, (self.path.schema, table))
+            for row in self.rows(postgres_tables.FORM, (self.path.schema, table))
         }
 
     def last_ids(self) -> dict[str, int]:
@@ -335,16 +343,3 @@ def _translated(statement: str) -> bytes:
         statement = statement.replace(theirs, ours)
     first, *others = statement.split("?")
     return "".join((first, *(f"${place}{other}" for place, other in enumerate(others, 1)))).encode()
-
-
-_TABLES = (
-    "SELECT CAST(relname AS TEXT) AS relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-    "WHERE nspname = ? AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY relname"
-)
-_FORM = (
-    "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, NULL) AS type, CAST(attnotnull AS INTEGER) AS needed, "
-    "CAST(coalesce(array_position(CAST(indkey AS SMALLINT[]), attnum) + 1, 0) AS INTEGER) AS place "
-    "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-    "LEFT JOIN pg_index ON indrelid = pg_class.oid AND indisprimary "
-    "WHERE nspname = ? AND relname = ? AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-)

@@ -85,6 +85,24 @@ WORDS = {
 """What SQLite's words are called on PostgreSQL."""
 TYPES = {"bigint": "INTEGER", "double precision": "REAL", "text": "TEXT", "bytea": "BLOB"}
 """What PostgreSQL's types are called on SQLite."""
+IN_SCHEMA = (
+    "SELECT CAST(relname AS TEXT) AS relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE nspname = ? AND relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY relname"
+)
+"""The tables and views of a schema."""
+FORM = (
+    "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, NULL) AS type, CAST(attnotnull AS INTEGER) AS needed, "
+    "CAST(coalesce(array_position(CAST(indkey AS SMALLINT[]), attnum) + 1, 0) AS INTEGER) AS place "
+    "FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "LEFT JOIN pg_index ON indrelid = pg_class.oid AND indisprimary "
+    "WHERE nspname = ? AND relname = ? AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+)
+"""The columns of a table of a schema: name, type, whether a value is needed, and the place in the key."""
+MAY_BEGIN = (
+    "SELECT NOT pg_is_in_recovery() AND coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace "
+    "WHERE nspname = ?), has_database_privilege(current_database(), 'CREATE'))"
+)
+"""Whether this user can make tables in a schema, or make the schema if there is none."""
 _WORD = re.compile(rf"\b({'|'.join(WORDS)})\b")
 
 

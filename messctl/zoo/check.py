@@ -25,7 +25,8 @@ class Problem:
     model: str | None = None
 
     def __str__(self) -> str:
-        return self.text if self.model is None else f"{self.model}: {self.text}"
+        named = self.model is None or self.text.startswith(f"model {self.model!r} ")
+        return self.text if named else f"{self.model}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

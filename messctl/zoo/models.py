@@ -281,8 +281,8 @@ class ModelSpec:
 
     @property
     def place(self) -> str:
-        """Its file, or its url and its name there, for messages."""
-        return str(self.path) if self.url is None else f"{self.url}, {self.model or self.name}"
+        """Its file, or its url and its name there if that is another, for messages."""
+        return str(self.path) if self.url is None else f"{self.url}, {self.model}" if self.model else self.url
 
 
 FILE_KEYS = (

@@ -67,9 +67,15 @@ def test_every_command_works_on_a_server(named, said, tmp_path):
 
 def test_doctor_says_what_is_wrong_with_a_server_and_no_password(postgres, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = postgres.fresh()
+    place, made = postgres.fresh(), postgres.fresh()
+    Store(made).close()
     for url, status, text in (
-        (f"{postgres.url}?schema={place.schema}", "ok", f"{place}: sound"),
+        (
+            f"{postgres.url}?schema={place.schema}",
+            "ok",
+            f"{place}: the database can be reached, and has no state yet",
+        ),
+        (f"{postgres.url}?schema={made.schema}", "ok", f"{made}: sound"),
         (postgres.url_of("messctl", "s3cret-wrong"), "broken", "PGPASSWORD"),
         ("postgresql://u:s3cret@127.0.0.1:1/d", "broken", "see that the server runs"),
     ):
@@ -97,3 +103,37 @@ def test_an_address_that_is_none_is_one_line(said, tmp_path, monkeypatch):
         assert "begins with postgresql://" in said("log", "--state", address, code=2)
         (tmp_path / "zoo.yaml").write_text(f"state: '{address}'\n{STATED}")
         assert "zoo.yaml, line 1: state must be" in said("log", code=2)
+
+
+def test_doctor_says_that_a_user_may_not_create_the_state(postgres, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = postgres.schema()
+    with postgres.connection() as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+    run(["doctor", "--json", "--state", postgres.url_of(name, "x")])
+    (found,) = (each for each in json.loads(capsys.readouterr().out)["findings"] if each["subject"] == "state")
+    assert found["status"] == "broken"
+    assert "has no state yet, which this user may not create" in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("status",), 0),
+        (("log",), 0),
+        (("reset", "--yes"), 0),
+        (("export", "-o", "x.parquet"), 2),
+        (("feedback", "last", "good"), 2),
+        (("state", "upgrade"), 2),
+        (("state", "prune", "--keep", "1d"), 2),
+    ],
+)
+def test_no_command_but_those_that_ask_makes_a_state_at_a_mistyped_address(
+    arguments, code, postgres, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    place = postgres.fresh()
+    assert run([*arguments, "--state", f"{postgres.url}?schema={place.schema}"]) == code
+    assert f"{place}: there is no state; correct --state or MESSCTL_STATE" in capsys.readouterr().err
+    with postgres.connection() as connection:
+        assert connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (place.schema,)).fetchone() is None

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from messctl.cli import run
 from messctl.zoo import PACKAGED_FILE
 
 ALL = ["llama.cpp", "zoo", "energy", "state"]
@@ -86,3 +87,26 @@ def test_a_working_llama_cpp_prints_nothing_on_stderr(tmp_path):
     code, lines, err = doctor(tmp_path)
     assert (code, err) == (0, "")
     assert subjects(lines) == [ALL[0], ALL[1], "offload", *ALL[2:]]
+
+
+def test_an_empty_file_is_no_sound_state_and_stays_empty(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "empty.sqlite"
+    empty.touch(0o600)
+    run(["doctor", "--state", str(empty)])
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"✓ state: {empty}: is an empty file; the first request makes a state of it"
+    )
+    assert empty.stat().st_size == 0
+
+
+def test_a_server_that_is_away_is_named_once_with_its_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zoo.yaml").write_text(
+        "models:\n- {name: small, url: 'http://127.0.0.1:9/v1', cost: {unit: USD, prompt: 1, generated: 1}}\n"
+        "- {name: large, url: 'http://127.0.0.1:9/v1', model: org/large, cost: {unit: USD, prompt: 1, generated: 1}}\n"
+    )
+    assert run(["doctor", "--state", str(tmp_path / "state")]) == 2
+    small, large = (line for line in capsys.readouterr().out.splitlines() if line.startswith("✗ zoo: "))
+    assert small.startswith("✗ zoo: zoo.yaml: model 'small' (http://127.0.0.1:9/v1): cannot be reached")
+    assert large.startswith("✗ zoo: zoo.yaml: model 'large' (http://127.0.0.1:9/v1, org/large): cannot be reached")

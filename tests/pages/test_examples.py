@@ -100,9 +100,17 @@ def test_build_fails_if_the_promise_breaks(changes, code, says, tmp_path):
     assert (tmp_path / "trace.parquet").exists() == ("absent" not in says)
 
 
+def test_servers_that_the_example_of_two_replicas_shows_can_take_the_place_of_its_models(tmp_path):
+    shown = (EXAMPLES / "replicas" / "zoo.yaml").read_text()
+    own, theirs = (shown[at.end() :] for at in re.finditer(r"^models:\n|^# Your own models.*\n", shown, re.MULTILINE))
+    assert len(yaml.safe_load(own)) == 2
+    (tmp_path / "zoo.yaml").write_text("models:\n" + theirs.replace("#", " "))
+    assert [model.name for model in load_zoo(tmp_path / "zoo.yaml").models] == ["small", "large"]
+
+
 @pytest.mark.slow
 def test_two_servers_behind_nginx_keep_one_promise_and_one_of_them_may_die(postgres, tmp_path):
-    """As the example says, on free ports, with the models in the box: no client notices, and nothing is lost."""
+    """As the example says, on free ports: no client notices, and nothing is lost."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         pytest.skip("nginx is not installed")
@@ -114,8 +122,6 @@ def test_two_servers_behind_nginx_keep_one_promise_and_one_of_them_may_die(postg
     zoo = yaml.safe_load((EXAMPLES / "replicas" / "zoo.yaml").read_text())
     assert zoo["state"].keys() == {"url", "keep"}
     zoo["state"]["url"] = f"{address.url}?schema={address.schema}"
-    zoo["models"] = [{"name": name, "path": f"box:{name}.gguf"} for name in ("pico-34k", "mini-1m")]
-    zoo["defaults"] = {"max_tokens": 8, "temperature": 0}
     (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(zoo))
     text = (EXAMPLES / "replicas" / "nginx.conf").read_text()
     for stated, port in zip(("8081", "8082", "8080"), ports, strict=True):
