@@ -403,7 +403,7 @@ def test_each_fault_has_its_message_and_its_number_of_attempts(behaviour, messag
     with misbehaving(behaviour) as server, pytest.raises(BackendError) as raised:
         asked(server, key_env="THE_KEY")
     text = str(raised.value)
-    assert text.startswith(f"model 'big[red]' ({server.url}, big[red]): {message}")
+    assert text.startswith(f"model 'big[red]' ({server.url}): {message}")
     assert text.isprintable()
     assert len(server.requests) == times
     assert isinstance(raised.value, PromptError) == ("shorten it" in text)

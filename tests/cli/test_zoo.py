@@ -264,7 +264,7 @@ def test_check_and_doctor_list_the_models_of_servers(capsys, zoo_file, monkeypat
     code, out, err = outcome(capsys, "zoo", "check", "--json")
     model = json.loads(out)["models"][0]
     assert (code, model["url"], model["path"], model["listed"]) == (2, server.url, None, None)
-    assert "1 of 1 models cannot be used; big: " in err
+    assert "1 of 1 models cannot be used; model 'big' (" in err
     assert "cannot be reached" in err
     code, out, _ = outcome(capsys, "doctor")
     assert code == 2
