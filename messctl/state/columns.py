@@ -14,6 +14,8 @@ Holds = Callable[[Any], bool]
 
 MOST = 2**53
 """Whole numbers are below this: each is a float64, too."""
+LONGEST = 1e20
+"""What the recent questions of a model have, in tokens or characters, is less: some dozens of MOST."""
 LAST_TIME = 253_402_300_800.0
 """[s since 1970] The year 10000 begins, for which there is no date."""
 LONGEST_SHOWN = 40
@@ -46,6 +48,10 @@ def _number(value: Any) -> bool:
 
 def _amount(value: Any) -> bool:
     return _number(value) and value >= 0
+
+
+def _length(value: Any) -> bool:
+    return _number(value) and 1 <= value < LONGEST
 
 
 def _share(value: Any) -> bool:
@@ -158,12 +164,7 @@ COLUMNS: Mapping[str, Mapping[str, Holds]] = {
     },
     "copying": {"source": _text},
     "pruned_feedback": {"id": _count, "alpha": _share, "satisfied": _share, "given_at": _time},
-    "pruned_lengths": {
-        "model": _text,
-        "request": _count,
-        "tokens_in": _or_none(_count),
-        "characters": _or_none(_count),
-    },
+    "lengths": {"model": _text, "tokens": _length, "characters": _length},
     **{f"pruned_{table}": columns for table, columns in _SUMS.items()},
 }
 """By table and column: what it may hold."""

@@ -164,6 +164,21 @@ MIGRATIONS = (
     ALTER TABLE pieces RENAME TO arrays;
     """,
     "DELETE FROM steps",  # they are packed in fewer bytes
+    """
+    CREATE TABLE lengths (model TEXT PRIMARY KEY, tokens REAL NOT NULL, characters REAL NOT NULL);
+    INSERT INTO lengths
+        SELECT model, sum(1.0 * tokens_in), sum(1.0 * characters) FROM (
+            SELECT model, tokens_in, characters, row_number() OVER (PARTITION BY model ORDER BY request DESC) AS place
+            FROM (
+                SELECT model, request, tokens_in, characters FROM answers JOIN requests ON requests.id = request
+                UNION ALL SELECT model, request, tokens_in, characters FROM pruned_lengths
+            ) AS questions
+            WHERE tokens_in > 0 AND characters > 0
+        ) AS latest
+        WHERE place <= 50 GROUP BY model;
+    DROP TABLE pruned_lengths;
+    DROP INDEX answers_of_model;
+    """,
 )
 """One script per version: the n-th brings a file from version n − 1 to n. Append only.
 

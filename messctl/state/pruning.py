@@ -70,7 +70,6 @@ class Pruning:
         )
         requests, number = numbers or (0, 0)
         self._requests.sums.prune(last)
-        self._requests.lengths.prune(last)
         self._outages.prune(last)
         self._database.execute(
             "INSERT INTO pruned_feedback SELECT feedback.id, alpha, satisfied, given_at FROM feedback "

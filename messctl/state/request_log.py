@@ -163,7 +163,7 @@ class RequestLog:
             for row in rows:
                 self._database.gather(ADD_ANSWER, row)
             self.sums.answered(request, answers)
-        self.lengths.add(request.id, request.characters, answers)
+        self.lengths.add(request.characters, answers)
         return True
 
     def set_feedback(self, request_id: str, satisfied: Mapping[str, float], served: str) -> float | None:

@@ -29,6 +29,7 @@ from messctl.live.router import Router
 from messctl.policies.messplus import MessPlus
 from messctl.records import Decision, Question, Request
 from messctl.state import sqlite_file
+from messctl.state.databases import open_database
 from messctl.state.ledger import Ledger, Standing, wilson
 from messctl.state.lengths import RECENT, TOKENS_PER_CHARACTER
 from messctl.state.migrations import MIGRATIONS
@@ -258,18 +259,35 @@ def test_migration_separates_refused_prompts_from_lost_attempts(tmp_path, monkey
 
 
 def test_tokens_per_character_come_from_a_models_latest_answers(store):
-    """Those of each model, and not more than are looked at."""
-    for row in range(RECENT + 5):
+    """Those of each model; old answers fade. Questions whose length is not known, or was not counted, tell nothing."""
+    tokens, characters = 0.0, 0.0
+    for row in range(3 * RECENT):
         decision = Decision(Request(f"r{row}", "x"), row + 1, "a", ("a",))
+        count, length = (100, 10) if row < RECENT else (3 + row % 2, 10 + row % 7)
         with store.transaction():
-            store.requests.add(decision, replace(PROMISE, characters=10))
-            store.requests.add_answers(
-                f"r{row}", {"a": Outcome(cost=1.0, tokens_in=100 if row < 5 else 3, tokens_out=1)}
-            )
-    assert store.requests.lengths.tokens_per_character(["a", "b"]) == {
-        "a": pytest.approx(0.3),
-        "b": TOKENS_PER_CHARACTER,
-    }
+            store.requests.add(decision, replace(PROMISE, characters=length if row % 5 else None))
+            outcome = Outcome(cost=1.0, tokens_in=count if row % 3 else None, tokens_out=1)
+            store.requests.add_answers(f"r{row}", {"a": outcome})
+        if row % 5 and row % 3:
+            tokens, characters = tokens * (1 - 1 / RECENT) + count, characters * (1 - 1 / RECENT) + length
+    found = store.requests.lengths.tokens_per_character(["a", "b"])
+    assert found == {"a": pytest.approx(tokens / characters), "b": TOKENS_PER_CHARACTER}
+    assert found["a"] < 2.0
+
+
+def test_an_older_state_begins_with_the_latest_answers_of_each_model(place, monkeypatch):
+    """Those whose length is known, also of requests that were pruned."""
+    with monkeypatch.context() as patched, contextlib.closing(open_database(place)) as old:
+        patched.setattr("messctl.state.migrations.MIGRATIONS", MIGRATIONS[:18])
+        with old.migrating():
+            old.migrate()
+        for model, count in (("a", 60), ("b", 2)):
+            for row in range(count):
+                old.execute("INSERT INTO pruned_lengths VALUES (?, ?, ?, ?)", (model, row, 100 if row < 9 else 3, 10))
+            old.execute("INSERT INTO pruned_lengths VALUES (?, 99, NULL, 10)", (model,))
+    with Store(place) as store:
+        assert store.requests.lengths.tokens_per_character("abc") == {"a": 0.3, "b": 10.0, "c": TOKENS_PER_CHARACTER}
+        assert store.check() == []
 
 
 def test_a_request_comes_back_as_it_was(store):
