@@ -1,5 +1,6 @@
 """The live router: decisions, learning, and what the store keeps of them."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,11 @@ def test_the_expected_cost_follows_the_length_of_the_prompt(world):
     assert expected == pytest.approx(2.0 * (len(prompts[61]) + 4) + 3.0, rel=0.1)
 
 
+def fading(values):
+    """Return the sum of values, oldest first, of which each counts a fiftieth less once another one comes."""
+    return functools.reduce(lambda total, value: total * (1 - 1 / 50) + value, values, 0.0)
+
+
 def test_tokens_are_estimated_from_each_models_earlier_questions(world):
     """By each model's own tokens per character, of questions without turns; four characters make a token before any."""
     router, rounds, prompts, backend, store = world
@@ -213,7 +219,7 @@ def test_tokens_are_estimated_from_each_models_earlier_questions(world):
     for row, prompt in enumerate(prompts[:30]):
         question = Question(prompt, system="Be brief." * (row % 2), history=(("a", "bc"),) * (row % 4 * (row % 2)))
         ratios = {
-            name: sum(tokens for tokens, _ in read) / sum(size for _, size in read) for name, read in seen.items()
+            name: fading(tokens for tokens, _ in read) / fading(size for _, size in read) for name, read in seen.items()
         }
         named = ("large", "middle", "small")[row % 3]
         answered = router(meter=meter).ask(question, model=named if row % 5 == 0 else None)
