@@ -179,9 +179,8 @@ def open_routers(
     from messctl.live.opening import loads_of
     from messctl.live.retention import pruned_beside
     from messctl.live.router import Router
-    from messctl.state.store import default_path
 
-    meter, path = meter_for(described), state or _named(described.state) or default_path()
+    meter, path = meter_for(described), common_path(described, state)
     if described.grader is not None and described.grader.doubt:
         warn(described.grader.doubt)
     grader, encoder, loads = live_grader(described.grader), encoder_of(described.settings), loads_of(described, meter)
@@ -224,6 +223,13 @@ def _prune_some(store: Store, keep_s: float) -> None:
         prune_some(store, keep_s)
     except StoreError as error:
         warn(str(error))
+
+
+def common_path(described: ZooFile, state: Place | None) -> Place:
+    """Return where the state of a server is; with tenants, what is learned for all of them."""
+    from messctl.state.store import default_path
+
+    return state or _named(described.state) or default_path()
 
 
 def tenant_path(state: Place, tenant: str) -> Place:

@@ -13,13 +13,14 @@ import typer
 
 from messctl.cli.arguments import REQUESTS, AlphaOption, LogOption, StateOption, ZooOption, in_range, option
 from messctl.cli.command import ASK, Command
-from messctl.cli.opening import open_backends, open_routers, open_zoo
+from messctl.cli.opening import common_path, open_backends, open_routers, open_zoo
 from messctl.cli.output import print_line, write_lines
 from messctl.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from messctl.live.router import Router
     from messctl.state.place import Place
+    from messctl.zoo.tenants import Tenant
 
 EPILOG = "Example: messctl serve --port 8080"
 MOST_BODY, MOST_GRACE_S = 2**31, 86_400
@@ -123,11 +124,10 @@ def serve(
         service = Service(
             Accounts.of(routers, described.tenants, keys, degraded=described.state.degraded), queues, limits
         )
-        address, path = address_of(listening), next(iter(routers.values())).state_path
+        address = address_of(listening)
         checking = _Check(address) if check else None
-        started = (
-            checking.start if checking else lambda _: _tell(address, path, [each.name for each in described.tenants])
-        )
+        path = common_path(described, state) if described.tenants else routers[""].state_path
+        started = checking.start if checking else lambda _: _tell(address, path, described.tenants)
         run(application(service, show_prompts=show_prompts), service, listening, started)
     if checking:
         checking.report()
@@ -171,12 +171,13 @@ def _print_key(action: str, name: str | None) -> None:
     write_lines(f"- name: {name}\n  key_hash: {hash_of(key)!r}\n")  # as it is, so that it can be pasted
 
 
-def _tell(address: str, state: Place, tenants: list[str]) -> None:
-    asking = f"keys are needed; tenants: {', '.join(tenants)}"
-    if not tenants:
-        asking = "no keys are configured, so only this machine can ask"
+def _tell(address: str, state: Place, tenants: Iterable[Tenant]) -> None:
+    names = ", ".join(tenant.name for tenant in tenants)
+    asking = f"no keys are configured, so only this machine can ask; state: {state}"
+    if names:
+        asking = f"keys are needed; tenants: {names}; state: {state}, and one beside it for each tenant"
     print_line(f"messctl serves {address}/v1", to=sys.stderr)
-    print_line(f"{asking}; state: {state}", to=sys.stderr)
+    print_line(asking, to=sys.stderr)
 
 
 class _Check:

@@ -62,3 +62,14 @@ def test_a_start_that_compiles_nothing_says_nothing_of_it(capsys):
 
     _prepare([Prepared()])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_with_tenants_a_start_names_the_state_that_they_share_and_not_one_of_theirs(tmp_path):
+    from messctl.server.keys import hash_of
+
+    keys = "".join(f"- {{name: {name}, key_hash: '{hash_of('the key of ' + name)}'}}\n" for name in ("search", "batch"))
+    with Serving(tmp_path, f"{TWO}tenants:\n{keys}", scripted=0) as serving:
+        said = serving.stop()
+    named = f"state: {serving.state}, and one beside it for each tenant"
+    assert said.splitlines()[0] == f"keys are needed; tenants: search, batch; {named}"

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 
 import psycopg
@@ -670,6 +670,24 @@ def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(
             assert len(list(copy.requests)) == 48
         for store in stores:
             store.close()
+
+
+@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+def test_two_tenants_of_a_server_go_on_behind_pgbouncer_with_one_session_more_than_tenants(postgres):
+    with PgBouncer(postgres, sessions=3) as bouncer, ExitStack() as opened:
+        place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
+        common, *tenants = (
+            opened.enter_context(Store(each)) for each in (place, place.of_tenant("a"), place.of_tenant("b"))
+        )
+        both_begun = threading.Barrier(2)
+
+        def learn(store):
+            with store.transaction():
+                both_begun.wait(60)
+                store.database.join(common.transaction)
+
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(learn, tenants)) == [None, None]
 
 
 def test_nothing_but_plans_is_left_in_the_session_between_transactions(postgres, address):
