@@ -154,9 +154,8 @@ def _without_router(trace: Recording, trial: Trial, whole: Figures, unit: str) -
     if found is None:
         return []
     remedy = f"; --policy {SINGLE} lets tune choose it" if len(found.shares) == 1 else ""
-    return [
-        Text(f"  {found.name} keeps it there for less: {found.mean_cost:.4g} {unit}/request{remedy}", "bold yellow")
-    ]
+    told = f"  on all requests, learning included, {found.name} keeps it for less: {found.mean_cost:.4g} {unit}/request"
+    return [Text(f"{told}{remedy}", "bold yellow")]
 
 
 def _attains(figures: Figures, unit: str, *, interval: bool = False) -> str:
@@ -206,6 +205,7 @@ def _floored(value: float) -> str:
 def _heading(found: Search, trace: Recording) -> Text:
     conditions, holdout = found.conditions, found.holdout
     held = f"the last {holdout.share:.0%}" if holdout.by == "time" else f"{holdout.share:.0%}, by a hash of the id"
+    held += " under each seed; yardsticks count all requests" if holdout.varies(conditions.shuffle) else ""
     searched = f"{counted(len(found.settings), 'setting')} ({', '.join(_policies(found))})"
     searched += f" under {counted(conditions.seeds, 'seed')}"
     if conditions.shuffle:

@@ -41,7 +41,8 @@ def test_a_single_model_that_keeps_the_promise_for_less_is_chosen_if_it_is_a_can
 def test_a_router_that_a_single_model_beats_is_chosen_with_a_word_on_it():
     tuning = tuned(GOOD_AND_CHEAP, ["bandit"], "0.6")
     lines = [str(line) for line in verdict(tuning, tuning.choices[0], tuning.yardsticks[0])]
-    assert lines[-1] == "  m1 alone keeps it there for less: 1 unit/request; --policy always lets tune choose it"
+    told = "on all requests, learning included, m1 alone keeps it for less: 1 unit/request"
+    assert lines[-1] == f"  {told}; --policy always lets tune choose it"
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.5])
