@@ -38,7 +38,10 @@ REMEDIES = {
     "XX": "the server's files may be damaged; see its log, and restore a copy",
 }
 """What to do, by SQLSTATE or by its first characters; the longest one that fits counts."""
+NO_SESSION = "query_wait_timeout"
+"""What PgBouncer says if no session became free. It has the SQLSTATE of a protocol that is broken."""
 SIGNS = (
+    (NO_SESSION, "enlarge PgBouncer's default_pool_size, see docs/postgresql.md"),
     ("password", REMEDIES["28"]),
     ("authentication", REMEDIES["28"]),
     ("pg_hba.conf", "let this user connect from here, in the server's pg_hba.conf"),
@@ -62,7 +65,7 @@ SIGNS = (
 def remedy_of(error: psycopg.Error) -> str:
     """Return what to do about an error."""
     state = error.sqlstate
-    if state is None:
+    if state is None or NO_SESSION in str(error):
         return remedy_of_text(str(error))
     fitting = [code for code in REMEDIES if state.startswith(code)]
     return REMEDIES[max(fitting, key=len)] if fitting else "see the server's log"

@@ -167,10 +167,11 @@ def pgbouncer() -> str | None:
 
 
 class PgBouncer:
-    """PgBouncer before a server, in transaction mode, with some of its `sessions`. A context manager."""
+    """PgBouncer before a server, in transaction mode, with some of its `sessions`, for which it waits."""
 
-    def __init__(self, server: PostgresServer, sessions: int = 2) -> None:
+    def __init__(self, server: PostgresServer, sessions: int = 2, waits_s: int = 120) -> None:
         self._sessions = sessions
+        self._waits_s = waits_s
         self._server = server
         self._running: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -188,7 +189,7 @@ class PgBouncer:
             f"[databases]\n{DATABASE} = host=127.0.0.1 port={self._server.port} dbname={DATABASE}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {folder / 'users.txt'}\npool_mode = transaction\n"
-            f"default_pool_size = {self._sessions}\nmax_client_conn = 50\n"
+            f"default_pool_size = {self._sessions}\nmax_client_conn = 50\nquery_wait_timeout = {self._waits_s}\n"
         )
         user = self._server.user
         self._running = subprocess.Popen(

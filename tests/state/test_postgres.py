@@ -690,6 +690,17 @@ def test_two_tenants_of_a_server_go_on_behind_pgbouncer_with_one_session_more_th
             assert list(pool.map(learn, tenants)) == [None, None]
 
 
+@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+def test_who_waits_too_long_for_a_session_of_pgbouncer_is_told_to_enlarge_the_pool(postgres):
+    with PgBouncer(postgres, sessions=1, waits_s=1) as bouncer:
+        place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
+        with Store(place) as store, Store(place) as other:
+            with store.transaction(), pytest.raises(StoreError, match="enlarge PgBouncer's default_pool_size"):
+                store.database.row("SELECT 1")
+                add(other, "r1")
+            add(other, "r2")
+
+
 def test_nothing_but_plans_is_left_in_the_session_between_transactions(postgres, address):
     """PgBouncer may give the next transaction another one; then there are no plans either."""
     with Store(address) as store:
