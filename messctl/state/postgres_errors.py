@@ -65,6 +65,8 @@ SIGNS = (
 def remedy_of(error: psycopg.Error) -> str:
     """Return what to do about an error."""
     state = error.sqlstate
+    if isinstance(error, psycopg.DataError) and state is None:  # a value that Python has no room for
+        return REMEDIES["42"]
     if state is None or NO_SESSION in str(error):
         return remedy_of_text(str(error))
     fitting = [code for code in REMEDIES if state.startswith(code)]

@@ -13,7 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import psycopg
 
 from messctl.errors import StoreError, UndoneError
-from messctl.state.database import FAULT
+from messctl.state.columns import shown
+from messctl.state.database import FAULT, RESTORE
 from messctl.state.place import Address
 from messctl.state.postgres_connection import Connection, Record, light_compression, opened
 from messctl.state.postgres_errors import REMEDIES, remedy_of, remedy_of_text, text_of
@@ -186,8 +187,11 @@ class Session:
     def _see_others(self, begun: Record | None, counted: int) -> None:
         """See from the row of `state` whether other processes have written since."""
         if begun is None:
-            raise self.failure("the state is damaged (the table 'state' is empty)", "restore a copy")
-        version, writes = int(begun["version"]), int(begun["writes"])
+            raise self.failure("the state is damaged (the table 'state' is empty)", RESTORE)
+        version, writes = begun["version"], begun["writes"]
+        for name, value in (("version", version), ("number of writes", writes)):
+            if type(value) is not int:
+                raise self.failure(f"the state is damaged (its {name} is {shown(value)})", RESTORE)
         if version > self._latest:
             raise self.failure(f"made by a newer messctl (version {version})", "upgrade messctl")
         if writes - counted != self._writes:

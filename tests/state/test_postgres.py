@@ -316,6 +316,34 @@ def test_a_version_that_is_no_number_is_damage(postgres):
     refused(place, "its version is 'Ohio'", "restore a copy")
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "line"),
+    [
+        ("version", "TEXT USING 'Ohio'", "its version is 'Ohio'"),
+        ("version", "JSONB USING '{}'", "its version is {}"),
+        ("version", "NUMERIC USING 'NaN'", "its version is Decimal('NaN')"),
+        ("version", "BOOLEAN USING true", "its version is True"),
+        ("version", "BIGINT USING NULL", "its version is None"),
+        ("version", "TIMESTAMPTZ USING 'infinity'", "timestamp too large"),
+        ("writes", "NUMERIC USING 'NaN'", "its number of writes is Decimal('NaN')"),
+        ("writes", "DOUBLE PRECISION USING 1.5", "its number of writes is"),
+        ("writes", "BIGINT USING NULL", "its number of writes is None"),
+    ],
+)
+def test_counts_that_somebody_spoils_while_a_state_is_open_are_damage(postgres, column, value, line):
+    place = postgres.fresh()
+    with Store(place) as store:
+        with postgres.connection() as connection:
+            for change in ("DROP DEFAULT", "DROP NOT NULL", f"TYPE {value}"):
+                connection.execute(f"ALTER TABLE {place.schema}.state ALTER COLUMN {column} {change}")
+        for act in (lambda: list(store.requests), lambda: add(store, "r1"), store.database.check_usable):
+            with pytest.raises(StoreError) as error:
+                act()
+            assert line in shown(error)
+            assert "damaged" in shown(error)
+            assert "restore a copy, or start again with `messctl reset`" in shown(error)
+
+
 def test_a_database_whose_texts_are_not_utf8_is_refused(postgres):
     with postgres.connection() as connection:
         connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
