@@ -34,6 +34,12 @@ PLACES = (
     "SELECT id FROM feedback WHERE id > ? AND id < ? UNION ALL SELECT id FROM pruned_feedback WHERE id > ? AND id < ?"
 )
 """The places of feedback between two places, twice each."""
+CORRECT = (
+    "UPDATE feedback SET satisfied = ?, corrected_at = (SELECT CASE WHEN newest < ? THEN ? ELSE newest + 0.001 END "
+    "FROM (SELECT coalesce(max(corrected_at), 0.0) AS newest FROM feedback WHERE corrected_at IS NOT NULL) AS earlier) "
+    "WHERE request = ?"
+)
+"""A correction comes after all others, also if a clock goes back: that is how the curve of a promise finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,7 @@ class Judgements:
                 "INSERT INTO feedback (request, satisfied, given_at) VALUES (?, ?, ?)", (request.id, satisfied, now)
             )
         else:
-            self._database.execute(
-                "UPDATE feedback SET satisfied = ?, corrected_at = ? WHERE request = ?", (satisfied, now, request.id)
-            )
+            self._database.execute(CORRECT, (satisfied, now, now, request.id))
             if satisfied != earlier:
                 self._repack(request.judged, satisfied)
         self._sums.judged(request, satisfied)

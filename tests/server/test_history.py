@@ -99,6 +99,17 @@ def test_a_correction_changes_the_curve_from_there_on(store, history, feedback, 
     assert_shown(history, feedback)
 
 
+def test_a_correction_changes_the_curve_even_if_the_clock_went_back(store, history, feedback, monkeypatch):
+    judged(store, feedback)
+    for place, clock in ((13, 2e9), (200, 1e9), (150, 1e9)):
+        assert_shown(history, feedback)
+        monkeypatch.setattr("time.time", lambda clock=clock: clock)
+        feedback[place] = (feedback[place][0], 1.0 - feedback[place][1])
+        with store.transaction():
+            store.requests.set_feedback(f"r{place}", {"a": feedback[place][1]}, "a")
+    assert_shown(history, feedback)
+
+
 def test_a_reset_begins_a_new_curve(store, history, feedback):
     judged(store, feedback)
     assert_shown(history, feedback)
