@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from foreign_tables import FOREIGN, WIDE, WIDE_TRACE
 from importer_cases import table_of
+from live_making import assert_one_line
 
 from messctl.cli import run
 from messctl.trace import TraceFile, summarise
@@ -338,6 +339,24 @@ def test_what_is_no_score_and_no_request_is_not_proposed(folder, capsys, text, p
     assert part in err + out
     if "score" not in text:
         assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [
+        ("-1", "--skip is 0 to 1,000,000"),
+        ("9223372036854775807", "--skip is 0 to 1,000,000"),
+        ("100000000000000000000", "--skip is 0 to 1,000,000"),
+        ("1000000", "t.csv"),
+        ("1", "t.csv"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [(), ("--delimiter", ",")])
+def test_lines_to_skip_that_a_file_does_not_have_are_one_error_and_no_work(folder, capsys, lines, part, delimiter):
+    (folder / "t.csv").write_text("prompt,a,b\n")
+    assert run(["import", "table", "t.csv", "--skip", lines, *delimiter, "--wide", "{model}", "-o", "o.parquet"]) == 2
+    assert part in assert_one_line(2, *capsys.readouterr())
+    assert not (folder / "o.parquet").exists()
 
 
 @pytest.mark.parametrize("cells", [("0", "1"), ("no", "yes"), ("false", "true")])

@@ -29,6 +29,8 @@ Records = Iterator[tuple[Place, dict[str, Any]]]
 DELIMITERS = ",;\t|"
 DEEPEST = 20
 """How deep objects may lie in one another."""
+MOST_SKIPPED = 1_000_000
+"""The most lines above a header."""
 _SAMPLED = 50
 """The rows by which the delimiter of a file is recognised."""
 _STRANGE = {
@@ -156,14 +158,14 @@ def _text(path: Path, columns: Columns) -> Records:
 
 
 def _cells(path: Path, columns: Columns) -> Records:
-    if columns.skip < 0 or not 1 <= columns.header_rows <= 3:
-        raise UsageError("--skip is 0 or more, and --header-rows is 1, 2 or 3; correct it")
+    if not 0 <= columns.skip <= MOST_SKIPPED or not 1 <= columns.header_rows <= 3:
+        raise UsageError(f"--skip is 0 to {MOST_SKIPPED:,}, and --header-rows is 1, 2 or 3; correct it")
     delimiter = columns.delimiter or delimiter_of(path, columns.skip)
     row = 0
     try:
         reader = csv.reader(csv_lines(path), strict=True, delimiter=delimiter)
-        lines = [next(reader, []) for _ in range(columns.skip + columns.header_rows)][columns.skip :]
-        header = joined(lines)
+        lines = list(islice(reader, columns.skip, columns.skip + columns.header_rows))
+        header = joined(lines) if lines else []
         while header and not header[-1]:
             header.pop()
         check_header(path, header)
