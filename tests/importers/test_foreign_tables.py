@@ -359,6 +359,13 @@ def test_lines_to_skip_that_a_file_does_not_have_are_one_error_and_no_work(folde
     assert not (folder / "o.parquet").exists()
 
 
+@pytest.mark.parametrize("delimiter", ["..", "comma", "\n", "\r", '"', "\0", "9" * 5000])
+def test_a_delimiter_that_is_none_is_one_line(folder, capsys, delimiter):
+    (folder / "t.csv").write_text("prompt,a,b\nx,1,0\n")
+    assert run(["import", "table", "t.csv", "--delimiter", delimiter, "--wide", "{model}", "-o", "o.parquet"]) == 2
+    assert "must be one character" in assert_one_line(2, *capsys.readouterr())
+
+
 @pytest.mark.parametrize("cells", [("0", "1"), ("no", "yes"), ("false", "true")])
 def test_a_low_score_is_good_if_the_scale_says_so(folder, cells):
     good, bad = cells

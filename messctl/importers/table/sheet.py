@@ -27,6 +27,8 @@ from messctl.inputs import open_plain, read_start
 
 Records = Iterator[tuple[Place, dict[str, Any]]]
 DELIMITERS = ",;\t|"
+NO_DELIMITERS = '\0\r\n"'
+"""The characters that mean something else in a text file of cells."""
 DEEPEST = 20
 """How deep objects may lie in one another."""
 MOST_SKIPPED = 1_000_000
@@ -160,6 +162,8 @@ def _text(path: Path, columns: Columns) -> Records:
 def _cells(path: Path, columns: Columns) -> Records:
     if not 0 <= columns.skip <= MOST_SKIPPED or not 1 <= columns.header_rows <= 3:
         raise UsageError(f"--skip is 0 to {MOST_SKIPPED:,}, and --header-rows is 1, 2 or 3; correct it")
+    if columns.delimiter and (len(columns.delimiter) > 1 or columns.delimiter in NO_DELIMITERS):
+        raise UsageError(f"--delimiter is {columns.delimiter[:20]!r}; it must be one character, such as ; or a tab")
     delimiter = columns.delimiter or delimiter_of(path, columns.skip)
     row = 0
     try:
