@@ -157,7 +157,8 @@ def check_slack(slack: float) -> None:
 def play_yardsticks(found: Search, alpha: float) -> tuple[tuple[Result, ...], ...]:
     """Return, by trace, the yardsticks' results on the requests held out; empty if none of them can attain α.
 
-    If every seed holds out others, they are the results on all requests: what is held out has the same mean.
+    If every seed holds out others, they are the results on all requests: over all possible seeds, what is held out has
+    the same mean.
     """
     settings = replace(found.settings[0], alpha=alpha)
     conditions = replace(found.conditions, seeds=1)

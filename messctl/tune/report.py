@@ -134,7 +134,7 @@ def verdict(tuning: Tuning, choice: Choice, marks: Yardsticks) -> list[Text]:
         held_out, whole, unit = trial.held_out[at], trial.whole[at], plain(trace.facts.cost_unit)
         below = choice.alpha - held_out.attained
         command = plain(replay_command(found, choice, trial, trace, tuning.zoo))
-        short = _short(choice.alpha, below, marks[at]) if below > MET else ""
+        short = _short(found, choice.alpha, below, marks[at]) if below > MET else ""
         lines += [
             Text(f"  held out: {_attains(held_out, unit, interval=True)}{short}", style),
             Text(f"  all requests: {_attains(whole, unit)}; to replay it:", style),
@@ -164,10 +164,11 @@ def _attains(figures: Figures, unit: str, *, interval: bool = False) -> str:
     return f"attains {attained} for {_spread(figures.cost, figures.cost_spread, '.4g')} {unit}/request"
 
 
-def _short(alpha: float, below: float, results: Sequence[Result]) -> str:
-    """Say how far below α it is, and if even the best single model misses α on the held-out requests."""
+def _short(found: Search, alpha: float, below: float, results: Sequence[Result]) -> str:
+    """Say how far below α it is, and if even the best single model misses α on the requests of the yardsticks."""
     best = max((result.attained or 0.0 for result in results if result.policy.startswith("always:")), default=1.0)
-    single = f"; the best single model attains {best:.4f} there" if results and best < alpha else ""
+    where = "on all requests" if found.holdout.varies(found.conditions.shuffle) else "there"
+    single = f"; the best single model attains {best:.4f} {where}" if results and best < alpha else ""
     return f", {100 * below:.2f} points below α{single}"
 
 
