@@ -246,7 +246,10 @@ def _edited_text(path: Path | None, before: str, change: Callable[[Any], None], 
         document = yaml.load(before)
     except YAMLError as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    _, indent, offset = load_yaml_guess_indent(before)
+    try:
+        _, indent, offset = load_yaml_guess_indent(before)
+    except IndexError:  # it does not know a dash that stands alone on its line
+        indent = offset = None
     yaml.indent(mapping=_indent(document), sequence=indent or 4, offset=2 if offset is None else offset)
     # A file with comments only has no node at which ruamel.yaml could store them.
     head = f"{before.rstrip()}\n\n" if document is None and before.strip() else ""

@@ -181,3 +181,13 @@ def test_settings_are_edited_whatever_stands_in_place_of_models(tmp_path, folder
     except ConfigError:
         return
     assert "0.9" in after
+
+
+@pytest.mark.parametrize("dash", ["-\n    ", "  -\n    ", "  - # the first\n    ", "  - "])
+def test_a_dash_may_stand_alone_on_its_line(tmp_path, dash):
+    (tmp_path / "zoo.yaml").write_text(
+        f"sla: {{alpha: 0.8}}\nmodels:\n{dash}name: a\n    path: a.gguf\n{dash}name: b\n    path: b.gguf\n"
+    )
+    write(tmp_path / "zoo.yaml", edit_settings(tmp_path / "zoo.yaml", {"alpha": 0.9})[1])
+    assert [model.name for model in load_zoo(tmp_path / "zoo.yaml").models] == ["a", "b"]
+    assert load_settings(tmp_path / "zoo.yaml")[0].alpha == 0.9
