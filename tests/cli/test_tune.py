@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import pytest
 from making import learnable, write_trace
 
-from messctl import tune as tuning
 from messctl.cli import run
 from messctl.cli import tune as command_of
 from messctl.zoo import load_settings
@@ -310,7 +309,7 @@ def test_the_zoo_file_keeps_its_link_mode_and_line_ends(trace, tmp_path):
 )
 def test_errors_come_before_the_search(trace, capsys, monkeypatch, tmp_path, text, options, says):
     (tmp_path / "z.yaml").write_text(text)
-    monkeypatch.setattr(tuning, "search", lambda *_, **__: pytest.fail("the search has begun"))
+    monkeypatch.setattr("messctl.library.tuning.search", lambda *_, **__: pytest.fail("the search has begun"))
     for more in ([], ["--dry-run"]):
         assert run(["tune", trace, *FEW, *options, "-o", "z.yaml", *more]) == 2
         assert says in capsys.readouterr().err
