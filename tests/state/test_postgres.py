@@ -27,6 +27,11 @@ from messctl.state.postgres_errors import clause_of
 from messctl.state.request_log import Circumstances
 from messctl.state.store import Store, check
 
+needs_pgbouncer = pytest.mark.skipif(
+    pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer"
+)
+"""`.ci/run` installs it."""
+
 
 def add(store, request_id, satisfied=None):
     """Log a request with its answer, and feedback on it if there is any."""
@@ -676,7 +681,7 @@ def test_a_scan_reads_everything_also_while_others_are_read_and_written(address)
                 assert found == [(f"r{number}", 1.0) for number in range(2, 7)]
 
 
-@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+@needs_pgbouncer
 def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(postgres):
     with PgBouncer(postgres) as bouncer:
         place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
@@ -700,7 +705,7 @@ def test_all_works_behind_pgbouncer_that_gives_each_transaction_another_session(
             store.close()
 
 
-@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+@needs_pgbouncer
 def test_two_tenants_of_a_server_go_on_behind_pgbouncer_with_one_session_more_than_tenants(postgres):
     with PgBouncer(postgres, sessions=3) as bouncer, ExitStack() as opened:
         place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
@@ -718,7 +723,7 @@ def test_two_tenants_of_a_server_go_on_behind_pgbouncer_with_one_session_more_th
             assert list(pool.map(learn, tenants)) == [None, None]
 
 
-@pytest.mark.skipif(pgbouncer() is None, reason="PgBouncer is not installed: apt-get install pgbouncer")
+@needs_pgbouncer
 def test_who_waits_too_long_for_a_session_of_pgbouncer_is_told_to_enlarge_the_pool(postgres):
     with PgBouncer(postgres, sessions=1, waits_s=1) as bouncer:
         place = Address.of(f"{bouncer.url}?schema={postgres.schema()}")
